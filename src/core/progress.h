@@ -1,0 +1,39 @@
+// The progress of a run, on one redrawn line of a terminal or as plain lines elsewhere.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace deltaw {
+
+/// "1:02:03", "4:05"
+std::string format_duration(double seconds);
+/// "1.3 GiB", "512 KiB"
+std::string format_bytes(double bytes);
+/// 12345678 -> "12,345,678"
+std::string format_count(int64_t count);
+
+/// Peak and present resident memory of this process in bytes (VmHWM and VmRSS of /proc/self/status; 0 elsewhere).
+int64_t peak_memory_bytes();
+int64_t resident_memory_bytes();
+
+/// Seconds since this process started.
+double process_seconds();
+
+/// One line of status, redrawn in place when standard error is a terminal; silent otherwise.
+class StatusLine {
+ public:
+  StatusLine();
+  ~StatusLine();  // leaves the terminal on a fresh line
+
+  bool on_terminal() const { return on_terminal_; }
+  void show(const std::string& text);  // cut to the terminal's width; at most ten times a second
+  void clear();                        // before an ordinary line is printed
+
+ private:
+  bool on_terminal_ = false;
+  bool visible_ = false;
+  double last_ = 0;
+};
+
+}  // namespace deltaw

@@ -1,0 +1,12 @@
+// Precompiled for every source that sees a tensor: this header costs more than all of ours together.
+#pragma once
+
+#include <torch/torch.h>
+
+#include <algorithm>
+#include <functional>
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
