@@ -1,0 +1,127 @@
+// A trained update of a frozen model: made, saved, loaded, merged.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "deltaw/method.h"
+#include "deltaw/model.h"
+#include "deltaw/options.h"
+
+namespace deltaw {
+
+/// What adapter_config.json says, less the method's own options. Names and matching are PEFT's.
+struct AdapterConfig {
+  std::string method = "lora";      // id of the method table
+  Json options = Json::object();    // the method's own options
+  Json target_modules;              // list of suffixes, a regular expression, "all-linear", or null for the defaults
+  Json exclude_modules;             // list of suffixes or a regular expression
+  Json layers_to_transform;         // an index or a list of them
+  Json layers_pattern;              // a name or a list of them
+  std::vector<std::string> modules_to_save;
+  std::string bias = "none";        // none, all, or lora_only (<method>_only): the base biases that train
+  std::string task_type = "SEQ_CLS";
+  std::string base_model_name_or_path;
+
+  void fields(FieldVisitor& f);  // all but method and options
+};
+
+/// Splits one flat object of options, as files and flags give them, into a config. `method` may be an id or a PEFT type;
+/// keys that belong to neither are left alone. Settings such as "use_dora": true choose the method they name.
+AdapterConfig adapter_config_from_json(const Json& values, const std::string& where);
+
+/// An adapter's part in one linear layer.
+struct AdaptedLayer {
+  LayerInfo info;
+  const Linear* linear = nullptr;
+  const Method* method = nullptr;
+  Params params;
+};
+
+/// A tensor that training moves, by its name in adapter_model.safetensors (less the prefix "base_model.model.").
+struct NamedTensor {
+  std::string name;
+  Tensor value;
+};
+
+class Adapter {
+ public:
+  /// Wraps the layers of `model` that `config` targets. Throws config.no-target, config.unmatched-target (naming the
+  /// nearest module names) and what the method's options refuse.
+  static Adapter create(const Model& model, const AdapterConfig& config, uint64_t seed);
+
+  struct LoadOptions {
+    bool allow_partial = false;  // missing tensors keep their initial values, unexpected ones are ignored; both are logged
+    bool trainable = false;      // else the tensors are frozen
+  };
+  /// Reads a folder that PEFT or deltaw wrote. Strict: missing, unexpected or misshapen tensors are errors.
+  static Adapter load(const Model& model, const std::filesystem::path& folder, const LoadOptions& options);
+  static Adapter load(const Model& model, const std::filesystem::path& folder) { return load(model, folder, {}); }
+
+  Adapter(Adapter&&) noexcept = default;
+  Adapter& operator=(Adapter&&) noexcept = default;
+
+  /// Writes adapter_config.json and adapter_model.safetensors into an existing folder.
+  void save(const std::filesystem::path& folder) const;
+
+  const AdapterConfig& config() const { return config_; }
+  const MethodSpec& spec() const { return *spec_; }
+  const Method& method() const { return *method_; }
+  const Model& model() const { return *model_; }
+
+  /// The adapted layers in the model's order.
+  const std::vector<AdaptedLayer*>& layers() const { return ordered_; }
+  const AdaptedLayer* layer(const Linear& linear) const { return by_linear_[linear.index].get(); }
+  const Params& shared() const { return shared_; }
+
+  /// The tensor that stands in for a parameter of the model (modules_to_save, trained biases), or the parameter's own.
+  const Tensor& value(const Parameter& parameter) const;
+  bool overrides(const Parameter& parameter) const { return parameter.slot >= 0 && overrides_[parameter.slot].defined(); }
+
+  /// Everything that training moves, in a fixed order.
+  std::vector<NamedTensor> trained() const;
+  int64_t trained_count() const;  // elements
+
+  /// The method's penalty over all layers, or undefined.
+  Tensor penalty() const;
+
+  /// Which rank components each layer keeps, when a rank budget has pruned: by module name. Empty: all.
+  std::map<std::string, std::vector<bool>> kept_ranks;
+
+ private:
+  Adapter() = default;
+  friend class AdapterBuilder;
+
+  AdapterConfig config_;
+  const MethodSpec* spec_ = nullptr;
+  const Model* model_ = nullptr;
+  std::unique_ptr<Method> method_;
+  Params shared_;
+  std::vector<std::unique_ptr<AdaptedLayer>> by_linear_;
+  std::vector<AdaptedLayer*> ordered_;
+  std::vector<Tensor> overrides_;  // by slot
+};
+
+/// W of one adapted layer, and its bias (undefined where there is none), in `weight`'s type: [d_out, d_in], [d_out].
+struct MergedLayer {
+  Tensor weight;
+  Tensor bias;
+};
+MergedLayer merge_layer(const AdaptedLayer& layer, const Tensor& weight, const Tensor& bias);
+
+struct MergeReport {
+  int64_t layers = 0;
+  double max_difference = 0;  // of the logits, adapter against the model read back
+  double tolerance = 0;
+  bool passed = false;
+};
+
+/// Writes base + adapter as a checkpoint folder that transformers loads, starting from the checkpoint's own tensors, in
+/// float32, rounded once; then reads it back and compares logits on `probe`.
+MergeReport merge_checkpoint(const Adapter& adapter, const std::filesystem::path& output, const ModelInput& probe);
+
+}  // namespace deltaw

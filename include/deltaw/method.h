@@ -1,0 +1,182 @@
+// What the author of a method needs: the contract between a method and the engine.
+//
+// A method is a small, pure, differentiable map from its own tensors on one layer, and a view of the frozen layer, to
+//
+//   W = diag(out_gain) (W0 + scale left right) diag(in_gain)      left [d_out, k]   right [k, d_in]
+//
+// The engine does everything else: the forward and backward pass in the cheaper of two orders, dropout, dtypes, merging,
+// saving, options, help and tests. One source file in methods/ defines one method and `method_<file name>()`; the build
+// makes the table from the folder.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "deltaw/options.h"
+
+namespace deltaw {
+
+using at::Tensor;
+
+/// The layer that a method adapts. `name` is the Hugging Face module name.
+struct LayerInfo {
+  std::string name;
+  int64_t d_out = 0;
+  int64_t d_in = 0;
+};
+
+/// What a method may ask of the frozen weight W0 [d_out, d_in]. It never hands out W0 itself, so that a quantised
+/// weight can stand behind it.
+class BaseView {
+ public:
+  explicit BaseView(Tensor weight);
+
+  int64_t d_out() const { return weight_.size(0); }
+  int64_t d_in() const { return weight_.size(1); }
+
+  /// Euclidean norm of every row of W0: [d_out], at least float32. Computed once.
+  const Tensor& row_norms() const;
+  /// W0 right, for right [d_in, n]: [d_out, n] in the type of `right`, or of W0 where that is wider.
+  Tensor times(const Tensor& right) const;
+
+ private:
+  Tensor weight_;
+  mutable std::once_flag norms_once_;
+  mutable Tensor norms_;
+};
+
+/// One tensor of a method. `file_name` follows the module's name in adapter_model.safetensors.
+struct Param {
+  std::string name;
+  std::string file_name;
+  Tensor value;
+  bool trained = true;
+};
+
+/// The tensors of a method on one layer (or shared by all), in the order of their declaration.
+class Params {
+ public:
+  Params() = default;
+  explicit Params(std::vector<Param> params) : params_(std::move(params)) {}
+
+  /// The tensor called `name`, which must exist.
+  const Tensor& operator[](std::string_view name) const;
+  const std::vector<Param>& all() const { return params_; }
+  std::vector<Param>& all() { return params_; }
+  bool empty() const { return params_.empty(); }
+
+ private:
+  std::vector<Param> params_;
+};
+
+/// A method's answer for one layer. Undefined tensors mean "none": no factors, gains of one.
+struct Update {
+  Tensor left;              // [d_out, k]
+  Tensor right;             // [k, d_in]
+  double scale = 1;
+  Tensor out_gain;          // [d_out]
+  Tensor in_gain;           // [d_in]
+  bool gain_on_bias = false;  // out_gain multiplies the bias too
+};
+
+/// One entry of a gated rank component, scored over `axis` of the named tensor.
+struct Scored {
+  std::string param;
+  int64_t axis = 0;  // the axis that counts the rank components
+};
+
+/// Asks for a rank budget: the engine scores, prunes and regrows the components of every layer together.
+struct RankBudget {
+  std::string gate;            // zero here switches a component off: [r, 1]
+  std::vector<Scored> scored;  // every tensor with a rank axis, the gate included
+  int64_t init_rank = 0;       // components per layer at the start
+  int64_t target_rank = 0;     // mean components per layer at the end
+  int64_t tinit = 0;           // steps before the first pruning
+  int64_t tfinal = 0;          // steps after the last
+  int64_t delta_t = 1;         // steps between prunings
+  double beta1 = 0.85;
+  double beta2 = 0.85;
+  int64_t total_step = 0;      // 0: the trainer's
+};
+
+class Method {
+ public:
+  virtual ~Method() = default;
+
+  /// The tensors of one layer with their initial values, float32, drawn from `generator`.
+  virtual std::vector<Param> declare(const LayerInfo& layer, const BaseView& base, at::Generator& generator) const = 0;
+
+  /// The map. Differentiable in the trained tensors of `params`; may be called again in the backward pass.
+  virtual Update update(const LayerInfo& layer, const Params& params, const BaseView& base) const = 0;
+
+  /// Probability that an element of the adapter's input is zeroed in training.
+  virtual double dropout() const { return 0; }
+
+  // Hooks. A method that needs none writes none.
+
+  /// Frozen tensors that all layers share, stored once in the file; `layers` are all the adapted ones.
+  virtual std::vector<Param> declare_shared(const std::vector<LayerInfo>& /*layers*/) const { return {}; }
+  /// Called with the shared tensors, drawn or read from a file, before any update().
+  virtual void use_shared(const Params& /*shared*/) {}
+  /// False: the file holds no shared tensors, which are drawn again on loading and compared by hash.
+  virtual bool saves_shared() const { return true; }
+
+  /// A term added to the loss: scalar, differentiable in the trained tensors of all layers; undefined for none.
+  virtual Tensor penalty(const std::vector<const Params*>& /*layers*/) const { return {}; }
+
+  virtual std::optional<RankBudget> rank_budget() const { return std::nullopt; }
+};
+
+/// A method as the table lists it.
+struct MethodSpec {
+  std::string id;
+  std::string title;
+  std::string paper;
+  std::string peft_type;           // in adapter_config.json
+  Json peft_settings = Json::object();  // what tells it from others of that peft_type: {"use_dora": true}
+  std::vector<std::string> target_modules = {};  // where they differ from LoRA's defaults; see adapt/targets.h
+  bool identity_at_init = true;    // the first forward equals the base model's
+  std::string parameter_count = {};      // per layer, as a formula for the documentation
+  int64_t (*count)(const LayerInfo&, const Json& options) = nullptr;  // the same, checked by the tests
+
+  std::vector<FieldInfo> (*options)() = nullptr;
+  std::unique_ptr<Method> (*make)(const Json& options, const std::string& where) = nullptr;
+  Json (*normalized)(const Json& options, const std::string& where) = nullptr;  // every option, defaults filled in
+};
+
+/// Fills in the functions of a spec for a method class that is constructed from its `Options`.
+template <class M>
+MethodSpec make_spec(MethodSpec spec) {
+  using Options = typename M::Options;
+  spec.options = [] {
+    Options options;
+    return describe_fields(fields_of(options));
+  };
+  spec.make = [](const Json& values, const std::string& where) -> std::unique_ptr<Method> {
+    Options options;
+    read_fields(fields_of(options), values, where);
+    return std::make_unique<M>(options);
+  };
+  spec.normalized = [](const Json& values, const std::string& where) {
+    Options options;
+    read_fields(fields_of(options), values, where);
+    return write_fields(fields_of(options));
+  };
+  return spec;
+}
+
+/// All methods, by id: the built-in ones and those registered from outside.
+std::vector<const MethodSpec*> method_table();
+
+/// By id ("randlora") or PEFT type ("RANDLORA"), in any case. Throws config.unknown-method with the nearest names.
+const MethodSpec& find_method(const std::string& name);
+
+/// Adds a method from outside the library; `spec` must live as long as the program. Throws config.method-exists.
+void register_method(const MethodSpec& spec);
+
+}  // namespace deltaw

@@ -1,0 +1,132 @@
+// A frozen base model read from a Hugging Face checkpoint.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <cstdint>
+#include <deque>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "deltaw/method.h"
+#include "deltaw/options.h"
+
+namespace deltaw {
+
+class Adapter;
+
+/// One frozen tensor of the model. `slot` counts all of them, so that an adapter can stand in for it.
+struct Parameter {
+  std::string name;  // as in the checkpoint of the whole model: "bert.encoder.layer.0.output.dense.weight"
+  Tensor value;      // never written; undefined where the module has none (a linear layer without bias)
+  int64_t slot = -1;
+};
+
+struct Linear {
+  std::string name;
+  Parameter weight;    // [d_out, d_in]
+  Parameter bias;      // [d_out], or undefined
+  int64_t index = -1;  // counts the model's linear layers
+  std::unique_ptr<BaseView> base;
+};
+
+struct Embedding {
+  std::string name;
+  Parameter weight;  // [rows, width]
+};
+
+struct LayerNorm {
+  std::string name;
+  Parameter weight;  // [width]
+  Parameter bias;    // [width]
+  double eps = 1e-12;
+};
+
+/// How a layer with factors is computed: beside the base product, or as one product with W formed first.
+enum class LinearPath { automatic, sequence, folded };
+
+/// What one forward pass needs besides its input. Which adapter acts is said here and nowhere else, so one model serves
+/// several callers at once. The dropout masks follow from seed, step, micro_step and the order of the calls.
+struct Call {
+  const Adapter* adapter = nullptr;  // null: the base model
+  bool training = false;             // dropouts act
+  uint64_t seed = 0;
+  int64_t step = 0;
+  int64_t micro_step = 0;
+  LinearPath path = LinearPath::automatic;
+
+  int64_t draws = 0;    // dropout masks drawn so far in this pass
+  uint64_t next_key();  // of the next mask
+};
+
+/// One padded batch on the model's device.
+struct ModelInput {
+  Tensor input_ids;       // [batch, seq] int64
+  Tensor attention_mask;  // [batch, seq] int64: 1 for tokens, 0 for padding
+  Tensor token_type_ids;  // [batch, seq] int64, or undefined for zeros
+};
+
+struct ModelOptions {
+  std::string dtype = "auto";           // auto (bf16 where the machine computes it natively, else float32), float32, bf16, float64
+  int64_t num_labels = 0;               // 0: what config.json says
+  std::string problem_type;             // single_label_classification or regression; empty: by num_labels
+  std::vector<std::string> label_names;  // empty: what config.json says
+  uint64_t seed = 42;                   // of a head that the checkpoint lacks
+};
+
+class Model {
+ public:
+  virtual ~Model() = default;
+
+  /// Logits [batch, labels].
+  virtual Tensor forward(const ModelInput& input, Call& call) const = 0;
+
+  const std::filesystem::path& folder() const { return folder_; }
+  const Json& config() const { return config_; }  // config.json with labels and problem_type filled in
+  at::ScalarType dtype() const { return dtype_; }
+  at::Device device() const { return at::kCPU; }
+
+  int64_t num_labels() const { return static_cast<int64_t>(labels_.size()); }
+  const std::vector<std::string>& label_names() const { return labels_; }
+  bool is_regression() const { return regression_; }
+  int64_t max_positions() const { return max_positions_; }  // tokens in the longest input
+
+  const std::deque<Linear>& linears() const { return linears_; }
+  const std::vector<const Parameter*>& parameters() const { return parameters_; }
+  /// Names of all modules in order, containers included: what target_modules is matched against.
+  const std::vector<std::string>& module_names() const { return modules_; }
+  /// Modules that belong to the task and that the checkpoint lacked: freshly drawn, to be trained and saved.
+  const std::vector<std::string>& new_modules() const { return new_modules_; }
+  /// The head's module name ("classifier"): saved by default with every adapter of the task, never targeted.
+  const std::string& head() const { return head_; }
+
+ protected:
+  friend class Loader;
+
+  std::filesystem::path folder_;
+  Json config_;
+  at::ScalarType dtype_ = at::kFloat;
+  std::vector<std::string> labels_;
+  bool regression_ = false;
+  int64_t max_positions_ = 0;
+  std::string head_;
+  std::deque<Linear> linears_;
+  std::deque<Embedding> embeddings_;
+  std::deque<LayerNorm> norms_;
+  std::vector<const Parameter*> parameters_;
+  std::vector<std::string> modules_;
+  std::vector<std::string> new_modules_;
+};
+
+/// Loads a model for sequence classification or regression from a checkpoint folder or a hub name in the local cache.
+/// Strict: a missing or unexpected tensor, or one of a wrong shape, is a format.* or shape.* error; a head that the
+/// checkpoint lacks is drawn and listed in new_modules().
+std::unique_ptr<Model> load_model(const std::string& model_name_or_path, const ModelOptions& options = {});
+
+/// Mean loss over the batch, float32 or wider: cross entropy of logits [batch, labels] with labels [batch] (int64), or
+/// for regression the mean squared error of logits [batch, 1] with labels [batch].
+Tensor model_loss(const Model& model, const Tensor& logits, const Tensor& labels);
+
+}  // namespace deltaw

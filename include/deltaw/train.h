@@ -1,0 +1,100 @@
+// The training loop.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "deltaw/adapter.h"
+#include "deltaw/data.h"
+#include "deltaw/model.h"
+#include "deltaw/options.h"
+
+namespace deltaw {
+
+/// The keys of Hugging Face's TrainingArguments that this trainer has, with their names and defaults.
+struct TrainOptions {
+  std::string output_dir = "output";
+  double num_train_epochs = 3;
+  int64_t max_steps = -1;  // wins over num_train_epochs
+  int64_t per_device_train_batch_size = 8;
+  int64_t per_device_eval_batch_size = 8;
+  int64_t gradient_accumulation_steps = 1;
+  double learning_rate = 5e-5;
+  std::string lr_scheduler_type = "linear";  // linear, cosine, constant, constant_with_warmup
+  double warmup_ratio = 0;
+  double warmup_steps = 0;  // below 1: a ratio
+  double weight_decay = 0;
+  double adam_beta1 = 0.9;
+  double adam_beta2 = 0.999;
+  double adam_epsilon = 1e-8;
+  double max_grad_norm = 1;  // 0: no clipping
+  double label_smoothing_factor = 0;
+  int64_t logging_steps = 50;
+  std::string eval_strategy = "no";  // no, steps, epoch
+  int64_t eval_steps = 500;
+  std::string save_strategy = "no";  // no, steps, epoch
+  int64_t save_steps = 500;
+  int64_t save_total_limit = 0;  // 0: keep all
+  bool load_best_model_at_end = false;
+  std::string metric_for_best_model;  // empty: the task's own
+  bool greater_is_better = true;
+  int64_t early_stopping_patience = 0;  // evaluations without improvement; 0: off
+  double early_stopping_threshold = 0;
+  int64_t seed = 42;
+  int64_t data_seed = -1;  // -1: seed
+  std::string resume_from_checkpoint;  // a folder, or "true" for the newest checkpoint in output_dir
+
+  void fields(FieldVisitor& f);
+};
+
+/// What one moment of a run reports: the console, the JSON-lines log and trainer_state.json are made from it.
+struct TrainEvent {
+  enum class Kind { step, log, eval, save, end } kind = Kind::step;
+  int64_t step = 0;
+  int64_t max_steps = 0;
+  double epoch = 0;
+  Json values;  // loss, grad_norm, learning_rate, tokens_per_second, eval_*; the checkpoint's path for save
+};
+
+struct TrainResult {
+  int64_t steps = 0;
+  double seconds = 0;
+  double train_loss = 0;         // mean over all steps
+  double first_step_seconds = 0;  // from process start
+  Json eval_metrics;             // of the last evaluation; of the best checkpoint when it was loaded
+  bool stopped_early = false;
+  int signal = 0;                // nonzero: stopped by that signal after writing a checkpoint
+};
+
+/// Trains `adapter` on `train` (and evaluates on `validation`, which may be empty). Throws numeric.non-finite naming step
+/// and tensor, config.* for a schedule that cannot be. Checkpoints go to output_dir/checkpoint-<step>, whole or not at
+/// all, with the whole state: resuming gives the adapter of an undisturbed run byte for byte.
+class Trainer {
+ public:
+  Trainer(const Model& model, Adapter& adapter, TrainOptions options);
+  ~Trainer();
+
+  void set_data(std::vector<EncodedRow> train, std::vector<EncodedRow> validation, int64_t pad_id, bool pads_left);
+  void set_metrics(std::vector<std::string> names, std::string best);
+  /// Called in each checkpoint folder before it takes its name, to add tokenizer, model card and configuration.
+  void set_companions(std::function<void(const std::filesystem::path&)> write);
+  void on_event(std::function<void(const TrainEvent&)> callback);
+
+  TrainResult train();
+  Json evaluate();                // metrics on the validation rows, "eval_" before each name
+  int64_t total_steps() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+/// Logits of every row in the rows' order: [rows, labels] float32.
+Tensor predict_logits(const Model& model, const Adapter* adapter, const std::vector<EncodedRow>& rows, int64_t batch_size,
+                      int64_t pad_id, bool pads_left);
+
+}  // namespace deltaw
