@@ -72,7 +72,8 @@ class Builder : public nlohmann::json_sax<Json> {
       items.push_back(std::move(value));
       return &items.back();
     }
-    auto& members = level.value->get_ref<Json::object_t&>();
+    // The base class appends without searching.
+    std::vector<Json::object_t::value_type>& members = level.value->get_ref<Json::object_t&>();
     const auto [found, is_new] = level.places.emplace(level.key, members.size());
     if (!is_new) {
       refuse_duplicate(level.key);
@@ -80,10 +81,9 @@ class Builder : public nlohmann::json_sax<Json> {
       old = std::move(value);
       return &old;
     }
-    // The base class appends without searching.
-    auto& list = static_cast<std::vector<std::pair<const std::string, Json>>&>(members);
-    list.emplace_back(level.key, std::move(value));
-    return &list.back().second;
+    if (members.empty()) members.reserve(8);  // growing copies, since keys are constant
+    members.emplace_back(level.key, std::move(value));
+    return &members.back().second;
   }
 
   bool put(Json&& value) {
