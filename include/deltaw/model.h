@@ -73,7 +73,10 @@ struct ModelOptions {
   int64_t num_labels = 0;               // 0: what config.json says
   std::string problem_type;             // single_label_classification or regression; empty: by num_labels
   std::vector<std::string> label_names;  // empty: what config.json says
-  uint64_t seed = 42;                   // of a head that the checkpoint lacks
+  bool ignore_mismatched_sizes = false;  // draw a new head where the checkpoint's has other labels
+  uint64_t seed = 42;                    // of a head that is drawn
+
+  void fields(FieldVisitor& f);  // dtype, ignore_mismatched_sizes
 };
 
 class Model {
@@ -101,6 +104,9 @@ class Model {
   const std::vector<std::string>& new_modules() const { return new_modules_; }
   /// The head's module name ("classifier"): saved by default with every adapter of the task, never targeted.
   const std::string& head() const { return head_; }
+
+  /// Settles classification or regression and writes the labels into config(). Called once by load_model.
+  void settle_task(std::string problem_type);
 
  protected:
   friend class Loader;

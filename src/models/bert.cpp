@@ -1,0 +1,43 @@
+// BERT with a classification head: Devlin et al. 2018, arXiv:1810.04805. Names and dropouts as transformers'
+// BertForSequenceClassification.
+#include "models/encoder.h"
+#include "models/families.h"
+#include "ops/layers.h"
+#include "ops/linear.h"
+
+namespace deltaw {
+namespace {
+
+class Bert final : public Model {
+ public:
+  explicit Bert(const FamilyInput& input) {
+    const auto config = EncoderConfig::from_json(input.checkpoint->config(), (input.checkpoint->folder() / "config.json").string());
+    Loader load(*this, input, "bert");
+    encoder_ = std::make_unique<Encoder>(load, config, "bert");
+    pooler_ = load.head("bert.pooler.dense", config.hidden_size, config.hidden_size, config.initializer_range);
+    classifier_ = load.head("classifier", num_labels(), config.hidden_size, config.initializer_range);
+    load.finish({"cls.", "embeddings.position_ids"});
+    classifier_dropout_ = config.classifier_dropout;
+    max_positions_ = config.max_position_embeddings;
+    head_ = "classifier";
+  }
+
+  Tensor forward(const ModelInput& input, Call& call) const override {
+    check_length(input, max_positions_);
+    const Tensor positions = at::arange(input.input_ids.size(1), input.input_ids.options()).expand_as(input.input_ids);
+    const Tensor first = encoder_->forward(input, positions, call).select(1, 0);
+    const Tensor pooled = at::tanh(ops::linear(first, *pooler_, call));
+    return ops::linear(ops::dropout(pooled, classifier_dropout_, call), *classifier_, call);
+  }
+
+ private:
+  std::unique_ptr<Encoder> encoder_;
+  const Linear *pooler_ = nullptr, *classifier_ = nullptr;
+  double classifier_dropout_ = 0;
+};
+
+}  // namespace
+
+std::unique_ptr<Model> load_bert(const FamilyInput& input) { return std::make_unique<Bert>(input); }
+
+}  // namespace deltaw

@@ -1,0 +1,128 @@
+#include "models/encoder.h"
+
+#include <fmt/format.h>
+
+#include "deltaw/error.h"
+#include "ops/layers.h"
+#include "ops/linear.h"
+
+namespace deltaw {
+namespace {
+
+[[noreturn]] void refuse(const std::string& what, const std::string& where, const std::string& fix) {
+  throw Error({.id = "config.unsupported", .what = what, .where = where, .fix = fix});
+}
+
+template <class T>
+T get(const Json& config, const char* key, const std::string& where) {
+  const auto found = config.find(key);
+  const bool right = found != config.end() && (std::is_same_v<T, std::string> ? found->is_string() : found->is_number());
+  if (!right) {
+    throw Error({.id = "config.bad-model",
+                 .what = fmt::format("key \"{}\" is {}", key, found == config.end() ? "missing" : found->dump()),
+                 .where = where,
+                 .fix = "use the config.json that belongs to the checkpoint"});
+  }
+  return found->template get<T>();
+}
+
+template <class T>
+T get_or(const Json& config, const char* key, T fallback, const std::string& where) {
+  const auto found = config.find(key);
+  return found == config.end() || found->is_null() ? fallback : get<T>(config, key, where);
+}
+
+}  // namespace
+
+EncoderConfig EncoderConfig::from_json(const Json& json, const std::string& where) {
+  EncoderConfig c;
+  c.vocab_size = get<int64_t>(json, "vocab_size", where);
+  c.hidden_size = get<int64_t>(json, "hidden_size", where);
+  c.num_hidden_layers = get<int64_t>(json, "num_hidden_layers", where);
+  c.num_attention_heads = get<int64_t>(json, "num_attention_heads", where);
+  c.intermediate_size = get<int64_t>(json, "intermediate_size", where);
+  c.max_position_embeddings = get<int64_t>(json, "max_position_embeddings", where);
+  c.type_vocab_size = get_or<int64_t>(json, "type_vocab_size", 2, where);
+  c.pad_token_id = get_or<int64_t>(json, "pad_token_id", 0, where);
+  c.layer_norm_eps = get_or(json, "layer_norm_eps", c.layer_norm_eps, where);
+  c.initializer_range = get_or(json, "initializer_range", c.initializer_range, where);
+  c.hidden_dropout_prob = get_or(json, "hidden_dropout_prob", c.hidden_dropout_prob, where);
+  c.attention_probs_dropout_prob =
+      get_or(json, "attention_probs_dropout_prob", c.attention_probs_dropout_prob, where);
+  c.classifier_dropout = get_or(json, "classifier_dropout", c.hidden_dropout_prob, where);
+  c.hidden_act = get_or<std::string>(json, "hidden_act", c.hidden_act, where);
+
+  for (const int64_t size : {c.vocab_size, c.hidden_size, c.num_hidden_layers, c.num_attention_heads,
+                             c.intermediate_size, c.max_position_embeddings, c.type_vocab_size}) {
+    if (size <= 0) refuse("a size is not positive", where, "use the config.json that belongs to the checkpoint");
+  }
+  if (c.hidden_size % c.num_attention_heads != 0) {
+    refuse(fmt::format("hidden_size {} is no multiple of num_attention_heads {}", c.hidden_size, c.num_attention_heads),
+           where, "use the config.json that belongs to the checkpoint");
+  }
+  if (const auto type = get_or<std::string>(json, "position_embedding_type", "absolute", where); type != "absolute") {
+    refuse("position_embedding_type '" + type + "' is not implemented", where, "supported: absolute");
+  }
+  if (json.value("is_decoder", false) || json.value("add_cross_attention", false)) {
+    refuse("a decoder (is_decoder, add_cross_attention) is not implemented in this family", where,
+           "use an encoder checkpoint");
+  }
+  return c;
+}
+
+Encoder::Encoder(Loader& load, const EncoderConfig& config, const std::string& prefix)
+    : config_(config), activation_(ops::activation(config.hidden_act)) {
+  const auto& c = config;
+  word_ = load.embedding(prefix + ".embeddings.word_embeddings", c.vocab_size, c.hidden_size);
+  position_ = load.embedding(prefix + ".embeddings.position_embeddings", c.max_position_embeddings, c.hidden_size);
+  type_ = load.embedding(prefix + ".embeddings.token_type_embeddings", c.type_vocab_size, c.hidden_size);
+  embedding_norm_ = load.layer_norm(prefix + ".embeddings.LayerNorm", c.hidden_size, c.layer_norm_eps);
+  for (int64_t i = 0; i < c.num_hidden_layers; ++i) {
+    const std::string p = fmt::format("{}.encoder.layer.{}", prefix, i);
+    Layer layer;
+    layer.query = load.linear(p + ".attention.self.query", c.hidden_size, c.hidden_size);
+    layer.key = load.linear(p + ".attention.self.key", c.hidden_size, c.hidden_size);
+    layer.value = load.linear(p + ".attention.self.value", c.hidden_size, c.hidden_size);
+    layer.attention_output = load.linear(p + ".attention.output.dense", c.hidden_size, c.hidden_size);
+    layer.attention_norm = load.layer_norm(p + ".attention.output.LayerNorm", c.hidden_size, c.layer_norm_eps);
+    layer.intermediate = load.linear(p + ".intermediate.dense", c.intermediate_size, c.hidden_size);
+    layer.output = load.linear(p + ".output.dense", c.hidden_size, c.intermediate_size);
+    layer.output_norm = load.layer_norm(p + ".output.LayerNorm", c.hidden_size, c.layer_norm_eps);
+    layers_.push_back(layer);
+  }
+}
+
+Tensor Encoder::attend(const Tensor& x, const Layer& layer, const Tensor& mask, Call& call) const {
+  const int64_t heads = config_.num_attention_heads, width = config_.hidden_size / heads;
+  const auto split = [&](const Tensor& t) { return t.view({t.size(0), t.size(1), heads, width}).transpose(1, 2); };
+  const auto qkv = ops::linear_group(x, {layer.query, layer.key, layer.value}, call);
+  const Tensor mixed = ops::attention(split(qkv[0]), split(qkv[1]), split(qkv[2]), mask,
+                                      config_.attention_probs_dropout_prob, call);
+  return ops::linear(mixed.transpose(1, 2).reshape(x.sizes()), *layer.attention_output, call);
+}
+
+Tensor Encoder::forward(const ModelInput& input, const Tensor& position_ids, Call& call) const {
+  const double p = config_.hidden_dropout_prob;
+  const Tensor type_ids = input.token_type_ids.defined() ? input.token_type_ids : at::zeros_like(input.input_ids);
+  Tensor x = ops::embedding(input.input_ids, *word_, call) + ops::embedding(type_ids, *type_, call) +
+             ops::embedding(position_ids, *position_, call);
+  x = ops::dropout(ops::layer_norm(x, *embedding_norm_, call), p, call);
+  const Tensor mask = ops::attention_bias(input.attention_mask, x.scalar_type());
+  for (const Layer& layer : layers_) {
+    x = ops::layer_norm(ops::dropout(attend(x, layer, mask, call), p, call) + x, *layer.attention_norm, call);
+    const Tensor inner = activation_(ops::linear(x, *layer.intermediate, call));
+    x = ops::layer_norm(ops::dropout(ops::linear(inner, *layer.output, call), p, call) + x, *layer.output_norm, call);
+  }
+  return x;
+}
+
+void check_length(const ModelInput& input, int64_t max_positions) {
+  if (input.input_ids.size(1) <= max_positions) return;
+  throw Error({.id = "data.too-long",
+               .what = fmt::format("a row has {} tokens, the model has {} positions", input.input_ids.size(1),
+                                   max_positions),
+               .where = "the batch",
+               .fix = fmt::format("--max_length {}", max_positions)});
+}
+
+}  // namespace deltaw

@@ -1,0 +1,60 @@
+// The Transformer encoder that BERT and RoBERTa share (Devlin et al. 2018, arXiv:1810.04805): learned positions,
+// attention, a feed-forward pair, LayerNorm after each residual sum.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "deltaw/model.h"
+#include "models/loader.h"
+
+namespace deltaw {
+
+struct EncoderConfig {
+  int64_t vocab_size = 0;
+  int64_t hidden_size = 0;
+  int64_t num_hidden_layers = 0;
+  int64_t num_attention_heads = 0;
+  int64_t intermediate_size = 0;
+  int64_t max_position_embeddings = 0;
+  int64_t type_vocab_size = 0;
+  int64_t pad_token_id = 0;
+  double layer_norm_eps = 1e-12;
+  double initializer_range = 0.02;
+  double hidden_dropout_prob = 0.1;
+  double attention_probs_dropout_prob = 0.1;
+  double classifier_dropout = 0.1;  // hidden_dropout_prob where config.json has null
+  std::string hidden_act = "gelu";
+
+  /// Throws config.* naming the key for what is missing, of the wrong type or not implemented.
+  static EncoderConfig from_json(const Json& config, const std::string& where);
+};
+
+class Encoder {
+ public:
+  Encoder(Loader& load, const EncoderConfig& config, const std::string& prefix);
+
+  /// Token, position and type ids [batch, seq], mask [batch, seq] -> hidden states [batch, seq, hidden].
+  Tensor forward(const ModelInput& input, const Tensor& position_ids, Call& call) const;
+
+ private:
+  struct Layer {
+    const Linear *query, *key, *value, *attention_output;
+    const LayerNorm* attention_norm;
+    const Linear *intermediate, *output;
+    const LayerNorm* output_norm;
+  };
+  Tensor attend(const Tensor& x, const Layer& layer, const Tensor& mask, Call& call) const;
+
+  EncoderConfig config_;
+  const Embedding *word_, *position_, *type_;
+  const LayerNorm* embedding_norm_;
+  std::vector<Layer> layers_;
+  std::function<Tensor(const Tensor&)> activation_;
+};
+
+/// Throws data.too-long when a sequence is longer than the model's positions.
+void check_length(const ModelInput& input, int64_t max_positions);
+
+}  // namespace deltaw

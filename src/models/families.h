@@ -1,0 +1,23 @@
+// The model families, one function each. A family is added by its file and a line in load.cpp.
+#pragma once
+
+#include <memory>
+
+#include "deltaw/model.h"
+#include "io/checkpoint.h"
+
+namespace deltaw {
+
+/// What a family gets to build a model for sequence classification: type and labels are settled already.
+struct FamilyInput {
+  std::shared_ptr<const io::Checkpoint> checkpoint;
+  at::ScalarType dtype = at::kFloat;
+  std::vector<std::string> labels;
+  bool new_head = false;  // draw the head even where the checkpoint has one
+  uint64_t seed = 42;
+};
+
+std::unique_ptr<Model> load_bert(const FamilyInput& input);
+std::unique_ptr<Model> load_roberta(const FamilyInput& input);
+
+}  // namespace deltaw

@@ -1,0 +1,151 @@
+#include <fmt/format.h>
+#include <torch/torch.h>
+
+#include "deltaw/error.h"
+#include "models/families.h"
+#include "ops/random.h"
+
+namespace deltaw {
+namespace {
+
+struct Family {
+  const char* model_type;
+  const char* head_weight;  // whose rows are the labels
+  std::unique_ptr<Model> (*load)(const FamilyInput&);
+};
+
+constexpr Family kFamilies[] = {
+    {"bert", "classifier.weight", load_bert},
+    {"roberta", "classifier.out_proj.weight", load_roberta},
+};
+
+const Family& find_family(const Json& config, const std::string& where) {
+  const std::string type = config.value("model_type", std::string());
+  std::vector<std::string> known;
+  for (const Family& family : kFamilies) {
+    if (type == family.model_type) return family;
+    known.emplace_back(family.model_type);
+  }
+  throw Error({.id = "config.unsupported",
+               .what = fmt::format("model_type '{}' is not implemented", type),
+               .where = where,
+               .fix = suggest_names(type, known)});
+}
+
+bool computes_bf16_natively() {
+#if defined(__x86_64__)
+  return __builtin_cpu_supports("avx512bf16");
+#else
+  return false;
+#endif
+}
+
+at::ScalarType parse_dtype(const std::string& dtype) {
+  if (dtype == "auto") return computes_bf16_natively() ? at::kBFloat16 : at::kFloat;
+  if (dtype == "float32" || dtype == "fp32") return at::kFloat;
+  if (dtype == "bf16" || dtype == "bfloat16") return at::kBFloat16;
+  if (dtype == "float64") return at::kDouble;
+  throw Error({.id = "config.out-of-range",
+               .what = "dtype '" + dtype + "' is not implemented",
+               .where = "key \"dtype\"",
+               .fix = "one of: auto, float32, bf16, float64"});
+}
+
+// The labels that config.json names, or LABEL_0 ... as transformers makes them.
+std::vector<std::string> labels_of(const Json& config, int64_t stored_rows) {
+  const auto names = config.find("id2label");
+  std::vector<std::string> labels;
+  if (names != config.end() && names->is_object()) {
+    for (size_t i = 0; i < names->size(); ++i) {
+      const auto found = names->find(std::to_string(i));
+      if (found == names->end() || !found->is_string()) break;
+      labels.push_back(found->get<std::string>());
+    }
+    if (labels.size() == names->size() && !labels.empty()) return labels;
+  }
+  const int64_t count = config.value("num_labels", stored_rows > 0 ? stored_rows : int64_t{2});
+  labels.clear();
+  for (int64_t i = 0; i < count; ++i) labels.push_back(fmt::format("LABEL_{}", i));
+  return labels;
+}
+
+void check_head(const FamilyInput& input, const Family& family, const ModelOptions& options, bool& new_head) {
+  const io::TensorBytes* head = input.checkpoint->find(family.head_weight);
+  const auto labels = static_cast<int64_t>(input.labels.size());
+  if (!head || head->shape.empty() || head->shape[0] == labels) return;
+  new_head = options.ignore_mismatched_sizes;
+  if (new_head) return;
+  throw Error({.id = "shape.mismatch",
+               .what = fmt::format("the checkpoint's head has {} labels, {} are asked for", head->shape[0], labels),
+               .where = fmt::format("{}, tensor '{}'", input.checkpoint->file_of(family.head_weight).string(),
+                                    family.head_weight),
+               .fix = "--ignore_mismatched_sizes true draws a new head and trains it"});
+}
+
+}  // namespace
+
+void ModelOptions::fields(FieldVisitor& f) {
+  f.field("dtype", dtype, "Type of the frozen base: auto is bf16 where the machine computes it natively, else float32.",
+          one_of({"auto", "float32", "fp32", "bf16", "bfloat16", "float64"}));
+  f.field("ignore_mismatched_sizes", ignore_mismatched_sizes,
+          "Draw a new head where the checkpoint's has another number of labels.");
+}
+
+uint64_t Call::next_key() {
+  const uint64_t run = ops::mix(seed, static_cast<uint64_t>(step));
+  return ops::mix(ops::mix(run, static_cast<uint64_t>(micro_step)), static_cast<uint64_t>(draws++));
+}
+
+std::unique_ptr<Model> load_model(const std::string& model_name_or_path, const ModelOptions& options) {
+  const auto folder = io::resolve_model(model_name_or_path);
+  FamilyInput input;
+  input.checkpoint = std::make_shared<const io::Checkpoint>(folder);
+  input.dtype = parse_dtype(options.dtype);
+  input.seed = options.seed;
+
+  Json config = input.checkpoint->config();
+  const Family& family = find_family(config, (folder / "config.json").string() + ", key \"model_type\"");
+  const io::TensorBytes* head = input.checkpoint->find(family.head_weight);
+  input.labels = options.label_names;
+  if (input.labels.empty()) {
+    if (options.num_labels > 0) config["num_labels"] = options.num_labels;
+    if (options.num_labels > 0 && config.contains("id2label") &&
+        static_cast<int64_t>(config["id2label"].size()) != options.num_labels) {
+      config.erase("id2label");
+    }
+    input.labels = labels_of(config, head && !head->shape.empty() ? head->shape[0] : 0);
+  }
+  check_head(input, family, options, input.new_head);
+
+  std::unique_ptr<Model> model = family.load(input);
+  model->settle_task(options.problem_type);
+  return model;
+}
+
+void Model::settle_task(std::string problem_type) {
+  if (problem_type.empty()) problem_type = config_.value("problem_type", Json()).is_string() ? config_["problem_type"].get<std::string>() : "";
+  if (problem_type.empty()) problem_type = num_labels() == 1 ? "regression" : "single_label_classification";
+  regression_ = problem_type == "regression";
+  if ((!regression_ && problem_type != "single_label_classification") || (regression_ && num_labels() != 1)) {
+    throw Error({.id = "config.unsupported",
+                 .what = fmt::format("problem_type '{}' with {} labels is not implemented", problem_type, num_labels()),
+                 .where = (folder_ / "config.json").string() + ", key \"problem_type\"",
+                 .fix = "single_label_classification with two labels or more, or regression with one"});
+  }
+  config_["problem_type"] = problem_type;
+  Json id2label = Json::object(), label2id = Json::object();
+  for (size_t i = 0; i < labels_.size(); ++i) {
+    id2label[std::to_string(i)] = labels_[i];
+    label2id[labels_[i]] = i;
+  }
+  config_["id2label"] = std::move(id2label);
+  config_["label2id"] = std::move(label2id);
+}
+
+Tensor model_loss(const Model& model, const Tensor& logits, const Tensor& labels) {
+  const Tensor wide = logits.scalar_type() == at::kDouble ? logits : logits.to(at::kFloat);
+  if (model.is_regression()) return at::mse_loss(wide.squeeze(1), labels.to(wide.scalar_type()));
+  return at::cross_entropy_loss(wide, labels);
+}
+
+}  // namespace deltaw

@@ -1,0 +1,216 @@
+#include "models/loader.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <ATen/CPUGeneratorImpl.h>
+
+#include <algorithm>
+
+#include "deltaw/error.h"
+
+namespace deltaw {
+namespace {
+
+// Names that old checkpoints use for LayerNorm's tensors.
+std::string legacy_name(const std::string& name) {
+  if (name.ends_with("LayerNorm.weight")) return name.substr(0, name.size() - 6) + "gamma";
+  if (name.ends_with("LayerNorm.bias")) return name.substr(0, name.size() - 4) + "beta";
+  return {};
+}
+
+}  // namespace
+
+at::ScalarType scalar_type(io::Dtype dtype) {
+  switch (dtype) {
+    case io::Dtype::f64: return at::kDouble;
+    case io::Dtype::f32: return at::kFloat;
+    case io::Dtype::f16: return at::kHalf;
+    case io::Dtype::bf16: return at::kBFloat16;
+    case io::Dtype::i64: return at::kLong;
+    case io::Dtype::i32: return at::kInt;
+    case io::Dtype::i16: return at::kShort;
+    case io::Dtype::i8: return at::kChar;
+    case io::Dtype::u8: return at::kByte;
+    case io::Dtype::boolean: return at::kBool;
+  }
+  throw Error({.id = "internal.dtype", .what = "unknown dtype", .where = "scalar_type", .fix = "please report this"});
+}
+
+io::Dtype io_dtype(at::ScalarType type) {
+  switch (type) {
+    case at::kDouble: return io::Dtype::f64;
+    case at::kFloat: return io::Dtype::f32;
+    case at::kHalf: return io::Dtype::f16;
+    case at::kBFloat16: return io::Dtype::bf16;
+    case at::kLong: return io::Dtype::i64;
+    case at::kInt: return io::Dtype::i32;
+    case at::kShort: return io::Dtype::i16;
+    case at::kChar: return io::Dtype::i8;
+    case at::kByte: return io::Dtype::u8;
+    case at::kBool: return io::Dtype::boolean;
+    default: break;
+  }
+  throw Error({.id = "internal.dtype",
+               .what = fmt::format("tensors of type {} cannot be stored", at::toString(type)),
+               .where = "io_dtype",
+               .fix = "please report this"});
+}
+
+io::TensorBytes to_bytes(const std::string& name, const at::Tensor& tensor) {
+  return {.name = name,
+          .dtype = io_dtype(tensor.scalar_type()),
+          .shape = tensor.sizes().vec(),
+          .data = static_cast<const std::byte*>(tensor.const_data_ptr())};
+}
+
+at::Tensor to_tensor(const io::TensorBytes& bytes, at::ScalarType dtype, std::shared_ptr<const void> keep) {
+  const at::ScalarType stored = scalar_type(bytes.dtype);
+  const auto address = reinterpret_cast<uintptr_t>(bytes.data);
+  auto* data = const_cast<std::byte*>(bytes.data);
+  if (bytes.count() == 0) return at::empty(bytes.shape, at::TensorOptions().dtype(dtype));
+  if (address % io::dtype_size(bytes.dtype) != 0) {
+    at::Tensor copy = at::empty(bytes.shape, at::TensorOptions().dtype(stored));
+    std::copy_n(bytes.data, bytes.size(), static_cast<std::byte*>(copy.data_ptr()));
+    return copy.to(dtype);
+  }
+  // The pages are mapped read-only: a write into a frozen weight would be a fault, not a silent change.
+  return at::from_blob(data, bytes.shape, [keep](void*) {}, at::TensorOptions().dtype(stored)).to(dtype);
+}
+
+Loader::Loader(Model& model, const FamilyInput& input, std::string base_prefix)
+    : model_(model),
+      checkpoint_(input.checkpoint),
+      base_prefix_(std::move(base_prefix) + "."),
+      new_head_(input.new_head),
+      generator_(at::make_generator<at::CPUGeneratorImpl>(input.seed)) {
+  model.folder_ = checkpoint_->folder();
+  model.config_ = checkpoint_->config();
+  model.dtype_ = input.dtype;
+  model.labels_ = input.labels;
+}
+
+const io::TensorBytes* Loader::find(const std::string& name) {
+  std::vector<std::string> candidates{name};
+  if (const std::string legacy = legacy_name(name); !legacy.empty()) candidates.push_back(legacy);
+  const size_t full = candidates.size();
+  for (size_t i = 0; i < full; ++i) {
+    if (candidates[i].starts_with(base_prefix_)) candidates.push_back(candidates[i].substr(base_prefix_.size()));
+  }
+  for (const std::string& candidate : candidates) {
+    if (const io::TensorBytes* bytes = checkpoint_->find(candidate)) {
+      taken_.insert(candidate);
+      return bytes;
+    }
+  }
+  return nullptr;
+}
+
+Parameter Loader::parameter(const std::string& name, std::vector<int64_t> shape) {
+  const io::TensorBytes* bytes = find(name);
+  if (!bytes) {
+    const std::string near = suggest_names(name, checkpoint_->names());
+    throw Error({.id = "format.missing-tensor",
+                 .what = fmt::format("the checkpoint has no tensor '{}'{}", name, near.empty() ? "" : "; " + near),
+                 .where = checkpoint_->folder().string(),
+                 .fix = "use a checkpoint of the model_type that config.json names, or mend config.json"});
+  }
+  if (bytes->shape != shape) {
+    throw Error({.id = "shape.mismatch",
+                 .what = fmt::format("tensor '{}' is [{}], config.json makes it [{}]", bytes->name,
+                                     fmt::join(bytes->shape, ", "), fmt::join(shape, ", ")),
+                 .where = checkpoint_->file_of(bytes->name).string(),
+                 .fix = "the weights and config.json are of different models: take both from one checkpoint"});
+  }
+  const at::ScalarType stored = scalar_type(bytes->dtype);
+  if (!at::isFloatingType(stored)) {
+    throw Error({.id = "format.unsupported",
+                 .what = fmt::format("tensor '{}' is of type {}", bytes->name, io::dtype_name(bytes->dtype)),
+                 .where = checkpoint_->file_of(bytes->name).string(),
+                 .fix = "use an unquantised checkpoint (F32, F16 or BF16)"});
+  }
+  return {.name = name, .value = to_tensor(*bytes, model_.dtype_, checkpoint_)};
+}
+
+void Loader::add_module(const std::string& name) {
+  for (size_t dot = name.find('.'); dot != std::string::npos; dot = name.find('.', dot + 1)) {
+    if (modules_.insert(name.substr(0, dot)).second) model_.modules_.push_back(name.substr(0, dot));
+  }
+  if (modules_.insert(name).second) model_.modules_.push_back(name);
+}
+
+const Linear* Loader::add_linear(const std::string& name, Parameter weight, Parameter bias) {
+  add_module(name);
+  Linear& linear = model_.linears_.emplace_back();
+  linear.name = name;
+  linear.weight = std::move(weight);
+  linear.bias = std::move(bias);
+  linear.index = static_cast<int64_t>(model_.linears_.size()) - 1;
+  linear.base = std::make_unique<BaseView>(linear.weight.value);
+  for (Parameter* parameter : {&linear.weight, &linear.bias}) {
+    parameter->slot = static_cast<int64_t>(model_.parameters_.size());
+    model_.parameters_.push_back(parameter);
+  }
+  return &linear;
+}
+
+const Linear* Loader::linear(const std::string& name, int64_t d_out, int64_t d_in) {
+  return add_linear(name, parameter(name + ".weight", {d_out, d_in}), parameter(name + ".bias", {d_out}));
+}
+
+const Linear* Loader::head(const std::string& name, int64_t d_out, int64_t d_in, double std) {
+  const bool stored = find(name + ".weight");
+  if (stored && !new_head_) return linear(name, d_out, d_in);
+  find(name + ".bias");
+  model_.new_modules_.push_back(name);
+  const auto options = at::TensorOptions().dtype(at::kFloat);
+  const Tensor weight = at::empty({d_out, d_in}, options).normal_(0, std, generator_).to(model_.dtype_);
+  const Tensor bias = at::zeros({d_out}, options).to(model_.dtype_);
+  return add_linear(name, {.name = name + ".weight", .value = weight}, {.name = name + ".bias", .value = bias});
+}
+
+const Embedding* Loader::embedding(const std::string& name, int64_t rows, int64_t width) {
+  add_module(name);
+  Embedding& table = model_.embeddings_.emplace_back();
+  table.name = name;
+  table.weight = parameter(name + ".weight", {rows, width});
+  table.weight.slot = static_cast<int64_t>(model_.parameters_.size());
+  model_.parameters_.push_back(&table.weight);
+  return &table;
+}
+
+const LayerNorm* Loader::layer_norm(const std::string& name, int64_t width, double eps) {
+  add_module(name);
+  LayerNorm& norm = model_.norms_.emplace_back();
+  norm.name = name;
+  norm.eps = eps;
+  norm.weight = parameter(name + ".weight", {width});
+  norm.bias = parameter(name + ".bias", {width});
+  for (Parameter* parameter : {&norm.weight, &norm.bias}) {
+    parameter->slot = static_cast<int64_t>(model_.parameters_.size());
+    model_.parameters_.push_back(parameter);
+  }
+  return &norm;
+}
+
+void Loader::finish(const std::vector<std::string>& others) {
+  std::vector<std::string> unexpected;
+  for (const std::string& name : checkpoint_->names()) {
+    if (taken_.contains(name)) continue;
+    const std::string bare = name.starts_with(base_prefix_) ? name.substr(base_prefix_.size()) : name;
+    const bool known = std::any_of(others.begin(), others.end(), [&](const std::string& other) {
+      return name.starts_with(other) || bare.starts_with(other);
+    });
+    if (!known) unexpected.push_back(name);
+  }
+  if (unexpected.empty()) return;
+  const size_t shown = std::min<size_t>(unexpected.size(), 5);
+  throw Error({.id = "format.unexpected-tensor",
+               .what = fmt::format("{} tensors belong to no module of the model: {}{}", unexpected.size(),
+                                   fmt::join(unexpected.begin(), unexpected.begin() + static_cast<int64_t>(shown), ", "),
+                                   unexpected.size() > shown ? ", ..." : ""),
+               .where = checkpoint_->folder().string(),
+               .fix = "check model_type and num_hidden_layers in config.json against the checkpoint"});
+}
+
+}  // namespace deltaw

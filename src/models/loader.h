@@ -1,0 +1,56 @@
+// Takes a model's tensors out of a checkpoint, one module at a time, strictly.
+#pragma once
+
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "deltaw/model.h"
+#include "io/checkpoint.h"
+#include "models/families.h"
+
+namespace deltaw {
+
+class Loader {
+ public:
+  /// `base_prefix` ("bert") is what a checkpoint of the bare base model leaves out of its names.
+  Loader(Model& model, const FamilyInput& input, std::string base_prefix);
+
+  // Each registers the module under its full name and returns it; the model owns it.
+  const Linear* linear(const std::string& name, int64_t d_out, int64_t d_in);
+  const Embedding* embedding(const std::string& name, int64_t rows, int64_t width);
+  const LayerNorm* layer_norm(const std::string& name, int64_t width, double eps);
+
+  /// A linear layer of the task's head: where the checkpoint lacks it, drawn from N(0, std^2) with zero bias.
+  const Linear* head(const std::string& name, int64_t d_out, int64_t d_in, double std);
+
+  /// Ends the loading. Tensors of the checkpoint that nothing took are an error, save those whose names begin with one
+  /// of `others`: heads of other tasks and buffers.
+  void finish(const std::vector<std::string>& others);
+
+ private:
+  Parameter parameter(const std::string& name, std::vector<int64_t> shape);
+  const io::TensorBytes* find(const std::string& name);
+  const Linear* add_linear(const std::string& name, Parameter weight, Parameter bias);
+  void add_module(const std::string& name);
+
+  Model& model_;
+  std::shared_ptr<const io::Checkpoint> checkpoint_;
+  std::string base_prefix_;
+  bool new_head_;
+  at::Generator generator_;
+  std::set<std::string> taken_;
+  std::set<std::string> modules_;
+};
+
+/// A tensor over the mapped file where type and alignment allow, else a copy in `dtype`. `keep` keeps the file mapped.
+at::Tensor to_tensor(const io::TensorBytes& bytes, at::ScalarType dtype, std::shared_ptr<const void> keep);
+
+at::ScalarType scalar_type(io::Dtype dtype);
+io::Dtype io_dtype(at::ScalarType type);
+
+/// `tensor` must be contiguous and outlive the result.
+io::TensorBytes to_bytes(const std::string& name, const at::Tensor& tensor);
+
+}  // namespace deltaw

@@ -1,0 +1,47 @@
+// RoBERTa with a classification head: Liu et al. 2019, arXiv:1907.11692. Names and dropouts as transformers'
+// RobertaForSequenceClassification.
+#include "models/encoder.h"
+#include "models/families.h"
+#include "ops/layers.h"
+#include "ops/linear.h"
+
+namespace deltaw {
+namespace {
+
+class Roberta final : public Model {
+ public:
+  explicit Roberta(const FamilyInput& input) {
+    const auto config = EncoderConfig::from_json(input.checkpoint->config(), (input.checkpoint->folder() / "config.json").string());
+    Loader load(*this, input, "roberta");
+    encoder_ = std::make_unique<Encoder>(load, config, "roberta");
+    dense_ = load.head("classifier.dense", config.hidden_size, config.hidden_size, config.initializer_range);
+    out_proj_ = load.head("classifier.out_proj", num_labels(), config.hidden_size, config.initializer_range);
+    load.finish({"lm_head.", "pooler.", "embeddings.position_ids"});
+    classifier_dropout_ = config.classifier_dropout;
+    padding_ = config.pad_token_id;
+    max_positions_ = config.max_position_embeddings - padding_ - 1;
+    head_ = "classifier";
+  }
+
+  Tensor forward(const ModelInput& input, Call& call) const override {
+    check_length(input, max_positions_);
+    // Positions count the tokens from padding_ + 1; padding itself stays at padding_.
+    const Tensor token = input.input_ids.ne(padding_).to(at::kLong);
+    const Tensor positions = token.cumsum(1) * token + padding_;
+    Tensor x = encoder_->forward(input, positions, call).select(1, 0);
+    x = at::tanh(ops::linear(ops::dropout(x, classifier_dropout_, call), *dense_, call));
+    return ops::linear(ops::dropout(x, classifier_dropout_, call), *out_proj_, call);
+  }
+
+ private:
+  std::unique_ptr<Encoder> encoder_;
+  const Linear *dense_ = nullptr, *out_proj_ = nullptr;
+  double classifier_dropout_ = 0;
+  int64_t padding_ = 1;
+};
+
+}  // namespace
+
+std::unique_ptr<Model> load_roberta(const FamilyInput& input) { return std::make_unique<Roberta>(input); }
+
+}  // namespace deltaw

@@ -1,0 +1,386 @@
+#include "ops/linear.h"
+
+#include <fmt/format.h>
+#include <torch/torch.h>
+
+#include "deltaw/adapter.h"
+#include "deltaw/error.h"
+#include "ops/random.h"
+
+namespace deltaw::ops {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+// One linear layer of a group: what its forward pass decided and its backward pass needs again.
+struct Item {
+  const Linear* linear = nullptr;
+  const AdaptedLayer* adapted = nullptr;  // null: the base layer
+  Tensor weight;                          // W0 [d_out, d_in]
+  Tensor bias;                            // [d_out] or undefined
+  size_t first_input = 0;                 // of its tensors among the function's inputs
+  size_t params = 0;                      // trained tensors of the method
+  bool trains_bias = false;               // one more input after them
+  bool folded = false;
+  uint64_t dropout_key = 0;
+  double dropout = 0;
+  int64_t saved_h = -1;  // index of x right^T among the saved tensors
+  int64_t saved_z = -1;  // index of the output before its gain
+};
+
+struct Plan : torch::CustomClassHolder {
+  std::vector<Item> items;
+  bool training = false;
+  bool backward = false;
+  LinearPath path = LinearPath::automatic;
+};
+
+Tensor as(const Tensor& tensor, const Tensor& like) {
+  return tensor.scalar_type() == like.scalar_type() ? tensor : tensor.to(like.scalar_type());
+}
+
+// The method's map on the given values of its trained tensors.
+Update run_map(const AdaptedLayer& layer, const variable_list& trained) {
+  std::vector<Param> params = layer.params.all();
+  size_t next = 0;
+  for (Param& param : params) {
+    if (param.trained) param.value = trained[next++];
+  }
+  return layer.method->update(layer.info, Params(std::move(params)), *layer.linear->base);
+}
+
+// The map with its graph, on leaves that stand for the trained tensors.
+struct Replay {
+  variable_list leaves;
+  Update update;
+
+  Replay(const AdaptedLayer& layer, const variable_list& trained) {
+    at::AutoGradMode enabled(true);
+    for (const Tensor& tensor : trained) leaves.push_back(tensor.detach().requires_grad_());
+    update = run_map(layer, leaves);
+  }
+
+  // Gradients of the leaves from those of the outputs; an output that is a leaf costs nothing.
+  variable_list pull_back(const Update& gradients) const {
+    variable_list result(leaves.size());
+    variable_list outputs, output_gradients;
+    const auto add = [&](const Tensor& output, const Tensor& gradient) {
+      if (!output.defined() || !gradient.defined() || !output.requires_grad()) return;
+      for (size_t i = 0; i < leaves.size(); ++i) {
+        if (!output.is_same(leaves[i])) continue;
+        const Tensor g = as(gradient, leaves[i]);
+        result[i] = result[i].defined() ? result[i] + g : g;
+        return;
+      }
+      outputs.push_back(output);
+      output_gradients.push_back(as(gradient, output));
+    };
+    add(update.left, gradients.left);
+    add(update.right, gradients.right);
+    add(update.out_gain, gradients.out_gain);
+    add(update.in_gain, gradients.in_gain);
+    if (outputs.empty()) return result;
+    at::AutoGradMode enabled(true);
+    const variable_list pulled = torch::autograd::grad(outputs, leaves, output_gradients, /*retain_graph=*/false,
+                                                       /*create_graph=*/false, /*allow_unused=*/true);
+    for (size_t i = 0; i < leaves.size(); ++i) {
+      if (!pulled[i].defined()) continue;
+      result[i] = result[i].defined() ? result[i] + pulled[i] : pulled[i];
+    }
+    return result;
+  }
+};
+
+Update detached(Update update) {
+  for (Tensor* tensor : {&update.left, &update.right, &update.out_gain, &update.in_gain}) {
+    if (tensor->defined()) *tensor = tensor->detach();
+  }
+  return update;
+}
+
+// scale left right, in the type the factors have.
+Tensor product(const Update& update) { return at::mm(update.left, update.right).mul_(update.scale); }
+
+// W0 + scale left right, formed in the wider type and rounded once to W0's.
+Tensor folded_weight(const Tensor& weight, const Update& update) {
+  if (!update.left.defined()) return weight;
+  return as(product(update).add_(as(weight, update.left)), weight);
+}
+
+Tensor with_gains(const Tensor& weight, const Update& update) {
+  Tensor result = weight;
+  if (update.out_gain.defined()) result = result * as(update.out_gain, weight).unsqueeze(1);
+  if (update.in_gain.defined()) result = result * as(update.in_gain, weight);
+  return result;
+}
+
+Tensor gained_bias(const Item& item, const Update& update) {
+  if (!item.bias.defined() || !update.out_gain.defined() || !update.gain_on_bias) return item.bias;
+  return item.bias * as(update.out_gain, item.bias);
+}
+
+Tensor dropped(const Tensor& x, const Item& item) {
+  return item.dropout > 0 ? x * dropout_mask(x, item.dropout, item.dropout_key) : x;
+}
+
+bool choose_folding(const Item& item, const Update& update, const Plan& plan, int64_t tokens) {
+  if (!update.left.defined() || item.dropout > 0) return false;
+  if (plan.path != LinearPath::automatic) return plan.path == LinearPath::folded;
+  return folding_is_cheaper({.tokens = tokens,
+                             .d_in = update.right.size(1),
+                             .d_out = update.left.size(0),
+                             .k = update.left.size(1),
+                             .backward = plan.backward,
+                             .trains_left = update.left.requires_grad(),
+                             .trains_right = update.right.requires_grad()});
+}
+
+Tensor forward_item(const Tensor& x, Item& item, const Plan& plan, const variable_list& trained, variable_list& saved) {
+  if (!item.adapted) return at::linear(x, item.weight, item.bias);
+  Update update;
+  {
+    const Replay replay(*item.adapted, trained);  // only to see which outputs train; its graph ends here
+    item.folded = choose_folding(item, replay.update, plan, x.size(0));
+    update = detached(replay.update);
+  }
+  const Tensor bias = gained_bias(item, update);
+  if (item.folded) return at::linear(x, with_gains(folded_weight(item.weight, update), update), bias);
+
+  const Tensor input = update.in_gain.defined() ? x * as(update.in_gain, x) : x;
+  const bool gained = update.out_gain.defined();
+  Tensor y = at::linear(input, item.weight, gained ? Tensor() : bias);
+  if (update.left.defined()) {
+    const Tensor h = at::mm(dropped(input, item), as(update.right, x).t());
+    y.addmm_(h, as(update.left, x).t(), 1, update.scale);
+    item.saved_h = static_cast<int64_t>(saved.size());
+    saved.push_back(h);
+  }
+  if (!gained) return y;
+  item.saved_z = static_cast<int64_t>(saved.size());
+  saved.push_back(y);
+  const Tensor out = y * as(update.out_gain, x);
+  return bias.defined() ? out + bias : out;
+}
+
+struct ItemGradients {
+  Update map;   // of the map's outputs
+  Tensor bias;  // of the layer's bias
+};
+
+// Adds the item's share to dx; both paths compute the same gradients.
+ItemGradients backward_sequence(const Tensor& x, const Tensor& dy, const Item& item, const Update& update,
+                                const variable_list& saved, Tensor& dx, bool needs_dx) {
+  ItemGradients result;
+  Tensor dz = dy;
+  if (update.out_gain.defined()) {
+    const Tensor& z = saved[item.saved_z];
+    result.map.out_gain = (dy * (update.gain_on_bias && item.bias.defined() ? z + as(item.bias, z) : z)).sum(0);
+    dz = dy * as(update.out_gain, dy);
+  }
+  const bool gained = update.in_gain.defined();
+  const bool needs_input = needs_dx || gained;
+  Tensor dinput;  // of x * in_gain
+  if (needs_input) {
+    dinput = at::mm(dz, item.weight);
+  }
+  if (update.left.defined()) {
+    const Tensor left = as(update.left, x), right = as(update.right, x);
+    const Tensor dh = at::mm(dz, left).mul_(update.scale);
+    if (update.left.requires_grad()) result.map.left = at::mm(dz.t(), saved[item.saved_h]).mul_(update.scale);
+    const Tensor mask = item.dropout > 0 ? dropout_mask(x, item.dropout, item.dropout_key) : Tensor();
+    if (update.right.requires_grad()) {
+      Tensor input = gained ? x * as(update.in_gain, x) : x;
+      if (mask.defined()) input = input * mask;
+      result.map.right = at::mm(dh.t(), input);
+    }
+    if (needs_input) {
+      if (mask.defined()) {
+        dinput.add_(at::mm(dh, right).mul_(mask));
+      } else {
+        dinput.addmm_(dh, right);
+      }
+    }
+  }
+  if (gained) {
+    result.map.in_gain = (dinput * x).sum(0);
+    if (needs_dx) dinput = dinput * as(update.in_gain, x);
+  }
+  if (needs_dx) dx = dx.defined() ? dx.add_(dinput) : dinput;
+  return result;
+}
+
+ItemGradients backward_folded(const Tensor& x, const Tensor& dy, const Item& item, const Update& update, Tensor& dx,
+                              bool needs_dx) {
+  ItemGradients result;
+  const Tensor raw = folded_weight(item.weight, detached(update));
+  if (needs_dx) {
+    const Tensor weight = with_gains(raw, detached(update));
+    if (dx.defined()) {
+      dx.addmm_(dy, weight);
+    } else {
+      dx = at::mm(dy, weight);
+    }
+  }
+  const Tensor dweight = as(at::mm(dy.t(), x), update.left);
+  Tensor draw = dweight;
+  if (update.out_gain.defined()) {
+    const Tensor with_in = update.in_gain.defined() ? as(raw, dweight) * as(update.in_gain, dweight) : as(raw, dweight);
+    result.map.out_gain = (dweight * with_in).sum(1);
+    if (update.gain_on_bias && item.bias.defined()) result.map.out_gain += (dy * as(item.bias, dy)).sum(0);
+    draw = draw * as(update.out_gain, draw).unsqueeze(1);
+  }
+  if (update.in_gain.defined()) {
+    result.map.in_gain = (draw * as(raw, draw)).sum(0);
+    draw = draw * as(update.in_gain, draw);
+  }
+  at::NoGradGuard no_grad;
+  if (update.left.requires_grad()) result.map.left = at::mm(draw, update.right.t()).mul_(update.scale);
+  if (update.right.requires_grad()) result.map.right = at::mm(update.left.t(), draw).mul_(update.scale);
+  return result;
+}
+
+class LinearGroup : public torch::autograd::Function<LinearGroup> {
+ public:
+  // x [tokens, d_in]; `trained` holds the trained tensors of every item in turn.
+  static variable_list forward(AutogradContext* ctx, const Tensor& x, at::TensorList trained,
+                               const c10::intrusive_ptr<Plan>& plan) {
+    variable_list saved{x};
+    saved.insert(saved.end(), trained.begin(), trained.end());
+    variable_list outputs;
+    for (Item& item : plan->items) {
+      const variable_list own(trained.begin() + item.first_input, trained.begin() + item.first_input + item.params);
+      outputs.push_back(forward_item(x, item, *plan, own, saved));
+    }
+    ctx->save_for_backward(saved);
+    ctx->saved_data["plan"] = c10::IValue::make_capsule(plan);
+    return outputs;
+  }
+
+  static variable_list backward(AutogradContext* ctx, const variable_list& gradients) {
+    const auto holder = ctx->saved_data["plan"].toCapsule();
+    const auto& plan = static_cast<const Plan&>(*holder);
+    const variable_list saved = ctx->get_saved_variables();
+    const Tensor& x = saved[0];
+    const bool needs_dx = ctx->needs_input_grad(0);
+
+    variable_list result(1);  // dx first
+    Tensor dx;
+    size_t inputs = 0;
+    for (const Item& item : plan.items) inputs += item.params + (item.trains_bias ? 1 : 0);
+    result.resize(1 + inputs + 1);  // the plan is the last argument and has none
+
+    for (size_t i = 0; i < plan.items.size(); ++i) {
+      const Item& item = plan.items[i];
+      const Tensor& dy = gradients[i];
+      if (!dy.defined()) continue;
+      const auto first = saved.begin() + 1 + static_cast<int64_t>(item.first_input);
+      Update update;
+      if (item.adapted) {
+        const Replay replay(*item.adapted, {first, first + static_cast<int64_t>(item.params)});
+        update = replay.update;
+        at::NoGradGuard no_grad;
+        const ItemGradients own = item.folded
+                                      ? backward_folded(x, dy, item, update, dx, needs_dx)
+                                      : backward_sequence(x, dy, item, update, saved, dx, needs_dx);
+        const variable_list pulled = replay.pull_back(own.map);
+        std::copy(pulled.begin(), pulled.end(), result.begin() + 1 + static_cast<int64_t>(item.first_input));
+      } else if (needs_dx) {
+        dx = dx.defined() ? dx.addmm_(dy, item.weight) : at::mm(dy, item.weight);
+      }
+      if (item.trains_bias) {
+        const Tensor& bias = saved[1 + item.first_input + item.params];
+        Tensor db = dy.sum(0);
+        if (update.gain_on_bias && update.out_gain.defined()) db = db * as(update.out_gain.detach(), db);
+        result[1 + item.first_input + item.params] = as(db, bias);
+      }
+    }
+    result[0] = dx;
+    return result;
+  }
+};
+
+Item make_item(const Linear& layer, Call& call, variable_list& inputs) {
+  Item item;
+  item.linear = &layer;
+  item.weight = layer.weight.value;
+  item.bias = layer.bias.value;
+  item.first_input = inputs.size();
+  if (!call.adapter) return item;
+  if (const AdaptedLayer* adapted = call.adapter->layer(layer)) {
+    item.adapted = adapted;
+    for (const Param& param : adapted->params.all()) {
+      if (param.trained) inputs.push_back(param.value);
+    }
+    item.params = inputs.size() - item.first_input;
+    item.dropout = call.training ? adapted->method->dropout() : 0;
+    if (item.dropout > 0) item.dropout_key = call.next_key();
+  }
+  if (item.bias.defined() && call.adapter->overrides(layer.bias)) {
+    item.bias = call.adapter->value(layer.bias);
+    item.trains_bias = item.bias.requires_grad();
+    if (item.trains_bias) inputs.push_back(item.bias);
+  }
+  return item;
+}
+
+void check_width(const Tensor& x, const Linear& layer) {
+  const int64_t d_in = layer.weight.value.size(1);
+  if (x.dim() >= 1 && x.size(-1) == d_in) return;
+  throw Error({.id = "shape.mismatch",
+               .what = fmt::format("the input is {} wide, the layer takes {}", x.dim() ? x.size(-1) : 0, d_in),
+               .where = layer.name,
+               .fix = "check the sizes in config.json against the checkpoint's tensors"});
+}
+
+bool plain(const std::vector<const Linear*>& layers, const Call& call) {
+  if (!call.adapter) return true;
+  return std::none_of(layers.begin(), layers.end(), [&](const Linear* layer) { return call.adapter->layer(*layer); });
+}
+
+}  // namespace
+
+bool folding_is_cheaper(const LinearCost& c) {
+  const double factors = static_cast<double>(c.k) * (c.d_in + c.d_out) * c.tokens;
+  const double build = static_cast<double>(c.k) * c.d_in * c.d_out;
+  if (!c.backward) return build < factors;
+  // In units of one multiplication and addition. Sequence: both factors forward, both for dx, one more for each
+  // factor that trains. Folded: W formed forward and again backward, dW = dy^T x, one product for each trained factor.
+  const double sequence = 2 * factors + static_cast<double>(c.k) * c.tokens *
+                                            ((c.trains_left ? c.d_out : 0) + (c.trains_right ? c.d_in : 0));
+  const double folded = static_cast<double>(c.tokens) * c.d_in * c.d_out + (2 + c.trains_left + c.trains_right) * build;
+  return folded < sequence;
+}
+
+std::vector<Tensor> linear_group(const Tensor& x, const std::vector<const Linear*>& layers, Call& call) {
+  for (const Linear* layer : layers) check_width(x, *layer);
+  std::vector<Tensor> outputs;
+  if (plain(layers, call)) {
+    for (const Linear* layer : layers) {
+      const Tensor& weight = call.adapter ? call.adapter->value(layer->weight) : layer->weight.value;
+      const Tensor& bias = call.adapter ? call.adapter->value(layer->bias) : layer->bias.value;
+      outputs.push_back(at::linear(x, as(weight, x), bias.defined() ? as(bias, x) : bias));
+    }
+    return outputs;
+  }
+  auto plan = c10::make_intrusive<Plan>();
+  plan->training = call.training;
+  plan->path = call.path;
+  variable_list inputs;
+  for (const Linear* layer : layers) plan->items.push_back(make_item(*layer, call, inputs));
+  plan->backward = at::GradMode::is_enabled();
+  for (Item& item : plan->items) {
+    if (item.bias.defined()) item.bias = as(item.bias, x).detach();
+  }
+  std::vector<int64_t> shape = x.sizes().vec();
+  outputs = LinearGroup::apply(x.reshape({-1, x.size(-1)}), at::TensorList(inputs), plan);
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    shape.back() = layers[i]->weight.value.size(0);
+    outputs[i] = outputs[i].view(shape);
+  }
+  return outputs;
+}
+
+Tensor linear(const Tensor& x, const Linear& layer, Call& call) { return linear_group(x, {&layer}, call).front(); }
+
+}  // namespace deltaw::ops

@@ -1,0 +1,30 @@
+// The layer operation: a frozen linear layer under an adapter.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <vector>
+
+#include "deltaw/model.h"
+
+namespace deltaw::ops {
+
+/// y = x W^T + b with W as the adapter of `call` makes it. x [..., d_in] -> [..., d_out], in x's type.
+/// Throws shape.mismatch when the widths differ.
+at::Tensor linear(const at::Tensor& x, const Linear& layer, Call& call);
+
+/// The same for layers that share their input (q, k, v; gate, up): x is kept once and its gradient summed in place.
+std::vector<at::Tensor> linear_group(const at::Tensor& x, const std::vector<const Linear*>& layers, Call& call);
+
+/// What the choice between the two paths weighs, per layer. `tokens` rows of x; `k` columns of the left factor.
+struct LinearCost {
+  int64_t tokens = 0, d_in = 0, d_out = 0, k = 0;
+  bool backward = false;       // gradients will be asked for
+  bool trains_left = false;    // else that factor is frozen
+  bool trains_right = false;
+};
+
+/// True when forming W first takes fewer multiplications.
+bool folding_is_cheaper(const LinearCost& cost);
+
+}  // namespace deltaw::ops
