@@ -14,28 +14,28 @@ namespace deltaw::io {
 class Checkpoint {
  public:
   /// Opens `model.safetensors`, or the shards that `model.safetensors.index.json` names.
-  /// Throws io.not-found (naming what is there: a pytorch_model.bin gets its own hint), format.* for an index that
-  /// disagrees with its shards.
+  /// Throws io.not-found (naming what is there: a pytorch_model.bin or an adapter gets its own hint), format.* for an
+  /// index that disagrees with its shards.
   explicit Checkpoint(const std::filesystem::path& folder);
 
   const std::filesystem::path& folder() const { return folder_; }
   const Json& config() const { return config_; }  // config.json, whole
 
-  const TensorBytes* find(const std::string& name) const;  // nullptr when absent
-  const std::filesystem::path& file_of(const std::string& name) const;
-  std::vector<std::string> names() const;                   // every tensor, in file order
+  const TensorBytes* find(const std::string& name) const;               // nullptr when absent
+  const std::filesystem::path& file_of(const std::string& name) const;  // throws format.missing-tensor
+  std::vector<std::string> names() const;                               // every tensor, in file order
   const std::vector<SafetensorsFile>& files() const { return files_; }
 
  private:
   std::filesystem::path folder_;
   Json config_;
   std::vector<SafetensorsFile> files_;
-  std::map<std::string, std::pair<size_t, const TensorBytes*>> index_;
+  std::map<std::string, std::pair<size_t, size_t>> index_;  // name -> file, tensor in it
 };
 
 /// Where `model_name_or_path` lies: the folder itself, or the snapshot of that hub name in the local Hugging Face cache
-/// ($HF_HUB_CACHE, $HF_HOME/hub, ~/.cache/huggingface/hub; revision from refs/main). Throws config.model-not-found
-/// with the command that downloads it.
+/// ($HF_HUB_CACHE, $HF_HOME/hub, $XDG_CACHE_HOME/huggingface/hub, ~/.cache/huggingface/hub; revision from refs/main).
+/// Throws config.model-not-found with the command that downloads it.
 std::filesystem::path resolve_model(const std::string& model_name_or_path);
 
 }  // namespace deltaw::io

@@ -18,20 +18,22 @@ const char* dtype_name(Dtype dtype);  // as in the header: "F32"
 size_t dtype_size(Dtype dtype);       // bytes
 
 /// A named block of bytes with a type and a shape. `data` points into the mapped file it came from, or to memory that
-/// the caller keeps alive while a file is written.
+/// the caller keeps alive while a file is written. The format does not align tensors: read elements in place only
+/// where is_aligned(), else copy the bytes first.
 struct TensorBytes {
   std::string name;
   Dtype dtype = Dtype::f32;
   std::vector<int64_t> shape;
   const std::byte* data = nullptr;
 
-  int64_t count() const;   // elements
-  size_t size() const;     // bytes
+  int64_t count() const;    // elements; 1 for a scalar (shape [])
+  size_t size() const;      // bytes
+  bool is_aligned() const;  // whether `data` stands at a multiple of the element's size
 };
 
 /// One mapped file. Throws format.* (header longer than the file, bad JSON, unknown type, offsets that overlap, leave a
 /// gap, disagree with shape x type or run past the end, duplicate names) naming file, tensor and numbers, io.* when it
-/// cannot be opened.
+/// cannot be opened. Copies share the mapping. The file must not be cut short by others while it is mapped.
 class SafetensorsFile {
  public:
   explicit SafetensorsFile(const std::filesystem::path& path);
@@ -42,7 +44,7 @@ class SafetensorsFile {
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
 
  private:
-  struct Mapping;
+  class Mapping;
   std::filesystem::path path_;
   std::shared_ptr<const Mapping> mapping_;
   std::vector<TensorBytes> tensors_;
@@ -51,6 +53,7 @@ class SafetensorsFile {
 };
 
 /// Writes tensors in the order given, whole or not at all (see core/files.h). PEFT expects metadata {"format": "pt"}.
+/// Throws io.* as write_file does, internal.tensor for a name that stands twice or a shape that cannot be.
 void write_safetensors(const std::filesystem::path& path, const std::vector<TensorBytes>& tensors,
                        const std::map<std::string, std::string>& metadata = {{"format", "pt"}});
 

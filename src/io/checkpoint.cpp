@@ -1,0 +1,174 @@
+#include "io/checkpoint.h"
+
+#include <algorithm>
+#include <set>
+#include <utility>
+
+#include "core/files.h"
+#include "deltaw/error.h"
+
+namespace deltaw::io {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kWeights = "model.safetensors";
+constexpr const char* kIndex = "model.safetensors.index.json";
+
+/// "config.json, vocab.txt and 3 more", for messages.
+std::string contents(const fs::path& folder) {
+  constexpr size_t kShown = 8;
+  std::vector<std::string> names;
+  std::error_code code;
+  for (const auto& entry : fs::directory_iterator(folder, code)) names.push_back(entry.path().filename().string());
+  if (names.empty()) return "nothing";
+  std::sort(names.begin(), names.end());
+  std::string text;
+  for (size_t i = 0; i < std::min(names.size(), kShown); ++i) text += (i ? ", " : "") + names[i];
+  if (names.size() > kShown) text += " and " + std::to_string(names.size() - kShown) + " more";
+  return text;
+}
+
+[[noreturn]] void fail_not_found(const std::string& what, const fs::path& where, const std::string& fix) {
+  throw Error({.id = "io.not-found", .what = what, .where = where.string(), .fix = fix});
+}
+
+[[noreturn]] void fail_index(const std::string& what, const fs::path& where) {
+  throw Error({.id = "format.index",
+               .what = what,
+               .where = where.string(),
+               .fix = "index and shards are not of one download; fetch the whole folder again"});
+}
+
+Json read_config(const fs::path& folder) {
+  if (!fs::is_directory(folder)) {
+    fail_not_found(fs::exists(folder) ? "this is a file, not the folder of a checkpoint" : "there is no such folder",
+                   folder, "give the folder that holds config.json and model.safetensors");
+  }
+  const fs::path path = folder / "config.json";
+  if (!fs::exists(path)) {
+    if (fs::exists(folder / "adapter_config.json")) {
+      fail_not_found("the folder holds an adapter, not a model", folder,
+                     "give this folder as adapter_name_or_path, and its base model as model_name_or_path");
+    }
+    fail_not_found("the folder has no config.json; it holds " + contents(folder), folder,
+                   "give the folder of a Hugging Face checkpoint");
+  }
+  Json config = read_json(path);
+  if (config.is_object()) return config;
+  throw Error({.id = "format.config",
+               .what = std::string("the configuration is no object but a ") + config.type_name(),
+               .where = path.string(),
+               .fix = "fetch the file again"});
+}
+
+[[noreturn]] void fail_without_weights(const fs::path& folder) {
+  for (const char* pickle : {"pytorch_model.bin", "pytorch_model.bin.index.json"}) {
+    if (!fs::exists(folder / pickle)) continue;
+    fail_not_found(std::string("the weights are in ") + pickle + ", a pickle, and there is no " + kWeights, folder,
+                   "download the checkpoint's safetensors files, or write them with save_pretrained of transformers");
+  }
+  fail_not_found(
+      std::string("there is neither ") + kWeights + " nor " + kIndex + "; the folder holds " + contents(folder), folder,
+      "download the weights too: hf download NAME");
+}
+
+/// Tensor name -> shard, from the index.
+std::map<std::string, std::string> read_index(const fs::path& path) {
+  const Json index = read_json(path);
+  const auto found = index.find("weight_map");
+  if (!index.is_object() || found == index.end() || !found->is_object()) {
+    fail_index("there is no object 'weight_map'", path);
+  }
+  std::map<std::string, std::string> shard_of;
+  for (const auto& [name, shard] : found->items()) {
+    if (!shard.is_string()) fail_index("the shard of '" + name + "' is no file name", path);
+    const auto file = shard.get<std::string>();
+    // A shard lies beside its index, nowhere else.
+    if (file.empty() || file == ".." || fs::path(file).filename() != file) {
+      fail_index("the shard '" + file + "' of '" + name + "' is no plain file name", path);
+    }
+    shard_of[name] = file;
+  }
+  if (shard_of.empty()) fail_index("'weight_map' is empty", path);
+  return shard_of;
+}
+
+void check_shards(const std::map<std::string, std::string>& shard_of, const std::vector<SafetensorsFile>& files,
+                  const fs::path& index) {
+  std::map<std::string, std::string> seen;
+  for (const SafetensorsFile& file : files) {
+    const std::string shard = file.path().filename().string();
+    for (const TensorBytes& tensor : file.tensors()) {
+      const auto [first, is_new] = seen.emplace(tensor.name, shard);
+      if (!is_new) fail_index("the tensor '" + tensor.name + "' is in " + first->second + " and in " + shard, index);
+      const auto planned = shard_of.find(tensor.name);
+      if (planned == shard_of.end())
+        fail_index("the tensor '" + tensor.name + "' of " + shard + " is not listed", index);
+      if (planned->second != shard) {
+        fail_index("the tensor '" + tensor.name + "' should be in " + planned->second + " but is in " + shard, index);
+      }
+    }
+  }
+  for (const auto& [name, shard] : shard_of) {
+    if (!seen.contains(name)) fail_index("the tensor '" + name + "' should be in " + shard + " but is not", index);
+  }
+}
+
+std::vector<SafetensorsFile> open_shards(const fs::path& folder) {
+  const fs::path index = folder / kIndex;
+  const auto shard_of = read_index(index);
+  std::set<std::string> shards;
+  for (const auto& [name, shard] : shard_of) shards.insert(shard);
+  std::vector<SafetensorsFile> files;
+  for (const std::string& shard : shards) {
+    if (!fs::exists(folder / shard)) {
+      fail_not_found("the index names the shard " + shard + ", which is missing", folder,
+                     "download the missing file too: hf download NAME");
+    }
+    files.emplace_back(folder / shard);
+  }
+  check_shards(shard_of, files, index);
+  return files;
+}
+
+}  // namespace
+
+Checkpoint::Checkpoint(const fs::path& folder) : folder_(folder), config_(read_config(folder)) {
+  if (fs::exists(folder / kWeights)) {
+    files_.emplace_back(folder / kWeights);
+  } else if (fs::exists(folder / kIndex)) {
+    files_ = open_shards(folder);
+  } else {
+    fail_without_weights(folder);
+  }
+  for (size_t file = 0; file < files_.size(); ++file) {
+    const auto& tensors = files_[file].tensors();
+    for (size_t i = 0; i < tensors.size(); ++i) index_[tensors[i].name] = {file, i};
+  }
+}
+
+const TensorBytes* Checkpoint::find(const std::string& name) const {
+  const auto found = index_.find(name);
+  if (found == index_.end()) return nullptr;
+  return &files_[found->second.first].tensors()[found->second.second];
+}
+
+const fs::path& Checkpoint::file_of(const std::string& name) const {
+  const auto found = index_.find(name);
+  if (found != index_.end()) return files_[found->second.first].path();
+  throw Error({.id = "format.missing-tensor",
+               .what = "the checkpoint has no tensor '" + name + "'",
+               .where = folder_.string(),
+               .fix = suggest_names(name, names())});
+}
+
+std::vector<std::string> Checkpoint::names() const {
+  std::vector<std::string> names;
+  for (const SafetensorsFile& file : files_) {
+    for (const TensorBytes& tensor : file.tensors()) names.push_back(tensor.name);
+  }
+  return names;
+}
+
+}  // namespace deltaw::io
