@@ -27,7 +27,7 @@ class StatusLine {
   ~StatusLine();  // leaves the terminal on a fresh line
 
   bool on_terminal() const { return on_terminal_; }
-  void show(const std::string& text);  // cut to the terminal's width; at most ten times a second
+  void show(const std::string& text);  // cut to the terminal's width; at most ten times a second, the rest is skipped
   void clear();                        // before an ordinary line is printed
 
  private:

@@ -120,8 +120,10 @@ fs::path resolve_model(const std::string& model_name_or_path) {
   const fs::path model = cache / folder_name(model_name_or_path);
   const fs::path found = snapshot(model);
   const std::string download = "download it: hf download " + model_name_or_path;
-  if (!found.empty() && fs::exists(found / "config.json", code)) return found;
-  if (!found.empty()) fail("the copy in the cache has no config.json", found.string(), download);
+  for (const char* config : {"config.json", "adapter_config.json"}) {
+    if (!found.empty() && fs::exists(found / config, code)) return found;
+  }
+  if (!found.empty()) fail("the copy in the cache is not whole: it has no config.json", found.string(), download);
   const auto near = nearest_names(model_name_or_path, cached_names(cache));
   fail("'" + model_name_or_path + "' is neither a folder nor a model in the local cache", cache.string(),
        near.empty() ? download : suggest_names(model_name_or_path, near) + " or " + download);
