@@ -12,6 +12,7 @@
 #include <ATen/ATen.h>
 
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -139,7 +140,7 @@ struct MethodSpec {
   std::string paper;
   std::string peft_type;           // in adapter_config.json
   Json peft_settings = Json::object();  // what tells it from others of that peft_type: {"use_dora": true}
-  std::vector<std::string> target_modules = {};  // where they differ from LoRA's defaults; see adapt/targets.h
+  Json default_targets = Json::object();  // by model_type, where they differ from LoRA's: {"bert": ["key", "value"]}
   bool identity_at_init = true;    // the first forward equals the base model's
   std::string parameter_count = {};      // per layer, as a formula for the documentation
   int64_t (*count)(const LayerInfo&, const Json& options) = nullptr;  // the same, checked by the tests

@@ -1,0 +1,50 @@
+// Options and penalties of the methods whose rank components are gated and pruned together.
+#pragma once
+
+#include "deltaw/method.h"
+
+namespace deltaw {
+
+/// The schedule of AdaLoRA's budget (Zhang et al. 2023, arXiv:2303.10512, section 3.3).
+struct BudgetOptions {
+  int64_t target_r = 8;
+  int64_t tinit = 0;
+  int64_t tfinal = 0;
+  int64_t deltaT = 1;
+  double beta1 = 0.85;
+  double beta2 = 0.85;
+  int64_t total_step = 0;
+
+  void fields(FieldVisitor& f) {
+    f.field("target_r", target_r, "Mean rank of a layer at the end.", at_least(0));
+    f.field("tinit", tinit, "Steps before the first pruning.", at_least(0));
+    f.field("tfinal", tfinal, "Steps after the last pruning (a duration, not a time).", at_least(0));
+    f.field("deltaT", deltaT, "Steps between prunings.", at_least(1));
+    f.field("beta1", beta1, "Decay of the averaged sensitivity.", open_fraction());
+    f.field("beta2", beta2, "Decay of the averaged uncertainty.", open_fraction());
+    f.field("total_step", total_step, "Optimiser steps of the run; 0 for the trainer's own count.", at_least(0));
+  }
+
+  RankBudget budget(std::string gate, std::vector<Scored> scored, int64_t init_rank) const {
+    return {.gate = std::move(gate), .scored = std::move(scored), .init_rank = init_rank, .target_rank = target_r,
+            .tinit = tinit, .tfinal = tfinal, .delta_t = deltaT, .beta1 = beta1, .beta2 = beta2,
+            .total_step = total_step};
+  }
+
+  static Rule open_fraction() { return {.low = 0, .high = 1, .low_open = true, .high_open = true}; }
+};
+
+/// Components that the file keeps of a layer that was pruned: rank_pattern's list for it, else `rank`.
+inline int64_t kept_rank(const Json& rank_pattern, const LayerInfo& layer, const std::string& gate, int64_t rank) {
+  if (!rank_pattern.is_object()) return rank;
+  const auto found = rank_pattern.find(layer.name + "." + gate);
+  if (found == rank_pattern.end()) return rank;
+  int64_t kept = 0;
+  for (const Json& keep : *found) kept += keep.get<bool>() ? 1 : 0;
+  return kept;
+}
+
+/// G - I for a Gram matrix G.
+inline Tensor minus_identity(const Tensor& gram) { return gram - at::eye(gram.size(0), gram.options()); }
+
+}  // namespace deltaw

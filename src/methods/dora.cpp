@@ -1,0 +1,70 @@
+// DoRA: weight-decomposed low-rank adaptation. Liu et al. 2024, arXiv:2402.09353, eq. 5.
+//
+//   W = diag(m / ||V||) V      V = W0 + s B A      norms of rows, constant in the backward pass (section 4.3)
+//
+//   A [r, d_in], B [d_out, r]   as LoRA
+//   m [d_out]                   the norms of W0's rows
+//
+// Trained: r (d_in + d_out) + d_out numbers a layer. The norm comes from the Gram identity
+//   ||w_i + s b_i A||^2 = ||w_i||^2 + 2 s (W0 A^T)_i . b_i + s^2 b_i (A A^T) b_i^T
+// which needs no [d_out, d_in] temporary. The gain is not applied to the bias. Tensors and options as HF PEFT's LORA
+// with use_dora; differs from it under lora_dropout, where PEFT sends the dropped input through W0 as well.
+#include "methods/low_rank.h"
+
+namespace deltaw {
+namespace {
+
+class Dora final : public Method {
+ public:
+  using Options = LowRankOptions;
+  explicit Dora(Options options) : options_(std::move(options)) { options_.check(); }
+
+  std::vector<Param> declare(const LayerInfo& layer, const BaseView& base, at::Generator& generator) const override {
+    Params factors({{"lora_A", "lora_A.weight", options_.start_A(layer, generator)},
+                    {"lora_B", "lora_B.weight", options_.start_B(layer, generator)}});
+    const Tensor norms = row_norms(layer, factors, base).to(at::kFloat);
+    factors.all().push_back({"lora_magnitude_vector", "lora_magnitude_vector", norms});
+    return factors.all();
+  }
+
+  Update update(const LayerInfo& layer, const Params& p, const BaseView& base) const override {
+    return {.left = p["lora_B"],
+            .right = p["lora_A"],
+            .scale = options_.scale(layer),
+            .out_gain = p["lora_magnitude_vector"] / row_norms(layer, p, base)};
+  }
+
+  double dropout() const override { return options_.lora_dropout; }
+
+ private:
+  Tensor row_norms(const LayerInfo& layer, const Params& p, const BaseView& base) const {
+    const at::NoGradGuard constant;
+    const Tensor &A = p["lora_A"], &B = p["lora_B"];
+    const double s = options_.scale(layer);
+    const Tensor cross = (base.times(A.t()) * B).sum(1);
+    const Tensor own = (at::mm(B, at::mm(A, A.t())) * B).sum(1);
+    const Tensor squared = base.row_norms().to(A.scalar_type()).square() + 2 * s * cross + s * s * own;
+    return squared.clamp_min(1e-12).sqrt();
+  }
+
+  Options options_;
+};
+
+}  // namespace
+
+const MethodSpec& method_dora() {
+  static const MethodSpec spec = make_spec<Dora>({
+      .id = "dora",
+      .title = "DoRA",
+      .paper = "arXiv:2402.09353",
+      .peft_type = "LORA",
+      .peft_settings = {{"use_dora", true}},
+      .parameter_count = "r (d_in + d_out) + d_out",
+      .count = [](const LayerInfo& l, const Json& o) {
+        return o.at("r").get<int64_t>() * (l.d_in + l.d_out) + l.d_out;
+      },
+  });
+  return spec;
+}
+
+}  // namespace deltaw

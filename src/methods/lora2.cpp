@@ -1,0 +1,108 @@
+// LoRA^2: multi-scale low-rank approximations. Zhang et al. 2024, arXiv:2408.06854, eq. 4, with the shapes that multiply.
+//
+//   dW = s V K v        K = U diag(E) u        s = alpha / (r + 1e-5), for ever
+//
+//   v [k, d_in]   lora_A     the outer plane on the input side       N(0, 0.02^2)
+//   u [r, k]      lora_B     the inner plane on the input side       N(0, 0.02^2)
+//   E [r, 1]      lora_E     zero; pruned as AdaLoRA's
+//   U [k, r]      lora_aa    the inner plane on the output side      N(0, 0.02^2)
+//   V [d_out, k]  lora_bb    the outer plane on the output side      N(0, 0.02^2)
+//
+//   penalty = orth_reg_weight * mean over layers of R(u, v) + R(U, V) + R(P, Q)      P = u v [r, d_in], Q = V U [d_out, r]
+//   R(u, v) = || v v^T - I ||^2 + || u^T u - I ||^2      R(U, V) = || U U^T - I ||^2 + || V^T V - I ||^2
+//   R(P, Q) = || P P^T - I ||^2 + || Q^T Q - I ||^2
+//
+// Trained: k (d_in + d_out) + 2 k r + r numbers a layer; the rank of dW is at most min(k, r). Components are scored over
+// the inner planes and E only (section 3.3). Tensor names as the authors' code (Godz-z/LoRA-2); differs from it in that
+// k is an option, the penalties are the paper's squared ones, each Gram matrix on its small side, and merging works.
+#include "methods/budget.h"
+#include "methods/low_rank.h"
+
+namespace deltaw {
+namespace {
+
+class Lora2 final : public Method {
+ public:
+  struct Options : BudgetOptions {
+    int64_t r = 8;
+    int64_t k = 8;
+    double lora_alpha = 16;
+    double lora_dropout = 0;
+    double orth_reg_weight = 0.1;
+    std::vector<std::string> regularizers = {"uv", "UV", "PQ"};
+    Json rank_pattern;
+
+    void fields(FieldVisitor& f) {
+      f.field("r", r, "Components of the inner planes at the start.", at_least(1));
+      f.field("k", k, "Width of the outer planes, and the highest rank of the update.", at_least(1));
+      f.field("lora_alpha", lora_alpha, "Numerator of the scale alpha / r.", above(0));
+      f.field("lora_dropout", lora_dropout, "Dropout on the adapter's input.", fraction());
+      f.field("orth_reg_weight", orth_reg_weight, "Weight of the penalties.", at_least(0));
+      f.field("regularizers", regularizers, "Which penalties act: uv, UV, PQ.", one_of({"uv", "UV", "PQ"}));
+      BudgetOptions::fields(f);
+      f.field("rank_pattern", rank_pattern, "Written on saving: the components each layer keeps.");
+    }
+  };
+  explicit Lora2(Options options) : options_(std::move(options)) {}
+
+  std::vector<Param> declare(const LayerInfo& layer, const BaseView&, at::Generator& generator) const override {
+    const int64_t k = options_.k, r = kept_rank(options_.rank_pattern, layer, "lora_E", options_.r);
+    return {{"lora_A", "lora_A", gaussian(k, layer.d_in, 0.02, generator)},
+            {"lora_B", "lora_B", gaussian(r, k, 0.02, generator)},
+            {"lora_E", "lora_E", zeros(r, 1)},
+            {"lora_aa", "lora_aa", gaussian(k, r, 0.02, generator)},
+            {"lora_bb", "lora_bb", gaussian(layer.d_out, k, 0.02, generator)}};
+  }
+
+  Update update(const LayerInfo&, const Params& p, const BaseView&) const override {
+    const Tensor K = at::mm(p["lora_aa"], p["lora_E"] * p["lora_B"]);
+    return {.left = p["lora_bb"],
+            .right = at::mm(K, p["lora_A"]),
+            .scale = options_.lora_alpha / (static_cast<double>(options_.r) + 1e-5)};
+  }
+
+  double dropout() const override { return options_.lora_dropout; }
+
+  Tensor penalty(const std::vector<const Params*>& layers) const override {
+    if (options_.orth_reg_weight == 0 || options_.regularizers.empty()) return {};
+    const auto off = [](const Tensor& gram) { return minus_identity(gram).square().sum(); };
+    Tensor sum;
+    for (const Params* p : layers) {
+      const Tensor &v = (*p)["lora_A"], &u = (*p)["lora_B"], &U = (*p)["lora_aa"], &V = (*p)["lora_bb"];
+      const Tensor vv = at::mm(v, v.t()), VV = at::mm(V.t(), V);
+      for (const std::string& name : options_.regularizers) {
+        const Tensor term = name == "uv"   ? off(vv) + off(at::mm(u.t(), u))
+                            : name == "UV" ? off(at::mm(U, U.t())) + off(VV)
+                                           : off(at::mm(at::mm(u, vv), u.t())) + off(at::mm(at::mm(U.t(), VV), U));
+        sum = sum.defined() ? sum + term : term;
+      }
+    }
+    return sum * (options_.orth_reg_weight / static_cast<double>(layers.size()));
+  }
+
+  std::optional<RankBudget> rank_budget() const override {
+    return options_.budget("lora_E", {{"lora_E", 0}, {"lora_B", 0}, {"lora_aa", 1}}, options_.r);
+  }
+
+ private:
+  Options options_;
+};
+
+}  // namespace
+
+const MethodSpec& method_lora2() {
+  static const MethodSpec spec = make_spec<Lora2>({
+      .id = "lora2",
+      .title = "LoRA^2",
+      .paper = "arXiv:2408.06854",
+      .peft_type = "LORA2",
+      .parameter_count = "k (d_in + d_out) + 2 k r + r",
+      .count = [](const LayerInfo& l, const Json& o) {
+        const auto k = o.at("k").get<int64_t>(), r = o.at("r").get<int64_t>();
+        return k * (l.d_in + l.d_out) + 2 * k * r + r;
+      },
+  });
+  return spec;
+}
+
+}  // namespace deltaw

@@ -1,0 +1,129 @@
+// RandLoRA: full-rank updates from random bases. Albert et al. 2025, arXiv:2502.00987, eq. 3.
+//
+//   dW = s sum_j B_j diag(lambda_j) A diag(gamma_j)         s = alpha / r, j = 1 ... n, n = ceil(m / r)
+//
+//   m, M = the smaller and the larger of d_in and d_out
+//   A [r, 1, m*], B [M*, n*, r]   random, frozen, one pair for the whole model; a layer takes their leading part
+//   lambda [r, n]                 zero
+//   gamma [n, m]                  1 / max(n, m)
+//
+// Trained: n (r + m) numbers a layer; a smaller r trains more. In matrices, S [n r, m] holds lambda A gamma and F [M, n r]
+// the bases side by side: dW = s F S, or s S^T F^T where d_in > d_out. S counts (rank, basis) and F (basis, rank), as in
+// HF PEFT's RANDLORA, whose bases are drawn here bit for bit as it draws them under torch 2.13 on a machine with bf16.
+#include <ATen/CPUGeneratorImpl.h>
+
+#include <cmath>
+#include <map>
+#include <mutex>
+
+#include "deltaw/method.h"
+
+namespace deltaw {
+namespace {
+
+// PEFT draws in bf16: a float32 draw of U(-bound, bound) rounded, where the rounded upper bound becomes the lower.
+Tensor draw(at::IntArrayRef shape, double fan_in, at::Generator& generator) {
+  const double bound = 1 / std::sqrt(fan_in);
+  const Tensor rounded = at::empty(shape, at::kFloat).uniform_(-bound, bound, generator).to(at::kBFloat16);
+  const Tensor limit = at::scalar_tensor(bound, at::kFloat).to(at::kBFloat16);
+  return at::where(rounded.ge(limit), limit.neg(), rounded);
+}
+
+Tensor unit_std(const Tensor& t) { return (t / t.std()).to(at::kFloat); }
+
+int64_t count_bases(int64_t m, int64_t r) { return (m + r - 1) / r; }
+
+class RandLora final : public Method {
+ public:
+  struct Options {
+    int64_t r = 32;
+    double randlora_alpha = 640;
+    double randlora_dropout = 0;
+    int64_t projection_prng_key = 0;
+    bool save_projection = true;
+
+    void fields(FieldVisitor& f) {
+      f.field("r", r, "Rank of each basis; a smaller one trains more parameters.", at_least(1));
+      f.field("randlora_alpha", randlora_alpha,
+              "Numerator of the scale alpha / r. At the default scale of 20 use a low learning rate (1e-4).", above(0));
+      f.field("randlora_dropout", randlora_dropout, "Dropout on the adapter's input.", fraction());
+      f.field("projection_prng_key", projection_prng_key, "Seed of the bases.", at_least(0));
+      f.field("save_projection", save_projection, "Store the bases; false stores the key and a hash only.");
+    }
+  };
+  explicit RandLora(Options options) : options_(options) {}
+
+  std::vector<Param> declare_shared(const std::vector<LayerInfo>& layers) const override {
+    int64_t out = 0, in = 0;
+    for (const LayerInfo& layer : layers) {
+      out = std::max(out, layer.d_out);
+      in = std::max(in, layer.d_in);
+    }
+    const int64_t r = options_.r, m = std::min(out, in), M = std::max(out, in);
+    at::Generator generator = at::make_generator<at::CPUGeneratorImpl>(options_.projection_prng_key);
+    const Tensor A = draw({r, 1, m}, static_cast<double>(m), generator);
+    std::vector<Tensor> B;
+    for (int64_t j = 0; j < count_bases(m, r); ++j) B.push_back(draw({M, 1, r}, static_cast<double>(r), generator));
+    return {{"randlora_A", "randlora_A", unit_std(A), false}, {"randlora_B", "randlora_B", unit_std(at::cat(B, 1)), false}};
+  }
+  void use_shared(const Params& shared) override {
+    A_ = shared["randlora_A"];
+    B_ = shared["randlora_B"];
+    bases_.clear();
+  }
+  bool saves_shared() const override { return options_.save_projection; }
+
+  std::vector<Param> declare(const LayerInfo& layer, const BaseView&, at::Generator&) const override {
+    const int64_t m = std::min(layer.d_in, layer.d_out), n = count_bases(m, options_.r);
+    const double start = 1.0 / static_cast<double>(std::max(n, m));
+    return {{"randlora_lambda", "randlora_lambda", at::zeros({options_.r, n}, at::kFloat)},
+            {"randlora_gamma", "randlora_gamma", at::full({n, m}, start, at::kFloat)}};
+  }
+
+  Update update(const LayerInfo& layer, const Params& p, const BaseView&) const override {
+    const Tensor &lambda = p["randlora_lambda"], &gamma = p["randlora_gamma"];
+    const int64_t m = gamma.size(1), n = gamma.size(0);
+    const Tensor A = A_.narrow(2, 0, m).to(gamma.scalar_type());
+    const Tensor S = (lambda.unsqueeze(2) * A * gamma.unsqueeze(0)).reshape({-1, m});
+    const Tensor F = bases(std::max(layer.d_in, layer.d_out), n).to(gamma.scalar_type());
+    const double s = options_.randlora_alpha / static_cast<double>(options_.r);
+    if (layer.d_in <= layer.d_out) return {.left = F, .right = S, .scale = s};
+    return {.left = S.t(), .right = F.t(), .scale = s};
+  }
+
+  double dropout() const override { return options_.randlora_dropout; }
+
+ private:
+  // B's leading part as a matrix [M, n r], copied once for each shape where it is not contiguous.
+  Tensor bases(int64_t M, int64_t n) const {
+    const std::lock_guard lock(mutex_);
+    Tensor& matrix = bases_[{M, n}];
+    if (!matrix.defined()) matrix = B_.narrow(0, 0, M).narrow(1, 0, n).reshape({M, -1});
+    return matrix;
+  }
+
+  Options options_;
+  Tensor A_, B_;
+  mutable std::mutex mutex_;
+  mutable std::map<std::pair<int64_t, int64_t>, Tensor> bases_;
+};
+
+}  // namespace
+
+const MethodSpec& method_randlora() {
+  static const MethodSpec spec = make_spec<RandLora>({
+      .id = "randlora",
+      .title = "RandLoRA",
+      .paper = "arXiv:2502.00987",
+      .peft_type = "RANDLORA",
+      .parameter_count = "n (r + m), m = min(d_in, d_out), n = ceil(m / r)",
+      .count = [](const LayerInfo& l, const Json& o) {
+        const auto r = o.at("r").get<int64_t>();
+        const int64_t m = std::min(l.d_in, l.d_out);
+        return count_bases(m, r) * (r + m);
+      },
+  });
+  return spec;
+}
+
+}  // namespace deltaw
