@@ -1,0 +1,170 @@
+// Files of labelled text to padded batches.
+//
+//   file -> Dataset (rows of text with labels) -> EncodedRow (token ids) -> Batch (padded, row-major)
+//
+// `load_training_data` reads the first arrow, `encode_rows` the second, `plan_batches` and `collate` the third.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "deltaw/options.h"
+#include "deltaw/tokenizer.h"
+
+namespace deltaw {
+
+struct DataOptions {
+  std::string task_name;
+  std::string dataset_dir;
+  std::string train_file;
+  std::string validation_file;
+  std::string test_file;
+  std::string text_column;
+  std::string text_pair_column;
+  std::string label_column;
+  std::vector<std::string> label_names;
+  std::string problem_type = "auto";
+  double validation_split = 0;
+  int64_t max_length = 128;  // what Hugging Face's classification scripts cut at
+  int64_t max_train_samples = 0;
+  int64_t max_eval_samples = 0;
+  bool group_by_length = true;
+
+  void fields(FieldVisitor& f);
+};
+
+// ---- tasks ----
+
+/// A task known by name: how its official files are laid out, what its labels mean and how it is scored.
+struct Task {
+  std::string name;
+  std::string folder;  // below dataset_dir
+  std::string text_column;
+  std::string text_pair_column;  // empty: one sentence
+  std::string label_column;
+  std::vector<std::string> columns;  // of files without a header line; else empty
+  std::vector<std::string> labels;   // in the order of the logits; empty: regression
+  std::vector<std::string> metrics;  // the first one chooses the best checkpoint
+};
+
+const std::vector<Task>& task_table();
+
+/// By name, whatever its case and hyphens: "SST-2" is "sst2". Throws config.unknown-task.
+const Task& find_task(const std::string& name);
+
+// ---- rows ----
+
+/// What the labels of a run mean.
+struct LabelSet {
+  bool regression = false;
+  std::vector<std::string> names;  // in the order of the logits; empty for regression
+
+  int64_t outputs() const { return regression ? 1 : static_cast<int64_t>(names.size()); }
+
+  /// The class of a label as a file spells it: one of `names` or, where no name is a whole number, the class number.
+  std::optional<int64_t> find(std::string_view label) const;
+};
+
+struct Example {
+  std::string text;
+  std::string text_pair;
+  bool has_pair = false;
+  double label = 0;  // class number or score; 0 where the set is not labelled
+  int64_t line = 0;  // in the file, from 1; of a JSON array, the item
+};
+
+struct Dataset {
+  std::filesystem::path file;
+  bool labelled = false;
+  std::vector<Example> rows;
+};
+
+enum class Split { train, validation, test };
+enum class Labels {
+  needed,   // every row has one that is in the set
+  ignored,  // the label column is not looked at and may be missing
+};
+
+struct TrainingData {
+  LabelSet labels;
+  Dataset train;
+  Dataset validation;  // no rows where there is neither a validation file nor a validation_split
+};
+
+/// Reads the training and validation rows that the options name, by the files' endings: .tsv (GLUE style: tabs, no
+/// quoting), .csv (RFC 4180), .jsonl or .json (one object a line, or an array of objects).
+///
+/// Labels are those of label_names or of the task; else the sorted values of the training file, by number where all are
+/// numbers. As in Hugging Face's run_glue, they are scores when each is a number and at least one is written with a
+/// point or an exponent: 1, 2, 3 are three classes and 1.0, 2.0, 3.0 are scores. problem_type overrides that.
+///
+/// Throws config.no-data, config.unknown-task, config.dataset-dir, config.file-format, config.missing-column,
+/// config.text-column; format.csv, format.json-line, format.encoding, format.duplicate-column; data.empty-file,
+/// data.field-count, data.unknown-label, data.missing-label, data.not-a-number, data.not-text, data.one-label;
+/// io.not-found. `seed` decides which rows validation_split holds out.
+TrainingData load_training_data(const DataOptions& options, uint64_t seed);
+
+/// One split for a model whose labels are known. Without a validation file, Split::validation is what
+/// load_training_data holds out with the same options and seed. Throws what load_training_data throws.
+Dataset load_split(const DataOptions& options, Split split, const LabelSet& labels, Labels use, uint64_t seed);
+
+/// Any other file, with the columns of the options; max_*_samples are not applied.
+Dataset load_file(const std::filesystem::path& file, const DataOptions& options, const LabelSet& labels, Labels use);
+
+/// The file of a split, by its own option or by the task's folder; nothing where neither names one.
+std::optional<std::filesystem::path> split_file(const DataOptions& options, Split split);
+
+/// The metrics of a run: the task's, else accuracy and F1, or mean squared error and the correlations. The first one
+/// chooses the best checkpoint.
+std::vector<std::string> metric_names(const DataOptions& options, const LabelSet& labels);
+
+/// Splits off round(fraction * rows) rows, at least one on either side, by a permutation that depends on seed and
+/// number of rows alone. Both parts keep the file's order: {kept, held out}. Throws data.too-few-rows below two rows.
+std::pair<Dataset, Dataset> hold_out(Dataset dataset, double fraction, uint64_t seed);
+
+// ---- tokens and batches ----
+
+struct EncodedRow {
+  std::vector<int64_t> ids;
+  std::vector<int64_t> type_ids;
+  double label = 0;
+  int64_t index = 0;  // of the row in its dataset
+};
+
+/// One entry per row; at most max_length tokens each, 0 is no limit.
+std::vector<EncodedRow> encode_rows(const Dataset& dataset, const Tokenizer& tokenizer, int64_t max_length);
+
+/// Tokens of each row.
+std::vector<int64_t> row_lengths(const std::vector<EncodedRow>& rows);
+
+/// Rows padded to the longest of them. The three token vectors are [rows, length], row-major.
+struct Batch {
+  int64_t rows = 0;
+  int64_t length = 0;
+  std::vector<int64_t> input_ids;
+  std::vector<int64_t> attention_mask;  // 1 for tokens, 0 for padding
+  std::vector<int64_t> token_type_ids;  // 0 on padding
+  std::vector<double> labels;           // [rows]
+  std::vector<int64_t> indices;         // [rows], EncodedRow::index: puts results back in the dataset's order
+};
+
+/// The rows at `positions`, in that order.
+Batch collate(const std::vector<EncodedRow>& rows, const std::vector<int64_t>& positions, int64_t pad_id,
+              bool pads_left);
+
+/// Which rows make each batch of one epoch: every row once, batch_size to a batch, only the last batch smaller. Depends
+/// on the arguments alone, on any machine, so a resumed run skips the batches it has seen. With group_by_length a batch
+/// holds rows of similar length: a random permutation is cut into runs of up to 50 batches, each run is sorted by
+/// length and cut into batches, and the batches are shuffled.
+std::vector<std::vector<int64_t>> plan_batches(const std::vector<int64_t>& lengths, int64_t batch_size, uint64_t seed,
+                                               int64_t epoch, bool group_by_length);
+
+/// Batches for evaluation: every row once, longest rows first, so that the largest batch comes first.
+std::vector<std::vector<int64_t>> plan_evaluation(const std::vector<int64_t>& lengths, int64_t batch_size);
+
+}  // namespace deltaw

@@ -1,0 +1,57 @@
+#include "data/columns.h"
+
+#include <fmt/format.h>
+
+#include "deltaw/error.h"
+
+namespace deltaw::data {
+namespace {
+
+// Hugging Face's scripts fall back to the first two columns, which are often an id and a text; this does not guess
+// among several.
+void guess_text_columns(const Table& table, Columns& columns) {
+  if (table.has("sentence1")) {
+    columns.text = "sentence1";
+    if (columns.text_pair.empty() && table.has("sentence2")) columns.text_pair = "sentence2";
+    return;
+  }
+  for (const char* usual : {"sentence", "text"}) {
+    if (!table.has(usual)) continue;
+    columns.text = usual;
+    return;
+  }
+  std::vector<std::string> others;
+  for (const std::string& name : table.columns) {
+    if (name != columns.label && name != columns.text_pair) others.push_back(name);
+  }
+  if (others.size() == 1) {
+    columns.text = others[0];
+    return;
+  }
+  throw Error{{.id = "config.text-column",
+               .what = fmt::format("it is not clear which column is the text; the columns are {}",
+                                   fmt::join(table.columns, ", ")),
+               .where = table.file.string(),
+               .fix = "Set text_column, and text_pair_column where a row holds two texts."}};
+}
+
+}  // namespace
+
+const Task* task_of(const DataOptions& options) {
+  return options.task_name.empty() ? nullptr : &find_task(options.task_name);
+}
+
+Columns choose_columns(const DataOptions& options, const Task* task, const Table& table) {
+  Columns columns{options.text_column, options.text_pair_column, options.label_column};
+  if (columns.label.empty()) columns.label = task != nullptr ? task->label_column : "label";
+  if (!columns.text.empty()) return columns;
+  if (task != nullptr) {
+    columns.text = task->text_column;
+    if (columns.text_pair.empty()) columns.text_pair = task->text_pair_column;
+  } else {
+    guess_text_columns(table, columns);
+  }
+  return columns;
+}
+
+}  // namespace deltaw::data

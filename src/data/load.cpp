@@ -1,0 +1,189 @@
+#include <algorithm>
+#include <cmath>
+
+#include <fmt/format.h>
+
+#include "data/columns.h"
+#include "data/labels.h"
+#include "data/random.h"
+#include "data/table.h"
+#include "deltaw/data.h"
+#include "deltaw/error.h"
+
+namespace deltaw {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr uint64_t kHoldOutStream = 0x686F6C64;  // apart from the streams of the epochs
+
+const std::string& file_option(const DataOptions& options, Split split) {
+  switch (split) {
+    case Split::train:
+      return options.train_file;
+    case Split::validation:
+      return options.validation_file;
+    default:
+      return options.test_file;
+  }
+}
+
+const char* option_name(Split split) {
+  switch (split) {
+    case Split::train:
+      return "train_file";
+    case Split::validation:
+      return "validation_file";
+    default:
+      return "test_file";
+  }
+}
+
+// The task's own folder, given as it is or as a folder in dataset_dir.
+fs::path task_folder(const DataOptions& options, const Task& task) {
+  const fs::path root = options.dataset_dir;
+  if (fs::is_directory(root / task.folder)) return root / task.folder;
+  if (fs::exists(root / "train.tsv") || fs::exists(root / "dev.tsv") || fs::exists(root / "test.tsv")) return root;
+  throw Error{
+      {.id = "config.dataset-dir",
+       .what = fmt::format("there is no folder {} and no train.tsv or dev.tsv for task {}",
+                           (root / task.folder).string(), task.name),
+       .where = fmt::format("dataset_dir: {}", root.string()),
+       .fix = fmt::format("Set dataset_dir to the folder that holds {}/train.tsv as GLUE ships it.", task.folder)}};
+}
+
+data::Table read_file_of_task(const fs::path& file, const DataOptions& options) {
+  const Task* task = data::task_of(options);
+  return data::read_table(file, task != nullptr ? task->columns : std::vector<std::string>{});
+}
+
+data::Table read_split(const DataOptions& options, Split split) {
+  const auto file = split_file(options, split);
+  if (!file) {
+    throw Error{{.id = "config.no-data",
+                 .what = "no file is named for this step",
+                 .where = option_name(split),
+                 .fix = fmt::format("Set {}, or task_name and dataset_dir.", option_name(split))}};
+  }
+  return read_file_of_task(*file, options);
+}
+
+std::string text_of(const data::Table& table, const data::Row& row, size_t column) {
+  const data::Cell& cell = row.cell(column);
+  if (cell.kind != data::Cell::Kind::missing && cell.kind != data::Cell::Kind::nested) return cell.text;
+  throw Error{
+      {.id = "data.not-text",
+       .what = fmt::format("column '{}' {}", table.columns[column],
+                           cell.kind == data::Cell::Kind::missing ? "is missing or null" : "holds a list or an object"),
+       .where = table.where(row),
+       .fix = "Make it a string."}};
+}
+
+Dataset to_dataset(const data::Table& table, const DataOptions& options, const LabelSet& labels, Labels use) {
+  const data::Columns columns = data::choose_columns(options, data::task_of(options), table);
+  const size_t text = table.column(columns.text, "text_column");
+  const bool pairs = !columns.text_pair.empty();
+  const size_t pair = pairs ? table.column(columns.text_pair, "text_pair_column") : 0;
+  const bool labelled = use == Labels::needed;
+  const size_t label = labelled ? table.column(columns.label, "label_column") : 0;
+  Dataset dataset{.file = table.file, .labelled = labelled, .rows = {}};
+  dataset.rows.reserve(table.rows.size());
+  for (const data::Row& row : table.rows) {
+    dataset.rows.push_back({.text = text_of(table, row, text),
+                            .text_pair = pairs ? text_of(table, row, pair) : std::string(),
+                            .has_pair = pairs,
+                            .label = labelled ? data::label_value(labels, table, row, label) : 0,
+                            .line = row.line});
+  }
+  return dataset;
+}
+
+void keep_first(Dataset& dataset, int64_t most) {
+  const auto count = static_cast<size_t>(most);
+  if (most > 0 && dataset.rows.size() > count) dataset.rows.resize(count);
+}
+
+bool holds_out(const DataOptions& options) {
+  return !split_file(options, Split::validation) && options.validation_split > 0;
+}
+
+}  // namespace
+
+std::optional<fs::path> split_file(const DataOptions& options, Split split) {
+  const std::string& named = file_option(options, split);
+  if (!named.empty()) return fs::path(named);
+  if (options.dataset_dir.empty()) return std::nullopt;
+  const Task* task = data::task_of(options);
+  if (task == nullptr) {
+    throw Error{{.id = "config.dataset-dir",
+                 .what = "dataset_dir is set without task_name",
+                 .where = fmt::format("dataset_dir: {}", options.dataset_dir),
+                 .fix = "Set task_name, or name your own files by train_file, validation_file and test_file."}};
+  }
+  const char* file = split == Split::train ? "train.tsv" : split == Split::validation ? "dev.tsv" : "test.tsv";
+  return task_folder(options, *task) / file;
+}
+
+Dataset load_file(const fs::path& file, const DataOptions& options, const LabelSet& labels, Labels use) {
+  return to_dataset(read_file_of_task(file, options), options, labels, use);
+}
+
+Dataset load_split(const DataOptions& options, Split split, const LabelSet& labels, Labels use, uint64_t seed) {
+  const bool held_out = split == Split::validation && holds_out(options);
+  Dataset dataset = to_dataset(read_split(options, held_out ? Split::train : split), options, labels, use);
+  if (held_out) {
+    dataset = hold_out(std::move(dataset), options.validation_split, seed).second;
+  } else if (split == Split::train && holds_out(options)) {
+    dataset = hold_out(std::move(dataset), options.validation_split, seed).first;
+  }
+  if (split == Split::train) keep_first(dataset, options.max_train_samples);
+  if (split == Split::validation) keep_first(dataset, options.max_eval_samples);
+  return dataset;
+}
+
+TrainingData load_training_data(const DataOptions& options, uint64_t seed) {
+  const data::Table table = read_split(options, Split::train);
+  const Task* task = data::task_of(options);
+  const data::Columns columns = data::choose_columns(options, task, table);
+  TrainingData result;
+  result.labels = data::choose_labels(options, task, table, table.column(columns.label, "label_column"));
+  result.train = to_dataset(table, options, result.labels, Labels::needed);
+  if (holds_out(options)) {
+    std::tie(result.train, result.validation) = hold_out(std::move(result.train), options.validation_split, seed);
+    keep_first(result.validation, options.max_eval_samples);
+  } else if (split_file(options, Split::validation)) {
+    result.validation = load_split(options, Split::validation, result.labels, Labels::needed, seed);
+  }
+  keep_first(result.train, options.max_train_samples);
+  return result;
+}
+
+std::pair<Dataset, Dataset> hold_out(Dataset dataset, double fraction, uint64_t seed) {
+  const auto rows = static_cast<int64_t>(dataset.rows.size());
+  if (rows < 2) {
+    throw Error{{.id = "data.too-few-rows",
+                 .what = fmt::format("validation_split needs two rows or more, there are {}", rows),
+                 .where = dataset.file.string(),
+                 .fix = "Add rows, or set validation_file."}};
+  }
+  const int64_t held = std::clamp<int64_t>(std::llround(fraction * static_cast<double>(rows)), 1, rows - 1);
+  std::mt19937_64 engine(data::mix_seed(seed, kHoldOutStream));
+  const std::vector<int64_t> order = data::permutation(rows, engine);
+  std::vector<bool> is_held(dataset.rows.size());
+  for (int64_t i = 0; i < held; ++i) is_held[static_cast<size_t>(order[static_cast<size_t>(i)])] = true;
+  Dataset kept{.file = dataset.file, .labelled = dataset.labelled, .rows = {}};
+  Dataset held_out = kept;
+  for (size_t i = 0; i < dataset.rows.size(); ++i) {
+    (is_held[i] ? held_out : kept).rows.push_back(std::move(dataset.rows[i]));
+  }
+  return {std::move(kept), std::move(held_out)};
+}
+
+std::vector<std::string> metric_names(const DataOptions& options, const LabelSet& labels) {
+  const Task* task = data::task_of(options);
+  if (task != nullptr && labels.regression == task->labels.empty()) return task->metrics;
+  if (labels.regression) return {"mse", "pearson", "spearmanr"};
+  return {"accuracy", "f1"};
+}
+
+}  // namespace deltaw

@@ -1,0 +1,27 @@
+#include "deltaw/data.h"
+
+namespace deltaw {
+
+void DataOptions::fields(FieldVisitor& f) {
+  f.field("task_name", task_name, "A GLUE task: rte, mrpc, cola, sst2 or stsb. Sets columns, labels and metrics.");
+  f.field("dataset_dir", dataset_dir, "Folder with the task's official files, or the folder above it.");
+  f.field("train_file", train_file, "Rows to train on: .tsv, .csv, .jsonl or .json.");
+  f.field("validation_file", validation_file, "Rows to evaluate on.");
+  f.field("test_file", test_file, "Rows to predict; labels are not needed.");
+  f.field("text_column", text_column, "Column of the text. Default: the task's, else sentence1, sentence, text.");
+  f.field("text_pair_column", text_pair_column, "Column of the second text. Default: the task's, else sentence2.");
+  f.field("label_column", label_column, "Column of the label. Default: the task's, else label.");
+  f.field("label_names", label_names, "The labels in the order of the logits. Default: sorted from the training file.");
+  f.field("problem_type", problem_type,
+          "Whether labels are classes or scores. auto: scores when all are numbers and one "
+          "has a decimal point.",
+          one_of({"auto", "single_label_classification", "regression"}));
+  f.field("validation_split", validation_split,
+          "Share of the training rows held out where there is no validation file.", fraction());
+  f.field("max_length", max_length, "Tokens per row, special ones included; longer rows are cut.", at_least(1));
+  f.field("max_train_samples", max_train_samples, "Train on the first so many rows; 0 is all.", at_least(0));
+  f.field("max_eval_samples", max_eval_samples, "Evaluate on the first so many rows; 0 is all.", at_least(0));
+  f.field("group_by_length", group_by_length, "Fill batches with rows of similar length.");
+}
+
+}  // namespace deltaw
