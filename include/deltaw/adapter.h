@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -16,22 +17,22 @@ namespace deltaw {
 
 /// What adapter_config.json says, less the method's own options. Names and matching are PEFT's.
 struct AdapterConfig {
-  std::string method = "lora";      // id of the method table
-  Json options = Json::object();    // the method's own options
-  Json target_modules;              // list of suffixes, a regular expression, "all-linear", or null for the defaults
-  Json exclude_modules;             // list of suffixes or a regular expression
-  Json layers_to_transform;         // an index or a list of them
-  Json layers_pattern;              // a name or a list of them
+  std::string method = "lora";    // id of the method table
+  Json options = Json::object();  // the method's own options
+  Json target_modules;            // list of suffixes, a regular expression, "all-linear", or null for the defaults
+  Json exclude_modules;           // list of suffixes or a regular expression
+  Json layers_to_transform;       // an index or a list of them
+  Json layers_pattern;            // a name or a list of them
   std::vector<std::string> modules_to_save;
-  std::string bias = "none";        // none, all, or lora_only (<method>_only): the base biases that train
+  std::string bias = "none";  // none, all, or lora_only (<method>_only): the base biases that train
   std::string task_type = "SEQ_CLS";
   std::string base_model_name_or_path;
 
   void fields(FieldVisitor& f);  // all but method and options
 };
 
-/// Splits one flat object of options, as files and flags give them, into a config. `method` may be an id or a PEFT type;
-/// keys that belong to neither are left alone. Settings such as "use_dora": true choose the method they name.
+/// Splits one flat object of options, as files and flags give them, into a config. `method` may be an id or a PEFT
+/// type; keys that belong to neither are left alone. Settings such as "use_dora": true choose the method they name.
 AdapterConfig adapter_config_from_json(const Json& values, const std::string& where);
 
 /// An adapter's part in one linear layer.
@@ -55,8 +56,9 @@ class Adapter {
   static Adapter create(const Model& model, const AdapterConfig& config, uint64_t seed);
 
   struct LoadOptions {
-    bool allow_partial = false;  // missing tensors keep their initial values, unexpected ones are ignored; both are logged
-    bool trainable = false;      // else the tensors are frozen
+    bool allow_partial =
+        false;               // missing tensors keep their initial values, unexpected ones are ignored; both are logged
+    bool trainable = false;  // else the tensors are frozen
   };
   /// Reads a folder that PEFT or deltaw wrote. Strict: missing, unexpected or misshapen tensors are errors.
   static Adapter load(const Model& model, const std::filesystem::path& folder, const LoadOptions& options);
@@ -80,7 +82,9 @@ class Adapter {
 
   /// The tensor that stands in for a parameter of the model (modules_to_save, trained biases), or the parameter's own.
   const Tensor& value(const Parameter& parameter) const;
-  bool overrides(const Parameter& parameter) const { return parameter.slot >= 0 && overrides_[parameter.slot].defined(); }
+  bool overrides(const Parameter& parameter) const {
+    return parameter.slot >= 0 && overrides_[parameter.slot].defined();
+  }
 
   /// Everything that training moves, in a fixed order.
   std::vector<NamedTensor> trained() const;
@@ -89,12 +93,16 @@ class Adapter {
   /// The method's penalty over all layers, or undefined.
   Tensor penalty() const;
 
+  /// Settles an option that only the run knows (total_step), for the saved configuration.
+  void set_option(const std::string& name, Json value);
+
   /// Which rank components each layer keeps, when a rank budget has pruned: by module name. Empty: all.
   std::map<std::string, std::vector<bool>> kept_ranks;
 
  private:
   Adapter() = default;
   friend class AdapterBuilder;
+  Json target_names() const;
 
   AdapterConfig config_;
   const MethodSpec* spec_ = nullptr;
@@ -105,6 +113,9 @@ class Adapter {
   std::vector<AdaptedLayer*> ordered_;
   std::vector<Tensor> overrides_;  // by slot
 };
+
+/// `options` with the labels and the problem type of the head that the adapter brings.
+ModelOptions with_adapter_head(ModelOptions options, const std::filesystem::path& adapter_folder);
 
 /// W of one adapted layer, and its bias (undefined where there is none), in `weight`'s type: [d_out, d_in], [d_out].
 struct MergedLayer {
@@ -122,6 +133,8 @@ struct MergeReport {
 
 /// Writes base + adapter as a checkpoint folder that transformers loads, starting from the checkpoint's own tensors, in
 /// float32, rounded once; then reads it back and compares logits on `probe`.
-MergeReport merge_checkpoint(const Adapter& adapter, const std::filesystem::path& output, const ModelInput& probe);
+/// `companions` adds files to the folder before it takes its name.
+MergeReport merge_checkpoint(const Adapter& adapter, const std::filesystem::path& output, const ModelInput& probe,
+                             const std::function<void(const std::filesystem::path&)>& companions = {});
 
 }  // namespace deltaw

@@ -4,9 +4,9 @@
 //
 //   W = diag(out_gain) (W0 + scale left right) diag(in_gain)      left [d_out, k]   right [k, d_in]
 //
-// The engine does everything else: the forward and backward pass in the cheaper of two orders, dropout, dtypes, merging,
-// saving, options, help and tests. One source file in methods/ defines one method and `method_<file name>()`; the build
-// makes the table from the folder.
+// The engine does everything else: the forward and backward pass in the cheaper of two orders, dropout, dtypes,
+// merging, saving, options, help and tests. One source file in methods/ defines one method and `method_<file name>()`;
+// the build makes the table from the folder.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -77,11 +77,11 @@ class Params {
 
 /// A method's answer for one layer. Undefined tensors mean "none": no factors, gains of one.
 struct Update {
-  Tensor left;              // [d_out, k]
-  Tensor right;             // [k, d_in]
+  Tensor left;   // [d_out, k]
+  Tensor right;  // [k, d_in]
   double scale = 1;
-  Tensor out_gain;          // [d_out]
-  Tensor in_gain;           // [d_in]
+  Tensor out_gain;            // [d_out]
+  Tensor in_gain;             // [d_in]
   bool gain_on_bias = false;  // out_gain multiplies the bias too
 };
 
@@ -102,7 +102,7 @@ struct RankBudget {
   int64_t delta_t = 1;         // steps between prunings
   double beta1 = 0.85;
   double beta2 = 0.85;
-  int64_t total_step = 0;      // 0: the trainer's
+  int64_t total_step = 0;  // 0: the trainer's
 };
 
 class Method {
@@ -138,11 +138,11 @@ struct MethodSpec {
   std::string id;
   std::string title;
   std::string paper;
-  std::string peft_type;           // in adapter_config.json
-  Json peft_settings = Json::object();  // what tells it from others of that peft_type: {"use_dora": true}
+  std::string peft_type;                  // in adapter_config.json
+  Json peft_settings = Json::object();    // what tells it from others of that peft_type: {"use_dora": true}
   Json default_targets = Json::object();  // by model_type, where they differ from LoRA's: {"bert": ["key", "value"]}
-  bool identity_at_init = true;    // the first forward equals the base model's
-  std::string parameter_count = {};      // per layer, as a formula for the documentation
+  bool identity_at_init = true;           // the first forward equals the base model's
+  std::string parameter_count = {};       // per layer, as a formula for the documentation
   int64_t (*count)(const LayerInfo&, const Json& options) = nullptr;  // the same, checked by the tests
 
   std::vector<FieldInfo> (*options)() = nullptr;

@@ -22,6 +22,7 @@ struct Parameter {
   std::string name;  // as in the checkpoint of the whole model: "bert.encoder.layer.0.output.dense.weight"
   Tensor value;      // never written; undefined where the module has none (a linear layer without bias)
   int64_t slot = -1;
+  at::ScalarType stored = at::kFloat;  // its type in the checkpoint
 };
 
 struct Linear {
@@ -69,9 +70,10 @@ struct ModelInput {
 };
 
 struct ModelOptions {
-  std::string dtype = "auto";           // auto (bf16 where the machine computes it natively, else float32), float32, bf16, float64
-  int64_t num_labels = 0;               // 0: what config.json says
-  std::string problem_type;             // single_label_classification or regression; empty: by num_labels
+  std::string dtype =
+      "auto";                // auto (bf16 where the machine computes it natively, else float32), float32, bf16, float64
+  int64_t num_labels = 0;    // 0: what config.json says
+  std::string problem_type;  // single_label_classification or regression; empty: by num_labels
   std::vector<std::string> label_names;  // empty: what config.json says
   bool ignore_mismatched_sizes = false;  // draw a new head where the checkpoint's has other labels
   uint64_t seed = 42;                    // of a head that is drawn
@@ -88,6 +90,7 @@ class Model {
 
   const std::filesystem::path& folder() const { return folder_; }
   const Json& config() const { return config_; }  // config.json with labels and problem_type filled in
+  const std::string& architecture() const { return architecture_; }  // transformers' class name
   at::ScalarType dtype() const { return dtype_; }
   at::Device device() const { return at::kCPU; }
 
@@ -118,6 +121,7 @@ class Model {
   bool regression_ = false;
   int64_t max_positions_ = 0;
   std::string head_;
+  std::string architecture_;
   std::deque<Linear> linears_;
   std::deque<Embedding> embeddings_;
   std::deque<LayerNorm> norms_;

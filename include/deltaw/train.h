@@ -40,12 +40,12 @@ struct TrainOptions {
   int64_t save_steps = 500;
   int64_t save_total_limit = 0;  // 0: keep all
   bool load_best_model_at_end = false;
-  std::string metric_for_best_model;  // empty: the task's own
-  bool greater_is_better = true;
+  std::string metric_for_best_model;    // empty: the task's own
+  bool greater_is_better = true;        // losses and errors are always better when smaller
   int64_t early_stopping_patience = 0;  // evaluations without improvement; 0: off
   double early_stopping_threshold = 0;
   int64_t seed = 42;
-  int64_t data_seed = -1;  // -1: seed
+  int64_t data_seed = -1;              // -1: seed
   std::string resume_from_checkpoint;  // a folder, or "true" for the newest checkpoint in output_dir
 
   void fields(FieldVisitor& f);
@@ -57,36 +57,47 @@ struct TrainEvent {
   int64_t step = 0;
   int64_t max_steps = 0;
   double epoch = 0;
-  Json values;  // loss, grad_norm, learning_rate, tokens_per_second, eval_*; the checkpoint's path for save
+  // step: loss, grad_norm, learning_rate. log: these (loss as the mean since the last log), epoch, tokens_per_second,
+  // num_input_tokens_seen, and "ranks", what each layer keeps, once a rank budget has pruned. eval: the metrics and
+  // eval_runtime, eval_samples_per_second, eval_steps_per_second. save: "checkpoint", its path. end: train_loss, and
+  // "signal" where one ended the run.
+  Json values;
 };
 
 struct TrainResult {
   int64_t steps = 0;
   double seconds = 0;
-  double train_loss = 0;         // mean over all steps
+  double train_loss = 0;          // mean over all steps
   double first_step_seconds = 0;  // from process start
-  Json eval_metrics;             // of the last evaluation; of the best checkpoint when it was loaded
+  Json eval_metrics;              // of the last evaluation; of the best checkpoint when it was loaded
   bool stopped_early = false;
-  int signal = 0;                // nonzero: stopped by that signal after writing a checkpoint
+  int signal = 0;  // nonzero: stopped by that signal after writing a checkpoint
 };
 
-/// Trains `adapter` on `train` (and evaluates on `validation`, which may be empty). Throws numeric.non-finite naming step
-/// and tensor, config.* for a schedule that cannot be. Checkpoints go to output_dir/checkpoint-<step>, whole or not at
-/// all, with the whole state: resuming gives the adapter of an undisturbed run byte for byte.
+/// Trains `adapter` on `train` (and evaluates on `validation`, which may be empty). Throws numeric.non-finite naming
+/// step and tensor, config.* for a schedule that cannot be. Checkpoints go to output_dir/checkpoint-<step>, whole or
+/// not at all, with the whole state: resuming gives the adapter of an undisturbed run byte for byte. `model` and
+/// `adapter` must outlive the trainer.
 class Trainer {
  public:
   Trainer(const Model& model, Adapter& adapter, TrainOptions options);
   ~Trainer();
 
-  void set_data(std::vector<EncodedRow> train, std::vector<EncodedRow> validation, int64_t pad_id, bool pads_left);
+  /// `group_by_length`: batches hold rows of similar length (see plan_batches).
+  void set_data(std::vector<EncodedRow> train, std::vector<EncodedRow> validation, int64_t pad_id, bool pads_left,
+                bool group_by_length = true);
+  /// The metrics of evaluate(), and which of them chooses the best checkpoint unless the options name one. Without this
+  /// call there is the loss alone.
   void set_metrics(std::vector<std::string> names, std::string best);
   /// Called in each checkpoint folder before it takes its name, to add tokenizer, model card and configuration.
   void set_companions(std::function<void(const std::filesystem::path&)> write);
   void on_event(std::function<void(const TrainEvent&)> callback);
 
+  /// While it runs, SIGINT and SIGTERM stop it after the step at hand with a checkpoint; a second signal acts as before
+  /// the call.
   TrainResult train();
-  Json evaluate();                // metrics on the validation rows, "eval_" before each name
-  int64_t total_steps() const;
+  Json evaluate();              // metrics on the validation rows, "eval_" before each name
+  int64_t total_steps() const;  // optimiser updates; needs the data
 
  private:
   struct Impl;
@@ -94,7 +105,7 @@ class Trainer {
 };
 
 /// Logits of every row in the rows' order: [rows, labels] float32.
-Tensor predict_logits(const Model& model, const Adapter* adapter, const std::vector<EncodedRow>& rows, int64_t batch_size,
-                      int64_t pad_id, bool pads_left);
+Tensor predict_logits(const Model& model, const Adapter* adapter, const std::vector<EncodedRow>& rows,
+                      int64_t batch_size, int64_t pad_id, bool pads_left);
 
 }  // namespace deltaw

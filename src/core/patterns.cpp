@@ -33,8 +33,8 @@ bool full_match(const std::string& pattern, const std::string& text) {
 }
 
 bool has_suffix(const std::string& name, const std::string& suffix) {
-  return name == suffix || (name.size() > suffix.size() && name.ends_with(suffix) &&
-                            name[name.size() - suffix.size() - 1] == '.');
+  return name == suffix ||
+         (name.size() > suffix.size() && name.ends_with(suffix) && name[name.size() - suffix.size() - 1] == '.');
 }
 
 double pattern_value(const Json& patterns, const std::string& name, double fallback, const Rule& rule) {

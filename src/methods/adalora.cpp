@@ -80,9 +80,7 @@ const MethodSpec& method_adalora() {
       .peft_type = "ADALORA",
       .default_targets = {{"roberta", {"query", "key", "value", "dense"}}},
       .parameter_count = "init_r (d_in + d_out + 1)",
-      .count = [](const LayerInfo& l, const Json& o) {
-        return o.at("init_r").get<int64_t>() * (l.d_in + l.d_out + 1);
-      },
+      .count = [](const LayerInfo& l, const Json& o) { return o.at("init_r").get<int64_t>() * (l.d_in + l.d_out + 1); },
   });
   return spec;
 }

@@ -26,8 +26,15 @@ struct BudgetOptions {
   }
 
   RankBudget budget(std::string gate, std::vector<Scored> scored, int64_t init_rank) const {
-    return {.gate = std::move(gate), .scored = std::move(scored), .init_rank = init_rank, .target_rank = target_r,
-            .tinit = tinit, .tfinal = tfinal, .delta_t = deltaT, .beta1 = beta1, .beta2 = beta2,
+    return {.gate = std::move(gate),
+            .scored = std::move(scored),
+            .init_rank = init_rank,
+            .target_rank = target_r,
+            .tinit = tinit,
+            .tfinal = tfinal,
+            .delta_t = deltaT,
+            .beta1 = beta1,
+            .beta2 = beta2,
             .total_step = total_step};
   }
 
@@ -45,6 +52,8 @@ inline int64_t kept_rank(const Json& rank_pattern, const LayerInfo& layer, const
 }
 
 /// G - I for a Gram matrix G.
-inline Tensor minus_identity(const Tensor& gram) { return gram - at::eye(gram.size(0), gram.options()); }
+inline Tensor minus_identity(const Tensor& gram) {
+  return gram - at::eye(gram.size(0), gram.options());
+}
 
 }  // namespace deltaw

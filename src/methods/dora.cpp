@@ -60,9 +60,8 @@ const MethodSpec& method_dora() {
       .peft_type = "LORA",
       .peft_settings = {{"use_dora", true}},
       .parameter_count = "r (d_in + d_out) + d_out",
-      .count = [](const LayerInfo& l, const Json& o) {
-        return o.at("r").get<int64_t>() * (l.d_in + l.d_out) + l.d_out;
-      },
+      .count = [](const LayerInfo& l,
+                  const Json& o) { return o.at("r").get<int64_t>() * (l.d_in + l.d_out) + l.d_out; },
   });
   return spec;
 }

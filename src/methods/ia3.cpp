@@ -3,8 +3,8 @@
 //   y = l * (W0 x + b)      l [d_out, 1]
 //   y = W0 (l * x) + b      l [1, d_in], in the layers that feedforward_modules names
 //
-// l starts at one. Trained: d_out, or d_in in feed-forward layers. Tensors and options as HF PEFT's IA3; differs from it
-// in nothing.
+// l starts at one. Trained: d_out, or d_in in feed-forward layers. Tensors and options as HF PEFT's IA3; differs from
+// it in nothing.
 #include <algorithm>
 
 #include "core/patterns.h"
@@ -26,7 +26,8 @@ class Ia3 final : public Method {
     }
   };
   explicit Ia3(Options options) : options_(std::move(options)) {
-    if (options_.feedforward_modules.is_null()) options_.feedforward_modules = {"output.dense", "down_proj", "mlp.c_proj"};
+    if (options_.feedforward_modules.is_null())
+      options_.feedforward_modules = {"output.dense", "down_proj", "mlp.c_proj"};
     const Json& modules = options_.feedforward_modules;
     refuse_unless(modules.is_string() || modules.is_array(), "feedforward_modules", modules, "a list or an expression");
   }

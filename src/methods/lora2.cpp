@@ -1,4 +1,5 @@
-// LoRA^2: multi-scale low-rank approximations. Zhang et al. 2024, arXiv:2408.06854, eq. 4, with the shapes that multiply.
+// LoRA^2: multi-scale low-rank approximations. Zhang et al. 2024, arXiv:2408.06854, eq. 4, with the shapes that
+// multiply.
 //
 //   dW = s V K v        K = U diag(E) u        s = alpha / (r + 1e-5), for ever
 //
@@ -8,13 +9,14 @@
 //   U [k, r]      lora_aa    the inner plane on the output side      N(0, 0.02^2)
 //   V [d_out, k]  lora_bb    the outer plane on the output side      N(0, 0.02^2)
 //
-//   penalty = orth_reg_weight * mean over layers of R(u, v) + R(U, V) + R(P, Q)      P = u v [r, d_in], Q = V U [d_out, r]
-//   R(u, v) = || v v^T - I ||^2 + || u^T u - I ||^2      R(U, V) = || U U^T - I ||^2 + || V^T V - I ||^2
-//   R(P, Q) = || P P^T - I ||^2 + || Q^T Q - I ||^2
+//   penalty = orth_reg_weight * mean over layers of R(u, v) + R(U, V) + R(P, Q)      P = u v [r, d_in], Q = V U [d_out,
+//   r] R(u, v) = || v v^T - I ||^2 + || u^T u - I ||^2      R(U, V) = || U U^T - I ||^2 + || V^T V - I ||^2 R(P, Q) =
+//   || P P^T - I ||^2 + || Q^T Q - I ||^2
 //
-// Trained: k (d_in + d_out) + 2 k r + r numbers a layer; the rank of dW is at most min(k, r). Components are scored over
-// the inner planes and E only (section 3.3). Tensor names as the authors' code (Godz-z/LoRA-2); differs from it in that
-// k is an option, the penalties are the paper's squared ones, each Gram matrix on its small side, and merging works.
+// Trained: k (d_in + d_out) + 2 k r + r numbers a layer; the rank of dW is at most min(k, r). Components are scored
+// over the inner planes and E only (section 3.3). Tensor names as the authors' code (Godz-z/LoRA-2); differs from it in
+// that k is an option, the penalties are the paper's squared ones, each Gram matrix on its small side, and merging
+// works.
 #include "methods/budget.h"
 #include "methods/low_rank.h"
 
@@ -97,10 +99,11 @@ const MethodSpec& method_lora2() {
       .paper = "arXiv:2408.06854",
       .peft_type = "LORA2",
       .parameter_count = "k (d_in + d_out) + 2 k r + r",
-      .count = [](const LayerInfo& l, const Json& o) {
-        const auto k = o.at("k").get<int64_t>(), r = o.at("r").get<int64_t>();
-        return k * (l.d_in + l.d_out) + 2 * k * r + r;
-      },
+      .count =
+          [](const LayerInfo& l, const Json& o) {
+            const auto k = o.at("k").get<int64_t>(), r = o.at("r").get<int64_t>();
+            return k * (l.d_in + l.d_out) + 2 * k * r + r;
+          },
   });
   return spec;
 }

@@ -19,7 +19,9 @@ inline Tensor gaussian(int64_t rows, int64_t columns, double std, at::Generator&
   return at::empty({rows, columns}, at::kFloat).normal_(0, std, generator);
 }
 
-inline Tensor zeros(int64_t rows, int64_t columns) { return at::zeros({rows, columns}, at::kFloat); }
+inline Tensor zeros(int64_t rows, int64_t columns) {
+  return at::zeros({rows, columns}, at::kFloat);
+}
 
 /// Options of LoRA and of the methods that are LoRA with something added.
 struct LowRankOptions {
@@ -52,7 +54,8 @@ struct LowRankOptions {
   }
 
   Tensor start_A(const LayerInfo& layer, at::Generator& generator) const {
-    if (init_lora_weights.is_string()) return gaussian(rank(layer), layer.d_in, 1.0 / static_cast<double>(rank(layer)), generator);
+    if (init_lora_weights.is_string())
+      return gaussian(rank(layer), layer.d_in, 1.0 / static_cast<double>(rank(layer)), generator);
     return kaiming_uniform(rank(layer), layer.d_in, generator);
   }
   Tensor start_B(const LayerInfo& layer, at::Generator& generator) const {
@@ -65,7 +68,8 @@ struct LowRankOptions {
     refuse_unless(init_lora_weights.is_boolean() || init_lora_weights == "gaussian", "init_lora_weights",
                   init_lora_weights, "true, \"gaussian\" or false");
     refuse_unless(rank_pattern.is_object() || rank_pattern.is_null(), "rank_pattern", rank_pattern, "a map of ranks");
-    refuse_unless(alpha_pattern.is_object() || alpha_pattern.is_null(), "alpha_pattern", alpha_pattern, "a map of scales");
+    refuse_unless(alpha_pattern.is_object() || alpha_pattern.is_null(), "alpha_pattern", alpha_pattern,
+                  "a map of scales");
   }
 };
 

@@ -62,10 +62,11 @@ const MethodSpec& method_moslora() {
       .peft_type = "MOSLORA",
       .peft_settings = {{"lora_use_mixer", true}},
       .parameter_count = "r (d_in + d_out) + r^2",
-      .count = [](const LayerInfo& l, const Json& o) {
-        const auto r = o.at("r").get<int64_t>();
-        return r * (l.d_in + l.d_out) + r * r;
-      },
+      .count =
+          [](const LayerInfo& l, const Json& o) {
+            const auto r = o.at("r").get<int64_t>();
+            return r * (l.d_in + l.d_out) + r * r;
+          },
   });
   return spec;
 }

@@ -7,9 +7,10 @@
 //   lambda [r, n]                 zero
 //   gamma [n, m]                  1 / max(n, m)
 //
-// Trained: n (r + m) numbers a layer; a smaller r trains more. In matrices, S [n r, m] holds lambda A gamma and F [M, n r]
-// the bases side by side: dW = s F S, or s S^T F^T where d_in > d_out. S counts (rank, basis) and F (basis, rank), as in
-// HF PEFT's RANDLORA, whose bases are drawn here bit for bit as it draws them under torch 2.13 on a machine with bf16.
+// Trained: n (r + m) numbers a layer; a smaller r trains more. In matrices, S [n r, m] holds lambda A gamma and F [M, n
+// r] the bases side by side: dW = s F S, or s S^T F^T where d_in > d_out. S counts (rank, basis) and F (basis, rank),
+// as in HF PEFT's RANDLORA, whose bases are drawn here bit for bit as it draws them under torch 2.13 on a machine with
+// bf16.
 #include <ATen/CPUGeneratorImpl.h>
 
 #include <cmath>
@@ -29,9 +30,13 @@ Tensor draw(at::IntArrayRef shape, double fan_in, at::Generator& generator) {
   return at::where(rounded.ge(limit), limit.neg(), rounded);
 }
 
-Tensor unit_std(const Tensor& t) { return (t / t.std()).to(at::kFloat); }
+Tensor unit_std(const Tensor& t) {
+  return (t / t.std()).to(at::kFloat);
+}
 
-int64_t count_bases(int64_t m, int64_t r) { return (m + r - 1) / r; }
+int64_t count_bases(int64_t m, int64_t r) {
+  return (m + r - 1) / r;
+}
 
 class RandLora final : public Method {
  public:
@@ -64,7 +69,8 @@ class RandLora final : public Method {
     const Tensor A = draw({r, 1, m}, static_cast<double>(m), generator);
     std::vector<Tensor> B;
     for (int64_t j = 0; j < count_bases(m, r); ++j) B.push_back(draw({M, 1, r}, static_cast<double>(r), generator));
-    return {{"randlora_A", "randlora_A", unit_std(A), false}, {"randlora_B", "randlora_B", unit_std(at::cat(B, 1)), false}};
+    return {{"randlora_A", "randlora_A", unit_std(A), false},
+            {"randlora_B", "randlora_B", unit_std(at::cat(B, 1)), false}};
   }
   void use_shared(const Params& shared) override {
     A_ = shared["randlora_A"];
@@ -117,11 +123,12 @@ const MethodSpec& method_randlora() {
       .paper = "arXiv:2502.00987",
       .peft_type = "RANDLORA",
       .parameter_count = "n (r + m), m = min(d_in, d_out), n = ceil(m / r)",
-      .count = [](const LayerInfo& l, const Json& o) {
-        const auto r = o.at("r").get<int64_t>();
-        const int64_t m = std::min(l.d_in, l.d_out);
-        return count_bases(m, r) * (r + m);
-      },
+      .count =
+          [](const LayerInfo& l, const Json& o) {
+            const auto r = o.at("r").get<int64_t>();
+            const int64_t m = std::min(l.d_in, l.d_out);
+            return count_bases(m, r) * (r + m);
+          },
   });
   return spec;
 }

@@ -11,7 +11,8 @@ namespace {
 class Bert final : public Model {
  public:
   explicit Bert(const FamilyInput& input) {
-    const auto config = EncoderConfig::from_json(input.checkpoint->config(), (input.checkpoint->folder() / "config.json").string());
+    const auto config =
+        EncoderConfig::from_json(input.checkpoint->config(), (input.checkpoint->folder() / "config.json").string());
     Loader load(*this, input, "bert");
     encoder_ = std::make_unique<Encoder>(load, config, "bert");
     pooler_ = load.head("bert.pooler.dense", config.hidden_size, config.hidden_size, config.initializer_range);
@@ -20,6 +21,7 @@ class Bert final : public Model {
     classifier_dropout_ = config.classifier_dropout;
     max_positions_ = config.max_position_embeddings;
     head_ = "classifier";
+    architecture_ = "BertForSequenceClassification";
   }
 
   Tensor forward(const ModelInput& input, Call& call) const override {
@@ -38,6 +40,8 @@ class Bert final : public Model {
 
 }  // namespace
 
-std::unique_ptr<Model> load_bert(const FamilyInput& input) { return std::make_unique<Bert>(input); }
+std::unique_ptr<Model> load_bert(const FamilyInput& input) {
+  return std::make_unique<Bert>(input);
+}
 
 }  // namespace deltaw

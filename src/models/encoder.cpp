@@ -16,7 +16,8 @@ namespace {
 template <class T>
 T get(const Json& config, const char* key, const std::string& where) {
   const auto found = config.find(key);
-  const bool right = found != config.end() && (std::is_same_v<T, std::string> ? found->is_string() : found->is_number());
+  const bool right =
+      found != config.end() && (std::is_same_v<T, std::string> ? found->is_string() : found->is_number());
   if (!right) {
     throw Error({.id = "config.bad-model",
                  .what = fmt::format("key \"{}\" is {}", key, found == config.end() ? "missing" : found->dump()),
@@ -47,8 +48,7 @@ EncoderConfig EncoderConfig::from_json(const Json& json, const std::string& wher
   c.layer_norm_eps = get_or(json, "layer_norm_eps", c.layer_norm_eps, where);
   c.initializer_range = get_or(json, "initializer_range", c.initializer_range, where);
   c.hidden_dropout_prob = get_or(json, "hidden_dropout_prob", c.hidden_dropout_prob, where);
-  c.attention_probs_dropout_prob =
-      get_or(json, "attention_probs_dropout_prob", c.attention_probs_dropout_prob, where);
+  c.attention_probs_dropout_prob = get_or(json, "attention_probs_dropout_prob", c.attention_probs_dropout_prob, where);
   c.classifier_dropout = get_or(json, "classifier_dropout", c.hidden_dropout_prob, where);
   c.hidden_act = get_or<std::string>(json, "hidden_act", c.hidden_act, where);
 
@@ -96,8 +96,8 @@ Tensor Encoder::attend(const Tensor& x, const Layer& layer, const Tensor& mask, 
   const int64_t heads = config_.num_attention_heads, width = config_.hidden_size / heads;
   const auto split = [&](const Tensor& t) { return t.view({t.size(0), t.size(1), heads, width}).transpose(1, 2); };
   const auto qkv = ops::linear_group(x, {layer.query, layer.key, layer.value}, call);
-  const Tensor mixed = ops::attention(split(qkv[0]), split(qkv[1]), split(qkv[2]), mask,
-                                      config_.attention_probs_dropout_prob, call);
+  const Tensor mixed =
+      ops::attention(split(qkv[0]), split(qkv[1]), split(qkv[2]), mask, config_.attention_probs_dropout_prob, call);
   return ops::linear(mixed.transpose(1, 2).reshape(x.sizes()), *layer.attention_output, call);
 }
 
@@ -118,11 +118,11 @@ Tensor Encoder::forward(const ModelInput& input, const Tensor& position_ids, Cal
 
 void check_length(const ModelInput& input, int64_t max_positions) {
   if (input.input_ids.size(1) <= max_positions) return;
-  throw Error({.id = "data.too-long",
-               .what = fmt::format("a row has {} tokens, the model has {} positions", input.input_ids.size(1),
-                                   max_positions),
-               .where = "the batch",
-               .fix = fmt::format("--max_length {}", max_positions)});
+  throw Error(
+      {.id = "data.too-long",
+       .what = fmt::format("a row has {} tokens, the model has {} positions", input.input_ids.size(1), max_positions),
+       .where = "the batch",
+       .fix = fmt::format("--max_length {}", max_positions)});
 }
 
 }  // namespace deltaw

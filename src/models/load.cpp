@@ -123,7 +123,8 @@ std::unique_ptr<Model> load_model(const std::string& model_name_or_path, const M
 }
 
 void Model::settle_task(std::string problem_type) {
-  if (problem_type.empty()) problem_type = config_.value("problem_type", Json()).is_string() ? config_["problem_type"].get<std::string>() : "";
+  if (problem_type.empty())
+    problem_type = config_.value("problem_type", Json()).is_string() ? config_["problem_type"].get<std::string>() : "";
   if (problem_type.empty()) problem_type = num_labels() == 1 ? "regression" : "single_label_classification";
   regression_ = problem_type == "regression";
   if ((!regression_ && problem_type != "single_label_classification") || (regression_ && num_labels() != 1)) {

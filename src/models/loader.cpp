@@ -23,33 +23,54 @@ std::string legacy_name(const std::string& name) {
 
 at::ScalarType scalar_type(io::Dtype dtype) {
   switch (dtype) {
-    case io::Dtype::f64: return at::kDouble;
-    case io::Dtype::f32: return at::kFloat;
-    case io::Dtype::f16: return at::kHalf;
-    case io::Dtype::bf16: return at::kBFloat16;
-    case io::Dtype::i64: return at::kLong;
-    case io::Dtype::i32: return at::kInt;
-    case io::Dtype::i16: return at::kShort;
-    case io::Dtype::i8: return at::kChar;
-    case io::Dtype::u8: return at::kByte;
-    case io::Dtype::boolean: return at::kBool;
+    case io::Dtype::f64:
+      return at::kDouble;
+    case io::Dtype::f32:
+      return at::kFloat;
+    case io::Dtype::f16:
+      return at::kHalf;
+    case io::Dtype::bf16:
+      return at::kBFloat16;
+    case io::Dtype::i64:
+      return at::kLong;
+    case io::Dtype::i32:
+      return at::kInt;
+    case io::Dtype::i16:
+      return at::kShort;
+    case io::Dtype::i8:
+      return at::kChar;
+    case io::Dtype::u8:
+      return at::kByte;
+    case io::Dtype::boolean:
+      return at::kBool;
   }
   throw Error({.id = "internal.dtype", .what = "unknown dtype", .where = "scalar_type", .fix = "please report this"});
 }
 
 io::Dtype io_dtype(at::ScalarType type) {
   switch (type) {
-    case at::kDouble: return io::Dtype::f64;
-    case at::kFloat: return io::Dtype::f32;
-    case at::kHalf: return io::Dtype::f16;
-    case at::kBFloat16: return io::Dtype::bf16;
-    case at::kLong: return io::Dtype::i64;
-    case at::kInt: return io::Dtype::i32;
-    case at::kShort: return io::Dtype::i16;
-    case at::kChar: return io::Dtype::i8;
-    case at::kByte: return io::Dtype::u8;
-    case at::kBool: return io::Dtype::boolean;
-    default: break;
+    case at::kDouble:
+      return io::Dtype::f64;
+    case at::kFloat:
+      return io::Dtype::f32;
+    case at::kHalf:
+      return io::Dtype::f16;
+    case at::kBFloat16:
+      return io::Dtype::bf16;
+    case at::kLong:
+      return io::Dtype::i64;
+    case at::kInt:
+      return io::Dtype::i32;
+    case at::kShort:
+      return io::Dtype::i16;
+    case at::kChar:
+      return io::Dtype::i8;
+    case at::kByte:
+      return io::Dtype::u8;
+    case at::kBool:
+      return io::Dtype::boolean;
+    default:
+      break;
   }
   throw Error({.id = "internal.dtype",
                .what = fmt::format("tensors of type {} cannot be stored", at::toString(type)),
@@ -75,7 +96,9 @@ at::Tensor to_tensor(const io::TensorBytes& bytes, at::ScalarType dtype, std::sh
     return copy.to(dtype);
   }
   // The pages are mapped read-only: a write into a frozen weight would be a fault, not a silent change.
-  return at::from_blob(data, bytes.shape, [keep](void*) {}, at::TensorOptions().dtype(stored)).to(dtype);
+  return at::from_blob(
+             data, bytes.shape, [keep](void*) {}, at::TensorOptions().dtype(stored))
+      .to(dtype);
 }
 
 Loader::Loader(Model& model, const FamilyInput& input, std::string base_prefix)
@@ -129,7 +152,7 @@ Parameter Loader::parameter(const std::string& name, std::vector<int64_t> shape)
                  .where = checkpoint_->file_of(bytes->name).string(),
                  .fix = "use an unquantised checkpoint (F32, F16 or BF16)"});
   }
-  return {.name = name, .value = to_tensor(*bytes, model_.dtype_, checkpoint_)};
+  return {.name = name, .value = to_tensor(*bytes, model_.dtype_, checkpoint_), .stored = stored};
 }
 
 void Loader::add_module(const std::string& name) {
@@ -205,12 +228,13 @@ void Loader::finish(const std::vector<std::string>& others) {
   }
   if (unexpected.empty()) return;
   const size_t shown = std::min<size_t>(unexpected.size(), 5);
-  throw Error({.id = "format.unexpected-tensor",
-               .what = fmt::format("{} tensors belong to no module of the model: {}{}", unexpected.size(),
-                                   fmt::join(unexpected.begin(), unexpected.begin() + static_cast<int64_t>(shown), ", "),
-                                   unexpected.size() > shown ? ", ..." : ""),
-               .where = checkpoint_->folder().string(),
-               .fix = "check model_type and num_hidden_layers in config.json against the checkpoint"});
+  throw Error(
+      {.id = "format.unexpected-tensor",
+       .what = fmt::format("{} tensors belong to no module of the model: {}{}", unexpected.size(),
+                           fmt::join(unexpected.begin(), unexpected.begin() + static_cast<int64_t>(shown), ", "),
+                           unexpected.size() > shown ? ", ..." : ""),
+       .where = checkpoint_->folder().string(),
+       .fix = "check model_type and num_hidden_layers in config.json against the checkpoint"});
 }
 
 }  // namespace deltaw

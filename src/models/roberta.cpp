@@ -11,7 +11,8 @@ namespace {
 class Roberta final : public Model {
  public:
   explicit Roberta(const FamilyInput& input) {
-    const auto config = EncoderConfig::from_json(input.checkpoint->config(), (input.checkpoint->folder() / "config.json").string());
+    const auto config =
+        EncoderConfig::from_json(input.checkpoint->config(), (input.checkpoint->folder() / "config.json").string());
     Loader load(*this, input, "roberta");
     encoder_ = std::make_unique<Encoder>(load, config, "roberta");
     dense_ = load.head("classifier.dense", config.hidden_size, config.hidden_size, config.initializer_range);
@@ -21,6 +22,7 @@ class Roberta final : public Model {
     padding_ = config.pad_token_id;
     max_positions_ = config.max_position_embeddings - padding_ - 1;
     head_ = "classifier";
+    architecture_ = "RobertaForSequenceClassification";
   }
 
   Tensor forward(const ModelInput& input, Call& call) const override {
@@ -42,6 +44,8 @@ class Roberta final : public Model {
 
 }  // namespace
 
-std::unique_ptr<Model> load_roberta(const FamilyInput& input) { return std::make_unique<Roberta>(input); }
+std::unique_ptr<Model> load_roberta(const FamilyInput& input) {
+  return std::make_unique<Roberta>(input);
+}
 
 }  // namespace deltaw

@@ -65,7 +65,7 @@ Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor
 
 Tensor attention_bias(const Tensor& attention_mask, at::ScalarType dtype) {
   if (attention_mask.ne(0).all().item<bool>()) return {};
-  const double lowest = dtype == at::kDouble ? std::numeric_limits<double>::lowest()
+  const double lowest = dtype == at::kDouble  ? std::numeric_limits<double>::lowest()
                         : dtype == at::kFloat ? std::numeric_limits<float>::lowest()
                                               : static_cast<double>(std::numeric_limits<at::BFloat16>::lowest());
   const Tensor masked = attention_mask.eq(0).unsqueeze(1).unsqueeze(2);

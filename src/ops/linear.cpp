@@ -16,12 +16,12 @@ using torch::autograd::variable_list;
 // One linear layer of a group: what its forward pass decided and its backward pass needs again.
 struct Item {
   const Linear* linear = nullptr;
-  const AdaptedLayer* adapted = nullptr;  // null: the base layer
-  Tensor weight;                          // W0 [d_out, d_in]
-  Tensor bias;                            // [d_out] or undefined
-  size_t first_input = 0;                 // of its tensors among the function's inputs
-  size_t params = 0;                      // trained tensors of the method
-  bool trains_bias = false;               // one more input after them
+  const AdaptedLayer* adapted = nullptr;
+  Tensor weight;             // W0 [d_out, d_in]
+  Tensor bias;               // [d_out] or undefined
+  size_t first_input = 0;    // of its tensors among the function's inputs
+  size_t params = 0;         // trained tensors of the method
+  bool trains_bias = false;  // one more input after them
   bool folded = false;
   uint64_t dropout_key = 0;
   double dropout = 0;
@@ -31,7 +31,6 @@ struct Item {
 
 struct Plan : torch::CustomClassHolder {
   std::vector<Item> items;
-  bool training = false;
   bool backward = false;
   LinearPath path = LinearPath::automatic;
 };
@@ -100,7 +99,9 @@ Update detached(Update update) {
 }
 
 // scale left right, in the type the factors have.
-Tensor product(const Update& update) { return at::mm(update.left, update.right).mul_(update.scale); }
+Tensor product(const Update& update) {
+  return at::mm(update.left, update.right).mul_(update.scale);
+}
 
 // W0 + scale left right, formed in the wider type and rounded once to W0's.
 Tensor folded_weight(const Tensor& weight, const Update& update) {
@@ -137,7 +138,6 @@ bool choose_folding(const Item& item, const Update& update, const Plan& plan, in
 }
 
 Tensor forward_item(const Tensor& x, Item& item, const Plan& plan, const variable_list& trained, variable_list& saved) {
-  if (!item.adapted) return at::linear(x, item.weight, item.bias);
   Update update;
   {
     const Replay replay(*item.adapted, trained);  // only to see which outputs train; its graph ends here
@@ -163,19 +163,15 @@ Tensor forward_item(const Tensor& x, Item& item, const Plan& plan, const variabl
   return bias.defined() ? out + bias : out;
 }
 
-struct ItemGradients {
-  Update map;   // of the map's outputs
-  Tensor bias;  // of the layer's bias
-};
-
-// Adds the item's share to dx; both paths compute the same gradients.
-ItemGradients backward_sequence(const Tensor& x, const Tensor& dy, const Item& item, const Update& update,
-                                const variable_list& saved, Tensor& dx, bool needs_dx) {
-  ItemGradients result;
+// Gradients of the map's outputs; adds the item's share to dx. Both paths compute the same.
+Update backward_sequence(const Tensor& x, const Tensor& dy, const Item& item, const Update& update,
+                         const variable_list& saved, Tensor& dx, bool needs_dx) {
+  const at::NoGradGuard no_grad;
+  Update result;
   Tensor dz = dy;
   if (update.out_gain.defined()) {
     const Tensor& z = saved[item.saved_z];
-    result.map.out_gain = (dy * (update.gain_on_bias && item.bias.defined() ? z + as(item.bias, z) : z)).sum(0);
+    result.out_gain = (dy * (update.gain_on_bias && item.bias.defined() ? z + as(item.bias, z) : z)).sum(0);
     dz = dy * as(update.out_gain, dy);
   }
   const bool gained = update.in_gain.defined();
@@ -187,12 +183,12 @@ ItemGradients backward_sequence(const Tensor& x, const Tensor& dy, const Item& i
   if (update.left.defined()) {
     const Tensor left = as(update.left, x), right = as(update.right, x);
     const Tensor dh = at::mm(dz, left).mul_(update.scale);
-    if (update.left.requires_grad()) result.map.left = at::mm(dz.t(), saved[item.saved_h]).mul_(update.scale);
+    if (update.left.requires_grad()) result.left = at::mm(dz.t(), saved[item.saved_h]).mul_(update.scale);
     const Tensor mask = item.dropout > 0 ? dropout_mask(x, item.dropout, item.dropout_key) : Tensor();
     if (update.right.requires_grad()) {
       Tensor input = gained ? x * as(update.in_gain, x) : x;
       if (mask.defined()) input = input * mask;
-      result.map.right = at::mm(dh.t(), input);
+      result.right = at::mm(dh.t(), input);
     }
     if (needs_input) {
       if (mask.defined()) {
@@ -203,16 +199,17 @@ ItemGradients backward_sequence(const Tensor& x, const Tensor& dy, const Item& i
     }
   }
   if (gained) {
-    result.map.in_gain = (dinput * x).sum(0);
+    result.in_gain = (dinput * x).sum(0);
     if (needs_dx) dinput = dinput * as(update.in_gain, x);
   }
   if (needs_dx) dx = dx.defined() ? dx.add_(dinput) : dinput;
   return result;
 }
 
-ItemGradients backward_folded(const Tensor& x, const Tensor& dy, const Item& item, const Update& update, Tensor& dx,
-                              bool needs_dx) {
-  ItemGradients result;
+Update backward_folded(const Tensor& x, const Tensor& dy, const Item& item, const Update& update, Tensor& dx,
+                       bool needs_dx) {
+  const at::NoGradGuard no_grad;
+  Update result;
   const Tensor raw = folded_weight(item.weight, detached(update));
   if (needs_dx) {
     const Tensor weight = with_gains(raw, detached(update));
@@ -226,17 +223,16 @@ ItemGradients backward_folded(const Tensor& x, const Tensor& dy, const Item& ite
   Tensor draw = dweight;
   if (update.out_gain.defined()) {
     const Tensor with_in = update.in_gain.defined() ? as(raw, dweight) * as(update.in_gain, dweight) : as(raw, dweight);
-    result.map.out_gain = (dweight * with_in).sum(1);
-    if (update.gain_on_bias && item.bias.defined()) result.map.out_gain += (dy * as(item.bias, dy)).sum(0);
+    result.out_gain = (dweight * with_in).sum(1);
+    if (update.gain_on_bias && item.bias.defined()) result.out_gain += (dy * as(item.bias, dy)).sum(0);
     draw = draw * as(update.out_gain, draw).unsqueeze(1);
   }
   if (update.in_gain.defined()) {
-    result.map.in_gain = (draw * as(raw, draw)).sum(0);
+    result.in_gain = (draw * as(raw, draw)).sum(0);
     draw = draw * as(update.in_gain, draw);
   }
-  at::NoGradGuard no_grad;
-  if (update.left.requires_grad()) result.map.left = at::mm(draw, update.right.t()).mul_(update.scale);
-  if (update.right.requires_grad()) result.map.right = at::mm(update.left.t(), draw).mul_(update.scale);
+  if (update.left.requires_grad()) result.left = at::mm(draw, update.right.t()).mul_(update.scale);
+  if (update.right.requires_grad()) result.right = at::mm(update.left.t(), draw).mul_(update.scale);
   return result;
 }
 
@@ -275,19 +271,12 @@ class LinearGroup : public torch::autograd::Function<LinearGroup> {
       const Tensor& dy = gradients[i];
       if (!dy.defined()) continue;
       const auto first = saved.begin() + 1 + static_cast<int64_t>(item.first_input);
-      Update update;
-      if (item.adapted) {
-        const Replay replay(*item.adapted, {first, first + static_cast<int64_t>(item.params)});
-        update = replay.update;
-        at::NoGradGuard no_grad;
-        const ItemGradients own = item.folded
-                                      ? backward_folded(x, dy, item, update, dx, needs_dx)
-                                      : backward_sequence(x, dy, item, update, saved, dx, needs_dx);
-        const variable_list pulled = replay.pull_back(own.map);
-        std::copy(pulled.begin(), pulled.end(), result.begin() + 1 + static_cast<int64_t>(item.first_input));
-      } else if (needs_dx) {
-        dx = dx.defined() ? dx.addmm_(dy, item.weight) : at::mm(dy, item.weight);
-      }
+      const Replay replay(*item.adapted, {first, first + static_cast<int64_t>(item.params)});
+      const Update& update = replay.update;
+      const Update own = item.folded ? backward_folded(x, dy, item, update, dx, needs_dx)
+                                     : backward_sequence(x, dy, item, update, saved, dx, needs_dx);
+      const variable_list pulled = replay.pull_back(own);
+      std::copy(pulled.begin(), pulled.end(), result.begin() + 1 + static_cast<int64_t>(item.first_input));
       if (item.trains_bias) {
         const Tensor& bias = saved[1 + item.first_input + item.params];
         Tensor db = dy.sum(0);
@@ -300,27 +289,21 @@ class LinearGroup : public torch::autograd::Function<LinearGroup> {
   }
 };
 
-Item make_item(const Linear& layer, Call& call, variable_list& inputs) {
+Item make_item(const Linear& layer, const AdaptedLayer& adapted, Call& call, variable_list& inputs) {
   Item item;
   item.linear = &layer;
+  item.adapted = &adapted;
   item.weight = layer.weight.value;
-  item.bias = layer.bias.value;
+  item.bias = call.adapter->value(layer.bias);
   item.first_input = inputs.size();
-  if (!call.adapter) return item;
-  if (const AdaptedLayer* adapted = call.adapter->layer(layer)) {
-    item.adapted = adapted;
-    for (const Param& param : adapted->params.all()) {
-      if (param.trained) inputs.push_back(param.value);
-    }
-    item.params = inputs.size() - item.first_input;
-    item.dropout = call.training ? adapted->method->dropout() : 0;
-    if (item.dropout > 0) item.dropout_key = call.next_key();
+  for (const Param& param : adapted.params.all()) {
+    if (param.trained) inputs.push_back(param.value);
   }
-  if (item.bias.defined() && call.adapter->overrides(layer.bias)) {
-    item.bias = call.adapter->value(layer.bias);
-    item.trains_bias = item.bias.requires_grad();
-    if (item.trains_bias) inputs.push_back(item.bias);
-  }
+  item.params = inputs.size() - item.first_input;
+  item.dropout = call.training ? adapted.method->dropout() : 0;
+  if (item.dropout > 0) item.dropout_key = call.next_key();
+  item.trains_bias = item.bias.defined() && item.bias.requires_grad();
+  if (item.trains_bias) inputs.push_back(item.bias);
   return item;
 }
 
@@ -333,9 +316,10 @@ void check_width(const Tensor& x, const Linear& layer) {
                .fix = "check the sizes in config.json against the checkpoint's tensors"});
 }
 
-bool plain(const std::vector<const Linear*>& layers, const Call& call) {
-  if (!call.adapter) return true;
-  return std::none_of(layers.begin(), layers.end(), [&](const Linear* layer) { return call.adapter->layer(*layer); });
+Tensor plain_linear(const Tensor& x, const Linear& layer, const Call& call) {
+  const Tensor& weight = call.adapter ? call.adapter->value(layer.weight) : layer.weight.value;
+  const Tensor& bias = call.adapter ? call.adapter->value(layer.bias) : layer.bias.value;
+  return at::linear(x, as(weight, x), bias.defined() ? as(bias, x) : bias);
 }
 
 }  // namespace
@@ -353,34 +337,35 @@ bool folding_is_cheaper(const LinearCost& c) {
 }
 
 std::vector<Tensor> linear_group(const Tensor& x, const std::vector<const Linear*>& layers, Call& call) {
-  for (const Linear* layer : layers) check_width(x, *layer);
-  std::vector<Tensor> outputs;
-  if (plain(layers, call)) {
-    for (const Linear* layer : layers) {
-      const Tensor& weight = call.adapter ? call.adapter->value(layer->weight) : layer->weight.value;
-      const Tensor& bias = call.adapter ? call.adapter->value(layer->bias) : layer->bias.value;
-      outputs.push_back(at::linear(x, as(weight, x), bias.defined() ? as(bias, x) : bias));
-    }
-    return outputs;
-  }
   auto plan = c10::make_intrusive<Plan>();
-  plan->training = call.training;
   plan->path = call.path;
-  variable_list inputs;
-  for (const Linear* layer : layers) plan->items.push_back(make_item(*layer, call, inputs));
   plan->backward = at::GradMode::is_enabled();
-  for (Item& item : plan->items) {
-    if (item.bias.defined()) item.bias = as(item.bias, x).detach();
+  variable_list inputs;
+  std::vector<Tensor> outputs(layers.size());
+  std::vector<size_t> adapted;
+  for (size_t i = 0; i < layers.size(); ++i) {
+    check_width(x, *layers[i]);
+    const AdaptedLayer* layer = call.adapter ? call.adapter->layer(*layers[i]) : nullptr;
+    if (!layer) {
+      outputs[i] = plain_linear(x, *layers[i], call);
+      continue;
+    }
+    adapted.push_back(i);
+    plan->items.push_back(make_item(*layers[i], *layer, call, inputs));
+    if (plan->items.back().bias.defined()) plan->items.back().bias = as(plan->items.back().bias, x).detach();
   }
+  if (adapted.empty()) return outputs;
+  const variable_list results = LinearGroup::apply(x.reshape({-1, x.size(-1)}), at::TensorList(inputs), plan);
   std::vector<int64_t> shape = x.sizes().vec();
-  outputs = LinearGroup::apply(x.reshape({-1, x.size(-1)}), at::TensorList(inputs), plan);
-  for (size_t i = 0; i < outputs.size(); ++i) {
-    shape.back() = layers[i]->weight.value.size(0);
-    outputs[i] = outputs[i].view(shape);
+  for (size_t i = 0; i < adapted.size(); ++i) {
+    shape.back() = results[i].size(1);
+    outputs[adapted[i]] = results[i].view(shape);
   }
   return outputs;
 }
 
-Tensor linear(const Tensor& x, const Linear& layer, Call& call) { return linear_group(x, {&layer}, call).front(); }
+Tensor linear(const Tensor& x, const Linear& layer, Call& call) {
+  return linear_group(x, {&layer}, call).front();
+}
 
 }  // namespace deltaw::ops

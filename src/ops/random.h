@@ -10,8 +10,8 @@ namespace deltaw::ops {
 /// A well-mixed 64-bit value of both arguments (the finaliser of SplitMix64).
 uint64_t mix(uint64_t a, uint64_t b);
 
-/// A tensor like `like` whose elements are 1 / (1 - p) with probability 1 - p, else 0. The same key gives the same mask,
-/// whatever the number of threads.
+/// A tensor like `like` whose elements are 1 / (1 - p) with probability 1 - p, else 0. The same key gives the same
+/// mask, whatever the number of threads.
 at::Tensor dropout_mask(const at::Tensor& like, double p, uint64_t key);
 
 }  // namespace deltaw::ops

@@ -1,0 +1,164 @@
+#include "deltaw/adapter.h"
+
+#include <fmt/format.h>
+
+#include <ATen/CPUGeneratorImpl.h>
+
+#include <algorithm>
+
+#include "adapt/builder.h"
+#include "adapt/targets.h"
+#include "core/patterns.h"
+#include "deltaw/error.h"
+
+namespace deltaw {
+namespace {
+
+// A pattern that no adapted layer matches is a misspelt name.
+void check_patterns(const Json& options, const std::vector<AdaptedLayer*>& layers) {
+  for (const char* key : {"rank_pattern", "alpha_pattern"}) {
+    const auto patterns = options.find(key);
+    if (patterns == options.end() || !patterns->is_object()) continue;
+    for (const auto& [pattern, value] : patterns->items()) {
+      if (!value.is_number()) continue;
+      const auto hit = [&, &p = pattern](const AdaptedLayer* l) {
+        return full_match("(.*\\.)?(" + p + ")", l->info.name);
+      };
+      if (std::any_of(layers.begin(), layers.end(), hit)) continue;
+      std::vector<std::string> names;
+      for (const AdaptedLayer* layer : layers) names.push_back(layer->info.name);
+      throw Error({.id = "config.unmatched-pattern",
+                   .what = fmt::format("'{}' matches none of the {} adapted layers", pattern, layers.size()),
+                   .where = fmt::format("key \"{}\"", key),
+                   .fix = suggest_names(pattern, names)});
+    }
+  }
+}
+
+}  // namespace
+
+AdapterBuilder::AdapterBuilder(const Model& model, AdapterConfig config) {
+  adapter_.spec_ = &find_method(config.method);
+  adapter_.model_ = &model;
+  adapter_.method_ = adapter_.spec_->make(config.options, "options of " + adapter_.spec_->id);
+  config.options = adapter_.spec_->normalized(config.options, "options of " + adapter_.spec_->id);
+  adapter_.config_ = std::move(config);
+  adapter_.overrides_.resize(model.parameters().size());
+  adapter_.by_linear_.resize(model.linears().size());
+}
+
+at::ScalarType AdapterBuilder::type() const {
+  return adapter_.model_->dtype() == at::kDouble ? at::kDouble : at::kFloat;
+}
+
+void AdapterBuilder::wrap(uint64_t seed) {
+  at::Generator generator = at::make_generator<at::CPUGeneratorImpl>(seed);
+  for (const Linear* linear : find_targets(*adapter_.model_, adapter_.config_, *adapter_.spec_)) {
+    auto layer = std::make_unique<AdaptedLayer>();
+    layer->info = {.name = linear->name, .d_out = linear->weight.value.size(0), .d_in = linear->weight.value.size(1)};
+    layer->linear = linear;
+    layer->method = adapter_.method_.get();
+    layer->params = Params(adapter_.method_->declare(layer->info, *linear->base, generator));
+    for (Param& param : layer->params.all()) param.value = param.value.to(type());
+    adapter_.ordered_.push_back(layer.get());
+    adapter_.by_linear_[linear->index] = std::move(layer);
+  }
+}
+
+void AdapterBuilder::override_parameters() {
+  const auto replace = [&](const Parameter& parameter) {
+    adapter_.overrides_[parameter.slot] = parameter.value.to(type(), /*non_blocking=*/false, /*copy=*/true);
+  };
+  for (const Parameter* parameter : find_saved(*adapter_.model_, adapter_.config_.modules_to_save)) replace(*parameter);
+  const std::string& bias = adapter_.config_.bias;
+  if (bias == "all") {
+    for (const Parameter* parameter : adapter_.model_->parameters()) {
+      if (parameter->value.defined() && parameter->name.ends_with(".bias")) replace(*parameter);
+    }
+  } else if (bias != "none") {
+    for (const AdaptedLayer* layer : adapter_.ordered_) {
+      if (layer->linear->bias.value.defined()) replace(layer->linear->bias);
+    }
+  }
+}
+
+std::vector<Param> AdapterBuilder::draw_shared() const {
+  std::vector<LayerInfo> infos;
+  for (const AdaptedLayer* layer : adapter_.ordered_) infos.push_back(layer->info);
+  return adapter_.method_->declare_shared(infos);
+}
+
+void AdapterBuilder::use_shared(std::vector<Param> shared) {
+  adapter_.shared_ = Params(std::move(shared));
+  if (!adapter_.shared_.empty()) adapter_.method_->use_shared(adapter_.shared_);
+}
+
+void AdapterBuilder::set_trainable(bool trainable) {
+  for (AdaptedLayer* layer : adapter_.ordered_) {
+    for (Param& param : layer->params.all()) param.value.set_requires_grad(trainable && param.trained);
+  }
+  for (Tensor& tensor : adapter_.overrides_) {
+    if (tensor.defined()) tensor.set_requires_grad(trainable);
+  }
+}
+
+Adapter Adapter::create(const Model& model, const AdapterConfig& config, uint64_t seed) {
+  AdapterBuilder builder(model, config);
+  auto& modules = builder.adapter().config_.modules_to_save;
+  std::vector<std::string> wanted{model.head()};
+  wanted.insert(wanted.end(), model.new_modules().begin(), model.new_modules().end());
+  for (const std::string& module : wanted) {
+    const bool covered = module.empty() || std::any_of(modules.begin(), modules.end(), [&](const std::string& have) {
+                           return has_suffix(module, have) || module.starts_with(have + ".");
+                         });
+    if (!covered) modules.push_back(module);
+  }
+  builder.wrap(seed);
+  check_patterns(builder.adapter().config_.options, builder.adapter().ordered_);
+  builder.override_parameters();
+  builder.use_shared(builder.draw_shared());
+  builder.set_trainable(true);
+  return builder.take();
+}
+
+const Tensor& Adapter::value(const Parameter& parameter) const {
+  return overrides(parameter) ? overrides_[parameter.slot] : parameter.value;
+}
+
+std::vector<NamedTensor> Adapter::trained() const {
+  std::vector<NamedTensor> tensors;
+  for (const AdaptedLayer* layer : ordered_) {
+    for (const Param& param : layer->params.all()) {
+      if (param.trained) tensors.push_back({layer->info.name + "." + param.file_name, param.value});
+    }
+  }
+  for (const Parameter* parameter : model_->parameters()) {
+    if (overrides(*parameter)) tensors.push_back({override_name(*this, *parameter), overrides_[parameter->slot]});
+  }
+  return tensors;
+}
+
+std::string override_name(const Adapter& adapter, const Parameter& parameter) {
+  for (const AdaptedLayer* layer : adapter.layers()) {
+    if (layer->linear->bias.slot == parameter.slot) return layer->info.name + ".base_layer.bias";
+  }
+  return parameter.name;
+}
+
+int64_t Adapter::trained_count() const {
+  int64_t count = 0;
+  for (const NamedTensor& tensor : trained()) count += tensor.value.numel();
+  return count;
+}
+
+Tensor Adapter::penalty() const {
+  std::vector<const Params*> layers;
+  for (const AdaptedLayer* layer : ordered_) layers.push_back(&layer->params);
+  return method_->penalty(layers);
+}
+
+void Adapter::set_option(const std::string& name, Json value) {
+  config_.options[name] = std::move(value);
+}
+
+}  // namespace deltaw

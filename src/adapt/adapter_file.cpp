@@ -1,0 +1,284 @@
+// adapter_config.json and adapter_model.safetensors, as PEFT lays them out.
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <set>
+
+#include "adapt/builder.h"
+#include "adapt/config.h"
+#include "core/files.h"
+#include "core/log.h"
+#include "deltaw/error.h"
+#include "io/safetensors.h"
+#include "models/loader.h"
+
+namespace deltaw {
+namespace {
+
+const std::string kModel = "base_model.model.";
+const std::string kShared = "base_model.";
+
+// FNV-1a over the bytes: enough to see that bases drawn elsewhere are not these.
+std::string hash_of(const Params& shared) {
+  uint64_t hash = 0xCBF29CE484222325ull;
+  for (const Param& param : shared.all()) {
+    const Tensor value = param.value.contiguous();
+    const auto* bytes = static_cast<const unsigned char*>(value.const_data_ptr());
+    for (size_t i = 0; i < value.nbytes(); ++i) hash = (hash ^ bytes[i]) * 0x100000001B3ull;
+  }
+  return fmt::format("{:016x}", hash);
+}
+
+// The kept rows of a gated tensor, or the tensor itself.
+Tensor pruned(const Adapter& adapter, const AdaptedLayer& layer, const Param& param) {
+  const auto kept = adapter.kept_ranks.find(layer.info.name);
+  const auto budget = adapter.method().rank_budget();
+  if (kept == adapter.kept_ranks.end() || !budget) return param.value;
+  for (const Scored& scored : budget->scored) {
+    if (scored.param != param.name) continue;
+    std::vector<int64_t> rows;
+    for (size_t i = 0; i < kept->second.size(); ++i) {
+      if (kept->second[i]) rows.push_back(static_cast<int64_t>(i));
+    }
+    return param.value.detach().index_select(scored.axis, at::tensor(rows, at::kLong));
+  }
+  return param.value;
+}
+
+std::vector<NamedTensor> file_tensors(const Adapter& adapter) {
+  std::vector<NamedTensor> tensors;
+  for (const AdaptedLayer* layer : adapter.layers()) {
+    for (const Param& param : layer->params.all()) {
+      tensors.push_back({kModel + layer->info.name + "." + param.file_name, pruned(adapter, *layer, param)});
+    }
+  }
+  for (const Parameter* parameter : adapter.model().parameters()) {
+    if (adapter.overrides(*parameter)) {
+      tensors.push_back({kModel + override_name(adapter, *parameter), adapter.value(*parameter)});
+    }
+  }
+  if (adapter.method().saves_shared()) {
+    for (const Param& param : adapter.shared().all()) tensors.push_back({kShared + param.file_name, param.value});
+  }
+  for (NamedTensor& tensor : tensors) tensor.value = tensor.value.detach().contiguous();
+  std::sort(tensors.begin(), tensors.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
+  return tensors;
+}
+
+void refuse_non_finite(const std::vector<NamedTensor>& tensors) {
+  for (const NamedTensor& tensor : tensors) {
+    if (tensor.value.isfinite().all().item<bool>()) continue;
+    throw Error({.id = "numeric.non-finite",
+                 .what = "the adapter holds values that are not finite, and is not saved",
+                 .where = tensor.name,
+                 .fix = "train again with a lower learning rate"});
+  }
+}
+
+// Reads an adapter file into the tensors that its config declares, and keeps account of names.
+class Reader {
+ public:
+  Reader(const std::filesystem::path& folder, AdapterBuilder& builder, bool allow_partial)
+      : file_(std::make_shared<io::SafetensorsFile>(folder / "adapter_model.safetensors")),
+        builder_(builder),
+        allow_partial_(allow_partial) {}
+
+  void read_layers() {
+    for (AdaptedLayer* layer : builder_.layers()) {
+      for (Param& param : layer->params.all()) read(kModel + layer->info.name + "." + param.file_name, param.value);
+    }
+    for (const Parameter* parameter : builder_.adapter().model().parameters()) {
+      if (!builder_.adapter().overrides(*parameter)) continue;
+      read(kModel + override_name(builder_.adapter(), *parameter), builder_.override_of(*parameter));
+    }
+  }
+
+  // One copy for the model, or PEFT's copy for every layer, which must all be equal.
+  void read_shared() {
+    std::vector<Param> shared = builder_.draw_shared();
+    if (shared.empty()) return;
+    const bool stored = builder_.adapter().method().saves_shared();
+    for (Param& param : shared) {
+      std::vector<std::string> names{kShared + param.file_name};
+      for (const AdaptedLayer* layer : builder_.layers())
+        names.push_back(kModel + layer->info.name + "." + param.file_name);
+      const io::TensorBytes* first = nullptr;
+      for (const std::string& name : names) {
+        const io::TensorBytes* bytes = file_->find(name);
+        if (!bytes) continue;
+        taken_.insert(name);
+        if (!stored) continue;
+        if (!first) {
+          first = bytes;
+          copy(*bytes, param.value);
+        } else if (bytes->shape != first->shape || bytes->dtype != first->dtype ||
+                   !std::equal(bytes->data, bytes->data + bytes->size(), first->data)) {
+          throw Error({.id = "format.conflict",
+                       .what = fmt::format("'{}' and '{}' are copies of one tensor and differ", first->name, name),
+                       .where = file_->path().string(),
+                       .fix = "the file is damaged or was put together by hand: save the adapter again"});
+        }
+      }
+      if (stored && !first) missing_.push_back(names.front());
+    }
+    builder_.use_shared(std::move(shared));
+    check_hash();
+  }
+
+  void finish() const {
+    std::vector<std::string> unexpected;
+    for (const io::TensorBytes& tensor : file_->tensors()) {
+      if (!taken_.contains(tensor.name)) unexpected.push_back(tensor.name);
+    }
+    report("format.missing-tensor", "the file lacks {} tensors that its config asks for: {}", missing_);
+    report("format.unexpected-tensor", "the file holds {} tensors that its config does not ask for: {}", unexpected);
+  }
+
+ private:
+  void read(const std::string& name, Tensor& into) {
+    const io::TensorBytes* bytes = file_->find(name);
+    if (!bytes) {
+      missing_.push_back(name);
+      return;
+    }
+    taken_.insert(name);
+    copy(*bytes, into);
+  }
+
+  void copy(const io::TensorBytes& bytes, Tensor& into) const {
+    if (at::IntArrayRef(bytes.shape) != into.sizes()) {
+      const std::string& base = builder_.adapter().config().base_model_name_or_path;
+      throw Error({.id = "shape.mismatch",
+                   .what = fmt::format("tensor '{}' is [{}], this base makes it [{}]", bytes.name,
+                                       fmt::join(bytes.shape, ", "), fmt::join(into.sizes().vec(), ", ")),
+                   .where = file_->path().string(),
+                   .fix = base.empty() ? "use the base model that the adapter was trained on"
+                                       : "use the base model that the adapter was trained on: " + base});
+    }
+    into = to_tensor(bytes, into.scalar_type(), file_).clone();
+  }
+
+  void check_hash() const {
+    const auto stored = file_->metadata().find("shared_hash");
+    if (stored == file_->metadata().end()) return;
+    const std::string drawn = hash_of(builder_.adapter().shared());
+    if (stored->second == drawn) return;
+    throw Error(
+        {.id = "format.other-bases",
+         .what = fmt::format("the random bases have hash {}, the adapter was trained with {}", drawn, stored->second),
+         .where = file_->path().string(),
+         .fix = "this libtorch draws other numbers: save the adapter with save_projection true where it was made"});
+  }
+
+  void report(const char* id, fmt::format_string<size_t, std::string> what,
+              const std::vector<std::string>& names) const {
+    if (names.empty()) return;
+    const size_t shown = std::min<size_t>(names.size(), 6);
+    std::string list = fmt::format("{}", fmt::join(names.begin(), names.begin() + static_cast<int64_t>(shown), ", "));
+    if (shown < names.size()) list += ", ...";
+    const std::string text = fmt::format(what, names.size(), std::move(list));
+    if (allow_partial_) {
+      log().warn("{}: {}", file_->path().string(), text);
+      return;
+    }
+    throw Error({.id = id,
+                 .what = text,
+                 .where = file_->path().string(),
+                 .fix = "check that config and tensors belong together; --allow_partial true loads what there is"});
+  }
+
+  std::shared_ptr<io::SafetensorsFile> file_;
+  AdapterBuilder& builder_;
+  bool allow_partial_;
+  std::set<std::string> taken_;
+  std::vector<std::string> missing_;
+};
+
+void check_head(const Model& model, const Adapter& adapter, const std::filesystem::path& folder) {
+  for (const std::string& module : model.new_modules()) {
+    for (const Parameter* parameter : model.parameters()) {
+      if (!parameter->value.defined() || !parameter->name.starts_with(module + ".") || adapter.overrides(*parameter))
+        continue;
+      throw Error(
+          {.id = "format.missing-head",
+           .what =
+               fmt::format("neither the base nor the adapter holds '{}': its values would be random", parameter->name),
+           .where = folder.string(),
+           .fix =
+               "use a base with the head, or an adapter whose modules_to_save has it; --allow_partial true goes on"});
+    }
+  }
+}
+
+}  // namespace
+
+void Adapter::save(const std::filesystem::path& folder) const {
+  AdapterConfig config = config_;
+  if (config.base_model_name_or_path.empty()) config.base_model_name_or_path = model_->folder().string();
+  if (const auto budget = method_->rank_budget(); budget && !kept_ranks.empty()) {
+    Json pattern = Json::object();
+    for (const auto& [name, kept] : kept_ranks) pattern[name + "." + budget->gate] = kept;
+    config.options["rank_pattern"] = std::move(pattern);
+  }
+  Json json = adapter_config_to_json(config);
+  if (config.target_modules.is_null()) json["target_modules"] = target_names();
+
+  const std::vector<NamedTensor> tensors = file_tensors(*this);
+  refuse_non_finite(tensors);
+  std::vector<io::TensorBytes> bytes;
+  for (const NamedTensor& tensor : tensors) bytes.push_back(to_bytes(tensor.name, tensor.value));
+  std::map<std::string, std::string> metadata{{"format", "pt"}, {"labels", Json(model_->label_names()).dump()}};
+  metadata["problem_type"] = model_->config().value("problem_type", std::string());
+  if (!shared_.empty()) metadata["shared_hash"] = hash_of(shared_);
+  io::write_safetensors(folder / "adapter_model.safetensors", bytes, metadata);
+  write_json(folder / "adapter_config.json", json);
+}
+
+Json Adapter::target_names() const {
+  std::vector<std::string> names;
+  for (const AdaptedLayer* layer : ordered_) names.push_back(layer->info.name);
+  return names;
+}
+
+Adapter Adapter::load(const Model& model, const std::filesystem::path& folder, const LoadOptions& options) {
+  const std::string where = (folder / "adapter_config.json").string();
+  const Json json = read_json(folder / "adapter_config.json");
+  const MethodSpec& spec = choose_method(json);
+  refuse_other_keys(json, spec, where);
+  AdapterBuilder builder(model, adapter_config_from_json(json, where));
+  builder.wrap(0);
+  builder.override_parameters();
+  Reader reader(folder, builder, options.allow_partial);
+  reader.read_layers();
+  reader.read_shared();
+  reader.finish();
+  builder.set_trainable(options.trainable);
+  if (!options.allow_partial) check_head(model, builder.adapter(), folder);
+  return builder.take();
+}
+
+ModelOptions with_adapter_head(ModelOptions options, const std::filesystem::path& adapter_folder) {
+  const io::SafetensorsFile file(adapter_folder / "adapter_model.safetensors");
+  for (const char* name : {"classifier.weight", "classifier.out_proj.weight", "score.weight"}) {
+    const io::TensorBytes* head = file.find(kModel + name);
+    if (!head || head->shape.empty()) continue;
+    options.num_labels = head->shape[0];
+    options.ignore_mismatched_sizes = true;  // the adapter brings its own head
+  }
+  const auto labels = file.metadata().find("labels");
+  if (labels != file.metadata().end()) {
+    const Json names = Json::parse(labels->second, nullptr, /*allow_exceptions=*/false);
+    if (names.is_array() && (options.num_labels == 0 || static_cast<int64_t>(names.size()) == options.num_labels)) {
+      options.label_names.clear();
+      for (const Json& name : names) {
+        if (name.is_string()) options.label_names.push_back(name.get<std::string>());
+      }
+    }
+  }
+  const auto problem = file.metadata().find("problem_type");
+  if (problem != file.metadata().end()) options.problem_type = problem->second;
+  return options;
+}
+
+}  // namespace deltaw

@@ -1,0 +1,35 @@
+// The steps that make an adapter, shared by creation and loading.
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "deltaw/adapter.h"
+
+namespace deltaw {
+
+class AdapterBuilder {
+ public:
+  AdapterBuilder(const Model& model, AdapterConfig config);
+
+  void wrap(uint64_t seed);    // declares the method's tensors on every targeted layer
+  void override_parameters();  // copies what modules_to_save and bias name
+  std::vector<Param> draw_shared() const;
+  void use_shared(std::vector<Param> shared);
+  void set_trainable(bool trainable);
+
+  at::ScalarType type() const;  // of the adapter's tensors: float32, or float64 over such a model
+  Adapter& adapter() { return adapter_; }
+  Tensor& override_of(const Parameter& parameter) { return adapter_.overrides_[parameter.slot]; }
+  std::vector<AdaptedLayer*>& layers() { return adapter_.ordered_; }
+  Adapter take() { return std::move(adapter_); }
+
+ private:
+  Adapter adapter_;
+};
+
+/// A stand-in's name in the file: PEFT calls the bias of an adapted layer "<module>.base_layer.bias".
+std::string override_name(const Adapter& adapter, const Parameter& parameter);
+
+}  // namespace deltaw

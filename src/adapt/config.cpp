@@ -1,0 +1,126 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+
+#include "adapt/config.h"
+#include "deltaw/error.h"
+
+namespace deltaw {
+namespace {
+
+// Keys of adapter_config.json that say nothing about the update.
+const std::set<std::string> kIgnored = {"peft_type",
+                                        "method",
+                                        "peft_version",
+                                        "auto_mapping",
+                                        "revision",
+                                        "inference_mode",
+                                        "base_model_name_or_path",
+                                        "megatron_core",
+                                        "qalora_group_size",
+                                        "runtime_config"};
+// LoRA's keys that PEFT writes for AdaLoRA too and does not use there.
+const std::set<std::string> kUnusedByAdaLora = {"r"};
+// Keys whose `true` is what every method here does anyway.
+const std::set<std::string> kTrueIsDefault = {"init_lora_weights", "init_weights", "init_ia3_weights"};
+
+bool is_off(const std::string& key, const Json& value) {
+  if (value.is_null() || value == false) return true;
+  if ((value.is_object() || value.is_array() || value.is_string()) && value.empty()) return true;
+  return value == true && kTrueIsDefault.contains(key);
+}
+
+std::vector<std::string> field_names(const Fields& fields) {
+  std::vector<std::string> names;
+  for (const FieldInfo& field : describe_fields(fields)) names.push_back(field.name);
+  return names;
+}
+
+}  // namespace
+
+void AdapterConfig::fields(FieldVisitor& f) {
+  f.field("target_modules", target_modules,
+          "Layers that get the update: endings of module names, one regular expression, or all-linear; null for the "
+          "model's defaults.");
+  f.field("exclude_modules", exclude_modules, "Layers that do not, though target_modules names them.");
+  f.field("layers_to_transform", layers_to_transform, "Only these layer numbers: one or a list.");
+  f.field("layers_pattern", layers_pattern, "What stands before the layer number in a module's name.");
+  f.field("modules_to_save", modules_to_save, "Modules trained whole and saved with the adapter; the head always is.");
+  f.field("bias", bias, "Biases of the base that train: none, all, or lora_only (of the adapted layers).",
+          one_of({"none", "all", "lora_only", "randlora_only"}));
+  f.field("task_type", task_type, "What the model is for.", one_of({"SEQ_CLS"}));
+}
+
+bool settings_hold(const Json& settings, const Json& values) {
+  return std::all_of(settings.items().begin(), settings.items().end(), [&](const auto& item) {
+    const auto found = values.find(item.key());
+    return found != values.end() && (*found == item.value() || *found == item.value().dump());
+  });
+}
+
+const MethodSpec& choose_method(const Json& values) {
+  const std::string named =
+      values.contains("method") && values["method"].is_string()         ? values["method"].get<std::string>()
+      : values.contains("peft_type") && values["peft_type"].is_string() ? values["peft_type"].get<std::string>()
+                                                                        : "lora";
+  const MethodSpec& asked = find_method(named);
+  if (!asked.peft_settings.empty()) return asked;
+  // "use_dora": true makes LORA the method that it names.
+  for (const MethodSpec* spec : method_table()) {
+    const bool related = spec->peft_type == asked.peft_type || asked.peft_type == "LORA";
+    if (related && !spec->peft_settings.empty() && settings_hold(spec->peft_settings, values)) return *spec;
+  }
+  return asked;
+}
+
+AdapterConfig adapter_config_from_json(const Json& values, const std::string& where) {
+  AdapterConfig config;
+  Json own = values;
+  if (own.contains("task_type") && own["task_type"].is_null()) own.erase("task_type");
+  read_fields(fields_of(config), own, where);
+  const MethodSpec& spec = choose_method(values);
+  config.method = spec.id;
+  for (const FieldInfo& option : spec.options()) {
+    const auto found = values.find(option.name);
+    if (found != values.end() && !found->is_null()) config.options[option.name] = *found;
+  }
+  config.options = spec.normalized(config.options, where);
+  if (const auto base = values.find("base_model_name_or_path"); base != values.end() && base->is_string()) {
+    config.base_model_name_or_path = base->get<std::string>();
+  }
+  return config;
+}
+
+void refuse_other_keys(const Json& values, const MethodSpec& spec, const std::string& where) {
+  AdapterConfig any;
+  const std::vector<std::string> shared = field_names(fields_of(any));
+  std::set<std::string> known(shared.begin(), shared.end());
+  for (const FieldInfo& option : spec.options()) known.insert(option.name);
+  for (const auto& [key, value] : values.items()) {
+    if (known.contains(key) || kIgnored.contains(key) || is_off(key, value)) continue;
+    if (spec.id == "adalora" && kUnusedByAdaLora.contains(key)) continue;
+    if (spec.peft_settings.contains(key) && spec.peft_settings[key] == value) continue;
+    throw Error({.id = "config.unsupported",
+                 .what = fmt::format("\"{}\": {} is not implemented for {}", key, value.dump(), spec.title),
+                 .where = where,
+                 .fix = "the adapter needs a feature that is not here; without it its results would be wrong"});
+  }
+}
+
+Json adapter_config_to_json(const AdapterConfig& config) {
+  const MethodSpec& spec = find_method(config.method);
+  AdapterConfig copy = config;
+  Json json = write_fields(fields_of(copy));
+  json.update(spec.normalized(config.options, "adapter"));
+  json.update(spec.peft_settings);
+  json["peft_type"] = spec.peft_type;
+  json["base_model_name_or_path"] =
+      config.base_model_name_or_path.empty() ? Json() : Json(config.base_model_name_or_path);
+  json["inference_mode"] = true;
+  json["auto_mapping"] = nullptr;
+  json["revision"] = nullptr;
+  return json;
+}
+
+}  // namespace deltaw

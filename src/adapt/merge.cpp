@@ -1,0 +1,109 @@
+#include <fmt/format.h>
+#include <torch/torch.h>
+
+#include "adapt/builder.h"
+#include "core/files.h"
+#include "deltaw/adapter.h"
+#include "deltaw/error.h"
+#include "io/safetensors.h"
+#include "models/loader.h"
+
+namespace deltaw {
+namespace {
+
+Tensor rounded(const Tensor& tensor, at::ScalarType type) {
+  return tensor.detach().to(type).contiguous();
+}
+
+// Every tensor of the merged model, in the type that the checkpoint stores it in.
+std::vector<NamedTensor> merged_tensors(const Adapter& adapter, const Model& original) {
+  std::map<int64_t, Tensor> changed;  // by slot
+  for (const AdaptedLayer* layer : adapter.layers()) {
+    const Linear& linear = original.linears()[layer->linear->index];
+    const Tensor bias = adapter.overrides(layer->linear->bias) ? adapter.value(layer->linear->bias) : linear.bias.value;
+    const MergedLayer merged = merge_layer(*layer, linear.weight.value, bias);
+    changed[linear.weight.slot] = merged.weight;
+    if (merged.bias.defined()) changed[linear.bias.slot] = merged.bias;
+  }
+  std::vector<NamedTensor> tensors;
+  for (const Parameter* parameter : original.parameters()) {
+    if (!parameter->value.defined()) continue;
+    Tensor value = parameter->value;
+    if (const auto found = changed.find(parameter->slot); found != changed.end()) {
+      value = found->second;
+    } else if (adapter.overrides(*parameter)) {
+      value = adapter.value(*parameter);
+    }
+    tensors.push_back({parameter->name, rounded(value, parameter->stored)});
+    if (tensors.back().value.isfinite().all().item<bool>()) continue;
+    throw Error({.id = "numeric.non-finite",
+                 .what = "the merged tensor holds values that are not finite in the checkpoint's type",
+                 .where = parameter->name,
+                 .fix = "the adapter is broken, or its values do not fit the type: nothing was written"});
+  }
+  return tensors;
+}
+
+void write_checkpoint(const std::filesystem::path& folder, const Model& model,
+                      const std::vector<NamedTensor>& tensors) {
+  std::vector<io::TensorBytes> bytes;
+  for (const NamedTensor& tensor : tensors) bytes.push_back(to_bytes(tensor.name, tensor.value));
+  io::write_safetensors(folder / "model.safetensors", bytes);
+  Json config = model.config();
+  config["architectures"] = {model.architecture()};
+  write_json(folder / "config.json", config);
+}
+
+Tensor logits_of(const Model& model, const Adapter* adapter, const ModelInput& probe) {
+  const torch::NoGradGuard no_grad;
+  Call call{.adapter = adapter};
+  return model.forward(probe, call).to(at::kDouble);
+}
+
+}  // namespace
+
+MergedLayer merge_layer(const AdaptedLayer& layer, const Tensor& weight, const Tensor& bias) {
+  const torch::NoGradGuard no_grad;
+  const Update u = layer.method->update(layer.info, layer.params, *layer.linear->base);
+  // In float32 at least, whatever the checkpoint's type; rounded once at the end.
+  const at::ScalarType type = at::promote_types(weight.scalar_type(), at::kFloat);
+  Tensor merged = weight.to(type);
+  if (u.left.defined()) merged = at::mm(u.left.to(type), u.right.to(type)).mul_(u.scale).add_(merged);
+  if (u.out_gain.defined()) merged = merged * u.out_gain.to(type).unsqueeze(1);
+  if (u.in_gain.defined()) merged = merged * u.in_gain.to(type);
+  Tensor merged_bias = bias;
+  if (bias.defined() && u.out_gain.defined() && u.gain_on_bias) merged_bias = bias.to(type) * u.out_gain.to(type);
+  return {merged.to(weight.scalar_type()), merged_bias.defined() ? merged_bias.to(weight.scalar_type()) : merged_bias};
+}
+
+MergeReport merge_checkpoint(const Adapter& adapter, const std::filesystem::path& output, const ModelInput& probe,
+                             const std::function<void(const std::filesystem::path&)>& companions) {
+  const Model& model = adapter.model();
+  ModelOptions options{.dtype = model.dtype() == at::kDouble ? "float64" : "float32",
+                       .problem_type = model.is_regression() ? "regression" : "single_label_classification",
+                       .label_names = model.label_names(),
+                       .ignore_mismatched_sizes = true};
+  const auto original = load_model(model.folder().string(), options);
+
+  MergeReport report;
+  report.layers = static_cast<int64_t>(adapter.layers().size());
+  bool half = model.dtype() == at::kBFloat16;
+  for (const Parameter* parameter : original->parameters())
+    half |= parameter->value.defined() && at::isReducedFloatingType(parameter->stored);
+  write_folder(output, [&](const std::filesystem::path& folder) {
+    write_checkpoint(folder, *original, merged_tensors(adapter, *original));
+    if (companions) companions(folder);
+  });
+
+  ModelOptions again;
+  again.dtype = model.dtype() == at::kBFloat16 ? "bf16" : options.dtype;
+  const Tensor expected = logits_of(model, &adapter, probe);
+  const Tensor actual = logits_of(*load_model(output.string(), again), nullptr, probe);
+  report.max_difference = (expected - actual).abs().max().item<double>();
+  const double largest = std::max(1.0, expected.abs().max().item<double>());
+  report.tolerance = (half ? 2e-2 : 1e-4) * largest;
+  report.passed = report.max_difference <= report.tolerance;
+  return report;
+}
+
+}  // namespace deltaw

@@ -1,0 +1,169 @@
+#include "adapt/targets.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+
+#include "core/patterns.h"
+#include "deltaw/error.h"
+
+namespace deltaw {
+namespace {
+
+// Defaults of LoRA and of every method that names none of its own, by model_type (PEFT's constants.py).
+const Json kDefaultTargets = {{"bert", {"query", "value"}}, {"roberta", {"query", "value"}}};
+
+// PEFT lists both for every sequence classifier, whichever the model has.
+const std::set<std::string> kHeadNames = {"classifier", "score"};
+
+bool names_module(const Json& entries, const std::string& name) {
+  if (entries.is_string()) return full_match(entries.get<std::string>(), name);
+  return std::any_of(entries.begin(), entries.end(),
+                     [&](const Json& entry) { return has_suffix(name, entry.get<std::string>()); });
+}
+
+std::vector<std::string> as_list(const Json& value) {
+  if (value.is_null()) return {};
+  if (value.is_string()) return {value.get<std::string>()};
+  return value.get<std::vector<std::string>>();
+}
+
+void check_names(const Json& value, const std::string& key) {
+  const bool list =
+      value.is_array() && std::all_of(value.begin(), value.end(), [](const Json& v) { return v.is_string(); });
+  if (value.is_null() || value.is_string() || list) return;
+  throw Error({.id = "config.wrong-type",
+               .what = fmt::format("{} = {}", key, value.dump()),
+               .where = "key \"" + key + "\"",
+               .fix = "give a list of module names or one regular expression"});
+}
+
+bool below(const std::string& name, const std::string& module) {
+  return full_match("(.*\\.)?(" + module + ")(\\..*)?", name);
+}
+
+// The number after the first "<layers_pattern>." in the name, or -1.
+int64_t layer_index(const std::string& name, const std::vector<std::string>& patterns) {
+  std::vector<std::string> parts;
+  for (size_t begin = 0; begin <= name.size();) {
+    const size_t dot = std::min(name.find('.', begin), name.size());
+    parts.push_back(name.substr(begin, dot - begin));
+    begin = dot + 1;
+  }
+  for (size_t i = patterns.empty() ? 2 : 1; i + 1 < parts.size(); ++i) {
+    if (parts[i].empty() || !std::all_of(parts[i].begin(), parts[i].end(), ::isdigit)) continue;
+    const bool named = patterns.empty() || std::any_of(patterns.begin(), patterns.end(), [&](const std::string& p) {
+                         return full_match(p, parts[i - 1]);
+                       });
+    if (named) return std::stoll(parts[i]);
+  }
+  return -1;
+}
+
+bool in_layers(const std::string& name, const AdapterConfig& config) {
+  const Json& layers = config.layers_to_transform;
+  if (layers.is_null() || (layers.is_array() && layers.empty())) return true;
+  const int64_t index = layer_index(name, as_list(config.layers_pattern));
+  if (layers.is_array()) return std::find(layers.begin(), layers.end(), Json(index)) != layers.end();
+  return layers.is_number_integer() && layers.get<int64_t>() == index;
+}
+
+// The last parts of all module names: what users write into target_modules.
+std::vector<std::string> leaf_names(const Model& model) {
+  std::set<std::string> names;
+  for (const Linear& linear : model.linears()) names.insert(linear.name.substr(linear.name.rfind('.') + 1));
+  return {names.begin(), names.end()};
+}
+
+void check_every_entry(const Model& model, const Json& targets, const std::vector<std::string>& never) {
+  for (const Json& entry : targets) {
+    const std::string suffix = entry.get<std::string>();
+    const auto hit = [&](const std::string& name) { return has_suffix(name, suffix); };
+    const auto& linears = model.linears();
+    if (std::any_of(linears.begin(), linears.end(), [&](const Linear& l) { return hit(l.name); })) continue;
+    const auto& modules = model.module_names();
+    const bool exists = std::any_of(modules.begin(), modules.end(), hit);
+    const bool saved = std::find(never.begin(), never.end(), suffix) != never.end();
+    throw Error(
+        {.id = "config.unmatched-target",
+         .what = exists ? fmt::format("'{}' is no linear layer of the model", suffix)
+                        : fmt::format("'{}' matches none of the model's {} linear layers", suffix, linears.size()),
+         .where = "key \"target_modules\"",
+         .fix = saved ? "leave it out: modules_to_save trains it whole"
+                      : suggest_names(suffix, leaf_names(model)) + "; `deltaw info MODEL --modules` lists them"});
+  }
+}
+
+}  // namespace
+
+Json effective_targets(const Model& model, const AdapterConfig& config, const MethodSpec& spec) {
+  if (!config.target_modules.is_null()) return config.target_modules;
+  const std::string type = model.config().value("model_type", std::string());
+  for (const Json* table : {&spec.default_targets, &kDefaultTargets}) {
+    if (const auto found = table->find(type); found != table->end()) return *found;
+  }
+  throw Error({.id = "config.no-target",
+               .what = "no default target_modules for model_type '" + type + "'",
+               .where = "key \"target_modules\"",
+               .fix = "give target_modules, or \"all-linear\""});
+}
+
+std::vector<const Linear*> find_targets(const Model& model, const AdapterConfig& config, const MethodSpec& spec) {
+  const Json targets = effective_targets(model, config, spec);
+  check_names(targets, "target_modules");
+  check_names(config.exclude_modules, "exclude_modules");
+  check_names(config.layers_pattern, "layers_pattern");
+  std::vector<std::string> never = config.modules_to_save;
+  never.push_back(model.head());
+
+  const bool all_linear = targets.is_string() && targets == "all-linear";
+  if (targets.is_string() && !config.layers_to_transform.is_null() && !all_linear) {
+    throw Error({.id = "config.conflict",
+                 .what = "layers_to_transform cannot be combined with a regular expression",
+                 .where = "keys \"layers_to_transform\" and \"target_modules\"",
+                 .fix = "select the layers in the expression, or give target_modules as a list"});
+  }
+  if (targets.is_array()) check_every_entry(model, targets, never);
+
+  std::vector<const Linear*> found;
+  for (const Linear& linear : model.linears()) {
+    const auto saved = [&](const std::string& module) { return below(linear.name, module); };
+    if (!config.exclude_modules.is_null() && names_module(config.exclude_modules, linear.name)) continue;
+    if (std::any_of(never.begin(), never.end(), saved)) continue;
+    if (!all_linear && !names_module(targets, linear.name)) continue;
+    if (!in_layers(linear.name, config)) continue;
+    found.push_back(&linear);
+  }
+  if (!found.empty()) return found;
+  throw Error({.id = "config.no-target",
+               .what = fmt::format("target_modules = {} selects none of the model's {} linear layers", targets.dump(),
+                                   model.linears().size()),
+               .where = "keys \"target_modules\", \"exclude_modules\", \"layers_to_transform\"",
+               .fix = "`deltaw info MODEL --modules` lists the names"});
+}
+
+std::vector<const Parameter*> find_saved(const Model& model, const std::vector<std::string>& modules_to_save) {
+  std::set<int64_t> slots;
+  for (const std::string& entry : modules_to_save) {
+    bool any = false;
+    for (const std::string& module : model.module_names()) {
+      if (!has_suffix(module, entry)) continue;
+      for (const Parameter* parameter : model.parameters()) {
+        if (!parameter->value.defined() || !parameter->name.starts_with(module + ".")) continue;
+        slots.insert(parameter->slot);
+        any = true;
+      }
+    }
+    if (any || kHeadNames.contains(entry)) continue;
+    throw Error({.id = "config.unmatched-module",
+                 .what = fmt::format("'{}' names no module of the model", entry),
+                 .where = "key \"modules_to_save\"",
+                 .fix = suggest_names(entry, model.module_names())});
+  }
+  std::vector<const Parameter*> found;
+  for (const int64_t slot : slots) found.push_back(model.parameters()[slot]);
+  return found;
+}
+
+}  // namespace deltaw

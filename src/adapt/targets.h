@@ -1,0 +1,22 @@
+// Which modules an adapter acts on: PEFT's matching.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "deltaw/adapter.h"
+
+namespace deltaw {
+
+/// The linear layers that `config` targets, in the model's order. `modules_to_save` (with the head) are never targeted.
+/// Throws config.no-target, and for a list config.unmatched-target naming the entry that matches no linear layer.
+std::vector<const Linear*> find_targets(const Model& model, const AdapterConfig& config, const MethodSpec& spec);
+
+/// The parameters below the modules whose names end as an entry of `modules_to_save` says. Throws
+/// config.unmatched-module for an entry that names nothing, save the head names that PEFT writes for any model.
+std::vector<const Parameter*> find_saved(const Model& model, const std::vector<std::string>& modules_to_save);
+
+/// target_modules as it acts: the method's defaults for the model where `config` has none.
+Json effective_targets(const Model& model, const AdapterConfig& config, const MethodSpec& spec);
+
+}  // namespace deltaw
