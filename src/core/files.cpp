@@ -196,14 +196,17 @@ void write_file(const fs::path& path, std::string_view text) {
 }
 
 void write_json(const fs::path& path, const Json& value, bool sorted) {
-  write_file(path, [&](std::ostream& out) {
+  std::string text;
+  try {
     // nlohmann::json keeps its keys sorted, on every level.
-    if (sorted) {
-      out << nlohmann::json(value).dump(2) << '\n';
-    } else {
-      out << value.dump(2) << '\n';
-    }
-  });
+    text = sorted ? nlohmann::json(value).dump(2) : value.dump(2);
+  } catch (const nlohmann::json::exception& cause) {
+    throw Error({.id = "internal.utf8",
+                 .what = std::string("a text for the file is not UTF-8: ") + cause.what(),
+                 .where = path.string(),
+                 .fix = "report this as a bug"});
+  }
+  write_file(path, text + '\n');
 }
 
 std::string read_file(const fs::path& path) {

@@ -56,11 +56,18 @@ size_t edit_distance(const std::string& a, const std::string& b) {
   return last[columns - 1];
 }
 
+/// Equal, or `target` beside `targets`.
+bool alike(const std::string& a, const std::string& b) {
+  constexpr size_t kStem = 4;
+  if (std::min(a.size(), b.size()) < kStem) return a == b;
+  return a.starts_with(b) || b.starts_with(a);
+}
+
 /// Whether every word of `few` comes in `many`, in this order.
 bool contains_words(const std::vector<std::string>& many, const std::vector<std::string>& few) {
   size_t next = 0;
   for (const std::string& word : many) {
-    if (next < few.size() && word == few[next]) ++next;
+    if (next < few.size() && alike(word, few[next])) ++next;
   }
   return next == few.size();
 }

@@ -237,6 +237,14 @@ std::string header_text(const std::vector<TensorBytes>& tensors, const std::map<
   return header;
 }
 
+bool is_utf8(const std::string& text) {
+  try {
+    return !Json(text).dump().empty();
+  } catch (const nlohmann::json::exception&) {
+    return false;
+  }
+}
+
 void check_writable(const std::vector<TensorBytes>& tensors, const std::string& file) {
   std::set<std::string_view> names;
   for (const TensorBytes& tensor : tensors) {
@@ -244,6 +252,7 @@ void check_writable(const std::vector<TensorBytes>& tensors, const std::string& 
     if (tensor.name == "__metadata__") fault = "the name is the format's own";
     if (!names.insert(tensor.name).second) fault = "the name stands twice";
     if (!element_count(tensor.shape)) fault = "the shape " + shape_text(tensor.shape) + " cannot be";
+    if (!is_utf8(tensor.name)) fault = "the name is not UTF-8";
     if (fault.empty() && tensor.size() > 0 && tensor.data == nullptr) fault = "it has no data";
     if (fault.empty()) continue;
     throw Error({.id = "internal.tensor",

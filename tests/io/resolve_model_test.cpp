@@ -1,0 +1,129 @@
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <optional>
+
+#include "io/checkpoint.h"
+#include "support/temporary.h"
+
+namespace deltaw::io {
+namespace {
+
+using test::error_of;
+using test::put;
+using test::TemporaryFolder;
+
+/// Sets environment variables (nullptr unsets) and puts the old ones back.
+class Environment {
+ public:
+  explicit Environment(const std::vector<std::pair<const char*, const char*>>& wanted) {
+    for (const auto& [name, value] : wanted) {
+      const char* old = std::getenv(name);
+      old_.emplace_back(name, old ? std::optional<std::string>(old) : std::nullopt);
+      set(name, value);
+    }
+  }
+  ~Environment() {
+    for (const auto& [name, value] : old_) set(name, value ? value->c_str() : nullptr);
+  }
+
+ private:
+  static void set(const char* name, const char* value) {
+    if (value)
+      ::setenv(name, value, 1);
+    else
+      ::unsetenv(name);
+  }
+  std::vector<std::pair<const char*, std::optional<std::string>>> old_;
+};
+
+class ResolveModel : public testing::Test {
+ protected:
+  TemporaryFolder folder_;
+  const std::string root_ = folder_.path().string();
+  const std::string hub_ = root_ + "/huggingface/hub";
+  Environment environment_{{{"HF_HUB_CACHE", nullptr},
+                            {"HUGGINGFACE_HUB_CACHE", nullptr},
+                            {"HF_HOME", nullptr},
+                            {"XDG_CACHE_HOME", root_.c_str()},
+                            {"HOME", root_.c_str()}}};
+
+  std::filesystem::path add(const std::string& cache, const std::string& name, const std::string& revision) {
+    const std::filesystem::path model = cache + "/models--" + name;
+    put(model / "refs" / "main", revision);
+    put(model / "snapshots" / revision / "config.json", "{}");
+    return model / "snapshots" / revision;
+  }
+};
+
+TEST_F(ResolveModel, GivesAFolderAsItIs) {
+  EXPECT_EQ(resolve_model(root_), folder_.path());
+  put(folder_ / "sub/x", "");
+  EXPECT_EQ(resolve_model("~/sub"), folder_ / "sub");
+}
+
+TEST_F(ResolveModel, FindsTheRevisionOfRefsMain) {
+  const auto wanted = add(hub_, "org--my-model", "abc123");
+  put(std::filesystem::path(hub_) / "models--org--my-model/snapshots/other/config.json", "{}");
+  EXPECT_EQ(resolve_model("org/my-model"), wanted);
+}
+
+TEST_F(ResolveModel, FindsTheOnlySnapshotWithoutRefs) {
+  const auto wanted = add(hub_, "bert-base", "abc");
+  std::filesystem::remove(std::filesystem::path(hub_) / "models--bert-base/refs/main");
+  EXPECT_EQ(resolve_model("bert-base"), wanted);
+  put(std::filesystem::path(hub_) / "models--bert-base/snapshots/other/config.json", "{}");
+  EXPECT_EQ(error_of([] { resolve_model("bert-base"); }).id(), "config.model-not-found");
+}
+
+TEST_F(ResolveModel, FollowsTheVariablesInTheOrderOfTheHub) {
+  const auto general = add(hub_, "m", "1"), home = add(root_ + "/home/hub", "m", "2"),
+             hub = add(root_ + "/c", "m", "3");
+  EXPECT_EQ(resolve_model("m"), general);
+  const std::string home_folder = root_ + "/home", cache = root_ + "/c";
+  const Environment with_home({{"HF_HOME", home_folder.c_str()}});
+  EXPECT_EQ(resolve_model("m"), home);
+  const Environment with_cache({{"HF_HUB_CACHE", cache.c_str()}});
+  EXPECT_EQ(resolve_model("m"), hub);
+}
+
+TEST_F(ResolveModel, GivesTheCommandThatDownloads) {
+  const Error error = error_of([] { resolve_model("org/absent"); });
+  EXPECT_EQ(error.id(), "config.model-not-found");
+  EXPECT_EQ(error.parts().fix, "download it: hf download org/absent");
+  EXPECT_EQ(error.parts().where, hub_);
+  add(hub_, "org--absence", "1");
+  EXPECT_EQ(error_of([] { resolve_model("org/absent"); }).parts().fix,
+            "did you mean 'org/absence'? or download it: hf download org/absent");
+}
+
+TEST_F(ResolveModel, RefusesACopyThatIsNotWhole) {
+  const auto snapshot = add(hub_, "m", "1");
+  std::filesystem::remove(snapshot / "config.json");
+  const Error error = error_of([] { resolve_model("m"); });
+  EXPECT_EQ(error.id(), "config.model-not-found");
+  EXPECT_NE(error.parts().what.find("not whole"), std::string::npos);
+  put(snapshot / "adapter_config.json", "{}");
+  EXPECT_EQ(resolve_model("m"), snapshot);
+}
+
+TEST_F(ResolveModel, NamesTheNearestFolder) {
+  put(folder_ / "minilm/config.json", "{}");
+  const Error error = error_of([&] { resolve_model(root_ + "/minlm/"); });
+  EXPECT_EQ(error.id(), "config.model-not-found");
+  EXPECT_EQ(error.parts().fix, "did you mean 'minilm'?");
+  EXPECT_EQ(error_of([&] { resolve_model(root_ + "/minilm/config.json"); }).id(), "config.model-not-found");
+  EXPECT_EQ(error_of([] { resolve_model(""); }).id(), "config.model-not-found");
+}
+
+TEST_F(ResolveModel, StaysInsideTheCache) {
+  put(folder_ / "huggingface/secret/config.json", "{}");
+  put(std::filesystem::path(hub_) / "models--m/refs/main", "../../../secret\n");
+  EXPECT_EQ(error_of([] { resolve_model("m"); }).id(), "config.model-not-found");
+  for (const char* name : {"../secret", "a/b/c", "org/", "/", "a//b", "m m"}) {
+    EXPECT_EQ(error_of([&] { resolve_model(name); }).id(), "config.model-not-found") << name;
+  }
+}
+
+}  // namespace
+}  // namespace deltaw::io
