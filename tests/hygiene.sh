@@ -1,0 +1,48 @@
+#!/bin/sh
+# Rules of the sources that no compiler checks. Prints every line that breaks one.
+#   hygiene.sh REPOSITORY
+set -u
+cd "$1" || exit 2
+failed=0
+
+report() { # rule, offending lines
+  [ -n "$2" ] || return 0
+  printf '%s\n%s\n\n' "$1" "$2" | sed '2,$s/^/  /'
+  failed=1
+}
+
+sources=$(find include src cli tests examples -name '*.cpp' -o -name '*.h' | grep -v '^tests/golden/' | sort)
+library=$(find include src -name '*.cpp' -o -name '*.h' | sort)
+
+report 'sources are ASCII' "$(LC_ALL=C grep -n '[^ -~	]' $sources /dev/null)"
+report 'a file has at most 600 lines' "$(wc -l $sources | awk '$2 != "total" && $1 > 600 { print $2 ": " $1 }')"
+report 'headers begin with a comment or #pragma once and have it' \
+  "$(for header in $(printf '%s\n' $sources | grep '\.h$'); do grep -q '^#pragma once' "$header" || echo "$header"; done)"
+report 'the library neither prints nor ends the program' "$(grep -nE \
+  '(^|[^a-zA-Z0-9_:.])(std::)?(abort|exit|_exit|quick_exit|terminate|printf|puts|fprintf) *\(|std::(cout|cerr|clog)\b|fmt::print|std::system *\(' \
+  $library)"
+report 'no room includes one above it, nor do core, io, text and data see a tensor' "$(awk '
+  BEGIN {
+    rooms = split("core io text ops methods models adapt data train eval cli", names, " ")
+    for (i = 1; i <= rooms; ++i) rank[names[i]] = i
+    rank["text"] = rank["io"]      # side by side
+    rank["eval"] = rank["train"]
+    plain = " core io text data "
+    plain_headers = " data error options tokenizer version "
+  }
+  FNR == 1 { split(FILENAME, path, "/"); room = path[2] }
+  !/^#include/ || !(room in rank) { next }
+  { name = $2; gsub(/["<>]/, "", name); split(name, parts, "/"); tensor_free = index(plain, " " room " ") }
+  tensor_free && (parts[1] ~ /^(torch|ATen|c10)$/) { print FILENAME ":" FNR ": " $0 }
+  tensor_free && parts[1] == "deltaw" {
+    header = parts[2]; sub(/\.h$/, "", header)
+    if (!index(plain_headers, " " header " ")) print FILENAME ":" FNR ": " $0
+  }
+  (parts[1] in rank) && rank[parts[1]] > rank[room] { print FILENAME ":" FNR ": " $0 }
+  ' $(find src -mindepth 2 -name '*.cpp' -o -mindepth 2 -name '*.h' | sort))"
+report 'the program is built on the library, never the other way' "$(grep -nE '#include "(cli|verbs)' $library)"
+report 'shell scripts parse' "$(for script in scripts/* .ci/* tests/*.sh tests/*/*.sh; do
+  [ -f "$script" ] && ! bash -n "$script" 2>&1; done)"
+
+[ "$failed" = 0 ] && echo "$(printf '%s\n' $sources | wc -l) sources are clean"
+exit "$failed"
