@@ -19,15 +19,15 @@
 namespace deltaw {
 
 struct DataOptions {
-  std::string task_name;
-  std::string dataset_dir;
-  std::string train_file;
-  std::string validation_file;
-  std::string test_file;
-  std::string text_column;
-  std::string text_pair_column;
-  std::string label_column;
-  std::vector<std::string> label_names;
+  std::string task_name = {};
+  std::string dataset_dir = {};
+  std::string train_file = {};
+  std::string validation_file = {};
+  std::string test_file = {};
+  std::string text_column = {};
+  std::string text_pair_column = {};
+  std::string label_column = {};
+  std::vector<std::string> label_names = {};
   std::string problem_type = "auto";
   double validation_split = 0;
   int64_t max_length = 128;  // what Hugging Face's classification scripts cut at
@@ -62,7 +62,7 @@ const Task& find_task(const std::string& name);
 /// What the labels of a run mean.
 struct LabelSet {
   bool regression = false;
-  std::vector<std::string> names;  // in the order of the logits; empty for regression
+  std::vector<std::string> names = {};  // in the order of the logits; empty for regression
 
   int64_t outputs() const { return regression ? 1 : static_cast<int64_t>(names.size()); }
 
@@ -71,17 +71,17 @@ struct LabelSet {
 };
 
 struct Example {
-  std::string text;
-  std::string text_pair;
+  std::string text = {};
+  std::string text_pair = {};
   bool has_pair = false;
   double label = 0;  // class number or score; 0 where the set is not labelled
   int64_t line = 0;  // in the file, from 1; of a JSON array, the item
 };
 
 struct Dataset {
-  std::filesystem::path file;
+  std::filesystem::path file = {};
   bool labelled = false;
-  std::vector<Example> rows;
+  std::vector<Example> rows = {};
 };
 
 enum class Split { train, validation, test };

@@ -51,7 +51,7 @@ LabelSet labels_of_column(const DataOptions& options, const Table& table, size_t
     all_numbers = all_numbers && number_of(cell).has_value();
     any_fraction = any_fraction || text.find_first_of(".eE") != std::string_view::npos;
   }
-  if (options.problem_type == "auto" && all_numbers && any_fraction) return {.regression = true, .names = {}};
+  if (options.problem_type == "auto" && all_numbers && any_fraction) return {.regression = true};
   if (names.size() < 2) {
     throw Error{{.id = "data.one-label",
                  .what = fmt::format("every row has the same label, '{}'", clipped(*names.begin())),
@@ -79,7 +79,7 @@ std::optional<double> parse_number(std::string_view text) {
 }
 
 LabelSet choose_labels(const DataOptions& options, const Task* task, const Table& table, size_t column) {
-  if (options.problem_type == "regression") return {.regression = true, .names = {}};
+  if (options.problem_type == "regression") return {.regression = true};
   if (!options.label_names.empty()) {
     const std::set<std::string> distinct(options.label_names.begin(), options.label_names.end());
     if (distinct.size() == options.label_names.size() && distinct.size() > 1) {
@@ -92,7 +92,7 @@ LabelSet choose_labels(const DataOptions& options, const Task* task, const Table
                  .fix = "List every class once, in the order of the logits."}};
   }
   if (task != nullptr && !task->labels.empty()) return {.regression = false, .names = task->labels};
-  if (task != nullptr && options.problem_type == "auto") return {.regression = true, .names = {}};
+  if (task != nullptr && options.problem_type == "auto") return {.regression = true};
   return labels_of_column(options, table, column);
 }
 

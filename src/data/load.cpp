@@ -86,7 +86,7 @@ Dataset to_dataset(const data::Table& table, const DataOptions& options, const L
   const size_t pair = pairs ? table.column(columns.text_pair, "text_pair_column") : 0;
   const bool labelled = use == Labels::needed;
   const size_t label = labelled ? table.column(columns.label, "label_column") : 0;
-  Dataset dataset{.file = table.file, .labelled = labelled, .rows = {}};
+  Dataset dataset{.file = table.file, .labelled = labelled};
   dataset.rows.reserve(table.rows.size());
   for (const data::Row& row : table.rows) {
     dataset.rows.push_back({.text = text_of(table, row, text),
@@ -171,7 +171,7 @@ std::pair<Dataset, Dataset> hold_out(Dataset dataset, double fraction, uint64_t 
   const std::vector<int64_t> order = data::permutation(rows, engine);
   std::vector<bool> is_held(dataset.rows.size());
   for (int64_t i = 0; i < held; ++i) is_held[static_cast<size_t>(order[static_cast<size_t>(i)])] = true;
-  Dataset kept{.file = dataset.file, .labelled = dataset.labelled, .rows = {}};
+  Dataset kept{.file = dataset.file, .labelled = dataset.labelled};
   Dataset held_out = kept;
   for (size_t i = 0; i < dataset.rows.size(); ++i) {
     (is_held[i] ? held_out : kept).rows.push_back(std::move(dataset.rows[i]));

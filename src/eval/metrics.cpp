@@ -149,7 +149,7 @@ Score pearson(const Values& predicted, const Values& labels) {
     predicted_squares += p * p;
     label_squares += l * l;
   }
-  return std::clamp(both / (std::sqrt(predicted_squares) * std::sqrt(label_squares)), -1.0, 1.0);
+  return std::clamp(both / std::sqrt(predicted_squares * label_squares), -1.0, 1.0);
 }
 
 Score spearman(const Values& predicted, const Values& labels) {
