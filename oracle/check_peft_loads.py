@@ -1,0 +1,79 @@
+"""Loads an adapter folder into PEFT and compares its logits with given ones.
+
+    python check_peft_loads.py MODEL_DIR ADAPTER_DIR LOGITS.safetensors INPUT.safetensors
+
+LOGITS holds `logits`; INPUT holds `input_ids`, `attention_mask` and, for BERT, `token_type_ids`. Prints one JSON object
+and exits with 1 when a tensor is missing or unexpected, or a logit differs by more than 1e-4 max(1, |logits|).
+"""
+import argparse
+import json
+import sys
+import warnings
+from pathlib import Path
+
+import torch
+from peft import PeftModel, get_peft_model_state_dict
+from safetensors.torch import load_file
+from transformers import AutoModelForSequenceClassification
+
+from common import tolerance
+
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+
+
+def label_count(tensors):
+    """Rows of the classifier in the adapter, which may differ from those of the base."""
+    for key in ("base_model.model.classifier.weight", "base_model.model.classifier.out_proj.weight"):
+        if key in tensors:
+            return {"num_labels": tensors[key].shape[0]}
+    return {}
+
+
+def name_problems(model, found):
+    """What PEFT would write for this adapter against what the file holds. RandLoRA's bases may be stored once."""
+    wanted = set(get_peft_model_state_dict(model, save_embedding_layers=False))
+    wanted = {k for k in wanted if ".modules_to_save." not in k and ".original_module." not in k}
+    problems = []
+    bases = {k for k in wanted if k.endswith((".randlora_A", ".randlora_B"))}
+    for part in ("randlora_A", "randlora_B"):
+        copies = {k for k in bases if k.endswith(part)}
+        if copies and not copies & found:
+            problems.append(f"missing: every copy of {part}")
+    problems += [f"missing: {k}" for k in sorted(wanted - bases - found)]
+    problems += [f"unexpected: {k}" for k in sorted(found - wanted)
+                 if ".modules_to_save." not in k and ".original_module." not in k]
+    return problems
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("model", "adapter", "logits", "inputs"):
+        parser.add_argument(name, type=Path)
+    args = parser.parse_args()
+    warnings.filterwarnings("ignore")
+
+    tensors = load_file(args.adapter / "adapter_model.safetensors")
+    base = AutoModelForSequenceClassification.from_pretrained(args.model, dtype=torch.float32, **label_count(tensors))
+    model = PeftModel.from_pretrained(base, args.adapter).eval()
+    problems = name_problems(model, set(tensors))
+    wanted = load_file(args.logits)["logits"].float()
+    inputs = {k: v for k, v in load_file(args.inputs).items() if k in INPUTS}
+    with torch.no_grad():
+        logits = model(**inputs).logits
+        with model.disable_adapter():
+            plain = model(**inputs).logits
+    report = {"peft_type": str(model.peft_config["default"].peft_type.value), "tensors": len(tensors)}
+    if logits.shape != wanted.shape:
+        problems.append(f"logits have the shape {list(wanted.shape)}, PEFT's have {list(logits.shape)}")
+    else:
+        difference = (logits - wanted).abs().max().item()
+        report |= {"largest_difference": difference, "tolerance": tolerance(logits),
+                   "adapter_moves": (logits - plain).abs().max().item()}
+        if not difference <= tolerance(logits):
+            problems.append(f"logits differ by {difference:.3g}, more than {tolerance(logits):.3g}")
+    print(json.dumps({**report, "problems": problems}, indent=2))
+    sys.exit(1 if problems else 0)
+
+
+if __name__ == "__main__":
+    main()

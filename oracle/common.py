@@ -1,0 +1,182 @@
+"""What every fixture script shares: folders, seeded weights and inputs, the tolerance, AdamW steps, saving."""
+import json
+import zlib
+from pathlib import Path
+
+import peft
+import torch
+import transformers
+from safetensors.torch import save_file
+from transformers import AutoModelForSequenceClassification
+
+GOLDEN = Path(__file__).resolve().parent.parent / "tests" / "golden"
+MODELS = GOLDEN / "models"
+LENGTHS = [12, 9, 5, 7]
+LEARNING_RATE, WEIGHT_DECAY, STEPS = 1e-2, 0.01, 10
+
+torch.set_num_threads(1)
+transformers.utils.logging.set_verbosity_error()
+transformers.utils.logging.disable_progress_bar()
+
+
+def seed_of(name):
+    return zlib.crc32(name.encode())
+
+
+def generator(name):
+    return torch.Generator().manual_seed(seed_of(name))
+
+
+def normal(shape, std, rng, mean=0.0):
+    return mean + std * torch.randn(shape, generator=rng)
+
+
+def provenance(script, name):
+    return {"script": f"oracle/{Path(script).name}", "seed": str(seed_of(name)), "torch": torch.__version__,
+            "transformers": transformers.__version__, "peft": peft.__version__}
+
+
+def save_tensors(path, tensors, script, name):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({k: v.detach().clone().contiguous() for k, v in tensors.items()}, path,
+              metadata={"format": "pt", **provenance(script, name)})
+
+
+def save_json(path, value):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value, indent=2) + "\n")
+
+
+def randomise(model, name):
+    """Weights large enough that every feature of the model shows in its logits."""
+    rng = generator(name)
+    with torch.no_grad():
+        for key, value in model.named_parameters():
+            if "LayerNorm" in key or "layer_norm" in key:
+                value.copy_(normal(value.shape, 0.3, rng, mean=1.0 if key.endswith("weight") else 0.0))
+            elif key.endswith("bias"):
+                value.copy_(normal(value.shape, 0.3, rng))
+            else:
+                value.copy_(normal(value.shape, 0.5 if "embeddings" in key else 0.4, rng))
+    return model.eval()
+
+
+def load_base(name, **options):
+    """A committed base model, in float32, under its bare name (no path of this machine enters a file)."""
+    model = AutoModelForSequenceClassification.from_pretrained(
+        MODELS / name, dtype=torch.float32, attn_implementation="eager", **options).eval()
+    model.name_or_path = name
+    model.config._name_or_path = name
+    return model
+
+
+def make_batch(config, name, lengths=LENGTHS):
+    """Random ids with real padding; both token types for BERT; labels as the head wants them."""
+    rng = generator(name)
+    roberta = config.model_type == "roberta"
+    start, end = (0, 2) if roberta else (2, 3)
+    ids = torch.full((len(lengths), max(lengths)), config.pad_token_id)
+    types, mask = torch.zeros_like(ids), torch.zeros_like(ids)
+    for row, length in enumerate(lengths):
+        ids[row, :length] = torch.randint(5, config.vocab_size, (length,), generator=rng)
+        ids[row, 0], ids[row, length - 1] = start, end
+        types[row, length // 2:length] = 1
+        mask[row, :length] = 1
+    batch = {"input_ids": ids, "attention_mask": mask}
+    if not roberta:
+        batch["token_type_ids"] = types
+    if config.num_labels == 1:
+        batch["labels"] = normal((len(lengths),), 2.0, rng)
+    else:
+        batch["labels"] = torch.randint(0, config.num_labels, (len(lengths),), generator=rng)
+    return batch
+
+
+def inputs_of(batch):
+    return {k: v for k, v in batch.items() if k != "labels"}
+
+
+def labels_for(batch, dtype):
+    return batch["labels"].to(dtype) if batch["labels"].is_floating_point() else batch["labels"]
+
+
+def task_loss(logits, labels):
+    """Mean squared error for one output, else cross-entropy: transformers' own choice."""
+    if labels.is_floating_point():
+        return torch.nn.functional.mse_loss(logits.squeeze(-1), labels.to(logits.dtype))
+    return torch.nn.functional.cross_entropy(logits, labels)
+
+
+def logits_of(model, batch):
+    with torch.no_grad():
+        return model(**inputs_of(batch)).logits
+
+
+def tolerance(logits):
+    return 1e-4 * max(1.0, logits.abs().max().item())
+
+
+def moved(logits, other):
+    """How far `other` is from `logits`, in tolerances of float32 logits."""
+    return (logits.double() - other.double()).abs().max().item() / tolerance(logits)
+
+
+def require_moved(what, logits, other, at_least=100.0):
+    found = moved(logits, other)
+    assert found >= at_least, f"{what}: moves the logits by only {found:.1f} tolerances"
+
+
+def require_equal(what, logits, other, at_most=1.0):
+    found = moved(logits, other)
+    assert found <= at_most, f"{what}: logits differ by {found:.3g} tolerances"
+
+
+def train_ten_steps(trained, loss_of, batches):
+    """Ten AdamW steps from the present values, batches taken in turn: the losses before each step.
+
+    `trained` maps file keys to leaf tensors in float64; they hold the result afterwards.
+    """
+    optimizer = torch.optim.AdamW(trained.values(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    losses = []
+    for step in range(STEPS):
+        optimizer.zero_grad()
+        loss = loss_of(batches[step % len(batches)])
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return torch.tensor(losses, dtype=torch.float64)
+
+
+def rounding_only(grads):
+    """Tensors whose exact gradient is zero (softmax does not see the bias of a key): AdamW then amplifies noise."""
+    return sorted(key for key, grad in grads.items() if grad.abs().max() < 1e-12)
+
+
+def training_record(trained, loss_of, batches):
+    """Loss and gradients on the first batch, then ten steps; also proves that rounding cannot decide the result."""
+    start = {key: value.detach().clone() for key, value in trained.items()}
+    loss = loss_of(batches[0])
+    grads = dict(zip(trained, torch.autograd.grad(loss, list(trained.values()))))
+    rng = generator("rounding")
+    for key, value in trained.items():
+        value.data = start[key] * (1 + 1e-14 * torch.randn(value.shape, generator=rng, dtype=torch.float64))
+    train_ten_steps(trained, loss_of, batches)
+    shaken = {key: value.detach().clone() for key, value in trained.items()}
+    for key, value in trained.items():
+        value.data = start[key].clone()
+    losses = train_ten_steps(trained, loss_of, batches)
+    drift = max((value - shaken[key]).abs().max().item() for key, value in trained.items()
+                if key not in rounding_only(grads))
+    assert drift < 1e-9, f"ten steps are ill-conditioned: 1e-14 grows to {drift:.1e}"
+    moved_by = min((value - start[key]).abs().max().item() for key, value in trained.items())
+    assert moved_by > 1e-4, f"a tensor is hardly trained: {moved_by:.1e}"
+    record = {"loss64": loss.detach().reshape(1), "losses": losses}
+    record |= {f"grad.{key}": value for key, value in grads.items()}
+    record |= {f"step10.{key}": value for key, value in trained.items()}
+    for key, value in trained.items():
+        value.data = start[key]
+    return record
+
+
+OPTIMIZER = {"name": "AdamW", "lr": LEARNING_RATE, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": WEIGHT_DECAY,
+             "steps": STEPS, "batches": "batch 0 (no prefix) on steps 1, 3, ..., batch 1 (batch1.) on steps 2, 4, ..."}
