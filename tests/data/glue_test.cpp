@@ -52,7 +52,8 @@ TEST_P(GlueFiles, AreFoundInTheTasksOwnFolder) {
   EXPECT_EQ(split_file(options, Split::validation), glue / expected.folder / "dev.tsv");
 }
 
-// MRPC's train.tsv is one row short of GLUE's 3668: the last pair of msr_paraphrase_train.txt is not in it.
+// MRPC's train.tsv is one row short of GLUE's 3668: pair 2750203, 2750153 of msr_paraphrase_train.txt is in neither
+// file.
 INSTANTIATE_TEST_SUITE_P(
     Tasks, GlueFiles,
     ::testing::Values(Expected{"rte", "RTE", 2490, 277, 3000, {"entailment", "not_entailment"}, 1, true},
