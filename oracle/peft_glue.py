@@ -42,13 +42,12 @@ def to_batch(rows, tokenizer, max_length, outputs):
 def adapter_config(args, total_steps):
     common = {"task_type": "SEQ_CLS", "target_modules": LINEARS, "modules_to_save": ["classifier"]}
     if args.method in ("lora", "dora"):
-        return peft.LoraConfig(r=args.r or 8, lora_alpha=args.alpha or 16, lora_dropout=0.0,
+        return peft.LoraConfig(r=args.r, lora_alpha=args.alpha, lora_dropout=0.0,
                                use_dora=args.method == "dora", **common)
     if args.method == "randlora":
-        return peft.RandLoraConfig(r=args.r or 32, randlora_alpha=args.alpha or 640, randlora_dropout=0.0, **common)
+        return peft.RandLoraConfig(r=args.r, randlora_alpha=args.alpha, randlora_dropout=0.0, **common)
     if args.method == "adalora":
-        target = args.r or 8
-        return peft.AdaLoraConfig(init_r=target + target // 2, target_r=target, lora_alpha=args.alpha or 16,
+        return peft.AdaLoraConfig(init_r=args.r + args.r // 2, target_r=args.r, lora_alpha=args.alpha,
                                   lora_dropout=0.0, tinit=total_steps // 10, tfinal=total_steps // 3, deltaT=10,
                                   orth_reg_weight=0.1, total_step=total_steps, **common)
     return peft.IA3Config(feedforward_modules=["output.dense"], task_type="SEQ_CLS", modules_to_save=["classifier"],
@@ -129,6 +128,8 @@ def main():
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", required=True, help="JSON lines file to append to")
     args = parser.parse_args()
+    args.r = args.r or {"randlora": 32}.get(args.method, 8)
+    args.alpha = args.alpha or {"randlora": 640}.get(args.method, 16)
     args.data = args.data or str(Path(os.environ["DELTAW_DATA"]) / "glue")
     torch.set_num_threads(args.threads)
     result = run(args)
