@@ -1,0 +1,147 @@
+#include <array>
+
+#include <fmt/format.h>
+
+#include "text/bpe_merges.h"
+#include "text/parts.h"
+
+namespace deltaw::text {
+namespace {
+
+[[noreturn]] void bad_merges(const PartReader& part, std::string what) {
+  throw Error{{.id = "format.merges",
+               .what = std::move(what),
+               .where = part.where(),
+               .fix = "take the tokenizer's files from the checkpoint again"}};
+}
+
+std::pair<std::string, std::string> halves_of(const PartReader& merge) {
+  if (merge.json().is_array()) {
+    if (merge.json().size() != 2) bad_merges(merge, fmt::format("a merge has {} parts, not 2", merge.json().size()));
+    const std::vector<PartReader> items = merge.items();
+    return {items[0].text(), items[1].text()};
+  }
+  const std::string line = merge.text();
+  const size_t blank = line.find(' ');
+  if (blank == std::string::npos || line.find(' ', blank + 1) != std::string::npos) {
+    bad_merges(merge, fmt::format("the merge \"{}\" does not have two parts", line));
+  }
+  return {line.substr(0, blank), line.substr(blank + 1)};
+}
+
+/// Byte-pair encoding over the characters of a word.
+class Bpe final : public Model {
+ public:
+  explicit Bpe(const PartReader& part)
+      : vocabulary_(part.at("vocab")),
+        prefix_(part.text("continuing_subword_prefix", "")),
+        suffix_(part.text("end_of_word_suffix", "")),
+        fuse_unknown_(part.flag("fuse_unk", false)),
+        ignore_merges_(part.flag("ignore_merges", false)) {
+    if (part.flag("byte_fallback", false)) part.unsupported("byte_fallback is not implemented for BPE");
+    if (part.has("dropout") && part.at("dropout").json() != 0.0) part.unsupported("BPE dropout is not implemented");
+    if (part.has("unk_token")) {
+      const std::string unknown = part.text("unk_token");
+      unknown_ = vocabulary_.id(unknown);
+      if (unknown_ < 0) {
+        part.at("unk_token").fail(fmt::format("the unknown token \"{}\" is not in the vocabulary", unknown));
+      }
+    }
+    read_merges(part.at("merges"));
+    for (char32_t c = 0; c < characters_.size(); ++c) {
+      std::string text;
+      text::append(text, c);
+      characters_[c] = vocabulary_.id(text);
+    }
+  }
+
+  void tokenize(std::string_view word, std::vector<WordToken>& out) const override {
+    if (ignore_merges_) {
+      const int32_t whole = vocabulary_.id(word);
+      if (whole >= 0) {
+        out.push_back({whole, 0, static_cast<uint32_t>(word.size())});
+        return;
+      }
+    }
+    std::vector<WordToken> symbols = symbols_of(word);
+    merge_all(merges_, symbols);
+    out.insert(out.end(), symbols.begin(), symbols.end());
+  }
+
+  const Vocabulary& vocabulary() const override { return vocabulary_; }
+
+ private:
+  void read_merges(const PartReader& part) {
+    if (!part.json().is_array()) part.fail("expected an array of merges");
+    merges_.reserve(part.json().size());
+    int32_t rank = 0;
+    for (const PartReader& merge : part.items()) {
+      if (merge.json().is_string() && merge.json().get_ref<const std::string&>().starts_with("#version")) continue;
+      const auto [left, right] = halves_of(merge);
+      if (right.size() < prefix_.size()) {
+        bad_merges(merge, fmt::format("the right part \"{}\" is shorter than the prefix \"{}\"", right, prefix_));
+      }
+      const std::string joined = left + right.substr(prefix_.size());
+      for (const std::string* piece : {&left, &right, &joined}) {
+        if (vocabulary_.id(*piece) >= 0) continue;
+        bad_merges(merge, fmt::format("the merge of \"{}\" and \"{}\" needs the piece \"{}\", which is not in the "
+                                      "vocabulary of {} pieces",
+                                      left, right, *piece, vocabulary_.size()));
+      }
+      merges_.set(vocabulary_.id(left), vocabulary_.id(right), {rank++, vocabulary_.id(joined)});
+    }
+  }
+
+  int32_t character_id(std::string_view word, size_t begin, size_t end) const {
+    const bool with_prefix = begin > 0 && !prefix_.empty();
+    const bool with_suffix = end == word.size() && !suffix_.empty();
+    if (!with_prefix && !with_suffix) {
+      const CodePoint c = decode(word, begin);
+      return c.value < characters_.size() ? characters_[c.value] : vocabulary_.id(word.substr(begin, end - begin));
+    }
+    std::string piece = with_prefix ? prefix_ : "";
+    piece += word.substr(begin, end - begin);
+    if (with_suffix) piece += suffix_;
+    return vocabulary_.id(piece);
+  }
+
+  /// Unknown characters become the unknown token, or vanish where there is none.
+  std::vector<WordToken> symbols_of(std::string_view word) const {
+    std::vector<WordToken> symbols;
+    symbols.reserve(word.size());
+    uint32_t done = 0;  // bytes that the symbols stand for
+    bool fusing = false;
+    for (size_t at = 0; at < word.size();) {
+      const uint32_t bytes = width(word[at]);
+      int32_t id = character_id(word, at, at + bytes);
+      at += bytes;
+      const bool unknown = id < 0;
+      if (unknown && unknown_ < 0) continue;
+      if (unknown && fusing && fuse_unknown_) {
+        symbols.back().end = done += bytes;
+        continue;
+      }
+      symbols.push_back({unknown ? unknown_ : id, done, done + bytes});
+      done += bytes;
+      fusing = unknown;
+    }
+    return symbols;
+  }
+
+  Vocabulary vocabulary_;
+  Merges merges_;
+  std::array<int32_t, 0x180> characters_{};
+  std::string prefix_;  // of every character but the first
+  std::string suffix_;  // of the last character
+  int32_t unknown_ = -1;
+  bool fuse_unknown_;
+  bool ignore_merges_;
+};
+
+}  // namespace
+
+std::unique_ptr<Model> make_bpe(const PartReader& part) {
+  return std::make_unique<Bpe>(part);
+}
+
+}  // namespace deltaw::text

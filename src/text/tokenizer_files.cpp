@@ -1,0 +1,305 @@
+#include "text/tokenizer_files.h"
+
+#include <algorithm>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "core/files.h"
+#include "text/unicode.h"
+
+namespace deltaw::text {
+namespace {
+
+const PartJson kNull;
+
+std::string_view without_end(std::string_view line) {
+  while (!line.empty()) {
+    const size_t last = last_start(line);
+    if (!is_space(decode(line, last).value)) break;
+    line = line.substr(0, last);
+  }
+  return line;
+}
+
+/// Lines of a text; a last one without a line end counts.
+std::vector<std::string_view> lines_of(std::string_view text) {
+  std::vector<std::string_view> lines;
+  while (!text.empty()) {
+    const size_t end = std::min(text.find('\n'), text.size());
+    lines.push_back(text.substr(0, end));
+    if (lines.back().ends_with('\r')) lines.back().remove_suffix(1);
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  return lines;
+}
+
+/// The `added_tokens` of a tokenizer.json: those the configuration lists by id, then its special tokens.
+class AddedList {
+ public:
+  AddedList(const PartJson& vocabulary, const TokenizerConfig& config) : vocabulary_(vocabulary) {
+    next_ = static_cast<int64_t>(vocabulary.size());
+    if (!config.config.contains("added_tokens_decoder")) return;
+    const PartReader listed(config.config["added_tokens_decoder"], "tokenizer_config.json", "added_tokens_decoder");
+    std::vector<std::pair<int64_t, PartJson>> tokens;
+    for (const auto& [id, token] : listed.fields()) {
+      if (id.empty() || id.size() > 9 || id.find_first_not_of("0123456789") != std::string::npos) {
+        token.fail("expected an id as key");
+      }
+      tokens.emplace_back(std::stoll(id), token.json());
+    }
+    std::sort(tokens.begin(), tokens.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+    for (const auto& [id, token] : tokens) add(token, false);
+  }
+
+  /// `token` is a string or an object with the fields of an added token. Returns its id.
+  int64_t add(const PartJson& token, bool special) {
+    const PartReader reader(token, "tokenizer_config.json");
+    const std::string content = token.is_string() ? token.get<std::string>() : reader.text("content");
+    for (const PartJson& known : list_) {
+      if (known["content"] == content) return known["id"].get<int64_t>();
+    }
+    const auto found = vocabulary_.find(content);
+    const int64_t id = found != vocabulary_.end() && found->is_number() ? found->get<int64_t>() : next_++;
+    const auto flag = [&](const char* name) { return token.is_object() && reader.flag(name, false); };
+    special = special || flag("special");
+    list_.push_back({{"id", id},
+                     {"content", content},
+                     {"single_word", flag("single_word")},
+                     {"lstrip", flag("lstrip")},
+                     {"rstrip", flag("rstrip")},
+                     {"normalized", token.is_object() ? reader.flag("normalized", !special) : !special},
+                     {"special", special}});
+    return id;
+  }
+
+  PartJson take() {
+    std::stable_sort(list_.begin(), list_.end(),
+                     [](const PartJson& a, const PartJson& b) { return a["id"] < b["id"]; });
+    return std::move(list_);
+  }
+
+ private:
+  const PartJson& vocabulary_;
+  PartJson list_ = PartJson::array();
+  int64_t next_ = 0;
+};
+
+constexpr const char* kSpecialNames[] = {"bos_token", "eos_token", "unk_token", "sep_token",
+                                         "pad_token", "cls_token", "mask_token"};
+
+/// Adds the special tokens in the library's order; `defaults` names those that the class has without configuration.
+PartJson add_special_tokens(AddedList& added, const TokenizerConfig& config, const PartJson& defaults) {
+  PartJson ids = PartJson::object();
+  for (const char* name : kSpecialNames) {
+    const PartJson& entry = config.entry(name);
+    const PartJson& token = entry.is_null() && defaults.contains(name) ? defaults[name] : entry;
+    if (!token.is_null()) ids[name] = added.add(token, true);
+  }
+  return ids;
+}
+
+PartJson place(const char* kind, const std::string& id, int64_t type_id) {
+  return {{kind, {{"id", id}, {"type_id", type_id}}}};
+}
+
+PartJson marks(const std::vector<std::pair<std::string, PartJson>>& tokens) {
+  PartJson result = PartJson::object();
+  for (const auto& [token, id] : tokens) {
+    result[token] = {{"id", token}, {"ids", PartJson::array({id})}, {"tokens", PartJson::array({token})}};
+  }
+  return result;
+}
+
+/// GPT-2's template: the texts, with the start and end tokens that the configuration asks for.
+PartJson plain_template(const TokenizerConfig& config, const PartJson& ids, const std::string& bos,
+                        const std::string& eos) {
+  const PartReader reader(config.config, "tokenizer_config.json");
+  const bool add_bos = reader.flag("add_bos_token", false);
+  const bool add_eos = reader.flag("add_eos_token", false);
+  PartJson single = PartJson::array();
+  PartJson pair = PartJson::array();
+  std::vector<std::pair<std::string, PartJson>> tokens;
+  const auto text = [&](const char* id, int64_t type_id, PartJson& to) {
+    if (add_bos) to.push_back(place("SpecialToken", bos, type_id));
+    to.push_back(place("Sequence", id, type_id));
+    if (add_eos) to.push_back(place("SpecialToken", eos, type_id));
+  };
+  text("A", 0, single);
+  text("A", 0, pair);
+  text("B", 1, pair);
+  if (add_bos) tokens.emplace_back(bos, ids.at("bos_token"));
+  if (add_eos) tokens.emplace_back(eos, ids.at("eos_token"));
+  return {{"type", "TemplateProcessing"}, {"single", single}, {"pair", pair}, {"special_tokens", marks(tokens)}};
+}
+
+PartJson byte_level(bool add_prefix_space, bool use_regex = true) {
+  return {
+      {"type", "ByteLevel"}, {"add_prefix_space", add_prefix_space}, {"trim_offsets", true}, {"use_regex", use_regex}};
+}
+
+PartJson qwen_pre_tokenizer() {
+  return {
+      {"type", "Sequence"},
+      {"pretokenizers",
+       {{{"type", "Split"},
+         {"pattern",
+          {{"Regex",
+            R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)"}}},
+         {"behavior", "Isolated"},
+         {"invert", false}},
+        byte_level(false, false)}}};
+}
+
+enum class Family { kGpt2, kRoberta, kQwen2 };
+
+Family family_of(const TokenizerConfig& config, const PartJson& vocabulary) {
+  const PartReader reader(config.config, "tokenizer_config.json");
+  const std::string name = reader.text("tokenizer_class", "");
+  if (name.starts_with("GPT2")) return Family::kGpt2;
+  if (name.starts_with("Roberta")) return Family::kRoberta;
+  if (name.starts_with("Qwen2")) return Family::kQwen2;
+  if (!name.empty()) {
+    reader.at("tokenizer_class")
+        .unsupported(fmt::format("\"{}\" needs a tokenizer.json; from vocab.json and merges.txt GPT2Tokenizer, "
+                                 "RobertaTokenizer and Qwen2Tokenizer can be built",
+                                 name));
+  }
+  return vocabulary.contains("<s>") && vocabulary.contains("</s>") ? Family::kRoberta : Family::kGpt2;
+}
+
+std::string content_of(const TokenizerConfig& config, const char* name, const char* otherwise) {
+  return config.token(name).value_or(otherwise);
+}
+
+}  // namespace
+
+PartJson read_part_json(const std::filesystem::path& file) {
+  const std::string text = read_file(file);
+  try {
+    return PartJson::parse(text);
+  } catch (const PartJson::parse_error& error) {
+    throw Error{{.id = "format.json",
+                 .what = std::string("it is not JSON: ") + error.what(),
+                 .where = file.string(),
+                 .fix = "take the file from the checkpoint again; it may have been cut short"}};
+  }
+}
+
+const PartJson& TokenizerConfig::entry(const std::string& name) const {
+  for (const PartJson* json : {&config, &special_tokens}) {
+    const auto found = json->is_object() ? json->find(name) : json->end();
+    if (found != json->end() && !found->is_null()) return *found;
+  }
+  return kNull;
+}
+
+std::optional<std::string> TokenizerConfig::token(const std::string& name) const {
+  const PartJson& found = entry(name);
+  if (found.is_null()) return std::nullopt;
+  const PartReader reader(found, "tokenizer_config.json or special_tokens_map.json", name);
+  return found.is_string() ? reader.text() : reader.text("content");
+}
+
+TokenizerConfig read_tokenizer_config(const std::filesystem::path& folder) {
+  TokenizerConfig result;
+  for (auto [name, json] : {std::pair{"tokenizer_config.json", &result.config},
+                            std::pair{"special_tokens_map.json", &result.special_tokens}}) {
+    const std::filesystem::path file = folder / name;
+    if (!std::filesystem::exists(file)) continue;
+    *json = read_part_json(file);
+    if (!json->is_object()) PartReader(*json, file.string()).fail("expected an object");
+    result.files.push_back(file);
+  }
+  return result;
+}
+
+PartJson from_vocab_txt(const std::filesystem::path& folder, const TokenizerConfig& config) {
+  const std::filesystem::path file = folder / "vocab.txt";
+  const std::string text = repaired(read_file(file));
+  PartJson vocabulary = PartJson::object();
+  int64_t id = 0;
+  for (const std::string_view line : lines_of(text)) {
+    const auto [at, is_new] = vocabulary.emplace(std::string(without_end(line)), id);
+    if (!is_new) {
+      PartReader(vocabulary, file.string())
+          .fail(fmt::format("lines {} and {} hold the same piece \"{}\"", at->get<int64_t>() + 1, id + 1, at.key()));
+    }
+    ++id;
+  }
+  const PartReader settings(config.config, "tokenizer_config.json");
+  AddedList added(vocabulary, config);
+  const PartJson ids = add_special_tokens(added, config,
+                                          {{"unk_token", "[UNK]"},
+                                           {"sep_token", "[SEP]"},
+                                           {"pad_token", "[PAD]"},
+                                           {"cls_token", "[CLS]"},
+                                           {"mask_token", "[MASK]"}});
+  const std::string cls = content_of(config, "cls_token", "[CLS]");
+  const std::string sep = content_of(config, "sep_token", "[SEP]");
+  const PartJson single = {place("SpecialToken", cls, 0), place("Sequence", "A", 0), place("SpecialToken", sep, 0)};
+  PartJson pair = single;
+  pair.push_back(place("Sequence", "B", 1));
+  pair.push_back(place("SpecialToken", sep, 1));
+  PartJson strip_accents;
+  if (settings.has("strip_accents")) strip_accents = settings.flag("strip_accents");
+  return {{"added_tokens", added.take()},
+          {"normalizer",
+           {{"type", "BertNormalizer"},
+            {"clean_text", true},
+            {"handle_chinese_chars", settings.flag("tokenize_chinese_chars", true)},
+            {"strip_accents", strip_accents},
+            {"lowercase", settings.flag("do_lower_case", true)}}},
+          {"pre_tokenizer", {{"type", "BertPreTokenizer"}}},
+          {"post_processor",
+           {{"type", "TemplateProcessing"},
+            {"single", single},
+            {"pair", pair},
+            {"special_tokens", marks({{cls, ids["cls_token"]}, {sep, ids["sep_token"]}})}}},
+          {"decoder", {{"type", "WordPiece"}, {"prefix", "##"}, {"cleanup", true}}},
+          {"model",
+           {{"type", "WordPiece"},
+            {"unk_token", content_of(config, "unk_token", "[UNK]")},
+            {"continuing_subword_prefix", "##"},
+            {"max_input_chars_per_word", 100},
+            {"vocab", std::move(vocabulary)}}}};
+}
+
+PartJson from_vocab_json(const std::filesystem::path& folder, const TokenizerConfig& config) {
+  PartJson vocabulary = read_part_json(folder / "vocab.json");
+  if (!vocabulary.is_object()) PartReader(vocabulary, (folder / "vocab.json").string()).fail("expected an object");
+  PartJson merges = PartJson::array();
+  const std::string text = repaired(read_file(folder / "merges.txt"));
+  for (const std::string_view line : lines_of(text)) {
+    if (!line.empty()) merges.push_back(std::string(line));
+  }
+  const PartReader settings(config.config, "tokenizer_config.json");
+  const Family family = family_of(config, vocabulary);
+  const bool add_prefix_space = settings.flag("add_prefix_space", false);
+  PartJson defaults = {{"unk_token", "<|endoftext|>"}, {"eos_token", "<|endoftext|>"}};
+  if (family == Family::kGpt2) defaults["bos_token"] = "<|endoftext|>";
+  if (family == Family::kQwen2) defaults["pad_token"] = "<|endoftext|>";
+  if (family == Family::kRoberta) {
+    defaults = {{"bos_token", "<s>"},   {"eos_token", "</s>"}, {"unk_token", "<unk>"},  {"sep_token", "</s>"},
+                {"pad_token", "<pad>"}, {"cls_token", "<s>"},  {"mask_token", "<mask>"}};
+  }
+  AddedList added(vocabulary, config);
+  const PartJson ids = add_special_tokens(added, config, defaults);
+  PartJson result = {{"added_tokens", added.take()}, {"normalizer", nullptr}, {"decoder", byte_level(true)}};
+  result["pre_tokenizer"] = family == Family::kQwen2 ? qwen_pre_tokenizer() : byte_level(add_prefix_space);
+  if (family == Family::kQwen2) result["normalizer"] = {{"type", "NFC"}};
+  if (family == Family::kRoberta) {
+    result["post_processor"] = {{"type", "RobertaProcessing"},
+                                {"sep", {content_of(config, "sep_token", "</s>"), ids["sep_token"]}},
+                                {"cls", {content_of(config, "cls_token", "<s>"), ids["cls_token"]}},
+                                {"trim_offsets", settings.flag("trim_offsets", true)},
+                                {"add_prefix_space", add_prefix_space}};
+  } else {
+    result["post_processor"] = plain_template(config, ids, content_of(config, "bos_token", "<|endoftext|>"),
+                                              content_of(config, "eos_token", "<|endoftext|>"));
+  }
+  result["model"] = {{"type", "BPE"}, {"vocab", std::move(vocabulary)}, {"merges", std::move(merges)}};
+  return result;
+}
+
+}  // namespace deltaw::text

@@ -1,0 +1,37 @@
+// What a tokenizer is read from: tokenizer.json, or older files turned into the same form.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "text/part_reader.h"
+
+namespace deltaw::text {
+
+/// Throws io.not-found, format.json with the position.
+PartJson read_part_json(const std::filesystem::path& file);
+
+/// tokenizer_config.json and special_tokens_map.json of a folder; empty objects where they are missing.
+struct TokenizerConfig {
+  PartJson config = PartJson::object();
+  PartJson special_tokens = PartJson::object();
+  std::vector<std::filesystem::path> files;
+
+  /// Content of a special token such as "pad_token"; nothing where neither file names it.
+  std::optional<std::string> token(const std::string& name) const;
+  /// The token as it is written: a string or an object. Null where neither file names it.
+  const PartJson& entry(const std::string& name) const;
+};
+
+TokenizerConfig read_tokenizer_config(const std::filesystem::path& folder);
+
+/// The tokenizer.json that transformers would write for `vocab.txt`.
+PartJson from_vocab_txt(const std::filesystem::path& folder, const TokenizerConfig& config);
+
+/// The tokenizer.json that transformers would write for `vocab.json` and `merges.txt`: GPT-2's, RoBERTa's or Qwen2's
+/// by `tokenizer_class`, else RoBERTa's where the vocabulary has <s> and </s>. Throws format.unsupported for others.
+PartJson from_vocab_json(const std::filesystem::path& folder, const TokenizerConfig& config);
+
+}  // namespace deltaw::text

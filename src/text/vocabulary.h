@@ -1,0 +1,43 @@
+// Pieces and their ids.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "text/part_reader.h"
+
+namespace deltaw::text {
+
+class Vocabulary {
+ public:
+  Vocabulary() = default;
+
+  /// `part` is an object from piece to id. Throws format.vocabulary for an empty one and for ids that are not
+  /// 0 to n - 1, each once.
+  explicit Vocabulary(const PartReader& part);
+
+  Vocabulary(const Vocabulary&) = delete;
+  Vocabulary& operator=(const Vocabulary&) = delete;
+  Vocabulary(Vocabulary&&) = default;
+  Vocabulary& operator=(Vocabulary&&) = default;
+
+  int32_t id(std::string_view piece) const {  // -1 when absent
+    const auto found = ids_.find(piece);
+    return found == ids_.end() ? -1 : found->second;
+  }
+  bool has(int64_t id) const { return id >= 0 && id < size(); }
+  const std::string& piece(int64_t id) const { return pieces_[static_cast<size_t>(id)]; }
+
+  int64_t size() const { return static_cast<int64_t>(ids_.size()); }
+  size_t longest() const { return longest_; }  // bytes of the longest piece
+
+ private:
+  std::vector<std::string> pieces_;  // by id; never resized after construction, ids_ points into it
+  std::unordered_map<std::string_view, int32_t> ids_;
+  size_t longest_ = 0;
+};
+
+}  // namespace deltaw::text
