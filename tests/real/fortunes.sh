@@ -35,7 +35,7 @@ learns() { # METHOD BOUND FLAGS...
   at_least "$accuracy" "$bound" "accuracy of $method"
 
   # The merge is checked by the program (exit 3 where it is off) and here by what the merged model answers.
-  "$deltaw" merge --model_name_or_path "$model" --adapter_name_or_path "$output" --output_dir "$scratch/$method-merged" \
+  "$deltaw" merge --adapter_name_or_path "$output" --output_dir "$scratch/$method-merged" \
     >"$scratch/$method.merge.json" || stop "the merge of $method"
   "$deltaw" predict --model_name_or_path "$scratch/$method-merged" --input_file "$scratch/held_out.tsv" \
     --text_column text --max_length 48 --output_file "$scratch/$method.jsonl"
