@@ -47,7 +47,10 @@ class Builder : public nlohmann::json_sax<Json> {
       reason = reason.substr(at);
       break;
     }
-    const size_t offset = position == 0 ? 0 : position - 1;
+    refuse(position == 0 ? 0 : position - 1, reason);
+  }
+
+  [[noreturn]] void refuse(size_t offset, const std::string& reason) const {
     throw Error({.id = "format.json",
                  .what = "not valid JSON at " + line_and_column(text_, offset) + ": " + reason,
                  .where = where_,
@@ -136,6 +139,8 @@ std::string line_and_column(std::string_view text, size_t offset) {
 
 Json parse_json(std::string_view text, const std::string& where, DuplicateKeys duplicates) {
   Builder builder(text, where, duplicates);
+  // The parser takes a zero byte for the end of its input and would leave what follows unread.
+  if (const size_t zero = text.find('\0'); zero != std::string_view::npos) builder.refuse(zero, "a zero byte");
   Json::sax_parse(text.begin(), text.end(), &builder);
   return builder.take();
 }

@@ -33,6 +33,12 @@ TEST(ParseJson, RefusesWhatIsNotOneDocument) {
   }
 }
 
+TEST(ParseJson, RefusesWhatIsHiddenBehindAZeroByte) {
+  const Error error = error_of([] { parse_json(std::string_view("{}\0{}", 5), "t"); });
+  EXPECT_EQ(error.id(), "format.json");
+  EXPECT_NE(error.parts().what.find("column 3: a zero byte"), std::string::npos) << error.what();
+}
+
 TEST(ParseJson, RefusesEndlessNesting) {
   EXPECT_EQ(error_of([] { parse_json(std::string(100000, '['), "t"); }).id(), "format.json");
   const std::string deep = std::string(500, '[') + std::string(500, ']');

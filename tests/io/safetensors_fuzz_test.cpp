@@ -105,7 +105,7 @@ TEST(SafetensorsFuzz, RandomHeadersAreRefusedOrHarmless) {
   for (int round = 0; round < 4000; ++round) {
     std::string header =
         R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"U8","shape":[4],"data_offsets":[4,8]}})";
-    for (unsigned edits = 1 + random() % 3; edits > 0; --edits) {
+    for (auto edits = 1 + random() % 3; edits > 0; --edits) {
       const size_t at = random() % (header.size() + 1);
       header.replace(at, random() % 6, words[random() % std::size(words)]);
     }
