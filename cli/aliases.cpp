@@ -1,0 +1,182 @@
+#include "aliases.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "deltaw/error.h"
+
+namespace deltaw::cli {
+namespace {
+
+struct Alias {
+  const char* other;
+  const char* key;
+};
+
+constexpr Alias kAliases[] = {
+    {"peft_type", "method"},
+    {"finetuning_type", "method"},
+    {"base_model", "model_name_or_path"},
+    {"model", "model_name_or_path"},
+    {"base_model_name_or_path", "model_name_or_path"},
+    {"adapter", "adapter_name_or_path"},
+    {"torch_dtype", "dtype"},
+    {"lora_rank", "r"},
+    {"lora_r", "r"},
+    {"rank", "r"},
+    {"network_dim", "r"},
+    {"network_alpha", "lora_alpha"},
+    {"lora_target", "target_modules"},
+    {"lora_target_modules", "target_modules"},
+    {"lora_modules", "target_modules"},
+    {"additional_target", "modules_to_save"},
+    {"lora_modules_to_save", "modules_to_save"},
+    {"micro_batch_size", "per_device_train_batch_size"},
+    {"train_batch_size", "per_device_train_batch_size"},
+    {"batch_size", "per_device_train_batch_size"},
+    {"eval_batch_size", "per_device_eval_batch_size"},
+    {"grad_accumulation_steps", "gradient_accumulation_steps"},
+    {"cutoff_len", "max_length"},
+    {"max_seq_length", "max_length"},
+    {"sequence_len", "max_length"},
+    {"num_epochs", "num_train_epochs"},
+    {"epochs", "num_train_epochs"},
+    {"lr", "learning_rate"},
+    {"lr_scheduler", "lr_scheduler_type"},
+    {"evaluation_strategy", "eval_strategy"},
+    {"eval_file", "validation_file"},
+    {"dev_file", "validation_file"},
+    {"val_size", "validation_split"},
+    {"val_set_size", "validation_split"},
+    {"max_samples", "max_train_samples"},
+    {"max_val_samples", "max_eval_samples"},
+    {"resume", "resume_from_checkpoint"},
+};
+
+/// A setting that is accepted with the values that change nothing here.
+struct Fixed {
+  const char* key;
+  std::vector<std::string> accepted;
+  const char* reason;
+};
+
+const std::vector<Fixed>& fixed_settings() {
+  static const std::vector<Fixed> table = {
+      {"fp16", {"false"}, "half precision is bf16 here: set dtype to bf16 or float32"},
+      {"tf32", {"false"}, "set dtype to bf16 or float32"},
+      {"load_in_4bit", {"false"}, "quantised bases are not read; dtype: bf16 halves the memory"},
+      {"load_in_8bit", {"false"}, "quantised bases are not read; dtype: bf16 halves the memory"},
+      {"quantization_bit", {"null"}, "quantised bases are not read; dtype: bf16 halves the memory"},
+      {"gradient_checkpointing", {"false"}, "lower per_device_train_batch_size and raise gradient_accumulation_steps"},
+      {"packing", {"false"}, "rows are not packed; group_by_length keeps the padding small"},
+      {"report_to", {"none", "[]", "null", "[\"none\"]"}, "set it to none; log.jsonl in output_dir holds every event"},
+      {"push_to_hub", {"false"}, "nothing is uploaded; output_dir is a folder that can be"},
+      {"optim", {"adamw", "adamw_torch", "adamw_torch_fused"}, "the optimiser is adamw_torch"},
+      {"trust_remote_code", {"false"}, "no code of a checkpoint is run"},
+      {"revision", {"main", "null"}, "give the folder of that revision as model_name_or_path"},
+      {"full_determinism", {"true", "false"}, ""},
+      {"use_cpu", {"true"}, "this build computes on the CPU"},
+      {"do_train", {"true"}, "use the verb eval or predict"},
+      {"do_eval", {"true", "false"}, ""},
+      {"stage", {"null"}, "remove it; sequence classification and regression are trained"},
+      {"deepspeed", {"null"}, "one process trains"},
+      {"fsdp", {"null", "", "[]"}, "one process trains"},
+      {"dataloader_num_workers", {"0"}, "rows are encoded before the first step"},
+      {"fan_in_fan_out", {"false"}, "weights lie as [d_out, d_in] in every model that is read"},
+  };
+  return table;
+}
+
+std::string plain(const Json& value) {
+  std::string text = value.is_string() ? value.get<std::string>() : value.dump();
+  if (text.size() > 5 || text.empty()) return text;
+  std::string lower = text;
+  std::transform(lower.begin(), lower.end(), lower.begin(), [](char c) { return c >= 'A' && c <= 'Z' ? c + 32 : c; });
+  return lower == "true" || lower == "false" || lower == "none" ? lower : text;
+}
+
+const char* key_of(const std::string& other) {
+  for (const Alias& alias : kAliases) {
+    if (other == alias.other) return alias.key;
+  }
+  return nullptr;
+}
+
+/// True when the setting is known and asks for nothing.
+bool drop_fixed(const std::string& key, const Json& value, const std::string& where) {
+  for (const Fixed& fixed : fixed_settings()) {
+    if (key != fixed.key) continue;
+    const std::string given = plain(value);
+    if (value.is_null() || std::find(fixed.accepted.begin(), fixed.accepted.end(), given) != fixed.accepted.end()) {
+      return true;
+    }
+    throw Error({.id = "config.not-implemented",
+                 .what = fmt::format("'{}' is {}, which deltaw does not implement", key, given),
+                 .where = fmt::format("{}, key \"{}\"", where, key),
+                 .fix = fixed.reason});
+  }
+  return false;
+}
+
+void set(Json& result, const std::string& key, const Json& value, const std::string& name, const std::string& where) {
+  if (result.contains(key) && result[key] != value) {
+    throw Error({.id = "config.two-names",
+                 .what = fmt::format("'{}' is another name of '{}', and the two disagree: {} and {}", name, key,
+                                     plain(value), plain(result[key])),
+                 .where = where,
+                 .fix = fmt::format("keep '{}' alone", key)});
+  }
+  result[key] = value;
+}
+
+}  // namespace
+
+std::vector<std::string> other_names(const std::set<std::string>& known) {
+  std::vector<std::string> names;
+  for (const Alias& alias : kAliases) {
+    if (known.contains(alias.key) && !known.contains(alias.other)) names.push_back(alias.other);
+  }
+  if (known.contains("dtype") && !known.contains("bf16")) names.push_back("bf16");
+  if (known.contains("learning_rate")) {
+    for (const Fixed& fixed : fixed_settings()) {
+      if (!known.contains(fixed.key)) names.push_back(fixed.key);
+    }
+  }
+  return names;
+}
+
+bool is_switch(const std::string& name) {
+  if (name == "bf16") return true;
+  for (const Fixed& fixed : fixed_settings()) {
+    if (name == fixed.key) {
+      return std::any_of(fixed.accepted.begin(), fixed.accepted.end(),
+                         [](const std::string& value) { return value == "true" || value == "false"; });
+    }
+  }
+  return false;
+}
+
+Json translate(const Json& values, const std::set<std::string>& known, const std::string& where) {
+  Json result = Json::object();
+  const std::vector<std::string> others = other_names(known);
+  for (const auto& [given, value] : values.items()) {
+    std::string name = given;
+    std::replace(name.begin(), name.end(), '-', '_');
+    if (known.contains(name) || std::find(others.begin(), others.end(), name) == others.end()) {
+      set(result, name, value, given, where);
+    } else if (name == "bf16") {
+      if (plain(value) == "true" || plain(value) == "auto") {
+        set(result, "dtype", plain(value) == "true" ? "bf16" : "auto", given, where);
+      }
+    } else if (const char* key = key_of(name)) {
+      const bool all_linear = name == "lora_target" && value == "all";
+      set(result, key, all_linear ? Json("all-linear") : value, given, where);
+    } else {
+      drop_fixed(name, value, where);
+    }
+  }
+  return result;
+}
+
+}  // namespace deltaw::cli

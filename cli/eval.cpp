@@ -1,0 +1,64 @@
+#include <cmath>
+
+#include "deltaw/error.h"
+#include "eval/metrics.h"
+#include "output.h"
+#include "serve.h"
+
+namespace deltaw::cli {
+namespace {
+
+const Usage kUsageText = {
+    .verb = "eval",
+    .what =
+        "Scores a model on the validation rows, with an adapter or without. What is left open comes from run.json "
+        "beside the adapter. One JSON object on standard output.",
+    .example =
+        "  deltaw eval --adapter_name_or_path out --validation_file dev.csv\n"
+        "  deltaw eval --model_name_or_path MODEL --task_name rte --dataset_dir glue",
+    .positional = "CONFIG",
+    .positional_help = "A YAML or JSON file of keys, that of `deltaw train` for one; flags win over it.",
+    .positional_is_config = true,
+};
+
+Json score(const Served& served, const Dataset& dataset) {
+  const Tensor logits = logits_of(served, dataset);
+  std::vector<double> labels;
+  for (const Example& row : dataset.rows) labels.push_back(row.label);
+  const Tensor wide = logits.to(at::kDouble).contiguous();
+  const eval::Values values(wide.data_ptr<double>(), wide.data_ptr<double>() + wide.numel());
+  Tensor targets = at::empty({static_cast<int64_t>(labels.size())}, at::kDouble);
+  std::copy(labels.begin(), labels.end(), targets.data_ptr<double>());
+  if (!served.labels.regression) targets = targets.to(at::kLong);
+
+  Json results = {{"eval_loss", model_loss(*served.model, logits, targets).item<double>()}};
+  const Json metrics = eval::compute_metrics(metric_names(served.data, served.labels), values,
+                                             served.model->num_labels(), served.labels.regression, labels);
+  for (const auto& [name, value] : metrics.items()) results["eval_" + name] = value;
+  results["eval_samples"] = dataset.rows.size();
+  return results;
+}
+
+}  // namespace
+
+int eval(const Args& args) {
+  Served served;
+  Invocation invocation;
+  if (!read_serving(kUsageText, args, {}, invocation, served)) return kDone;
+  load_served(served, invocation, true);
+  const Dataset dataset = load_split(served.data, Split::validation, served.labels, Labels::needed,
+                                     static_cast<uint64_t>(served.batch.seed));
+  if (dataset.rows.empty()) {
+    throw Error({.id = "config.no-data",
+                 .what = "there are no rows to evaluate on",
+                 .where = dataset.file.string(),
+                 .fix = "name another validation_file"});
+  }
+  Json results = score(served, dataset);
+  results["model_name_or_path"] = served.base.model_name_or_path;
+  if (served.adapter) results["adapter_name_or_path"] = served.keys.adapter_name_or_path;
+  print(to_text(results));
+  return kDone;
+}
+
+}  // namespace deltaw::cli

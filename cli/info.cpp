@@ -1,0 +1,249 @@
+#include "info.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "core/files.h"
+#include "deltaw/error.h"
+#include "io/checkpoint.h"
+#include "io/safetensors.h"
+#include "method_infos.h"
+#include "options.h"
+#include "output.h"
+
+namespace deltaw::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Keys {
+  bool modules = false;
+  bool json = false;
+
+  void fields(FieldVisitor& f) {
+    f.field("modules", modules, "List the modules, by the names that target_modules is matched against.");
+    f.field("json", json, "One JSON object.");
+  }
+};
+
+const Usage kUsageText = {
+    .verb = "info",
+    .what = "Shows what is in a checkpoint, an adapter, a run folder or a tensor file. Reads no weights.",
+    .example = "  deltaw info MODEL --modules\n  deltaw info out",
+    .positional = "PATH",
+    .positional_help = "A folder, a .safetensors file, or a hub name in the local cache.",
+};
+
+/// Counts of a list of tensors, by type.
+struct Tally {
+  int64_t tensors = 0, parameters = 0;
+  uint64_t bytes = 0;
+  std::map<std::string, int64_t> by_dtype;
+
+  void add(const io::TensorBytes& tensor) {
+    ++tensors;
+    parameters += tensor.count();
+    bytes += tensor.size();
+    by_dtype[io::dtype_name(tensor.dtype)] += tensor.count();
+  }
+
+  void write(Json& info) const {
+    info["tensors"] = tensors;
+    info["parameters"] = parameters;
+    info["bytes"] = bytes;
+    for (const auto& [dtype, count] : by_dtype) info["parameters_by_dtype"][dtype] = count;
+  }
+};
+
+std::string module_of(const std::string& tensor) {
+  return tensor.substr(0, tensor.rfind('.'));
+}
+
+Json module_list(const std::vector<const io::TensorBytes*>& tensors) {
+  Json modules = Json::array();
+  for (const io::TensorBytes* tensor : tensors) {
+    if (tensor->name.ends_with(".weight") || tensor->name.ends_with("_weight")) {
+      modules.push_back({{"name", module_of(tensor->name)}, {"shape", tensor->shape}});
+    }
+  }
+  return modules;
+}
+
+void copy_keys(const Json& from, Json& to, std::initializer_list<const char*> keys) {
+  for (const char* key : keys) {
+    if (from.contains(key) && !from[key].is_null()) to[key] = from[key];
+  }
+}
+
+Json tokenizer_files(const fs::path& folder) {
+  Json files = Json::array();
+  for (const char* name : {"tokenizer.json", "vocab.txt", "vocab.json", "merges.txt", "tokenizer_config.json",
+                           "special_tokens_map.json", "sentencepiece.bpe.model", "spiece.model"}) {
+    if (fs::exists(folder / name)) files.push_back(name);
+  }
+  return files;
+}
+
+Json describe_checkpoint(const fs::path& folder, bool modules) {
+  const io::Checkpoint checkpoint(folder);
+  const Json& config = checkpoint.config();
+  Json info = {{"kind", "checkpoint"}, {"path", folder.string()}};
+  copy_keys(config, info,
+            {"model_type", "architectures", "num_hidden_layers", "hidden_size", "intermediate_size",
+             "num_attention_heads", "vocab_size", "max_position_embeddings", "problem_type"});
+  if (config.contains("id2label") && config["id2label"].is_object()) {
+    info["labels"] = Json::array();
+    for (const auto& [id, label] : config["id2label"].items()) info["labels"].push_back(label);
+  }
+  Tally tally;
+  std::vector<const io::TensorBytes*> tensors;
+  for (const std::string& name : checkpoint.names()) {
+    tensors.push_back(checkpoint.find(name));
+    tally.add(*tensors.back());
+  }
+  tally.write(info);
+  info["files"] = checkpoint.files().size();
+  info["tokenizer"] = tokenizer_files(folder);
+  if (modules) info["modules"] = module_list(tensors);
+  return info;
+}
+
+/// "base_model.model.bert.encoder.layer.0.attention.self.query.lora_A.weight" -> "...self.query"
+std::string adapted_module(std::string tensor) {
+  const std::string prefix = "base_model.model.";
+  if (tensor.starts_with(prefix)) tensor.erase(0, prefix.size());
+  std::string module = module_of(tensor);
+  if (!tensor.ends_with(".weight") && !tensor.ends_with(".bias")) return module;
+  const std::string last = module.substr(module.rfind('.') + 1);
+  for (const char* mark : {"lora_", "randlora_", "ia3_", "vera_"}) {
+    if (last.starts_with(mark)) return module_of(module);
+  }
+  return module;
+}
+
+Json describe_adapter(const fs::path& folder, bool modules) {
+  const fs::path config_file = folder / "adapter_config.json";
+  const Json config = read_json(config_file);
+  Json info = {{"kind", "adapter"}, {"path", folder.string()}};
+  info["method"] = chosen_method(config, config_file.string());
+  copy_keys(config, info,
+            {"peft_type", "task_type", "base_model_name_or_path", "r", "init_r", "target_r", "lora_alpha",
+             "randlora_alpha", "target_modules", "modules_to_save", "bias", "rank_pattern", "alpha_pattern"});
+  const io::SafetensorsFile file(folder / "adapter_model.safetensors");
+  Tally tally;
+  std::set<std::string> seen;
+  Json names = Json::array();
+  for (const io::TensorBytes& tensor : file.tensors()) {
+    tally.add(tensor);
+    if (std::string name = adapted_module(tensor.name); seen.insert(name).second) names.push_back(std::move(name));
+  }
+  tally.write(info);
+  info["module_count"] = names.size();
+  if (modules) info["modules"] = names;
+  return info;
+}
+
+Json list_checkpoints(const fs::path& folder) {
+  std::vector<std::pair<int64_t, std::string>> found;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    const std::string name = entry.path().filename().string();
+    const std::string number = name.starts_with("checkpoint-") ? name.substr(11) : "";
+    if (!number.empty() && number.size() < 18 && number.find_first_not_of("0123456789") == std::string::npos) {
+      found.emplace_back(std::stoll(number), name);
+    }
+  }
+  std::sort(found.begin(), found.end());
+  Json names = Json::array();
+  for (const auto& [step, name] : found) names.push_back(name);
+  return names;
+}
+
+bool is_run(const fs::path& folder) {
+  return fs::exists(folder / "run.json") || fs::exists(folder / "trainer_state.json") ||
+         fs::exists(folder / "all_results.json") || !list_checkpoints(folder).empty();
+}
+
+Json describe_run(const fs::path& folder, bool modules) {
+  Json info = {{"kind", "run"}, {"path", folder.string()}};
+  const bool finished = fs::exists(folder / "all_results.json");
+  info["state"] = finished ? "finished" : "not finished";
+  info["checkpoints"] = list_checkpoints(folder);
+  fs::path state_file = folder / "trainer_state.json";
+  if (!fs::exists(state_file) && !info["checkpoints"].empty()) {
+    state_file = folder / info["checkpoints"].back().get<std::string>() / "trainer_state.json";
+  }
+  if (fs::exists(state_file)) {
+    const Json state = read_json(state_file);
+    copy_keys(state, info, {"global_step", "max_steps", "epoch", "best_metric", "best_model_checkpoint"});
+    if (state.contains("log_history") && state["log_history"].is_array()) {
+      for (const Json& entry : state["log_history"]) {
+        if (entry.is_object()) copy_keys(entry, info, {"loss"});
+      }
+    }
+  }
+  if (fs::exists(folder / "run.json")) {
+    copy_keys(read_json(folder / "run.json"), info,
+              {"model_name_or_path", "task_name", "train_file", "method", "learning_rate", "seed"});
+  }
+  if (finished) info["results"] = read_json(folder / "all_results.json");
+  if (fs::exists(folder / "adapter_config.json")) info["adapter"] = describe_adapter(folder, modules);
+  return info;
+}
+
+Json describe_file(const fs::path& path, bool modules) {
+  const io::SafetensorsFile file(path);
+  Json info = {{"kind", "tensors"}, {"path", path.string()}};
+  Tally tally;
+  std::vector<const io::TensorBytes*> tensors;
+  for (const io::TensorBytes& tensor : file.tensors()) {
+    tally.add(tensor);
+    tensors.push_back(&tensor);
+  }
+  tally.write(info);
+  for (const auto& [key, value] : file.metadata()) info["metadata"][key] = value;
+  if (modules) info["modules"] = module_list(tensors);
+  return info;
+}
+
+}  // namespace
+
+Json describe(const std::string& name_or_path, bool modules) {
+  if (fs::is_regular_file(name_or_path)) return describe_file(name_or_path, modules);
+  if (fs::is_directory(name_or_path)) {
+    const fs::path folder = name_or_path;
+    if (is_run(folder)) return describe_run(folder, modules);
+    if (fs::exists(folder / "adapter_config.json")) return describe_adapter(folder, modules);
+    if (!fs::exists(folder / "config.json")) {
+      throw Error({.id = "config.nothing-known",
+                   .what = "the folder holds no config.json, adapter_config.json or run of deltaw",
+                   .where = name_or_path,
+                   .fix = "name the folder of a checkpoint, an adapter or a run"});
+    }
+  }
+  return describe_checkpoint(io::resolve_model(name_or_path), modules);
+}
+
+int info(const Args& args) {
+  const std::vector<Section> sections = {section_of<Keys>("Keys"), section_of<LogKeys>("Log")};
+  const Invocation invocation = parse_args(kUsageText, sections, args);
+  if (invocation.help) {
+    print_help(kUsageText, sections);
+    return kDone;
+  }
+  Keys keys;
+  read_into(keys, invocation);
+  if (invocation.positional.empty()) {
+    throw Error({.id = "usage.missing-path",
+                 .what = "`deltaw info` needs a path",
+                 .where = "command line",
+                 .fix = "name a folder: deltaw info MODEL"});
+  }
+  const Json description = describe(invocation.positional, keys.modules);
+  print(keys.json ? to_text(description) : info_text(description));
+  return kDone;
+}
+
+}  // namespace deltaw::cli

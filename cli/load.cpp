@@ -1,0 +1,89 @@
+#include "load.h"
+
+#include <algorithm>
+
+#include "core/files.h"
+#include "deltaw/error.h"
+#include "eval/metrics.h"
+#include "io/checkpoint.h"
+#include "train/options.h"
+
+namespace deltaw::cli {
+namespace {
+
+void settle_labels(Setup& setup, const LabelSet& labels) {
+  setup.data.label_names = labels.names;
+  setup.data.problem_type = labels.regression ? "regression" : "single_label_classification";
+  setup.model.problem_type = setup.data.problem_type;
+  setup.model.num_labels = labels.outputs();
+  setup.model.label_names = labels.names;
+}
+
+void settle_metric(Setup& setup, Run& run, const Invocation& invocation) {
+  run.metrics = metric_names(setup.data, run.data.labels);
+  std::string& best = setup.train.metric_for_best_model;
+  if (best.starts_with("eval_")) best.erase(0, 5);
+  run.best_metric = best.empty() ? run.metrics.front() : best;
+  if (!invocation.has("greater_is_better")) setup.train.greater_is_better = eval::greater_is_better(run.best_metric);
+}
+
+/// What the trainer would refuse, before anything is loaded for long or written.
+void check_training(const Setup& setup, const Run& run) {
+  const bool regression = run.data.labels.regression;
+  train::check_options(setup.train, !run.data.validation.rows.empty(), regression);
+  if (run.best_metric == "loss") return;
+  const int64_t outputs = run.data.labels.outputs();
+  eval::compute_metrics({run.best_metric}, eval::Values(static_cast<size_t>(outputs)), outputs, regression, {0});
+}
+
+}  // namespace
+
+int64_t pad_id_of(const Tokenizer& tokenizer, const Model& model) {
+  if (const auto id = tokenizer.pad_id()) return *id;
+  const Json& config = model.config();
+  if (config.contains("pad_token_id") && config["pad_token_id"].is_number_integer()) return config["pad_token_id"];
+  throw Error({.id = "config.no-pad-token",
+               .what = "neither the tokenizer nor the model names a padding token",
+               .where = (model.folder() / "config.json").string(),
+               .fix = "set pad_token in tokenizer_config.json, or pad_token_id in config.json"});
+}
+
+int64_t checked_length(const Model& model, int64_t max_length, bool asked_for) {
+  if (model.max_positions() <= 0 || max_length <= model.max_positions()) return max_length;
+  if (!asked_for) return model.max_positions();
+  throw Error({.id = "config.max-length",
+               .what = "max_length is " + std::to_string(max_length) + ", the model reads at most " +
+                       std::to_string(model.max_positions()) + " tokens",
+               .where = (model.folder() / "config.json").string() + ", key 'max_position_embeddings'",
+               .fix = "set max_length to " + std::to_string(model.max_positions()) + " or less"});
+}
+
+void write_tokenizer(const Tokenizer& tokenizer, const std::filesystem::path& folder) {
+  for (const std::filesystem::path& file : tokenizer.files()) {
+    const std::filesystem::path target = folder / file.filename();
+    if (!std::filesystem::exists(target) || !std::filesystem::equivalent(file, target)) {
+      write_file(target, read_file(file));
+    }
+  }
+}
+
+Run load_run(Setup& setup, const Invocation& invocation) {
+  const auto seed = static_cast<uint64_t>(setup.train.seed);
+  const std::filesystem::path folder = io::resolve_model(setup.base.model_name_or_path);
+  Run run;
+  run.tokenizer = Tokenizer::from_folder(folder);
+  run.data = load_training_data(setup.data, seed);
+  settle_labels(setup, run.data.labels);
+  settle_metric(setup, run, invocation);
+  check_training(setup, run);
+
+  run.model = load_model(folder.string(), setup.model);
+  setup.data.max_length = checked_length(*run.model, setup.data.max_length, setup.length_given);
+  run.pad_id = pad_id_of(*run.tokenizer, *run.model);
+  run.adapter = Adapter::create(*run.model, setup.adapter, seed);
+  run.train_rows = encode_rows(run.data.train, *run.tokenizer, setup.data.max_length);
+  run.validation_rows = encode_rows(run.data.validation, *run.tokenizer, setup.data.max_length);
+  return run;
+}
+
+}  // namespace deltaw::cli

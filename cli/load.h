@@ -1,0 +1,49 @@
+// From a setup to rows, model and tokenizer.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "deltaw/adapter.h"
+#include "deltaw/data.h"
+#include "deltaw/model.h"
+#include "deltaw/tokenizer.h"
+#include "setup.h"
+
+namespace deltaw::cli {
+
+/// The id that fills short rows: the tokenizer's, else config.json's. Throws config.no-pad-token.
+int64_t pad_id_of(const Tokenizer& tokenizer, const Model& model);
+
+/// max_length as the model allows it: one that was asked for and is too long is refused (config.max-length), the
+/// default is shortened.
+int64_t checked_length(const Model& model, int64_t max_length, bool asked_for);
+
+/// Copies the tokenizer's files into `folder`.
+void write_tokenizer(const Tokenizer& tokenizer, const std::filesystem::path& folder);
+
+/// Everything that stands before the first step.
+struct Run {
+  std::optional<Tokenizer> tokenizer;
+  TrainingData data;
+  std::unique_ptr<Model> model;
+  std::optional<Adapter> adapter;
+  std::vector<EncodedRow> train_rows, validation_rows;
+  std::vector<std::string> metrics;
+  std::string best_metric;
+  int64_t pad_id = 0;
+};
+
+/// Loads it all and settles in `setup` what the data decides: labels, problem type, length, metric.
+Run load_run(Setup& setup, const Invocation& invocation);
+
+/// What is about to happen, for people (see preview.h) and for --json.
+Json preview(const Setup& setup, const Run& run, int64_t total_steps);
+
+/// Settings that are known to go wrong, one sentence each.
+std::vector<std::string> doubts(const Setup& setup, const Run& run);
+
+}  // namespace deltaw::cli

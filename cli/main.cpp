@@ -1,0 +1,29 @@
+// The deltaw program: parses, dispatches, turns exceptions into messages and exit codes.
+#include <cstdio>
+#include <exception>
+#include <new>
+
+#include "deltaw/error.h"
+#include "verbs.h"
+
+int main(int argc, char** argv) {
+  try {
+    return deltaw::cli::dispatch(deltaw::cli::Args(argv + 1, argv + argc));
+  } catch (const deltaw::Error& error) {
+    std::fprintf(stderr, "%s\n", error.what());
+    return error.exit_code();
+  } catch (const std::bad_alloc&) {
+    std::fputs(
+        "error[io.out-of-memory]: the machine has no memory left for this\n"
+        "  where: an allocation was refused\n"
+        "  fix:   lower per_device_train_batch_size, per_device_eval_batch_size or max_length\n",
+        stderr);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr,
+                 "error[internal.unexpected]: %s\n"
+                 "  where: a library below deltaw\n"
+                 "  fix:   this is a bug of deltaw; please report it with the command that led here\n",
+                 error.what());
+  }
+  return deltaw::cli::kFailed;
+}

@@ -1,0 +1,37 @@
+#include "method_infos.h"
+
+#include "deltaw/adapter.h"
+#include "deltaw/method.h"
+
+namespace deltaw::cli {
+
+std::vector<MethodInfo> method_infos() {
+  std::vector<MethodInfo> infos;
+  for (const MethodSpec* spec : method_table()) {
+    infos.push_back({.id = spec->id,
+                     .title = spec->title,
+                     .paper = spec->paper,
+                     .peft_type = spec->peft_type,
+                     .parameters = spec->parameter_count,
+                     .identity_at_init = spec->identity_at_init,
+                     .settings = spec->peft_settings,
+                     .options = spec->options()});
+  }
+  return infos;
+}
+
+std::string chosen_method(const Json& values, const std::string& where) {
+  // Only what chooses a method, so that a wrong value elsewhere is found where it belongs.
+  Json choice = Json::object();
+  for (const char* key : {"method", "peft_type"}) {
+    if (values.contains(key)) choice[key] = values[key];
+  }
+  for (const MethodSpec* spec : method_table()) {
+    for (const auto& [key, value] : spec->peft_settings.items()) {
+      if (values.contains(key)) choice[key] = values[key];
+    }
+  }
+  return adapter_config_from_json(choice, where).method;
+}
+
+}  // namespace deltaw::cli

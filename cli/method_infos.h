@@ -1,0 +1,24 @@
+// The table of methods without its types, for what never sees a tensor.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "deltaw/options.h"
+
+namespace deltaw::cli {
+
+struct MethodInfo {
+  std::string id, title, paper, peft_type;
+  std::string parameters;  // per layer, as a formula
+  bool identity_at_init = true;
+  Json settings;  // what tells it from others of that PEFT type: {"use_dora": true}
+  std::vector<FieldInfo> options;
+};
+
+std::vector<MethodInfo> method_infos();
+
+/// The id of the method that options or an adapter_config.json choose; lora where they name none.
+std::string chosen_method(const Json& values, const std::string& where);
+
+}  // namespace deltaw::cli

@@ -1,0 +1,259 @@
+#include "options.h"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "aliases.h"
+#include "core/files.h"
+#include "core/log.h"
+#include "deltaw/error.h"
+
+namespace deltaw::cli {
+namespace {
+
+constexpr const char* kCommandLine = "command line";
+
+/// The names of a verb's keys, with those that may stand alone.
+struct Names {
+  std::set<std::string> keys;      // canonical
+  std::set<std::string> switches;  // truth values, canonical or other
+  std::vector<std::string> all;    // canonical and other
+};
+
+Names names_of(const std::vector<Section>& sections) {
+  Names names;
+  std::set<std::string> valued;
+  for (const Section& section : sections) {
+    for (const FieldInfo& key : section.keys) {
+      names.keys.insert(key.name);
+      (key.type == "bool" ? names.switches : valued).insert(key.name);
+    }
+  }
+  for (const std::string& name : valued) names.switches.erase(name);
+  names.all.assign(names.keys.begin(), names.keys.end());
+  for (const std::string& name : other_names(names.keys)) {
+    names.all.push_back(name);
+    if (is_switch(name)) names.switches.insert(name);
+  }
+  return names;
+}
+
+bool is_truth_word(const std::string& word) {
+  static const std::set<std::string> words = {"true", "false", "True", "False", "yes", "no", "on", "off", "1", "0"};
+  return words.contains(word);
+}
+
+/// `--name` with `_` for `-`; the value behind `=` stays.
+std::string canonical(const std::string& word) {
+  std::string name = word.substr(2, word.find('=') == std::string::npos ? std::string::npos : word.find('=') - 2);
+  std::replace(name.begin(), name.end(), '-', '_');
+  return name;
+}
+
+/// argv with each flag in its canonical spelling and "=true" behind a switch that stands alone.
+Args normalise(const Args& args, const Names& names, const std::vector<std::string>& known) {
+  Args result;
+  for (size_t i = 0; i < args.size(); ++i) {
+    const std::string& word = args[i];
+    if (!word.starts_with("--") || word.size() == 2) {
+      result.push_back(word);
+      continue;
+    }
+    const std::string name = canonical(word);
+    if (std::find(names.all.begin(), names.all.end(), name) == names.all.end()) {
+      refuse_unknown_keys(Json{{name, nullptr}}, known, kCommandLine);
+    }
+    const size_t equals = word.find('=');
+    std::string flag = "--" + name + (equals == std::string::npos ? "" : word.substr(equals));
+    const bool alone = equals == std::string::npos && (i + 1 == args.size() || !is_truth_word(args[i + 1]));
+    if (alone && names.switches.contains(name)) flag += "=true";
+    result.push_back(flag);
+  }
+  return result;
+}
+
+/// A flag for a field that has no single type: a truth value, numbers, or names with commas between them.
+Json flag_value(const std::string& text) {
+  if (text == "true" || text == "false" || text == "null") return Json::parse(text);
+  if (text.empty() || text.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.,- ") !=
+                          std::string::npos) {
+    return text;
+  }
+  Json list = Json::array();
+  bool numbers = true;
+  size_t begin = 0;
+  while (begin <= text.size()) {
+    const size_t end = std::min(text.find(',', begin), text.size());
+    std::string item = text.substr(begin, end - begin);
+    item.erase(0, item.find_first_not_of(' '));
+    item.erase(item.find_last_not_of(' ') + 1);
+    begin = end + 1;
+    if (item.empty()) continue;
+    const Json number = Json::parse(item, nullptr, false);
+    numbers = numbers && number.is_number();
+    list.push_back(number.is_number() ? number : Json(item));
+  }
+  if (!numbers) {
+    for (Json& item : list) item = item.is_string() ? item : Json(item.dump());
+  }
+  if (list.size() == 1 && text.find(',') == std::string::npos) return list[0];
+  return list;
+}
+
+void shape_flags(Json& flags, const std::vector<Section>& sections) {
+  for (const Section& section : sections) {
+    for (const FieldInfo& key : section.keys) {
+      if (key.type != "json" || !flags.contains(key.name) || !flags[key.name].is_string()) continue;
+      flags[key.name] = flag_value(flags[key.name].get<std::string>());
+    }
+  }
+}
+
+/// CLI11 reads the words; every value stays a string, which the fields parse.
+void read_words(const Usage& usage, const Names& names, Args words, Invocation& invocation) {
+  CLI::App app;
+  app.set_help_flag();
+  std::map<std::string, std::string> values;
+  for (const std::string& name : names.all) app.add_option("--" + name, values[name]);
+  if (!usage.positional.empty()) app.add_option(usage.positional, invocation.positional);
+  std::reverse(words.begin(), words.end());  // as CLI11 wants them
+  try {
+    app.parse(words);
+  } catch (const CLI::ParseError& error) {
+    throw Error({.id = "usage.arguments",
+                 .what = error.what(),
+                 .where = kCommandLine,
+                 .fix = fmt::format("`deltaw {} --help` shows how it is called", usage.verb)});
+  }
+  for (const std::string& name : names.all) {
+    if (app.count("--" + name) > 0) invocation.flags[name] = values[name];
+  }
+}
+
+Json loose_flags(const Args& args, const Names& names, std::string& positional) {
+  Json flags = Json::object();
+  for (size_t i = 0; i < args.size(); ++i) {
+    if (!args[i].starts_with("--")) {
+      if (positional.empty() && args[i] != "-h") positional = args[i];
+      continue;
+    }
+    const std::string name = canonical(args[i]);
+    const size_t equals = args[i].find('=');
+    const bool has_next = i + 1 < args.size() && !args[i + 1].starts_with("--");
+    if (equals != std::string::npos) {
+      flags[name] = args[i].substr(equals + 1);
+    } else if (name == "help" || !has_next || (names.switches.contains(name) && !is_truth_word(args[i + 1]))) {
+      flags[name] = "true";
+    } else {
+      flags[name] = args[++i];
+    }
+  }
+  return flags;
+}
+
+bool asks_help(const Args& args) {
+  return std::any_of(args.begin(), args.end(),
+                     [](const std::string& word) { return word == "--help" || word == "-h"; });
+}
+
+std::vector<std::string> listed_keys(const std::vector<Section>& sections) {
+  std::vector<std::string> keys;
+  for (const Section& section : sections) {
+    for (const FieldInfo& key : section.keys) {
+      if (section.listed) keys.push_back(key.name);
+    }
+  }
+  return keys;
+}
+
+/// The file's values under canonical names, and every name it may hold.
+Json read_file_keys(const std::string& path, const Names& names, const std::vector<std::string>& shared,
+                    std::set<std::string>& allowed) {
+  allowed = names.keys;
+  allowed.insert(shared.begin(), shared.end());
+  return translate(read_config_file(path), allowed, path);
+}
+
+void set_log_level(const Invocation& invocation) {
+  const Json all = invocation.all();
+  if (!all.contains("log_level")) return;
+  LogKeys keys;
+  read_fields(fields_of(keys), all, invocation.where());
+  if (!keys.log_level.empty()) log().set_level(keys.log_level);
+}
+
+}  // namespace
+
+void LogKeys::fields(FieldVisitor& f) {
+  f.field("log_level", log_level, "What the log shows; default: the variable DELTAW_LOG, else warn.",
+          one_of({"trace", "debug", "info", "warn", "error", "off"}));
+}
+
+Json Invocation::all() const {
+  Json values = file;
+  for (const auto& [key, value] : flags.items()) values[key] = value;
+  return values;
+}
+
+std::string Invocation::where() const {
+  if (file_name.empty()) return kCommandLine;
+  return flags.empty() ? file_name : file_name + " and command line";
+}
+
+Invocation peek_args(const Usage& usage, const std::vector<Section>& sections, const Args& args,
+                     const std::vector<std::string>& shared) {
+  const Names names = names_of(sections);
+  Invocation invocation;
+  invocation.help = asks_help(args);
+  Json flags = loose_flags(args, names, invocation.positional);
+  flags.erase("help");
+  if (invocation.help) {
+    for (const char* key : {"method", "peft_type"}) {
+      if (flags.contains(key)) invocation.flags["method"] = flags[key];
+    }
+  } else {
+    invocation.flags = translate(flags, names.keys, kCommandLine);
+  }
+  if (usage.positional_is_config && !invocation.positional.empty()) {
+    std::set<std::string> allowed;
+    invocation.file_name = invocation.positional;
+    invocation.file = read_file_keys(invocation.positional, names, shared, allowed);
+  }
+  return invocation;
+}
+
+Invocation parse_args(const Usage& usage, const std::vector<Section>& sections, const Args& args,
+                      const std::vector<std::string>& shared) {
+  const Names names = names_of(sections);
+  Invocation invocation;
+  invocation.help = asks_help(args);
+  if (invocation.help) return invocation;
+  const std::vector<std::string> known = listed_keys(sections);
+  read_words(usage, names, normalise(args, names, known), invocation);
+  invocation.flags = translate(invocation.flags, names.keys, kCommandLine);
+  shape_flags(invocation.flags, sections);
+  if (usage.positional_is_config && !invocation.positional.empty()) {
+    invocation.file_name = invocation.positional;
+    std::set<std::string> allowed;
+    invocation.file = read_file_keys(invocation.positional, names, shared, allowed);
+    for (const auto& [key, value] : invocation.file.items()) {
+      if (!allowed.contains(key)) refuse_unknown_keys(Json{{key, value}}, known, invocation.file_name);
+    }
+  }
+  set_log_level(invocation);
+  return invocation;
+}
+
+void require(const std::string& key, const std::string& value, const Usage& usage, const std::string& sample) {
+  if (!value.empty()) return;
+  throw Error({.id = "usage.missing-key",
+               .what = fmt::format("`deltaw {}` needs {}", usage.verb, key),
+               .where = kCommandLine,
+               .fix = fmt::format("add --{} {}", key, sample)});
+}
+
+}  // namespace deltaw::cli

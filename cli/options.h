@@ -1,0 +1,80 @@
+// The keys of a verb: from a file and from flags, in one spelling, checked against the fields that the library
+// declares.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "deltaw/options.h"
+#include "verbs.h"
+
+namespace deltaw::cli {
+
+/// A group of keys, as help shows it.
+struct Section {
+  std::string title;
+  std::vector<FieldInfo> keys;
+  bool listed = true;  // false: accepted, but no part of this help (the options of another method)
+};
+
+template <class Options>
+Section section_of(std::string title) {
+  Options options;
+  return {.title = std::move(title), .keys = describe_fields(fields_of(options)), .listed = true};
+}
+
+/// Part of every verb.
+struct LogKeys {
+  std::string log_level;
+
+  void fields(FieldVisitor& f);
+};
+
+/// What --help says of a verb besides its keys.
+struct Usage {
+  std::string verb;
+  std::string what;             // a sentence or two
+  std::string example;          // lines that work
+  std::string positional = {};  // name of the word that is no flag ("CONFIG"); empty: there is none
+  std::string positional_help = {};
+  bool positional_is_config = false;  // a file of keys
+  std::string exit_codes = "0 done; 1 failed; 2 usage or configuration, nothing was started";
+};
+
+/// What the caller asked for. Keys have their canonical names; values of flags are strings.
+struct Invocation {
+  Json file = Json::object();
+  Json flags = Json::object();
+  std::string file_name;
+  std::string positional;
+  bool help = false;
+
+  bool has(const std::string& key) const { return file.contains(key) || flags.contains(key); }
+  Json all() const;           // flags over the file
+  std::string where() const;  // of all()
+};
+
+/// Reads argv and the file of keys, translates the names that other tools use, refuses what is not known (naming the
+/// nearest keys) and sets the log's level. `shared` keys may stand in the file and are not looked at: one file serves
+/// several verbs.
+Invocation parse_args(const Usage& usage, const std::vector<Section>& sections, const Args& args,
+                      const std::vector<std::string>& shared = {});
+
+/// What argv and file seem to say, with nothing refused but an unreadable file: enough to know which method is meant.
+Invocation peek_args(const Usage& usage, const std::vector<Section>& sections, const Args& args,
+                     const std::vector<std::string>& shared = {});
+
+/// The help of a verb on standard output.
+void print_help(const Usage& usage, const std::vector<Section>& sections);
+
+/// The file's values, then those of the flags.
+template <class Options>
+void read_into(Options& options, const Invocation& invocation) {
+  read_fields(fields_of(options), invocation.file, invocation.file_name);
+  read_fields(fields_of(options), invocation.flags, "command line");
+}
+
+/// Throws usage.missing-key when `value` is empty.
+void require(const std::string& key, const std::string& value, const Usage& usage, const std::string& sample);
+
+}  // namespace deltaw::cli

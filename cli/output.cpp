@@ -1,0 +1,102 @@
+#include "output.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cctype>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <system_error>
+
+#include "deltaw/error.h"
+
+namespace deltaw::cli {
+namespace {
+
+[[noreturn]] void refuse_write(const std::string& where) {
+  throw Error({.id = "io.write-failed",
+               .what = fmt::format("the output could not be written: {}", std::strerror(errno)),
+               .where = where,
+               .fix = "free space on that device or write elsewhere"});
+}
+
+/// Characters that a terminal shows: UTF-8 continuation bytes do not count.
+size_t width(const std::string& text) {
+  return static_cast<size_t>(
+      std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
+}
+
+}  // namespace
+
+void print(std::string_view text) {
+  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0) {
+    refuse_write("standard output");
+  }
+}
+
+std::string to_line(const Json& value) {
+  return value.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+std::string to_text(const Json& value) {
+  return value.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+void note(std::string_view text) {
+  std::fwrite(text.data(), 1, text.size(), stderr);
+}
+
+void warning(std::string_view text) {
+  note(fmt::format("warning: {}\n", text));
+}
+
+std::string table(const std::vector<std::vector<std::string>>& rows) {
+  std::vector<size_t> widths;
+  for (const auto& row : rows) {
+    widths.resize(std::max(widths.size(), row.size()), 0);
+    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], width(row[i]));
+  }
+  std::string text;
+  for (const auto& row : rows) {
+    std::string line = " ";
+    for (size_t i = 0; i < row.size(); ++i) {
+      const std::string padding(widths[i] - width(row[i]), ' ');
+      const bool right = i > 0 && !row[i].empty() && std::isdigit(static_cast<unsigned char>(row[i][0]));
+      line += i == 0 ? " " : "  ";
+      line += right ? padding + row[i] : row[i] + padding;
+    }
+    line.erase(line.find_last_not_of(' ') + 1);
+    text += line + "\n";
+  }
+  return text;
+}
+
+LineWriter::LineWriter(std::filesystem::path path) : path_(std::move(path)) {
+  if (path_.empty()) return;
+  partial_ = path_;
+  partial_ += fmt::format(".{}.partial", ::getpid());
+  file_.open(partial_, std::ios::binary);
+  if (!file_) refuse_write(path_.string());
+}
+
+LineWriter::~LineWriter() {
+  std::error_code ignored;
+  if (!partial_.empty()) std::filesystem::remove(partial_, ignored);
+}
+
+void LineWriter::write(std::string_view line) {
+  if (path_.empty()) return print(line);
+  if (!file_.write(line.data(), static_cast<std::streamsize>(line.size()))) refuse_write(path_.string());
+}
+
+void LineWriter::finish() {
+  if (path_.empty()) return;
+  file_.close();
+  if (!file_) refuse_write(path_.string());
+  std::filesystem::rename(partial_, path_);
+  partial_.clear();
+}
+
+}  // namespace deltaw::cli

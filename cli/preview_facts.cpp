@@ -1,0 +1,169 @@
+// Collects what preview.h prints.
+#include <algorithm>
+#include <cctype>
+#include <map>
+
+#include "load.h"
+
+namespace deltaw::cli {
+namespace {
+
+/// "bert.encoder.layer.3.output.dense" -> "output.dense": what is equal in every layer.
+std::string kind_of(const std::string& name) {
+  size_t begin = 0, after_number = 0;
+  while (begin < name.size()) {
+    const size_t end = std::min(name.find('.', begin), name.size());
+    if (std::all_of(name.begin() + static_cast<std::ptrdiff_t>(begin), name.begin() + static_cast<std::ptrdiff_t>(end),
+                    [](unsigned char c) { return std::isdigit(c) != 0; })) {
+      after_number = end + 1;
+    }
+    begin = end + 1;
+  }
+  return after_number > 0 && after_number < name.size() ? name.substr(after_number) : name;
+}
+
+Json layer_table(const Model& model, const Adapter& adapter) {
+  std::vector<std::string> order;
+  std::map<std::string, std::pair<int64_t, int64_t>> counts;
+  for (const Linear& linear : model.linears()) {
+    const std::string kind = kind_of(linear.name);
+    const auto [entry, is_new] = counts.try_emplace(kind, 0, 0);
+    if (is_new) order.push_back(kind);
+    entry->second.first += adapter.layer(linear) != nullptr;
+    entry->second.second += 1;
+  }
+  Json rows = Json::array();
+  for (const std::string& kind : order) {
+    rows.push_back({{"module", kind}, {"hit", counts[kind].first}, {"total", counts[kind].second}});
+  }
+  return rows;
+}
+
+int64_t stored_bytes(const Adapter& adapter) {
+  int64_t bytes = adapter.trained_count() * 4;
+  if (adapter.method().saves_shared()) {
+    for (const Param& param : adapter.shared().all()) bytes += static_cast<int64_t>(param.value.nbytes());
+  }
+  return bytes;
+}
+
+std::string dtype_word(at::ScalarType dtype) {
+  if (dtype == at::kBFloat16) return "bf16";
+  return dtype == at::kDouble ? "float64" : "float32";
+}
+
+std::string dtype_reason(const Setup& setup, const Model& model) {
+  if (setup.model.dtype != "auto") return "as asked";
+  return model.dtype() == at::kBFloat16 ? "auto: this machine computes bf16 natively"
+                                        : "auto: this machine has no native bf16";
+}
+
+Json data_facts(const Setup& setup, const Run& run) {
+  const std::vector<int64_t> lengths = row_lengths(run.train_rows);
+  int64_t sum = 0, longest = 0, full = 0;
+  for (const int64_t length : lengths) {
+    sum += length;
+    longest = std::max(longest, length);
+    full += length >= setup.data.max_length;
+  }
+  const Example& first = run.data.train.rows.front();
+  Json sample = {{"text", first.text}};
+  if (first.has_pair) sample["text_pair"] = first.text_pair;
+  const LabelSet& labels = run.data.labels;
+  sample["label"] = labels.regression ? Json(first.label).dump() : labels.names[static_cast<size_t>(first.label)];
+  sample["ids"] = run.train_rows.front().ids;
+  sample["tokens"] = Json::array();
+  for (const int64_t id : run.train_rows.front().ids) {
+    sample["tokens"].push_back(run.tokenizer->id_to_token(id).value_or("?"));
+  }
+  return {{"train_rows", run.train_rows.size()},
+          {"validation_rows", run.validation_rows.size()},
+          {"labels", labels.names},
+          {"mean_tokens", static_cast<double>(sum) / static_cast<double>(std::max<size_t>(1, lengths.size()))},
+          {"longest_row", longest},
+          {"full_rows", full},
+          {"max_length", setup.data.max_length},
+          {"sample", std::move(sample)}};
+}
+
+/// An estimate: what a transformer block keeps for the backward pass, about 17 values of the hidden width per token and
+/// 3 attention matrices per head, at the longest batch.
+Json memory_facts(const Setup& setup, const Run& run) {
+  const Json& config = run.model->config();
+  const auto number = [&](const char* key, double fallback) {
+    return config.contains(key) && config[key].is_number() ? config[key].get<double>() : fallback;
+  };
+  double base = 0;
+  for (const Parameter* parameter : run.model->parameters()) {
+    if (parameter->value.defined()) base += static_cast<double>(parameter->value.nbytes());
+  }
+  const std::vector<int64_t> lengths = row_lengths(run.train_rows);
+  const auto tokens = static_cast<double>(*std::max_element(lengths.begin(), lengths.end()));
+  const double values = number("num_hidden_layers", 12) * tokens *
+                        (17 * number("hidden_size", 768) + 3 * number("num_attention_heads", 12) * tokens);
+  const double activations = values * static_cast<double>(setup.train.per_device_train_batch_size) *
+                             static_cast<double>(at::elementSize(run.model->dtype()));
+  // Value, gradient and two moments of each trained element, in float32.
+  const double adapter = static_cast<double>(run.adapter->trained_count()) * 16;
+  return {{"base_bytes", static_cast<int64_t>(base)},
+          {"adapter_bytes", static_cast<int64_t>(adapter)},
+          {"activation_bytes", static_cast<int64_t>(activations)},
+          {"total_bytes", static_cast<int64_t>(base + adapter + activations)}};
+}
+
+}  // namespace
+
+Json preview(const Setup& setup, const Run& run, int64_t total_steps) {
+  int64_t parameters = 0;
+  for (const Parameter* parameter : run.model->parameters()) {
+    if (parameter->value.defined()) parameters += parameter->value.numel();
+  }
+  int64_t replaced = 0;
+  for (const Parameter* parameter : run.model->parameters()) {
+    if (run.adapter->overrides(*parameter)) replaced += parameter->value.numel();
+  }
+  const int64_t trained = run.adapter->trained_count();
+  const int64_t all = parameters - replaced + trained;
+  const TrainOptions& train = setup.train;
+  return {{"model",
+           {{"path", run.model->folder().string()},
+            {"model_type", run.model->config().value("model_type", std::string("?"))},
+            {"parameters", parameters},
+            {"dtype", dtype_word(run.model->dtype())},
+            {"dtype_reason", dtype_reason(setup, *run.model)},
+            {"device", "cpu"}}},
+          {"adapter",
+           {{"method", run.adapter->spec().id},
+            {"layers", layer_table(*run.model, *run.adapter)},
+            {"also_trained", run.adapter->config().modules_to_save},
+            {"trained_parameters", trained},
+            {"all_parameters", all},
+            {"share", static_cast<double>(trained) / static_cast<double>(std::max<int64_t>(1, all))},
+            {"file_bytes", stored_bytes(*run.adapter)}}},
+          {"data", data_facts(setup, run)},
+          {"training",
+           {{"steps", total_steps},
+            {"rows_per_step", train.per_device_train_batch_size * train.gradient_accumulation_steps},
+            {"learning_rate", train.learning_rate},
+            {"seed", train.seed}}},
+          {"memory", memory_facts(setup, run)}};
+}
+
+std::vector<std::string> doubts(const Setup& setup, const Run& run) {
+  std::vector<std::string> found;
+  if (setup.adapter.method == "randlora") {
+    const Json options = run.adapter->spec().normalized(setup.adapter.options, "options");
+    const double alpha = options.value("randlora_alpha", 0.0), r = options.value("r", 1.0);
+    if (alpha / r >= 20 && setup.train.learning_rate >= 5e-4) {
+      found.push_back(
+          "RandLoRA at a scale (randlora_alpha / r) of 20 and a learning rate of 5e-4 or more tends to "
+          "fall to the majority class; lower one of them");
+    }
+  }
+  if (setup.train.load_best_model_at_end && run.validation_rows.empty()) {
+    found.push_back("load_best_model_at_end has no validation rows to choose by");
+  }
+  return found;
+}
+
+}  // namespace deltaw::cli

@@ -1,0 +1,42 @@
+// The events of a run: on the console, and as JSON lines in the run's folder.
+#pragma once
+
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+#include "core/progress.h"
+#include "deltaw/options.h"
+
+namespace deltaw::cli {
+
+/// One event of the trainer.
+struct Moment {
+  std::string kind;  // step, log, eval, save, end
+  int64_t step = 0;
+  int64_t max_steps = 0;
+  double epoch = 0;
+  Json values;
+};
+
+class RunLog {
+ public:
+  /// Lines go to the end of `file` where `append`, else they replace it.
+  RunLog(std::filesystem::path file, bool append);
+
+  void show(const Moment& moment);                           // both; a step only redraws the line of a terminal
+  void record(const std::string& kind, const Json& values);  // the file alone
+
+ private:
+  void write(const Json& line);
+  std::string progress(const Moment& moment);
+
+  std::filesystem::path path_;
+  std::ofstream file_;
+  StatusLine status_;
+  double tokens_per_second_ = 0;
+  int64_t first_step_ = -1;
+  double first_second_ = 0;
+};
+
+}  // namespace deltaw::cli

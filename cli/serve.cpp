@@ -1,0 +1,180 @@
+#include "serve.h"
+
+#include <algorithm>
+
+#include "core/files.h"
+#include "deltaw/error.h"
+#include "io/checkpoint.h"
+#include "io/safetensors.h"
+#include "load.h"
+#include "output.h"
+#include "run_folder.h"
+
+namespace deltaw::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// Rows of the head that an adapter brings along: what num_labels was when it was trained.
+int64_t head_rows(const fs::path& adapter) {
+  const io::SafetensorsFile file(adapter / "adapter_model.safetensors");
+  for (const io::TensorBytes& tensor : file.tensors()) {
+    for (const char* head : {".classifier.weight", ".classifier.out_proj.weight", ".score.weight"}) {
+      if (tensor.name.ends_with(head) && !tensor.shape.empty()) return tensor.shape[0];
+    }
+  }
+  return 0;
+}
+
+/// What the adapter's folder says, below what file and flags say.
+Json inherited(const fs::path& adapter) {
+  const Json run = settings_of(adapter);
+  Json values = Json::object();
+  for (const char* key :
+       {"model_name_or_path", "task_name", "dataset_dir", "train_file", "validation_file", "validation_split",
+        "text_column", "text_pair_column", "label_column", "label_names", "problem_type", "max_length", "seed"}) {
+    if (run.contains(key)) values[key] = run[key];
+  }
+  const Json config = read_json(adapter / "adapter_config.json");
+  const auto base = config.find("base_model_name_or_path");
+  if (!values.contains("model_name_or_path") && base != config.end() && base->is_string()) {
+    values["model_name_or_path"] = *base;
+  }
+  return values;
+}
+
+fs::path tokenizer_folder(const Served& served) {
+  const fs::path adapter = served.keys.adapter_name_or_path;
+  for (const char* name : {"tokenizer.json", "vocab.txt", "vocab.json"}) {
+    if (!adapter.empty() && fs::exists(adapter / name)) return adapter;
+  }
+  return served.model->folder();
+}
+
+bool has_names(const Json& config) {
+  const auto names = config.find("id2label");
+  if (names == config.end() || !names->is_object() || names->empty()) return false;
+  return std::none_of(names->begin(), names->end(), [](const Json& name) {
+    return !name.is_string() || name.get_ref<const std::string&>().starts_with("LABEL_");
+  });
+}
+
+/// Labels by name: those that were asked for or trained with, the task's, the checkpoint's own, or those of the
+/// training rows.
+void choose_labels(Served& served) {
+  ModelOptions& options = served.model_options;
+  DataOptions& data = served.data;
+  if (data.problem_type != "auto") options.problem_type = data.problem_type;
+  options.label_names = data.label_names;
+  if (!data.label_names.empty() || options.problem_type == "regression") {
+    if (options.problem_type == "regression") options.num_labels = 1;
+    return;
+  }
+  const fs::path folder = io::resolve_model(served.base.model_name_or_path);
+  if (served.keys.adapter_name_or_path.empty()) {
+    if (has_names(read_json(folder / "config.json")) || !split_file(data, Split::train)) return;
+    const LabelSet labels = load_training_data(data, static_cast<uint64_t>(served.batch.seed)).labels;
+    options.label_names = labels.names;
+    options.num_labels = labels.outputs();
+    options.problem_type = labels.regression ? "regression" : "single_label_classification";
+    return;
+  }
+  options.num_labels = head_rows(served.keys.adapter_name_or_path);
+  if (data.task_name.empty()) return;
+  const Task& task = find_task(data.task_name);
+  if (static_cast<int64_t>(task.labels.size()) == options.num_labels) options.label_names = task.labels;
+}
+
+void warn_of_drawn_heads(const Served& served) {
+  if (served.model->new_modules().empty()) return;
+  for (const Parameter* parameter : served.model->parameters()) {
+    const bool drawn = std::any_of(served.model->new_modules().begin(), served.model->new_modules().end(),
+                                   [&](const std::string& name) { return parameter->name.starts_with(name + "."); });
+    if (!drawn || (served.adapter && served.adapter->overrides(*parameter))) continue;
+    warning("'" + parameter->name + "' is in neither the checkpoint nor an adapter: it was drawn at random, and the " +
+            "results are those of chance");
+    return;
+  }
+}
+
+}  // namespace
+
+void AdapterKeys::fields(FieldVisitor& f) {
+  f.field("adapter_name_or_path", adapter_name_or_path, "Folder of the adapter; empty: the base alone.");
+  f.field("allow_partial", allow_partial, "Load an adapter with missing or unexpected tensors.");
+}
+
+void BatchKeys::fields(FieldVisitor& f) {
+  f.field("per_device_eval_batch_size", per_device_eval_batch_size, "Rows of one forward pass.", at_least(1));
+  f.field("seed", seed, "Seed of validation_split and of a head that no file holds.", at_least(0));
+}
+
+std::vector<Section> serving_sections(Section own) {
+  Section model = section_of<BaseKeys>("Model");
+  for (FieldInfo& key : section_of<AdapterKeys>("").keys) model.keys.push_back(std::move(key));
+  for (FieldInfo& key : section_of<ModelOptions>("").keys) model.keys.push_back(std::move(key));
+  return {std::move(model), section_of<DataOptions>("Data"), section_of<BatchKeys>("Batches"), std::move(own),
+          section_of<LogKeys>("Log")};
+}
+
+bool read_serving(const Usage& usage, const Args& args, Section own, Invocation& invocation, Served& served) {
+  const std::vector<Section> sections = serving_sections(std::move(own));
+  std::vector<std::string> shared = run_keys();
+  shared.insert(shared.end(), {"input_file", "output_file", "logits_file"});
+  invocation = parse_args(usage, sections, args, shared);
+  if (invocation.help) {
+    print_help(usage, sections);
+    return false;
+  }
+  read_into(served.keys, invocation);
+  if (const fs::path adapter = served.keys.adapter_name_or_path; !adapter.empty()) {
+    if (!fs::exists(adapter / "adapter_config.json")) {
+      throw Error({.id = "config.no-adapter",
+                   .what = "the folder holds no adapter_config.json",
+                   .where = adapter.string() + ", key 'adapter_name_or_path'",
+                   .fix = "name the folder that a training run wrote, or one of its checkpoints"});
+    }
+    Invocation below;
+    below.file = inherited(adapter);
+    below.file_name = (adapter / "run.json").string();
+    // An own file of rows stands in place of the split that was held out in training.
+    if (invocation.has("validation_file")) below.file.erase("validation_split");
+    read_into(served.base, below);
+    read_into(served.data, below);
+    read_into(served.batch, below);
+  }
+  read_into(served.base, invocation);
+  read_into(served.model_options, invocation);
+  read_into(served.data, invocation);
+  read_into(served.batch, invocation);
+  require("model_name_or_path or adapter_name_or_path", served.base.model_name_or_path, usage, "MODEL");
+  return true;
+}
+
+void load_served(Served& served, const Invocation& invocation, bool needs_tokenizer) {
+  choose_labels(served);
+  served.model_options.seed = static_cast<uint64_t>(served.batch.seed);
+  served.model = load_model(served.base.model_name_or_path, served.model_options);
+  if (!served.keys.adapter_name_or_path.empty()) {
+    served.adapter = Adapter::load(*served.model, served.keys.adapter_name_or_path,
+                                   {.allow_partial = served.keys.allow_partial, .trainable = false});
+  }
+  warn_of_drawn_heads(served);
+  served.labels.regression = served.model->is_regression();
+  if (!served.labels.regression) served.labels.names = served.model->label_names();
+  served.data.max_length = checked_length(*served.model, served.data.max_length, invocation.has("max_length"));
+  try {
+    served.tokenizer = Tokenizer::from_folder(tokenizer_folder(served));
+    served.pad_id = pad_id_of(*served.tokenizer, *served.model);
+  } catch (const Error& error) {
+    if (needs_tokenizer || error.id() != "io.not-found") throw;
+  }
+}
+
+Tensor logits_of(const Served& served, const Dataset& dataset) {
+  const std::vector<EncodedRow> rows = encode_rows(dataset, *served.tokenizer, served.data.max_length);
+  return predict_logits(*served.model, served.acting(), rows, served.batch.per_device_eval_batch_size, served.pad_id,
+                        served.tokenizer->pads_left());
+}
+
+}  // namespace deltaw::cli

@@ -1,0 +1,62 @@
+// A trained model, or a base alone, ready to be asked: for eval, predict and merge.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "deltaw/adapter.h"
+#include "deltaw/data.h"
+#include "deltaw/model.h"
+#include "deltaw/tokenizer.h"
+#include "options.h"
+#include "setup.h"
+
+namespace deltaw::cli {
+
+struct AdapterKeys {
+  std::string adapter_name_or_path;
+  bool allow_partial = false;
+
+  void fields(FieldVisitor& f);
+};
+
+struct BatchKeys {
+  int64_t per_device_eval_batch_size = TrainOptions().per_device_eval_batch_size;
+  int64_t seed = TrainOptions().seed;
+
+  void fields(FieldVisitor& f);
+};
+
+struct Served {
+  BaseKeys base;
+  AdapterKeys keys;
+  BatchKeys batch;
+  ModelOptions model_options;
+  DataOptions data;
+
+  std::unique_ptr<Model> model;
+  std::optional<Adapter> adapter;
+  std::optional<Tokenizer> tokenizer;
+  LabelSet labels;
+  int64_t pad_id = 0;
+
+  const Adapter* acting() const { return adapter ? &*adapter : nullptr; }
+};
+
+/// The keys of such a verb; `own` stands last.
+std::vector<Section> serving_sections(Section own);
+
+/// Reads argv. What it leaves open is taken from run.json and adapter_config.json beside the adapter: the base, the
+/// labels, the columns. Answers false where help was printed.
+bool read_serving(const Usage& usage, const Args& args, Section own, Invocation& invocation, Served& served);
+
+/// Loads model, adapter and tokenizer and settles the labels. A head that neither the checkpoint nor the adapter holds
+/// is warned of. Without `needs_tokenizer` a missing one is no error.
+void load_served(Served& served, const Invocation& invocation, bool needs_tokenizer);
+
+/// Logits of every row, in the rows' order: [rows, labels] float32.
+Tensor logits_of(const Served& served, const Dataset& dataset);
+
+}  // namespace deltaw::cli

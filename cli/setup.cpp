@@ -1,0 +1,186 @@
+#include "setup.h"
+
+#include <algorithm>
+#include <set>
+
+#include "deltaw/error.h"
+#include "eval/metrics.h"
+#include "method_infos.h"
+
+namespace deltaw::cli {
+namespace {
+
+Section without(Section section, const std::string& key) {
+  std::erase_if(section.keys, [&](const FieldInfo& info) { return info.name == key; });
+  return section;
+}
+
+Section adapter_section(const std::vector<MethodInfo>& methods) {
+  std::vector<std::string> ids;
+  for (const MethodInfo& method : methods) ids.push_back(method.id);
+  Section section = without(section_of<AdapterConfig>("Adapter"), "base_model_name_or_path");
+  const FieldInfo method = {.name = "method",
+                            .type = "string",
+                            .default_value = AdapterConfig().method,
+                            .range = one_of(ids).text(),
+                            .choices = ids,
+                            .help = "How the update is made; a PEFT type does as well."};
+  section.keys.insert(section.keys.begin(), method);
+  return section;
+}
+
+/// Settings that choose a method, such as use_dora.
+Section choosing_section(const std::vector<MethodInfo>& methods) {
+  Section section = {.title = "", .keys = {}, .listed = false};
+  for (const MethodInfo& method : methods) {
+    for (const auto& [key, value] : method.settings.items()) {
+      section.keys.push_back({.name = key,
+                              .type = value.is_boolean() ? "bool" : "string",
+                              .default_value = nullptr,
+                              .range = "",
+                              .choices = {},
+                              .help = "Chooses " + method.id});
+    }
+  }
+  return section;
+}
+
+/// An option of another method would be read by nobody.
+void refuse_foreign_options(const Json& values, const std::vector<Section>& sections, const std::string& method,
+                            const std::string& where) {
+  std::set<std::string> known;
+  for (const Section& section : sections) {
+    for (const FieldInfo& key : section.keys) {
+      if (section.listed) known.insert(key.name);
+    }
+  }
+  for (const MethodInfo& info : method_infos()) {
+    for (const FieldInfo& option : info.options) {
+      if (!values.contains(option.name) || known.contains(option.name)) continue;
+      throw Error({.id = "config.other-method",
+                   .what = "'" + option.name + "' is an option of " + info.id + ", and the method is " + method,
+                   .where = where,
+                   .fix = "remove it or set method to " + info.id + "; `deltaw methods " + method +
+                          "` lists the options of " + method});
+    }
+  }
+}
+
+/// PEFT reads one text as a regular expression over whole names; a plain word is meant as a suffix.
+void plain_word_to_list(Json& names) {
+  if (!names.is_string() || names == "all-linear") return;
+  const std::string text = names.get<std::string>();
+  const bool plain = !text.empty() && std::all_of(text.begin(), text.end(), [](unsigned char c) {
+    return std::isalnum(c) || c == '_' || c == '.' || c == ',' || c == ' ';
+  });
+  if (!plain || text.find(".*") != std::string::npos) return;
+  std::vector<std::string> list;
+  std::string word;
+  for (const char c : text + ",") {
+    if (c == ',') {
+      if (!word.empty()) list.push_back(word);
+      word.clear();
+    } else if (c != ' ') {
+      word += c;
+    }
+  }
+  names = list;
+}
+
+void read_adapter(const Invocation& invocation, AdapterConfig& adapter) {
+  const std::string method = chosen_method(invocation.all(), invocation.where());
+  // First the flags alone, so that a wrong one is said to stand on the command line.
+  AdapterConfig checked;
+  read_fields(fields_of(checked), invocation.flags, "command line");
+  find_method(method).normalized(invocation.flags, "command line");
+  adapter = adapter_config_from_json(invocation.all(), invocation.where());
+  plain_word_to_list(adapter.target_modules);
+  plain_word_to_list(adapter.exclude_modules);
+}
+
+}  // namespace
+
+void BaseKeys::fields(FieldVisitor& f) {
+  f.field("model_name_or_path", model_name_or_path, "A checkpoint folder, or a hub name in the local cache.");
+}
+
+void OutputKeys::fields(FieldVisitor& f) {
+  f.field("overwrite_output_dir", overwrite_output_dir, "Replace the run that output_dir holds.");
+}
+
+std::vector<Section> run_sections(const std::string& method) {
+  const std::vector<MethodInfo> methods = method_infos();
+  Section model = section_of<BaseKeys>("Model");
+  for (FieldInfo& key : section_of<ModelOptions>("").keys) model.keys.push_back(std::move(key));
+  std::vector<Section> sections = {std::move(model), without(section_of<DataOptions>("Data"), "test_file"),
+                                   adapter_section(methods)};
+  for (const MethodInfo& info : methods) {
+    if (info.id == method) sections.push_back({.title = info.title, .keys = info.options, .listed = true});
+  }
+  sections.push_back(section_of<TrainOptions>("Training"));
+  sections.push_back(section_of<OutputKeys>("Output"));
+  sections.push_back(section_of<LogKeys>("Log"));
+  sections.push_back(choosing_section(methods));
+  for (const MethodInfo& info : methods) {
+    if (info.id != method) sections.push_back({.title = info.title, .keys = info.options, .listed = false});
+  }
+  return sections;
+}
+
+std::vector<std::string> run_keys() {
+  std::vector<std::string> keys = {"test_file"};
+  for (const Section& section : run_sections("")) {
+    for (const FieldInfo& key : section.keys) keys.push_back(key.name);
+  }
+  return keys;
+}
+
+bool read_setup(const Usage& usage, const Args& args, Section extra, Invocation& invocation, Setup& setup) {
+  const std::vector<std::string> shared = {"test_file", "adapter_name_or_path", "input_file", "output_file"};
+  std::vector<Section> sections = run_sections("");
+  sections.push_back(extra);
+  const Invocation peeked = peek_args(usage, sections, args, shared);
+  const std::string method = chosen_method(peeked.all(), peeked.where());
+  sections = run_sections(method);
+  sections.push_back(std::move(extra));
+  if (peeked.help) {
+    print_help(usage, sections);
+    return false;
+  }
+  invocation = parse_args(usage, sections, args, shared);
+  refuse_foreign_options(invocation.all(), sections, method, invocation.where());
+  read_into(setup.base, invocation);
+  read_into(setup.model, invocation);
+  read_into(setup.data, invocation);
+  read_into(setup.train, invocation);
+  read_into(setup.output, invocation);
+  read_adapter(invocation, setup.adapter);
+  require("model_name_or_path", setup.base.model_name_or_path, usage, "MODEL");
+  setup.length_given = invocation.has("max_length");
+  setup.model.seed = static_cast<uint64_t>(setup.train.seed);
+  setup.adapter.base_model_name_or_path = setup.base.model_name_or_path;
+  return true;
+}
+
+Json resolved(const Setup& setup) {
+  Setup copy = setup;
+  copy.train.resume_from_checkpoint.clear();
+  Json values = Json::object();
+  const auto add = [&](const Json& part) {
+    for (const auto& [key, value] : part.items()) {
+      const bool empty = value.is_null() || (value.is_string() && value.get_ref<const std::string&>().empty()) ||
+                         (value.is_array() && value.empty());
+      if (!empty && key != "base_model_name_or_path") values[key] = value;
+    }
+  };
+  add(write_fields(fields_of(copy.base)));
+  add(write_fields(fields_of(copy.model)));
+  add(write_fields(fields_of(copy.data)));
+  add({{"method", copy.adapter.method}});
+  add(write_fields(fields_of(copy.adapter)));
+  add(find_method(copy.adapter.method).normalized(copy.adapter.options, "resolved options"));
+  add(write_fields(fields_of(copy.train)));
+  return values;
+}
+
+}  // namespace deltaw::cli

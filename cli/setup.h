@@ -1,0 +1,49 @@
+// What `train` and `validate` are told: the fields of the library's options, in one flat list of keys.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "deltaw/adapter.h"
+#include "deltaw/data.h"
+#include "deltaw/model.h"
+#include "deltaw/train.h"
+#include "options.h"
+
+namespace deltaw::cli {
+
+struct BaseKeys {
+  std::string model_name_or_path;
+
+  void fields(FieldVisitor& f);
+};
+
+struct OutputKeys {
+  bool overwrite_output_dir = false;
+
+  void fields(FieldVisitor& f);
+};
+
+struct Setup {
+  BaseKeys base;
+  ModelOptions model;
+  DataOptions data;
+  AdapterConfig adapter;
+  TrainOptions train;
+  OutputKeys output;
+  bool length_given = false;  // max_length was asked for
+};
+
+/// The keys of a run, those of `method` listed among them.
+std::vector<Section> run_sections(const std::string& method);
+
+/// Every key that a file of `train` may hold.
+std::vector<std::string> run_keys();
+
+/// Reads argv. Where help is asked for, prints it and answers false.
+bool read_setup(const Usage& usage, const Args& args, Section extra, Invocation& invocation, Setup& setup);
+
+/// The setup as a file that `deltaw train` reads.
+Json resolved(const Setup& setup);
+
+}  // namespace deltaw::cli

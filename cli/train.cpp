@@ -1,0 +1,150 @@
+#include "deltaw/train.h"
+
+#include <csignal>
+#include <cstring>
+
+#include "core/files.h"
+#include "core/progress.h"
+#include "deltaw/error.h"
+#include "load.h"
+#include "output.h"
+#include "preview.h"
+#include "run_folder.h"
+#include "run_log.h"
+#include "setup.h"
+
+namespace deltaw::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+const Usage kUsageText = {
+    .verb = "train",
+    .what =
+        "Fine-tunes a checkpoint by training a small update; writes the adapter, checkpoints and results to "
+        "output_dir. The results go to standard output as one JSON object.",
+    .example =
+        "  deltaw train --model_name_or_path MODEL --method lora --train_file train.csv \\\n"
+        "    --validation_file dev.csv --learning_rate 1e-3 --output_dir out\n"
+        "  deltaw train run.yaml --learning_rate 5e-4",
+    .positional = "CONFIG",
+    .positional_help = "A YAML or JSON file of keys; flags win over it.",
+    .positional_is_config = true,
+    .exit_codes =
+        "0 done; 1 failed; 2 usage or configuration, nothing was started; 128+n stopped by signal n, with a "
+        "checkpoint written",
+};
+
+bool resumes(const TrainOptions& options) {
+  return !options.resume_from_checkpoint.empty() && options.resume_from_checkpoint != "false";
+}
+
+const char* kind_name(TrainEvent::Kind kind) {
+  switch (kind) {
+    case TrainEvent::Kind::step:
+      return "step";
+    case TrainEvent::Kind::log:
+      return "log";
+    case TrainEvent::Kind::eval:
+      return "eval";
+    case TrainEvent::Kind::save:
+      return "save";
+    default:
+      return "end";
+  }
+}
+
+Json train_results(const TrainResult& result, const Run& run, double epoch) {
+  const double seconds = result.seconds > 0 ? result.seconds : 1e-9;
+  const double rows = epoch * static_cast<double>(run.train_rows.size());
+  return {{"epoch", epoch},
+          {"steps", result.steps},
+          {"train_loss", result.train_loss},
+          {"train_runtime", result.seconds},
+          {"train_samples", run.train_rows.size()},
+          {"train_samples_per_second", rows / seconds},
+          {"train_steps_per_second", static_cast<double>(result.steps) / seconds},
+          {"first_step_seconds", result.first_step_seconds},
+          {"peak_memory_bytes", peak_memory_bytes()},
+          {"trainable_parameters", run.adapter->trained_count()},
+          {"stopped_early", result.stopped_early}};
+}
+
+/// Files that stand beside an adapter, in a checkpoint as in output_dir.
+void write_companions(const fs::path& folder, const Run& run, const Json& settings, const Json& facts,
+                      const Json& results) {
+  write_tokenizer(*run.tokenizer, folder);
+  write_json(folder / "run.json", settings, false);
+  write_file(folder / "README.md", model_card(settings, facts, results));
+}
+
+int report_signal(const TrainResult& result, const Setup& setup) {
+  const fs::path checkpoint = fs::path(setup.train.output_dir) / ("checkpoint-" + std::to_string(result.steps));
+  note("stopped by " + std::string(::strsignal(result.signal)) + " after step " + std::to_string(result.steps) + "\n" +
+       "  saved:  " + checkpoint.string() + "\n" + "  go on:  the same command with --resume_from_checkpoint true\n");
+  return 128 + result.signal;
+}
+
+/// The metrics of the adapter as it stands: those of the last evaluation where that was the last step's.
+Json final_metrics(Trainer& trainer, const TrainResult& result, const Setup& setup, const Run& run,
+                   int64_t evaluated_step) {
+  if (run.validation_rows.empty()) return Json::object();
+  Json metrics = result.eval_metrics;
+  const bool fresh = evaluated_step == result.steps || setup.train.load_best_model_at_end;
+  if (!fresh || metrics.empty()) metrics = trainer.evaluate();
+  metrics["eval_samples"] = run.validation_rows.size();
+  return metrics;
+}
+
+int run_training(Setup& setup, Run& run) {
+  const fs::path folder = setup.train.output_dir;
+  Trainer trainer(*run.model, *run.adapter, setup.train);
+  trainer.set_data(run.train_rows, run.validation_rows, run.pad_id, run.tokenizer->pads_left(),
+                   setup.data.group_by_length);
+  trainer.set_metrics(run.metrics, run.best_metric);
+  const Json settings = resolved(setup);
+  const Json facts = preview(setup, run, trainer.total_steps());
+  trainer.set_companions([&](const fs::path& path) { write_companions(path, run, settings, facts, Json::object()); });
+  note(preview_text(facts));
+  for (const std::string& doubt : doubts(setup, run)) warning(doubt);
+
+  // Only now, when nothing is left that could be refused.
+  if (!resumes(setup.train)) claim_output(folder, setup.output.overwrite_output_dir);
+  std::error_code problem;
+  fs::create_directories(folder, problem);
+  RunLog log(folder / "log.jsonl", resumes(setup.train));
+  log.record(resumes(setup.train) ? "resume" : "start", {{"settings", settings}, {"facts", facts}});
+  write_json(folder / "run.json", settings, false);
+  int64_t evaluated_step = -1;
+  double epoch = 0;
+  trainer.on_event([&](const TrainEvent& event) {
+    if (event.kind == TrainEvent::Kind::eval) evaluated_step = event.step;
+    epoch = event.epoch;
+    log.show({kind_name(event.kind), event.step, event.max_steps, event.epoch, event.values});
+  });
+
+  const TrainResult result = trainer.train();
+  if (result.signal != 0) return report_signal(result, setup);
+  const Json metrics = final_metrics(trainer, result, setup, run, evaluated_step);
+  run.adapter->save(folder);
+  const Json results = write_results(folder, train_results(result, run, epoch), metrics);
+  write_companions(folder, run, settings, facts, results);
+  log.record("results", results);
+  note("adapter written to " + folder.string() + "\n");
+  print(to_text(results));
+  return kDone;
+}
+
+}  // namespace
+
+int train(const Args& args) {
+  Setup setup;
+  Invocation invocation;
+  if (!read_setup(kUsageText, args, {}, invocation, setup)) return kDone;
+  // Before the minutes that loading may take; claimed when nothing is left to refuse.
+  if (!resumes(setup.train) && !setup.output.overwrite_output_dir) claim_output(setup.train.output_dir, false);
+  Run run = load_run(setup, invocation);
+  return run_training(setup, run);
+}
+
+}  // namespace deltaw::cli
