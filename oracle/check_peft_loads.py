@@ -5,6 +5,8 @@
 LOGITS holds `logits`; INPUT holds `input_ids`, `attention_mask` and, for BERT, `token_type_ids`. Prints one JSON object
 and exits with 1 when a tensor is missing or unexpected, or a logit differs by more than 1e-4 max(1, |logits|).
 """
+from common import tolerance
+
 import argparse
 import json
 import sys
@@ -15,8 +17,6 @@ import torch
 from peft import PeftModel, get_peft_model_state_dict
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification
-
-from common import tolerance
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 

@@ -1,7 +1,15 @@
-"""What every fixture script shares: folders, seeded weights and inputs, the tolerance, AdamW steps, saving."""
+"""What every fixture script shares: folders, seeded weights and inputs, the tolerance, AdamW steps, saving.
+
+Import it before transformers and PEFT: it puts installed packages before the scripts of this folder, one of which is
+called like a package.
+"""
 import json
+import sys
 import zlib
 from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.sort(key=lambda entry: Path(entry or ".").resolve() == HERE)
 
 import peft
 import torch
@@ -9,7 +17,7 @@ import transformers
 from safetensors.torch import save_file
 from transformers import AutoModelForSequenceClassification
 
-GOLDEN = Path(__file__).resolve().parent.parent / "tests" / "golden"
+GOLDEN = HERE.parent / "tests" / "golden"
 MODELS = GOLDEN / "models"
 LENGTHS = [12, 9, 5, 7]
 LEARNING_RATE, WEIGHT_DECAY, STEPS = 1e-2, 0.01, 10
@@ -38,8 +46,9 @@ def provenance(script, name):
 
 def save_tensors(path, tensors, script, name):
     path.parent.mkdir(parents=True, exist_ok=True)
+    # one key only: safetensors writes several in any order
     save_file({k: v.detach().clone().contiguous() for k, v in tensors.items()}, path,
-              metadata={"format": "pt", **provenance(script, name)})
+              metadata={"provenance": json.dumps(provenance(script, name))})
 
 
 def save_json(path, value):

@@ -3,13 +3,13 @@
 The weights walk at random and the gradients are invented, every component with its own strength that changes from
 step to step, so that components fall, come back, and layers end with different ranks.
 """
+from common import GOLDEN, generator, load_base, normal, provenance, save_json, save_tensors
+
 import shutil
 import warnings
 
 import torch
 from peft import AdaLoraConfig, get_peft_model
-
-from common import GOLDEN, generator, load_base, normal, provenance, save_json, save_tensors
 
 FOLDER = GOLDEN / "adalora_trace"
 NAME = "adalora_trace"

@@ -1,4 +1,8 @@
 """Writes tests/golden/adapters: adapters saved by PEFT, their logits, gradients and ten AdamW steps."""
+from common import (GOLDEN, OPTIMIZER, generator, inputs_of, labels_for, load_base, logits_of, make_batch, normal,
+                    provenance, require_equal, require_moved, rounding_only, save_json, save_tensors, task_loss,
+                    training_record)
+
 import json
 import shutil
 import warnings
@@ -8,10 +12,6 @@ import torch
 from peft import (AdaLoraConfig, IA3Config, LoraConfig, PeftConfig, PeftModel, RandLoraConfig, get_peft_model,
                   get_peft_model_state_dict)
 from safetensors.torch import load_file, save_file
-
-from common import (GOLDEN, OPTIMIZER, generator, inputs_of, labels_for, load_base, logits_of, make_batch, normal,
-                    provenance, require_equal, require_moved, rounding_only, save_json, save_tensors, task_loss,
-                    training_record)
 
 ADAPTERS = GOLDEN / "adapters"
 SIX = ["query", "key", "value", "attention.output.dense", "intermediate.dense", "output.dense"]

@@ -3,14 +3,14 @@
 Nothing here is shared with an implementation: every adapted weight becomes W0 + dW, with dW written out as a matrix,
 and autograd does the rest in float64.
 """
+from common import (GOLDEN, OPTIMIZER, generator, inputs_of, labels_for, load_base, logits_of, make_batch, normal,
+                    provenance, require_equal, require_moved, save_json, save_tensors, task_loss, training_record)
+
 import shutil
 from dataclasses import dataclass
 
 import torch
 from torch.func import functional_call
-
-from common import (GOLDEN, OPTIMIZER, generator, inputs_of, labels_for, load_base, logits_of, make_batch, normal,
-                    provenance, require_equal, require_moved, save_json, save_tensors, task_loss, training_record)
 
 DENSE = GOLDEN / "dense"
 SIX = ["query", "key", "value", "attention.output.dense", "intermediate.dense", "output.dense"]

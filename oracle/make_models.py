@@ -1,4 +1,7 @@
 """Writes tests/golden/models: tiny Hugging Face checkpoints, inputs and the outputs of transformers."""
+from common import (MODELS, generator, inputs_of, labels_for, load_base, logits_of, make_batch, moved, normal,
+                    randomise, require_equal, require_moved, save_json, save_tensors, task_loss)
+
 import json
 import shutil
 
@@ -6,9 +9,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import (BertConfig, BertForSequenceClassification, BertModel, RobertaConfig, RobertaForMaskedLM,
                           RobertaForSequenceClassification)
-
-from common import (MODELS, generator, inputs_of, labels_for, load_base, logits_of, make_batch, moved, normal,
-                    randomise, require_equal, require_moved, save_json, save_tensors, task_loss)
 
 SHAPE = {"vocab_size": 61, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4,
          "intermediate_size": 40, "max_position_embeddings": 40}

@@ -11,6 +11,8 @@ import sys
 import time
 from pathlib import Path
 
+sys.path.append(sys.path.pop(0))  # installed packages before the scripts of this folder
+
 import numpy as np
 import peft
 import torch
