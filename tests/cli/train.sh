@@ -1,0 +1,137 @@
+# The way of a run: validate, train, resume, eval, predict, merge.
+. "$(dirname "$0")/support.sh"
+make_model bert_base model
+make_rows train.csv 64
+make_rows dev.csv 12
+cat >run.yaml <<'END'
+model_name_or_path: model
+train_file: train.csv
+validation_file: dev.csv
+text_column: text
+dtype: float32
+target_modules: [query, value]
+r: 2
+per-device-train-batch-size: 8
+learning_rate: 1e-2
+logging_steps: 1
+END
+
+# Nothing is trained or written by a check.
+expect 0 validate run.yaml --output_dir checked
+contains out 'attention.self.query'
+contains out '2 of 2'
+contains out 'blame praise'
+contains out 'ready to train'
+expect 0 validate run.yaml --json
+contains out '"trained_parameters"'
+absent checked output
+expect 2 validate run.yaml --target_modules qury
+contains err 'query'
+expect 2 validate run.yaml --text_column txt
+contains err 'text'
+expect 2 train run.yaml --eval_strategy steps --validation_file '' --output_dir refused
+absent refused
+expect 2 validate run.yaml --max_length 4000
+contains err 'error[config.max-length]'
+
+# Two steps.
+expect 0 train run.yaml --max_steps 2 --output_dir two --eval_strategy steps --eval_steps 1
+contains err 'attention.self.query'
+contains err 'step 2/2'
+contains out '"eval_accuracy"'
+contains out '"train_loss"'
+lacks out 'step 2/2'
+present two/adapter_config.json two/adapter_model.safetensors two/vocab.txt two/README.md two/trainer_state.json \
+  two/train_results.json two/eval_results.json two/all_results.json two/log.jsonl two/run.json
+contains two/README.md 'library_name: peft'
+contains two/log.jsonl '"kind":"log"'
+contains two/log.jsonl '"kind":"eval"'
+expect 2 train run.yaml --max_steps 2 --output_dir two
+contains err 'error[config.output-exists]'
+expect 0 train two/run.json --output_dir again
+cmp two/adapter_model.safetensors again/adapter_model.safetensors || fail 'run.json does not repeat its run'
+expect 0 train run.yaml --max_steps 2 --output_dir two --overwrite_output_dir
+expect 0 info two
+contains out 'finished'
+
+# A killed run, gone on with, gives the adapter of an undisturbed one.
+long="run.yaml --max_steps 300 --save_strategy steps --save_steps 20 --logging_steps 50"
+expect 0 train $long --output_dir whole
+"$deltaw" train $long --output_dir killed >out 2>err </dev/null &
+pid=$!
+for _ in $(seq 1 600); do
+  [ -e killed/checkpoint-20 ] && break
+  sleep 0.1
+done
+kill -9 $pid
+wait $pid 2>/dev/null
+absent killed/all_results.json
+present killed/checkpoint-20/run.json killed/checkpoint-20/vocab.txt killed/checkpoint-20/README.md
+expect 2 train $long --output_dir killed
+contains err '--resume_from_checkpoint true'
+expect 0 train $long --output_dir killed --resume_from_checkpoint true
+cmp whole/adapter_model.safetensors killed/adapter_model.safetensors || fail 'the resumed run differs'
+contains killed/log.jsonl '"kind":"resume"'
+
+# A signal is obeyed after the step, with a checkpoint.
+"$deltaw" train $long --max_steps 100000 --save_strategy no --output_dir stopped >out 2>err </dev/null &
+pid=$!
+for _ in $(seq 1 600); do
+  grep -q 'step 50/' err && break
+  sleep 0.1
+done
+kill -TERM $pid
+wait $pid
+code=$?
+[ "$code" = 143 ] || fail "exit code $code after SIGTERM, not 143"
+contains err 'go on:'
+empty out
+[ -n "$(ls -d stopped/checkpoint-* 2>/dev/null)" ] || fail 'no checkpoint after SIGTERM'
+
+# Asking the trained model: everything that is left open comes from its folder.
+expect 0 eval --adapter_name_or_path whole
+contains out '"eval_accuracy": 1.0'
+empty err
+expect 0 eval --model_name_or_path model --train_file train.csv --validation_file dev.csv --text_column text
+contains err 'drawn at random'
+printf 'this book was awful\nthe song is great\n\n' >texts.txt
+expect 0 predict --adapter_name_or_path whole --input_file texts.txt --logits_file logits.safetensors
+lines out 3
+[ "$(grep -cE '^\{"label":"(blame|praise)","logits":\[-?[0-9.e-]+,-?[0-9.e-]+\]\}$' out)" = 3 ] || fail 'lines of predictions'
+expect 0 info logits.safetensors
+contains out 'F32'
+expect 0 predict --adapter_name_or_path whole --input_file dev.csv --output_file lines.jsonl
+empty out
+lines lines.jsonl 12
+
+# Merging.
+expect 0 merge --adapter_name_or_path whole --output_dir merged
+contains out '"passed": true'
+present merged/config.json merged/model.safetensors merged/vocab.txt
+expect 0 predict --model_name_or_path merged --input_file dev.csv --text_column text
+sed 's/,"logits.*//' out >merged.labels
+sed 's/,"logits.*//' lines.jsonl | cmp - merged.labels || fail 'the merged model answers otherwise'
+expect 2 merge --adapter_name_or_path whole --output_dir merged
+contains err 'error[config.output-exists]'
+
+# A score instead of classes.
+{ echo 'text,label'; for i in $(seq 1 16); do echo "the film was good,$i.5"; echo "it is bad,0.5"; done; } >scores.csv
+expect 0 train run.yaml --train_file scores.csv --validation_file scores.csv --max_steps 2 --output_dir scores
+contains out '"eval_pearson"'
+expect 0 predict --adapter_name_or_path scores --input_file texts.txt
+[ "$(grep -cE '^\{"label":-?[0-9.e-]+\}$' out)" = 3 ] || fail 'lines of scores'
+
+# What is damaged or does not fit ends it.
+cp -r whole cut
+truncate -s 200 cut/adapter_model.safetensors
+expect 1 eval --adapter_name_or_path cut
+empty out
+contains err 'adapter_model.safetensors'
+expect 2 eval --adapter_name_or_path nowhere
+contains err 'error[config.no-adapter]'
+printf 'text,label\nthe film,rubbish\n' >wrong.csv
+expect 1 eval --adapter_name_or_path whole --validation_file wrong.csv
+contains err 'rubbish'
+contains err 'wrong.csv'
+
+finish
