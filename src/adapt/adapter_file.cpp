@@ -76,6 +76,11 @@ void refuse_non_finite(const std::vector<NamedTensor>& tensors) {
   }
 }
 
+// With bias "all", PEFT also writes its wrappers' own copies of a saved module's bias.
+bool is_peft_copy(const std::string& name) {
+  return name.ends_with(".modules_to_save.bias") || name.ends_with(".original_module.bias");
+}
+
 // Reads an adapter file into the tensors that its config declares, and keeps account of names.
 class Reader {
  public:
@@ -129,7 +134,7 @@ class Reader {
   void finish() const {
     std::vector<std::string> unexpected;
     for (const io::TensorBytes& tensor : file_->tensors()) {
-      if (!taken_.contains(tensor.name)) unexpected.push_back(tensor.name);
+      if (!taken_.contains(tensor.name) && !is_peft_copy(tensor.name)) unexpected.push_back(tensor.name);
     }
     report("format.missing-tensor", "the file lacks {} tensors that its config asks for: {}", missing_);
     report("format.unexpected-tensor", "the file holds {} tensors that its config does not ask for: {}", unexpected);

@@ -10,8 +10,7 @@
 //   V [d_out, k]  lora_bb    the outer plane on the output side      N(0, 0.02^2)
 //
 //   penalty = orth_reg_weight * mean over layers of R(u, v) + R(U, V) + R(P, Q)      P = u v [r, d_in], Q = V U [d_out,
-//   r] R(u, v) = || v v^T - I ||^2 + || u^T u - I ||^2      R(U, V) = || U U^T - I ||^2 + || V^T V - I ||^2 R(P, Q) =
-//   || P P^T - I ||^2 + || Q^T Q - I ||^2
+//   r] R(X, Y) = || X X^T - I ||^2 + || Y Y^T - I ||^2, each Gram matrix taken on its smaller side
 //
 // Trained: k (d_in + d_out) + 2 k r + r numbers a layer; the rank of dW is at most min(k, r). Components are scored
 // over the inner planes and E only (section 3.3). Tensor names as the authors' code (Godz-z/LoRA-2); differs from it in
@@ -22,6 +21,11 @@
 
 namespace deltaw {
 namespace {
+
+// || M M^T - I ||^2, or M^T M where that is smaller: the larger Gram matrix could never be the identity.
+Tensor off_orthogonal(const Tensor& M) {
+  return minus_identity(M.size(0) <= M.size(1) ? at::mm(M, M.t()) : at::mm(M.t(), M)).square().sum();
+}
 
 class Lora2 final : public Method {
  public:
@@ -67,15 +71,13 @@ class Lora2 final : public Method {
 
   Tensor penalty(const std::vector<const Params*>& layers) const override {
     if (options_.orth_reg_weight == 0 || options_.regularizers.empty()) return {};
-    const auto off = [](const Tensor& gram) { return minus_identity(gram).square().sum(); };
     Tensor sum;
     for (const Params* p : layers) {
       const Tensor &v = (*p)["lora_A"], &u = (*p)["lora_B"], &U = (*p)["lora_aa"], &V = (*p)["lora_bb"];
-      const Tensor vv = at::mm(v, v.t()), VV = at::mm(V.t(), V);
       for (const std::string& name : options_.regularizers) {
-        const Tensor term = name == "uv"   ? off(vv) + off(at::mm(u.t(), u))
-                            : name == "UV" ? off(at::mm(U, U.t())) + off(VV)
-                                           : off(at::mm(at::mm(u, vv), u.t())) + off(at::mm(at::mm(U.t(), VV), U));
+        const Tensor term = name == "uv"   ? off_orthogonal(v) + off_orthogonal(u)
+                            : name == "UV" ? off_orthogonal(U) + off_orthogonal(V)
+                                           : off_orthogonal(at::mm(u, v)) + off_orthogonal(at::mm(V, U));
         sum = sum.defined() ? sum + term : term;
       }
     }

@@ -1,0 +1,300 @@
+// What every method must keep, over all methods of the table, shapes and types. A new method is tested here before its
+// author writes a line.
+#include <gtest/gtest.h>
+#include <torch/torch.h>
+
+#include "deltaw/error.h"
+#include "support/gradcheck.h"
+#include "support/temporary.h"
+#include "support/tiny_model.h"
+
+namespace deltaw {
+namespace {
+
+using test::check_gradient;
+using test::randomise;
+using test::small_config;
+using test::TinyModel;
+
+struct Case {
+  const MethodSpec* spec;
+  int64_t d_out, d_in;
+  at::ScalarType dtype;
+};
+
+std::string case_name(const testing::TestParamInfo<Case>& info) {
+  const auto& [spec, d_out, d_in, dtype] = info.param;
+  return fmt::format("{}_{}x{}_{}", spec->id, d_out, d_in, at::toString(dtype));
+}
+
+std::vector<Case> cases(const std::vector<at::ScalarType>& dtypes) {
+  std::vector<Case> all;
+  for (const MethodSpec* spec : method_table()) {
+    for (const auto& [d_out, d_in] : {std::pair<int64_t, int64_t>{5, 5}, {7, 4}, {4, 7}}) {
+      for (const at::ScalarType dtype : dtypes) all.push_back({spec, d_out, d_in, dtype});
+    }
+  }
+  return all;
+}
+
+double tolerance(at::ScalarType dtype) {
+  if (dtype == at::kDouble) return 1e-10;
+  return dtype == at::kFloat ? 2e-5 : 4e-2;
+}
+
+class Contract : public testing::TestWithParam<Case> {
+ protected:
+  Contract()
+      : model(GetParam().d_out, GetParam().d_in, GetParam().dtype),
+        adapter(Adapter::create(model, small_config(*GetParam().spec), 3)),
+        x(at::randn({2, 6, GetParam().d_in}, at::make_generator<at::CPUGeneratorImpl>(9), at::kDouble)
+              .to(GetParam().dtype)) {}
+
+  Tensor run(const Adapter* with, LinearPath path = LinearPath::automatic) const {
+    const at::NoGradGuard no_grad;
+    Call call{.adapter = with, .path = path};
+    return model.run(x, call);
+  }
+  // The formula of the design, dense and in float64, written without the layer operation.
+  Tensor dense(const Adapter& with) const {
+    const at::NoGradGuard no_grad;
+    std::vector<Tensor> outputs;
+    for (const AdaptedLayer* layer : with.layers()) outputs.push_back(dense_layer(*layer, map(*layer)));
+    return at::cat(outputs, -1);
+  }
+  static Update map(const AdaptedLayer& layer) {
+    return layer.method->update(layer.info, layer.params, *layer.linear->base);
+  }
+  Tensor dense_layer(const AdaptedLayer& layer, const Update& u) const {
+    Tensor weight = layer.linear->weight.value.to(at::kDouble), bias = layer.linear->bias.value.to(at::kDouble);
+    if (u.left.defined()) weight = weight + u.scale * at::matmul(u.left.to(at::kDouble), u.right.to(at::kDouble));
+    if (u.out_gain.defined()) weight = at::diag(u.out_gain.to(at::kDouble)).matmul(weight);
+    if (u.in_gain.defined()) weight = weight.matmul(at::diag(u.in_gain.to(at::kDouble)));
+    if (u.out_gain.defined() && u.gain_on_bias) bias = bias * u.out_gain.to(at::kDouble);
+    return at::matmul(x.to(at::kDouble), weight.t()) + bias;
+  }
+  void expect_near(const Tensor& actual, const Tensor& expected) const {
+    const double scale = std::max(1.0, expected.abs().max().item<double>());
+    EXPECT_LE((actual.to(at::kDouble) - expected.to(at::kDouble)).abs().max().item<double>(),
+              tolerance(GetParam().dtype) * scale);
+  }
+
+  TinyModel model;
+  Adapter adapter;
+  Tensor x;
+};
+
+TEST_P(Contract, StartsAsTheBaseModel) {
+  if (!GetParam().spec->identity_at_init) return;
+  const Tensor base = run(nullptr), with = run(&adapter);
+  const bool gained = map(*adapter.layers()[0]).out_gain.defined() || map(*adapter.layers()[1]).in_gain.defined();
+  if (gained) {
+    expect_near(with, base);
+  } else {
+    EXPECT_TRUE(with.equal(base));
+  }
+}
+
+TEST_P(Contract, BothPathsComputeTheFormula) {
+  randomise(adapter, 5);
+  const Tensor expected = dense(adapter);
+  ASSERT_GT((expected - run(nullptr).to(at::kDouble)).abs().max().item<double>(), 100 * tolerance(at::kFloat));
+  expect_near(run(&adapter, LinearPath::sequence), expected);
+  expect_near(run(&adapter, LinearPath::folded), expected);
+  expect_near(run(&adapter), expected);
+}
+
+TEST_P(Contract, MergingEqualsTheForwardPassAndLeavesTheBaseAlone) {
+  randomise(adapter, 5);
+  const Tensor before = model.linears()[0].weight.value.clone();
+  const Tensor base = run(nullptr);
+  std::vector<Tensor> outputs;
+  for (const AdaptedLayer* layer : adapter.layers()) {
+    const MergedLayer merged = merge_layer(*layer, layer->linear->weight.value, layer->linear->bias.value);
+    outputs.push_back(at::linear(x, merged.weight, merged.bias));
+  }
+  expect_near(at::cat(outputs, -1), run(&adapter));
+  EXPECT_TRUE(model.linears()[0].weight.value.equal(before));
+  EXPECT_TRUE(run(nullptr).equal(base));
+}
+
+TEST_P(Contract, CountsItsParameters) {
+  int64_t expected = 0;
+  for (const AdaptedLayer* layer : adapter.layers())
+    expected += GetParam().spec->count(layer->info, adapter.config().options);
+  EXPECT_EQ(adapter.trained_count(), expected);
+}
+
+TEST_P(Contract, SavesAndLoadsBitEqual) {
+  randomise(adapter, 5);
+  const test::TemporaryFolder folder;
+  adapter.save(folder.path());
+  const Adapter again = Adapter::load(model, folder.path());
+  const auto saved = adapter.trained(), loaded = again.trained();
+  ASSERT_EQ(saved.size(), loaded.size());
+  for (size_t i = 0; i < saved.size(); ++i) {
+    EXPECT_EQ(saved[i].name, loaded[i].name);
+    EXPECT_TRUE(saved[i].value.equal(loaded[i].value)) << saved[i].name;
+  }
+  EXPECT_TRUE(run(&adapter).equal(run(&again)));
+}
+
+TEST_P(Contract, TheSameSeedGivesTheSameTensors) {
+  const Adapter same = Adapter::create(model, small_config(*GetParam().spec), 3);
+  const auto a = adapter.trained(), b = same.trained();
+  for (size_t i = 0; i < a.size(); ++i) EXPECT_TRUE(a[i].value.equal(b[i].value)) << a[i].name;
+}
+
+TEST_P(Contract, TakesInputsOfAnyRank) {
+  randomise(adapter, 5);
+  const at::NoGradGuard no_grad;
+  const int64_t d_in = GetParam().d_in, d_out = GetParam().d_out;
+  Call call{.adapter = &adapter};
+  EXPECT_EQ(model.run(x[0][0], call).sizes(), at::IntArrayRef({2 * d_out}));
+  EXPECT_EQ(model.run(x[0], call).sizes(), at::IntArrayRef({6, 2 * d_out}));
+  EXPECT_EQ(model.run(x.narrow(0, 0, 0), call).sizes(), at::IntArrayRef({0, 6, 2 * d_out}));
+  expect_near(model.run(x[0][0], call), model.run(x, call)[0][0]);
+  try {
+    model.run(at::zeros({2, d_in + 1}, x.options()), call);
+    FAIL() << "a wrong width was accepted";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.id(), "shape.mismatch");
+  }
+}
+
+TEST_P(Contract, TwoAdaptersDoNotLeakIntoEachOther) {
+  Adapter other = Adapter::create(model, small_config(*GetParam().spec), 4);
+  randomise(adapter, 5);
+  randomise(other, 6);
+  const Tensor base = run(nullptr), first = run(&adapter), second = run(&other);
+  EXPECT_FALSE(first.equal(second));
+  EXPECT_TRUE(run(&adapter).equal(first));
+  EXPECT_TRUE(run(nullptr).equal(base));
+}
+
+TEST_P(Contract, EveryTrainedTensorMovesWithinTwoStepsAndTheLossFalls) {
+  const auto trained = adapter.trained();
+  std::vector<Tensor> start;
+  for (const NamedTensor& tensor : trained) start.push_back(tensor.value.detach().clone());
+  const Tensor target =
+      at::randn({2, 6, 2 * GetParam().d_out}, at::make_generator<at::CPUGeneratorImpl>(8), at::kDouble);
+  std::vector<double> losses;
+  for (int step = 0; step < 3; ++step) {
+    Call call{.adapter = &adapter, .training = true};
+    const Tensor loss = (model.run(x, call).to(at::kDouble) - target).square().mean();
+    losses.push_back(loss.item<double>());
+    loss.backward();
+    const at::NoGradGuard no_grad;
+    for (const NamedTensor& tensor : trained) {
+      ASSERT_TRUE(tensor.value.grad().defined()) << tensor.name;
+      tensor.value.add_(tensor.value.grad(), -0.02);
+      tensor.value.mutable_grad() = Tensor();
+    }
+  }
+  EXPECT_LT(losses[2], losses[0]);
+  for (size_t i = 0; i < trained.size(); ++i) EXPECT_FALSE(trained[i].value.equal(start[i])) << trained[i].name;
+  for (const Parameter* parameter : model.parameters()) EXPECT_FALSE(parameter->value.requires_grad());
+}
+
+INSTANTIATE_TEST_SUITE_P(Methods, Contract, testing::ValuesIn(cases({at::kDouble, at::kFloat, at::kBFloat16})),
+                         case_name);
+
+// Gradients in float64, for the tensors and for x, on both paths.
+class Gradients : public Contract {
+ protected:
+  // The loss of the dense formula. What the method holds constant in its gradients (DoRA's norm) is held here too:
+  // gains that do not depend on `moving` keep the values they had.
+  double loss(const Tensor& moving) {
+    double sum = 0;
+    for (size_t i = 0; i < adapter.layers().size(); ++i) {
+      const AdaptedLayer& layer = *adapter.layers()[i];
+      Update u = map(layer);
+      if (u.out_gain.defined() && !depends_[i].contains(moving.unsafeGetTensorImpl())) u.out_gain = held_[i];
+      sum += (dense_layer(layer, u) * weights_.narrow(-1, static_cast<int64_t>(i) * GetParam().d_out, GetParam().d_out))
+                 .sum()
+                 .item<double>();
+    }
+    return sum;
+  }
+
+  void hold() {
+    weights_ = at::randn({2, 6, 2 * GetParam().d_out}, at::make_generator<at::CPUGeneratorImpl>(7), at::kDouble);
+    for (const AdaptedLayer* layer : adapter.layers()) {
+      std::set<const void*> moving;
+      const Update u = map(*layer);
+      held_.push_back(u.out_gain.defined() ? u.out_gain.detach().clone() : Tensor());
+      for (const Param& param : layer->params.all()) {
+        if (!param.trained || !u.out_gain.defined() || !u.out_gain.requires_grad()) continue;
+        const auto g = torch::autograd::grad({u.out_gain.sum()}, {param.value}, {}, true, false, true);
+        if (g[0].defined()) moving.insert(param.value.unsafeGetTensorImpl());
+      }
+      depends_.push_back(moving);
+    }
+  }
+
+  void check(LinearPath path) {
+    randomise(adapter, 5);
+    hold();
+    x.set_requires_grad(true);
+    Call call{.adapter = &adapter, .path = path};
+    (model.run(x, call) * weights_).sum().backward();
+    for (const NamedTensor& tensor : adapter.trained()) {
+      EXPECT_EQ(check_gradient([&] { return loss(tensor.value); }, tensor.value, tensor.value.grad()), "")
+          << tensor.name;
+    }
+    EXPECT_EQ(check_gradient([&] { return loss(x); }, x, x.grad()), "") << "x";
+  }
+
+  Tensor weights_;
+  std::vector<Tensor> held_;
+  std::vector<std::set<const void*>> depends_;
+};
+
+TEST_P(Gradients, InSequence) {
+  check(LinearPath::sequence);
+}
+TEST_P(Gradients, Folded) {
+  check(LinearPath::folded);
+}
+
+INSTANTIATE_TEST_SUITE_P(Methods, Gradients, testing::ValuesIn(cases({at::kDouble})), case_name);
+
+TEST(GradientCheck, CatchesAGradientThatIsWrong) {
+  const Tensor w = at::randn({3, 2}, at::kDouble);
+  const auto loss = [&] { return w.pow(3).sum().item<double>(); };
+  const Tensor right = 3 * w.square();
+  EXPECT_EQ(check_gradient(loss, w, right), "");
+  Tensor wrong = right.clone();
+  wrong[1][0] += 1e-4;
+  EXPECT_NE(check_gradient(loss, w, wrong), "");
+  EXPECT_NE(check_gradient(loss, w, right.t()), "");
+  EXPECT_NE(check_gradient(loss, w, Tensor()), "");
+}
+
+// Options: every one of every method.
+class Options : public testing::TestWithParam<const MethodSpec*> {};
+
+TEST_P(Options, RoundTripAndSayWhatTheyAre) {
+  const MethodSpec& spec = *GetParam();
+  const Json defaults = spec.normalized(Json::object(), "test");
+  EXPECT_EQ(spec.normalized(defaults, "test"), defaults);
+  for (const FieldInfo& field : spec.options()) {
+    EXPECT_FALSE(field.help.empty()) << field.name;
+    EXPECT_TRUE(defaults.contains(field.name)) << field.name;
+  }
+  EXPECT_FALSE(spec.paper.empty());
+  EXPECT_FALSE(spec.parameter_count.empty());
+}
+
+TEST_P(Options, RefuseAValueOfTheWrongType) {
+  for (const FieldInfo& field : GetParam()->options()) {
+    if (field.type != "int" && field.type != "float" && field.type != "bool") continue;
+    EXPECT_THROW(GetParam()->normalized({{field.name, "nonsense"}}, "test"), Error) << field.name;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Methods, Options, testing::ValuesIn(method_table()),
+                         [](const auto& info) { return info.param->id; });
+
+}  // namespace
+}  // namespace deltaw

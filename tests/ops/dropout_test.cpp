@@ -1,0 +1,103 @@
+// The model's own dropouts and the adapter's: rates, and masks that come again in the backward pass.
+#include <gtest/gtest.h>
+#include <torch/torch.h>
+
+#include "ops/layers.h"
+#include "ops/linear.h"
+#include "ops/random.h"
+#include "support/golden.h"
+#include "support/tiny_model.h"
+
+namespace deltaw {
+namespace {
+
+TEST(DropoutMask, KeepsTheShareThatItSays) {
+  const Tensor like = at::empty({1000, 1000}, at::kFloat);
+  for (const double p : {0.1, 0.5, 0.9}) {
+    const Tensor mask = ops::dropout_mask(like, p, 7);
+    EXPECT_NEAR(mask.eq(0).to(at::kFloat).mean().item<double>(), p, 5 * std::sqrt(p * (1 - p) / 1e6));
+    EXPECT_NEAR(mask.max().item<double>(), 1 / (1 - p), 1e-5);
+    EXPECT_NEAR(mask.mean().item<double>(), 1, 5 * std::sqrt(p / (1 - p) / 1e6));
+  }
+}
+
+TEST(DropoutMask, FollowsFromTheKeyAlone) {
+  const Tensor like = at::empty({40, 5000}, at::kFloat);
+  const Tensor mask = ops::dropout_mask(like, 0.3, 11);
+  const int threads = at::get_num_threads();
+  at::set_num_threads(1);
+  EXPECT_TRUE(ops::dropout_mask(like, 0.3, 11).equal(mask));
+  at::set_num_threads(threads);
+  const Tensor other = ops::dropout_mask(like, 0.3, 12);
+  // Two independent masks agree on 0.3^2 + 0.7^2 of the elements.
+  EXPECT_NEAR(other.eq(mask).to(at::kFloat).mean().item<double>(), 0.58, 0.01);
+}
+
+TEST(Dropout, UsesOneMaskForwardAndBackward) {
+  const Tensor x = at::ones({64, 64}, at::kDouble).requires_grad_();
+  Call call{.training = true, .seed = 3, .step = 4};
+  const Tensor y = ops::dropout(x, 0.25, call);
+  y.sum().backward();
+  EXPECT_TRUE(x.grad().equal(y.detach()));
+  EXPECT_GT(y.eq(0).sum().item<int64_t>(), 0);
+}
+
+TEST(Dropout, DrawsAnewForEveryStepMicroStepAndCall) {
+  const Tensor x = at::ones({64, 64}, at::kFloat);
+  std::vector<Tensor> masks;
+  for (const auto& [step, micro] : {std::pair{1, 0}, {2, 0}, {1, 1}}) {
+    Call call{.training = true, .seed = 3, .step = step, .micro_step = micro};
+    masks.push_back(ops::dropout(x, 0.5, call));
+    masks.push_back(ops::dropout(x, 0.5, call));
+  }
+  for (size_t i = 0; i < masks.size(); ++i) {
+    for (size_t j = 0; j < i; ++j) EXPECT_FALSE(masks[i].equal(masks[j])) << i << " " << j;
+  }
+}
+
+TEST(Dropout, OfTheAdapterActsOnItsInputOnlyAndOnlyInTraining) {
+  const test::TinyModel model(6, 5, at::kDouble);
+  Adapter adapter = Adapter::create(model, test::small_config(find_method("lora"), {{"lora_dropout", 0.5}}), 1);
+  test::randomise(adapter, 2);
+  const Tensor x = at::randn({400, 5}, at::kDouble).requires_grad_();
+  Call eval{.adapter = &adapter}, training{.adapter = &adapter, .training = true, .seed = 5, .step = 1}, base;
+  const Tensor y = model.run(x, training), steady = model.run(x, eval), plain = model.run(x, base);
+  EXPECT_FALSE(y.equal(steady));
+  Call again = Call{.adapter = &adapter, .training = true, .seed = 5, .step = 1};
+  EXPECT_TRUE(y.equal(model.run(x, again)));
+  // The adapter's part of a row is that of the dropped row: linear in x * mask, whose mean is x.
+  EXPECT_LT(((y - plain).mean(0) - (steady - plain).mean(0)).abs().max().item<double>(),
+            (steady - plain).abs().max().item<double>() * 0.3);
+
+  // The gradient of x and of A goes through the same mask: differences along a random direction.
+  const Tensor direction = at::randn_like(x), weights = at::randn_like(y.detach());
+  (y * weights).sum().backward();
+  const auto loss = [&](double h) {
+    const at::NoGradGuard no_grad;
+    Call call{.adapter = &adapter, .training = true, .seed = 5, .step = 1};
+    return (model.run(x + h * direction, call) * weights).sum().item<double>();
+  };
+  const double slope = (loss(1e-5) - loss(-1e-5)) / 2e-5;
+  EXPECT_NEAR((x.grad() * direction).sum().item<double>(), slope, 1e-5 * std::max(1.0, std::abs(slope)));
+}
+
+// bert_gelu_new has dropouts of 0.1 (hidden), 0.2 (attention) and 0.3 (classifier). The variance of the logits under
+// dropout falls when one of them is switched off, and each acts with its own rate.
+TEST(Dropout, OfTheModelActsWithTheRatesOfItsConfig) {
+  const auto input = test::Golden(test::fixture("golden/models/bert_gelu_new/io.safetensors")).input();
+  const auto model = load_model(test::fixture("golden/models/bert_gelu_new").string(), {.dtype = "float32"});
+  const at::NoGradGuard no_grad;
+  Call eval;
+  const Tensor steady = model->forward(input, eval);
+  Call first{.training = true, .seed = 1, .step = 1}, second{.training = true, .seed = 1, .step = 2};
+  const Tensor a = model->forward(input, first);
+  EXPECT_FALSE(a.equal(steady));
+  EXPECT_FALSE(a.equal(model->forward(input, second)));
+  Call same{.training = true, .seed = 1, .step = 1};
+  EXPECT_TRUE(a.equal(model->forward(input, same)));
+  // Two layers: embeddings, then for each layer probabilities, attention output and feed-forward output, then the head.
+  EXPECT_EQ(same.draws, 1 + 2 * 3 + 1);
+}
+
+}  // namespace
+}  // namespace deltaw

@@ -1,0 +1,80 @@
+// A model of two linear layers of one shape that share their input: enough for every property of the contract.
+#pragma once
+
+#include "deltaw/adapter.h"
+#include "deltaw/model.h"
+#include "models/loader.h"
+#include "ops/linear.h"
+
+namespace deltaw::test {
+
+class TinyModel final : public Model {
+ public:
+  TinyModel(int64_t d_out, int64_t d_in, at::ScalarType dtype, uint64_t seed = 1) {
+    dtype_ = dtype;
+    labels_ = {"LABEL_0"};
+    regression_ = true;
+    config_ = {{"model_type", "bert"}, {"problem_type", "regression"}};
+    folder_ = "tiny";
+    at::Generator generator = at::make_generator<at::CPUGeneratorImpl>(seed);
+    for (const char* name : {"layer.0.attention.key", "layer.0.output.dense"}) {
+      Linear& linear = linears_.emplace_back();
+      linear.name = name;
+      linear.index = static_cast<int64_t>(linears_.size()) - 1;
+      linear.weight = {.name = linear.name + ".weight", .value = draw({d_out, d_in}, generator)};
+      linear.bias = {.name = linear.name + ".bias", .value = draw({d_out}, generator)};
+      linear.base = std::make_unique<BaseView>(linear.weight.value);
+      modules_.push_back(linear.name);
+      for (Parameter* parameter : {&linear.weight, &linear.bias}) {
+        parameter->slot = static_cast<int64_t>(parameters_.size());
+        parameters_.push_back(parameter);
+      }
+    }
+  }
+
+  /// Both layers' outputs side by side: [..., 2 d_out].
+  Tensor run(const Tensor& x, Call& call) const {
+    return at::cat(ops::linear_group(x, {&linears_[0], &linears_[1]}, call), -1);
+  }
+
+  Tensor forward(const ModelInput&, Call&) const override { return {}; }
+
+ private:
+  Tensor draw(at::IntArrayRef shape, at::Generator& generator) const {
+    return at::empty(shape, at::kDouble).normal_(0, 0.5, generator).to(dtype_);
+  }
+};
+
+/// Options of a method that fit layers of a few rows.
+inline Json small_options(const MethodSpec& spec) {
+  Json options = Json::object();
+  for (const FieldInfo& field : spec.options()) {
+    if (field.name == "r") options["r"] = 3;
+    if (field.name == "k") options["k"] = 2;
+    if (field.name == "init_r") options["init_r"] = 3;
+    if (field.name == "target_r") options["target_r"] = 1;
+    if (field.name == "randlora_alpha") options["randlora_alpha"] = 3;
+  }
+  return options;
+}
+
+inline AdapterConfig small_config(const MethodSpec& spec, Json more = Json::object()) {
+  Json values = small_options(spec);
+  values.update(spec.peft_settings);
+  values["method"] = spec.id;
+  values["target_modules"] = {"key", "dense"};
+  values.update(more);
+  return adapter_config_from_json(values, "test");
+}
+
+/// Moves every trained tensor away from its start, so that nothing is hidden behind a zero.
+inline void randomise(Adapter& adapter, uint64_t seed, double std = 0.4) {
+  const at::NoGradGuard no_grad;
+  at::Generator generator = at::make_generator<at::CPUGeneratorImpl>(seed);
+  for (NamedTensor& tensor : adapter.trained()) {
+    tensor.value.add_(
+        at::empty(tensor.value.sizes(), at::kDouble).normal_(0, std, generator).to(tensor.value.scalar_type()));
+  }
+}
+
+}  // namespace deltaw::test
