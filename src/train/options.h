@@ -1,0 +1,13 @@
+// Combinations of training options that cannot be.
+#pragma once
+
+#include "deltaw/train.h"
+
+namespace deltaw::train {
+
+/// Throws config.training naming the key.
+void check_options(const TrainOptions& options, bool has_validation, bool regression);
+
+uint64_t data_seed(const TrainOptions& options);
+
+}  // namespace deltaw::train

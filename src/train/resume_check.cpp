@@ -1,0 +1,95 @@
+#include "train/resume_check.h"
+
+#include <fmt/format.h>
+
+#include <set>
+
+#include "core/files.h"
+#include "deltaw/error.h"
+
+namespace deltaw::train {
+namespace {
+
+/// FNV-1a, 64 bits.
+class Hash {
+ public:
+  void add(const void* data, size_t size) {
+    const auto* bytes = static_cast<const unsigned char*>(data);
+    for (size_t i = 0; i < size; ++i) value_ = (value_ ^ bytes[i]) * 0x100000001b3u;
+  }
+  void add(const std::vector<int64_t>& values) {
+    const auto count = static_cast<int64_t>(values.size());
+    add(&count, sizeof count);
+    add(values.data(), values.size() * sizeof(int64_t));
+  }
+  std::string text() const { return fmt::format("{:016x}", value_); }
+
+ private:
+  uint64_t value_ = 0xcbf29ce484222325u;
+};
+
+Json fingerprint(const std::vector<EncodedRow>& rows) {
+  Hash hash;
+  for (const EncodedRow& row : rows) {
+    hash.add(row.ids);
+    hash.add(row.type_ids);
+    hash.add(&row.label, sizeof row.label);
+  }
+  return fmt::format("{} rows, {}", rows.size(), hash.text());
+}
+
+/// Keys that leave the trained tensors as they are.
+std::set<std::string> free_keys(const TrainOptions& options) {
+  std::set<std::string> keys = {"output_dir",      "resume_from_checkpoint", "per_device_eval_batch_size",
+                                "logging_steps",   "save_strategy",          "save_steps",
+                                "save_total_limit"};
+  if (!options.load_best_model_at_end && options.early_stopping_patience == 0) {
+    keys.insert({"eval_strategy", "eval_steps", "load_best_model_at_end", "metric_for_best_model", "greater_is_better",
+                 "early_stopping_patience", "early_stopping_threshold"});
+  }
+  return keys;
+}
+
+void compare(const std::string& where, const Json& ours, const Json& stored, const std::set<std::string>& free) {
+  for (const auto& [key, value] : ours.items()) {
+    if (free.contains(key)) continue;
+    const Json before = stored.value(key, Json());
+    if (value.is_object() && before.is_object()) {
+      compare(where, value, before, {});
+    } else if (before != value) {
+      throw Error({.id = "config.resume",
+                   .what = fmt::format("'{}' is {} here and {} in the checkpoint", key, value.dump(), before.dump()),
+                   .where = where,
+                   .fix = fmt::format("resume with the checkpoint's {}, or start a new run", key)});
+    }
+  }
+}
+
+}  // namespace
+
+Json make_identity(const Adapter& adapter, const std::vector<EncodedRow>& train,
+                   const std::vector<EncodedRow>& validation, bool group_by_length) {
+  return {{"data",
+           {{"train_rows", fingerprint(train)},
+            {"validation_rows", fingerprint(validation)},
+            {"group_by_length", group_by_length}}},
+          {"adapter",
+           {{"method", adapter.spec().id},
+            {"options", adapter.spec().normalized(adapter.config().options, "the adapter's options")},
+            {"dtype", c10::toString(adapter.model().dtype())}}}};
+}
+
+void check_resumable(const std::filesystem::path& checkpoint, const TrainOptions& options, const Json& identity,
+                     const Json& stored_identity) {
+  TrainOptions ours = options;
+  const std::set<std::string> free = free_keys(options);
+  compare((checkpoint / "training_args.json").string(), write_fields(fields_of(ours)),
+          read_json(checkpoint / "training_args.json"), free);
+  const std::string where = (checkpoint / "run_state.json").string();
+  std::set<std::string> free_data;
+  if (free.contains("eval_steps")) free_data.insert("validation_rows");
+  compare(where, identity.at("data"), stored_identity.value("data", Json::object()), free_data);
+  compare(where, identity.at("adapter"), stored_identity.value("adapter", Json::object()), {});
+}
+
+}  // namespace deltaw::train

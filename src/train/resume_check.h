@@ -1,0 +1,21 @@
+// Whether a checkpoint belongs to the run that is to go on from it.
+#pragma once
+
+#include <filesystem>
+#include <vector>
+
+#include "deltaw/train.h"
+
+namespace deltaw::train {
+
+/// What decides a run besides the options: a fingerprint of the rows, the method with all its options, the base's
+/// dtype.
+Json make_identity(const Adapter& adapter, const std::vector<EncodedRow>& train,
+                   const std::vector<EncodedRow>& validation, bool group_by_length);
+
+/// Compares the checkpoint's options (training_args.json) and identity with this run's. Throws config.resume for the
+/// first key that differs and changes the run; how often to log or save does not.
+void check_resumable(const std::filesystem::path& checkpoint, const TrainOptions& options, const Json& identity,
+                     const Json& stored_identity);
+
+}  // namespace deltaw::train

@@ -1,0 +1,249 @@
+#include "train/run.h"
+
+#include <torch/torch.h>
+
+#include <chrono>
+#include <limits>
+
+#include "core/files.h"
+#include "core/log.h"
+#include "core/progress.h"
+#include "deltaw/error.h"
+#include "eval/metrics.h"
+#include "train/batch_tensors.h"
+#include "train/gradients.h"
+#include "train/options.h"
+#include "train/resume_check.h"
+#include "train/signals.h"
+
+namespace deltaw::train {
+namespace {
+
+namespace fs = std::filesystem;
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point begin) {
+  return std::chrono::duration<double>(Clock::now() - begin).count();
+}
+
+Setup& checked(Setup& setup) {
+  check_setup(setup);
+  return setup;
+}
+
+std::vector<NamedTensor> trainable(const Adapter& adapter) {
+  std::vector<NamedTensor> tensors = adapter.trained();
+  if (tensors.empty()) {
+    throw Error({.id = "config.nothing-to-train",
+                 .what = "the adapter has no tensor to train",
+                 .where = "method " + adapter.spec().id,
+                 .fix = "target at least one layer"});
+  }
+  for (NamedTensor& tensor : tensors) tensor.value.set_requires_grad(true);
+  clear_gradients(tensors);
+  return tensors;
+}
+
+void make_folder(const fs::path& folder) {
+  std::error_code problem;
+  fs::create_directories(folder, problem);
+  if (!problem) return;
+  throw Error({.id = "io.unwritable",
+               .what = "the folder cannot be made: " + problem.message(),
+               .where = folder.string(),
+               .fix = "choose an output_dir you may write to"});
+}
+
+}  // namespace
+
+Run::Run(Setup& setup)
+    : setup_(checked(setup)),
+      options_(setup.options),
+      schedule_(make_schedule(options_, static_cast<int64_t>(setup.train.size()))),
+      tensors_(trainable(setup.adapter)),
+      optimizer_(tensors_, {options_.adam_beta1, options_.adam_beta2, options_.adam_epsilon, options_.weight_decay}),
+      allocator_(make_rank_allocator(setup.adapter, schedule_.total_steps)),
+      lengths_(row_lengths(setup.train)) {
+  if (allocator_) setup.adapter.set_option("total_step", allocator_->total_steps());
+  identity_ = make_identity(setup.adapter, setup.train, setup.validation, setup.group_by_length);
+  const std::string& from = options_.resume_from_checkpoint;
+  if (!from.empty() && from != "false") resume();
+  make_folder(options_.output_dir);
+}
+
+void Run::resume() {
+  const fs::path folder = find_checkpoint(options_.resume_from_checkpoint, options_.output_dir);
+  read_checkpoint(folder, parts());
+  last_saved_ = state_.step;
+  log().info("going on from {}", folder.string());
+}
+
+TrainResult Run::train() {
+  const auto begin = Clock::now();
+  const SignalGuard signals;
+  TrainResult result;
+  while (state_.step < schedule_.total_steps && !out_of_patience() && result.signal == 0) {
+    const auto step_begin = Clock::now();
+    const Step step = take_step();
+    seconds_since_log_ += seconds_since(step_begin);
+    if (result.first_step_seconds == 0) result.first_step_seconds = process_seconds();
+    after_step(step);
+    result.signal = signals.caught();
+  }
+  if (result.signal != 0 && last_saved_ != state_.step) save();
+  finish(result);
+  result.seconds = seconds_since(begin);
+  return result;
+}
+
+Run::Step Run::take_step() {
+  const int64_t epoch = schedule_.epoch_of(state_.step);
+  if (epoch != planned_epoch_) {
+    batches_ = plan_batches(lengths_, options_.per_device_train_batch_size, data_seed(options_), epoch,
+                            setup_.group_by_length);
+    planned_epoch_ = epoch;
+  }
+  Step step;
+  const int64_t first = schedule_.batch_of(state_.step), count = schedule_.batches_of(state_.step);
+  for (int64_t i = 0; i < count; ++i) step.loss += backward(batches_[static_cast<size_t>(first + i)], i, count);
+  if (!all_reached_) check_all_reached(tensors_);
+  all_reached_ = true;
+  step.norm = gradient_norm(tensors_);
+  check_finite(tensors_, step.loss, step.norm, state_.step + 1);
+  if (options_.max_grad_norm > 0) clip_gradients(tensors_, step.norm, options_.max_grad_norm);
+  step.rate = options_.learning_rate * rate_factor(options_, schedule_, state_.step);
+  optimizer_.step(step.rate);
+  ++state_.step;
+  if (allocator_) {
+    allocator_->update(state_.step);
+    setup_.adapter.kept_ranks = allocator_->held();
+  }
+  clear_gradients(tensors_);
+  return step;
+}
+
+double Run::backward(const std::vector<int64_t>& positions, int64_t micro_step, int64_t micro_steps) {
+  const Batch batch = collate(setup_.train, positions, setup_.pad_id, setup_.pads_left);
+  Call call;
+  call.adapter = &setup_.adapter;
+  call.training = true;
+  call.seed = static_cast<uint64_t>(options_.seed);
+  call.step = state_.step;
+  call.micro_step = micro_step;
+  const Tensor logits = setup_.model.forward(to_input(batch), call);
+  Tensor loss =
+      training_loss(setup_.model, logits, to_labels(setup_.model, batch.labels), options_.label_smoothing_factor);
+  if (micro_steps > 1) loss = loss / static_cast<double>(micro_steps);
+  if (micro_step + 1 == micro_steps) {  // it knows no rows: once a step is enough
+    const Tensor penalty = setup_.adapter.penalty();
+    if (penalty.defined()) loss = loss + penalty;
+  }
+  loss.backward();
+  for (const int64_t row : positions) tokens_since_log_ += lengths_[static_cast<size_t>(row)];
+  for (const int64_t row : positions) state_.tokens_seen += lengths_[static_cast<size_t>(row)];
+  return loss.item<double>();
+}
+
+bool Run::is_due(const std::string& strategy, int64_t every) const {
+  const bool last = state_.step >= schedule_.total_steps;
+  if (strategy == "steps") return last || state_.step % every == 0;
+  return strategy == "epoch" && (last || schedule_.ends_epoch(state_.step));
+}
+
+bool Run::out_of_patience() const {
+  return options_.early_stopping_patience > 0 && state_.evaluations_without_gain >= options_.early_stopping_patience;
+}
+
+void Run::after_step(const Step& step) {
+  state_.total_loss += step.loss;
+  state_.loss_since_log += step.loss;
+  ++state_.steps_since_log;
+  emit(TrainEvent::Kind::step, {{"loss", step.loss}, {"grad_norm", step.norm}, {"learning_rate", step.rate}});
+  if (state_.step % options_.logging_steps == 0) log_step(step);
+  const bool is_best = is_due(options_.eval_strategy, options_.eval_steps) && run_evaluation();
+  if (is_due(options_.save_strategy, options_.save_steps) || (is_best && options_.load_best_model_at_end)) save();
+}
+
+void Run::log_step(const Step& step) {
+  Json entry = {{"epoch", schedule_.epochs_done(state_.step)},
+                {"grad_norm", step.norm},
+                {"learning_rate", step.rate},
+                {"loss", state_.loss_since_log / static_cast<double>(state_.steps_since_log)},
+                {"step", state_.step}};
+  state_.log_history.push_back(entry);
+  entry.erase("step");
+  entry["tokens_per_second"] = static_cast<double>(tokens_since_log_) / seconds_since_log_;
+  entry["num_input_tokens_seen"] = state_.tokens_seen;
+  if (allocator_ && !allocator_->pattern().empty()) entry["ranks"] = Json(allocator_->ranks());
+  emit(TrainEvent::Kind::log, std::move(entry));
+  state_.loss_since_log = 0;
+  state_.steps_since_log = 0;
+  tokens_since_log_ = 0;
+  seconds_since_log_ = 0;
+}
+
+bool Run::run_evaluation() {
+  Json metrics = evaluate(setup_);
+  const std::string chosen = setup_.chosen_metric();
+  const Json& score = metrics.at("eval_" + chosen);
+  const double value = score.is_null() ? std::numeric_limits<double>::quiet_NaN() : score.get<double>();
+  const bool greater = options_.greater_is_better && eval::greater_is_better(chosen);
+  const bool is_best = note_metric(state_, options_, value, greater);
+  Json entry = metrics;
+  entry["epoch"] = schedule_.epochs_done(state_.step);
+  entry["step"] = state_.step;
+  state_.log_history.push_back(std::move(entry));
+  emit(TrainEvent::Kind::eval, std::move(metrics));
+  return is_best;
+}
+
+void Run::save() {
+  const fs::path path = checkpoint_path(options_.output_dir, state_.step);
+  if (state_.best_metric) {
+    const fs::path best = checkpoint_path(options_.output_dir, state_.best_step);
+    if (state_.best_step == state_.step || fs::exists(best)) state_.best_checkpoint = best;
+  }
+  write_checkpoint(path, parts(), setup_.companions);
+  last_saved_ = state_.step;
+  remove_old_checkpoints(options_.output_dir, options_.save_total_limit, path, state_.best_checkpoint);
+  emit(TrainEvent::Kind::save, {{"checkpoint", path.string()}});
+}
+
+void Run::load_best() {
+  if (state_.best_checkpoint.empty()) {
+    log().warn("load_best_model_at_end: no evaluation gave a metric, the last adapter stays");
+    return;
+  }
+  if (state_.best_step == state_.step) return;
+  restore_adapter(state_.best_checkpoint, setup_.adapter);
+  log().info("the best adapter is that of {}", state_.best_checkpoint.string());
+}
+
+void Run::finish(TrainResult& result) {
+  result.steps = state_.step;
+  result.train_loss = state_.step > 0 ? state_.total_loss / static_cast<double>(state_.step) : 0;
+  result.stopped_early = result.signal == 0 && state_.step < schedule_.total_steps;
+  const bool best = options_.load_best_model_at_end && result.signal == 0;
+  if (best) load_best();
+  result.eval_metrics = state_.evaluation(best && state_.best_metric ? state_.best_step : -1);
+  result.eval_metrics.erase("step");
+  write_json(fs::path(options_.output_dir) / "trainer_state.json", to_trainer_state(state_, options_, schedule_));
+  Json values = {{"train_loss", result.train_loss}};
+  if (result.signal != 0) values["signal"] = result.signal;
+  emit(TrainEvent::Kind::end, std::move(values));
+}
+
+void Run::emit(TrainEvent::Kind kind, Json values) const {
+  if (!setup_.on_event) return;
+  setup_.on_event({.kind = kind,
+                   .step = state_.step,
+                   .max_steps = schedule_.total_steps,
+                   .epoch = schedule_.epochs_done(state_.step),
+                   .values = std::move(values)});
+}
+
+RunParts Run::parts() {
+  return {options_, schedule_, identity_, state_, setup_.adapter, optimizer_, allocator_ ? &*allocator_ : nullptr};
+}
+
+}  // namespace deltaw::train

@@ -1,0 +1,59 @@
+// One run of a trainer, from the first step or a checkpoint to the end.
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "train/checkpoint.h"
+#include "train/setup.h"
+
+namespace deltaw::train {
+
+class Run {
+ public:
+  /// Everything that can be refused is refused here, before anything is trained or written.
+  explicit Run(Setup& setup);
+
+  TrainResult train();
+
+ private:
+  struct Step {  // what the last step found
+    double loss = 0;
+    double norm = 0;
+    double rate = 0;
+  };
+
+  void resume();
+  Step take_step();
+  double backward(const std::vector<int64_t>& positions, int64_t micro_step, int64_t micro_steps);
+  void after_step(const Step& step);
+  void log_step(const Step& step);
+  bool run_evaluation();  // true where it is the best so far
+  void save();
+  void finish(TrainResult& result);
+  void load_best();
+
+  bool is_due(const std::string& strategy, int64_t every) const;
+  bool out_of_patience() const;
+  void emit(TrainEvent::Kind kind, Json values) const;
+  RunParts parts();
+
+  Setup& setup_;
+  const TrainOptions& options_;
+  Schedule schedule_;
+  std::vector<NamedTensor> tensors_;
+  AdamW optimizer_;
+  std::optional<RankAllocator> allocator_;
+  Json identity_;
+  RunState state_;
+
+  std::vector<int64_t> lengths_;
+  std::vector<std::vector<int64_t>> batches_;  // of planned_epoch_
+  int64_t planned_epoch_ = -1;
+  int64_t last_saved_ = -1;
+  bool all_reached_ = false;
+  int64_t tokens_since_log_ = 0;
+  double seconds_since_log_ = 0;
+};
+
+}  // namespace deltaw::train

@@ -1,0 +1,39 @@
+// What a trainer has been given.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "deltaw/train.h"
+
+namespace deltaw::train {
+
+struct Setup {
+  const Model& model;
+  Adapter& adapter;
+  TrainOptions options;
+
+  std::vector<EncodedRow> train = {};
+  std::vector<EncodedRow> validation = {};
+  int64_t pad_id = 0;
+  bool pads_left = false;
+  bool group_by_length = true;
+
+  std::vector<std::string> metrics = {};
+  std::string best_metric = "loss";
+  std::function<void(const std::filesystem::path&)> companions = {};
+  std::function<void(const TrainEvent&)> on_event = {};
+
+  /// The metric that chooses the best checkpoint, without "eval_".
+  std::string chosen_metric() const;
+};
+
+/// Throws config.* for options, data and metrics that do not fit together, data.label for a label outside the model's.
+void check_setup(const Setup& setup);
+
+/// Metrics on the validation rows with eval_loss and timings. Throws numeric.non-finite for a loss that is no number.
+Json evaluate(const Setup& setup);
+
+}  // namespace deltaw::train

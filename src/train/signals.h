@@ -1,0 +1,18 @@
+// SIGINT and SIGTERM as a request to stop at the next step.
+#pragma once
+
+namespace deltaw::train {
+
+/// While one lives, the first SIGINT or SIGTERM is noted and gives both signals back to whoever had them before, so
+/// that a second one acts as it did. Guards may nest or stand in several threads: the outermost one owns the handlers.
+class SignalGuard {
+ public:
+  SignalGuard();
+  ~SignalGuard();
+  SignalGuard(const SignalGuard&) = delete;
+  SignalGuard& operator=(const SignalGuard&) = delete;
+
+  int caught() const;  // the signal, or 0
+};
+
+}  // namespace deltaw::train

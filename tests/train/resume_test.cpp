@@ -1,0 +1,225 @@
+#include <gtest/gtest.h>
+#include <torch/torch.h>
+
+#include <csignal>
+
+#include "support/temporary.h"
+#include "train/tiny_run.h"
+
+namespace deltaw {
+namespace {
+
+namespace fs = std::filesystem;
+using test::adapter_config;
+using test::tiny_options;
+using test::TinyRun;
+
+struct Killed {};
+
+/// What a run leaves: the live tensors, the adapter's file, and the log without its timings.
+struct Outcome {
+  std::vector<Tensor> tensors;
+  std::string file;
+  std::string config;
+  Json log;
+  TrainResult result;
+};
+
+Outcome outcome_of(TinyRun& run, const TrainResult& result, const fs::path& folder) {
+  const fs::path saved = folder / "saved";
+  fs::create_directories(saved);
+  run.adapter.save(saved);
+  Outcome outcome{test::copies(run.adapter), read_file(saved / "adapter_model.safetensors"),
+                  read_file(saved / "adapter_config.json"), read_json(folder / "trainer_state.json").at("log_history"),
+                  result};
+  for (Json& entry : outcome.log) {
+    for (const char* key : {"eval_runtime", "eval_samples_per_second", "eval_steps_per_second"}) entry.erase(key);
+  }
+  return outcome;
+}
+
+Outcome undisturbed(const AdapterConfig& config, TrainOptions options, const fs::path& folder) {
+  options.output_dir = folder.string();
+  TinyRun run(config, options);
+  const TrainResult result = run.trainer.train();
+  return outcome_of(run, result, folder);
+}
+
+/// Trains until the event of `killed_at`, then, as a new process would, goes on from the newest checkpoint.
+Outcome killed_and_resumed(const AdapterConfig& config, TrainOptions options, const fs::path& folder,
+                           int64_t killed_at) {
+  options.output_dir = folder.string();
+  {
+    TinyRun run(config, options);
+    run.trainer.on_event([&](const TrainEvent& event) {
+      if (event.kind == TrainEvent::Kind::step && event.step == killed_at) throw Killed{};
+    });
+    EXPECT_THROW(run.trainer.train(), Killed);
+  }
+  options.resume_from_checkpoint = "true";
+  TinyRun run(config, options);
+  const TrainResult result = run.trainer.train();
+  return outcome_of(run, result, folder);
+}
+
+void expect_same_run(const AdapterConfig& config, const TrainOptions& options) {
+  const test::TemporaryFolder folder;
+  const Outcome whole = undisturbed(config, options, folder / "whole");
+  for (const int64_t killed_at : {3, 5, 8}) {
+    const fs::path place = folder / ("killed-" + std::to_string(killed_at));
+    const Outcome resumed = killed_and_resumed(config, options, place, killed_at);
+    EXPECT_TRUE(test::equal(resumed.tensors, whole.tensors)) << "killed at step " << killed_at;
+    EXPECT_TRUE(resumed.file == whole.file) << "killed at step " << killed_at;
+    EXPECT_EQ(resumed.config, whole.config);
+    EXPECT_EQ(resumed.log, whole.log);
+    EXPECT_EQ(resumed.result.steps, whole.result.steps);
+    EXPECT_EQ(resumed.result.train_loss, whole.result.train_loss);
+    EXPECT_EQ(resumed.result.stopped_early, whole.result.stopped_early);
+  }
+}
+
+TrainOptions saving_every_two(const char* save_strategy = "steps") {
+  TrainOptions options = tiny_options("");
+  options.save_strategy = save_strategy;
+  options.save_steps = 2;
+  options.logging_steps = 3;
+  return options;
+}
+
+TEST(Resume, GivesTheUndisturbedAdapterWithDropout) {
+  expect_same_run(adapter_config("lora", {{"r", 3}, {"lora_alpha", 6}, {"lora_dropout", 0.2}}), saving_every_two());
+}
+
+TEST(Resume, GivesTheUndisturbedAdapterWithAccumulationAndDecay) {
+  TrainOptions options = saving_every_two();
+  options.per_device_train_batch_size = 2;
+  options.gradient_accumulation_steps = 3;  // 11 batches: four steps an epoch, the last one of two batches
+  options.num_train_epochs = 3;
+  options.lr_scheduler_type = "cosine";
+  options.weight_decay = 0.1;
+  options.max_grad_norm = 0.1;
+  expect_same_run(test::lora_config(), options);
+}
+
+TEST(Resume, GivesTheUndisturbedAdapterAtEveryPhaseOfARankBudget) {
+  expect_same_run(
+      adapter_config("adalora", {{"init_r", 4}, {"target_r", 2}, {"tinit", 2}, {"tfinal", 5}, {"deltaT", 2}}),
+      saving_every_two());
+}
+
+TEST(Resume, CountsOnTowardsAnEarlyStop) {
+  TrainOptions options = saving_every_two();
+  options.learning_rate = 0;
+  options.eval_strategy = "steps";
+  options.eval_steps = 2;
+  options.early_stopping_patience = 4;  // stops at step 10
+  options.metric_for_best_model = "loss";
+  expect_same_run(test::lora_config(), options);
+}
+
+TEST(Resume, FindsTheBestAdapterFromBeforeTheKill) {
+  TrainOptions options = saving_every_two();
+  options.eval_strategy = "steps";
+  options.eval_steps = 2;
+  options.learning_rate = 0.3;
+  options.load_best_model_at_end = true;
+  options.metric_for_best_model = "loss";
+  options.save_total_limit = 1;
+  expect_same_run(test::lora_config(), options);
+}
+
+TEST(Resume, GoesOnAfterASignal) {
+  const test::TemporaryFolder folder;
+  const AdapterConfig config = test::lora_config();
+  TrainOptions options = tiny_options(folder / "stopped");
+  const Outcome whole = undisturbed(config, options, folder / "whole");
+  {
+    TinyRun run(config, options);
+    run.trainer.on_event([](const TrainEvent& event) {
+      if (event.kind == TrainEvent::Kind::step && event.step == 7) std::raise(SIGTERM);
+    });
+    const TrainResult result = run.trainer.train();
+    EXPECT_EQ(result.signal, SIGTERM);
+    EXPECT_EQ(result.steps, 7);
+    EXPECT_FALSE(result.stopped_early);
+  }
+  options.resume_from_checkpoint = (folder / "stopped" / "checkpoint-7").string();
+  TinyRun run(config, options);
+  const TrainResult result = run.trainer.train();
+  EXPECT_EQ(result.signal, 0);
+  EXPECT_TRUE(test::equal(outcome_of(run, result, folder / "stopped").tensors, whole.tensors));
+}
+
+class ResumeRefusal : public testing::Test {
+ protected:
+  ResumeRefusal() {
+    options_ = tiny_options(folder_.path());
+    options_.save_strategy = "steps";
+    options_.max_steps = 2;
+    TinyRun(config_, options_).trainer.train();
+    options_.resume_from_checkpoint = "true";
+  }
+
+  Error refusal(const AdapterConfig& config, const TrainOptions& options, int64_t rows = 22) const {
+    TinyRun run(config, options, rows);
+    return test::error_of([&] { run.trainer.train(); });
+  }
+
+  void expect_named(const Error& error, const std::string& key) const {
+    EXPECT_EQ(error.id(), "config.resume");
+    EXPECT_NE(error.parts().what.find("'" + key + "'"), std::string::npos) << error.parts().what;
+  }
+
+  test::TemporaryFolder folder_;
+  AdapterConfig config_ = test::lora_config();
+  TrainOptions options_;
+};
+
+TEST_F(ResumeRefusal, NamesTheOptionThatDiffers) {
+  TrainOptions changed = options_;
+  changed.learning_rate = 1e-4;
+  const Error error = refusal(config_, changed);
+  expect_named(error, "learning_rate");
+  EXPECT_NE(error.parts().what.find("0.0001 here and 0.005"), std::string::npos) << error.parts().what;
+  changed = options_;
+  changed.logging_steps = 1;
+  changed.save_steps = 1;
+  EXPECT_EQ(refusal(config_, changed).id(), "none") << "how often to log or save changes nothing";
+}
+
+TEST_F(ResumeRefusal, NamesDataAndAdapterThatDiffer) {
+  expect_named(refusal(config_, options_, 23), "train_rows");
+  expect_named(refusal(adapter_config("lora", {{"r", 3}, {"lora_alpha", 12}}), options_), "lora_alpha");
+  expect_named(refusal(adapter_config("moslora", Json::object()), options_), "method");
+  AdapterConfig more = config_;
+  more.target_modules = Json::array({"query"});
+  const Error error = refusal(more, options_);
+  EXPECT_EQ(error.id(), "config.resume");
+  EXPECT_NE(error.parts().where.find("value.lora_A"), std::string::npos) << error.parts().where;
+}
+
+TEST_F(ResumeRefusal, PassesOverWhatIsNoWholeCheckpoint) {
+  fs::create_directories(folder_ / ".checkpoint-9.tmp-1-0");
+  fs::create_directories(folder_ / "checkpoint-8");
+  fs::create_directories(folder_ / "checkpoint-x");
+  EXPECT_EQ(refusal(config_, options_).id(), "none");
+  TrainOptions named = options_;
+  named.resume_from_checkpoint = (folder_ / "checkpoint-8").string();
+  EXPECT_EQ(refusal(config_, named).id(), "config.no-checkpoint");
+  named.resume_from_checkpoint = "true";
+  named.output_dir = (folder_ / "checkpoint-8").string();
+  EXPECT_EQ(refusal(config_, named).id(), "config.no-checkpoint");
+}
+
+TEST_F(ResumeRefusal, NamesAFileFromAnotherStep) {
+  const fs::path file = folder_ / "checkpoint-2" / "rng_state.json";
+  Json position = read_json(file);
+  position["step"] = 1;
+  write_json(file, position);
+  EXPECT_EQ(refusal(config_, options_).id(), "format.checkpoint");
+  write_file(folder_ / "checkpoint-2" / "run_state.json", "{\"progress\": {}}");
+  EXPECT_EQ(refusal(config_, options_).id(), "format.checkpoint");
+}
+
+}  // namespace
+}  // namespace deltaw
