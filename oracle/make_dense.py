@@ -218,10 +218,12 @@ def write_case(case):
     record |= training_record(patched.trained, patched.loss, batches)
     save_tensors(folder / "adapter_model.safetensors", stored, __file__, case.name)
     save_tensors(folder / "io.safetensors", record, __file__, case.name)
-    options = {"r": case.r, "lora_alpha": case.alpha} | ({"k": case.k} if case.k else {})
+    options = {"r": case.r, "lora_alpha": case.alpha}
+    if case.method == "lora2":
+        options |= {"k": case.k, "orth_reg_weight": case.penalty_weight}
     save_json(folder / "case.json", {
         "name": case.name, "base": case.base, "method": case.method, "options": options,
-        "penalty_weight": case.penalty_weight, "target_modules": case.targets, "modules": patched.modules,
+        "target_modules": case.targets, "modules": patched.modules,
         "modules_to_save": ["classifier"], "trained": sorted(patched.trained), "rounding_only": [],
         "optimizer": OPTIMIZER, "provenance": provenance(__file__, case.name)})
 
