@@ -78,9 +78,9 @@ void expect_same_run(const AdapterConfig& config, const TrainOptions& options) {
   }
 }
 
-TrainOptions saving_every_two(const char* save_strategy = "steps") {
+TrainOptions saving_every_two() {
   TrainOptions options = tiny_options("");
-  options.save_strategy = save_strategy;
+  options.save_strategy = "steps";
   options.save_steps = 2;
   options.logging_steps = 3;
   return options;
