@@ -66,6 +66,7 @@ class DescriptorBuffer : public std::streambuf {
   }
 
   std::streamsize xsputn(const char* text, std::streamsize count) override {
+    if (count <= 0) return 0;
     if (count <= epptr() - pptr()) {
       std::memcpy(pptr(), text, static_cast<size_t>(count));
       pbump(static_cast<int>(count));
