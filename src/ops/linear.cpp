@@ -355,7 +355,8 @@ std::vector<Tensor> linear_group(const Tensor& x, const std::vector<const Linear
     if (plan->items.back().bias.defined()) plan->items.back().bias = as(plan->items.back().bias, x).detach();
   }
   if (adapted.empty()) return outputs;
-  const variable_list results = LinearGroup::apply(x.reshape({-1, x.size(-1)}), at::TensorList(inputs), plan);
+  const Tensor rows = x.reshape({x.numel() / x.size(-1), x.size(-1)});
+  const variable_list results = LinearGroup::apply(rows, at::TensorList(inputs), plan);
   std::vector<int64_t> shape = x.sizes().vec();
   for (size_t i = 0; i < adapted.size(); ++i) {
     shape.back() = results[i].size(1);
