@@ -46,7 +46,8 @@ bool PartReader::flag() const {
 }
 
 int64_t PartReader::count() const {
-  if (!value_->is_number_unsigned() || value_->get<uint64_t>() > std::numeric_limits<int32_t>::max()) {
+  const bool whole = value_->is_number_integer() && (value_->is_number_unsigned() || value_->get<int64_t>() >= 0);
+  if (!whole || value_->get<uint64_t>() > std::numeric_limits<int32_t>::max()) {
     fail(fmt::format("expected a whole number from 0 on, found {}", value_->dump().substr(0, 40)));
   }
   return value_->get<int64_t>();

@@ -14,7 +14,9 @@ namespace deltaw::text {
 /// and \p{Script} mean, in (?m), and in `{2,3}+`. Throws std::invalid_argument for what has no counterpart.
 std::string pcre_syntax(std::string_view oniguruma);
 
-/// One compiled expression; safe to use from several threads.
+/// One compiled expression. Its \p{L} and the like are those of PCRE2's Unicode version (14 in PCRE2 10.42), so a
+/// character newer than that is neither letter nor number here, while the reference library knows Unicode 16. Safe to
+/// use from several threads.
 class Regex {
  public:
   /// Throws std::invalid_argument with the reason and the position.

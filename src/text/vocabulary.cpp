@@ -23,7 +23,8 @@ Vocabulary::Vocabulary(const PartReader& part) {
   pieces_.resize(limit);
   std::vector<bool> present(limit);
   for (const auto& [piece, id] : part.json().items()) {
-    if (!id.is_number_unsigned() || id.get<uint64_t>() >= limit) {
+    // A negative number is a huge one when unsigned.
+    if (!id.is_number_integer() || id.get<uint64_t>() >= limit) {
       bad_vocabulary(part, fmt::format("the piece \"{}\" has the id {}; a vocabulary of {} pieces has the ids 0 to {}",
                                        piece, id.dump().substr(0, 40), limit, limit - 1));
     }
