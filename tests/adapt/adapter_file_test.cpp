@@ -1,0 +1,187 @@
+// Adapter folders that are whole, and every way in which they are not.
+#include <gtest/gtest.h>
+#include <torch/torch.h>
+
+#include <fstream>
+
+#include "deltaw/adapter.h"
+#include "support/golden.h"
+#include "support/temporary.h"
+#include "support/tiny_model.h"
+
+namespace deltaw {
+namespace {
+
+using test::error_of;
+using test::fixture;
+
+class AdapterFile : public testing::Test {
+ protected:
+  AdapterFile() : model(load_model(fixture("golden/models/bert_cls").string(), {.dtype = "float32"})) {
+    Adapter adapter = Adapter::create(*model, adapter_config_from_json({{"r", 4}}, "test"), 1);
+    test::randomise(adapter, 2);
+    adapter.save(folder.path());
+  }
+  Error load_error(const Model& base) const {
+    return error_of([&] { Adapter::load(base, folder.path()); });
+  }
+  Error load_error() const { return load_error(*model); }
+
+  // Writes the file again with one tensor changed, added or left out.
+  void rewrite(const std::function<void(std::vector<io::TensorBytes>&)>& edit) const {
+    const io::SafetensorsFile file(folder / "adapter_model.safetensors");
+    std::vector<io::TensorBytes> tensors = file.tensors();
+    edit(tensors);
+    io::write_safetensors(folder / "new", tensors, file.metadata());
+    std::filesystem::rename(folder / "new", folder / "adapter_model.safetensors");
+  }
+  void edit_config(const std::string& key, const Json& value) const {
+    Json config = read_json(folder / "adapter_config.json");
+    config[key] = value;
+    write_json(folder / "adapter_config.json", config);
+  }
+
+  std::unique_ptr<Model> model;
+  test::TemporaryFolder folder;
+};
+
+TEST_F(AdapterFile, HasPeftsNamesAndConfig) {
+  const io::SafetensorsFile file(folder / "adapter_model.safetensors");
+  EXPECT_NE(file.find("base_model.model.bert.encoder.layer.0.attention.self.query.lora_A.weight"), nullptr);
+  EXPECT_NE(file.find("base_model.model.classifier.weight"), nullptr);
+  EXPECT_EQ(file.metadata().at("format"), "pt");
+  const Json config = read_json(folder / "adapter_config.json");
+  EXPECT_EQ(config["peft_type"], "LORA");
+  EXPECT_EQ(config["r"], 4);
+  EXPECT_EQ(config["task_type"], "SEQ_CLS");
+  EXPECT_EQ(config["target_modules"].size(), 4u);
+  EXPECT_EQ(config["modules_to_save"], Json({"classifier"}));
+}
+
+TEST_F(AdapterFile, IsReadStrictly) {
+  rewrite([](auto& tensors) { tensors.pop_back(); });
+  EXPECT_EQ(load_error().id(), "format.missing-tensor");
+  EXPECT_NO_THROW(Adapter::load(*model, folder.path(), {.allow_partial = true}));
+}
+
+TEST_F(AdapterFile, MayNotHoldWhatItsConfigDoesNotAskFor) {
+  rewrite([](auto& tensors) {
+    tensors.push_back(tensors.front());
+    tensors.back().name = "base_model.model.bert.encoder.layer.0.attention.self.query.lora_AB.weight";
+  });
+  const Error error = load_error();
+  EXPECT_EQ(error.id(), "format.unexpected-tensor");
+  EXPECT_NE(error.parts().what.find("lora_AB"), std::string::npos);
+}
+
+TEST_F(AdapterFile, NamesTensorFileAndBothShapesForAnotherBase) {
+  const test::TemporaryFolder other;
+  std::filesystem::copy(fixture("golden/models/bert_cls"), other.path());
+  edit_config("r", 5);
+  const Error error = load_error();
+  EXPECT_EQ(error.id(), "shape.mismatch");
+  EXPECT_NE(error.parts().what.find("[4, 16]"), std::string::npos) << error.parts().what;
+  EXPECT_NE(error.parts().what.find("[5, 16]"), std::string::npos);
+  EXPECT_NE(error.parts().where.find("adapter_model.safetensors"), std::string::npos);
+}
+
+TEST_F(AdapterFile, OfBertIsRefusedOverRoberta) {
+  const auto roberta = load_model(fixture("golden/models/roberta_cls").string(), {.dtype = "float32"});
+  EXPECT_NE(load_error(*roberta).id(), "none");
+}
+
+TEST_F(AdapterFile, WithAnUnknownFeatureIsRefusedByName) {
+  edit_config("use_bdlora", Json({{"nblocks", 2}}));
+  const Error error = load_error();
+  EXPECT_EQ(error.id(), "config.unsupported");
+  EXPECT_NE(error.parts().what.find("use_bdlora"), std::string::npos);
+}
+
+TEST_F(AdapterFile, CutShortAnywhereIsAnError) {
+  const auto path = folder / "adapter_model.safetensors";
+  const auto size = std::filesystem::file_size(path);
+  for (const double share : {0.0, 0.001, 0.3, 0.9, 0.9999}) {
+    std::filesystem::copy_file(path, folder / "whole", std::filesystem::copy_options::overwrite_existing);
+    std::filesystem::resize_file(path, static_cast<uintmax_t>(share * static_cast<double>(size)));
+    EXPECT_EQ(load_error().id().substr(0, 7), "format.") << share;
+    std::filesystem::copy_file(folder / "whole", path, std::filesystem::copy_options::overwrite_existing);
+  }
+  EXPECT_NO_THROW(Adapter::load(*model, folder.path()));
+}
+
+TEST_F(AdapterFile, WithoutItsPartsSaysWhatIsMissing) {
+  std::filesystem::remove(folder / "adapter_config.json");
+  EXPECT_EQ(load_error().id(), "io.not-found");
+}
+
+TEST_F(AdapterFile, IsNotWrittenWithValuesThatAreNotFinite) {
+  Adapter adapter = Adapter::create(*model, AdapterConfig(), 1);
+  {
+    const at::NoGradGuard no_grad;
+    adapter.trained().front().value.fill_(std::numeric_limits<double>::quiet_NaN());
+  }
+  const test::TemporaryFolder empty;
+  EXPECT_EQ(error_of([&] { adapter.save(empty.path()); }).id(), "numeric.non-finite");
+  EXPECT_TRUE(empty.names().empty());
+}
+
+TEST(AdapterHead, ComesWithLabelsOverABaseThatHasNone) {
+  const std::string base = fixture("golden/models/bert_base").string();
+  const auto model = load_model(base, {.dtype = "float32", .num_labels = 3, .label_names = {"x", "y", "z"}});
+  const Adapter adapter = Adapter::create(*model, AdapterConfig(), 1);
+  const test::TemporaryFolder folder;
+  adapter.save(folder.path());
+
+  const ModelOptions options = with_adapter_head({.dtype = "float32"}, folder.path());
+  EXPECT_EQ(options.label_names, (std::vector<std::string>{"x", "y", "z"}));
+  const auto again = load_model(base, options);
+  EXPECT_EQ(again->num_labels(), 3);
+  EXPECT_NO_THROW(Adapter::load(*again, folder.path()));
+}
+
+TEST(AdapterHead, ThatNobodyBringsIsAnError) {
+  const auto with_head = load_model(fixture("golden/models/bert_cls").string(), {.dtype = "float32"});
+  Json values = read_json(fixture("golden/adapters/lora_no_task/adapter_config.json"));
+  const auto bare = load_model(fixture("golden/models/bert_base").string(), {.dtype = "float32", .num_labels = 3});
+  EXPECT_EQ(error_of([&] { Adapter::load(*bare, fixture("golden/adapters/lora_no_task")); }).id(),
+            "format.missing-head");
+}
+
+// RandLoRA's file: one copy of the bases, or the key and a hash.
+class RandLoraFile : public testing::TestWithParam<bool> {};
+
+TEST_P(RandLoraFile, HoldsTheBasesOnceOrNotAtAll) {
+  const auto model = load_model(fixture("golden/models/bert_cls").string(), {.dtype = "float32"});
+  Adapter adapter = Adapter::create(
+      *model, adapter_config_from_json({{"method", "randlora"}, {"r", 4}, {"save_projection", GetParam()}}, "test"), 1);
+  test::randomise(adapter, 2);
+  const test::TemporaryFolder folder;
+  adapter.save(folder.path());
+  const io::SafetensorsFile file(folder / "adapter_model.safetensors");
+  int64_t bases = 0;
+  for (const io::TensorBytes& tensor : file.tensors()) {
+    bases += tensor.name.ends_with("randlora_A") || tensor.name.ends_with("randlora_B");
+  }
+  EXPECT_EQ(bases, GetParam() ? 2 : 0);
+  EXPECT_EQ(file.metadata().at("shared_hash").size(), 16u);
+  const Adapter again = Adapter::load(*model, folder.path());
+  EXPECT_TRUE(again.shared()["randlora_B"].equal(adapter.shared()["randlora_B"]));
+}
+
+INSTANTIATE_TEST_SUITE_P(SaveProjection, RandLoraFile, testing::Bool());
+
+TEST(RandLoraBases, AreThoseThatPeftDraws) {
+  for (const char* name : {"randlora_regenerated", "randlora_wide", "randlora_overshoot"}) {
+    const test::Golden io(fixture(std::string("golden/adapters/") + name + "/io.safetensors"));
+    const Json facts = read_json(fixture(std::string("golden/adapters/") + name + "/case.json"));
+    const auto model =
+        load_model(fixture("golden/models/" + facts["base"].get<std::string>()).string(), {.dtype = "float32"});
+    Json config = read_json(fixture(std::string("golden/adapters/") + name + "/adapter_config.json"));
+    const Adapter adapter = Adapter::create(*model, adapter_config_from_json(config, "test"), 1);
+    EXPECT_TRUE(adapter.shared()["randlora_A"].equal(io["bases.randlora_A"])) << name;
+    EXPECT_TRUE(adapter.shared()["randlora_B"].equal(io["bases.randlora_B"])) << name;
+  }
+}
+
+}  // namespace
+}  // namespace deltaw

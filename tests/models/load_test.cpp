@@ -1,0 +1,80 @@
+// Checkpoints that do not fit their config, and what is said of them.
+#include <gtest/gtest.h>
+
+#include "deltaw/model.h"
+#include "support/golden.h"
+#include "support/temporary.h"
+
+namespace deltaw {
+namespace {
+
+using test::error_of;
+using test::fixture;
+
+class LoadModel : public testing::Test {
+ protected:
+  LoadModel() { std::filesystem::copy(fixture("golden/models/bert_cls"), folder.path()); }
+  void edit(const std::string& key, const Json& value) const {
+    Json config = read_json(folder / "config.json");
+    config[key] = value;
+    write_json(folder / "config.json", config);
+  }
+  Error error(const ModelOptions& options = {.dtype = "float32"}) const {
+    return error_of([&] { load_model(folder.path().string(), options); });
+  }
+  test::TemporaryFolder folder;
+};
+
+TEST_F(LoadModel, NamesTensorFileAndBothShapes) {
+  edit("intermediate_size", 48);
+  EXPECT_EQ(error().id(), "shape.mismatch");
+  EXPECT_NE(error().parts().what.find("[40, 16]"), std::string::npos);
+  EXPECT_NE(error().parts().what.find("[48, 16]"), std::string::npos);
+  EXPECT_NE(error().parts().where.find("model.safetensors"), std::string::npos);
+}
+
+TEST_F(LoadModel, MissesLayersThatTheCheckpointLacks) {
+  edit("num_hidden_layers", 3);
+  EXPECT_EQ(error().id(), "format.missing-tensor");
+}
+
+TEST_F(LoadModel, DoesNotLeaveLayersOut) {
+  edit("num_hidden_layers", 1);
+  EXPECT_EQ(error().id(), "format.unexpected-tensor");
+}
+
+TEST_F(LoadModel, NamesTheKeyThatIsWrong) {
+  edit("hidden_size", "sixteen");
+  EXPECT_EQ(error().id(), "config.bad-model");
+  edit("hidden_size", 16);
+  edit("hidden_act", "swoosh");
+  EXPECT_EQ(error().id(), "config.unsupported");
+  edit("hidden_act", "gelu");
+  edit("model_type", "brt");
+  EXPECT_NE(error().parts().fix.find("bert"), std::string::npos);
+}
+
+TEST_F(LoadModel, KeepsTheHeadUnlessToldToDrawAnother) {
+  EXPECT_EQ(error({.dtype = "float32", .num_labels = 5}).id(), "shape.mismatch");
+  const auto model =
+      load_model(folder.path().string(), {.dtype = "float32", .num_labels = 5, .ignore_mismatched_sizes = true});
+  EXPECT_EQ(model->new_modules(), std::vector<std::string>{"classifier"});
+  EXPECT_EQ(model->num_labels(), 5);
+}
+
+TEST_F(LoadModel, KnowsTheLabelsOfItsConfig) {
+  const auto model = load_model(folder.path().string(), {.dtype = "float32"});
+  EXPECT_EQ(model->label_names(), (std::vector<std::string>{"negative", "neutral", "positive"}));
+  EXPECT_FALSE(model->is_regression());
+  EXPECT_TRUE(load_model(fixture("golden/models/bert_reg").string(), {.dtype = "float32"})->is_regression());
+}
+
+TEST_F(LoadModel, RefusesARowLongerThanItsPositions) {
+  const auto model = load_model(folder.path().string(), {.dtype = "float32"});
+  const Tensor ids = at::ones({1, 41}, at::kLong);
+  Call call;
+  EXPECT_EQ(error_of([&] { model->forward({.input_ids = ids, .attention_mask = ids}, call); }).id(), "data.too-long");
+}
+
+}  // namespace
+}  // namespace deltaw
