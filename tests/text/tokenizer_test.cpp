@@ -109,10 +109,10 @@ TEST(TokenizerFile, RefusesARegularExpressionThatCannotBeRead) {
 }
 
 TEST(TokenizerFile, RefusesMergesOfUnknownPieces) {
-  const auto half = error_after([](json& file) { file["model"]["merges"] = {json::array({"a", "zz"})}; });
+  const auto half = error_after([](json& file) { file["model"]["merges"] = json::array({json::array({"a", "zz"})}); });
   EXPECT_EQ(half.id, "format.merges");
   EXPECT_NE(half.what.find("\"zz\""), std::string::npos);
-  const auto joined = error_after([](json& file) { file["model"]["merges"] = {json::array({"b", "c"})}; });
+  const auto joined = error_after([](json& file) { file["model"]["merges"] = json::array({json::array({"b", "c"})}); });
   EXPECT_EQ(joined.id, "format.merges");
   EXPECT_NE(joined.what.find("\"bc\""), std::string::npos);
   EXPECT_EQ(error_after([](json& file) { file["model"]["merges"] = {"a b c"}; }).id, "format.merges");
@@ -126,9 +126,11 @@ TEST(TokenizerFile, RefusesAVocabularyWhoseIdsAreNotDense) {
   EXPECT_EQ(error_after([](json& file) { file["model"]["vocab"]["c"] = "3"; }).id, "format.vocabulary");
   EXPECT_EQ(error_after([](json& file) { file["model"]["vocab"]["c"] = 1.5; }).id, "format.vocabulary");
   EXPECT_EQ(error_after([](json& file) { file["model"]["vocab"] = json::object(); }).id, "format.vocabulary");
-  EXPECT_EQ(error_after([](json& file) { file["added_tokens"] = {added(7, "<s>")}; }).id, "format.vocabulary");
-  EXPECT_EQ(error_after([](json& file) { file["added_tokens"] = {added(1, "<s>")}; }).id, "format.vocabulary");
-  EXPECT_EQ(error_after([](json& file) { file["added_tokens"] = {added(4, "<s>")}; }).id, "none");
+  EXPECT_EQ(error_after([](json& file) { file["added_tokens"] = json::array({added(7, "<s>")}); }).id,
+            "format.vocabulary");
+  EXPECT_EQ(error_after([](json& file) { file["added_tokens"] = json::array({added(1, "<s>")}); }).id,
+            "format.vocabulary");
+  EXPECT_EQ(error_after([](json& file) { file["added_tokens"] = json::array({added(4, "<s>")}); }).id, "none");
 }
 
 TEST(TokenizerFile, RefusesMissingKeysAndWrongTypes) {
