@@ -109,7 +109,7 @@ std::map<std::string, std::vector<bool>> kept_ranks_of(const Json& run_state) {
 
 void check_position(const fs::path& folder, const RunParts& parts) {
   const Json stored = read_json(folder / "rng_state.json");
-  if (stored != position(parts) || read_json(folder / "scheduler.json").at("last_epoch") != parts.state.step) {
+  if (!is_same(stored, position(parts)) || read_json(folder / "scheduler.json").at("last_epoch") != parts.state.step) {
     throw Error({.id = "format.checkpoint",
                  .what = fmt::format("the files of the checkpoint are from different steps: trainer_state.json says {}",
                                      parts.state.step),

@@ -50,22 +50,31 @@ std::set<std::string> free_keys(const TrainOptions& options) {
   return keys;
 }
 
+std::set<std::string> keys_of(const Json& ours, const Json& stored) {
+  std::set<std::string> keys;
+  for (const auto& [key, value] : ours.items()) keys.insert(key);
+  for (const auto& [key, value] : stored.items()) keys.insert(key);
+  return keys;
+}
+
 void compare(const std::string& where, const Json& ours, const Json& stored, const std::set<std::string>& free) {
-  for (const auto& [key, value] : ours.items()) {
+  for (const std::string& key : keys_of(ours, stored)) {
     if (free.contains(key)) continue;
-    const Json before = stored.value(key, Json());
-    if (value.is_object() && before.is_object()) {
-      compare(where, value, before, {});
-    } else if (before != value) {
-      throw Error({.id = "config.resume",
-                   .what = fmt::format("'{}' is {} here and {} in the checkpoint", key, value.dump(), before.dump()),
-                   .where = where,
-                   .fix = fmt::format("resume with the checkpoint's {}, or start a new run", key)});
-    }
+    const Json here = ours.value(key, Json()), before = stored.value(key, Json());
+    if (is_same(here, before)) continue;
+    if (here.is_object() && before.is_object()) compare(where, here, before, {});
+    throw Error({.id = "config.resume",
+                 .what = fmt::format("'{}' is {} here and {} in the checkpoint", key, here.dump(), before.dump()),
+                 .where = where,
+                 .fix = fmt::format("resume with the checkpoint's {}, or start a new run", key)});
   }
 }
 
 }  // namespace
+
+bool is_same(const Json& a, const Json& b) {
+  return nlohmann::json(a) == nlohmann::json(b);
+}
 
 Json make_identity(const Adapter& adapter, const std::vector<EncodedRow>& train,
                    const std::vector<EncodedRow>& validation, bool group_by_length) {

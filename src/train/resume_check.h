@@ -13,6 +13,9 @@ namespace deltaw::train {
 Json make_identity(const Adapter& adapter, const std::vector<EncodedRow>& train,
                    const std::vector<EncodedRow>& validation, bool group_by_length);
 
+/// Equality that looks past the order of keys, which files do not keep.
+bool is_same(const Json& a, const Json& b);
+
 /// Compares the checkpoint's options (training_args.json) and identity with this run's. Throws config.resume for the
 /// first key that differs and changes the run; how often to log or save does not.
 void check_resumable(const std::filesystem::path& checkpoint, const TrainOptions& options, const Json& identity,
