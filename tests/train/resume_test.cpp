@@ -65,7 +65,7 @@ Outcome killed_and_resumed(const AdapterConfig& config, TrainOptions options, co
 void expect_same_run(const AdapterConfig& config, const TrainOptions& options) {
   const test::TemporaryFolder folder;
   const Outcome whole = undisturbed(config, options, folder / "whole");
-  for (const int64_t killed_at : {3, 5, 8}) {
+  for (const int64_t killed_at : {3, 6, 10}) {
     const fs::path place = folder / ("killed-" + std::to_string(killed_at));
     const Outcome resumed = killed_and_resumed(config, options, place, killed_at);
     EXPECT_TRUE(test::equal(resumed.tensors, whole.tensors)) << "killed at step " << killed_at;
