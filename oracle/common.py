@@ -1,15 +1,10 @@
 """What every fixture script shares: folders, seeded weights and inputs, the tolerance, AdamW steps, saving.
-
-Import it before transformers and PEFT: it puts installed packages before the scripts of this folder, one of which is
-called like a package.
 """
 import json
-import sys
 import zlib
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path.sort(key=lambda entry: Path(entry or ".").resolve() == HERE)
 
 import peft
 import torch
@@ -181,7 +176,7 @@ def training_record(trained, loss_of, batches):
     assert moved_by > 1e-4, f"a tensor is hardly trained: {moved_by:.1e}"
     record = {"loss64": loss.detach().reshape(1), "losses": losses}
     record |= {f"grad.{key}": value for key, value in grads.items()}
-    record |= {f"step10.{key}": value for key, value in trained.items()}
+    record |= {f"step10.{key}": value.detach().clone() for key, value in trained.items()}
     for key, value in trained.items():
         value.data = start[key]
     return record

@@ -22,8 +22,7 @@ class Dora final : public Method {
   std::vector<Param> declare(const LayerInfo& layer, const BaseView& base, at::Generator& generator) const override {
     Params factors({{"lora_A", "lora_A.weight", options_.start_A(layer, generator)},
                     {"lora_B", "lora_B.weight", options_.start_B(layer, generator)}});
-    const Tensor norms = row_norms(layer, factors, base).to(at::kFloat);
-    factors.all().push_back({"lora_magnitude_vector", "lora_magnitude_vector", norms});
+    factors.all().push_back({"lora_magnitude_vector", "lora_magnitude_vector", row_norms(layer, factors, base)});
     return factors.all();
   }
 
@@ -43,7 +42,7 @@ class Dora final : public Method {
     const double s = options_.scale(layer);
     const Tensor cross = (base.times(A.t()) * B).sum(1);
     const Tensor own = (at::mm(B, at::mm(A, A.t())) * B).sum(1);
-    const Tensor squared = base.row_norms().to(A.scalar_type()).square() + 2 * s * cross + s * s * own;
+    const Tensor squared = base.row_norms().square() + 2 * s * cross + s * s * own;
     return squared.clamp_min(1e-12).sqrt();
   }
 

@@ -1,4 +1,4 @@
-// Results of the reference library (oracle/tokenizers.py) and ours in the same form.
+// Results of the reference library (oracle/make_tokenizers.py) and ours in the same form.
 #pragma once
 
 #include <gtest/gtest.h>

@@ -1,6 +1,6 @@
 """Writes tests/text/fixtures: 5,000 varied lines and what the Hugging Face libraries make of them.
 
-    python oracle/tokenizers.py [--data FOLDER]
+    python oracle/make_tokenizers.py [--data FOLDER]
 
 FOLDER (or $DELTAW_DATA) holds `tokenizers/{bert_uncased,gpt2,qwen3}`; without it their fixtures are left as they are.
 Two kinds of results: whole encodings for the first lines, a CRC-32 of every encoding for all of them.
@@ -216,7 +216,7 @@ def whole(encoding):
 
 def provenance():
     return {
-        "script": "oracle/tokenizers.py",
+        "script": "oracle/make_tokenizers.py",
         "seed": SEED,
         "tokenizers": tokenizers.__version__,
         "transformers": transformers.__version__,
