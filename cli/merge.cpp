@@ -26,7 +26,8 @@ const Usage kUsageText = {
         "with the adapter's. One JSON object on standard output.",
     .example =
         "  deltaw merge --adapter_name_or_path out --output_dir merged\n"
-        "  deltaw merge --model_name_or_path MODEL --adapter_name_or_path out --output_dir merged",
+        "  deltaw merge --model_name_or_path MODEL --adapter_name_or_path out \\\n"
+        "    --output_dir merged",
     .positional = "CONFIG",
     .positional_help = "A YAML or JSON file of keys, that of `deltaw train` for one; flags win over it.",
     .positional_is_config = true,

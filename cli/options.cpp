@@ -170,12 +170,25 @@ std::vector<std::string> listed_keys(const std::vector<Section>& sections) {
   return keys;
 }
 
+/// A file of keys that cannot be read is a mistake of configuration, whatever is wrong with it.
+Json read_configuration(const std::string& path) {
+  try {
+    return read_config_file(path);
+  } catch (const Error& error) {
+    const std::string& id = error.id();
+    throw Error({.id = error.exit_code() == kUsage ? id : "config." + id.substr(id.find('.') + 1),
+                 .what = error.parts().what,
+                 .where = error.parts().where,
+                 .fix = error.parts().fix});
+  }
+}
+
 /// The file's values under canonical names, and every name it may hold.
 Json read_file_keys(const std::string& path, const Names& names, const std::vector<std::string>& shared,
                     std::set<std::string>& allowed) {
   allowed = names.keys;
   allowed.insert(shared.begin(), shared.end());
-  return translate(read_config_file(path), allowed, path);
+  return translate(read_configuration(path), allowed, path);
 }
 
 void set_log_level(const Invocation& invocation) {

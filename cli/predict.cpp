@@ -29,7 +29,8 @@ const Usage kUsageText = {
         "regression. Labels are not needed.",
     .example =
         "  deltaw predict --adapter_name_or_path out --input_file texts.txt\n"
-        "  deltaw predict --adapter_name_or_path out --input_file rows.csv --output_file predictions.jsonl",
+        "  deltaw predict --adapter_name_or_path out --input_file rows.csv \\\n"
+        "    --output_file predictions.jsonl",
     .positional = "CONFIG",
     .positional_help = "A YAML or JSON file of keys, that of `deltaw train` for one; flags win over it.",
     .positional_is_config = true,

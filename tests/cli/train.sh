@@ -74,7 +74,7 @@ cmp whole/adapter_model.safetensors killed/adapter_model.safetensors || fail 'th
 contains killed/log.jsonl '"kind":"resume"'
 
 # A signal is obeyed after the step, with a checkpoint.
-"$deltaw" train $long --max_steps 100000 --save_strategy no --output_dir stopped >out 2>err </dev/null &
+"$deltaw" train run.yaml --max_steps 100000 --logging_steps 50 --output_dir stopped >out 2>err </dev/null &
 pid=$!
 for _ in $(seq 1 600); do
   grep -q 'step 50/' err && break

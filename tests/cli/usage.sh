@@ -67,6 +67,9 @@ expect 2 train --seed 1 --seed 2
 contains err 'error[usage.arguments]'
 expect 2 train missing.yaml
 contains err 'missing.yaml'
+printf 'r: [1,\n' >broken.yaml
+expect 2 train broken.yaml
+contains err 'broken.yaml'
 expect 2 train
 contains err 'model_name_or_path'
 
