@@ -13,7 +13,7 @@ struct FamilyInput {
   std::shared_ptr<const io::Checkpoint> checkpoint;
   at::ScalarType dtype = at::kFloat;
   std::vector<std::string> labels;
-  bool new_head = false;  // draw the head even where the checkpoint has one
+  bool new_head = false;  // draw what the checkpoint has in another size
   uint64_t seed = 42;
 };
 

@@ -178,12 +178,14 @@ const Linear* Loader::add_linear(const std::string& name, Parameter weight, Para
 }
 
 const Linear* Loader::linear(const std::string& name, int64_t d_out, int64_t d_in) {
-  return add_linear(name, parameter(name + ".weight", {d_out, d_in}), parameter(name + ".bias", {d_out}));
+  Parameter weight = parameter(name + ".weight", {d_out, d_in});
+  return add_linear(name, std::move(weight), parameter(name + ".bias", {d_out}));
 }
 
 const Linear* Loader::head(const std::string& name, int64_t d_out, int64_t d_in, double std) {
-  const bool stored = find(name + ".weight");
-  if (stored && !new_head_) return linear(name, d_out, d_in);
+  const io::TensorBytes* stored = find(name + ".weight");
+  const bool fits = stored && stored->shape == std::vector<int64_t>{d_out, d_in};
+  if (fits || (stored && !new_head_)) return linear(name, d_out, d_in);
   find(name + ".bias");
   model_.new_modules_.push_back(name);
   const auto options = at::TensorOptions().dtype(at::kFloat);
