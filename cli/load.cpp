@@ -2,11 +2,13 @@
 
 #include <algorithm>
 
+#include "adapt/rank_allocator.h"
 #include "core/files.h"
 #include "deltaw/error.h"
 #include "eval/metrics.h"
 #include "io/checkpoint.h"
 #include "train/options.h"
+#include "train/schedule.h"
 
 namespace deltaw::cli {
 namespace {
@@ -83,6 +85,9 @@ Run load_run(Setup& setup, const Invocation& invocation) {
   run.adapter = Adapter::create(*run.model, setup.adapter, seed);
   run.train_rows = encode_rows(run.data.train, *run.tokenizer, setup.data.max_length);
   run.validation_rows = encode_rows(run.data.validation, *run.tokenizer, setup.data.max_length);
+  // Refuses a rank budget that cannot prune, before anything is written.
+  const auto schedule = train::make_schedule(setup.train, static_cast<int64_t>(run.train_rows.size()));
+  make_rank_allocator(*run.adapter, schedule.total_steps);
   return run;
 }
 
