@@ -31,7 +31,6 @@ struct Item {
 
 struct Plan : torch::CustomClassHolder {
   std::vector<Item> items;
-  bool backward = false;
   LinearPath path = LinearPath::automatic;
 };
 
@@ -132,7 +131,6 @@ bool choose_folding(const Item& item, const Update& update, const Plan& plan, in
                              .d_in = update.right.size(1),
                              .d_out = update.left.size(0),
                              .k = update.left.size(1),
-                             .backward = plan.backward,
                              .trains_left = update.left.requires_grad(),
                              .trains_right = update.right.requires_grad()});
 }
@@ -327,7 +325,6 @@ Tensor plain_linear(const Tensor& x, const Linear& layer, const Call& call) {
 bool folding_is_cheaper(const LinearCost& c) {
   const double factors = static_cast<double>(c.k) * (c.d_in + c.d_out) * c.tokens;
   const double build = static_cast<double>(c.k) * c.d_in * c.d_out;
-  if (!c.backward) return build < factors;
   // In units of one multiplication and addition. Sequence: both factors forward, both for dx, one more for each
   // factor that trains. Folded: W formed forward and again backward, dW = dy^T x, one product for each trained factor.
   const double sequence = 2 * factors + static_cast<double>(c.k) * c.tokens *
@@ -339,7 +336,6 @@ bool folding_is_cheaper(const LinearCost& c) {
 std::vector<Tensor> linear_group(const Tensor& x, const std::vector<const Linear*>& layers, Call& call) {
   auto plan = c10::make_intrusive<Plan>();
   plan->path = call.path;
-  plan->backward = at::GradMode::is_enabled();
   variable_list inputs;
   std::vector<Tensor> outputs(layers.size());
   std::vector<size_t> adapted;

@@ -24,7 +24,8 @@ struct LinearCost {
   bool trains_right = false;
 };
 
-/// True when forming W first takes fewer multiplications.
+/// True when forming W first takes fewer multiplications over a forward and a backward pass. Evaluation goes the same
+/// way, so that it rounds as training did.
 bool folding_is_cheaper(const LinearCost& cost);
 
 }  // namespace deltaw::ops
