@@ -19,7 +19,6 @@ std::vector<at::Tensor> linear_group(const at::Tensor& x, const std::vector<cons
 /// What the choice between the two paths weighs, per layer. `tokens` rows of x; `k` columns of the left factor.
 struct LinearCost {
   int64_t tokens = 0, d_in = 0, d_out = 0, k = 0;
-  bool backward = false;     // gradients will be asked for
   bool trains_left = false;  // else that factor is frozen
   bool trains_right = false;
 };
