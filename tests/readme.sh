@@ -1,5 +1,5 @@
 #!/bin/sh
-# readme.sh REPOSITORY DELTAW: the table of methods in README.md is what the program prints.
+# readme.sh REPOSITORY DELTAW: the table of methods in README.md and docs/cli.md are what the program prints.
 set -eu
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
@@ -7,3 +7,5 @@ sed -n '/<!-- methods: begin -->/,/<!-- methods: end -->/p' "$1/README.md" | sed
 "$2" methods --markdown | sed '/^$/d' >"$scratch/program"
 [ -s "$scratch/program" ]
 diff -u "$scratch/readme" "$scratch/program"
+"$2" help --markdown >"$scratch/cli.md"
+diff -u "$1/docs/cli.md" "$scratch/cli.md"
