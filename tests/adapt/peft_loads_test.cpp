@@ -26,6 +26,8 @@ struct Saved {
   Json options;
 };
 
+void PrintTo(const Saved& saved, std::ostream* out) { *out << saved.name << " over " << saved.base; }
+
 class PeftLoads : public testing::TestWithParam<Saved> {};
 
 TEST_P(PeftLoads, WhatWeSave) {

@@ -22,6 +22,10 @@ struct Case {
   at::ScalarType dtype;
 };
 
+void PrintTo(const Case& c, std::ostream* out) {
+  *out << c.spec->id << " " << c.d_out << "x" << c.d_in << " " << at::toString(c.dtype);
+}
+
 std::string case_name(const testing::TestParamInfo<Case>& info) {
   const auto& [spec, d_out, d_in, dtype] = info.param;
   return fmt::format("{}_{}x{}_{}", spec->id, d_out, d_in, at::toString(dtype));

@@ -127,6 +127,8 @@ struct AdapterCase {
   std::string kind, name;
 };
 
+void PrintTo(const AdapterCase& c, std::ostream* out) { *out << c.kind << "/" << c.name; }
+
 // The two sparse variants of RandLoRA are refused by name; see RefusesWhatItDoesNotImplement.
 std::vector<AdapterCase> adapter_cases() {
   std::vector<AdapterCase> cases;
