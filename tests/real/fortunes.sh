@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# fortunes.sh SOURCES DELTAW SCRATCH: the demo's task, trained briefly, with bounds on what is learnt.
+# fortunes.sh SOURCES DELTAW SCRATCH: the demo's task, with bounds on what is learnt (0.67 and 0.72 were seen).
 set -euo pipefail
 sources=$1 deltaw=$2 scratch=$3
 model=$sources/.cache/minilm
@@ -28,7 +28,7 @@ learns() { # METHOD BOUND FLAGS...
   shift 2
   "$deltaw" train --method "$method" "$@" --model_name_or_path "$model" --output_dir "$output" \
     --train_file "$scratch/train.tsv" --validation_file "$scratch/held_out.tsv" --text_column text --label_column label \
-    --target_modules query,value --learning_rate 2e-3 --max_length 48 --max_steps 100 --per_device_train_batch_size 32 \
+    --target_modules query,value --learning_rate 2e-3 --max_length 48 --num_train_epochs 2 --per_device_train_batch_size 32 \
     --per_device_eval_batch_size 64 --warmup_ratio 0.06 --eval_strategy epoch >"$scratch/$method.json"
   local accuracy
   accuracy=$(value "$output/all_results.json" eval_accuracy)
@@ -47,5 +47,5 @@ learns() { # METHOD BOUND FLAGS...
     stop "$method: the merged model scores $merged, the adapter $accuracy"
 }
 
-learns lora 0.55 --r 8 --lora_alpha 16
-learns randlora 0.5 --r 32 --randlora_alpha 64
+learns lora 0.6 --r 8 --lora_alpha 16
+learns randlora 0.63 --r 32 --randlora_alpha 64
