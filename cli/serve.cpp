@@ -5,7 +5,6 @@
 #include "core/files.h"
 #include "deltaw/error.h"
 #include "io/checkpoint.h"
-#include "io/safetensors.h"
 #include "load.h"
 #include "output.h"
 #include "run_folder.h"
@@ -14,17 +13,6 @@ namespace deltaw::cli {
 namespace {
 
 namespace fs = std::filesystem;
-
-/// Rows of the head that an adapter brings along: what num_labels was when it was trained.
-int64_t head_rows(const fs::path& adapter) {
-  const io::SafetensorsFile file(adapter / "adapter_model.safetensors");
-  for (const io::TensorBytes& tensor : file.tensors()) {
-    for (const char* head : {".classifier.weight", ".classifier.out_proj.weight", ".score.weight"}) {
-      if (tensor.name.ends_with(head) && !tensor.shape.empty()) return tensor.shape[0];
-    }
-  }
-  return 0;
-}
 
 /// What the adapter's folder says, below what file and flags say.
 Json inherited(const fs::path& adapter) {
@@ -63,26 +51,29 @@ bool has_names(const Json& config) {
 /// training rows.
 void choose_labels(Served& served) {
   ModelOptions& options = served.model_options;
-  DataOptions& data = served.data;
+  const DataOptions& data = served.data;
+  const fs::path adapter = served.keys.adapter_name_or_path;
+  if (!adapter.empty()) options = with_adapter_head(options, adapter);
   if (data.problem_type != "auto") options.problem_type = data.problem_type;
-  options.label_names = data.label_names;
-  if (!data.label_names.empty() || options.problem_type == "regression") {
-    if (options.problem_type == "regression") options.num_labels = 1;
+  if (options.problem_type == "regression") {
+    options.label_names.clear();
+    options.num_labels = 1;
+    return;
+  }
+  if (!data.label_names.empty()) options.label_names = data.label_names;
+  if (!options.label_names.empty()) return;
+  if (!adapter.empty()) {
+    if (data.task_name.empty()) return;
+    const Task& task = find_task(data.task_name);
+    if (static_cast<int64_t>(task.labels.size()) == options.num_labels) options.label_names = task.labels;
     return;
   }
   const fs::path folder = io::resolve_model(served.base.model_name_or_path);
-  if (served.keys.adapter_name_or_path.empty()) {
-    if (has_names(read_json(folder / "config.json")) || !split_file(data, Split::train)) return;
-    const LabelSet labels = load_training_data(data, static_cast<uint64_t>(served.batch.seed)).labels;
-    options.label_names = labels.names;
-    options.num_labels = labels.outputs();
-    options.problem_type = labels.regression ? "regression" : "single_label_classification";
-    return;
-  }
-  options.num_labels = head_rows(served.keys.adapter_name_or_path);
-  if (data.task_name.empty()) return;
-  const Task& task = find_task(data.task_name);
-  if (static_cast<int64_t>(task.labels.size()) == options.num_labels) options.label_names = task.labels;
+  if (has_names(read_json(folder / "config.json")) || !split_file(data, Split::train)) return;
+  const LabelSet labels = load_training_data(data, static_cast<uint64_t>(served.batch.seed)).labels;
+  options.label_names = labels.names;
+  options.num_labels = labels.outputs();
+  options.problem_type = labels.regression ? "regression" : "single_label_classification";
 }
 
 void warn_of_drawn_heads(const Served& served) {
