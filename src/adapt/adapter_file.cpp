@@ -200,6 +200,14 @@ class Reader {
   std::vector<std::string> missing_;
 };
 
+// How the factors were drawn is of no account once they are read, where it left the base alone.
+void forget_start(Json& config) {
+  const auto start = config.find("init_lora_weights");
+  if (start == config.end() || (*start != "orthogonal" && *start != "eva")) return;
+  *start = true;
+  config.erase("eva_config");
+}
+
 void check_head(const Model& model, const Adapter& adapter, const std::filesystem::path& folder) {
   for (const std::string& module : model.new_modules()) {
     for (const Parameter* parameter : model.parameters()) {
@@ -248,7 +256,8 @@ Json Adapter::target_names() const {
 
 Adapter Adapter::load(const Model& model, const std::filesystem::path& folder, const LoadOptions& options) {
   const std::string where = (folder / "adapter_config.json").string();
-  const Json json = read_json(folder / "adapter_config.json");
+  Json json = read_json(folder / "adapter_config.json");
+  forget_start(json);
   const MethodSpec& spec = choose_method(json);
   refuse_other_keys(json, spec, where);
   AdapterBuilder builder(model, adapter_config_from_json(json, where));

@@ -97,6 +97,14 @@ TEST_F(AdapterFile, WithAnUnknownFeatureIsRefusedByName) {
   EXPECT_NE(error.parts().what.find("use_bdlora"), std::string::npos);
 }
 
+TEST_F(AdapterFile, MayHaveStartedInAnyWayThatLeftTheBaseAlone) {
+  edit_config("init_lora_weights", "eva");
+  edit_config("eva_config", Json({{"rho", 2.0}}));
+  EXPECT_NO_THROW(Adapter::load(*model, folder.path()));
+  edit_config("init_lora_weights", "pissa");
+  EXPECT_EQ(load_error().id(), "config.unsupported");
+}
+
 TEST_F(AdapterFile, CutShortAnywhereIsAnError) {
   const auto path = folder / "adapter_model.safetensors";
   const auto size = std::filesystem::file_size(path);
