@@ -21,9 +21,7 @@ void check_patterns(const Json& options, const std::vector<AdaptedLayer*>& layer
     if (patterns == options.end() || !patterns->is_object()) continue;
     for (const auto& [pattern, value] : patterns->items()) {
       if (!value.is_number()) continue;
-      const auto hit = [&, &p = pattern](const AdaptedLayer* l) {
-        return full_match("(.*\\.)?(" + p + ")", l->info.name);
-      };
+      const auto hit = [&, &p = pattern](const AdaptedLayer* l) { return matches_end(p, l->info.name); };
       if (std::any_of(layers.begin(), layers.end(), hit)) continue;
       std::vector<std::string> names;
       for (const AdaptedLayer* layer : layers) names.push_back(layer->info.name);

@@ -37,10 +37,14 @@ bool has_suffix(const std::string& name, const std::string& suffix) {
          (name.size() > suffix.size() && name.ends_with(suffix) && name[name.size() - suffix.size() - 1] == '.');
 }
 
+bool matches_end(const std::string& pattern, const std::string& name) {
+  return full_match("(.*\\.)?(" + pattern + ")", name);
+}
+
 double pattern_value(const Json& patterns, const std::string& name, double fallback, const Rule& rule) {
   if (!patterns.is_object()) return fallback;
   for (const auto& [key, value] : patterns.items()) {
-    if (!full_match("(.*\\.)?(" + key + ")", name)) continue;
+    if (!matches_end(key, name)) continue;
     if (value.is_number() && rule.allows(value.get<double>())) return value.get<double>();
     throw Error({.id = "config.out-of-range",
                  .what = fmt::format("the pattern '{}' has the value {}, which must be a number {}", key, value.dump(),

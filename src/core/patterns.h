@@ -14,8 +14,11 @@ bool full_match(const std::string& pattern, const std::string& text);
 /// True when `name` is `suffix` or ends in ".suffix".
 bool has_suffix(const std::string& name, const std::string& suffix);
 
-/// The value of the first key of `patterns` that matches the end of `name` (re.match of "(.*\.)?(key)$"), else
-/// `fallback`. Throws config.out-of-range for a value that is no number or that `rule` refuses.
+/// True when `pattern` matches the end of `name` (re.match of "(.*\.)?(pattern)$"): how rank_pattern's keys are read.
+bool matches_end(const std::string& pattern, const std::string& name);
+
+/// The value of the first key of `patterns` that matches the end of `name`, else `fallback`. Throws config.out-of-range
+/// for a value that is no number or that `rule` refuses.
 double pattern_value(const Json& patterns, const std::string& name, double fallback, const Rule& rule);
 
 /// Throws config.unsupported naming key, value and what is accepted, unless `ok`.

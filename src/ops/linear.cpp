@@ -15,7 +15,6 @@ using torch::autograd::variable_list;
 
 // One linear layer of a group: what its forward pass decided and its backward pass needs again.
 struct Item {
-  const Linear* linear = nullptr;
   const AdaptedLayer* adapted = nullptr;
   Tensor weight;             // W0 [d_out, d_in]
   Tensor bias;               // [d_out] or undefined
@@ -289,7 +288,6 @@ class LinearGroup : public torch::autograd::Function<LinearGroup> {
 
 Item make_item(const Linear& layer, const AdaptedLayer& adapted, Call& call, variable_list& inputs) {
   Item item;
-  item.linear = &layer;
   item.adapted = &adapted;
   item.weight = layer.weight.value;
   item.bias = call.adapter->value(layer.bias);
