@@ -1,5 +1,7 @@
 #include "method_infos.h"
 
+#include <algorithm>
+
 #include "deltaw/adapter.h"
 #include "deltaw/method.h"
 
@@ -17,6 +19,26 @@ std::vector<MethodInfo> method_infos() {
                      .settings = spec->peft_settings,
                      .options = spec->options()});
   }
+  return infos;
+}
+
+std::vector<MethodInfo> methods_and_presets() {
+  std::vector<MethodInfo> infos = method_infos();
+  for (const MethodSpec* spec : method_table()) {
+    for (const Preset& preset : spec->presets) {
+      MethodInfo info = *std::find_if(infos.begin(), infos.end(), [&](const auto& i) { return i.id == spec->id; });
+      info.id = preset.id;
+      info.title = preset.title;
+      info.paper = preset.paper;
+      info.preset_of = spec->id;
+      info.settings = preset.options;
+      for (FieldInfo& option : info.options) {
+        if (preset.options.contains(option.name)) option.default_value = preset.options[option.name];
+      }
+      infos.push_back(std::move(info));
+    }
+  }
+  std::sort(infos.begin(), infos.end(), [](const MethodInfo& a, const MethodInfo& b) { return a.id < b.id; });
   return infos;
 }
 

@@ -12,11 +12,14 @@ struct MethodInfo {
   std::string id, title, paper, peft_type;
   std::string parameters;  // per layer, as a formula
   bool identity_at_init = true;
-  Json settings;  // what tells it from others of that PEFT type: {"use_dora": true}
+  std::string preset_of;  // the method that this is a short name for; empty for a method
+  Json settings;          // what it sets, or what tells it from others of that PEFT type: {"use_dora": true}
   std::vector<FieldInfo> options;
 };
 
 std::vector<MethodInfo> method_infos();
+/// The presets among them, by id; a preset's options have its values as defaults.
+std::vector<MethodInfo> methods_and_presets();
 
 /// The id of the method that options or an adapter_config.json choose; lora where they name none.
 std::string chosen_method(const Json& values, const std::string& where);

@@ -47,6 +47,7 @@ Json to_json(const MethodInfo& method) {
           {"title", method.title},
           {"paper", method.paper},
           {"peft_type", method.peft_type},
+          {"preset_of", method.preset_of.empty() ? Json() : Json(method.preset_of)},
           {"settings", method.settings},
           {"parameters", method.parameters},
           {"identity_at_init", method.identity_at_init},
@@ -87,7 +88,11 @@ std::string one(const MethodInfo& method, bool markdown) {
   std::string text =
       fmt::format("{} ({}), {}, PEFT type {}\n", method.id, method.title, method.paper, method.peft_type);
   if (!method.parameters.empty()) text += fmt::format("trains {} parameters per layer\n", method.parameters);
-  if (!method.settings.empty()) text += fmt::format("chosen by {} as well\n", method.settings.dump());
+  if (!method.preset_of.empty()) {
+    text += fmt::format("short for {} with {}\n", method.preset_of, method.settings.dump());
+  } else if (!method.settings.empty()) {
+    text += fmt::format("chosen by {} as well\n", method.settings.dump());
+  }
   std::vector<std::vector<std::string>> rows = {{"OPTION", "TYPE", "DEFAULT", "RANGE", "MEANING"}};
   for (const FieldInfo& o : method.options) {
     rows.push_back({o.name, o.type, text_of(o.default_value), o.range, o.help});
@@ -96,8 +101,11 @@ std::string one(const MethodInfo& method, bool markdown) {
 }
 
 const MethodInfo& find(const std::vector<MethodInfo>& methods, const std::string& name) {
-  const std::string id = chosen_method({{"method", name}}, "command line");
-  return *std::find_if(methods.begin(), methods.end(), [&](const MethodInfo& method) { return method.id == id; });
+  const auto named = [&methods](const std::string& id) {
+    return std::find_if(methods.begin(), methods.end(), [&](const MethodInfo& method) { return method.id == id; });
+  };
+  const auto exact = named(name);
+  return exact != methods.end() ? *exact : *named(chosen_method({{"method", name}}, "command line"));
 }
 
 }  // namespace
@@ -111,7 +119,7 @@ int methods(const Args& args) {
   }
   Keys keys;
   read_into(keys, invocation);
-  std::vector<MethodInfo> infos = method_infos();
+  std::vector<MethodInfo> infos = methods_and_presets();
   if (!invocation.positional.empty()) infos = {find(infos, invocation.positional)};
   if (keys.json) {
     Json list = Json::array();

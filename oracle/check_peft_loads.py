@@ -23,9 +23,10 @@ INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 def label_count(tensors):
     """Rows of the classifier in the adapter, which may differ from those of the base."""
-    for key in ("base_model.model.classifier.weight", "base_model.model.classifier.out_proj.weight"):
-        if key in tensors:
-            return {"num_labels": tensors[key].shape[0]}
+    for prefix in ("base_model.model.", "base_model."):  # the latter where prompts are trained
+        for key in (f"{prefix}classifier.weight", f"{prefix}classifier.out_proj.weight"):
+            if key in tensors:
+                return {"num_labels": tensors[key].shape[0]}
     return {}
 
 
@@ -54,14 +55,13 @@ def main():
 
     tensors = load_file(args.adapter / "adapter_model.safetensors")
     base = AutoModelForSequenceClassification.from_pretrained(args.model, dtype=torch.float32, **label_count(tensors))
-    model = PeftModel.from_pretrained(base, args.adapter).eval()
-    problems = name_problems(model, set(tensors))
     wanted = load_file(args.logits)["logits"].float()
     inputs = {k: v for k, v in load_file(args.inputs).items() if k in INPUTS}
     with torch.no_grad():
+        plain = base.eval()(**inputs).logits
+        model = PeftModel.from_pretrained(base, args.adapter).eval()
         logits = model(**inputs).logits
-        with model.disable_adapter():
-            plain = model(**inputs).logits
+    problems = name_problems(model, set(tensors))
     report = {"peft_type": str(model.peft_config["default"].peft_type.value), "tensors": len(tensors)}
     if logits.shape != wanted.shape:
         problems.append(f"logits have the shape {list(wanted.shape)}, PEFT's have {list(logits.shape)}")

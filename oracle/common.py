@@ -135,10 +135,11 @@ def require_equal(what, logits, other, at_most=1.0):
     assert found <= at_most, f"{what}: logits differ by {found:.3g} tolerances"
 
 
-def train_ten_steps(trained, loss_of, batches):
+def train_ten_steps(trained, loss_of, batches, after_step):
     """Ten AdamW steps from the present values, batches taken in turn: the losses before each step.
 
-    `trained` maps file keys to leaf tensors in float64; they hold the result afterwards.
+    `trained` maps file keys to leaf tensors in float64; they hold the result afterwards. `after_step` runs behind each
+    step of the optimiser.
     """
     optimizer = torch.optim.AdamW(trained.values(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     losses = []
@@ -147,6 +148,7 @@ def train_ten_steps(trained, loss_of, batches):
         loss = loss_of(batches[step % len(batches)])
         loss.backward()
         optimizer.step()
+        after_step()
         losses.append(loss.item())
     return torch.tensor(losses, dtype=torch.float64)
 
@@ -156,7 +158,7 @@ def rounding_only(grads):
     return sorted(key for key, grad in grads.items() if grad.abs().max() < 1e-12)
 
 
-def training_record(trained, loss_of, batches):
+def training_record(trained, loss_of, batches, after_step=lambda: None):
     """Loss and gradients on the first batch, then ten steps; also proves that rounding cannot decide the result."""
     start = {key: value.detach().clone() for key, value in trained.items()}
     loss = loss_of(batches[0])
@@ -164,11 +166,11 @@ def training_record(trained, loss_of, batches):
     rng = generator("rounding")
     for key, value in trained.items():
         value.data = start[key] * (1 + 1e-14 * torch.randn(value.shape, generator=rng, dtype=torch.float64))
-    train_ten_steps(trained, loss_of, batches)
+    train_ten_steps(trained, loss_of, batches, after_step)
     shaken = {key: value.detach().clone() for key, value in trained.items()}
     for key, value in trained.items():
         value.data = start[key].clone()
-    losses = train_ten_steps(trained, loss_of, batches)
+    losses = train_ten_steps(trained, loss_of, batches, after_step)
     drift = max((value - shaken[key]).abs().max().item() for key, value in trained.items()
                 if key not in rounding_only(grads))
     assert drift < 1e-9, f"ten steps are ill-conditioned: 1e-14 grows to {drift:.1e}"

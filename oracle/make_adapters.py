@@ -1,163 +1,28 @@
 """Writes tests/golden/adapters: adapters saved by PEFT, their logits, gradients and ten AdamW steps."""
 from common import (GOLDEN, OPTIMIZER, generator, inputs_of, labels_for, load_base, logits_of, make_batch, normal,
                     provenance, require_equal, require_moved, rounding_only, save_json, save_tensors, task_loss,
-                    training_record)
+                    seed_of, training_record)
 
 import json
 import shutil
 import warnings
-from dataclasses import dataclass, field
 
 import torch
-from peft import (AdaLoraConfig, IA3Config, LoraConfig, PeftConfig, PeftModel, RandLoraConfig, get_peft_model,
-                  get_peft_model_state_dict)
+from adapter_cases import FAMILIES, layers
+from peft import PeftModel, get_peft_model, get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 
 ADAPTERS = GOLDEN / "adapters"
-SIX = ["query", "key", "value", "attention.output.dense", "intermediate.dense", "output.dense"]
-KEEP = {"task_type": "SEQ_CLS"}
 TARGETING = ["target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "modules_to_save",
              "feedforward_modules", "rank_pattern", "alpha_pattern"]
 warnings.filterwarnings("ignore")
 
 
-@dataclass
-class Case:
-    name: str
-    base: str
-    config: PeftConfig
-    shows: str                                   # the feature this case is about
-    off: list = field(default_factory=list)      # (what, function on the loaded model): must move the logits
-    spread: dict = field(default_factory=dict)   # standard deviations other than the defaults below
-    prune: bool = False
-    foreign_bases: bool = False                  # stored bases that no key gives
-    bases: str = "as PEFT writes them"           # or "model level only"
-
-
-# ---- what a case changes in the loaded model to switch its feature off
-
-def layers(model):
-    return [(n, m) for n, m in model.named_modules() if hasattr(m, "base_layer") and hasattr(m, "scaling")]
-
-
-def scale_as(rule):
-    def change(model):
-        for _, layer in layers(model):
-            layer.scaling["default"] = rule(layer)
-    return change
-
-
-def plain_lora(model):
-    for _, layer in layers(model):
-        layer.use_dora["default"] = False
-        layer.lora_variant.clear()
-
-
-def gain_on_bias(model):
-    """DoRA's magnitude on the bias too: what a reader that scales the whole output would compute."""
-    for _, layer in layers(model):
-        bias = layer.base_layer.bias
-        norm = layer.base_layer.weight + layer.get_delta_weight("default").detach()
-        gain = layer.lora_magnitude_vector["default"].weight / norm.norm(dim=1)
-        bias.data = bias.data * gain.data
-
-
-LORA_SCALE = ("alpha/r instead of rsLoRA", scale_as(lambda l: l.lora_alpha["default"] / l.r["default"]))
-
-PATTERNS = {"rank_pattern": {"query": 2, "^roberta.encoder.layer.0.output.dense": 6, "layer.1.attention.self.value": 5},
-            "alpha_pattern": {"value": 3, "^roberta.encoder.layer.1.intermediate.dense": 20}}
-
-
-def lora_cases():
-    def lora(**options):
-        return LoraConfig(**{**KEEP, "r": 4, "lora_alpha": 8, **options})
-
-    yield Case("lora_default", "bert_cls", lora(), "default targets (query, value)")
-    yield Case("lora_r1", "bert_reg", lora(r=1, lora_alpha=3, target_modules=SIX), "rank 1, six linears, regression")
-    yield Case("lora_all_linear", "bert_cls", lora(r=2, lora_alpha=5, target_modules="all-linear"),
-               "all-linear: the pooler too, the classifier not")
-    yield Case("lora_all_linear_roberta", "roberta_cls", lora(r=2, lora_alpha=4, target_modules="all-linear"),
-               "all-linear where the head has linears of its own")
-    yield Case("lora_regex", "bert_cls", lora(r=3, target_modules=r".*\.layer\.1\.attention\.self\.(query|key)"),
-               "one regular expression")
-    yield Case("lora_patterns", "roberta_cls",
-               lora(target_modules=["query", "key", "value", "dense"], exclude_modules=["classifier.dense"],
-                    **PATTERNS), "rank_pattern and alpha_pattern",
-               [("one alpha for all", scale_as(lambda l: 8 / l.r["default"])),
-                ("alpha over the common rank", scale_as(lambda l: l.lora_alpha["default"] / 4))])
-    yield Case("lora_rslora", "roberta_reg", lora(use_rslora=True, target_modules=SIX), "alpha/sqrt(r)", [LORA_SCALE])
-    yield Case("lora_modules_to_save", "bert_cls", lora(modules_to_save=["classifier", "pooler"]),
-               "two whole modules trained and stored")
-    yield Case("lora_no_task", "bert_cls", LoraConfig(r=4, lora_alpha=8, target_modules=["key", "value"]),
-               "no task type: the classifier stays frozen", spread={"lora_A": 0.2, "lora_B": 0.2})
-    yield Case("lora_bias_all", "bert_cls", lora(bias="all", target_modules=["query", "value"]), "every bias trained")
-    yield Case("lora_bias_lora_only", "roberta_cls", lora(bias="lora_only", target_modules=["value", "output.dense"]),
-               "biases of the adapted layers trained")
-    yield Case("lora_layers_to_transform", "bert_cls", lora(layers_to_transform=[1], target_modules=SIX),
-               "one layer of two")
-    yield Case("lora_layers_pattern", "roberta_cls",
-               lora(layers_to_transform=0, layers_pattern="layer", target_modules=["query", "dense"]),
-               "one layer of two, by pattern")
-    yield Case("lora_exclude", "bert_cls", lora(target_modules=["dense"], exclude_modules=r".*(pooler|layer\.0).*"),
-               "exclude_modules")
-    yield Case("dora_bert", "bert_cls", lora(use_dora=True, target_modules=SIX), "DoRA",
-               [("no DoRA", plain_lora), ("gain on the bias", gain_on_bias)])
-    yield Case("dora_roberta_rslora", "roberta_reg", lora(r=3, use_dora=True, use_rslora=True), "DoRA with rsLoRA",
-               [("no DoRA", plain_lora), LORA_SCALE])
-
-
-def randlora_cases():
-    def randlora(**options):
-        return RandLoraConfig(**{**KEEP, "r": 4, "randlora_alpha": 8, **options})
-
-    yield Case("randlora_default", "bert_cls", RandLoraConfig(**KEEP, target_modules=["query", "value"]),
-               "r 32 above the width, alpha 640", spread={"lambda": 0.05, "gamma": 0.05})
-    yield Case("randlora_square", "bert_cls", randlora(target_modules=["query", "value"]),
-               "n r equals the width; stored bases differ from the ones that the key gives", foreign_bases=True)
-    yield Case("randlora_overshoot", "roberta_cls", randlora(r=5, randlora_alpha=12, target_modules=["query", "key"]),
-               "r does not divide the width")
-    yield Case("randlora_wide", "bert_cls", randlora(r=6, target_modules=["intermediate.dense"]), "d_in < d_out")
-    yield Case("randlora_tall", "bert_reg", randlora(r=5, target_modules=r".*layer\.\d+\.output\.dense"),
-               "d_in > d_out")
-    yield Case("randlora_all", "bert_cls", randlora(r=6, target_modules=SIX),
-               "shared bases larger than any layer needs, written once per layer")
-    yield Case("randlora_model_level", "bert_cls", randlora(r=6, target_modules=SIX), "bases at model level only",
-               bases="model level only")
-    yield Case("randlora_regenerated", "roberta_reg",
-               randlora(r=6, target_modules=SIX, save_projection=False, projection_prng_key=7),
-               "no bases in the file: drawn from the key")
-    yield Case("randlora_sparse", "bert_cls", randlora(target_modules=SIX, sparse=True, save_projection=False),
-               "ternary bases, drawn from the key")
-    yield Case("randlora_very_sparse", "roberta_cls",
-               randlora(r=8, target_modules=["value", "output.dense"], very_sparse=True, save_projection=False),
-               "very sparse ternary bases, drawn from the key")
-
-
-def adalora_cases():
-    def adalora(**options):
-        return AdaLoraConfig(**{**KEEP, "init_r": 5, "target_r": 2, "lora_alpha": 7, "total_step": 12, "tinit": 1,
-                                "tfinal": 2, "deltaT": 1, **options})
-
-    by_r = ("scale by the kept rank", lambda model: [
-        layer.ranknum["default"].data.fill_(max(1, layer.lora_A["default"].shape[0])) for _, layer in layers(model)])
-    yield Case("adalora_unpruned", "bert_cls", adalora(target_modules=["query", "value", "output.dense"]),
-               "every component kept")
-    yield Case("adalora_pruned", "roberta_cls", adalora(target_modules=SIX, orth_reg_weight=0.3),
-               "rank_pattern as PEFT's allocator wrote it, one layer of rank 0", [by_r], prune=True)
-    yield Case("adalora_pruned_reg", "bert_reg", adalora(init_r=6, lora_alpha=16, orth_reg_weight=0.1),
-               "pruned, default targets", [by_r], prune=True)
-
-
-def ia3_cases():
-    yield Case("ia3_default", "bert_cls", IA3Config(**KEEP), "key, value and the second feed-forward layer (its input)")
-    yield Case("ia3_roberta", "roberta_reg",
-               IA3Config(**KEEP, target_modules=["key", "value", "intermediate.dense"], feedforward_modules=[]),
-               "outputs scaled only, bias included")
-
-
 # ---- tensors
 
-SPREAD = {"lora_A": 0.3, "lora_B": 0.3, "magnitude": 0.3, "lora_E": 1.0, "lambda": 0.2, "gamma": 0.2, "ia3": 0.4}
+SPREAD = {"lora_A": 0.3, "lora_B": 0.3, "magnitude": 0.3, "lora_E": 1.0, "vera_lambda": 0.8,
+          "lambda": 0.2, "gamma": 0.2, "ia3": 0.4, "lora_embedding": 0.4, "hada": 0.5, "lokr": 0.5, "oft_R": 0.25,
+          "prompt_embeddings": 1.0}
 
 
 def trained_by_key(model):
@@ -167,7 +32,14 @@ def trained_by_key(model):
     """
     keys = {v.data_ptr(): k for k, v in get_peft_model_state_dict(model, save_embedding_layers=False).items()
             if v.numel() and ".modules_to_save." not in k and ".original_module." not in k}
+    for prompt in getattr(model, "prompt_encoder", {}).values():
+        keys[prompt.embedding.weight.data_ptr()] = "prompt_embeddings"
     return {keys[p.data_ptr()]: p for _, p in model.named_parameters() if p.requires_grad and p.numel()}
+
+
+def shared_bases(model, case):
+    kind = case.config.peft_type.value.lower()
+    return {f"{kind}_{part}": getattr(model.base_model, f"{kind}_{part}")["default"] for part in "AB"}
 
 
 def fill(model, case):
@@ -181,11 +53,13 @@ def fill(model, case):
                 value.add_(change + 0.2 * change.sign())
             elif "magnitude" in key or "ia3" in key:
                 value.mul_(normal(value.shape, std, rng, mean=1.0))
+            elif case.from_start:
+                value.add_(normal(value.shape, std, rng))
             else:
                 value.copy_(normal(value.shape, std, rng))
         if case.foreign_bases:
-            for bases in (model.base_model.randlora_A, model.base_model.randlora_B):
-                bases["default"].copy_(normal(bases["default"].shape, 1.0, rng))
+            for bases in shared_bases(model, case).values():
+                bases.copy_(normal(bases.shape, 1.0, rng))
 
 
 def prune(model, case):
@@ -210,7 +84,9 @@ def prune(model, case):
 
 
 def save_adapter(case, folder):
+    torch.manual_seed(seed_of(case.name))
     model = get_peft_model(load_base(case.base), case.config).eval()
+    start = start_record(model) if case.lowers_base else {}
     fill(model, case)
     if case.prune:
         prune(model, case)
@@ -222,26 +98,46 @@ def save_adapter(case, folder):
         kept = {k: v for k, v in load_file(path).items()
                 if ".randlora_A" not in k and ".randlora_B" not in k or k.startswith("base_model.randlora_")}
         save_file(kept, path, metadata={"format": "pt"})
-    return before
+    return before, start
+
+
+def start_record(model):
+    """What PEFT starts from where it lowers the base: A and B, and the weights of the layers without their product."""
+    record = {f"start.{k}": v.detach().clone() for k, v in trained_by_key(model).items() if "lora_" in k}
+    for name, layer in layers(model):
+        record[f"lowered.{name.removeprefix('base_model.model.')}.weight"] = layer.base_layer.weight.detach().clone()
+    return record
 
 
 def load_adapter(case, folder):
-    return PeftModel.from_pretrained(load_base(case.base), folder, is_trainable=True).eval()
+    """PEFT loads prompts for inference only: their tensors are set to train here."""
+    trainable = not case.config.is_prompt_learning
+    model = PeftModel.from_pretrained(load_base(case.base), folder, is_trainable=trainable).eval()
+    if not trainable:
+        for name, value in model.named_parameters():
+            value.requires_grad_("prompt_encoder" in name or "modules_to_save" in name)
+    return model
 
 
 # ---- proofs that a case shows what it is about
 
 def neutral(key, value, base):
     """The value with which this tensor does nothing, or None where that cannot be said of it alone."""
-    if "lora_B" in key or "lora_E" in key or "lambda" in key:
+    if any(part in key for part in ("lora_B", "lora_E", "lambda", "lora_embedding", "hada", "lokr", "oft_R", "prompt")):
         return torch.zeros_like(value)
     if "ia3" in key:
         return torch.ones_like(value)
-    name = key.removeprefix("base_model.model.").replace(".base_layer.", ".")
+    name = key.removeprefix("base_model.").removeprefix("model.").replace(".base_layer.", ".")
     return base[name] if name in base else None
 
 
+def check_parts(case, folder):
+    found = {k.split(".")[-1] for k in load_file(folder / "adapter_model.safetensors") if ".classifier." not in k}
+    assert not case.parts or found == set(case.parts.split()), f"{case.name}: the file holds {sorted(found)}"
+
+
 def check_case(case, folder, batch, logits):
+    check_parts(case, folder)
     plain = load_base(case.base)
     require_moved(f"{case.name}: the adapter", logits, logits_of(plain, batch))
     base = dict(plain.named_parameters())
@@ -268,7 +164,7 @@ def loss_function(model):
 def write_case(case):
     folder = ADAPTERS / case.name
     written_config = json.loads(json.dumps(case.config.to_dict(), default=sorted))
-    before = save_adapter(case, folder)
+    before, start = save_adapter(case, folder)
     model = load_adapter(case, folder)
     batches = [make_batch(model.config, f"{case.name} batch {i}", lengths)
                for i, lengths in enumerate(([12, 9, 5, 7], [6, 10, 10, 8]))]
@@ -276,10 +172,9 @@ def write_case(case):
     require_equal(f"{case.name} reloaded", before, logits, at_most=0.05)  # pruned rows are gone: rounding only
     check_case(case, folder, batches[0], logits)
 
-    tensors = {**batches[0], **{f"batch1.{k}": v for k, v in batches[1].items()}, "logits": logits}
-    if case.config.peft_type == "RANDLORA":
-        for part in ("randlora_A", "randlora_B"):
-            tensors[f"bases.{part}"] = getattr(model.base_model, part)["default"].float()
+    tensors = {**batches[0], **{f"batch1.{k}": v for k, v in batches[1].items()}, "logits": logits, **start}
+    if case.config.peft_type in ("RANDLORA", "VERA"):
+        tensors |= {f"bases.{part}": bases.float() for part, bases in shared_bases(model, case).items()}
     model.double()
     tensors["logits64"] = logits_of(model, batches[0])
     require_equal(f"{case.name} float64", logits, tensors["logits64"])
@@ -306,7 +201,7 @@ def write_case(case):
 
 def main():
     shutil.rmtree(ADAPTERS, ignore_errors=True)
-    for family in (lora_cases, randlora_cases, adalora_cases, ia3_cases):
+    for family in FAMILIES:
         for case in family():
             write_case(case)
             print(f"  {case.name}")

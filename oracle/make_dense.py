@@ -1,156 +1,132 @@
-"""Writes tests/golden/dense: MoSLoRA and LoRA2 from their papers' equations, as dense updates of a tiny model.
+"""Writes tests/golden/dense: methods that PEFT lacks, from their papers' equations, on a tiny model.
 
 Nothing here is shared with an implementation: every adapted weight becomes W0 + dW, with dW written out as a matrix,
-and autograd does the rest in float64.
+bottlenecks are hooks on the transformers model, and autograd does the rest in float64.
 """
 from common import (GOLDEN, OPTIMIZER, generator, inputs_of, labels_for, load_base, logits_of, make_batch, normal,
-                    provenance, require_equal, require_moved, save_json, save_tensors, task_loss, training_record)
+                    provenance, require_equal, require_moved, rounding_only, save_json, save_tensors, task_loss,
+                    training_record)
+from dense_cases import (BOTTLENECKS, CASES, DELTA, FROZEN, SHAPES, bottleneck, drawn, has_butterfly, lora_xs_planes,
+                         regularisers, shrink, trains_in_base)
 
+import re
 import shutil
-from dataclasses import dataclass
+from dataclasses import replace
 
 import torch
 from torch.func import functional_call
 
 DENSE = GOLDEN / "dense"
-SIX = ["query", "key", "value", "attention.output.dense", "intermediate.dense", "output.dense"]
 PREFIX = "base_model.model."
 
 
-@dataclass
-class Case:
-    name: str
-    base: str
-    method: str
-    targets: list
-    alpha: float
-    r: int
-    k: int = 0
-    penalty_weight: float = 0.0
-
-
-CASES = [
-    Case("moslora_bert", "bert_cls", "moslora", ["query", "key", "value"], alpha=9, r=4),
-    Case("moslora_roberta", "roberta_reg", "moslora", SIX, alpha=6, r=3),
-    Case("lora2_bert", "bert_cls", "lora2", ["query", "value", "output.dense"], alpha=10, r=4, k=2),
-    Case("lora2_k1", "roberta_cls", "lora2", SIX, alpha=12, r=5, k=1),
-    Case("lora2_k_above_r", "bert_reg", "lora2", ["query", "intermediate.dense"], alpha=8, r=3, k=5),
-    Case("lora2_penalty", "roberta_reg", "lora2", ["value", "output.dense"], alpha=8, r=4, k=3, penalty_weight=0.1),
-]
-
-
-# ---- the equations, W is [q, p]
-
-def moslora_shapes(case, q, p):
-    return {"lora_A.weight": (case.r, p), "lora_AB.weight": (case.r, case.r), "lora_B.weight": (q, case.r)}
-
-
-def moslora_delta(case, t):
-    """dW = alpha/r B M A, the mixer M between the two subspaces."""
-    return case.alpha / case.r * (t["lora_B.weight"] @ t["lora_AB.weight"] @ t["lora_A.weight"])
-
-
-def lora2_shapes(case, q, p):
-    return {"lora_A": (case.k, p), "lora_B": (case.r, case.k), "lora_E": (case.r, 1), "lora_aa": (case.k, case.r),
-            "lora_bb": (q, case.k)}
-
-
-def products(t):
-    """Q = U V and P = v u of the paper, transposed to act on columns: left [q, r] and right [r, p]."""
-    return t["lora_bb"] @ t["lora_aa"], t["lora_B"] @ t["lora_A"]
-
-
-def lora2_delta(case, t):
-    """dW = alpha/(r + 1e-5) left diag(E) right."""
-    left, right = products(t)
-    return case.alpha / (case.r + 1e-5) * (left @ torch.diag(t["lora_E"].squeeze(1)) @ right)
-
-
-def off_orthogonal(matrix):
-    """Squared Frobenius norm of the smaller Gram matrix minus the identity."""
-    gram = matrix @ matrix.T if matrix.shape[0] <= matrix.shape[1] else matrix.T @ matrix
-    return ((gram - torch.eye(len(gram), dtype=gram.dtype)) ** 2).sum()
-
-
-def regularisers(t):
-    """The three of the paper on one layer: the products, the pair U, V and the pair u, v."""
-    left, right = products(t)
-    return {"PQ": off_orthogonal(left) + off_orthogonal(right),
-            "UV": off_orthogonal(t["lora_aa"]) + off_orthogonal(t["lora_bb"]),
-            "uv": off_orthogonal(t["lora_B"]) + off_orthogonal(t["lora_A"])}
-
-
-SHAPES = {"moslora": moslora_shapes, "lora2": lora2_shapes}
-DELTA = {"moslora": moslora_delta, "lora2": lora2_delta}
-SPREAD = {"lora_A": 0.4, "lora_AB": 0.6, "lora_B": 0.4, "lora_E": 1.0, "lora_aa": 0.6, "lora_bb": 0.4}
-
-
-# ---- the model around them
+# ---- the model around the equations
 
 class Patched:
-    """A frozen base whose adapted weights are W0 + dW, and whose classifier trains."""
+    """A frozen base under one case's adapter; `stored` holds the adapter's tensors as its file does."""
 
-    def __init__(self, case, trained):
-        self.case, self.trained = case, trained
-        self.model = load_base(case.base).double()
-        self.frozen = {k: v.detach() for k, v in self.model.named_parameters()}
+    def __init__(self, case, stored, dtype=torch.float64):
+        self.case = case
+        self.model = load_base(case.base).to(dtype)
+        self.base = {k: v.detach() for k, v in self.model.named_parameters()}
         self.modules = adapted_modules(case, self.model)
+        self.values = {k: v.detach().to(dtype) for k, v in stored.items()}
+        self.trained = {k: v.requires_grad_() for k, v in self.values.items()
+                        if not (case.method == "lora_xs" and k.endswith(FROZEN))}
+        if case.method in BOTTLENECKS:
+            for module in self.modules:
+                self.model.get_submodule(module).register_forward_hook(
+                    lambda _, inputs, output, module=module: bottleneck(output, self.tensors(module)))
 
     def tensors(self, module):
-        return {k: self.trained[f"{PREFIX}{module}.{k}"] for k in SHAPES[self.case.method](self.case, 1, 1)}
+        return {k: self.values[f"{PREFIX}{module}.{k}"] for k in SHAPES[self.case.method](self.case, 1, 1)}
 
     def __call__(self, batch):
-        weights = dict(self.frozen)
-        for module in self.modules:
-            weights[f"{module}.weight"] = self.frozen[f"{module}.weight"] + DELTA[self.case.method](
-                self.case, self.tensors(module))
-        weights |= {k: self.trained[PREFIX + k] for k in self.frozen if k.startswith("classifier")}
+        weights = {k: self.values.get(PREFIX + k, v) for k, v in self.base.items()}
+        if self.case.method in DELTA:
+            for module in self.modules:
+                weights[f"{module}.weight"] = self.base[f"{module}.weight"] + DELTA[self.case.method](
+                    self.case, self.tensors(module))
         return functional_call(self.model, weights, kwargs=inputs_of(batch)).logits
 
+    def gates(self):
+        return [v for k, v in self.trained.items() if k.endswith(".gate")]
+
     def penalty(self):
-        if not self.case.penalty_weight:
-            return torch.zeros((), dtype=torch.float64)
-        terms = [sum(regularisers(self.tensors(m)).values()) for m in self.modules]
-        return self.case.penalty_weight * sum(terms) / len(terms)
+        options = self.case.options
+        if options.get("orth_reg_weight"):
+            terms = [sum(regularisers(self.tensors(m)).values()) for m in self.modules]
+            return options["orth_reg_weight"] * sum(terms) / len(terms)
+        if options.get("sparse_lambda"):
+            return options["sparse_lambda"] * torch.cat(self.gates(), dim=1).abs().mean()
+        return torch.zeros((), dtype=torch.float64)
 
     def loss(self, batch):
         return task_loss(self(batch), labels_for(batch, torch.float64)) + self.penalty()
 
+    def after_step(self):
+        xi = self.case.options.get("sparse_lambda_2")
+        if xi:
+            for gate in self.gates():
+                gate.data = shrink(gate.data, xi, self.case.options["sparse_rule"])
+
 
 def adapted_modules(case, model):
-    return [n for n, m in model.named_modules() if isinstance(m, torch.nn.Linear)
-            and any(n.endswith("." + target) for target in case.targets)]
+    def matches(name):
+        if isinstance(case.targets, str):
+            return re.fullmatch(case.targets, name)
+        return any(name.endswith("." + target) for target in case.targets)
+    return [n for n, m in model.named_modules() if isinstance(m, torch.nn.Linear) and matches(n)]
 
 
 def draw(case):
-    """Trained tensors as the adapter file holds them: float32."""
+    """An adapter's tensors as its file holds them: float32."""
     rng, model = generator(case.name), load_base(case.base)
     tensors = {}
     for module in adapted_modules(case, model):
-        q, p = model.get_submodule(module).weight.shape
-        for key, shape in SHAPES[case.method](case, q, p).items():
-            tensors[f"{PREFIX}{module}.{key}"] = normal(shape, SPREAD[key.removesuffix(".weight")], rng)
+        weight = model.get_submodule(module).weight.detach()
+        planes = lora_xs_planes(case, weight) if case.method == "lora_xs" else {}
+        for key, shape in SHAPES[case.method](case, *weight.shape).items():
+            tensors[f"{PREFIX}{module}.{key}"] = planes[key] if key in planes else drawn(key, shape, rng)
     for key, value in model.named_parameters():
-        if key.startswith("classifier"):
+        if trains_in_base(case, key):
             change = normal(value.shape, 0.3, rng)
             tensors[PREFIX + key] = value.detach() + change + 0.2 * change.sign()
     return tensors
 
 
-def leaves(tensors):
-    return {k: v.double().requires_grad_() for k, v in tensors.items()}
-
+# ---- proofs that a case shows what it is about
 
 def check_case(case, stored, batch, logits):
-    require_moved(f"{case.name}: the adapter", logits, logits_of(load_base(case.base), batch))
-    for key, value in stored.items():
-        if key.endswith(("lora_B.weight", "lora_E")):
-            off = Patched(case, leaves({**stored, key: torch.zeros_like(value)}))(batch)
-            require_moved(f"{case.name}: {key}", logits, off.detach())
-    if case.method == "moslora":
-        without = {k: torch.eye(case.r) if "lora_AB" in k else v for k, v in stored.items()}
-        require_moved(f"{case.name}: the mixer", logits, Patched(case, leaves(without))(batch).detach())
+    plain = load_base(case.base)
+    require_moved(f"{case.name}: the adapter", logits, logits_of(plain, batch))
+    base = {PREFIX + k: v.detach() for k, v in plain.named_parameters()}
 
+    def require(what, tensors, case=case):
+        require_moved(f"{case.name}: {what}", logits, Patched(case, tensors)(batch).detach())
+
+    for key, value in stored.items():
+        if not key.endswith("key.bias"):  # softmax does not see the bias of a key
+            require(key, {**stored, key: base.get(key, torch.zeros_like(value))})
+    if case.method == "moslora":
+        r = case.options["r"]
+        mixers = {f"{PREFIX}{module}.lora_AB.weight": torch.eye(r)
+                  for module in adapted_modules(case, plain)}
+        require("the mixer", {**stored, **mixers}, replace(case, options={**case.options, "mixer_init": "identity"}))
+
+
+def check_steps(case, stored, record, batches):
+    """The proximal step zeroes some gates and not all, and the other rule ends elsewhere."""
+    ends = torch.cat([v.flatten() for k, v in record.items() if k.startswith("step10.") and k.endswith(".gate")])
+    assert 0.1 < (ends == 0).double().mean() < 0.9, f"{case.name}: {(ends == 0).sum()} of {len(ends)} gates are zero"
+    rule = "authors" if case.options["sparse_rule"] == "soft" else "soft"
+    other = Patched(replace(case, options={**case.options, "sparse_rule": rule}), stored)
+    found = training_record(other.trained, other.loss, batches, other.after_step)
+    apart = max((found[k] - v).abs().max().item() for k, v in record.items() if k.startswith("step10."))
+    assert apart > 1e-3, f"{case.name}: the two rules end only {apart:.1e} apart"
+
+
+# ---- what LoRA2 records beside
 
 def regulariser_record(patched):
     """Value of each regulariser on each layer, and the gradients of its sum over the layers."""
@@ -194,19 +170,12 @@ def importance_record(case, patched, batches):
 def write_case(case):
     folder = DENSE / case.name
     stored = draw(case)
-    patched = Patched(case, leaves(stored))
+    patched = Patched(case, stored)
     batches = [make_batch(patched.model.config, f"{case.name} batch {i}", lengths)
                for i, lengths in enumerate(([12, 9, 5, 7], [6, 10, 10, 8]))]
     logits64 = patched(batches[0]).detach()
     check_case(case, stored, batches[0], logits64)
-
-    single = {k: v.float() for k, v in patched.frozen.items()}
-    for module in patched.modules:
-        part = {k: stored[f"{PREFIX}{module}.{k}"] for k in SHAPES[case.method](case, 1, 1)}
-        single[f"{module}.weight"] = single[f"{module}.weight"] + DELTA[case.method](case, part)
-    single |= {k: stored[PREFIX + k] for k in single if k.startswith("classifier")}
-    with torch.no_grad():
-        logits = functional_call(load_base(case.base), single, kwargs=inputs_of(batches[0])).logits
+    logits = Patched(case, stored, torch.float32)(batches[0]).detach()
     require_equal(f"{case.name} float64", logits, logits64)
 
     record = {**batches[0], **{f"batch1.{k}": v for k, v in batches[1].items()}, "logits": logits,
@@ -215,16 +184,16 @@ def write_case(case):
     if case.method == "lora2":
         record |= regulariser_record(patched)
         record |= importance_record(case, patched, batches)
-    record |= training_record(patched.trained, patched.loss, batches)
+    record |= training_record(patched.trained, patched.loss, batches, patched.after_step)
+    if case.options.get("sparse_lambda_2"):
+        check_steps(case, stored, record, batches)
     save_tensors(folder / "adapter_model.safetensors", stored, __file__, case.name)
     save_tensors(folder / "io.safetensors", record, __file__, case.name)
-    options = {"r": case.r, "lora_alpha": case.alpha}
-    if case.method == "lora2":
-        options |= {"k": case.k, "orth_reg_weight": case.penalty_weight}
     save_json(folder / "case.json", {
-        "name": case.name, "base": case.base, "method": case.method, "options": options,
+        "name": case.name, "base": case.base, "method": case.method, "options": case.options,
         "target_modules": case.targets, "modules": patched.modules,
-        "modules_to_save": ["classifier"], "trained": sorted(patched.trained), "rounding_only": [],
+        "modules_to_save": ["classifier"], "trained": sorted(patched.trained),
+        "rounding_only": rounding_only({k: record[f"grad.{k}"] for k in patched.trained}),
         "optimizer": OPTIMIZER, "provenance": provenance(__file__, case.name)})
 
 

@@ -47,6 +47,7 @@ struct AdaptedLayer {
 struct NamedTensor {
   std::string name;
   Tensor value;
+  double rate = 1;  // times the learning rate
 };
 
 class Adapter {
@@ -92,6 +93,9 @@ class Adapter {
 
   /// The method's penalty over all layers, or undefined.
   Tensor penalty() const;
+  /// The method's part before and after an optimiser's step: it may change gradients, then tensors.
+  void before_step();
+  void after_step();
 
   /// Settles an option that only the run knows (total_step), for the saved configuration.
   void set_option(const std::string& name, Json value);

@@ -4,6 +4,9 @@
 //
 //   W = diag(out_gain) (W0 + scale left right) diag(in_gain)      left [d_out, k]   right [k, d_in]
 //
+// Few methods are no two thin factors: they answer with a dense update, or with linear maps on activations. Fewer still
+// are no weight update: they map a layer's output (bottleneck adapters) or train the base's own tensors (BitFit).
+//
 // The engine does everything else: the forward and backward pass in the cheaper of two orders, dropout, dtypes,
 // merging, saving, options, help and tests. One source file in methods/ defines one method and `method_<file name>()`;
 // the build makes the table from the folder.
@@ -11,11 +14,13 @@
 
 #include <ATen/ATen.h>
 
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "deltaw/options.h"
@@ -45,6 +50,19 @@ class BaseView {
   /// W0 right, for right [d_in, n]: [d_out, n] in the type of `right`, or of W0 where that is wider.
   Tensor times(const Tensor& right) const;
 
+  struct Svd {
+    Tensor U;   // [d_out, r]
+    Tensor S;   // [r], falling
+    Tensor Vt;  // [r, d_in]
+  };
+  /// The r leading singular triplets of W0, float32. r must not exceed the smaller side.
+  Svd svd(int64_t r) const;
+  /// The same by a randomised range finder with `iterations` subspace iterations (Halko et al. 2011, arXiv:0909.4061,
+  /// algorithm 4.4): near, at a fraction of the time.
+  Svd svd_lowrank(int64_t r, int64_t iterations, at::Generator& generator) const;
+  /// Q [d_out, r] and R [r, d_in]: the leading part of W0 = Q R.
+  std::pair<Tensor, Tensor> qr(int64_t r) const;
+
  private:
   Tensor weight_;
   mutable std::once_flag norms_once_;
@@ -57,6 +75,8 @@ struct Param {
   std::string file_name;
   Tensor value;
   bool trained = true;
+  bool saved = true;      // false: follows from the base and the options, and is made again on loading
+  double rate = 1;        // times the learning rate
 };
 
 /// The tensors of a method on one layer (or shared by all), in the order of their declaration.
@@ -75,14 +95,22 @@ class Params {
   std::vector<Param> params_;
 };
 
-/// A method's answer for one layer. Undefined tensors mean "none": no factors, gains of one.
+/// A linear map on activations, [rows, from] -> [rows, to], in the activations' type.
+using Operator = std::function<Tensor(const Tensor&)>;
+
+/// A method's answer for one layer. What is not defined is not there: no factors, gains of one.
 struct Update {
   Tensor left;   // [d_out, k]
   Tensor right;  // [k, d_in]
   double scale = 1;
+  Tensor dense;               // [d_out, d_in], added to left right
   Tensor out_gain;            // [d_out]
   Tensor in_gain;             // [d_in]
   bool gain_on_bias = false;  // out_gain multiplies the bias too
+
+  // From a method whose acts_on_inputs() is true, and from no other: y = W0 before(x) + scale beside(x) + bias.
+  Operator before;  // d_in -> d_in
+  Operator beside;  // d_in -> d_out
 };
 
 /// One entry of a gated rank component, scored over `axis` of the named tensor.
@@ -93,7 +121,7 @@ struct Scored {
 
 /// Asks for a rank budget: the engine scores, prunes and regrows the components of every layer together.
 struct RankBudget {
-  std::string gate;            // zero here switches a component off: [r, 1]
+  Scored gate;                 // zero here switches a component off
   std::vector<Scored> scored;  // every tensor with a rank axis, the gate included
   int64_t init_rank = 0;       // components per layer at the start
   int64_t target_rank = 0;     // mean components per layer at the end
@@ -103,6 +131,8 @@ struct RankBudget {
   double beta1 = 0.85;
   double beta2 = 0.85;
   int64_t total_step = 0;  // 0: the trainer's
+  std::string pattern = "rank_pattern";  // the option that records what was kept
+  bool allocated = true;                 // false: gates fall to zero by themselves; the engine leaves dead components out of the file
 };
 
 class Method {
@@ -131,7 +161,31 @@ class Method {
   virtual Tensor penalty(const std::vector<const Params*>& /*layers*/) const { return {}; }
 
   virtual std::optional<RankBudget> rank_budget() const { return std::nullopt; }
+
+  /// True: update() answers with operators.
+  virtual bool acts_on_inputs() const { return false; }
+  /// A map of the layer's output [..., d_out], after the model's dropout and before the residual sum. It need not be
+  /// linear: a method that has one cannot be merged. `params` may be of a wider type than `output`.
+  virtual Tensor map_output(const LayerInfo& /*layer*/, const Params& /*params*/, const Tensor& output) const {
+    return output;
+  }
+
+  /// Changes the gradients of one layer, clipped already, before the optimiser's step (LoRA-FA).
+  virtual void before_step(const LayerInfo& /*layer*/, Params& /*params*/) const {}
+  /// Changes the tensors of one layer after it (SoRA's proximal step).
+  virtual void after_step(const LayerInfo& /*layer*/, Params& /*params*/) const {}
 };
+
+/// A short name for a method with options set: "pissa" is lora with init_lora_weights "pissa".
+struct Preset {
+  std::string id;
+  std::string title;
+  std::string paper;
+  Json options;
+};
+
+/// Tensors of the base that a method trains as they are.
+enum class BaseTensors { none, biases, norms, all };
 
 /// A method as the table lists it.
 struct MethodSpec {
@@ -141,7 +195,13 @@ struct MethodSpec {
   std::string peft_type;                  // in adapter_config.json
   Json peft_settings = Json::object();    // what tells it from others of that peft_type: {"use_dora": true}
   Json default_targets = Json::object();  // by model_type, where they differ from LoRA's: {"bert": ["key", "value"]}
+  std::vector<Preset> presets = {};       // short names of it
+  std::vector<std::string> own_options = {};  // unknown to PEFT: in the file only where they are not the default
   bool identity_at_init = true;           // the first forward equals the base model's
+  bool mergeable = true;                  // the update is one of weights
+  bool on_outputs = false;                // it has a map_output(): only layers that end a sublayer can have it
+  bool on_layers = true;                  // false: no layer gets tensors of its own
+  BaseTensors trains = BaseTensors::none;
   std::string parameter_count = {};       // per layer, as a formula for the documentation
   int64_t (*count)(const LayerInfo&, const Json& options) = nullptr;  // the same, checked by the tests
 
@@ -174,8 +234,11 @@ MethodSpec make_spec(MethodSpec spec) {
 /// All methods, by id: the built-in ones and those registered from outside.
 std::vector<const MethodSpec*> method_table();
 
-/// By id ("randlora") or PEFT type ("RANDLORA"), in any case. Throws config.unknown-method with the nearest names.
+/// By id ("randlora"), preset ("pissa") or PEFT type ("RANDLORA"), in any case. Throws config.unknown-method with the
+/// nearest names.
 const MethodSpec& find_method(const std::string& name);
+/// The preset of that name in any case, or null.
+const Preset* find_preset(const std::string& name);
 
 /// Adds a method from outside the library; `spec` must live as long as the program. Throws config.method-exists.
 void register_method(const MethodSpec& spec);

@@ -30,6 +30,7 @@ struct Linear {
   Parameter weight;    // [d_out, d_in]
   Parameter bias;      // [d_out], or undefined
   int64_t index = -1;  // counts the model's linear layers
+  bool ends_sublayer = false;  // its output, after dropout, is what the residual sum adds
   std::unique_ptr<BaseView> base;
 };
 
@@ -100,6 +101,7 @@ class Model {
   int64_t max_positions() const { return max_positions_; }  // tokens in the longest input
 
   const std::deque<Linear>& linears() const { return linears_; }
+  const std::deque<LayerNorm>& norms() const { return norms_; }
   const std::vector<const Parameter*>& parameters() const { return parameters_; }
   /// Names of all modules in order, containers included: what target_modules is matched against.
   const std::vector<std::string>& module_names() const { return modules_; }

@@ -50,14 +50,22 @@ at::ScalarType AdapterBuilder::type() const {
 }
 
 void AdapterBuilder::wrap(uint64_t seed) {
+  if (!adapter_.spec_->on_layers) return;
   at::Generator generator = at::make_generator<at::CPUGeneratorImpl>(seed);
   for (const Linear* linear : find_targets(*adapter_.model_, adapter_.config_, *adapter_.spec_)) {
+    if (adapter_.spec_->on_outputs && !linear->ends_sublayer) {
+      throw Error({.id = "config.no-sublayer",
+                   .what = fmt::format("'{}' does not end a sublayer, and {} stand behind one", linear->name,
+                                       adapter_.spec_->title),
+                   .where = "key \"target_modules\"",
+                   .fix = "leave target_modules out for the method's own places"});
+    }
     auto layer = std::make_unique<AdaptedLayer>();
     layer->info = {.name = linear->name, .d_out = linear->weight.value.size(0), .d_in = linear->weight.value.size(1)};
     layer->linear = linear;
     layer->method = adapter_.method_.get();
     layer->params = Params(adapter_.method_->declare(layer->info, *linear->base, generator));
-    for (Param& param : layer->params.all()) param.value = param.value.to(type());
+    for (Param& param : layer->params.all()) param.value = param.value.to(type()).contiguous();
     adapter_.ordered_.push_back(layer.get());
     adapter_.by_linear_[linear->index] = std::move(layer);
   }
@@ -68,6 +76,9 @@ void AdapterBuilder::override_parameters() {
     adapter_.overrides_[parameter.slot] = parameter.value.to(type(), /*non_blocking=*/false, /*copy=*/true);
   };
   for (const Parameter* parameter : find_saved(*adapter_.model_, adapter_.config_.modules_to_save)) replace(*parameter);
+  for (const Parameter* parameter : find_base_tensors(*adapter_.model_, adapter_.config_, *adapter_.spec_)) {
+    replace(*parameter);
+  }
   const std::string& bias = adapter_.config_.bias;
   if (bias == "all") {
     for (const Parameter* parameter : adapter_.model_->parameters()) {
@@ -127,7 +138,7 @@ std::vector<NamedTensor> Adapter::trained() const {
   std::vector<NamedTensor> tensors;
   for (const AdaptedLayer* layer : ordered_) {
     for (const Param& param : layer->params.all()) {
-      if (param.trained) tensors.push_back({layer->info.name + "." + param.file_name, param.value});
+      if (param.trained) tensors.push_back({layer->info.name + "." + param.file_name, param.value, param.rate});
     }
   }
   for (const Parameter* parameter : model_->parameters()) {
@@ -153,6 +164,16 @@ Tensor Adapter::penalty() const {
   std::vector<const Params*> layers;
   for (const AdaptedLayer* layer : ordered_) layers.push_back(&layer->params);
   return method_->penalty(layers);
+}
+
+void Adapter::before_step() {
+  const at::NoGradGuard no_grad;
+  for (AdaptedLayer* layer : ordered_) method_->before_step(layer->info, layer->params);
+}
+
+void Adapter::after_step() {
+  const at::NoGradGuard no_grad;
+  for (AdaptedLayer* layer : ordered_) method_->after_step(layer->info, layer->params);
 }
 
 void Adapter::set_option(const std::string& name, Json value) {

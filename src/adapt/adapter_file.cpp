@@ -30,11 +30,26 @@ std::string hash_of(const Params& shared) {
   return fmt::format("{:016x}", hash);
 }
 
-// The kept rows of a gated tensor, or the tensor itself.
-Tensor pruned(const Adapter& adapter, const AdaptedLayer& layer, const Param& param) {
-  const auto kept = adapter.kept_ranks.find(layer.info.name);
+using KeptRanks = std::map<std::string, std::vector<bool>>;
+
+// The components that the file keeps of every layer that has dead ones, or of all where a budget has pruned.
+KeptRanks kept_components(const Adapter& adapter) {
   const auto budget = adapter.method().rank_budget();
-  if (kept == adapter.kept_ranks.end() || !budget) return param.value;
+  if (!budget || budget->allocated) return adapter.kept_ranks;
+  KeptRanks kept;
+  for (const AdaptedLayer* layer : adapter.layers()) {
+    const Tensor alive = layer->params[budget->gate.param].detach().ne(0).flatten().contiguous();
+    if (alive.all().item<bool>()) continue;
+    kept[layer->info.name] = std::vector<bool>(alive.data_ptr<bool>(), alive.data_ptr<bool>() + alive.numel());
+  }
+  return kept;
+}
+
+// The kept rows of a gated tensor, or the tensor itself.
+Tensor pruned(const Adapter& adapter, const KeptRanks& all_kept, const AdaptedLayer& layer, const Param& param) {
+  const auto kept = all_kept.find(layer.info.name);
+  const auto budget = adapter.method().rank_budget();
+  if (kept == all_kept.end() || !budget) return param.value;
   for (const Scored& scored : budget->scored) {
     if (scored.param != param.name) continue;
     std::vector<int64_t> rows;
@@ -46,11 +61,12 @@ Tensor pruned(const Adapter& adapter, const AdaptedLayer& layer, const Param& pa
   return param.value;
 }
 
-std::vector<NamedTensor> file_tensors(const Adapter& adapter) {
+std::vector<NamedTensor> file_tensors(const Adapter& adapter, const KeptRanks& kept) {
   std::vector<NamedTensor> tensors;
   for (const AdaptedLayer* layer : adapter.layers()) {
     for (const Param& param : layer->params.all()) {
-      tensors.push_back({kModel + layer->info.name + "." + param.file_name, pruned(adapter, *layer, param)});
+      if (!param.saved) continue;
+      tensors.push_back({kModel + layer->info.name + "." + param.file_name, pruned(adapter, kept, *layer, param)});
     }
   }
   for (const Parameter* parameter : adapter.model().parameters()) {
@@ -91,7 +107,9 @@ class Reader {
 
   void read_layers() {
     for (AdaptedLayer* layer : builder_.layers()) {
-      for (Param& param : layer->params.all()) read(kModel + layer->info.name + "." + param.file_name, param.value);
+      for (Param& param : layer->params.all()) {
+        if (param.saved) read(kModel + layer->info.name + "." + param.file_name, param.value);
+      }
     }
     for (const Parameter* parameter : builder_.adapter().model().parameters()) {
       if (!builder_.adapter().overrides(*parameter)) continue;
@@ -229,15 +247,17 @@ void check_head(const Model& model, const Adapter& adapter, const std::filesyste
 void Adapter::save(const std::filesystem::path& folder) const {
   AdapterConfig config = config_;
   if (config.base_model_name_or_path.empty()) config.base_model_name_or_path = model_->folder().string();
-  if (const auto budget = method_->rank_budget(); budget && !kept_ranks.empty()) {
+  const KeptRanks kept = kept_components(*this);
+  if (!kept.empty()) {
+    const RankBudget budget = *method_->rank_budget();
     Json pattern = Json::object();
-    for (const auto& [name, kept] : kept_ranks) pattern[name + "." + budget->gate] = kept;
-    config.options["rank_pattern"] = std::move(pattern);
+    for (const auto& [name, alive] : kept) pattern[name + "." + budget.gate.param] = alive;
+    config.options[budget.pattern] = std::move(pattern);
   }
   Json json = adapter_config_to_json(config);
-  if (config.target_modules.is_null()) json["target_modules"] = target_names();
+  if (config.target_modules.is_null() && spec_->on_layers) json["target_modules"] = target_names();
 
-  const std::vector<NamedTensor> tensors = file_tensors(*this);
+  const std::vector<NamedTensor> tensors = file_tensors(*this, kept);
   refuse_non_finite(tensors);
   std::vector<io::TensorBytes> bytes;
   for (const NamedTensor& tensor : tensors) bytes.push_back(to_bytes(tensor.name, tensor.value));

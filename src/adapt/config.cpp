@@ -28,6 +28,7 @@ const std::set<std::string> kTrueIsDefault = {"init_lora_weights", "init_weights
 bool is_off(const std::string& key, const Json& value) {
   if (value.is_null() || value == false) return true;
   if ((value.is_object() || value.is_array() || value.is_string()) && value.empty()) return true;
+  if (key.ends_with("_dropout") && value.is_number() && value == 0) return true;
   return value == true && kTrueIsDefault.contains(key);
 }
 
@@ -48,7 +49,7 @@ void AdapterConfig::fields(FieldVisitor& f) {
   f.field("layers_pattern", layers_pattern, "What stands before the layer number in a module's name.");
   f.field("modules_to_save", modules_to_save, "Modules trained whole and saved with the adapter; the head always is.");
   f.field("bias", bias, "Biases of the base that train: none, all, or lora_only (of the adapted layers).",
-          one_of({"none", "all", "lora_only", "randlora_only"}));
+          one_of({"none", "all", "lora_only", "randlora_only", "vera_only", "oft_only"}));
   f.field("task_type", task_type, "What the model is for.", one_of({"SEQ_CLS"}));
 }
 
@@ -59,12 +60,44 @@ bool settings_hold(const Json& settings, const Json& values) {
   });
 }
 
+namespace {
+
+std::string named_method(const Json& values) {
+  for (const char* key : {"method", "peft_type"}) {
+    if (values.contains(key) && values[key].is_string()) return values[key].get<std::string>();
+  }
+  return "lora";
+}
+
+// A number of a preset is its default; a text may go on ("pissa_niter_16" is a pissa); the rest is what it means.
+bool agrees(const Json& preset, const Json& given) {
+  if (preset.is_number()) return true;
+  if (preset.is_string() && given.is_string()) return given.get<std::string>().starts_with(preset.get<std::string>());
+  return given == preset || given == preset.dump();
+}
+
+// Fills in what the preset sets that `values` name, if they name one.
+void apply_preset(Json& options, const Json& values, const std::string& where) {
+  const std::string name = named_method(values);
+  const Preset* preset = find_preset(name);
+  if (!preset) return;
+  for (const auto& [key, value] : preset->options.items()) {
+    const auto given = options.find(key);
+    if (given == options.end()) {
+      options[key] = value;
+    } else if (!agrees(value, *given)) {
+      throw Error({.id = "config.conflict",
+                   .what = fmt::format("method {} is {} = {}, and {} is given", name, key, value.dump(), given->dump()),
+                   .where = where,
+                   .fix = fmt::format("leave {} out, or name the method that has it", key)});
+    }
+  }
+}
+
+}  // namespace
+
 const MethodSpec& choose_method(const Json& values) {
-  const std::string named =
-      values.contains("method") && values["method"].is_string()         ? values["method"].get<std::string>()
-      : values.contains("peft_type") && values["peft_type"].is_string() ? values["peft_type"].get<std::string>()
-                                                                        : "lora";
-  const MethodSpec& asked = find_method(named);
+  const MethodSpec& asked = find_method(named_method(values));
   if (!asked.peft_settings.empty()) return asked;
   // "use_dora": true makes LORA the method that it names.
   for (const MethodSpec* spec : method_table()) {
@@ -85,6 +118,7 @@ AdapterConfig adapter_config_from_json(const Json& values, const std::string& wh
     const auto found = values.find(option.name);
     if (found != values.end() && !found->is_null()) config.options[option.name] = *found;
   }
+  apply_preset(config.options, values, where);
   config.options = spec.normalized(config.options, where);
   if (const auto base = values.find("base_model_name_or_path"); base != values.end() && base->is_string()) {
     config.base_model_name_or_path = base->get<std::string>();
@@ -112,7 +146,12 @@ Json adapter_config_to_json(const AdapterConfig& config) {
   const MethodSpec& spec = find_method(config.method);
   AdapterConfig copy = config;
   Json json = write_fields(fields_of(copy));
-  json.update(spec.normalized(config.options, "adapter"));
+  const Json defaults = spec.normalized(Json::object(), "adapter");
+  Json options = spec.normalized(config.options, "adapter");
+  for (const std::string& name : spec.own_options) {
+    if (options[name] == defaults[name]) options.erase(name);
+  }
+  json.update(options);
   json.update(spec.peft_settings);
   json["peft_type"] = spec.peft_type;
   json["base_model_name_or_path"] =

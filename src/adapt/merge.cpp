@@ -7,6 +7,7 @@
 #include "deltaw/error.h"
 #include "io/safetensors.h"
 #include "models/loader.h"
+#include "ops/linear.h"
 
 namespace deltaw {
 namespace {
@@ -67,10 +68,7 @@ MergedLayer merge_layer(const AdaptedLayer& layer, const Tensor& weight, const T
   const Update u = layer.method->update(layer.info, layer.params, *layer.linear->base);
   // In float32 at least, whatever the checkpoint's type; rounded once at the end.
   const at::ScalarType type = at::promote_types(weight.scalar_type(), at::kFloat);
-  Tensor merged = weight.to(type);
-  if (u.left.defined()) merged = at::mm(u.left.to(type), u.right.to(type)).mul_(u.scale).add_(merged);
-  if (u.out_gain.defined()) merged = merged * u.out_gain.to(type).unsqueeze(1);
-  if (u.in_gain.defined()) merged = merged * u.in_gain.to(type);
+  const Tensor merged = ops::updated_weight(u, weight.to(type));
   Tensor merged_bias = bias;
   if (bias.defined() && u.out_gain.defined() && u.gain_on_bias) merged_bias = bias.to(type) * u.out_gain.to(type);
   return {merged.to(weight.scalar_type()), merged_bias.defined() ? merged_bias.to(weight.scalar_type()) : merged_bias};
@@ -79,6 +77,12 @@ MergedLayer merge_layer(const AdaptedLayer& layer, const Tensor& weight, const T
 MergeReport merge_checkpoint(const Adapter& adapter, const std::filesystem::path& output, const ModelInput& probe,
                              const std::function<void(const std::filesystem::path&)>& companions) {
   const Model& model = adapter.model();
+  if (!adapter.spec().mergeable) {
+    throw Error({.id = "config.not-mergeable",
+                 .what = fmt::format("{} is no update of weights and cannot be merged into them", adapter.spec().title),
+                 .where = "key \"adapter_name_or_path\"",
+                 .fix = "use the adapter beside its base model: --adapter_name_or_path"});
+  }
   ModelOptions options{.dtype = model.dtype() == at::kDouble ? "float64" : "float32",
                        .problem_type = model.is_regression() ? "regression" : "single_label_classification",
                        .label_names = model.label_names(),

@@ -43,6 +43,10 @@ const MethodSpec& find_method(const std::string& name) {
   for (const MethodSpec* spec : table) {
     if (spec->id == wanted) return *spec;
     ids.push_back(spec->id);
+    for (const Preset& preset : spec->presets) {
+      if (preset.id == wanted) return *spec;
+      ids.push_back(preset.id);
+    }
   }
   for (const MethodSpec* spec : table) {
     if (lower(spec->peft_type) == wanted && (spec->peft_settings.empty() || spec->peft_type != "LORA")) return *spec;
@@ -51,6 +55,16 @@ const MethodSpec& find_method(const std::string& name) {
                .what = fmt::format("there is no method '{}'", name),
                .where = "key \"method\"",
                .fix = suggest_names(wanted, ids) + "; `deltaw methods` lists them"});
+}
+
+const Preset* find_preset(const std::string& name) {
+  const std::string wanted = lower(name);
+  for (const MethodSpec* spec : method_table()) {
+    for (const Preset& preset : spec->presets) {
+      if (preset.id == wanted) return &preset;
+    }
+  }
+  return nullptr;
 }
 
 void register_method(const MethodSpec& spec) {

@@ -40,7 +40,7 @@ std::vector<bool> to_flags(const Tensor& mask) {
 RankAllocator::RankAllocator(RankBudget budget, std::vector<Layer> layers, int64_t total_steps)
     : budget_(std::move(budget)), layers_(std::move(layers)), trainer_steps_(total_steps) {
   if (budget_.total_step <= 0) budget_.total_step = total_steps;
-  for (const Layer& layer : layers_) initial_ += layer.gate.numel();
+  for (const Layer& layer : layers_) initial_ += layer.components();
   target_ = budget_.target_rank * static_cast<int64_t>(layers_.size());
   importance_.resize(layers_.size());
   check();
@@ -49,7 +49,8 @@ RankAllocator::RankAllocator(RankBudget budget, std::vector<Layer> layers, int64
 void RankAllocator::check() const {
   const int64_t last = budget_.total_step - budget_.tfinal;
   if (target_ > initial_) {
-    refuse(fmt::format("the target rank {} is above the initial rank {}", budget_.target_rank, budget_.init_rank),
+    refuse(fmt::format("the target rank {} is above the initial mean of {}", budget_.target_rank,
+                       initial_ / static_cast<int64_t>(layers_.size())),
            "lower the target rank or raise the initial one");
   }
   if (budget_.tinit >= last) {
@@ -137,8 +138,10 @@ void RankAllocator::prune(int64_t budget) {
 void RankAllocator::hold_pattern() {
   for (const Layer& layer : layers_) {
     const Tensor cut = to_mask(pattern_.at(layer.name)).logical_not_();
+    std::vector<int64_t> shape(static_cast<size_t>(layer.gate.dim()), 1);
+    shape[static_cast<size_t>(layer.gate_axis)] = layer.components();
     Tensor gate = layer.gate;
-    gate.masked_fill_(cut.view_as(gate), 0);
+    gate.masked_fill_(cut.view(shape), 0);
   }
   held_ = true;
 }
@@ -164,13 +167,13 @@ std::vector<NamedTensor> RankAllocator::state() const {
 }
 
 void RankAllocator::set_state(const std::map<std::string, Tensor>& state) {
-  const auto take = [&state](const std::string& name, const Tensor& like) {
+  const auto take = [&state](const std::string& name, int64_t elements) {
     const auto found = state.find(name);
     if (found == state.end()) return Tensor();
-    if (found->second.numel() != like.numel()) {
+    if (found->second.numel() != elements) {
       throw Error({.id = "config.resume",
                    .what = fmt::format("the checkpoint's tensor has {} elements, {} are expected",
-                                       found->second.numel(), like.numel()),
+                                       found->second.numel(), elements),
                    .where = fmt::format("state of the rank budget, tensor '{}'", name),
                    .fix = "resume with the adapter options of the checkpoint"});
     }
@@ -179,12 +182,12 @@ void RankAllocator::set_state(const std::map<std::string, Tensor>& state) {
   for (size_t i = 0; i < layers_.size(); ++i) {
     importance_[i].clear();
     for (const ScoredTensor& tensor : layers_[i].scored) {
-      Tensor smoothed = take("importance." + tensor.name, tensor.value);
-      Tensor uncertainty = take("uncertainty." + tensor.name, tensor.value);
+      Tensor smoothed = take("importance." + tensor.name, tensor.value.numel());
+      Tensor uncertainty = take("uncertainty." + tensor.name, tensor.value.numel());
       if (smoothed.defined() && uncertainty.defined())
         importance_[i].push_back({smoothed.clone(), uncertainty.clone()});
     }
-    const Tensor kept = take("kept." + layers_[i].name, layers_[i].gate);
+    const Tensor kept = take("kept." + layers_[i].name, layers_[i].components());
     if (kept.defined()) pattern_[layers_[i].name] = to_flags(kept);
   }
   const auto held = state.find("held");
@@ -193,11 +196,11 @@ void RankAllocator::set_state(const std::map<std::string, Tensor>& state) {
 
 std::optional<RankAllocator> make_rank_allocator(const Adapter& adapter, int64_t total_steps) {
   const std::optional<RankBudget> budget = adapter.method().rank_budget();
-  if (!budget) return std::nullopt;
+  if (!budget || !budget->allocated) return std::nullopt;
   std::vector<RankAllocator::Layer> layers;
   for (const AdaptedLayer* adapted : adapter.layers()) {
-    RankAllocator::Layer layer{adapted->info.name, adapted->params[budget->gate], {}};
-    if (layer.gate.numel() < budget->init_rank) return std::nullopt;
+    RankAllocator::Layer layer{adapted->info.name, adapted->params[budget->gate.param], {}, budget->gate.axis};
+    if (layer.components() < budget->init_rank) return std::nullopt;
     for (const Scored& scored : budget->scored) {
       layer.scored.push_back({adapted->info.name + "." + scored.param, adapted->params[scored.param], scored.axis});
     }

@@ -29,8 +29,10 @@ class RankAllocator {
   };
   struct Layer {
     std::string name;  // of the module
-    Tensor gate;       // [r, 1]
+    Tensor gate;
     std::vector<ScoredTensor> scored;
+    int64_t gate_axis = 0;  // counts the components
+    int64_t components() const { return gate.size(gate_axis); }
   };
   /// Module name to which components are kept.
   using Pattern = std::map<std::string, std::vector<bool>>;

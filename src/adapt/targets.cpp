@@ -143,6 +143,34 @@ std::vector<const Linear*> find_targets(const Model& model, const AdapterConfig&
                .fix = "`deltaw info MODEL --modules` lists the names"});
 }
 
+std::vector<const Parameter*> find_base_tensors(const Model& model, const AdapterConfig& config,
+                                                const MethodSpec& spec) {
+  std::vector<const Parameter*> found;
+  if (spec.trains == BaseTensors::none) return found;
+  const std::set<std::string> norms = [&] {
+    std::set<std::string> names;
+    for (const LayerNorm& norm : model.norms()) names.insert(norm.name);
+    return names;
+  }();
+  const Json& targets = config.target_modules;
+  const bool chosen = !spec.on_layers && !targets.empty() && targets != "all-linear";
+  for (const Parameter* parameter : model.parameters()) {
+    if (!parameter->value.defined()) continue;
+    const std::string module = parameter->name.substr(0, parameter->name.rfind('.'));
+    if (spec.trains == BaseTensors::biases && !parameter->name.ends_with(".bias")) continue;
+    if (spec.trains == BaseTensors::norms && !norms.contains(module)) continue;
+    if (chosen && !names_module(targets, module)) continue;
+    if (!config.exclude_modules.is_null() && names_module(config.exclude_modules, module)) continue;
+    if (!spec.on_layers && !in_layers(module, config)) continue;
+    found.push_back(parameter);
+  }
+  if (!found.empty() || spec.on_layers) return found;
+  throw Error({.id = "config.no-target",
+               .what = fmt::format("{} finds none of the tensors that it trains", spec.title),
+               .where = "keys \"target_modules\", \"exclude_modules\", \"layers_to_transform\"",
+               .fix = "leave target_modules out for all, or see `deltaw info MODEL --modules` for the names"});
+}
+
 std::vector<const Parameter*> find_saved(const Model& model, const std::vector<std::string>& modules_to_save) {
   std::set<int64_t> slots;
   for (const std::string& entry : modules_to_save) {

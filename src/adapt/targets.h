@@ -16,6 +16,11 @@ std::vector<const Linear*> find_targets(const Model& model, const AdapterConfig&
 /// config.unmatched-module for an entry that names nothing, save the head names that PEFT writes for any model.
 std::vector<const Parameter*> find_saved(const Model& model, const std::vector<std::string>& modules_to_save);
 
+/// The base's own tensors that the method trains. Where it has none on layers (BitFit), target_modules,
+/// exclude_modules and layers_to_transform choose among their modules. Throws config.no-target.
+std::vector<const Parameter*> find_base_tensors(const Model& model, const AdapterConfig& config,
+                                                const MethodSpec& spec);
+
 /// target_modules as it acts: the method's defaults for the model where `config` has none.
 Json effective_targets(const Model& model, const AdapterConfig& config, const MethodSpec& spec);
 

@@ -63,7 +63,7 @@ class AdaLora final : public Method {
   }
 
   std::optional<RankBudget> rank_budget() const override {
-    return options_.budget("lora_E", {{"lora_E", 0}, {"lora_A", 0}, {"lora_B", 1}}, options_.init_r);
+    return options_.budget({"lora_E", 0}, {{"lora_E", 0}, {"lora_A", 0}, {"lora_B", 1}}, options_.init_r);
   }
 
  private:

@@ -15,8 +15,10 @@ struct BudgetOptions {
   double beta2 = 0.85;
   int64_t total_step = 0;
 
-  void fields(FieldVisitor& f) {
-    f.field("target_r", target_r, "Mean rank of a layer at the end.", at_least(0));
+  void fields(FieldVisitor& f, int64_t least_target = 0) {
+    f.field("target_r", target_r,
+            least_target < 0 ? "Mean rank of a layer at the end; -1 for no pruning." : "Mean rank of a layer at the end.",
+            at_least(static_cast<double>(least_target)));
     f.field("tinit", tinit, "Steps before the first pruning.", at_least(0));
     f.field("tfinal", tfinal, "Steps after the last pruning (a duration, not a time).", at_least(0));
     f.field("deltaT", deltaT, "Steps between prunings.", at_least(1));
@@ -25,7 +27,7 @@ struct BudgetOptions {
     f.field("total_step", total_step, "Optimiser steps of the run; 0 for the trainer's own count.", at_least(0));
   }
 
-  RankBudget budget(std::string gate, std::vector<Scored> scored, int64_t init_rank) const {
+  RankBudget budget(Scored gate, std::vector<Scored> scored, int64_t init_rank) const {
     return {.gate = std::move(gate),
             .scored = std::move(scored),
             .init_rank = init_rank,
@@ -41,15 +43,43 @@ struct BudgetOptions {
   static Rule open_fraction() { return {.low = 0, .high = 1, .low_open = true, .high_open = true}; }
 };
 
-/// Components that the file keeps of a layer that was pruned: rank_pattern's list for it, else `rank`.
-inline int64_t kept_rank(const Json& rank_pattern, const LayerInfo& layer, const std::string& gate, int64_t rank) {
-  if (!rank_pattern.is_object()) return rank;
-  const auto found = rank_pattern.find(layer.name + "." + gate);
-  if (found == rank_pattern.end()) return rank;
+/// Components that the file keeps of a layer that was pruned: the list of `pattern` for it, else `rank`.
+inline int64_t kept_rank(const Json& pattern, const LayerInfo& layer, const std::string& gate, int64_t rank) {
+  if (!pattern.is_object()) return rank;
+  const auto found = pattern.find(layer.name + "." + gate);
+  if (found == pattern.end()) return rank;
   int64_t kept = 0;
   for (const Json& keep : *found) kept += keep.get<bool>() ? 1 : 0;
   return kept;
 }
+
+/// The same schedule for methods that have no budget of their own: off unless target_r is given.
+struct OptionalBudget : BudgetOptions {
+  Json kept_components;
+
+  OptionalBudget() { target_r = -1; }
+
+  void fields(FieldVisitor& f) {
+    BudgetOptions::fields(f, -1);
+    f.field("kept_components", kept_components, "Written on saving: the components each layer keeps.");
+  }
+  static std::vector<std::string> names() {
+    return {"target_r", "tinit", "tfinal", "deltaT", "beta1", "beta2", "total_step", "kept_components"};
+  }
+  bool asked() const { return target_r >= 0; }
+  int64_t kept(const LayerInfo& layer, const std::string& gate, int64_t rank) const {
+    return kept_rank(kept_components, layer, gate, rank);
+  }
+  std::optional<RankBudget> budget(Scored gate, std::vector<Scored> scored, int64_t init_rank) const {
+    if (!asked()) return std::nullopt;
+    return schedule(std::move(gate), std::move(scored), init_rank);
+  }
+  RankBudget schedule(Scored gate, std::vector<Scored> scored, int64_t init_rank) const {
+    RankBudget result = BudgetOptions::budget(std::move(gate), std::move(scored), init_rank);
+    result.pattern = "kept_components";
+    return result;
+  }
+};
 
 /// G - I for a Gram matrix G.
 inline Tensor minus_identity(const Tensor& gram) {

@@ -20,17 +20,15 @@ class Dora final : public Method {
   explicit Dora(Options options) : options_(std::move(options)) { options_.check(); }
 
   std::vector<Param> declare(const LayerInfo& layer, const BaseView& base, at::Generator& generator) const override {
-    Params factors({{"lora_A", "lora_A.weight", options_.start_A(layer, generator)},
-                    {"lora_B", "lora_B.weight", options_.start_B(layer, generator)}});
+    Params factors(options_.factors(layer, base, generator));
     factors.all().push_back({"lora_magnitude_vector", "lora_magnitude_vector", row_norms(layer, factors, base)});
     return factors.all();
   }
 
   Update update(const LayerInfo& layer, const Params& p, const BaseView& base) const override {
-    return {.left = p["lora_B"],
-            .right = p["lora_A"],
-            .scale = options_.scale(layer),
-            .out_gain = p["lora_magnitude_vector"] / row_norms(layer, p, base)};
+    Update update = options_.update(layer, p, p["lora_A"]);
+    update.out_gain = p["lora_magnitude_vector"] / row_norms(layer, p, base);
+    return update;
   }
 
   double dropout() const override { return options_.lora_dropout; }
@@ -38,8 +36,9 @@ class Dora final : public Method {
  private:
   Tensor row_norms(const LayerInfo& layer, const Params& p, const BaseView& base) const {
     const at::NoGradGuard constant;
-    const Tensor &A = p["lora_A"], &B = p["lora_B"];
-    const double s = options_.scale(layer);
+    const Update update = options_.update(layer, p, p["lora_A"]);
+    const Tensor &A = update.right, &B = update.left;
+    const double s = update.scale;
     const Tensor cross = (base.times(A.t()) * B).sum(1);
     const Tensor own = (at::mm(B, at::mm(A, A.t())) * B).sum(1);
     const Tensor squared = base.row_norms().square() + 2 * s * cross + s * s * own;

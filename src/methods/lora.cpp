@@ -2,10 +2,14 @@
 //
 //   dW = s B A            s = alpha / r, or alpha / sqrt(r) (rsLoRA)
 //
-//   A [r, d_in]   uniform, bound sqrt(1 / d_in); or N(0, 1/r^2)
+//   A [r, d_in]   uniform, bound sqrt(1 / d_in); or another start (low_rank.h)
 //   B [d_out, r]  zero, so the first forward equals the base model
 //
 // Trained: r (d_in + d_out) numbers a layer. Tensors and options as HF PEFT's LORA; differs from it in nothing.
+//
+// LoRA+ (Hayou et al. 2024, arXiv:2402.12354): B learns loraplus_lr_ratio times as fast as A.
+// LoRA-FA (Zhang et al. 2023, arXiv:2308.03303): A stays at its start, and B's gradient is corrected so that dW moves
+// along the gradient of W: g <- g (A A^T + 1e-8 I)^-1 / s^2, as PEFT's optimiser for it does.
 #include "methods/low_rank.h"
 
 namespace deltaw {
@@ -13,19 +17,38 @@ namespace {
 
 class Lora final : public Method {
  public:
-  using Options = LowRankOptions;
+  struct Options : LowRankOptions {
+    double loraplus_lr_ratio = 1;
+    bool lora_fa = false;
+
+    void fields(FieldVisitor& f) {
+      LowRankOptions::fields(f);
+      f.field("loraplus_lr_ratio", loraplus_lr_ratio, "Learning rate of B over that of A (LoRA+).", above(0));
+      f.field("lora_fa", lora_fa, "Train B only, with its gradient corrected for A (LoRA-FA).");
+    }
+  };
   explicit Lora(Options options) : options_(std::move(options)) { options_.check(); }
 
-  std::vector<Param> declare(const LayerInfo& layer, const BaseView&, at::Generator& generator) const override {
-    return {{"lora_A", "lora_A.weight", options_.start_A(layer, generator)},
-            {"lora_B", "lora_B.weight", options_.start_B(layer, generator)}};
+  std::vector<Param> declare(const LayerInfo& layer, const BaseView& base, at::Generator& generator) const override {
+    std::vector<Param> params = options_.factors(layer, base, generator);
+    params[0].trained = !options_.lora_fa;
+    params[1].rate = options_.loraplus_lr_ratio;
+    return params;
   }
 
   Update update(const LayerInfo& layer, const Params& p, const BaseView&) const override {
-    return {.left = p["lora_B"], .right = p["lora_A"], .scale = options_.scale(layer)};
+    return options_.update(layer, p, p["lora_A"]);
   }
 
   double dropout() const override { return options_.lora_dropout; }
+
+  void before_step(const LayerInfo& layer, Params& p) const override {
+    if (!options_.lora_fa || !p["lora_B"].grad().defined()) return;
+    const Tensor A = p["lora_A"], s = at::scalar_tensor(options_.scale(layer), A.options());
+    const Tensor gram = at::mm(A, A.t()) + 1e-8 * at::eye(A.size(0), A.options());
+    const Tensor& gradient = p["lora_B"].grad();
+    gradient.copy_(at::mm(gradient, at::linalg_pinv(gram)) / s.square());
+  }
 
  private:
   Options options_;
@@ -39,8 +62,17 @@ const MethodSpec& method_lora() {
       .title = "LoRA",
       .paper = "arXiv:2106.09685",
       .peft_type = "LORA",
+      .presets = {{"rslora", "rsLoRA", "arXiv:2312.03732", {{"use_rslora", true}}},
+                  {"pissa", "PiSSA", "arXiv:2404.02948", {{"init_lora_weights", "pissa"}}},
+                  {"olora", "OLoRA", "arXiv:2406.01775", {{"init_lora_weights", "olora"}}},
+                  {"loraplus", "LoRA+", "arXiv:2402.12354", {{"loraplus_lr_ratio", 16.0}}},
+                  {"lora_fa", "LoRA-FA", "arXiv:2308.03303", {{"lora_fa", true}}}},
+      .own_options = {"loraplus_lr_ratio", "lora_fa"},
       .parameter_count = "r (d_in + d_out)",
-      .count = [](const LayerInfo& l, const Json& o) { return o.at("r").get<int64_t>() * (l.d_in + l.d_out); },
+      .count =
+          [](const LayerInfo& l, const Json& o) {
+            return o.at("r").get<int64_t>() * (o.value("lora_fa", false) ? l.d_out : l.d_in + l.d_out);
+          },
   });
   return spec;
 }

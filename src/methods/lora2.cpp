@@ -85,7 +85,7 @@ class Lora2 final : public Method {
   }
 
   std::optional<RankBudget> rank_budget() const override {
-    return options_.budget("lora_E", {{"lora_E", 0}, {"lora_B", 0}, {"lora_aa", 1}}, options_.r);
+    return options_.budget({"lora_E", 0}, {{"lora_E", 0}, {"lora_B", 0}, {"lora_aa", 1}}, options_.r);
   }
 
  private:

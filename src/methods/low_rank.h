@@ -1,6 +1,8 @@
-// What the two-factor methods have in common: rank, scale and the start of their factors.
+// What the two-factor methods have in common: rank, scale, and the start of their factors.
 #pragma once
 
+#include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <string>
 
@@ -23,7 +25,17 @@ inline Tensor zeros(int64_t rows, int64_t columns) {
   return at::zeros({rows, columns}, at::kFloat);
 }
 
-/// Options of LoRA and of the methods that are LoRA with something added.
+/// An orthogonal matrix, uniform over the group: Q of a Gaussian matrix, with signs that make R's diagonal positive.
+inline Tensor random_orthogonal(int64_t n, at::Generator& generator) {
+  const auto [q, r] = at::linalg_qr(gaussian(n, n, 1, generator));
+  return q * r.diagonal().sign();
+}
+
+/// Options of LoRA and of the methods that are LoRA with something added: B [d_out, r] and A [r, d_in].
+///
+/// A start from the base's own factors (pissa, olora) leaves a model that is no longer the base, unless the start is
+/// taken off again: the layer then is W0 + s (B A - B0 A0), with B0 and A0 frozen. They follow from W0 and are stored
+/// only where they were drawn at random. PEFT subtracts them from its copy of W0.
 struct LowRankOptions {
   int64_t r = 8;
   double lora_alpha = 8;
@@ -39,7 +51,8 @@ struct LowRankOptions {
     f.field("lora_dropout", lora_dropout, "Dropout on the adapter's input.", fraction());
     f.field("use_rslora", use_rslora, "Scale by alpha / sqrt(r) instead (rsLoRA, arXiv:2312.03732).");
     f.field("init_lora_weights", init_lora_weights,
-            "Start of A: true (Kaiming uniform) or \"gaussian\" (std 1/r), B zero; false draws B too, for tests.");
+            "Start: true (A Kaiming uniform, B zero), \"gaussian\" (A with std 1/r), \"orthogonal\", \"pissa\", "
+            "\"pissa_niter_<n>\", \"olora\"; false draws B too, for tests.");
     f.field("rank_pattern", rank_pattern, "Ranks of layers whose name ends as the key says (a regular expression).");
     f.field("alpha_pattern", alpha_pattern, "The same for lora_alpha.");
   }
@@ -53,23 +66,80 @@ struct LowRankOptions {
     return alpha / (use_rslora ? std::sqrt(rank_of_layer) : rank_of_layer);
   }
 
-  Tensor start_A(const LayerInfo& layer, at::Generator& generator) const {
-    if (init_lora_weights.is_string())
-      return gaussian(rank(layer), layer.d_in, 1.0 / static_cast<double>(rank(layer)), generator);
-    return kaiming_uniform(rank(layer), layer.d_in, generator);
+  /// lora_A and lora_B, and the frozen start that changes the base where there is one.
+  std::vector<Param> factors(const LayerInfo& layer, const BaseView& base, at::Generator& generator) const {
+    const auto [A, B] = start_of_factors(layer, base, generator);
+    std::vector<Param> params{{"lora_A", "lora_A.weight", A}, {"lora_B", "lora_B.weight", B}};
+    if (!changes_base()) return params;
+    const bool drawn = start() != "pissa" && start() != "olora";
+    params.push_back({"A0", "lora_A0.weight", A.clone(), /*trained=*/false, /*saved=*/drawn});
+    params.push_back({"B0", "lora_B0.weight", B.clone(), /*trained=*/false, /*saved=*/drawn});
+    return params;
   }
-  Tensor start_B(const LayerInfo& layer, at::Generator& generator) const {
-    if (init_lora_weights == false) return kaiming_uniform(layer.d_out, rank(layer), generator);
-    return zeros(layer.d_out, rank(layer));
+
+  /// scale B right less the start, for the `right` that the method makes of A.
+  Update update(const LayerInfo& layer, const Params& p, const Tensor& right) const {
+    Update result{.left = p["lora_B"], .right = right, .scale = scale(layer)};
+    if (changes_base()) {
+      result.left = at::cat({result.left, -p["B0"]}, 1);
+      result.right = at::cat({result.right, p["A0"]}, 0);
+    }
+    return result;
   }
+
+  bool changes_base() const { return start().starts_with("pissa") || start() == "olora"; }
 
   /// Refuses the starts that are not implemented, and patterns that are no maps.
   void check() const {
-    refuse_unless(init_lora_weights.is_boolean() || init_lora_weights == "gaussian", "init_lora_weights",
-                  init_lora_weights, "true, \"gaussian\" or false");
+    const std::string name = start();
+    const bool known = init_lora_weights.is_boolean() || name == "gaussian" || name == "orthogonal" ||
+                       name == "pissa" || name == "olora" || pissa_iterations() > 0;
+    refuse_unless(known, "init_lora_weights", init_lora_weights,
+                  "true, \"gaussian\", \"orthogonal\", \"pissa\", \"pissa_niter_<n>\", \"olora\" or false");
+    refuse_unless(name != "orthogonal" || r % 2 == 0, "r", r, "an even number for the orthogonal start");
     refuse_unless(rank_pattern.is_object() || rank_pattern.is_null(), "rank_pattern", rank_pattern, "a map of ranks");
     refuse_unless(alpha_pattern.is_object() || alpha_pattern.is_null(), "alpha_pattern", alpha_pattern,
                   "a map of scales");
+  }
+
+ private:
+  std::string start() const { return init_lora_weights.is_string() ? init_lora_weights.get<std::string>() : ""; }
+
+  // n of "pissa_niter_<n>", or 0.
+  int64_t pissa_iterations() const {
+    const std::string name = start(), prefix = "pissa_niter_";
+    int64_t n = 0;
+    if (!name.starts_with(prefix)) return 0;
+    const char* end = name.data() + name.size();
+    const auto [stop, problem] = std::from_chars(name.data() + prefix.size(), end, n);
+    return problem == std::errc() && stop == end ? n : 0;
+  }
+
+  std::pair<Tensor, Tensor> start_of_factors(const LayerInfo& layer, const BaseView& base,
+                                             at::Generator& generator) const {
+    const int64_t n = rank(layer);
+    const std::string name = start();
+    if (changes_base()) {
+      refuse_unless(n <= std::min(layer.d_in, layer.d_out), "r", n, "at most the width of " + layer.name);
+      if (name == "olora") {  // Buyukakyuz 2024, arXiv:2406.01775: W0 = Q R
+        const auto [Q, R] = base.qr(n);
+        return {R, Q};
+      }
+      // Meng et al. 2024, arXiv:2404.02948, eq. 2 and 3: the root of the singular values on either side
+      const auto [U, S, Vt] = name == "pissa" ? base.svd(n) : base.svd_lowrank(n, pissa_iterations(), generator);
+      const Tensor root = (S / scale(layer)).sqrt();
+      return {root.unsqueeze(1) * Vt, U * root};
+    }
+    if (name == "orthogonal") {  // both factors non-zero, and B A = 0: odd and even rows of Q are orthogonal
+      refuse_unless(n % 2 == 0, "r", n, "an even number for the orthogonal start");
+      const Tensor Q = random_orthogonal(n, generator).view({n / 2, 2, n});
+      return {at::mm(gaussian(layer.d_in, n / 2, 0.1, generator), Q.select(1, 0)).t().contiguous(),
+              at::mm(gaussian(layer.d_out, n / 2, 0.1, generator), Q.select(1, 1))};
+    }
+    Tensor A = name == "gaussian" ? gaussian(n, layer.d_in, 1.0 / static_cast<double>(n), generator)
+                                  : kaiming_uniform(n, layer.d_in, generator);
+    Tensor B = init_lora_weights == false ? kaiming_uniform(layer.d_out, n, generator) : zeros(layer.d_out, n);
+    return {A, B};
   }
 };
 

@@ -83,10 +83,10 @@ Encoder::Encoder(Loader& load, const EncoderConfig& config, const std::string& p
     layer.query = load.linear(p + ".attention.self.query", c.hidden_size, c.hidden_size);
     layer.key = load.linear(p + ".attention.self.key", c.hidden_size, c.hidden_size);
     layer.value = load.linear(p + ".attention.self.value", c.hidden_size, c.hidden_size);
-    layer.attention_output = load.linear(p + ".attention.output.dense", c.hidden_size, c.hidden_size);
+    layer.attention_output = load.sublayer_output(p + ".attention.output.dense", c.hidden_size, c.hidden_size);
     layer.attention_norm = load.layer_norm(p + ".attention.output.LayerNorm", c.hidden_size, c.layer_norm_eps);
     layer.intermediate = load.linear(p + ".intermediate.dense", c.intermediate_size, c.hidden_size);
-    layer.output = load.linear(p + ".output.dense", c.hidden_size, c.intermediate_size);
+    layer.output = load.sublayer_output(p + ".output.dense", c.hidden_size, c.intermediate_size);
     layer.output_norm = load.layer_norm(p + ".output.LayerNorm", c.hidden_size, c.layer_norm_eps);
     layers_.push_back(layer);
   }
@@ -109,9 +109,11 @@ Tensor Encoder::forward(const ModelInput& input, const Tensor& position_ids, Cal
   x = ops::dropout(ops::layer_norm(x, *embedding_norm_, call), p, call);
   const Tensor mask = ops::attention_bias(input.attention_mask, x.scalar_type());
   for (const Layer& layer : layers_) {
-    x = ops::layer_norm(ops::dropout(attend(x, layer, mask, call), p, call) + x, *layer.attention_norm, call);
+    const Tensor attended = ops::dropout(attend(x, layer, mask, call), p, call);
+    x = ops::layer_norm(ops::mapped_output(attended, *layer.attention_output, call) + x, *layer.attention_norm, call);
     const Tensor inner = activation_(ops::linear(x, *layer.intermediate, call));
-    x = ops::layer_norm(ops::dropout(ops::linear(inner, *layer.output, call), p, call) + x, *layer.output_norm, call);
+    const Tensor fed = ops::dropout(ops::linear(inner, *layer.output, call), p, call);
+    x = ops::layer_norm(ops::mapped_output(fed, *layer.output, call) + x, *layer.output_norm, call);
   }
   return x;
 }

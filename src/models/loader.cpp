@@ -182,6 +182,12 @@ const Linear* Loader::linear(const std::string& name, int64_t d_out, int64_t d_i
   return add_linear(name, std::move(weight), parameter(name + ".bias", {d_out}));
 }
 
+const Linear* Loader::sublayer_output(const std::string& name, int64_t d_out, int64_t d_in) {
+  linear(name, d_out, d_in);
+  model_.linears_.back().ends_sublayer = true;
+  return &model_.linears_.back();
+}
+
 const Linear* Loader::head(const std::string& name, int64_t d_out, int64_t d_in, double std) {
   const io::TensorBytes* stored = find(name + ".weight");
   const bool fits = stored && stored->shape == std::vector<int64_t>{d_out, d_in};

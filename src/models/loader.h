@@ -19,6 +19,7 @@ class Loader {
 
   // Each registers the module under its full name and returns it; the model owns it.
   const Linear* linear(const std::string& name, int64_t d_out, int64_t d_in);
+  const Linear* sublayer_output(const std::string& name, int64_t d_out, int64_t d_in);  // a linear that ends one
   const Embedding* embedding(const std::string& name, int64_t rows, int64_t width);
   const LayerNorm* layer_norm(const std::string& name, int64_t width, double eps);
 

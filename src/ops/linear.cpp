@@ -75,6 +75,7 @@ struct Replay {
     };
     add(update.left, gradients.left);
     add(update.right, gradients.right);
+    add(update.dense, gradients.dense);
     add(update.out_gain, gradients.out_gain);
     add(update.in_gain, gradients.in_gain);
     if (outputs.empty()) return result;
@@ -90,21 +91,29 @@ struct Replay {
 };
 
 Update detached(Update update) {
-  for (Tensor* tensor : {&update.left, &update.right, &update.out_gain, &update.in_gain}) {
+  for (Tensor* tensor : {&update.left, &update.right, &update.dense, &update.out_gain, &update.in_gain}) {
     if (tensor->defined()) *tensor = tensor->detach();
   }
   return update;
 }
 
-// scale left right, in the type the factors have.
-Tensor product(const Update& update) {
-  return at::mm(update.left, update.right).mul_(update.scale);
+bool has_delta(const Update& update) {
+  return update.left.defined() || update.dense.defined();
 }
 
-// W0 + scale left right, formed in the wider type and rounded once to W0's.
+// scale (left right + dense), in the type the factors have.
+Tensor delta(const Update& update) {
+  if (!update.left.defined()) return update.dense * update.scale;
+  Tensor product = at::mm(update.left, update.right);
+  if (update.dense.defined()) product.add_(update.dense);
+  return product.mul_(update.scale);
+}
+
+// W0 + delta, formed in the wider type and rounded once to W0's.
 Tensor folded_weight(const Tensor& weight, const Update& update) {
-  if (!update.left.defined()) return weight;
-  return as(product(update).add_(as(weight, update.left)), weight);
+  if (!has_delta(update)) return weight;
+  Tensor change = delta(update);
+  return as(change.add_(as(weight, change)), weight);
 }
 
 Tensor with_gains(const Tensor& weight, const Update& update) {
@@ -124,8 +133,9 @@ Tensor dropped(const Tensor& x, const Item& item) {
 }
 
 bool choose_folding(const Item& item, const Update& update, const Plan& plan, int64_t tokens) {
-  if (!update.left.defined() || item.dropout > 0) return false;
+  if (!has_delta(update) || item.dropout > 0) return false;
   if (plan.path != LinearPath::automatic) return plan.path == LinearPath::folded;
+  if (update.dense.defined()) return true;  // it is there already, and costs the product with x a second time
   return folding_is_cheaper({.tokens = tokens,
                              .d_in = update.right.size(1),
                              .d_out = update.left.size(0),
@@ -153,6 +163,7 @@ Tensor forward_item(const Tensor& x, Item& item, const Plan& plan, const variabl
     item.saved_h = static_cast<int64_t>(saved.size());
     saved.push_back(h);
   }
+  if (update.dense.defined()) y.addmm_(dropped(input, item), as(update.dense, x).t(), 1, update.scale);
   if (!gained) return y;
   item.saved_z = static_cast<int64_t>(saved.size());
   saved.push_back(y);
@@ -177,23 +188,29 @@ Update backward_sequence(const Tensor& x, const Tensor& dy, const Item& item, co
   if (needs_input) {
     dinput = at::mm(dz, item.weight);
   }
+  const Tensor mask =
+      item.dropout > 0 && has_delta(update) ? dropout_mask(x, item.dropout, item.dropout_key) : Tensor();
+  const auto adapter_input = [&] {
+    const Tensor input = gained ? x * as(update.in_gain, x) : x;
+    return mask.defined() ? input * mask : input;
+  };
+  const auto add_to_input = [&](const Tensor& gradient, const Tensor& weight) {  // of the adapter's branch
+    if (!needs_input) return;
+    if (mask.defined()) {
+      dinput.add_(at::mm(gradient, weight).mul_(mask));
+    } else {
+      dinput.addmm_(gradient, weight);
+    }
+  };
   if (update.left.defined()) {
-    const Tensor left = as(update.left, x), right = as(update.right, x);
-    const Tensor dh = at::mm(dz, left).mul_(update.scale);
+    const Tensor dh = at::mm(dz, as(update.left, x)).mul_(update.scale);
     if (update.left.requires_grad()) result.left = at::mm(dz.t(), saved[item.saved_h]).mul_(update.scale);
-    const Tensor mask = item.dropout > 0 ? dropout_mask(x, item.dropout, item.dropout_key) : Tensor();
-    if (update.right.requires_grad()) {
-      Tensor input = gained ? x * as(update.in_gain, x) : x;
-      if (mask.defined()) input = input * mask;
-      result.right = at::mm(dh.t(), input);
-    }
-    if (needs_input) {
-      if (mask.defined()) {
-        dinput.add_(at::mm(dh, right).mul_(mask));
-      } else {
-        dinput.addmm_(dh, right);
-      }
-    }
+    if (update.right.requires_grad()) result.right = at::mm(dh.t(), adapter_input());
+    add_to_input(dh, as(update.right, x));
+  }
+  if (update.dense.defined()) {
+    if (update.dense.requires_grad()) result.dense = at::mm(dz.t(), adapter_input()).mul_(update.scale);
+    add_to_input(dz * update.scale, as(update.dense, x));
   }
   if (gained) {
     result.in_gain = (dinput * x).sum(0);
@@ -216,7 +233,7 @@ Update backward_folded(const Tensor& x, const Tensor& dy, const Item& item, cons
       dx = at::mm(dy, weight);
     }
   }
-  const Tensor dweight = as(at::mm(dy.t(), x), update.left);
+  const Tensor dweight = as(at::mm(dy.t(), x), update.left.defined() ? update.left : update.dense);
   Tensor draw = dweight;
   if (update.out_gain.defined()) {
     const Tensor with_in = update.in_gain.defined() ? as(raw, dweight) * as(update.in_gain, dweight) : as(raw, dweight);
@@ -228,8 +245,11 @@ Update backward_folded(const Tensor& x, const Tensor& dy, const Item& item, cons
     result.in_gain = (draw * as(raw, draw)).sum(0);
     draw = draw * as(update.in_gain, draw);
   }
-  if (update.left.requires_grad()) result.left = at::mm(draw, update.right.t()).mul_(update.scale);
-  if (update.right.requires_grad()) result.right = at::mm(update.left.t(), draw).mul_(update.scale);
+  if (update.left.defined() && update.left.requires_grad())
+    result.left = at::mm(draw, update.right.t()).mul_(update.scale);
+  if (update.right.defined() && update.right.requires_grad())
+    result.right = at::mm(update.left.t(), draw).mul_(update.scale);
+  if (update.dense.defined() && update.dense.requires_grad()) result.dense = draw * update.scale;
   return result;
 }
 
@@ -318,7 +338,27 @@ Tensor plain_linear(const Tensor& x, const Linear& layer, const Call& call) {
   return at::linear(x, as(weight, x), bias.defined() ? as(bias, x) : bias);
 }
 
+// A method that acts on the input: its maps are small products, and plain autograd keeps what they need.
+Tensor operator_linear(const Tensor& x, const Linear& layer, const AdaptedLayer& adapted, Call& call) {
+  const Update update = adapted.method->update(adapted.info, adapted.params, *layer.base);
+  const double p = call.training ? adapted.method->dropout() : 0;
+  const Tensor input = update.before ? update.before(x) : x;
+  const Tensor& bias = call.adapter->value(layer.bias);
+  const Tensor y = at::linear(input, layer.weight.value, bias.defined() ? as(bias, x) : bias);
+  if (!update.beside) return y;
+  const Tensor dropped = p > 0 ? x * dropout_mask(x, p, call.next_key()) : x;
+  return y + update.beside(dropped) * update.scale;
+}
+
 }  // namespace
+
+Tensor updated_weight(const Update& update, const Tensor& weight) {
+  Tensor result = with_gains(folded_weight(weight, update), update);
+  const auto identity = [&] { return at::eye(weight.size(1), weight.options()); };
+  if (update.before) result = at::mm(result, update.before(identity()).t());
+  if (update.beside) result = result + update.beside(identity()).t() * update.scale;
+  return result;
+}
 
 bool folding_is_cheaper(const LinearCost& c) {
   const double factors = static_cast<double>(c.k) * (c.d_in + c.d_out) * c.tokens;
@@ -344,6 +384,13 @@ std::vector<Tensor> linear_group(const Tensor& x, const std::vector<const Linear
       outputs[i] = plain_linear(x, *layers[i], call);
       continue;
     }
+    if (layer->method->acts_on_inputs()) {
+      const Tensor rows = x.reshape({x.numel() / x.size(-1), x.size(-1)});
+      std::vector<int64_t> shape = x.sizes().vec();
+      shape.back() = layer->info.d_out;
+      outputs[i] = operator_linear(rows, *layers[i], *layer, call).view(shape);
+      continue;
+    }
     adapted.push_back(i);
     plan->items.push_back(make_item(*layers[i], *layer, call, inputs));
     if (plan->items.back().bias.defined()) plan->items.back().bias = as(plan->items.back().bias, x).detach();
@@ -357,6 +404,11 @@ std::vector<Tensor> linear_group(const Tensor& x, const std::vector<const Linear
     outputs[adapted[i]] = results[i].view(shape);
   }
   return outputs;
+}
+
+Tensor mapped_output(const Tensor& output, const Linear& layer, const Call& call) {
+  const AdaptedLayer* adapted = call.adapter ? call.adapter->layer(layer) : nullptr;
+  return adapted ? adapted->method->map_output(adapted->info, adapted->params, output) : output;
 }
 
 Tensor linear(const Tensor& x, const Linear& layer, Call& call) {

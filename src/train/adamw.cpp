@@ -39,16 +39,17 @@ void AdamW::step(double rate) {
   const torch::NoGradGuard no_grad;
   ++steps_;
   const auto t = static_cast<double>(steps_);
-  const double step_size = rate / (1 - std::pow(settings_.beta1, t));
+  const double correction = 1 - std::pow(settings_.beta1, t);
   const double square_correction = std::sqrt(1 - std::pow(settings_.beta2, t));
   for (Slot& slot : slots_) {
     Tensor& weight = slot.tensor.value;
     const Tensor& gradient = weight.grad();
     if (!gradient.defined()) continue;
-    if (settings_.weight_decay != 0 && slot.decays) weight.mul_(1 - rate * settings_.weight_decay);
+    const double own_rate = rate * slot.tensor.rate;
+    if (settings_.weight_decay != 0 && slot.decays) weight.mul_(1 - own_rate * settings_.weight_decay);
     slot.mean.lerp_(gradient, 1 - settings_.beta1);
     slot.square.mul_(settings_.beta2).addcmul_(gradient, gradient, 1 - settings_.beta2);
-    weight.addcdiv_(slot.mean, slot.square.sqrt().div_(square_correction).add_(settings_.epsilon), -step_size);
+    weight.addcdiv_(slot.mean, slot.square.sqrt().div_(square_correction).add_(settings_.epsilon), -own_rate / correction);
   }
 }
 

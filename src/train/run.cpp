@@ -112,7 +112,9 @@ Run::Step Run::take_step() {
   check_finite(tensors_, step.loss, step.norm, state_.step + 1);
   if (options_.max_grad_norm > 0) clip_gradients(tensors_, step.norm, options_.max_grad_norm);
   step.rate = options_.learning_rate * rate_factor(options_, schedule_, state_.step);
+  setup_.adapter.before_step();
   optimizer_.step(step.rate);
+  setup_.adapter.after_step();
   ++state_.step;
   if (allocator_) {
     allocator_->update(state_.step);

@@ -129,15 +129,30 @@ struct AdapterCase {
 
 void PrintTo(const AdapterCase& c, std::ostream* out) { *out << c.kind << "/" << c.name; }
 
-// The two sparse variants of RandLoRA are refused by name; see RefusesWhatItDoesNotImplement.
+// What PEFT can and deltaw cannot: see RefusesWhatItDoesNotImplement.
+const std::map<std::string, std::string> kRefused = {
+    {"lora_bias_on_B", "lora_bias"},
+    {"lora_embedding", "word_embeddings"},
+    {"prefix_tuning_bert", "PREFIX_TUNING"},
+    {"prefix_tuning_roberta", "PREFIX_TUNING"},
+    {"prompt_tuning_bert", "PROMPT_TUNING"},
+    {"prompt_tuning_roberta", "PROMPT_TUNING"},
+};
+
 std::vector<AdapterCase> adapter_cases() {
   std::vector<AdapterCase> cases;
   for (const char* kind : {"adapters", "dense"}) {
     for (const std::string& name : folders(kind)) {
-      if (name.find("sparse") == std::string::npos) cases.push_back({kind, name});
+      if (!kRefused.contains(name)) cases.push_back({kind, name});
     }
   }
   return cases;
+}
+
+// PEFT decomposes the base in float32 whatever its type, and its start is in the result.
+bool decomposes_base(const Opened& c) {
+  const Json start = c.adapter->config().options.value("init_lora_weights", Json());
+  return start == "pissa" || start == "olora";
 }
 
 class AdapterOracle : public testing::TestWithParam<AdapterCase> {
@@ -150,7 +165,7 @@ TEST_P(AdapterOracle, GivesTheLogitsOfThePythonSide) {
     const bool wide = std::string(dtype) == "float64";
     const Opened c(GetParam().kind, GetParam().name, dtype);
     const Tensor expected = c.io[wide ? "logits64" : "logits"];
-    const double tolerance = wide ? 1e-7 : logit_tolerance(expected);
+    const double tolerance = !wide ? logit_tolerance(expected) : decomposes_base(c) ? 1e-5 : 1e-7;
     EXPECT_EQ(differs(logits_of(*c.model, c.adapter.get(), c.io.input()), expected, tolerance), "") << dtype;
     EXPECT_NE(differs(logits_of(*c.model, nullptr, c.io.input()), expected, 100 * logit_tolerance(expected)), "")
         << "the adapter makes no difference";
@@ -160,7 +175,8 @@ TEST_P(AdapterOracle, GivesTheLogitsOfThePythonSide) {
 TEST_P(AdapterOracle, GivesTheLossAndEveryGradient) {
   const Opened c(GetParam().kind, GetParam().name, "float64");
   const Tensor loss = loss_of(*c.model, *c.adapter, c.io, "", 1);
-  EXPECT_EQ(differs(loss.reshape({1}), c.io["loss64"], 1e-7), "");
+  const double tolerance = decomposes_base(c) ? 1e-5 : 1e-7;
+  EXPECT_EQ(differs(loss.reshape({1}), c.io["loss64"], tolerance), "");
   loss.backward();
   std::set<std::string> expected;
   for (const std::string& name : c.io.names(std::string("grad.") + kPrefix)) expected.insert(name);
@@ -169,7 +185,7 @@ TEST_P(AdapterOracle, GivesTheLossAndEveryGradient) {
     ASSERT_TRUE(expected.erase(tensor.name)) << "PEFT does not train " << tensor.name;
     const Tensor gradient = c.io[fmt::format("grad.{}{}", kPrefix, tensor.name)];
     const double scale = std::max(1.0, gradient.abs().max().item<double>());
-    EXPECT_EQ(differs(tensor.value.grad(), gradient, 1e-7 * scale), "") << tensor.name;
+    EXPECT_EQ(differs(tensor.value.grad(), gradient, tolerance * scale), "") << tensor.name;
   }
   EXPECT_TRUE(expected.empty()) << "not trained here: " << *expected.begin();
 }
@@ -184,9 +200,13 @@ TEST_P(AdapterOracle, TakesTenStepsOfAdamW) {
   train::AdamW adamw(moved, {.weight_decay = 0.01});
   for (int64_t step = 1; step <= 10; ++step) {
     const Tensor loss = loss_of(*c.model, *c.adapter, c.io, step % 2 == 1 ? "" : "batch1.", step);
-    EXPECT_NEAR(loss.item<double>(), c.io["losses"][step - 1].item<double>(), 1e-7) << "step " << step;
+    EXPECT_NEAR(loss.item<double>(), c.io["losses"][step - 1].item<double>(),
+                decomposes_base(c) ? 1e-3 : 1e-7)
+        << "step " << step;
     loss.backward();
+    c.adapter->before_step();
     adamw.step(0.01);
+    c.adapter->after_step();
     for (const NamedTensor& tensor : moved) tensor.value.mutable_grad() = Tensor();
   }
   std::set<std::string> loose;
@@ -194,14 +214,20 @@ TEST_P(AdapterOracle, TakesTenStepsOfAdamW) {
   for (const NamedTensor& tensor : c.adapter->trained()) {
     if (tensor.value.numel() == 0) continue;
     const std::string name = fmt::format("{}{}", kPrefix, tensor.name);
-    EXPECT_EQ(differs(tensor.value, c.io[fmt::format("step10.{}", name)], loose.contains(name) ? 1e-5 : 1e-8), "")
-        << name;
+    const double tolerance = decomposes_base(c) ? 1e-4 : loose.contains(name) ? 1e-5 : 1e-8;
+    EXPECT_EQ(differs(tensor.value, c.io[fmt::format("step10.{}", name)], tolerance), "") << name;
   }
 }
 
 TEST_P(AdapterOracle, MergesIntoACheckpointWithTheSameLogits) {
   const Opened c(GetParam().kind, GetParam().name, "float32");
   const std::filesystem::path output = c.folder / "merged";
+  if (!c.adapter->spec().mergeable) {
+    const auto merge = [&] { merge_checkpoint(*c.adapter, output, c.io.input()); };
+    EXPECT_EQ(test::error_of(merge).id(), "config.not-mergeable");
+    EXPECT_FALSE(std::filesystem::exists(output));
+    return;
+  }
   const MergeReport report = merge_checkpoint(*c.adapter, output, c.io.input());
   EXPECT_TRUE(report.passed) << report.max_difference << " > " << report.tolerance;
   const auto merged = load_model(output.string(), {.dtype = "float32"});
@@ -221,9 +247,11 @@ INSTANTIATE_TEST_SUITE_P(Adapters, AdapterOracle, testing::ValuesIn(adapter_case
                          [](const auto& i) { return i.param.name; });
 
 TEST(AdapterOracle, RefusesWhatItDoesNotImplement) {
-  const Error error = test::error_of([] { Opened("adapters", "randlora_sparse", "float32"); });
-  EXPECT_EQ(error.id(), "config.unsupported");
-  EXPECT_NE(error.parts().what.find("\"sparse\""), std::string::npos);
+  for (const auto& [name, said] : kRefused) {
+    const Error error = test::error_of([&, &name = name] { Opened("adapters", name, "float32"); });
+    EXPECT_EQ(error.id().rfind("config.", 0), 0u) << name << ": " << error.id();
+    EXPECT_NE(error.parts().what.find(said), std::string::npos) << name << ": " << error.parts().what;
+  }
 }
 
 TEST(AdapterOracle, Lora2RegularisersAreThoseOfTheDenseFormula) {

@@ -23,6 +23,7 @@ class TinyModel final : public Model {
       linear.index = static_cast<int64_t>(linears_.size()) - 1;
       linear.weight = {.name = linear.name + ".weight", .value = draw({d_out, d_in}, generator)};
       linear.bias = {.name = linear.name + ".bias", .value = draw({d_out}, generator)};
+      linear.ends_sublayer = true;
       linear.base = std::make_unique<BaseView>(linear.weight.value);
       modules_.push_back(linear.name);
       for (Parameter* parameter : {&linear.weight, &linear.bias}) {
@@ -34,7 +35,9 @@ class TinyModel final : public Model {
 
   /// Both layers' outputs side by side: [..., 2 d_out].
   Tensor run(const Tensor& x, Call& call) const {
-    return at::cat(ops::linear_group(x, {&linears_[0], &linears_[1]}, call), -1);
+    std::vector<Tensor> outputs = ops::linear_group(x, {&linears_[0], &linears_[1]}, call);
+    for (size_t i = 0; i < 2; ++i) outputs[i] = ops::mapped_output(outputs[i], linears_[i], call);
+    return at::cat(outputs, -1);
   }
 
   Tensor forward(const ModelInput&, Call&) const override { return {}; }
@@ -47,14 +50,14 @@ class TinyModel final : public Model {
 
 /// Options of a method that fit layers of a few rows.
 inline Json small_options(const MethodSpec& spec) {
+  const Json small = {{"r", 3}, {"k", 2}, {"init_r", 3}, {"randlora_alpha", 3}, {"bottleneck_dim", 2}};
   Json options = Json::object();
   for (const FieldInfo& field : spec.options()) {
-    if (field.name == "r") options["r"] = 3;
-    if (field.name == "k") options["k"] = 2;
-    if (field.name == "init_r") options["init_r"] = 3;
-    if (field.name == "target_r") options["target_r"] = 1;
-    if (field.name == "randlora_alpha") options["randlora_alpha"] = 3;
+    if (small.contains(field.name)) options[field.name] = small[field.name];
   }
+  if (options.contains("init_r") || spec.id == "lora2") options["target_r"] = 1;
+  if (spec.id == "lokr") options["r"] = 1;  // so that its second factor is decomposed
+  if (spec.id == "oft") options.update({{"r", 1}, {"oft_block_size", 0}});
   return options;
 }
 

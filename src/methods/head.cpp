@@ -1,0 +1,18 @@
+// The task's head alone on a frozen base: a linear probe. The reference from below.
+#include "methods/base_only.h"
+
+namespace deltaw {
+
+const MethodSpec& method_head() {
+  static const MethodSpec spec = make_spec<BaseOnly>({
+      .id = "head",
+      .title = "Head only",
+      .paper = "arXiv:1610.01644",
+      .peft_type = "HEAD",
+      .on_layers = false,
+      .parameter_count = "0",
+  });
+  return spec;
+}
+
+}  // namespace deltaw

@@ -1,0 +1,130 @@
+// LoKr: Kronecker product. Edalati et al. 2022 (KronA), arXiv:2212.10650; Yeh et al. 2023 (LyCORIS), arXiv:2309.14859.
+//
+//   dW = (alpha / r) w1 (x) w2        d_out = out_l out_k, d_in = in_m in_n
+//
+//   w1 [out_l, in_m]   zero; or w1_a [out_l, r] zero times w1_b [r, in_m], where decompose_both asks and it is smaller
+//   w2 [out_k, in_n]   uniform, bound sqrt(1 / in_n); or w2_a [out_k, r] times w2_b [r, in_n] where r is below half of
+//                      the larger side
+//
+// dW is never formed: with x as a matrix X [in_m, in_n], (w1 (x) w2) x = w1 X w2^T.
+//
+// Trained: at most out_l in_m + out_k in_n numbers a layer. Tensors, options and the way the sides are split as HF
+// PEFT's LOKR; differs from it in nothing.
+#include "methods/low_rank.h"
+
+namespace deltaw {
+namespace {
+
+struct Split {
+  int64_t first = 1, second = 1;
+};
+
+// `dimension` as a product of two: (factor, rest) where the factor divides it, else the pair nearest to its root, the
+// smaller first and not above the factor. -1 for no factor.
+Split split(int64_t dimension, int64_t factor) {
+  if (factor > 0 && dimension % factor == 0) return {factor, dimension / factor};
+  const int64_t limit = factor == -1 ? dimension : factor;
+  Split best{1, dimension};
+  for (int64_t small = 2; small * small <= dimension && small <= limit; ++small) {
+    if (dimension % small == 0) best = {small, dimension / small};
+  }
+  return best;
+}
+
+class LoKr final : public Method {
+ public:
+  struct Options {
+    int64_t r = 8;
+    double alpha = 8;
+    bool decompose_both = false;
+    int64_t decompose_factor = -1;
+    Json rank_pattern = Json::object();
+    Json alpha_pattern = Json::object();
+
+    void fields(FieldVisitor& f) {
+      f.field("r", r, "Rank of a decomposed factor.", at_least(1));
+      f.field("alpha", alpha, "Numerator of the scale alpha / r.", above(0));
+      f.field("decompose_both", decompose_both, "Decompose w1 too, where that is smaller.");
+      f.field("decompose_factor", decompose_factor, "First side of the split of d_in and d_out; -1 for the root.",
+              at_least(-1));
+      f.field("rank_pattern", rank_pattern, "Ranks of layers whose name ends as the key says (a regular expression).");
+      f.field("alpha_pattern", alpha_pattern, "The same for alpha.");
+    }
+  };
+  explicit LoKr(Options options) : options_(std::move(options)) {
+    refuse_unless(options_.decompose_factor != 0, "decompose_factor", options_.decompose_factor, "-1 or at least 1");
+  }
+
+  std::vector<Param> declare(const LayerInfo& layer, const BaseView&, at::Generator& generator) const override {
+    const auto [out_l, out_k] = split(layer.d_out, options_.decompose_factor);
+    const auto [in_m, in_n] = split(layer.d_in, options_.decompose_factor);
+    const int64_t r = rank(layer);
+    std::vector<Param> params;
+    if (options_.decompose_both && 2 * r < std::max(out_l, in_m)) {
+      params.push_back({"w1_a", "lokr_w1_a", zeros(out_l, r)});
+      params.push_back({"w1_b", "lokr_w1_b", kaiming_uniform(r, in_m, generator)});
+    } else {
+      params.push_back({"w1", "lokr_w1", zeros(out_l, in_m)});
+    }
+    if (2 * r < std::max(out_k, in_n)) {
+      params.push_back({"w2_a", "lokr_w2_a", kaiming_uniform(out_k, r, generator)});
+      params.push_back({"w2_b", "lokr_w2_b", kaiming_uniform(r, in_n, generator)});
+    } else {
+      params.push_back({"w2", "lokr_w2", kaiming_uniform(out_k, in_n, generator)});
+    }
+    return params;
+  }
+
+  bool acts_on_inputs() const override { return true; }
+
+  Update update(const LayerInfo& layer, const Params& p, const BaseView&) const override {
+    const double alpha = pattern_value(options_.alpha_pattern, layer.name, options_.alpha, above(0));
+    const Tensor w1 = factor(p, "w1"), w2 = factor(p, "w2");
+    return {.scale = alpha / static_cast<double>(rank(layer)), .beside = [w1, w2](const Tensor& x) {
+              const int64_t T = x.size(0), out_l = w1.size(0), in_m = w1.size(1), out_k = w2.size(0), in_n = w2.size(1);
+              const Tensor inner = at::mm(x.reshape({T * in_m, in_n}), w2.t().to(x.scalar_type()));
+              const Tensor columns = inner.view({T, in_m, out_k}).transpose(1, 2).reshape({T * out_k, in_m});
+              const Tensor outer = at::mm(columns, w1.t().to(x.scalar_type()));
+              return outer.view({T, out_k, out_l}).transpose(1, 2).reshape({T, out_l * out_k});
+            }};
+  }
+
+ private:
+  static Tensor factor(const Params& p, const std::string& name) {
+    const auto named = [&](const Param& param) { return param.name == name; };
+    if (std::any_of(p.all().begin(), p.all().end(), named)) return p[name];
+    return at::mm(p[name + "_a"], p[name + "_b"]);
+  }
+  int64_t rank(const LayerInfo& layer) const {
+    return static_cast<int64_t>(
+        pattern_value(options_.rank_pattern, layer.name, static_cast<double>(options_.r), at_least(1)));
+  }
+
+  Options options_;
+};
+
+// The same decisions as declare(), in numbers.
+int64_t count(const LayerInfo& layer, const Json& o) {
+  const auto r = o.at("r").get<int64_t>(), factor = o.at("decompose_factor").get<int64_t>();
+  const auto [out_l, out_k] = split(layer.d_out, factor);
+  const auto [in_m, in_n] = split(layer.d_in, factor);
+  const bool both = o.at("decompose_both").get<bool>() && 2 * r < std::max(out_l, in_m);
+  const bool second = 2 * r < std::max(out_k, in_n);
+  return (both ? r * (out_l + in_m) : out_l * in_m) + (second ? r * (out_k + in_n) : out_k * in_n);
+}
+
+}  // namespace
+
+const MethodSpec& method_lokr() {
+  static const MethodSpec spec = make_spec<LoKr>({
+      .id = "lokr",
+      .title = "LoKr",
+      .paper = "arXiv:2309.14859",
+      .peft_type = "LOKR",
+      .parameter_count = "out_l in_m + r (out_k + in_n), d_out = out_l out_k, d_in = in_m in_n",
+      .count = count,
+  });
+  return spec;
+}
+
+}  // namespace deltaw
