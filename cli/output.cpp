@@ -28,6 +28,12 @@ size_t width(const std::string& text) {
       std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
 }
 
+// A figure, with its unit perhaps: "1,024", "3.5 MiB", "72 %".
+bool is_number(const std::string& text) {
+  return !text.empty() && std::isdigit(static_cast<unsigned char>(text[0])) &&
+         text.find_first_of("()_=^") == std::string::npos;
+}
+
 }  // namespace
 
 void print(std::string_view text) {
@@ -63,7 +69,7 @@ std::string table(const std::vector<std::vector<std::string>>& rows) {
     std::string line = " ";
     for (size_t i = 0; i < row.size(); ++i) {
       const std::string padding(widths[i] - width(row[i]), ' ');
-      const bool right = i > 0 && !row[i].empty() && std::isdigit(static_cast<unsigned char>(row[i][0]));
+      const bool right = i > 0 && is_number(row[i]);
       line += i == 0 ? " " : "  ";
       line += right ? padding + row[i] : row[i] + padding;
     }

@@ -39,6 +39,9 @@ std::string adapter_lines(const Json& adapter) {
                     fmt::format("{} of {}", layer["hit"].get<int64_t>(), layer["total"].get<int64_t>())});
   }
   lines += table(rows);
+  if (const std::string trained = text(adapter["base_tensors"]); !trained.empty()) {
+    lines += fmt::format("         {}\n", trained);
+  }
   if (!adapter["also_trained"].empty()) {
     lines += fmt::format("         and {} as a whole\n", words(adapter["also_trained"], 8));
   }

@@ -23,6 +23,7 @@ std::string kind_of(const std::string& name) {
 }
 
 Json layer_table(const Model& model, const Adapter& adapter) {
+  if (!adapter.spec().on_layers) return Json::array();
   std::vector<std::string> order;
   std::map<std::string, std::pair<int64_t, int64_t>> counts;
   for (const Linear& linear : model.linears()) {
@@ -39,8 +40,27 @@ Json layer_table(const Model& model, const Adapter& adapter) {
   return rows;
 }
 
+std::string base_tensors(BaseTensors trained) {
+  switch (trained) {
+    case BaseTensors::none:
+      return "";
+    case BaseTensors::biases:
+      return "biases of the base";
+    case BaseTensors::norms:
+      return "LayerNorms of the base";
+    case BaseTensors::all:
+      return "every tensor of the base";
+  }
+  return "";
+}
+
 int64_t stored_bytes(const Adapter& adapter) {
   int64_t bytes = adapter.trained_count() * 4;
+  for (const AdaptedLayer* layer : adapter.layers()) {
+    for (const Param& param : layer->params.all()) {
+      if (param.saved && !param.trained) bytes += static_cast<int64_t>(param.value.nbytes());
+    }
+  }
   if (adapter.method().saves_shared()) {
     for (const Param& param : adapter.shared().all()) bytes += static_cast<int64_t>(param.value.nbytes());
   }
@@ -135,6 +155,7 @@ Json preview(const Setup& setup, const Run& run, int64_t total_steps) {
           {"adapter",
            {{"method", run.adapter->spec().id},
             {"layers", layer_table(*run.model, *run.adapter)},
+            {"base_tensors", base_tensors(run.adapter->spec().trains)},
             {"also_trained", run.adapter->config().modules_to_save},
             {"trained_parameters", trained},
             {"all_parameters", all},

@@ -45,6 +45,7 @@ const std::vector<Verb>& verbs() {
       {"eval", "metrics of a model, with or without an adapter", eval},
       {"predict", "one JSON line per input row", predict},
       {"merge", "base + adapter as one checkpoint, checked", merge},
+      {"export", "any adapter as a plain LoRA, checked", export_adapter},
       {"tokenize", "one JSON line of tokens per input line", tokenize},
       {"info", "what is in a checkpoint, adapter or run folder", info},
       {"methods", "the table of methods, or the options of one", methods},

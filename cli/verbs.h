@@ -26,6 +26,7 @@ int train(const Args& args);
 int eval(const Args& args);
 int predict(const Args& args);
 int merge(const Args& args);
+int export_adapter(const Args& args);
 int tokenize(const Args& args);
 int info(const Args& args);
 int methods(const Args& args);

@@ -1,7 +1,10 @@
 # A method is a source file `<id>.cpp` that defines `const MethodSpec& method_<id>()`. This writes the table of all of
 # them, so that adding a file is all it takes. (A self-registering static object would be dropped by the linker.)
-function(deltaw_method_table target folder)
-  file(GLOB sources CONFIGURE_DEPENDS RELATIVE ${CMAKE_CURRENT_SOURCE_DIR}/${folder} ${CMAKE_CURRENT_SOURCE_DIR}/${folder}/*.cpp)
+#   deltaw_method_table(target folder...)
+function(deltaw_method_table target)
+  list(TRANSFORM ARGN APPEND /*.cpp OUTPUT_VARIABLE patterns)
+  file(GLOB sources CONFIGURE_DEPENDS ${patterns})
+  list(TRANSFORM sources REPLACE "^.*/" "")
   list(SORT sources)
   set(declarations "")
   set(rows "")

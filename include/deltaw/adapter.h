@@ -80,6 +80,9 @@ class Adapter {
   const std::vector<AdaptedLayer*>& layers() const { return ordered_; }
   const AdaptedLayer* layer(const Linear& linear) const { return by_linear_[linear.index].get(); }
   const Params& shared() const { return shared_; }
+  /// The method's tensors of the model as a whole, and the tokens that they make.
+  const Params& whole() const { return whole_; }
+  VirtualTokens virtual_tokens() const;
 
   /// The tensor that stands in for a parameter of the model (modules_to_save, trained biases), or the parameter's own.
   const Tensor& value(const Parameter& parameter) const;
@@ -113,6 +116,7 @@ class Adapter {
   const Model* model_ = nullptr;
   std::unique_ptr<Method> method_;
   Params shared_;
+  Params whole_;
   std::vector<std::unique_ptr<AdaptedLayer>> by_linear_;
   std::vector<AdaptedLayer*> ordered_;
   std::vector<Tensor> overrides_;  // by slot
@@ -134,6 +138,23 @@ struct MergeReport {
   double tolerance = 0;
   bool passed = false;
 };
+
+struct ExportReport {
+  int64_t layers = 0;
+  int64_t rank = 0;           // the highest of a layer
+  bool exact = true;          // no layer was cut to a lower rank
+  double largest_error = 0;   // || dW - B A || / || dW || of a layer, Frobenius norms
+  double max_difference = 0;  // of the logits, the adapter against its export read back
+  double tolerance = 0;       // of that difference where the export is exact
+  bool passed = false;
+};
+
+/// Writes the adapter as a plain LoRA over the same base: exact where the update is a product of thin factors, else, and
+/// where `rank` is given and lower, its leading singular triplets. Throws config.no-export for what is no update of
+/// weights, and config.no-rank where the update has no thin factors and `rank` is 0.
+ExportReport export_lora(const Adapter& adapter, const std::filesystem::path& output, int64_t rank,
+                         const ModelInput& probe,
+                         const std::function<void(const std::filesystem::path&)>& companions = {});
 
 /// Writes base + adapter as a checkpoint folder that transformers loads, starting from the checkpoint's own tensors, in
 /// float32, rounded once; then reads it back and compares logits on `probe`.

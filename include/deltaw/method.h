@@ -135,6 +135,19 @@ struct RankBudget {
   bool allocated = true;                 // false: gates fall to zero by themselves; the engine leaves dead components out of the file
 };
 
+/// The shape of a Transformer, for methods that put tokens before its input.
+struct ModelShape {
+  int64_t layers = 0, hidden = 0, heads = 0;
+  Tensor word_embeddings;  // [vocabulary, hidden], to start from
+};
+
+/// Tokens that are no words, before those of every row. One of the two is defined.
+struct VirtualTokens {
+  Tensor embeddings;  // [n, hidden]: they stand before the word embeddings and go through every layer
+  Tensor prefix;      // [n, layers, 2, hidden]: keys and values, before those of each layer's attention
+  int64_t count() const { return embeddings.defined() ? embeddings.size(0) : prefix.defined() ? prefix.size(0) : 0; }
+};
+
 class Method {
  public:
   virtual ~Method() = default;
@@ -170,6 +183,12 @@ class Method {
     return output;
   }
 
+  /// Trained tensors of the model as a whole; their file names stand alone. For methods with virtual tokens.
+  virtual std::vector<Param> declare_whole(const ModelShape& /*model*/, at::Generator& /*generator*/) const {
+    return {};
+  }
+  virtual VirtualTokens virtual_tokens(const ModelShape& /*model*/, const Params& /*whole*/) const { return {}; }
+
   /// Changes the gradients of one layer, clipped already, before the optimiser's step (LoRA-FA).
   virtual void before_step(const LayerInfo& /*layer*/, Params& /*params*/) const {}
   /// Changes the tensors of one layer after it (SoRA's proximal step).
@@ -200,6 +219,7 @@ struct MethodSpec {
   bool identity_at_init = true;           // the first forward equals the base model's
   bool mergeable = true;                  // the update is one of weights
   bool on_outputs = false;                // it has a map_output(): only layers that end a sublayer can have it
+  bool virtual_tokens = false;            // it has tensors of the whole model, and virtual_tokens() of them
   bool on_layers = true;                  // false: no layer gets tensors of its own
   BaseTensors trains = BaseTensors::none;
   std::string parameter_count = {};       // per layer, as a formula for the documentation

@@ -110,6 +110,9 @@ class Model {
   /// The head's module name ("classifier"): saved by default with every adapter of the task, never targeted.
   const std::string& head() const { return head_; }
 
+  /// What methods with virtual tokens ask for; layers is 0 where the model has no place for them.
+  const ModelShape& shape() const { return shape_; }
+
   /// Settles classification or regression and writes the labels into config(). Called once by load_model.
   void settle_task(std::string problem_type);
 
@@ -124,6 +127,7 @@ class Model {
   int64_t max_positions_ = 0;
   std::string head_;
   std::string architecture_;
+  ModelShape shape_;
   std::deque<Linear> linears_;
   std::deque<Embedding> embeddings_;
   std::deque<LayerNorm> norms_;

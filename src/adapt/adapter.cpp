@@ -50,13 +50,27 @@ at::ScalarType AdapterBuilder::type() const {
 }
 
 void AdapterBuilder::wrap(uint64_t seed) {
-  if (!adapter_.spec_->on_layers) return;
   at::Generator generator = at::make_generator<at::CPUGeneratorImpl>(seed);
+  const auto in_type = [this](Params& params) {
+    for (Param& param : params.all()) param.value = param.value.to(type()).contiguous();
+  };
+  if (adapter_.spec_->virtual_tokens) {
+    if (adapter_.model_->shape().layers == 0) {
+      throw Error({.id = "config.no-virtual-tokens",
+                   .what = fmt::format("the method {} puts tokens before the input, and this model has no place for them",
+                                       adapter_.spec_->id),
+                   .where = "key \"method\"",
+                   .fix = "choose a method that adapts layers; `deltaw methods` lists them"});
+    }
+    adapter_.whole_ = Params(adapter_.method_->declare_whole(adapter_.model_->shape(), generator));
+    in_type(adapter_.whole_);
+  }
+  if (!adapter_.spec_->on_layers) return;
   for (const Linear* linear : find_targets(*adapter_.model_, adapter_.config_, *adapter_.spec_)) {
     if (adapter_.spec_->on_outputs && !linear->ends_sublayer) {
       throw Error({.id = "config.no-sublayer",
-                   .what = fmt::format("'{}' does not end a sublayer, and {} stand behind one", linear->name,
-                                       adapter_.spec_->title),
+                   .what = fmt::format("'{}' does not end a sublayer, and the method {} works behind one",
+                                       linear->name, adapter_.spec_->id),
                    .where = "key \"target_modules\"",
                    .fix = "leave target_modules out for the method's own places"});
     }
@@ -65,7 +79,7 @@ void AdapterBuilder::wrap(uint64_t seed) {
     layer->linear = linear;
     layer->method = adapter_.method_.get();
     layer->params = Params(adapter_.method_->declare(layer->info, *linear->base, generator));
-    for (Param& param : layer->params.all()) param.value = param.value.to(type()).contiguous();
+    in_type(layer->params);
     adapter_.ordered_.push_back(layer.get());
     adapter_.by_linear_[linear->index] = std::move(layer);
   }
@@ -103,6 +117,7 @@ void AdapterBuilder::use_shared(std::vector<Param> shared) {
 }
 
 void AdapterBuilder::set_trainable(bool trainable) {
+  for (Param& param : adapter_.whole_.all()) param.value.set_requires_grad(trainable && param.trained);
   for (AdaptedLayer* layer : adapter_.ordered_) {
     for (Param& param : layer->params.all()) param.value.set_requires_grad(trainable && param.trained);
   }
@@ -134,8 +149,13 @@ const Tensor& Adapter::value(const Parameter& parameter) const {
   return overrides(parameter) ? overrides_[parameter.slot] : parameter.value;
 }
 
+VirtualTokens Adapter::virtual_tokens() const {
+  return whole_.empty() ? VirtualTokens{} : method_->virtual_tokens(model_->shape(), whole_);
+}
+
 std::vector<NamedTensor> Adapter::trained() const {
   std::vector<NamedTensor> tensors;
+  for (const Param& param : whole_.all()) tensors.push_back({param.file_name, param.value, param.rate});
   for (const AdaptedLayer* layer : ordered_) {
     for (const Param& param : layer->params.all()) {
       if (param.trained) tensors.push_back({layer->info.name + "." + param.file_name, param.value, param.rate});

@@ -19,6 +19,11 @@ namespace {
 const std::string kModel = "base_model.model.";
 const std::string kShared = "base_model.";
 
+// PEFT wraps the base twice where a method adapts layers, and once where it only puts tokens before the input.
+const std::string& base_prefix(const Adapter& adapter) {
+  return adapter.spec().virtual_tokens ? kShared : kModel;
+}
+
 // FNV-1a over the bytes: enough to see that bases drawn elsewhere are not these.
 std::string hash_of(const Params& shared) {
   uint64_t hash = 0xCBF29CE484222325ull;
@@ -63,6 +68,7 @@ Tensor pruned(const Adapter& adapter, const KeptRanks& all_kept, const AdaptedLa
 
 std::vector<NamedTensor> file_tensors(const Adapter& adapter, const KeptRanks& kept) {
   std::vector<NamedTensor> tensors;
+  for (const Param& param : adapter.whole().all()) tensors.push_back({param.file_name, param.value});
   for (const AdaptedLayer* layer : adapter.layers()) {
     for (const Param& param : layer->params.all()) {
       if (!param.saved) continue;
@@ -71,7 +77,7 @@ std::vector<NamedTensor> file_tensors(const Adapter& adapter, const KeptRanks& k
   }
   for (const Parameter* parameter : adapter.model().parameters()) {
     if (adapter.overrides(*parameter)) {
-      tensors.push_back({kModel + override_name(adapter, *parameter), adapter.value(*parameter)});
+      tensors.push_back({base_prefix(adapter) + override_name(adapter, *parameter), adapter.value(*parameter)});
     }
   }
   if (adapter.method().saves_shared()) {
@@ -106,6 +112,7 @@ class Reader {
         allow_partial_(allow_partial) {}
 
   void read_layers() {
+    for (Param& param : builder_.whole().all()) read(param.file_name, param.value);
     for (AdaptedLayer* layer : builder_.layers()) {
       for (Param& param : layer->params.all()) {
         if (param.saved) read(kModel + layer->info.name + "." + param.file_name, param.value);
@@ -113,7 +120,8 @@ class Reader {
     }
     for (const Parameter* parameter : builder_.adapter().model().parameters()) {
       if (!builder_.adapter().overrides(*parameter)) continue;
-      read(kModel + override_name(builder_.adapter(), *parameter), builder_.override_of(*parameter));
+      read(base_prefix(builder_.adapter()) + override_name(builder_.adapter(), *parameter),
+           builder_.override_of(*parameter));
     }
   }
 
@@ -257,6 +265,14 @@ void Adapter::save(const std::filesystem::path& folder) const {
   Json json = adapter_config_to_json(config);
   if (config.target_modules.is_null() && spec_->on_layers) json["target_modules"] = target_names();
 
+  if (spec_->virtual_tokens) {  // PEFT builds the tensor from these
+    const ModelShape& shape = model_->shape();
+    json.update({{"token_dim", shape.hidden},
+                 {"num_layers", shape.layers},
+                 {"num_attention_heads", shape.heads},
+                 {"num_transformer_submodules", 1}});
+  }
+
   const std::vector<NamedTensor> tensors = file_tensors(*this, kept);
   refuse_non_finite(tensors);
   std::vector<io::TensorBytes> bytes;
@@ -296,6 +312,7 @@ ModelOptions with_adapter_head(ModelOptions options, const std::filesystem::path
   const io::SafetensorsFile file(adapter_folder / "adapter_model.safetensors");
   for (const char* name : {"classifier.weight", "classifier.out_proj.weight", "score.weight"}) {
     const io::TensorBytes* head = file.find(kModel + name);
+    if (!head) head = file.find(kShared + name);
     if (!head || head->shape.empty()) continue;
     options.num_labels = head->shape[0];
     options.ignore_mismatched_sizes = true;  // the adapter brings its own head

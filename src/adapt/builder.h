@@ -22,6 +22,7 @@ class AdapterBuilder {
   at::ScalarType type() const;  // of the adapter's tensors: float32, or float64 over such a model
   Adapter& adapter() { return adapter_; }
   Tensor& override_of(const Parameter& parameter) { return adapter_.overrides_[parameter.slot]; }
+  Params& whole() { return adapter_.whole_; }
   std::vector<AdaptedLayer*>& layers() { return adapter_.ordered_; }
   Adapter take() { return std::move(adapter_); }
 

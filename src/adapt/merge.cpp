@@ -79,7 +79,8 @@ MergeReport merge_checkpoint(const Adapter& adapter, const std::filesystem::path
   const Model& model = adapter.model();
   if (!adapter.spec().mergeable) {
     throw Error({.id = "config.not-mergeable",
-                 .what = fmt::format("{} is no update of weights and cannot be merged into them", adapter.spec().title),
+                 .what = fmt::format("the method {} is no update of weights and cannot be merged into them",
+                                     adapter.spec().id),
                  .where = "key \"adapter_name_or_path\"",
                  .fix = "use the adapter beside its base model: --adapter_name_or_path"});
   }

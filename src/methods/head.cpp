@@ -10,7 +10,7 @@ const MethodSpec& method_head() {
       .paper = "arXiv:1610.01644",
       .peft_type = "HEAD",
       .on_layers = false,
-      .parameter_count = "0",
+      .parameter_count = "none but the head",
   });
   return spec;
 }

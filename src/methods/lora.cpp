@@ -68,7 +68,7 @@ const MethodSpec& method_lora() {
                   {"loraplus", "LoRA+", "arXiv:2402.12354", {{"loraplus_lr_ratio", 16.0}}},
                   {"lora_fa", "LoRA-FA", "arXiv:2308.03303", {{"lora_fa", true}}}},
       .own_options = {"loraplus_lr_ratio", "lora_fa"},
-      .parameter_count = "r (d_in + d_out)",
+      .parameter_count = "r (d_in + d_out), r d_out with lora_fa",
       .count =
           [](const LayerInfo& l, const Json& o) {
             return o.at("r").get<int64_t>() * (o.value("lora_fa", false) ? l.d_out : l.d_in + l.d_out);

@@ -19,15 +19,19 @@ class Bert final : public Model {
     classifier_ = load.head("classifier", num_labels(), config.hidden_size, config.initializer_range);
     load.finish({"cls.", "embeddings.position_ids"});
     classifier_dropout_ = config.classifier_dropout;
+    shape_ = encoder_->shape();
     max_positions_ = config.max_position_embeddings;
     head_ = "classifier";
     architecture_ = "BertForSequenceClassification";
   }
 
   Tensor forward(const ModelInput& input, Call& call) const override {
-    check_length(input, max_positions_);
-    const Tensor positions = at::arange(input.input_ids.size(1), input.input_ids.options()).expand_as(input.input_ids);
-    const Tensor first = encoder_->forward(input, positions, call).select(1, 0);
+    const VirtualTokens before = virtual_tokens_of(call, input, max_positions_);
+    const int64_t rows = input.input_ids.size(0), end = before.count() + input.input_ids.size(1);
+    // A prefix has no hidden states, yet the text's positions begin behind it.
+    const int64_t begin = before.prefix.defined() ? before.count() : 0;
+    const Tensor positions = at::arange(begin, end, input.input_ids.options()).expand({rows, -1});
+    const Tensor first = encoder_->forward(input, before, positions, call).select(1, 0);
     const Tensor pooled = at::tanh(ops::linear(first, *pooler_, call));
     return ops::linear(ops::dropout(pooled, classifier_dropout_, call), *classifier_, call);
   }

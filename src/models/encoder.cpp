@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "deltaw/adapter.h"
 #include "deltaw/error.h"
 #include "ops/layers.h"
 #include "ops/linear.h"
@@ -92,25 +93,56 @@ Encoder::Encoder(Loader& load, const EncoderConfig& config, const std::string& p
   }
 }
 
-Tensor Encoder::attend(const Tensor& x, const Layer& layer, const Tensor& mask, Call& call) const {
+ModelShape Encoder::shape() const {
+  return {config_.num_hidden_layers, config_.hidden_size, config_.num_attention_heads, word_->weight.value};
+}
+
+Tensor Encoder::attend(const Tensor& x, const Layer& layer, const Tensor& prefix, const Tensor& mask,
+                       Call& call) const {
   const int64_t heads = config_.num_attention_heads, width = config_.hidden_size / heads;
   const auto split = [&](const Tensor& t) { return t.view({t.size(0), t.size(1), heads, width}).transpose(1, 2); };
-  const auto qkv = ops::linear_group(x, {layer.query, layer.key, layer.value}, call);
+  auto qkv = ops::linear_group(x, {layer.query, layer.key, layer.value}, call);
+  if (prefix.defined()) {
+    const auto before = [&](int64_t which, const Tensor& own) {
+      const Tensor rows = prefix.select(1, which).to(own.scalar_type()).expand({x.size(0), -1, -1});
+      return at::cat({rows, own}, 1);
+    };
+    qkv[1] = before(0, qkv[1]);
+    qkv[2] = before(1, qkv[2]);
+  }
   const Tensor mixed =
       ops::attention(split(qkv[0]), split(qkv[1]), split(qkv[2]), mask, config_.attention_probs_dropout_prob, call);
   return ops::linear(mixed.transpose(1, 2).reshape(x.sizes()), *layer.attention_output, call);
 }
 
-Tensor Encoder::forward(const ModelInput& input, const Tensor& position_ids, Call& call) const {
+Tensor Encoder::embed(const ModelInput& input, const Tensor& prompt, const Tensor& position_ids,
+                      const Call& call) const {
+  Tensor words = ops::embedding(input.input_ids, *word_, call);
+  Tensor types = input.token_type_ids.defined() ? input.token_type_ids : at::zeros_like(input.input_ids);
+  if (prompt.defined()) {
+    const int64_t rows = words.size(0), n = prompt.size(0);
+    words = at::cat({prompt.to(words.scalar_type()).expand({rows, -1, -1}), words}, 1);
+    types = at::cat({at::zeros({rows, n}, types.options()), types}, 1);
+  }
+  return words + ops::embedding(types, *type_, call) + ops::embedding(position_ids, *position_, call);
+}
+
+Tensor Encoder::forward(const ModelInput& input, const VirtualTokens& virtual_tokens, const Tensor& position_ids,
+                        Call& call) const {
   const double p = config_.hidden_dropout_prob;
-  const Tensor type_ids = input.token_type_ids.defined() ? input.token_type_ids : at::zeros_like(input.input_ids);
-  Tensor x = ops::embedding(input.input_ids, *word_, call) + ops::embedding(type_ids, *type_, call) +
-             ops::embedding(position_ids, *position_, call);
+  Tensor x = embed(input, virtual_tokens.embeddings, position_ids, call);
   x = ops::dropout(ops::layer_norm(x, *embedding_norm_, call), p, call);
-  const Tensor mask = ops::attention_bias(input.attention_mask, x.scalar_type());
-  for (const Layer& layer : layers_) {
-    const Tensor attended = ops::dropout(attend(x, layer, mask, call), p, call);
-    x = ops::layer_norm(ops::mapped_output(attended, *layer.attention_output, call) + x, *layer.attention_norm, call);
+  Tensor attended = input.attention_mask;
+  if (const int64_t n = virtual_tokens.count(); n > 0) {
+    attended = at::cat({at::ones({attended.size(0), n}, attended.options()), attended}, 1);
+  }
+  const Tensor mask = ops::attention_bias(attended, x.scalar_type());
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    const Layer& layer = layers_[i];
+    const Tensor& all = virtual_tokens.prefix;
+    const Tensor prefix = all.defined() ? all.select(1, static_cast<int64_t>(i)) : Tensor();
+    const Tensor mixed = ops::dropout(attend(x, layer, prefix, mask, call), p, call);
+    x = ops::layer_norm(ops::mapped_output(mixed, *layer.attention_output, call) + x, *layer.attention_norm, call);
     const Tensor inner = activation_(ops::linear(x, *layer.intermediate, call));
     const Tensor fed = ops::dropout(ops::linear(inner, *layer.output, call), p, call);
     x = ops::layer_norm(ops::mapped_output(fed, *layer.output, call) + x, *layer.output_norm, call);
@@ -118,13 +150,15 @@ Tensor Encoder::forward(const ModelInput& input, const Tensor& position_ids, Cal
   return x;
 }
 
-void check_length(const ModelInput& input, int64_t max_positions) {
-  if (input.input_ids.size(1) <= max_positions) return;
-  throw Error(
-      {.id = "data.too-long",
-       .what = fmt::format("a row has {} tokens, the model has {} positions", input.input_ids.size(1), max_positions),
-       .where = "the batch",
-       .fix = fmt::format("--max_length {}", max_positions)});
+VirtualTokens virtual_tokens_of(const Call& call, const ModelInput& input, int64_t max_positions) {
+  VirtualTokens tokens = call.adapter ? call.adapter->virtual_tokens() : VirtualTokens{};
+  const int64_t length = input.input_ids.size(1), n = tokens.count();
+  if (length + n <= max_positions) return tokens;
+  throw Error({.id = "data.too-long",
+               .what = fmt::format("a row has {} tokens{}, the model has {} positions", length,
+                                   n > 0 ? fmt::format(" behind {} virtual ones", n) : "", max_positions),
+               .where = "the batch",
+               .fix = fmt::format("--max_length {}", max_positions - n)});
 }
 
 }  // namespace deltaw

@@ -35,8 +35,12 @@ class Encoder {
  public:
   Encoder(Loader& load, const EncoderConfig& config, const std::string& prefix);
 
-  /// Token, position and type ids [batch, seq], mask [batch, seq] -> hidden states [batch, seq, hidden].
-  Tensor forward(const ModelInput& input, const Tensor& position_ids, Call& call) const;
+  /// Token and type ids [batch, seq], mask [batch, seq] -> hidden states [batch, seq, hidden]. With embeddings of n
+  /// virtual tokens, position ids and hidden states are [batch, n + seq], those of the virtual tokens first.
+  Tensor forward(const ModelInput& input, const VirtualTokens& virtual_tokens, const Tensor& position_ids,
+                 Call& call) const;
+  /// For the model, which owns this.
+  ModelShape shape() const;
 
  private:
   struct Layer {
@@ -45,7 +49,9 @@ class Encoder {
     const Linear *intermediate, *output;
     const LayerNorm* output_norm;
   };
-  Tensor attend(const Tensor& x, const Layer& layer, const Tensor& mask, Call& call) const;
+  Tensor embed(const ModelInput& input, const Tensor& prompt, const Tensor& position_ids, const Call& call) const;
+  /// `prefix` [n, 2, hidden]: keys and values before the layer's own; undefined for none.
+  Tensor attend(const Tensor& x, const Layer& layer, const Tensor& prefix, const Tensor& mask, Call& call) const;
 
   EncoderConfig config_;
   const Embedding *word_, *position_, *type_;
@@ -54,7 +60,8 @@ class Encoder {
   std::function<Tensor(const Tensor&)> activation_;
 };
 
-/// Throws data.too-long when a sequence is longer than the model's positions.
-void check_length(const ModelInput& input, int64_t max_positions);
+/// What the adapter of the call puts before every row. Throws data.too-long when a row is longer with it than the
+/// model's positions.
+VirtualTokens virtual_tokens_of(const Call& call, const ModelInput& input, int64_t max_positions);
 
 }  // namespace deltaw

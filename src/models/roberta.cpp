@@ -20,22 +20,30 @@ class Roberta final : public Model {
     load.finish({"lm_head.", "pooler.", "embeddings.position_ids"});
     classifier_dropout_ = config.classifier_dropout;
     padding_ = config.pad_token_id;
+    shape_ = encoder_->shape();
     max_positions_ = config.max_position_embeddings - padding_ - 1;
     head_ = "classifier";
     architecture_ = "RobertaForSequenceClassification";
   }
 
   Tensor forward(const ModelInput& input, Call& call) const override {
-    check_length(input, max_positions_);
-    // Positions count the tokens from padding_ + 1; padding itself stays at padding_.
-    const Tensor token = input.input_ids.ne(padding_).to(at::kLong);
-    const Tensor positions = token.cumsum(1) * token + padding_;
-    Tensor x = encoder_->forward(input, positions, call).select(1, 0);
+    const VirtualTokens before = virtual_tokens_of(call, input, max_positions_);
+    Tensor x = encoder_->forward(input, before, positions(input.input_ids, before), call).select(1, 0);
     x = at::tanh(ops::linear(ops::dropout(x, classifier_dropout_, call), *dense_, call));
     return ops::linear(ops::dropout(x, classifier_dropout_, call), *out_proj_, call);
   }
 
  private:
+  // They count the tokens from padding_ + 1, a prefix among them; padding itself stays at padding_. Behind embeddings,
+  // which have no ids, transformers counts the padding too.
+  Tensor positions(const Tensor& ids, const VirtualTokens& before) const {
+    if (before.embeddings.defined()) {
+      return (at::arange(before.count() + ids.size(1), ids.options()) + padding_ + 1).expand({ids.size(0), -1});
+    }
+    const Tensor token = ids.ne(padding_).to(at::kLong);
+    return (token.cumsum(1) + before.count()) * token + padding_;
+  }
+
   std::unique_ptr<Encoder> encoder_;
   const Linear *dense_ = nullptr, *out_proj_ = nullptr;
   double classifier_dropout_ = 0;

@@ -55,7 +55,7 @@ const std::vector<Variant> kVariants = {
 std::vector<Case> cases(const std::vector<at::ScalarType>& dtypes) {
   std::vector<Variant> ways;
   for (const MethodSpec* spec : method_table()) {
-    if (!spec->on_layers && spec->trains == BaseTensors::none) continue;  // it trains a head, and there is none
+    if (!spec->on_layers && spec->trains == BaseTensors::none) continue;  // nothing of it is on the two layers
     ways.push_back({spec->id, spec->id, Json::object()});
     for (const Preset& preset : spec->presets) ways.push_back({spec->id, preset.id, preset.options});
   }

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# foreign_project.sh SOURCES BUILD SCRATCH: `cmake --install` of BUILD, then examples/embed on the installed copy.
+# foreign_project.sh SOURCES BUILD SCRATCH: `cmake --install` of BUILD, then examples/embed and examples/custom_method
+# on the installed copy.
 set -euo pipefail
 sources=$1 build=$2 scratch=$3
-prefix=$scratch/prefix checkpoint=$scratch/checkpoint output=$scratch/adapter
+prefix=$scratch/prefix checkpoint=$scratch/checkpoint
 rm -rf "$scratch"
 mkdir -p "$scratch"
 
@@ -18,23 +19,38 @@ prefix=$scratch/moved
 unset LD_LIBRARY_PATH
 "$prefix/bin/deltaw" methods | grep -q lora || stop 'the installed program does not run'
 
-"$CMAKE" -S "$sources/examples/embed" -B "$scratch/embed" -DCMAKE_PREFIX_PATH="$prefix" \
-  -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_COMPILER_LAUNCHER="${LAUNCHER:-}" >"$scratch/configure.log" 2>&1 ||
-  { cat "$scratch/configure.log"; stop 'the foreign project could not be configured'; }
-"$CMAKE" --build "$scratch/embed"
-if grep -rqF "$sources/include" "$scratch/embed/CMakeFiles/embed.dir/"; then
-  stop "the foreign project was compiled with headers of $sources"
-fi
-
+# The fixture's weights with a vocabulary of words.
 mkdir "$checkpoint"
 cp "$sources"/tests/golden/models/bert_cls/{config.json,model.safetensors} "$sources/tests/install/vocab.txt" "$checkpoint"
-"$scratch/embed/embed" "$checkpoint" "$output" | tee "$scratch/embed.log"
 
-[ -s "$output/adapter_config.json" ] && [ -s "$output/adapter_model.safetensors" ] || stop 'there is no adapter'
-[ "$(grep -c '^step ' "$scratch/embed.log")" = 10 ] || stop 'the number of steps is not ten'
-grep -q 'are the same$' "$scratch/embed.log" || stop 'reloading changed the logits'
-awk '/^loss on all rows/ { exit !($7 < $5 / 2) }' "$scratch/embed.log" || stop 'ten steps did not halve the loss'
+try_example() { # NAME
+  local build=$scratch/$1 output=$scratch/$1/adapter
+  "$CMAKE" -S "$sources/examples/$1" -B "$build" -DCMAKE_PREFIX_PATH="$prefix" \
+    -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_COMPILER_LAUNCHER="${LAUNCHER:-}" >"$scratch/configure.log" 2>&1 ||
+    { cat "$scratch/configure.log"; stop "$1 could not be configured"; }
+  "$CMAKE" --build "$build" || stop "$1 could not be built"
+  if grep -rqF "$sources/include" "$build/CMakeFiles/$1.dir/"; then
+    stop "$1 was compiled with headers of $sources"
+  fi
+  "$build/$1" "$checkpoint" "$output" | tee "$scratch/$1.log"
 
+  [ -s "$output/adapter_config.json" ] && [ -s "$output/adapter_model.safetensors" ] || stop "$1 wrote no adapter"
+  [ "$(grep -c '^step ' "$scratch/$1.log")" = 10 ] || stop "the number of steps of $1 is not ten"
+  grep -q 'are the same$' "$scratch/$1.log" || stop "reloading changed the logits of $1"
+  awk '/^loss on all rows/ { exit !($7 < $5 / 2) }' "$scratch/$1.log" || stop "ten steps of $1 did not halve the loss"
+}
+
+try_example embed
 # What it says to a caller's mistake.
-if "$scratch/embed/embed" "$scratch/nothing" "$output" 2>"$scratch/error.log"; then stop 'a missing checkpoint passed'; fi
+if "$scratch/embed/embed" "$scratch/nothing" "$scratch/none" 2>"$scratch/error.log"; then
+  stop 'a missing checkpoint passed'
+fi
 grep -q nothing "$scratch/error.log" || stop 'the error does not name the missing checkpoint'
+
+try_example custom_method
+grep -q '"peft_type": "SVFT"' "$scratch/custom_method/adapter/adapter_config.json" || stop 'the adapter is not of SVFT'
+# The installed program, which has no such method, says so.
+if "$prefix/bin/deltaw" info "$scratch/custom_method/adapter" >"$scratch/info.log" 2>&1; then
+  stop 'an unknown method passed'
+fi
+grep -q 'config.unknown-method' "$scratch/info.log" || stop 'the error does not say that the method is unknown'

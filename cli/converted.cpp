@@ -1,0 +1,65 @@
+#include "converted.h"
+
+#include <ATen/ATen.h>
+
+#include "deltaw/error.h"
+
+namespace deltaw::cli {
+namespace {
+
+constexpr const char* kProbe[] = {
+    "The committee met on Tuesday and put the decision off until spring.",
+    "A cat sleeps on the warm stones beside the harbour wall.",
+    "Who wrote the letter, and why was it never sent?",
+    "Profits fell by 3.7 % in the second quarter, the company said.",
+    "I have seldom laughed so much at a film that meant to be sad!",
+    "Water boils at a lower temperature on high mountains.",
+};
+
+ModelInput text_probe(const Served& served) {
+  std::vector<EncodedRow> rows;
+  std::vector<int64_t> positions;
+  for (const char* text : kProbe) {
+    const Encoding encoding = served.tokenizer->encode(text, {.max_length = served.data.max_length});
+    positions.push_back(static_cast<int64_t>(rows.size()));
+    rows.push_back({.ids = encoding.ids, .type_ids = encoding.type_ids, .label = 0, .index = positions.back()});
+  }
+  Batch batch = collate(rows, positions, served.pad_id, served.tokenizer->pads_left());
+  const auto tensor = [&](std::vector<int64_t>& values) {
+    return at::from_blob(values.data(), {batch.rows, batch.length}, at::kLong).clone();
+  };
+  return {tensor(batch.input_ids), tensor(batch.attention_mask), tensor(batch.token_type_ids)};
+}
+
+/// Tokens spread over the vocabulary, where there is no tokenizer.
+ModelInput plain_probe(const Model& model) {
+  const int64_t vocabulary = model.config().value("vocab_size", int64_t{2});
+  const int64_t length = std::min<int64_t>(model.max_positions() > 0 ? model.max_positions() : 16, 16);
+  const Tensor ids = at::remainder(at::arange(4 * length, at::kLong) * 7919 + 5, vocabulary).view({4, length});
+  return {ids, at::ones_like(ids), {}};
+}
+
+}  // namespace
+
+ModelInput probe_of(const Served& served) {
+  return served.tokenizer ? text_probe(served) : plain_probe(*served.model);
+}
+
+void claim_folder(const std::filesystem::path& folder, bool overwrite) {
+  if (!std::filesystem::exists(folder) || overwrite) return;
+  if (std::filesystem::is_directory(folder) && std::filesystem::is_empty(folder)) return;
+  throw Error({.id = "config.output-exists",
+               .what = "output_dir exists and is not empty",
+               .where = folder.string(),
+               .fix = "choose another output_dir, or add --overwrite_output_dir"});
+}
+
+void refuse_same_folder(const std::filesystem::path& output, const std::filesystem::path& input) {
+  if (input.empty() || !std::filesystem::exists(output) || !std::filesystem::equivalent(output, input)) return;
+  throw Error({.id = "config.output-is-input",
+               .what = "output_dir is a folder that is read from",
+               .where = output.string(),
+               .fix = "choose another output_dir"});
+}
+
+}  // namespace deltaw::cli

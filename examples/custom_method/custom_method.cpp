@@ -1,0 +1,147 @@
+// A method that the library does not have, defined and trained in another program through the public headers alone.
+//   custom_method CHECKPOINT OUTPUT
+//
+// SVFT: singular vectors guided fine-tuning. Lingam et al. 2024, arXiv:2405.19597, the plain and the banded pattern.
+//
+//   dW = U M V^T        W0 = U S V^T, n = min(d_out, d_in)
+//
+//   U [d_out, n], V^T [n, d_in]   frozen
+//   M [n, n]                      trained within d places of the diagonal, zero elsewhere
+//
+// Trained: n (2 d + 1) - d (d + 1) numbers a layer. M starts at zero, so that the first forward equals the base model;
+// the authors' code (VijayLingam95/SVFT) draws it and multiplies it with a trained gate.
+#include <deltaw/adapter.h>
+#include <deltaw/data.h>
+#include <deltaw/error.h>
+#include <deltaw/method.h>
+#include <deltaw/model.h>
+#include <deltaw/tokenizer.h>
+#include <deltaw/train.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <iostream>
+#include <memory>
+#include <vector>
+
+namespace {
+
+class Svft final : public deltaw::Method {
+ public:
+  struct Options {
+    int64_t off_diagonals = 0;
+
+    void fields(deltaw::FieldVisitor& f) {
+      f.field("off_diagonals", off_diagonals, "Diagonals trained on either side of the main one.", deltaw::at_least(0));
+    }
+  };
+  explicit Svft(Options options) : options_(options) {}
+
+  // What M trains; `d` beyond the corner gives all of M.
+  static int64_t count(const deltaw::LayerInfo& layer, int64_t off_diagonals) {
+    const int64_t n = std::min(layer.d_out, layer.d_in), d = std::min(off_diagonals, n - 1);
+    return n * (2 * d + 1) - d * (d + 1);
+  }
+
+  std::vector<deltaw::Param> declare(const deltaw::LayerInfo& layer, const deltaw::BaseView& base,
+                                     at::Generator&) const override {
+    const auto [U, S, Vt] = base.svd(std::min(layer.d_out, layer.d_in));
+    // Another SVD may turn the signs of a pair of vectors, which does not matter on the diagonal, and does beside it.
+    const bool saved = options_.off_diagonals > 0;
+    return {{"U", "svft_U", U, /*trained=*/false, saved},
+            {"Vt", "svft_Vt", Vt, /*trained=*/false, saved},
+            {"M", "svft_M", at::zeros({count(layer, options_.off_diagonals)}, at::kFloat)}};
+  }
+
+  deltaw::Update update(const deltaw::LayerInfo&, const deltaw::Params& p, const deltaw::BaseView&) const override {
+    const int64_t n = p["Vt"].size(0), d = options_.off_diagonals;
+    const at::Tensor band = at::ones({n, n}, at::kBool).triu(-d).tril(d);
+    const at::Tensor M = at::zeros({n, n}, p["M"].options()).masked_scatter(band, p["M"]);
+    return {.left = p["U"], .right = at::mm(M, p["Vt"])};
+  }
+
+ private:
+  Options options_;
+};
+
+const deltaw::MethodSpec& method_svft() {
+  static const deltaw::MethodSpec spec = deltaw::make_spec<Svft>({
+      .id = "svft",
+      .title = "SVFT",
+      .paper = "arXiv:2405.19597",
+      .peft_type = "SVFT",
+      .parameter_count = "n (2 d + 1) - d (d + 1), n = min(d_out, d_in)",
+      .count = [](const deltaw::LayerInfo& l, const deltaw::Json& o) { return Svft::count(l, o.at("off_diagonals")); },
+  });
+  return spec;
+}
+
+deltaw::Dataset reviews() {
+  deltaw::Dataset dataset;
+  dataset.labelled = true;
+  for (const char* text : {"a dull film", "a bad film and a long one", "not good", "the actors are bad"}) {
+    dataset.rows.push_back({.text = text, .label = 0});
+  }
+  for (const char* text : {"a fine film", "good actors and a good end", "not bad", "the end is fine"}) {
+    dataset.rows.push_back({.text = text, .label = 1});
+  }
+  return dataset;
+}
+
+void train(const deltaw::Model& model, deltaw::Adapter& adapter, const std::vector<deltaw::EncodedRow>& rows,
+           int64_t pad_id) {
+  deltaw::TrainOptions options;
+  options.max_steps = 10;
+  options.learning_rate = 5e-2;
+  deltaw::Trainer trainer(model, adapter, options);
+  trainer.set_data(rows, rows, pad_id, /*pads_left=*/false);
+  trainer.on_event([](const deltaw::TrainEvent& event) {
+    if (event.kind != deltaw::TrainEvent::Kind::step) return;
+    std::cout << "step " << event.step << " loss " << event.values.at("loss") << '\n';
+  });
+  const double before = trainer.evaluate().at("eval_loss");
+  trainer.train();
+  const double after = trainer.evaluate().at("eval_loss");
+  std::cout << "loss on all rows: " << before << " before, " << after << " after training " << adapter.trained_count()
+            << " parameters\n";
+}
+
+int run(const std::filesystem::path& checkpoint, const std::filesystem::path& output) {
+  deltaw::register_method(method_svft());
+
+  const std::unique_ptr<deltaw::Model> model = deltaw::load_model(checkpoint.string(), {.dtype = "float32"});
+  const deltaw::Tokenizer tokenizer = deltaw::Tokenizer::from_folder(checkpoint);
+  const std::vector<deltaw::EncodedRow> rows = deltaw::encode_rows(reviews(), tokenizer, model->max_positions());
+  const int64_t pad_id = tokenizer.pad_id().value_or(0);
+
+  deltaw::AdapterConfig config;
+  config.method = "svft";
+  config.options = {{"off_diagonals", 2}};
+  config.target_modules = "all-linear";
+  deltaw::Adapter adapter = deltaw::Adapter::create(*model, config, /*seed=*/42);
+  train(*model, adapter, rows, pad_id);
+  std::filesystem::create_directories(output);
+  adapter.save(output);
+
+  const deltaw::Adapter reloaded = deltaw::Adapter::load(*model, output);
+  const at::Tensor trained = deltaw::predict_logits(*model, &adapter, rows, 8, pad_id, false);
+  const at::Tensor read = deltaw::predict_logits(*model, &reloaded, rows, 8, pad_id, false);
+  const bool same = trained.equal(read);
+  std::cout << "logits after reloading " << output << (same ? " are the same\n" : " differ\n");
+  return same ? 0 : 3;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc != 3) {
+    std::cerr << "usage: custom_method CHECKPOINT OUTPUT\n";
+    return 2;
+  }
+  try {
+    return run(argv[1], argv[2]);
+  } catch (const deltaw::Error& error) {
+    std::cerr << error.what() << '\n';
+    return error.exit_code();
+  }
+}

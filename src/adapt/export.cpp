@@ -1,0 +1,147 @@
+// Any update as a plain LoRA: dW = B A with a scale of one.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "adapt/builder.h"
+#include "core/files.h"
+#include "deltaw/adapter.h"
+#include "deltaw/error.h"
+#include "ops/linear.h"
+
+namespace deltaw {
+namespace {
+
+struct Factors {
+  Tensor B, A;
+  double error = 0;  // relative, of what was cut
+};
+
+// dW's r leading singular triplets, or all of them.
+Factors truncated(const Tensor& dense, int64_t r) {
+  const auto [U, S, Vt] = at::linalg_svd(dense, /*full_matrices=*/false);
+  const int64_t kept = std::min(r, S.size(0));
+  const double whole = S.square().sum().item<double>();
+  const double lost = S.narrow(0, kept, S.size(0) - kept).square().sum().item<double>();
+  return {(U.narrow(1, 0, kept) * S.narrow(0, 0, kept)).contiguous(), Vt.narrow(0, 0, kept).contiguous(),
+          whole > 0 ? std::sqrt(lost / whole) : 0};
+}
+
+// Components that are zero on either side add nothing.
+Factors without_dead(const Tensor& B, const Tensor& A) {
+  const Tensor alive = B.ne(0).any(0).logical_and(A.ne(0).any(1)).nonzero().flatten();
+  return {B.index_select(1, alive), A.index_select(0, alive)};
+}
+
+Factors factors_of(const AdaptedLayer& layer, int64_t rank) {
+  const at::NoGradGuard no_grad;
+  const Update u = layer.method->update(layer.info, layer.params, *layer.linear->base);
+  const bool two_factors =
+      !u.dense.defined() && !u.out_gain.defined() && !u.in_gain.defined() && !u.before && !u.beside;
+  const int64_t full = std::min(layer.info.d_in, layer.info.d_out);
+  if (two_factors) {
+    const Factors exact = without_dead(u.left * u.scale, u.right.clone());
+    const int64_t k = exact.A.size(0);
+    if (k < full && (rank == 0 || k <= rank)) return exact;
+    if (rank > 0) return truncated(at::mm(exact.B, exact.A), rank);
+  } else if (rank > 0) {
+    const Tensor& W0 = layer.linear->weight.value;
+    const Tensor wide = W0.to(at::promote_types(W0.scalar_type(), at::kFloat));
+    return truncated(ops::updated_weight(u, wide) - wide, rank);
+  }
+  throw Error({.id = "config.no-rank",
+               .what = fmt::format("the update of '{}' has no factors thinner than the layer", layer.info.name),
+               .where = "key \"rank\"",
+               .fix = "give the rank to cut it to, for instance --rank 16; the error is measured and printed"});
+}
+
+void check_exportable(const Adapter& adapter) {
+  const MethodSpec& spec = adapter.spec();
+  const bool weights = spec.mergeable && spec.on_layers && spec.trains == BaseTensors::none;
+  const bool bias_gain = std::any_of(adapter.layers().begin(), adapter.layers().end(), [](const AdaptedLayer* layer) {
+    const Update u = layer->method->update(layer->info, layer->params, *layer->linear->base);
+    return u.gain_on_bias && u.out_gain.defined() && layer->linear->bias.value.defined();
+  });
+  if (weights && !bias_gain) return;
+  throw Error(
+      {.id = "config.no-export",
+       .what = fmt::format("the method {} {}, which a LoRA cannot say", spec.id,
+                           weights ? "scales biases" : "is no update of linear layers' weights"),
+       .where = "key \"adapter_name_or_path\"",
+       .fix = spec.mergeable ? "`deltaw merge` writes a checkpoint instead" : "use the adapter beside its base model"});
+}
+
+// The configuration of a LoRA with these ranks and a scale of one on every layer.
+AdapterConfig lora_config(const Adapter& adapter, const std::vector<Factors>& factors) {
+  AdapterConfig config = adapter.config();
+  config.method = "lora";
+  config.target_modules = Json::array();
+  int64_t highest = 1;
+  for (const Factors& f : factors) highest = std::max(highest, f.A.size(0));
+  Json ranks = Json::object();
+  for (size_t i = 0; i < factors.size(); ++i) {
+    const std::string& name = adapter.layers()[i]->info.name;
+    config.target_modules.push_back(name);
+    const int64_t rank = std::max<int64_t>(factors[i].A.size(0), 1);
+    if (rank != highest) ranks[name] = rank;
+  }
+  config.exclude_modules = config.layers_to_transform = config.layers_pattern = Json();
+  config.options = {{"r", highest}, {"lora_alpha", highest}, {"rank_pattern", ranks}, {"alpha_pattern", ranks}};
+  if (config.bias != "none" && config.bias != "all") config.bias = "lora_only";
+  return config;
+}
+
+Tensor logits_of(const Model& model, const Adapter& adapter, const ModelInput& probe) {
+  const at::NoGradGuard no_grad;
+  Call call{.adapter = &adapter};
+  return model.forward(probe, call).to(at::kDouble);
+}
+
+}  // namespace
+
+ExportReport export_lora(const Adapter& adapter, const std::filesystem::path& output, int64_t rank,
+                         const ModelInput& probe, const std::function<void(const std::filesystem::path&)>& companions) {
+  const at::NoGradGuard no_grad;
+  check_exportable(adapter);
+  ExportReport report{.layers = static_cast<int64_t>(adapter.layers().size())};
+  std::vector<Factors> factors;
+  for (const AdaptedLayer* layer : adapter.layers()) {
+    factors.push_back(factors_of(*layer, rank));
+    report.largest_error = std::max(report.largest_error, factors.back().error);
+    report.rank = std::max(report.rank, factors.back().A.size(0));
+  }
+  report.exact = report.largest_error == 0;
+
+  AdapterBuilder builder(adapter.model(), lora_config(adapter, factors));
+  builder.wrap(0);
+  builder.override_parameters();
+  for (size_t i = 0; i < factors.size(); ++i) {
+    Params& params = builder.layers()[i]->params;
+    Tensor A = params["lora_A"], B = params["lora_B"];
+    if (factors[i].A.size(0) == 0) {  // a layer whose budget ran out: LoRA's rank is at least one
+      A.zero_();
+      B.zero_();
+    } else {
+      A.copy_(factors[i].A);
+      B.copy_(factors[i].B);
+    }
+  }
+  for (const Parameter* parameter : adapter.model().parameters()) {
+    if (adapter.overrides(*parameter)) builder.override_of(*parameter) = adapter.value(*parameter).detach().clone();
+  }
+  const Adapter lora = builder.take();
+  write_folder(output, [&](const std::filesystem::path& folder) {
+    lora.save(folder);
+    if (companions) companions(folder);
+  });
+
+  const Tensor expected = logits_of(adapter.model(), adapter, probe);
+  const Tensor actual = logits_of(adapter.model(), Adapter::load(adapter.model(), output), probe);
+  report.max_difference = (expected - actual).abs().max().item<double>();
+  const bool half = adapter.model().dtype() == at::kBFloat16;
+  report.tolerance = (half ? 2e-2 : 1e-4) * std::max(1.0, expected.abs().max().item<double>());
+  report.passed = !report.exact || report.max_difference <= report.tolerance;
+  return report;
+}
+
+}  // namespace deltaw

@@ -1,0 +1,65 @@
+// Every kind of adapter as a plain LoRA, over the fixtures of the oracle.
+#include <gtest/gtest.h>
+
+#include "deltaw/error.h"
+#include "support/opened.h"
+
+namespace deltaw {
+namespace {
+
+using test::AdapterCase;
+using test::differs;
+using test::error_of;
+using test::logit_tolerance;
+using test::logits_of;
+using test::Opened;
+
+bool is_exact(const std::string& method) {
+  return std::set<std::string>{"lora", "adalora", "sora", "moslora", "lora2", "lora_xs", "vera"}.contains(method);
+}
+
+class Export : public testing::TestWithParam<AdapterCase> {};
+
+TEST_P(Export, GivesAPlainLora) {
+  const Opened c(GetParam().kind, GetParam().name, "float32");
+  const std::string method = c.adapter->spec().id;
+  const std::filesystem::path output = c.folder / "lora";
+  const auto exported = [&](int64_t rank) { return export_lora(*c.adapter, output, rank, c.io.input()); };
+  if (!c.adapter->spec().mergeable || method == "bitfit" || method == "ia3") {
+    EXPECT_EQ(error_of([&] { exported(4); }).id(), "config.no-export");
+    EXPECT_FALSE(std::filesystem::exists(output));
+    return;
+  }
+  int64_t rank = 0;
+  if (!is_exact(method)) {
+    const std::string id = error_of([&] { exported(0); }).id();
+    EXPECT_EQ(id, "config.no-rank");
+    EXPECT_FALSE(std::filesystem::exists(output));
+    const ExportReport cut = exported(1);
+    EXPECT_FALSE(cut.exact);
+    EXPECT_GT(cut.largest_error, 0.01);
+    rank = 16;  // the width of the fixtures' models: nothing is lost
+  }
+  const ExportReport report = exported(rank);
+  EXPECT_TRUE(report.passed) << report.max_difference;
+  EXPECT_LE(report.largest_error, 1e-4);
+  const Adapter lora = Adapter::load(*c.model, output);
+  EXPECT_EQ(lora.spec().id, "lora");
+  EXPECT_EQ(differs(logits_of(*c.model, &lora, c.io.input()), c.io["logits"], logit_tolerance(c.io["logits"])), "");
+}
+
+INSTANTIATE_TEST_SUITE_P(Adapters, Export, testing::ValuesIn(test::adapter_cases()),
+                         [](const auto& i) { return i.param.name; });
+
+// W0 less the start, plus the trained factors: over the original base, of twice the rank.
+TEST(ExportOfAChangedBase, HasTwiceTheRank) {
+  for (const char* name : {"lora_pissa", "lora_olora"}) {
+    const Opened c("adapters", name, "float32");
+    const ExportReport report = export_lora(*c.adapter, c.folder / "lora", 0, c.io.input());
+    EXPECT_EQ(report.rank, 2 * c.adapter->config().options["r"].get<int64_t>()) << name;
+    EXPECT_TRUE(report.exact);
+  }
+}
+
+}  // namespace
+}  // namespace deltaw

@@ -1,0 +1,91 @@
+// Fixtures with an adapter, opened: those that PEFT wrote, and those of the dense formulas, which bring their own
+// config.
+#pragma once
+
+#include <algorithm>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "deltaw/adapter.h"
+#include "support/golden.h"
+#include "support/temporary.h"
+
+namespace deltaw::test {
+
+inline std::vector<std::string> folders(const std::string& kind) {
+  std::vector<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(fixture("golden/" + kind))) {
+    names.push_back(entry.path().filename().string());
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+inline std::string base_folder(const std::string& name) {
+  return fixture("golden/models/" + name).string();
+}
+
+inline Tensor logits_of(const Model& model, const Adapter* adapter, const ModelInput& input) {
+  const at::NoGradGuard no_grad;
+  Call call{.adapter = adapter};
+  return model.forward(input, call);
+}
+
+struct Opened {
+  std::unique_ptr<Model> model;
+  std::unique_ptr<Adapter> adapter;
+  Golden io;
+  Json facts;
+  TemporaryFolder folder;
+
+  Opened(const std::string& kind, const std::string& name, const std::string& dtype)
+      : io(fixture("golden/" + kind + "/" + name + "/io.safetensors")),
+        facts(read_json(fixture("golden/" + kind + "/" + name + "/case.json"))) {
+    const std::filesystem::path source = fixture("golden/" + kind + "/" + name);
+    std::filesystem::copy(source, folder.path(), std::filesystem::copy_options::recursive);
+    if (kind == "dense") write_config();
+    model = load_model(base_folder(facts["base"]), {.dtype = dtype});
+    adapter = std::make_unique<Adapter>(Adapter::load(*model, folder.path(), {.trainable = true}));
+  }
+
+ private:
+  void write_config() const {
+    const MethodSpec& spec = find_method(facts["method"].get<std::string>());
+    Json config = facts["options"];
+    config.update(spec.peft_settings);
+    config["peft_type"] = spec.peft_type;
+    config["task_type"] = "SEQ_CLS";
+    config["target_modules"] = facts["target_modules"];
+    config["modules_to_save"] = facts["modules_to_save"];
+    write_json(folder / "adapter_config.json", config);
+  }
+};
+
+struct AdapterCase {
+  std::string kind, name;
+};
+
+inline void PrintTo(const AdapterCase& c, std::ostream* out) {
+  *out << c.kind << "/" << c.name;
+}
+
+// What PEFT can and deltaw cannot: see RefusesWhatItDoesNotImplement.
+inline const std::map<std::string, std::string> kRefused = {
+    {"lora_bias_on_B", "lora_bias"},
+    {"lora_embedding", "word_embeddings"},
+};
+
+inline std::vector<AdapterCase> adapter_cases() {
+  std::vector<AdapterCase> cases;
+  for (const char* kind : {"adapters", "dense"}) {
+    for (const std::string& name : folders(kind)) {
+      if (!kRefused.contains(name)) cases.push_back({kind, name});
+    }
+  }
+  return cases;
+}
+
+}  // namespace deltaw::test
