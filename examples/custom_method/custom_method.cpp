@@ -89,10 +89,11 @@ deltaw::Dataset reviews() {
 }
 
 void train(const deltaw::Model& model, deltaw::Adapter& adapter, const std::vector<deltaw::EncodedRow>& rows,
-           int64_t pad_id) {
+           int64_t pad_id, const std::filesystem::path& output) {
   deltaw::TrainOptions options;
+  options.output_dir = output.string();
   options.max_steps = 10;
-  options.learning_rate = 5e-2;
+  options.learning_rate = 2e-2;
   deltaw::Trainer trainer(model, adapter, options);
   trainer.set_data(rows, rows, pad_id, /*pads_left=*/false);
   trainer.on_event([](const deltaw::TrainEvent& event) {
@@ -119,7 +120,7 @@ int run(const std::filesystem::path& checkpoint, const std::filesystem::path& ou
   config.options = {{"off_diagonals", 2}};
   config.target_modules = "all-linear";
   deltaw::Adapter adapter = deltaw::Adapter::create(*model, config, /*seed=*/42);
-  train(*model, adapter, rows, pad_id);
+  train(*model, adapter, rows, pad_id, output);
   std::filesystem::create_directories(output);
   adapter.save(output);
 

@@ -27,7 +27,8 @@ deltaw::Dataset reviews() {
   return dataset;
 }
 
-deltaw::Adapter train(const deltaw::Model& model, const std::vector<deltaw::EncodedRow>& rows, int64_t pad_id) {
+deltaw::Adapter train(const deltaw::Model& model, const std::vector<deltaw::EncodedRow>& rows, int64_t pad_id,
+                      const std::filesystem::path& output) {
   deltaw::AdapterConfig config;
   config.method = "lora";
   config.options = {{"r", 4}, {"lora_alpha", 8}};
@@ -35,6 +36,7 @@ deltaw::Adapter train(const deltaw::Model& model, const std::vector<deltaw::Enco
   deltaw::Adapter adapter = deltaw::Adapter::create(model, config, /*seed=*/42);
 
   deltaw::TrainOptions options;
+  options.output_dir = output.string();
   options.max_steps = 10;
   options.per_device_train_batch_size = 4;
   options.learning_rate = 1e-2;
@@ -59,7 +61,7 @@ int run(const std::filesystem::path& checkpoint, const std::filesystem::path& ou
   const std::vector<deltaw::EncodedRow> rows = deltaw::encode_rows(reviews(), tokenizer, model->max_positions());
   const int64_t pad_id = tokenizer.pad_id().value_or(0);
 
-  const deltaw::Adapter adapter = train(*model, rows, pad_id);
+  const deltaw::Adapter adapter = train(*model, rows, pad_id, output);
   std::filesystem::create_directories(output);
   adapter.save(output);
 

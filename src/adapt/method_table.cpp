@@ -51,10 +51,11 @@ const MethodSpec& find_method(const std::string& name) {
   for (const MethodSpec* spec : table) {
     if (lower(spec->peft_type) == wanted && (spec->peft_settings.empty() || spec->peft_type != "LORA")) return *spec;
   }
+  const std::string near = suggest_names(wanted, ids);
   throw Error({.id = "config.unknown-method",
                .what = fmt::format("there is no method '{}'", name),
                .where = "key \"method\"",
-               .fix = suggest_names(wanted, ids) + "; `deltaw methods` lists them"});
+               .fix = near.empty() ? "`deltaw methods` lists them" : near + "; `deltaw methods` lists them"});
 }
 
 const Preset* find_preset(const std::string& name) {

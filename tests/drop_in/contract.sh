@@ -8,5 +8,6 @@ cases() { # TESTS METHOD
 original=$(cases "$1" lora)
 copies=$(cases "$1" lora_copy)
 printf 'cases of lora: %s, of lora_copy: %s\n' "$original" "$copies"
-[ "$copies" -gt 0 ] && [ "$copies" = "$original" ]
+[ "$copies" -gt 0 ] || exit 1
+[ "$copies" = "$original" ] || exit 1
 "$1" --gtest_filter='Methods/*/lora_copy*' --gtest_brief=1
