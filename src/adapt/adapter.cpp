@@ -56,11 +56,12 @@ void AdapterBuilder::wrap(uint64_t seed) {
   };
   if (adapter_.spec_->virtual_tokens) {
     if (adapter_.model_->shape().layers == 0) {
-      throw Error({.id = "config.no-virtual-tokens",
-                   .what = fmt::format("the method {} puts tokens before the input, and this model has no place for them",
-                                       adapter_.spec_->id),
-                   .where = "key \"method\"",
-                   .fix = "choose a method that adapts layers; `deltaw methods` lists them"});
+      throw Error(
+          {.id = "config.no-virtual-tokens",
+           .what = fmt::format("the method {} puts tokens before the input, and this model has no place for them",
+                               adapter_.spec_->id),
+           .where = "key \"method\"",
+           .fix = "choose a method that adapts layers; `deltaw methods` lists them"});
     }
     adapter_.whole_ = Params(adapter_.method_->declare_whole(adapter_.model_->shape(), generator));
     in_type(adapter_.whole_);
@@ -69,8 +70,8 @@ void AdapterBuilder::wrap(uint64_t seed) {
   for (const Linear* linear : find_targets(*adapter_.model_, adapter_.config_, *adapter_.spec_)) {
     if (adapter_.spec_->on_outputs && !linear->ends_sublayer) {
       throw Error({.id = "config.no-sublayer",
-                   .what = fmt::format("'{}' does not end a sublayer, and the method {} works behind one",
-                                       linear->name, adapter_.spec_->id),
+                   .what = fmt::format("'{}' does not end a sublayer, and the method {} works behind one", linear->name,
+                                       adapter_.spec_->id),
                    .where = "key \"target_modules\"",
                    .fix = "leave target_modules out for the method's own places"});
     }

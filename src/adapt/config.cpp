@@ -10,22 +10,12 @@ namespace deltaw {
 namespace {
 
 // Keys of adapter_config.json that say nothing about the update.
-const std::set<std::string> kIgnored = {"peft_type",
-                                        "method",
-                                        "peft_version",
-                                        "auto_mapping",
-                                        "revision",
-                                        "inference_mode",
-                                        "base_model_name_or_path",
-                                        "megatron_core",
+const std::set<std::string> kIgnored = {"peft_type", "method", "peft_version", "auto_mapping", "revision",
+                                        "inference_mode", "base_model_name_or_path", "megatron_core",
                                         "qalora_group_size",
                                         // of virtual tokens: they follow from the base
-                                        "token_dim",
-                                        "num_layers",
-                                        "num_attention_heads",
-                                        "num_transformer_submodules",
-                                        "encoder_hidden_size",
-                                        "runtime_config"};
+                                        "token_dim", "num_layers", "num_attention_heads", "num_transformer_submodules",
+                                        "encoder_hidden_size", "runtime_config"};
 // LoRA's keys that PEFT writes for AdaLoRA too and does not use there.
 const std::set<std::string> kUnusedByAdaLora = {"r"};
 // Keys whose `true` is what every method here does anyway.

@@ -78,11 +78,11 @@ MergeReport merge_checkpoint(const Adapter& adapter, const std::filesystem::path
                              const std::function<void(const std::filesystem::path&)>& companions) {
   const Model& model = adapter.model();
   if (!adapter.spec().mergeable) {
-    throw Error({.id = "config.not-mergeable",
-                 .what = fmt::format("the method {} is no update of weights and cannot be merged into them",
-                                     adapter.spec().id),
-                 .where = "key \"adapter_name_or_path\"",
-                 .fix = "use the adapter beside its base model: --adapter_name_or_path"});
+    throw Error(
+        {.id = "config.not-mergeable",
+         .what = fmt::format("the method {} is no update of weights and cannot be merged into them", adapter.spec().id),
+         .where = "key \"adapter_name_or_path\"",
+         .fix = "use the adapter beside its base model: --adapter_name_or_path"});
   }
   ModelOptions options{.dtype = model.dtype() == at::kDouble ? "float64" : "float32",
                        .problem_type = model.is_regression() ? "regression" : "single_label_classification",

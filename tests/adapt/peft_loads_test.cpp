@@ -24,9 +24,12 @@ struct Saved {
   const char* name;
   const char* base;
   Json options;
+  bool exported = false;  // as a plain LoRA
 };
 
-void PrintTo(const Saved& saved, std::ostream* out) { *out << saved.name << " over " << saved.base; }
+void PrintTo(const Saved& saved, std::ostream* out) {
+  *out << saved.name << " over " << saved.base;
+}
 
 class PeftLoads : public testing::TestWithParam<Saved> {};
 
@@ -47,9 +50,14 @@ TEST_P(PeftLoads, WhatWeSave) {
     }
   }
   const test::TemporaryFolder folder;
-  adapter.save(folder.path());
-
   const std::string input = base + "/io.safetensors";
+  std::filesystem::path saved = folder.path();
+  if (GetParam().exported) {
+    saved = folder / "lora";
+    export_lora(adapter, saved, 0, test::Golden(input).input());
+  } else {
+    adapter.save(saved);
+  }
   Call call{.adapter = &adapter};
   Tensor logits;
   {
@@ -58,7 +66,7 @@ TEST_P(PeftLoads, WhatWeSave) {
   }
   io::write_safetensors(folder / "logits.safetensors", {to_bytes("logits", logits)});
   const std::string script = fixture("../oracle/check_peft_loads.py").string();
-  const std::string command = python + " " + script + " " + base + " " + folder.path().string() + " " +
+  const std::string command = python + " " + script + " " + base + " " + saved.string() + " " +
                               (folder / "logits.safetensors").string() + " " + input + " >" +
                               (folder / "report.json").string() + " 2>" + (folder / "errors.txt").string();
   const int status = std::system(command.c_str());
@@ -80,6 +88,19 @@ INSTANTIATE_TEST_SUITE_P(
         Saved{"adalora", "bert_cls", {{"method", "adalora"}, {"init_r", 3}, {"target_r", 2}, {"total_step", 9}}},
         Saved{"randlora", "bert_cls", {{"method", "randlora"}, {"r", 4}, {"target_modules", {"query", "dense"}}}},
         Saved{"randlora_key", "roberta_reg", {{"method", "randlora"}, {"r", 5}, {"save_projection", false}}},
+        Saved{"randlora_sparse",
+              "bert_cls",
+              {{"method", "randlora"}, {"r", 4}, {"sparse", true}, {"save_projection", false}}},
+        Saved{"pissa", "bert_cls", {{"method", "pissa"}, {"r", 2}}},
+        Saved{"olora", "roberta_cls", {{"method", "olora"}, {"r", 3}, {"target_modules", {"query", "dense"}}}},
+        Saved{"vera", "bert_cls", {{"method", "vera"}, {"r", 6}, {"target_modules", {"query", "dense"}}}},
+        Saved{"vera_key", "roberta_reg", {{"method", "vera"}, {"r", 5}, {"save_projection", false}}},
+        Saved{"loha", "bert_cls", {{"method", "loha"}, {"r", 3}, {"target_modules", "all-linear"}}},
+        Saved{"lokr", "roberta_cls", {{"method", "lokr"}, {"r", 1}, {"target_modules", {"query", "dense"}}}},
+        Saved{"oft", "bert_cls", {{"method", "oft"}, {"oft_block_size", 4}, {"target_modules", {"query", "dense"}}}},
+        Saved{"prompt_tuning", "bert_cls", {{"method", "prompt_tuning"}, {"num_virtual_tokens", 3}}},
+        Saved{"prefix_tuning", "roberta_cls", {{"method", "prefix_tuning"}, {"num_virtual_tokens", 3}}},
+        Saved{"moslora_exported", "bert_cls", {{"method", "moslora"}, {"r", 4}, {"lora_alpha", 8}}, true},
         Saved{"ia3", "roberta_reg", {{"method", "ia3"}}}),
     [](const auto& info) { return info.param.name; });
 
