@@ -149,8 +149,8 @@ struct ExportReport {
   bool passed = false;
 };
 
-/// Writes the adapter as a plain LoRA over the same base: exact where the update is a product of thin factors, else, and
-/// where `rank` is given and lower, its leading singular triplets. Throws config.no-export for what is no update of
+/// Writes the adapter as a plain LoRA over the same base: exact where the update is a product of thin factors, else,
+/// and where `rank` is given and lower, its leading singular triplets. Throws config.no-export for what is no update of
 /// weights, and config.no-rank where the update has no thin factors and `rank` is 0.
 ExportReport export_lora(const Adapter& adapter, const std::filesystem::path& output, int64_t rank,
                          const ModelInput& probe,

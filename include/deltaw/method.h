@@ -75,8 +75,8 @@ struct Param {
   std::string file_name;
   Tensor value;
   bool trained = true;
-  bool saved = true;      // false: follows from the base and the options, and is made again on loading
-  double rate = 1;        // times the learning rate
+  bool saved = true;  // false: follows from the base and the options, and is made again on loading
+  double rate = 1;    // times the learning rate
 };
 
 /// The tensors of a method on one layer (or shared by all), in the order of their declaration.
@@ -130,9 +130,9 @@ struct RankBudget {
   int64_t delta_t = 1;         // steps between prunings
   double beta1 = 0.85;
   double beta2 = 0.85;
-  int64_t total_step = 0;  // 0: the trainer's
+  int64_t total_step = 0;                // 0: the trainer's
   std::string pattern = "rank_pattern";  // the option that records what was kept
-  bool allocated = true;                 // false: gates fall to zero by themselves; the engine leaves dead components out of the file
+  bool allocated = true;  // false: gates fall to zero by themselves; the engine leaves dead components out of the file
 };
 
 /// The shape of a Transformer, for methods that put tokens before its input.
@@ -216,13 +216,13 @@ struct MethodSpec {
   Json default_targets = Json::object();  // by model_type, where they differ from LoRA's: {"bert": ["key", "value"]}
   std::vector<Preset> presets = {};       // short names of it
   std::vector<std::string> own_options = {};  // unknown to PEFT: in the file only where they are not the default
-  bool identity_at_init = true;           // the first forward equals the base model's
-  bool mergeable = true;                  // the update is one of weights
-  bool on_outputs = false;                // it has a map_output(): only layers that end a sublayer can have it
-  bool virtual_tokens = false;            // it has tensors of the whole model, and virtual_tokens() of them
-  bool on_layers = true;                  // false: no layer gets tensors of its own
+  bool identity_at_init = true;               // the first forward equals the base model's
+  bool mergeable = true;                      // the update is one of weights
+  bool on_outputs = false;                    // it has a map_output(): only layers that end a sublayer can have it
+  bool virtual_tokens = false;                // it has tensors of the whole model, and virtual_tokens() of them
+  bool on_layers = true;                      // false: no layer gets tensors of its own
   BaseTensors trains = BaseTensors::none;
-  std::string parameter_count = {};       // per layer, as a formula for the documentation
+  std::string parameter_count = {};                                   // per layer, as a formula for the documentation
   int64_t (*count)(const LayerInfo&, const Json& options) = nullptr;  // the same, checked by the tests
 
   std::vector<FieldInfo> (*options)() = nullptr;

@@ -27,9 +27,9 @@ struct Parameter {
 
 struct Linear {
   std::string name;
-  Parameter weight;    // [d_out, d_in]
-  Parameter bias;      // [d_out], or undefined
-  int64_t index = -1;  // counts the model's linear layers
+  Parameter weight;            // [d_out, d_in]
+  Parameter bias;              // [d_out], or undefined
+  int64_t index = -1;          // counts the model's linear layers
   bool ends_sublayer = false;  // its output, after dropout, is what the residual sum adds
   std::unique_ptr<BaseView> base;
 };

@@ -15,15 +15,16 @@ namespace deltaw {
 /// One encoded text or pair. All vectors have one entry per token.
 struct Encoding {
   std::vector<int64_t> ids;
-  std::vector<int64_t> type_ids;                       // 0 for the first text, 1 for the second where the model says so
-  std::vector<std::string> tokens;                     // as in the vocabulary
-  std::vector<std::pair<int64_t, int64_t>> offsets;    // [begin, end) in code points of the text the token is from
-  std::vector<uint8_t> special;                        // 1 for tokens that the template added
+  std::vector<int64_t> type_ids;                     // 0 for the first text, 1 for the second where the model says so
+  std::vector<std::string> tokens;                   // as in the vocabulary
+  std::vector<std::pair<int64_t, int64_t>> offsets;  // [begin, end) in code points of the text the token is from
+  std::vector<uint8_t> special;                      // 1 for tokens that the template added
 };
 
 struct EncodeOptions {
   bool add_special_tokens = true;
-  int64_t max_length = 0;  // tokens, special ones included; 0 is no limit. Pairs lose tokens from the longer text first.
+  int64_t max_length =
+      0;  // tokens, special ones included; 0 is no limit. Pairs lose tokens from the longer text first.
 };
 
 class Tokenizer {

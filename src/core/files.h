@@ -29,7 +29,6 @@ Json read_config_file(const std::filesystem::path& path);
 
 /// Fills a folder whole or not at all: `fill` gets a temporary folder beside `folder`, which takes its name when `fill`
 /// returns. An existing `folder` is replaced.
-void write_folder(const std::filesystem::path& folder,
-                  const std::function<void(const std::filesystem::path&)>& fill);
+void write_folder(const std::filesystem::path& folder, const std::function<void(const std::filesystem::path&)>& fill);
 
 }  // namespace deltaw

@@ -32,7 +32,9 @@ spdlog::logger& sink() {
 
 }  // namespace
 
-void Log::set_level(const std::string& level) { deltaw::set_level(sink(), level); }
+void Log::set_level(const std::string& level) {
+  deltaw::set_level(sink(), level);
+}
 
 void Log::write(const std::string& level, const std::string& message) {
   sink().log(spdlog::level::from_str(level), "{}", message);

@@ -16,9 +16,10 @@ struct BudgetOptions {
   int64_t total_step = 0;
 
   void fields(FieldVisitor& f, int64_t least_target = 0) {
-    f.field("target_r", target_r,
-            least_target < 0 ? "Mean rank of a layer at the end; -1 for no pruning." : "Mean rank of a layer at the end.",
-            at_least(static_cast<double>(least_target)));
+    f.field(
+        "target_r", target_r,
+        least_target < 0 ? "Mean rank of a layer at the end; -1 for no pruning." : "Mean rank of a layer at the end.",
+        at_least(static_cast<double>(least_target)));
     f.field("tinit", tinit, "Steps before the first pruning.", at_least(0));
     f.field("tfinal", tfinal, "Steps after the last pruning (a duration, not a time).", at_least(0));
     f.field("deltaT", deltaT, "Steps between prunings.", at_least(1));

@@ -34,7 +34,8 @@ class MosLora final : public Method {
     options_.check();
     if (!is_constant()) return;
     refuse_unless(options_.r % 2 == 0, "r", options_.r, "an even number for the butterfly mixer");
-    refuse_unless(!options_.budget.asked(), "target_r", options_.budget.target_r, "left out: the butterfly is constant");
+    refuse_unless(!options_.budget.asked(), "target_r", options_.budget.target_r,
+                  "left out: the butterfly is constant");
   }
 
   std::vector<Param> declare(const LayerInfo& layer, const BaseView& base, at::Generator& generator) const override {

@@ -128,8 +128,7 @@ const MethodSpec& method_oft() {
       .parameter_count = "d_in (b - 1) / 2, b the block size",
       .count =
           [](const LayerInfo& l, const Json& o) {
-            const int64_t b =
-                Oft::block_size(l.d_in, o.at("r").get<int64_t>(), o.at("oft_block_size").get<int64_t>());
+            const int64_t b = Oft::block_size(l.d_in, o.at("r").get<int64_t>(), o.at("oft_block_size").get<int64_t>());
             return (o.at("block_share").get<bool>() ? 1 : l.d_in / b) * b * (b - 1) / 2;
           },
   });

@@ -84,8 +84,7 @@ class Sora final : public Method {
   }
 
   std::optional<RankBudget> rank_budget() const override {
-    RankBudget budget =
-        options_.budget.schedule({"gate", 1}, {{"gate", 1}, {"lora_A", 0}, {"lora_B", 1}}, options_.r);
+    RankBudget budget = options_.budget.schedule({"gate", 1}, {{"gate", 1}, {"lora_A", 0}, {"lora_B", 1}}, options_.r);
     budget.allocated = options_.budget.asked();
     return budget;
   }

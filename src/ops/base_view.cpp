@@ -28,8 +28,8 @@ Tensor BaseView::times(const Tensor& right) const {
   return at::mm(weight_.to(type), right.to(type));
 }
 
-// Decompositions are taken in float32 over any base, as PEFT takes them: an adapter that starts from them then means the
-// same in both.
+// Decompositions are taken in float32 over any base, as PEFT takes them: an adapter that starts from them then means
+// the same in both.
 BaseView::Svd BaseView::svd(int64_t r) const {
   const at::NoGradGuard frozen;
   const auto [U, S, Vt] = at::linalg_svd(weight_.to(at::kFloat), /*full_matrices=*/false);

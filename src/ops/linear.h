@@ -16,8 +16,8 @@ at::Tensor linear(const at::Tensor& x, const Linear& layer, Call& call);
 /// The same for layers that share their input (q, k, v; gate, up): x is kept once and its gradient summed in place.
 std::vector<at::Tensor> linear_group(const at::Tensor& x, const std::vector<const Linear*>& layers, Call& call);
 
-/// What a method's map_output() makes of a sublayer's output; `layer` is the sublayer's last linear layer. Models call it
-/// after the sublayer's dropout and before the residual sum.
+/// What a method's map_output() makes of a sublayer's output; `layer` is the sublayer's last linear layer. Models call
+/// it after the sublayer's dropout and before the residual sum.
 at::Tensor mapped_output(const at::Tensor& output, const Linear& layer, const Call& call);
 
 /// W of a layer, [d_out, d_in] in the type of `weight`, which is W0.

@@ -49,7 +49,8 @@ void AdamW::step(double rate) {
     if (settings_.weight_decay != 0 && slot.decays) weight.mul_(1 - own_rate * settings_.weight_decay);
     slot.mean.lerp_(gradient, 1 - settings_.beta1);
     slot.square.mul_(settings_.beta2).addcmul_(gradient, gradient, 1 - settings_.beta2);
-    weight.addcdiv_(slot.mean, slot.square.sqrt().div_(square_correction).add_(settings_.epsilon), -own_rate / correction);
+    weight.addcdiv_(slot.mean, slot.square.sqrt().div_(square_correction).add_(settings_.epsilon),
+                    -own_rate / correction);
   }
 }
 

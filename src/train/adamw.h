@@ -21,8 +21,8 @@ class AdamW {
     double weight_decay = 0;
   };
 
-  /// Updates `tensors` (leaves) in place, each at its own multiple of the rate. Biases and norms, told by their names as
-  /// Hugging Face does, do not decay.
+  /// Updates `tensors` (leaves) in place, each at its own multiple of the rate. Biases and norms, told by their names
+  /// as Hugging Face does, do not decay.
   AdamW(std::vector<NamedTensor> tensors, const Settings& settings);
 
   /// One update from the gradients that the tensors hold; a tensor without one stays as it is.

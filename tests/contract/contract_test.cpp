@@ -117,8 +117,8 @@ class Contract : public testing::TestWithParam<Case> {
   }
   bool starts_bit_equal() const {
     const Update first = map(adapter, model.linears()[0]), second = map(adapter, model.linears()[1]);
-    const bool cancels = first.left.defined() && first.left.ne(0).any().item<bool>() &&
-                         first.right.ne(0).any().item<bool>();
+    const bool cancels =
+        first.left.defined() && first.left.ne(0).any().item<bool>() && first.right.ne(0).any().item<bool>();
     return !first.out_gain.defined() && !second.in_gain.defined() && !cancels;
   }
   void expect_near(const Tensor& actual, const Tensor& expected, double least_tolerance = 0) const {

@@ -138,8 +138,7 @@ TEST_P(AdapterOracle, TakesTenStepsOfAdamW) {
   train::AdamW adamw(moved, {.weight_decay = 0.01});
   for (int64_t step = 1; step <= 10; ++step) {
     const Tensor loss = loss_of(*c.model, *c.adapter, c.io, step % 2 == 1 ? "" : "batch1.", step);
-    EXPECT_NEAR(loss.item<double>(), c.io["losses"][step - 1].item<double>(),
-                rounds_first(c) ? 1e-3 : 1e-7)
+    EXPECT_NEAR(loss.item<double>(), c.io["losses"][step - 1].item<double>(), rounds_first(c) ? 1e-3 : 1e-7)
         << "step " << step;
     loss.backward();
     c.adapter->before_step();

@@ -17,7 +17,8 @@ inline std::filesystem::path fixture(const std::string& name) {
 inline std::optional<std::filesystem::path> shared_data(const std::string& name) {
   const char* set = std::getenv("DELTAW_DATA");
   const std::filesystem::path root =
-      set ? std::filesystem::path(set) : std::filesystem::path(DELTAW_TESTS_FOLDER).parent_path().parent_path() / "shared/data";
+      set ? std::filesystem::path(set)
+          : std::filesystem::path(DELTAW_TESTS_FOLDER).parent_path().parent_path() / "shared/data";
   if (std::filesystem::exists(root / name)) return root / name;
   return std::nullopt;
 }
@@ -25,7 +26,7 @@ inline std::optional<std::filesystem::path> shared_data(const std::string& name)
 }  // namespace deltaw::test
 
 /// Skips the running test, loudly, where shared data is missing.
-#define DELTAW_NEEDS_DATA(variable, name)                                                       \
-  const auto variable##_found = deltaw::test::shared_data(name);                                \
-  if (!variable##_found) GTEST_SKIP() << "needs " << name << " below $DELTAW_DATA";             \
+#define DELTAW_NEEDS_DATA(variable, name)                                           \
+  const auto variable##_found = deltaw::test::shared_data(name);                    \
+  if (!variable##_found) GTEST_SKIP() << "needs " << name << " below $DELTAW_DATA"; \
   const std::filesystem::path variable = *variable##_found
