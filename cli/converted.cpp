@@ -1,8 +1,12 @@
 #include "converted.h"
 
+#include <fmt/format.h>
+
 #include <ATen/ATen.h>
 
 #include "deltaw/error.h"
+#include "load.h"
+#include "output.h"
 
 namespace deltaw::cli {
 namespace {
@@ -39,12 +43,6 @@ ModelInput plain_probe(const Model& model) {
   return {ids, at::ones_like(ids), {}};
 }
 
-}  // namespace
-
-ModelInput probe_of(const Served& served) {
-  return served.tokenizer ? text_probe(served) : plain_probe(*served.model);
-}
-
 void claim_folder(const std::filesystem::path& folder, bool overwrite) {
   if (!std::filesystem::exists(folder) || overwrite) return;
   if (std::filesystem::is_directory(folder) && std::filesystem::is_empty(folder)) return;
@@ -55,11 +53,49 @@ void claim_folder(const std::filesystem::path& folder, bool overwrite) {
 }
 
 void refuse_same_folder(const std::filesystem::path& output, const std::filesystem::path& input) {
-  if (input.empty() || !std::filesystem::exists(output) || !std::filesystem::equivalent(output, input)) return;
+  if (!std::filesystem::exists(output) || !std::filesystem::equivalent(output, input)) return;
   throw Error({.id = "config.output-is-input",
                .what = "output_dir is a folder that is read from",
                .where = output.string(),
                .fix = "choose another output_dir"});
+}
+
+}  // namespace
+
+void OutputKeys::fields(FieldVisitor& f) {
+  f.field("output_dir", output_dir, "Folder to write.");
+  f.field("overwrite_output_dir", overwrite_output_dir, "Replace what output_dir holds.");
+}
+
+void load_source(Served& served, const Invocation& invocation, const Usage& usage, const OutputKeys& keys) {
+  require("adapter_name_or_path", served.keys.adapter_name_or_path, usage, "out");
+  require("output_dir", keys.output_dir, usage, usage.verb + "ed");
+  claim_folder(keys.output_dir, keys.overwrite_output_dir);
+  refuse_same_folder(keys.output_dir, served.keys.adapter_name_or_path);
+  load_served(served, invocation, false);
+  refuse_same_folder(keys.output_dir, served.model->folder());
+}
+
+ModelInput probe_of(const Served& served) {
+  return served.tokenizer ? text_probe(served) : plain_probe(*served.model);
+}
+
+int finish(const Served& served, const Usage& usage, const OutputKeys& keys, const WriteReport& report, Json facts) {
+  if (served.tokenizer) write_tokenizer(*served.tokenizer, keys.output_dir);
+  Json result{{"output_dir", keys.output_dir},
+              {"model_name_or_path", served.base.model_name_or_path},
+              {"adapter_name_or_path", served.keys.adapter_name_or_path},
+              {"layers", report.layers}};
+  result.update(facts);
+  result.update(
+      {{"max_difference", report.max_difference}, {"tolerance", report.tolerance}, {"passed", report.passed}});
+  print(to_text(result));
+  if (report.passed) return kDone;
+  note(
+      fmt::format("error[numeric.{}]: the logits differ by {} from the adapter's, more than the tolerance of {}\n"
+                  "  where: {}\n  fix:   compare with --dtype float32\n",
+                  usage.verb, report.max_difference, report.tolerance, keys.output_dir));
+  return kDifference;
 }
 
 }  // namespace deltaw::cli

@@ -1,19 +1,27 @@
 // What the verbs share that make one folder of weights from another: merge and export.
 #pragma once
 
-#include <filesystem>
+#include <string>
 
 #include "serve.h"
 
 namespace deltaw::cli {
 
+struct OutputKeys {
+  std::string output_dir;
+  bool overwrite_output_dir = false;
+
+  void fields(FieldVisitor& f);
+};
+
+/// Loads base and adapter. Throws where no adapter is named, and before anything is read or written where output_dir
+/// holds something that may not be replaced or is one of the folders read from.
+void load_source(Served& served, const Invocation& invocation, const Usage& usage, const OutputKeys& keys);
+
 /// A batch to compare logits on: sentences, or tokens spread over the vocabulary where there is no tokenizer.
 ModelInput probe_of(const Served& served);
 
-/// Throws config.output-exists when the folder holds something and may not be overwritten.
-void claim_folder(const std::filesystem::path& folder, bool overwrite);
-
-/// Throws config.output-is-input when both are one folder.
-void refuse_same_folder(const std::filesystem::path& output, const std::filesystem::path& input);
+/// Adds the tokenizer, prints `facts` and what was compared, and answers the exit code.
+int finish(const Served& served, const Usage& usage, const OutputKeys& keys, const WriteReport& report, Json facts);
 
 }  // namespace deltaw::cli

@@ -1,5 +1,5 @@
 // A method that the library does not have, defined and trained in another program through the public headers alone.
-//   custom_method CHECKPOINT OUTPUT
+//   custom_method CHECKPOINT TRAIN_FILE OUTPUT
 //
 // SVFT: singular vectors guided fine-tuning. Lingam et al. 2024, arXiv:2405.19597, the plain and the banded pattern.
 //
@@ -21,7 +21,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <iostream>
-#include <memory>
+#include <string>
 #include <vector>
 
 namespace {
@@ -76,71 +76,47 @@ const deltaw::MethodSpec& method_svft() {
   return spec;
 }
 
-deltaw::Dataset reviews() {
-  deltaw::Dataset dataset;
-  dataset.labelled = true;
-  for (const char* text : {"a dull film", "a bad film and a long one", "not good", "the actors are bad"}) {
-    dataset.rows.push_back({.text = text, .label = 0});
-  }
-  for (const char* text : {"a fine film", "good actors and a good end", "not bad", "the end is fine"}) {
-    dataset.rows.push_back({.text = text, .label = 1});
-  }
-  return dataset;
-}
-
-void train(const deltaw::Model& model, deltaw::Adapter& adapter, const std::vector<deltaw::EncodedRow>& rows,
-           int64_t pad_id, const std::filesystem::path& output) {
-  deltaw::TrainOptions options;
-  options.output_dir = output.string();
-  options.max_steps = 10;
-  options.learning_rate = 2e-2;
-  deltaw::Trainer trainer(model, adapter, options);
-  trainer.set_data(rows, rows, pad_id, /*pads_left=*/false);
-  trainer.on_event([](const deltaw::TrainEvent& event) {
-    if (event.kind != deltaw::TrainEvent::Kind::step) return;
-    std::cout << "step " << event.step << " loss " << event.values.at("loss") << '\n';
-  });
-  const double before = trainer.evaluate().at("eval_loss");
-  trainer.train();
-  const double after = trainer.evaluate().at("eval_loss");
-  std::cout << "loss on all rows: " << before << " before, " << after << " after training " << adapter.trained_count()
-            << " parameters\n";
-}
-
-int run(const std::filesystem::path& checkpoint, const std::filesystem::path& output) {
+void run(const std::string& checkpoint, const std::string& train_file, const std::filesystem::path& output) {
   deltaw::register_method(method_svft());
 
-  const std::unique_ptr<deltaw::Model> model = deltaw::load_model(checkpoint.string(), {.dtype = "float32"});
+  const deltaw::TrainingData data = deltaw::load_training_data({.train_file = train_file}, /*seed=*/42);
+  const auto model = deltaw::load_model(checkpoint, {.label_names = data.labels.names});
   const deltaw::Tokenizer tokenizer = deltaw::Tokenizer::from_folder(checkpoint);
-  const std::vector<deltaw::EncodedRow> rows = deltaw::encode_rows(reviews(), tokenizer, model->max_positions());
-  const int64_t pad_id = tokenizer.pad_id().value_or(0);
+  const std::vector<deltaw::EncodedRow> rows = deltaw::encode_rows(data.train, tokenizer, model->max_positions());
 
   deltaw::AdapterConfig config;
   config.method = "svft";
   config.options = {{"off_diagonals", 2}};
   config.target_modules = "all-linear";
   deltaw::Adapter adapter = deltaw::Adapter::create(*model, config, /*seed=*/42);
-  train(*model, adapter, rows, pad_id, output);
+
+  deltaw::TrainOptions options;
+  options.output_dir = output.string();
+  options.max_steps = 10;
+  options.learning_rate = 2e-2;
+  deltaw::Trainer trainer(*model, adapter, options);
+  trainer.set_data(rows, {}, tokenizer.pad_id().value_or(0), tokenizer.pads_left());
+  trainer.on_event([](const deltaw::TrainEvent& event) {
+    if (event.kind != deltaw::TrainEvent::Kind::step) return;
+    std::cout << "step " << event.step << " loss " << event.values.at("loss") << '\n';
+  });
+  trainer.train();
+
   std::filesystem::create_directories(output);
   adapter.save(output);
-
-  const deltaw::Adapter reloaded = deltaw::Adapter::load(*model, output);
-  const at::Tensor trained = deltaw::predict_logits(*model, &adapter, rows, 8, pad_id, false);
-  const at::Tensor read = deltaw::predict_logits(*model, &reloaded, rows, 8, pad_id, false);
-  const bool same = trained.equal(read);
-  std::cout << "logits after reloading " << output << (same ? " are the same\n" : " differ\n");
-  return same ? 0 : 3;
+  std::cout << adapter.trained_count() << " parameters trained and written to " << output << '\n';
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 3) {
-    std::cerr << "usage: custom_method CHECKPOINT OUTPUT\n";
+  if (argc != 4) {
+    std::cerr << "usage: custom_method CHECKPOINT TRAIN_FILE OUTPUT\n";
     return 2;
   }
   try {
-    return run(argv[1], argv[2]);
+    run(argv[1], argv[2], argv[3]);
+    return 0;
   } catch (const deltaw::Error& error) {
     std::cerr << error.what() << '\n';
     return error.exit_code();

@@ -57,9 +57,8 @@ class Adapter {
   static Adapter create(const Model& model, const AdapterConfig& config, uint64_t seed);
 
   struct LoadOptions {
-    bool allow_partial =
-        false;               // missing tensors keep their initial values, unexpected ones are ignored; both are logged
-    bool trainable = false;  // else the tensors are frozen
+    bool allow_partial = false;  // missing tensors keep their start, unexpected ones are ignored; both are logged
+    bool trainable = false;      // else the tensors are frozen
   };
   /// Reads a folder that PEFT or deltaw wrote. Strict: missing, unexpected or misshapen tensors are errors.
   static Adapter load(const Model& model, const std::filesystem::path& folder, const LoadOptions& options);
@@ -132,21 +131,20 @@ struct MergedLayer {
 };
 MergedLayer merge_layer(const AdaptedLayer& layer, const Tensor& weight, const Tensor& bias);
 
-struct MergeReport {
+/// What was written, read back and compared with the adapter on the same input.
+struct WriteReport {
   int64_t layers = 0;
-  double max_difference = 0;  // of the logits, adapter against the model read back
+  double max_difference = 0;  // of the logits
   double tolerance = 0;
   bool passed = false;
 };
 
-struct ExportReport {
-  int64_t layers = 0;
-  int64_t rank = 0;           // the highest of a layer
-  bool exact = true;          // no layer was cut to a lower rank
-  double largest_error = 0;   // || dW - B A || / || dW || of a layer, Frobenius norms
-  double max_difference = 0;  // of the logits, the adapter against its export read back
-  double tolerance = 0;       // of that difference where the export is exact
-  bool passed = false;
+struct MergeReport : WriteReport {};
+
+struct ExportReport : WriteReport {
+  int64_t rank = 0;          // the highest of a layer
+  bool exact = true;         // no layer was cut to a lower rank; else nothing bounds the difference
+  double largest_error = 0;  // || dW - B A || / || dW || of a layer, Frobenius norms
 };
 
 /// Writes the adapter as a plain LoRA over the same base: exact where the update is a product of thin factors, else,

@@ -71,10 +71,10 @@ struct ModelInput {
 };
 
 struct ModelOptions {
-  std::string dtype =
-      "auto";                // auto (bf16 where the machine computes it natively, else float32), float32, bf16, float64
-  int64_t num_labels = 0;    // 0: what config.json says
-  std::string problem_type;  // single_label_classification or regression; empty: by num_labels
+  /// auto (bf16 where the machine computes it natively, else float32), float32, bf16 or float64.
+  std::string dtype = "auto";
+  int64_t num_labels = 0;                // 0: what config.json says
+  std::string problem_type;              // single_label_classification or regression; empty: by num_labels
   std::vector<std::string> label_names;  // empty: what config.json says
   bool ignore_mismatched_sizes = false;  // draw a new head where the checkpoint's has other labels
   uint64_t seed = 42;                    // of a head that is drawn

@@ -23,8 +23,8 @@ struct Encoding {
 
 struct EncodeOptions {
   bool add_special_tokens = true;
-  int64_t max_length =
-      0;  // tokens, special ones included; 0 is no limit. Pairs lose tokens from the longer text first.
+  /// Tokens, special ones included; 0 is no limit. Pairs lose tokens from the longer text first.
+  int64_t max_length = 0;
 };
 
 class Tokenizer {

@@ -103,7 +103,8 @@ ExportReport export_lora(const Adapter& adapter, const std::filesystem::path& ou
                          const ModelInput& probe, const std::function<void(const std::filesystem::path&)>& companions) {
   const at::NoGradGuard no_grad;
   check_exportable(adapter);
-  ExportReport report{.layers = static_cast<int64_t>(adapter.layers().size())};
+  ExportReport report;
+  report.layers = static_cast<int64_t>(adapter.layers().size());
   std::vector<Factors> factors;
   for (const AdaptedLayer* layer : adapter.layers()) {
     factors.push_back(factors_of(*layer, rank));

@@ -2,7 +2,7 @@
 //
 // Every bias of the base trains, norms' included, and the task's head; target_modules chooses among the modules whose
 // bias it is. The file holds the biases under the names they have in the model.
-#include "methods/base_only.h"
+#include "methods/layerless.h"
 
 namespace deltaw {
 

@@ -82,6 +82,11 @@ struct OptionalBudget : BudgetOptions {
   }
 };
 
+/// sum + term, where an undefined sum is none yet.
+inline Tensor plus(const Tensor& sum, const Tensor& term) {
+  return sum.defined() ? sum + term : term;
+}
+
 /// G - I for a Gram matrix G.
 inline Tensor minus_identity(const Tensor& gram) {
   return gram - at::eye(gram.size(0), gram.options());

@@ -1,7 +1,7 @@
 // Full fine-tuning: every tensor of the base trains. The reference that the methods are measured against.
 //
 // The file holds the whole model under its own names; `deltaw merge` makes a checkpoint of it.
-#include "methods/base_only.h"
+#include "methods/layerless.h"
 
 namespace deltaw {
 

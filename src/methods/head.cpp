@@ -1,5 +1,5 @@
 // The task's head alone on a frozen base: a linear probe. The reference from below.
-#include "methods/base_only.h"
+#include "methods/layerless.h"
 
 namespace deltaw {
 

@@ -15,23 +15,13 @@ namespace {
 
 class LoHa final : public Method {
  public:
-  struct Options {
-    int64_t r = 8;
-    double alpha = 8;
-    Json rank_pattern = Json::object();
-    Json alpha_pattern = Json::object();
-
-    void fields(FieldVisitor& f) {
-      f.field("r", r, "Rank of either product.", at_least(1));
-      f.field("alpha", alpha, "Numerator of the scale alpha / r.", above(0));
-      f.field("rank_pattern", rank_pattern, "Ranks of layers whose name ends as the key says (a regular expression).");
-      f.field("alpha_pattern", alpha_pattern, "The same for alpha.");
-    }
+  struct Options : RankOptions {
+    void fields(FieldVisitor& f) { RankOptions::fields(f, "alpha", "Rank of either product."); }
   };
-  explicit LoHa(Options options) : options_(std::move(options)) {}
+  explicit LoHa(Options options) : options_(std::move(options)) { options_.check(); }
 
   std::vector<Param> declare(const LayerInfo& layer, const BaseView&, at::Generator& generator) const override {
-    const int64_t r = rank(layer);
+    const int64_t r = options_.rank(layer);
     return {{"w1_a", "hada_w1_a", kaiming_uniform(layer.d_out, r, generator)},
             {"w1_b", "hada_w1_b", kaiming_uniform(r, layer.d_in, generator)},
             {"w2_a", "hada_w2_a", kaiming_uniform(layer.d_out, r, generator)},
@@ -39,17 +29,10 @@ class LoHa final : public Method {
   }
 
   Update update(const LayerInfo& layer, const Params& p, const BaseView&) const override {
-    const double alpha = pattern_value(options_.alpha_pattern, layer.name, options_.alpha, above(0));
-    return {.scale = alpha / static_cast<double>(rank(layer)),
-            .dense = at::mm(p["w1_a"], p["w1_b"]) * at::mm(p["w2_a"], p["w2_b"])};
+    return {.scale = options_.scale(layer), .dense = at::mm(p["w1_a"], p["w1_b"]) * at::mm(p["w2_a"], p["w2_b"])};
   }
 
  private:
-  int64_t rank(const LayerInfo& layer) const {
-    return static_cast<int64_t>(
-        pattern_value(options_.rank_pattern, layer.name, static_cast<double>(options_.r), at_least(1)));
-  }
-
   Options options_;
 };
 

@@ -33,32 +33,26 @@ Split split(int64_t dimension, int64_t factor) {
 
 class LoKr final : public Method {
  public:
-  struct Options {
-    int64_t r = 8;
-    double alpha = 8;
+  struct Options : RankOptions {
     bool decompose_both = false;
     int64_t decompose_factor = -1;
-    Json rank_pattern = Json::object();
-    Json alpha_pattern = Json::object();
 
     void fields(FieldVisitor& f) {
-      f.field("r", r, "Rank of a decomposed factor.", at_least(1));
-      f.field("alpha", alpha, "Numerator of the scale alpha / r.", above(0));
+      RankOptions::fields(f, "alpha", "Rank of a decomposed factor.");
       f.field("decompose_both", decompose_both, "Decompose w1 too, where that is smaller.");
       f.field("decompose_factor", decompose_factor, "First side of the split of d_in and d_out; -1 for the root.",
               at_least(-1));
-      f.field("rank_pattern", rank_pattern, "Ranks of layers whose name ends as the key says (a regular expression).");
-      f.field("alpha_pattern", alpha_pattern, "The same for alpha.");
     }
   };
   explicit LoKr(Options options) : options_(std::move(options)) {
+    options_.check();
     refuse_unless(options_.decompose_factor != 0, "decompose_factor", options_.decompose_factor, "-1 or at least 1");
   }
 
   std::vector<Param> declare(const LayerInfo& layer, const BaseView&, at::Generator& generator) const override {
     const auto [out_l, out_k] = split(layer.d_out, options_.decompose_factor);
     const auto [in_m, in_n] = split(layer.d_in, options_.decompose_factor);
-    const int64_t r = rank(layer);
+    const int64_t r = options_.rank(layer);
     std::vector<Param> params;
     if (options_.decompose_both && 2 * r < std::max(out_l, in_m)) {
       params.push_back({"w1_a", "lokr_w1_a", zeros(out_l, r)});
@@ -78,9 +72,8 @@ class LoKr final : public Method {
   bool acts_on_inputs() const override { return true; }
 
   Update update(const LayerInfo& layer, const Params& p, const BaseView&) const override {
-    const double alpha = pattern_value(options_.alpha_pattern, layer.name, options_.alpha, above(0));
     const Tensor w1 = factor(p, "w1"), w2 = factor(p, "w2");
-    return {.scale = alpha / static_cast<double>(rank(layer)), .beside = [w1, w2](const Tensor& x) {
+    return {.scale = options_.scale(layer), .beside = [w1, w2](const Tensor& x) {
               const int64_t T = x.size(0), out_l = w1.size(0), in_m = w1.size(1), out_k = w2.size(0), in_n = w2.size(1);
               const Tensor inner = at::mm(x.reshape({T * in_m, in_n}), w2.t().to(x.scalar_type()));
               const Tensor columns = inner.view({T, in_m, out_k}).transpose(1, 2).reshape({T * out_k, in_m});
@@ -94,10 +87,6 @@ class LoKr final : public Method {
     const auto named = [&](const Param& param) { return param.name == name; };
     if (std::any_of(p.all().begin(), p.all().end(), named)) return p[name];
     return at::mm(p[name + "_a"], p[name + "_b"]);
-  }
-  int64_t rank(const LayerInfo& layer) const {
-    return static_cast<int64_t>(
-        pattern_value(options_.rank_pattern, layer.name, static_cast<double>(options_.r), at_least(1)));
   }
 
   Options options_;

@@ -31,39 +31,55 @@ inline Tensor random_orthogonal(int64_t n, at::Generator& generator) {
   return q * r.diagonal().sign();
 }
 
-/// Options of LoRA and of the methods that are LoRA with something added: B [d_out, r] and A [r, d_in].
-///
-/// A start from the base's own factors (pissa, olora) leaves a model that is no longer the base, unless the start is
-/// taken off again: the layer then is W0 + s (B A - B0 A0), with B0 and A0 frozen. They follow from W0 and are stored
-/// only where they were drawn at random. PEFT subtracts them from its copy of W0.
-struct LowRankOptions {
+/// A rank and the scale alpha / r, one for every layer but those that a pattern names.
+struct RankOptions {
   int64_t r = 8;
-  double lora_alpha = 8;
-  double lora_dropout = 0;
-  bool use_rslora = false;
-  Json init_lora_weights = true;
+  double alpha = 8;
   Json rank_pattern = Json::object();
   Json alpha_pattern = Json::object();
 
-  void fields(FieldVisitor& f) {
-    f.field("r", r, "Rank of the update.", at_least(1));
-    f.field("lora_alpha", lora_alpha, "Numerator of the scale alpha / r.", above(0));
-    f.field("lora_dropout", lora_dropout, "Dropout on the adapter's input.", fraction());
-    f.field("use_rslora", use_rslora, "Scale by alpha / sqrt(r) instead (rsLoRA, arXiv:2312.03732).");
-    f.field("init_lora_weights", init_lora_weights,
-            "Start: true (A Kaiming uniform, B zero), \"gaussian\" (A with std 1/r), \"orthogonal\", \"pissa\", "
-            "\"pissa_niter_<n>\", \"olora\"; false draws B too, for tests.");
+  /// `name` is what the method calls alpha, `meaning` what its r is.
+  void fields(FieldVisitor& f, const char* name, const char* meaning) {
+    f.field("r", r, meaning, at_least(1));
+    f.field(name, alpha, "Numerator of the scale alpha / r.", above(0));
     f.field("rank_pattern", rank_pattern, "Ranks of layers whose name ends as the key says (a regular expression).");
-    f.field("alpha_pattern", alpha_pattern, "The same for lora_alpha.");
+    f.field("alpha_pattern", alpha_pattern, "The same for alpha.");
   }
 
   int64_t rank(const LayerInfo& layer) const {
     return static_cast<int64_t>(pattern_value(rank_pattern, layer.name, static_cast<double>(r), at_least(1)));
   }
+  double alpha_of(const LayerInfo& layer) const { return pattern_value(alpha_pattern, layer.name, alpha, above(0)); }
+  double scale(const LayerInfo& layer) const { return alpha_of(layer) / static_cast<double>(rank(layer)); }
+
+  void check() const {
+    refuse_unless(rank_pattern.is_object() || rank_pattern.is_null(), "rank_pattern", rank_pattern, "a map of ranks");
+    refuse_unless(alpha_pattern.is_object() || alpha_pattern.is_null(), "alpha_pattern", alpha_pattern,
+                  "a map of scales");
+  }
+};
+
+/// Options of LoRA and of the methods that are LoRA with something added: B [d_out, r] and A [r, d_in].
+///
+/// A start from the base's own factors (pissa, olora) leaves a model that is no longer the base, unless the start is
+/// taken off again: the layer then is W0 + s (B A - B0 A0), with B0 and A0 frozen. They follow from W0 and are stored
+/// only where they were drawn at random. PEFT subtracts them from its copy of W0.
+struct LowRankOptions : RankOptions {
+  double lora_dropout = 0;
+  bool use_rslora = false;
+  Json init_lora_weights = true;
+
+  void fields(FieldVisitor& f) {
+    RankOptions::fields(f, "lora_alpha", "Rank of the update.");
+    f.field("lora_dropout", lora_dropout, "Dropout on the adapter's input.", fraction());
+    f.field("use_rslora", use_rslora, "Scale by alpha / sqrt(r) instead (rsLoRA, arXiv:2312.03732).");
+    f.field("init_lora_weights", init_lora_weights,
+            "Start: true (A Kaiming uniform, B zero), \"gaussian\" (A with std 1/r), \"orthogonal\", \"pissa\", "
+            "\"pissa_niter_<n>\", \"olora\"; false draws B too, for tests.");
+  }
+
   double scale(const LayerInfo& layer) const {
-    const double alpha = pattern_value(alpha_pattern, layer.name, lora_alpha, above(0));
-    const auto rank_of_layer = static_cast<double>(rank(layer));
-    return alpha / (use_rslora ? std::sqrt(rank_of_layer) : rank_of_layer);
+    return use_rslora ? alpha_of(layer) / std::sqrt(static_cast<double>(rank(layer))) : RankOptions::scale(layer);
   }
 
   /// lora_A and lora_B, and the frozen start that changes the base where there is one.
@@ -97,9 +113,7 @@ struct LowRankOptions {
     refuse_unless(known, "init_lora_weights", init_lora_weights,
                   "true, \"gaussian\", \"orthogonal\", \"pissa\", \"pissa_niter_<n>\", \"olora\" or false");
     refuse_unless(name != "orthogonal" || r % 2 == 0, "r", r, "an even number for the orthogonal start");
-    refuse_unless(rank_pattern.is_object() || rank_pattern.is_null(), "rank_pattern", rank_pattern, "a map of ranks");
-    refuse_unless(alpha_pattern.is_object() || alpha_pattern.is_null(), "alpha_pattern", alpha_pattern,
-                  "a map of scales");
+    RankOptions::check();
   }
 
  private:

@@ -7,12 +7,13 @@
 // Trained: 2 n d numbers a layer of the model. Tensor and options as HF PEFT's PREFIX_TUNING with prefix_projection
 // off.
 #include "core/patterns.h"
+#include "methods/layerless.h"
 #include "methods/low_rank.h"
 
 namespace deltaw {
 namespace {
 
-class PrefixTuning final : public Method {
+class PrefixTuning final : public Layerless {
  public:
   struct Options {
     int64_t num_virtual_tokens = 20;
@@ -27,9 +28,6 @@ class PrefixTuning final : public Method {
     const Json& start = options_.init_weights;
     refuse_unless(start.is_null() || start == "zero", "init_weights", start, "null or \"zero\"");
   }
-
-  std::vector<Param> declare(const LayerInfo&, const BaseView&, at::Generator&) const override { return {}; }
-  Update update(const LayerInfo&, const Params&, const BaseView&) const override { return {}; }
 
   std::vector<Param> declare_whole(const ModelShape& model, at::Generator& generator) const override {
     const int64_t n = options_.num_virtual_tokens, width = model.layers * 2 * model.hidden;

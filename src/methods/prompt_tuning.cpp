@@ -5,12 +5,13 @@
 // The rows stand before the word embeddings and take positions of their own. A classifier that reads the first hidden
 // state reads the first of them. Trained: n d numbers. Tensor and options as HF PEFT's PROMPT_TUNING; differs from it
 // in that a prompt from a text is not made.
+#include "methods/layerless.h"
 #include "methods/low_rank.h"
 
 namespace deltaw {
 namespace {
 
-class PromptTuning final : public Method {
+class PromptTuning final : public Layerless {
  public:
   struct Options {
     int64_t num_virtual_tokens = 20;
@@ -23,9 +24,6 @@ class PromptTuning final : public Method {
     }
   };
   explicit PromptTuning(Options options) : options_(std::move(options)) {}
-
-  std::vector<Param> declare(const LayerInfo&, const BaseView&, at::Generator&) const override { return {}; }
-  Update update(const LayerInfo&, const Params&, const BaseView&) const override { return {}; }
 
   std::vector<Param> declare_whole(const ModelShape& model, at::Generator& generator) const override {
     const int64_t n = options_.num_virtual_tokens, words = model.word_embeddings.size(0);

@@ -17,13 +17,12 @@
 // bf16.
 //
 // Not in the paper: a rank budget on whole terms j, asked for by target_r; lambda_j = 0 switches a term off.
-#include <ATen/CPUGeneratorImpl.h>
-
 #include <cmath>
 #include <map>
 #include <mutex>
 
 #include "methods/budget.h"
+#include "methods/random_bases.h"
 
 namespace deltaw {
 namespace {
@@ -53,12 +52,10 @@ int64_t count_bases(int64_t m, int64_t r) {
 
 class RandLora final : public Method {
  public:
-  struct Options {
+  struct Options : RandomBasesOptions {
     int64_t r = 32;
     double randlora_alpha = 640;
     double randlora_dropout = 0;
-    int64_t projection_prng_key = 0;
-    bool save_projection = true;
     bool sparse = false;
     bool very_sparse = false;
     std::string randlora_scaling = "r";
@@ -69,8 +66,7 @@ class RandLora final : public Method {
       f.field("randlora_alpha", randlora_alpha,
               "Numerator of the scale alpha / r. At the default scale of 20 use a low learning rate (1e-4).", above(0));
       f.field("randlora_dropout", randlora_dropout, "Dropout on the adapter's input.", fraction());
-      f.field("projection_prng_key", projection_prng_key, "Seed of the bases.", at_least(0));
-      f.field("save_projection", save_projection, "Store the bases; false stores the key and a hash only.");
+      RandomBasesOptions::fields(f);
       f.field("sparse", sparse, "Ternary bases, two thirds of them zero.");
       f.field("very_sparse", very_sparse, "Ternary bases with 1 / sqrt(m) non-zero; goes before sparse.");
       f.field("randlora_scaling", randlora_scaling, "Scale alpha / r (r) or alpha / (r sqrt(n)) (r_sqrt_n).",
@@ -81,13 +77,10 @@ class RandLora final : public Method {
   explicit RandLora(Options options) : options_(options) {}
 
   std::vector<Param> declare_shared(const std::vector<LayerInfo>& layers) const override {
-    int64_t out = 0, in = 0;
-    for (const LayerInfo& layer : layers) {
-      out = std::max(out, layer.d_out);
-      in = std::max(in, layer.d_in);
-    }
-    const int64_t r = options_.r, m = std::min(out, in), M = std::max(out, in);
-    at::Generator generator = at::make_generator<at::CPUGeneratorImpl>(options_.projection_prng_key);
+    const LayerInfo wide = widest(layers);
+    const int64_t r = options_.r, m = std::min(wide.d_out, wide.d_in);
+    const int64_t M = std::max(wide.d_out, wide.d_in);
+    at::Generator generator = options_.generator();
     if (options_.sparse || options_.very_sparse) {
       const double sigma = options_.very_sparse ? std::sqrt(static_cast<double>(m)) : 3;
       const Tensor A = draw_ternary({r, 1, m}, sigma, generator);

@@ -9,13 +9,9 @@
 //
 // Trained: r + d_out numbers a layer. Tensors, options and the draw of the bases as HF PEFT's VERA; differs from it in
 // nothing.
-#include <ATen/CPUGeneratorImpl.h>
-
-#include <algorithm>
 #include <cmath>
 
-#include "core/patterns.h"
-#include "deltaw/method.h"
+#include "methods/random_bases.h"
 
 namespace deltaw {
 namespace {
@@ -28,19 +24,16 @@ Tensor draw(int64_t rows, int64_t fan_in, at::Generator& generator) {
 
 class Vera final : public Method {
  public:
-  struct Options {
+  struct Options : RandomBasesOptions {
     int64_t r = 256;
     double vera_dropout = 0;
     double d_initial = 0.1;
-    int64_t projection_prng_key = 0;
-    bool save_projection = true;
 
     void fields(FieldVisitor& f) {
       f.field("r", r, "Rank of the bases.", at_least(1));
       f.field("vera_dropout", vera_dropout, "Dropout on the adapter's input.", fraction());
       f.field("d_initial", d_initial, "Start of d.");
-      f.field("projection_prng_key", projection_prng_key, "Seed of the bases.", at_least(0));
-      f.field("save_projection", save_projection, "Store the bases; false stores the key and a hash only.");
+      RandomBasesOptions::fields(f);
     }
   };
   explicit Vera(Options options) : options_(options) {
@@ -48,14 +41,10 @@ class Vera final : public Method {
   }
 
   std::vector<Param> declare_shared(const std::vector<LayerInfo>& layers) const override {
-    int64_t out = 0, in = 0;
-    for (const LayerInfo& layer : layers) {
-      out = std::max(out, layer.d_out);
-      in = std::max(in, layer.d_in);
-    }
-    at::Generator generator = at::make_generator<at::CPUGeneratorImpl>(options_.projection_prng_key);
-    const Tensor A = draw(options_.r, in, generator);
-    return {{"vera_A", "vera_A", A, false}, {"vera_B", "vera_B", draw(out, options_.r, generator), false}};
+    const LayerInfo wide = widest(layers);
+    at::Generator generator = options_.generator();
+    const Tensor A = draw(options_.r, wide.d_in, generator);
+    return {{"vera_A", "vera_A", A, false}, {"vera_B", "vera_B", draw(wide.d_out, options_.r, generator), false}};
   }
   void use_shared(const Params& shared) override {
     A_ = shared["vera_A"];

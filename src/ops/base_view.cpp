@@ -4,7 +4,6 @@
 #include "deltaw/method.h"
 
 namespace deltaw {
-
 namespace {
 
 Tensor at_least_float(const Tensor& weight) {
