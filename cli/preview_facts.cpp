@@ -26,11 +26,12 @@ Json layer_table(const Model& model, const Adapter& adapter) {
   if (!adapter.spec().on_layers) return Json::array();
   std::vector<std::string> order;
   std::map<std::string, std::pair<int64_t, int64_t>> counts;
-  for (const Linear& linear : model.linears()) {
-    const std::string kind = kind_of(linear.name);
+  for (const Layer* layer : model.layers()) {
+    if (layer->kind == LayerKind::embedding && !adapter.layer(*layer)) continue;
+    const std::string kind = kind_of(layer->name);
     const auto [entry, is_new] = counts.try_emplace(kind, 0, 0);
     if (is_new) order.push_back(kind);
-    entry->second.first += adapter.layer(linear) != nullptr;
+    entry->second.first += adapter.layer(*layer) != nullptr;
     entry->second.second += 1;
   }
   Json rows = Json::array();

@@ -35,10 +35,10 @@ struct AdapterConfig {
 /// type; keys that belong to neither are left alone. Settings such as "use_dora": true choose the method they name.
 AdapterConfig adapter_config_from_json(const Json& values, const std::string& where);
 
-/// An adapter's part in one linear layer.
+/// An adapter's part in one layer.
 struct AdaptedLayer {
   LayerInfo info;
-  const Linear* linear = nullptr;
+  const Layer* base = nullptr;
   const Method* method = nullptr;
   Params params;
 };
@@ -77,7 +77,7 @@ class Adapter {
 
   /// The adapted layers in the model's order.
   const std::vector<AdaptedLayer*>& layers() const { return ordered_; }
-  const AdaptedLayer* layer(const Linear& linear) const { return by_linear_[linear.index].get(); }
+  const AdaptedLayer* layer(const Layer& base) const { return by_layer_[base.index].get(); }
   const Params& shared() const { return shared_; }
   /// The method's tensors of the model as a whole, and the tokens that they make.
   const Params& whole() const { return whole_; }
@@ -116,7 +116,7 @@ class Adapter {
   std::unique_ptr<Method> method_;
   Params shared_;
   Params whole_;
-  std::vector<std::unique_ptr<AdaptedLayer>> by_linear_;
+  std::vector<std::unique_ptr<AdaptedLayer>> by_layer_;
   std::vector<AdaptedLayer*> ordered_;
   std::vector<Tensor> overrides_;  // by slot
 };
@@ -124,7 +124,8 @@ class Adapter {
 /// `options` with the labels and the problem type of the head that the adapter brings.
 ModelOptions with_adapter_head(ModelOptions options, const std::filesystem::path& adapter_folder);
 
-/// W of one adapted layer, and its bias (undefined where there is none), in `weight`'s type: [d_out, d_in], [d_out].
+/// One adapted layer's weight and bias (undefined where there is none), in `weight`'s layout and type. Throws
+/// config.not-mergeable when the method adds a bias to a layer without one.
 struct MergedLayer {
   Tensor weight;
   Tensor bias;

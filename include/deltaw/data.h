@@ -33,7 +33,7 @@ struct DataOptions {
   int64_t max_length = 128;  // what Hugging Face's classification scripts cut at
   int64_t max_train_samples = 0;
   int64_t max_eval_samples = 0;
-  bool group_by_length = true;
+  bool group_by_length = false;
 
   void fields(FieldVisitor& f);
 };

@@ -29,11 +29,16 @@ namespace deltaw {
 
 using at::Tensor;
 
-/// The layer that a method adapts. `name` is the Hugging Face module name.
+/// Conv1D is GPT-2's linear layer, which stores its weight transposed.
+enum class LayerKind { linear, conv1d, embedding };
+
+/// The layer that a method adapts. `name` is the Hugging Face module name. An embedding is a linear layer over one-hot
+/// rows: d_in is its number of rows, d_out their width.
 struct LayerInfo {
   std::string name;
   int64_t d_out = 0;
   int64_t d_in = 0;
+  LayerKind kind = LayerKind::linear;
 };
 
 /// What a method may ask of the frozen weight W0 [d_out, d_in]. It never hands out W0 itself, so that a quantised
@@ -105,8 +110,9 @@ struct Update {
   double scale = 1;
   Tensor dense;               // [d_out, d_in], added to left right
   Tensor out_gain;            // [d_out]
+  Tensor bias;                // [d_out], added to the layer's bias, times scale
   Tensor in_gain;             // [d_in]
-  bool gain_on_bias = false;  // out_gain multiplies the bias too
+  bool gain_on_bias = false;  // out_gain multiplies the layer's bias too
 
   // From a method whose acts_on_inputs() is true, and from no other: y = W0 before(x) + scale beside(x) + bias.
   Operator before;  // d_in -> d_in

@@ -25,18 +25,27 @@ struct Parameter {
   at::ScalarType stored = at::kFloat;  // its type in the checkpoint
 };
 
-struct Linear {
+/// `weight` from the layout that a layer of this kind is stored in to W0's, [d_out, d_in], and back.
+Tensor turned(LayerKind kind, const Tensor& weight);
+
+/// A layer that an adapter can change.
+struct Layer {
   std::string name;
-  Parameter weight;            // [d_out, d_in]
+  LayerKind kind = LayerKind::linear;
+  Parameter weight;            // W0 [d_out, d_in]; its transpose in a Conv1D or an embedding
   Parameter bias;              // [d_out], or undefined
-  int64_t index = -1;          // counts the model's linear layers
+  int64_t index = -1;          // counts the model's layers
   bool ends_sublayer = false;  // its output, after dropout, is what the residual sum adds
-  std::unique_ptr<BaseView> base;
+  std::unique_ptr<BaseView> view;
+
+  Tensor matrix() const { return turned(kind, weight.value); }  // W0
+  LayerInfo info() const;
 };
 
-struct Embedding {
-  std::string name;
-  Parameter weight;  // [rows, width]
+struct Linear : Layer {};  // or a Conv1D
+
+struct Embedding : Layer {
+  int64_t padding_idx = -1;  // a row whose update gets no gradient
 };
 
 struct LayerNorm {
@@ -100,7 +109,8 @@ class Model {
   bool is_regression() const { return regression_; }
   int64_t max_positions() const { return max_positions_; }  // tokens in the longest input
 
-  const std::deque<Linear>& linears() const { return linears_; }
+  /// What an adapter can change, in the model's order.
+  const std::vector<const Layer*>& layers() const { return layers_; }
   const std::deque<LayerNorm>& norms() const { return norms_; }
   const std::vector<const Parameter*>& parameters() const { return parameters_; }
   /// Names of all modules in order, containers included: what target_modules is matched against.
@@ -131,6 +141,7 @@ class Model {
   std::deque<Linear> linears_;
   std::deque<Embedding> embeddings_;
   std::deque<LayerNorm> norms_;
+  std::vector<const Layer*> layers_;
   std::vector<const Parameter*> parameters_;
   std::vector<std::string> modules_;
   std::vector<std::string> new_modules_;

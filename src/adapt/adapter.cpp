@@ -33,6 +33,31 @@ void check_patterns(const Json& options, const std::vector<AdaptedLayer*>& layer
   }
 }
 
+void check_virtual_tokens(const Model& model, const MethodSpec& spec) {
+  if (model.shape().layers > 0) return;
+  throw Error(
+      {.id = "config.no-virtual-tokens",
+       .what = fmt::format("the method {} puts tokens before the input, and this model has no place for them", spec.id),
+       .where = "key \"method\"",
+       .fix = "choose a method that adapts layers; `deltaw methods` lists them"});
+}
+
+void check_place(const Layer& layer, const MethodSpec& spec, const Method& method) {
+  if (spec.on_outputs && !layer.ends_sublayer) {
+    throw Error(
+        {.id = "config.no-sublayer",
+         .what = fmt::format("'{}' does not end a sublayer, and the method {} works behind one", layer.name, spec.id),
+         .where = "key \"target_modules\"",
+         .fix = "leave target_modules out for the method's own places"});
+  }
+  if (layer.kind == LayerKind::embedding && method.acts_on_inputs()) {
+    throw Error({.id = "config.no-embedding",
+                 .what = fmt::format("'{}' is an embedding, and the method {} acts on vectors", layer.name, spec.id),
+                 .where = "key \"target_modules\"",
+                 .fix = "name linear layers only, or choose a method with factors"});
+  }
+}
+
 }  // namespace
 
 AdapterBuilder::AdapterBuilder(const Model& model, AdapterConfig config) {
@@ -42,7 +67,7 @@ AdapterBuilder::AdapterBuilder(const Model& model, AdapterConfig config) {
   config.options = adapter_.spec_->normalized(config.options, "options of " + adapter_.spec_->id);
   adapter_.config_ = std::move(config);
   adapter_.overrides_.resize(model.parameters().size());
-  adapter_.by_linear_.resize(model.linears().size());
+  adapter_.by_layer_.resize(model.layers().size());
 }
 
 at::ScalarType AdapterBuilder::type() const {
@@ -51,39 +76,27 @@ at::ScalarType AdapterBuilder::type() const {
 
 void AdapterBuilder::wrap(uint64_t seed) {
   at::Generator generator = at::make_generator<at::CPUGeneratorImpl>(seed);
-  const auto in_type = [this](Params& params) {
-    for (Param& param : params.all()) param.value = param.value.to(type()).contiguous();
-  };
-  if (adapter_.spec_->virtual_tokens) {
-    if (adapter_.model_->shape().layers == 0) {
-      throw Error(
-          {.id = "config.no-virtual-tokens",
-           .what = fmt::format("the method {} puts tokens before the input, and this model has no place for them",
-                               adapter_.spec_->id),
-           .where = "key \"method\"",
-           .fix = "choose a method that adapts layers; `deltaw methods` lists them"});
-    }
-    adapter_.whole_ = Params(adapter_.method_->declare_whole(adapter_.model_->shape(), generator));
-    in_type(adapter_.whole_);
+  const MethodSpec& spec = *adapter_.spec_;
+  if (spec.virtual_tokens) {
+    check_virtual_tokens(*adapter_.model_, spec);
+    adapter_.whole_ = in_type(adapter_.method_->declare_whole(adapter_.model_->shape(), generator));
   }
-  if (!adapter_.spec_->on_layers) return;
-  for (const Linear* linear : find_targets(*adapter_.model_, adapter_.config_, *adapter_.spec_)) {
-    if (adapter_.spec_->on_outputs && !linear->ends_sublayer) {
-      throw Error({.id = "config.no-sublayer",
-                   .what = fmt::format("'{}' does not end a sublayer, and the method {} works behind one", linear->name,
-                                       adapter_.spec_->id),
-                   .where = "key \"target_modules\"",
-                   .fix = "leave target_modules out for the method's own places"});
-    }
+  if (!spec.on_layers) return;
+  for (const Layer* base : find_targets(*adapter_.model_, adapter_.config_, spec)) {
+    check_place(*base, spec, *adapter_.method_);
     auto layer = std::make_unique<AdaptedLayer>();
-    layer->info = {.name = linear->name, .d_out = linear->weight.value.size(0), .d_in = linear->weight.value.size(1)};
-    layer->linear = linear;
+    layer->info = base->info();
+    layer->base = base;
     layer->method = adapter_.method_.get();
-    layer->params = Params(adapter_.method_->declare(layer->info, *linear->base, generator));
-    in_type(layer->params);
+    layer->params = in_type(adapter_.method_->declare(layer->info, *base->view, generator));
     adapter_.ordered_.push_back(layer.get());
-    adapter_.by_linear_[linear->index] = std::move(layer);
+    adapter_.by_layer_[base->index] = std::move(layer);
   }
+}
+
+Params AdapterBuilder::in_type(std::vector<Param> params) const {
+  for (Param& param : params) param.value = param.value.to(type()).contiguous();
+  return Params(std::move(params));
 }
 
 void AdapterBuilder::override_parameters() {
@@ -101,7 +114,7 @@ void AdapterBuilder::override_parameters() {
     }
   } else if (bias != "none") {
     for (const AdaptedLayer* layer : adapter_.ordered_) {
-      if (layer->linear->bias.value.defined()) replace(layer->linear->bias);
+      if (layer->base->bias.value.defined()) replace(layer->base->bias);
     }
   }
 }
@@ -170,7 +183,7 @@ std::vector<NamedTensor> Adapter::trained() const {
 
 std::string override_name(const Adapter& adapter, const Parameter& parameter) {
   for (const AdaptedLayer* layer : adapter.layers()) {
-    if (layer->linear->bias.slot == parameter.slot) return layer->info.name + ".base_layer.bias";
+    if (layer->base->bias.slot == parameter.slot) return layer->info.name + ".base_layer.bias";
   }
   return parameter.name;
 }

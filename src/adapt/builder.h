@@ -27,6 +27,8 @@ class AdapterBuilder {
   Adapter take() { return std::move(adapter_); }
 
  private:
+  Params in_type(std::vector<Param> params) const;
+
   Adapter adapter_;
 };
 

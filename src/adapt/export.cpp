@@ -35,7 +35,7 @@ Factors without_dead(const Tensor& B, const Tensor& A) {
 
 Factors factors_of(const AdaptedLayer& layer, int64_t rank) {
   const at::NoGradGuard no_grad;
-  const Update u = layer.method->update(layer.info, layer.params, *layer.linear->base);
+  const Update u = layer.method->update(layer.info, layer.params, *layer.base->view);
   const bool two_factors =
       !u.dense.defined() && !u.out_gain.defined() && !u.in_gain.defined() && !u.before && !u.beside;
   const int64_t full = std::min(layer.info.d_in, layer.info.d_out);
@@ -45,7 +45,7 @@ Factors factors_of(const AdaptedLayer& layer, int64_t rank) {
     if (k < full && (rank == 0 || k <= rank)) return exact;
     if (rank > 0) return truncated(at::mm(exact.B, exact.A), rank);
   } else if (rank > 0) {
-    const Tensor& W0 = layer.linear->weight.value;
+    const Tensor W0 = layer.base->matrix();
     const Tensor wide = W0.to(at::promote_types(W0.scalar_type(), at::kFloat));
     return truncated(ops::updated_weight(u, wide) - wide, rank);
   }
@@ -59,14 +59,14 @@ void check_exportable(const Adapter& adapter) {
   const MethodSpec& spec = adapter.spec();
   const bool weights = spec.mergeable && spec.on_layers && spec.trains == BaseTensors::none;
   const bool bias_gain = std::any_of(adapter.layers().begin(), adapter.layers().end(), [](const AdaptedLayer* layer) {
-    const Update u = layer->method->update(layer->info, layer->params, *layer->linear->base);
-    return u.gain_on_bias && u.out_gain.defined() && layer->linear->bias.value.defined();
+    const Update u = layer->method->update(layer->info, layer->params, *layer->base->view);
+    return u.bias.defined() || (u.gain_on_bias && u.out_gain.defined() && layer->base->bias.value.defined());
   });
   if (weights && !bias_gain) return;
   throw Error(
       {.id = "config.no-export",
        .what = fmt::format("the method {} {}, which a LoRA cannot say", spec.id,
-                           weights ? "scales biases" : "is no update of linear layers' weights"),
+                           weights ? "changes biases" : "is no update of linear layers' weights"),
        .where = "key \"adapter_name_or_path\"",
        .fix = spec.mergeable ? "`deltaw merge` writes a checkpoint instead" : "use the adapter beside its base model"});
 }

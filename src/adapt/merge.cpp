@@ -20,11 +20,11 @@ Tensor rounded(const Tensor& tensor, at::ScalarType type) {
 std::vector<NamedTensor> merged_tensors(const Adapter& adapter, const Model& original) {
   std::map<int64_t, Tensor> changed;  // by slot
   for (const AdaptedLayer* layer : adapter.layers()) {
-    const Linear& linear = original.linears()[layer->linear->index];
-    const Tensor bias = adapter.overrides(layer->linear->bias) ? adapter.value(layer->linear->bias) : linear.bias.value;
-    const MergedLayer merged = merge_layer(*layer, linear.weight.value, bias);
-    changed[linear.weight.slot] = merged.weight;
-    if (merged.bias.defined()) changed[linear.bias.slot] = merged.bias;
+    const Layer& base = *original.layers()[layer->base->index];
+    const Tensor bias = adapter.overrides(base.bias) ? adapter.value(base.bias) : base.bias.value;
+    const MergedLayer merged = merge_layer(*layer, base.weight.value, bias);
+    changed[base.weight.slot] = merged.weight;
+    if (merged.bias.defined()) changed[base.bias.slot] = merged.bias;
   }
   std::vector<NamedTensor> tensors;
   for (const Parameter* parameter : original.parameters()) {
@@ -65,13 +65,23 @@ Tensor logits_of(const Model& model, const Adapter* adapter, const ModelInput& p
 
 MergedLayer merge_layer(const AdaptedLayer& layer, const Tensor& weight, const Tensor& bias) {
   const torch::NoGradGuard no_grad;
-  const Update u = layer.method->update(layer.info, layer.params, *layer.linear->base);
+  const Update u = layer.method->update(layer.info, layer.params, *layer.base->view);
   // In float32 at least, whatever the checkpoint's type; rounded once at the end.
   const at::ScalarType type = at::promote_types(weight.scalar_type(), at::kFloat);
-  const Tensor merged = ops::updated_weight(u, weight.to(type));
+  const Tensor merged = ops::updated_weight(u, turned(layer.info.kind, weight).to(type));
   Tensor merged_bias = bias;
   if (bias.defined() && u.out_gain.defined() && u.gain_on_bias) merged_bias = bias.to(type) * u.out_gain.to(type);
-  return {merged.to(weight.scalar_type()), merged_bias.defined() ? merged_bias.to(weight.scalar_type()) : merged_bias};
+  if (u.bias.defined()) {
+    if (!bias.defined()) {
+      throw Error({.id = "config.not-mergeable",
+                   .what = "the adapter has a bias and the layer has none that it could be added to",
+                   .where = layer.info.name,
+                   .fix = "use the adapter beside its base model: --adapter_name_or_path"});
+    }
+    merged_bias = merged_bias.to(type) + u.bias.to(type) * u.scale;
+  }
+  return {turned(layer.info.kind, merged.to(weight.scalar_type())),
+          merged_bias.defined() ? merged_bias.to(weight.scalar_type()) : merged_bias};
 }
 
 MergeReport merge_checkpoint(const Adapter& adapter, const std::filesystem::path& output, const ModelInput& probe,

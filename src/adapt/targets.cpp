@@ -72,7 +72,7 @@ bool in_layers(const std::string& name, const AdapterConfig& config) {
 // The last parts of all module names: what users write into target_modules.
 std::vector<std::string> leaf_names(const Model& model) {
   std::set<std::string> names;
-  for (const Linear& linear : model.linears()) names.insert(linear.name.substr(linear.name.rfind('.') + 1));
+  for (const Layer* layer : model.layers()) names.insert(layer->name.substr(layer->name.rfind('.') + 1));
   return {names.begin(), names.end()};
 }
 
@@ -80,18 +80,19 @@ void check_every_entry(const Model& model, const Json& targets, const std::vecto
   for (const Json& entry : targets) {
     const std::string suffix = entry.get<std::string>();
     const auto hit = [&](const std::string& name) { return has_suffix(name, suffix); };
-    const auto& linears = model.linears();
-    if (std::any_of(linears.begin(), linears.end(), [&](const Linear& l) { return hit(l.name); })) continue;
+    const auto& layers = model.layers();
+    if (std::any_of(layers.begin(), layers.end(), [&](const Layer* l) { return hit(l->name); })) continue;
     const auto& modules = model.module_names();
     const bool exists = std::any_of(modules.begin(), modules.end(), hit);
     const bool saved = std::find(never.begin(), never.end(), suffix) != never.end();
-    throw Error(
-        {.id = "config.unmatched-target",
-         .what = exists ? fmt::format("'{}' is no linear layer of the model", suffix)
-                        : fmt::format("'{}' matches none of the model's {} linear layers", suffix, linears.size()),
-         .where = "key \"target_modules\"",
-         .fix = saved ? "leave it out: modules_to_save trains it whole"
-                      : suggest_names(suffix, leaf_names(model)) + "; `deltaw info MODEL --modules` lists them"});
+    throw Error({.id = "config.unmatched-target",
+                 .what = exists ? fmt::format("'{}' is no linear layer or embedding of the model", suffix)
+                                : fmt::format("'{}' matches none of the model's {} linear layers and embeddings",
+                                              suffix, layers.size()),
+                 .where = "key \"target_modules\"",
+                 .fix = saved
+                            ? "leave it out: modules_to_save trains it whole"
+                            : suggest_names(suffix, leaf_names(model)) + "; `deltaw info MODEL --modules` lists them"});
   }
 }
 
@@ -109,7 +110,7 @@ Json effective_targets(const Model& model, const AdapterConfig& config, const Me
                .fix = "give target_modules, or \"all-linear\""});
 }
 
-std::vector<const Linear*> find_targets(const Model& model, const AdapterConfig& config, const MethodSpec& spec) {
+std::vector<const Layer*> find_targets(const Model& model, const AdapterConfig& config, const MethodSpec& spec) {
   const Json targets = effective_targets(model, config, spec);
   check_names(targets, "target_modules");
   check_names(config.exclude_modules, "exclude_modules");
@@ -126,19 +127,19 @@ std::vector<const Linear*> find_targets(const Model& model, const AdapterConfig&
   }
   if (targets.is_array()) check_every_entry(model, targets, never);
 
-  std::vector<const Linear*> found;
-  for (const Linear& linear : model.linears()) {
-    const auto saved = [&](const std::string& module) { return below(linear.name, module); };
-    if (!config.exclude_modules.is_null() && names_module(config.exclude_modules, linear.name)) continue;
+  std::vector<const Layer*> found;
+  for (const Layer* layer : model.layers()) {
+    const auto saved = [&](const std::string& module) { return below(layer->name, module); };
+    if (!config.exclude_modules.is_null() && names_module(config.exclude_modules, layer->name)) continue;
     if (std::any_of(never.begin(), never.end(), saved)) continue;
-    if (!all_linear && !names_module(targets, linear.name)) continue;
-    if (!in_layers(linear.name, config)) continue;
-    found.push_back(&linear);
+    if (all_linear ? layer->kind == LayerKind::embedding : !names_module(targets, layer->name)) continue;
+    if (!in_layers(layer->name, config)) continue;
+    found.push_back(layer);
   }
   if (!found.empty()) return found;
   throw Error({.id = "config.no-target",
-               .what = fmt::format("target_modules = {} selects none of the model's {} linear layers", targets.dump(),
-                                   model.linears().size()),
+               .what = fmt::format("target_modules = {} selects none of the model's {} linear layers and embeddings",
+                                   targets.dump(), model.layers().size()),
                .where = "keys \"target_modules\", \"exclude_modules\", \"layers_to_transform\"",
                .fix = "`deltaw info MODEL --modules` lists the names"});
 }

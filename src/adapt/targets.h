@@ -10,7 +10,7 @@ namespace deltaw {
 
 /// The linear layers that `config` targets, in the model's order. `modules_to_save` (with the head) are never targeted.
 /// Throws config.no-target, and for a list config.unmatched-target naming the entry that matches no linear layer.
-std::vector<const Linear*> find_targets(const Model& model, const AdapterConfig& config, const MethodSpec& spec);
+std::vector<const Layer*> find_targets(const Model& model, const AdapterConfig& config, const MethodSpec& spec);
 
 /// The parameters below the modules whose names end as an entry of `modules_to_save` says. Throws
 /// config.unmatched-module for an entry that names nothing, save the head names that PEFT writes for any model.

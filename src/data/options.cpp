@@ -21,7 +21,9 @@ void DataOptions::fields(FieldVisitor& f) {
   f.field("max_length", max_length, "Tokens per row, special ones included; longer rows are cut.", at_least(1));
   f.field("max_train_samples", max_train_samples, "Train on the first so many rows; 0 is all.", at_least(0));
   f.field("max_eval_samples", max_eval_samples, "Evaluate on the first so many rows; 0 is all.", at_least(0));
-  f.field("group_by_length", group_by_length, "Fill batches with rows of similar length.");
+  f.field("group_by_length", group_by_length,
+          "Fill batches with rows of similar length. Saves attention over padding; a batch then leans to the labels "
+          "that go with its length.");
 }
 
 }  // namespace deltaw

@@ -4,6 +4,7 @@
 //
 //   A [r, d_in]   uniform, bound sqrt(1 / d_in); or another start (low_rank.h)
 //   B [d_out, r]  zero, so the first forward equals the base model
+//   b [d_out]     with lora_bias: added to the output, times s; zero
 //
 // Trained: r (d_in + d_out) numbers a layer. Tensors and options as HF PEFT's LORA; differs from it in nothing.
 //
@@ -20,24 +21,37 @@ class Lora final : public Method {
   struct Options : LowRankOptions {
     double loraplus_lr_ratio = 1;
     bool lora_fa = false;
+    bool lora_bias = false;
 
     void fields(FieldVisitor& f) {
       LowRankOptions::fields(f);
       f.field("loraplus_lr_ratio", loraplus_lr_ratio, "Learning rate of B over that of A (LoRA+).", above(0));
       f.field("lora_fa", lora_fa, "Train B only, with its gradient corrected for A (LoRA-FA).");
+      f.field("lora_bias", lora_bias, "A trained bias beside B.");
     }
   };
   explicit Lora(Options options) : options_(std::move(options)) { options_.check(); }
 
   std::vector<Param> declare(const LayerInfo& layer, const BaseView& base, at::Generator& generator) const override {
+    const bool linear = layer.kind != LayerKind::embedding;
+    refuse_unless(linear || !options_.lora_fa, "lora_fa", true, "false on an embedding: " + layer.name);
+    refuse_unless(linear || !options_.lora_bias, "lora_bias", true, "false on an embedding: " + layer.name);
     std::vector<Param> params = options_.factors(layer, base, generator);
     params[0].trained = !options_.lora_fa;
     params[1].rate = options_.loraplus_lr_ratio;
+    if (options_.lora_bias) {
+      params.push_back({.name = "bias",
+                        .file_name = "lora_B.bias",
+                        .value = at::zeros({layer.d_out}, at::kFloat),
+                        .rate = options_.loraplus_lr_ratio});
+    }
     return params;
   }
 
   Update update(const LayerInfo& layer, const Params& p, const BaseView&) const override {
-    return options_.update(layer, p, p["lora_A"]);
+    Update update = options_.update(layer, p, p["lora_A"]);
+    if (options_.lora_bias) update.bias = p["bias"];
+    return update;
   }
 
   double dropout() const override { return options_.lora_dropout; }
@@ -68,10 +82,11 @@ const MethodSpec& method_lora() {
                   {"loraplus", "LoRA+", "arXiv:2402.12354", {{"loraplus_lr_ratio", 16.0}}},
                   {"lora_fa", "LoRA-FA", "arXiv:2308.03303", {{"lora_fa", true}}}},
       .own_options = {"loraplus_lr_ratio", "lora_fa"},
-      .parameter_count = "r (d_in + d_out), r d_out with lora_fa",
+      .parameter_count = "r (d_in + d_out), r d_out with lora_fa, d_out more with lora_bias",
       .count =
           [](const LayerInfo& l, const Json& o) {
-            return o.at("r").get<int64_t>() * (o.value("lora_fa", false) ? l.d_out : l.d_in + l.d_out);
+            const int64_t factors = o.at("r").get<int64_t>() * (o.at("lora_fa") ? l.d_out : l.d_in + l.d_out);
+            return factors + (o.at("lora_bias") ? l.d_out : 0);
           },
   });
   return spec;

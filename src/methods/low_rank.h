@@ -64,6 +64,8 @@ struct RankOptions {
 /// A start from the base's own factors (pissa, olora) leaves a model that is no longer the base, unless the start is
 /// taken off again: the layer then is W0 + s (B A - B0 A0), with B0 and A0 frozen. They follow from W0 and are stored
 /// only where they were drawn at random. PEFT subtracts them from its copy of W0.
+///
+/// On embeddings the tensors have PEFT's other names, and B is the random factor, A the zero one.
 struct LowRankOptions : RankOptions {
   double lora_dropout = 0;
   bool use_rslora = false;
@@ -85,7 +87,9 @@ struct LowRankOptions : RankOptions {
   /// lora_A and lora_B, and the frozen start that changes the base where there is one.
   std::vector<Param> factors(const LayerInfo& layer, const BaseView& base, at::Generator& generator) const {
     const auto [A, B] = start_of_factors(layer, base, generator);
-    std::vector<Param> params{{"lora_A", "lora_A.weight", A}, {"lora_B", "lora_B.weight", B}};
+    const bool table = layer.kind == LayerKind::embedding;
+    std::vector<Param> params{{"lora_A", table ? "lora_embedding_A" : "lora_A.weight", A},
+                              {"lora_B", table ? "lora_embedding_B" : "lora_B.weight", B}};
     if (!changes_base()) return params;
     const bool drawn = start() != "pissa" && start() != "olora";
     params.push_back({"A0", "lora_A0.weight", A.clone(), /*trained=*/false, /*saved=*/drawn});
@@ -149,6 +153,11 @@ struct LowRankOptions : RankOptions {
       const Tensor Q = random_orthogonal(n, generator).view({n / 2, 2, n});
       return {at::mm(gaussian(layer.d_in, n / 2, 0.1, generator), Q.select(1, 0)).t().contiguous(),
               at::mm(gaussian(layer.d_out, n / 2, 0.1, generator), Q.select(1, 1))};
+    }
+    if (layer.kind == LayerKind::embedding) {
+      const bool drawn = init_lora_weights == false;
+      return {drawn ? gaussian(n, layer.d_in, 1, generator) : zeros(n, layer.d_in),
+              gaussian(layer.d_out, n, 1, generator)};
     }
     Tensor A = name == "gaussian" ? gaussian(n, layer.d_in, 1.0 / static_cast<double>(n), generator)
                                   : kaiming_uniform(n, layer.d_in, generator);

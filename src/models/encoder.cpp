@@ -74,22 +74,22 @@ EncoderConfig EncoderConfig::from_json(const Json& json, const std::string& wher
 Encoder::Encoder(Loader& load, const EncoderConfig& config, const std::string& prefix)
     : config_(config), activation_(ops::activation(config.hidden_act)) {
   const auto& c = config;
-  word_ = load.embedding(prefix + ".embeddings.word_embeddings", c.vocab_size, c.hidden_size);
+  word_ = load.embedding(prefix + ".embeddings.word_embeddings", c.vocab_size, c.hidden_size, c.pad_token_id);
   position_ = load.embedding(prefix + ".embeddings.position_embeddings", c.max_position_embeddings, c.hidden_size);
   type_ = load.embedding(prefix + ".embeddings.token_type_embeddings", c.type_vocab_size, c.hidden_size);
   embedding_norm_ = load.layer_norm(prefix + ".embeddings.LayerNorm", c.hidden_size, c.layer_norm_eps);
   for (int64_t i = 0; i < c.num_hidden_layers; ++i) {
     const std::string p = fmt::format("{}.encoder.layer.{}", prefix, i);
-    Layer layer;
-    layer.query = load.linear(p + ".attention.self.query", c.hidden_size, c.hidden_size);
-    layer.key = load.linear(p + ".attention.self.key", c.hidden_size, c.hidden_size);
-    layer.value = load.linear(p + ".attention.self.value", c.hidden_size, c.hidden_size);
-    layer.attention_output = load.sublayer_output(p + ".attention.output.dense", c.hidden_size, c.hidden_size);
-    layer.attention_norm = load.layer_norm(p + ".attention.output.LayerNorm", c.hidden_size, c.layer_norm_eps);
-    layer.intermediate = load.linear(p + ".intermediate.dense", c.intermediate_size, c.hidden_size);
-    layer.output = load.sublayer_output(p + ".output.dense", c.hidden_size, c.intermediate_size);
-    layer.output_norm = load.layer_norm(p + ".output.LayerNorm", c.hidden_size, c.layer_norm_eps);
-    layers_.push_back(layer);
+    Block block;
+    block.query = load.linear(p + ".attention.self.query", c.hidden_size, c.hidden_size);
+    block.key = load.linear(p + ".attention.self.key", c.hidden_size, c.hidden_size);
+    block.value = load.linear(p + ".attention.self.value", c.hidden_size, c.hidden_size);
+    block.attention_output = load.sublayer_output(p + ".attention.output.dense", c.hidden_size, c.hidden_size);
+    block.attention_norm = load.layer_norm(p + ".attention.output.LayerNorm", c.hidden_size, c.layer_norm_eps);
+    block.intermediate = load.linear(p + ".intermediate.dense", c.intermediate_size, c.hidden_size);
+    block.output = load.sublayer_output(p + ".output.dense", c.hidden_size, c.intermediate_size);
+    block.output_norm = load.layer_norm(p + ".output.LayerNorm", c.hidden_size, c.layer_norm_eps);
+    blocks_.push_back(block);
   }
 }
 
@@ -97,14 +97,15 @@ ModelShape Encoder::shape() const {
   return {config_.num_hidden_layers, config_.hidden_size, config_.num_attention_heads, word_->weight.value};
 }
 
-Tensor Encoder::attend(const Tensor& x, const Layer& layer, const Tensor& prefix, const Tensor& mask,
-                       Call& call) const {
+Tensor Encoder::attend(const Tensor& x, const Padding& padding, const Block& block, const Tensor& prefix,
+                       const Tensor& mask, Call& call) const {
   const int64_t heads = config_.num_attention_heads, width = config_.hidden_size / heads;
   const auto split = [&](const Tensor& t) { return t.view({t.size(0), t.size(1), heads, width}).transpose(1, 2); };
-  auto qkv = ops::linear_group(x, {layer.query, layer.key, layer.value}, call);
+  auto qkv = ops::linear_group(x, {block.query, block.key, block.value}, call);
+  for (Tensor& projection : qkv) projection = padding.add(projection);
   if (prefix.defined()) {
     const auto before = [&](int64_t which, const Tensor& own) {
-      const Tensor rows = prefix.select(1, which).to(own.scalar_type()).expand({x.size(0), -1, -1});
+      const Tensor rows = prefix.select(1, which).to(own.scalar_type()).expand({own.size(0), -1, -1});
       return at::cat({rows, own}, 1);
     };
     qkv[1] = before(0, qkv[1]);
@@ -112,7 +113,7 @@ Tensor Encoder::attend(const Tensor& x, const Layer& layer, const Tensor& prefix
   }
   const Tensor mixed =
       ops::attention(split(qkv[0]), split(qkv[1]), split(qkv[2]), mask, config_.attention_probs_dropout_prob, call);
-  return ops::linear(mixed.transpose(1, 2).reshape(x.sizes()), *layer.attention_output, call);
+  return ops::linear(padding.remove(mixed.transpose(1, 2).flatten(2)), *block.attention_output, call);
 }
 
 Tensor Encoder::embed(const ModelInput& input, const Tensor& prompt, const Tensor& position_ids,
@@ -131,23 +132,24 @@ Tensor Encoder::forward(const ModelInput& input, const VirtualTokens& virtual_to
                         Call& call) const {
   const double p = config_.hidden_dropout_prob;
   Tensor x = embed(input, virtual_tokens.embeddings, position_ids, call);
-  x = ops::dropout(ops::layer_norm(x, *embedding_norm_, call), p, call);
-  Tensor attended = input.attention_mask;
-  if (const int64_t n = virtual_tokens.count(); n > 0) {
-    attended = at::cat({at::ones({attended.size(0), n}, attended.options()), attended}, 1);
-  }
-  const Tensor mask = ops::attention_bias(attended, x.scalar_type());
-  for (size_t i = 0; i < layers_.size(); ++i) {
-    const Layer& layer = layers_[i];
+  const auto behind = [&](int64_t n) {
+    const Tensor& own = input.attention_mask;
+    return n > 0 ? at::cat({at::ones({own.size(0), n}, own.options()), own}, 1) : own;
+  };
+  const Tensor mask = ops::attention_bias(behind(virtual_tokens.count()), x.scalar_type());
+  const Padding padding(behind(virtual_tokens.embeddings.defined() ? virtual_tokens.count() : 0));
+  x = ops::dropout(ops::layer_norm(padding.remove(x), *embedding_norm_, call), p, call);
+  for (size_t i = 0; i < blocks_.size(); ++i) {
+    const Block& block = blocks_[i];
     const Tensor& all = virtual_tokens.prefix;
     const Tensor prefix = all.defined() ? all.select(1, static_cast<int64_t>(i)) : Tensor();
-    const Tensor mixed = ops::dropout(attend(x, layer, prefix, mask, call), p, call);
-    x = ops::layer_norm(ops::mapped_output(mixed, *layer.attention_output, call) + x, *layer.attention_norm, call);
-    const Tensor inner = activation_(ops::linear(x, *layer.intermediate, call));
-    const Tensor fed = ops::dropout(ops::linear(inner, *layer.output, call), p, call);
-    x = ops::layer_norm(ops::mapped_output(fed, *layer.output, call) + x, *layer.output_norm, call);
+    const Tensor mixed = ops::dropout(attend(x, padding, block, prefix, mask, call), p, call);
+    x = ops::layer_norm(ops::mapped_output(mixed, *block.attention_output, call) + x, *block.attention_norm, call);
+    const Tensor inner = activation_(ops::linear(x, *block.intermediate, call));
+    const Tensor fed = ops::dropout(ops::linear(inner, *block.output, call), p, call);
+    x = ops::layer_norm(ops::mapped_output(fed, *block.output, call) + x, *block.output_norm, call);
   }
-  return x;
+  return padding.add(x);
 }
 
 VirtualTokens virtual_tokens_of(const Call& call, const ModelInput& input, int64_t max_positions) {

@@ -8,6 +8,7 @@
 
 #include "deltaw/model.h"
 #include "models/loader.h"
+#include "models/padding.h"
 
 namespace deltaw {
 
@@ -43,20 +44,21 @@ class Encoder {
   ModelShape shape() const;
 
  private:
-  struct Layer {
+  struct Block {
     const Linear *query, *key, *value, *attention_output;
     const LayerNorm* attention_norm;
     const Linear *intermediate, *output;
     const LayerNorm* output_norm;
   };
   Tensor embed(const ModelInput& input, const Tensor& prompt, const Tensor& position_ids, const Call& call) const;
-  /// `prefix` [n, 2, hidden]: keys and values before the layer's own; undefined for none.
-  Tensor attend(const Tensor& x, const Layer& layer, const Tensor& prefix, const Tensor& mask, Call& call) const;
+  /// `x` [tokens, hidden]. `prefix` [n, 2, hidden]: keys and values before the layer's own; undefined for none.
+  Tensor attend(const Tensor& x, const Padding& padding, const Block& block, const Tensor& prefix, const Tensor& mask,
+                Call& call) const;
 
   EncoderConfig config_;
   const Embedding *word_, *position_, *type_;
   const LayerNorm* embedding_norm_;
-  std::vector<Layer> layers_;
+  std::vector<Block> blocks_;
   std::function<Tensor(const Tensor&)> activation_;
 };
 

@@ -163,18 +163,23 @@ void Loader::add_module(const std::string& name) {
 }
 
 const Linear* Loader::add_linear(const std::string& name, Parameter weight, Parameter bias) {
-  add_module(name);
   Linear& linear = model_.linears_.emplace_back();
   linear.name = name;
   linear.weight = std::move(weight);
   linear.bias = std::move(bias);
-  linear.index = static_cast<int64_t>(model_.linears_.size()) - 1;
-  linear.base = std::make_unique<BaseView>(linear.weight.value);
-  for (Parameter* parameter : {&linear.weight, &linear.bias}) {
+  add_layer(linear);
+  return &linear;
+}
+
+void Loader::add_layer(Layer& layer) {
+  add_module(layer.name);
+  layer.index = static_cast<int64_t>(model_.layers_.size());
+  layer.view = std::make_unique<BaseView>(layer.matrix());
+  model_.layers_.push_back(&layer);
+  for (Parameter* parameter : {&layer.weight, &layer.bias}) {
     parameter->slot = static_cast<int64_t>(model_.parameters_.size());
     model_.parameters_.push_back(parameter);
   }
-  return &linear;
 }
 
 const Linear* Loader::linear(const std::string& name, int64_t d_out, int64_t d_in) {
@@ -200,13 +205,13 @@ const Linear* Loader::head(const std::string& name, int64_t d_out, int64_t d_in,
   return add_linear(name, {.name = name + ".weight", .value = weight}, {.name = name + ".bias", .value = bias});
 }
 
-const Embedding* Loader::embedding(const std::string& name, int64_t rows, int64_t width) {
-  add_module(name);
+const Embedding* Loader::embedding(const std::string& name, int64_t rows, int64_t width, int64_t padding_idx) {
   Embedding& table = model_.embeddings_.emplace_back();
   table.name = name;
+  table.kind = LayerKind::embedding;
   table.weight = parameter(name + ".weight", {rows, width});
-  table.weight.slot = static_cast<int64_t>(model_.parameters_.size());
-  model_.parameters_.push_back(&table.weight);
+  table.padding_idx = padding_idx;
+  add_layer(table);
   return &table;
 }
 

@@ -20,7 +20,7 @@ class Loader {
   // Each registers the module under its full name and returns it; the model owns it.
   const Linear* linear(const std::string& name, int64_t d_out, int64_t d_in);
   const Linear* sublayer_output(const std::string& name, int64_t d_out, int64_t d_in);  // a linear that ends one
-  const Embedding* embedding(const std::string& name, int64_t rows, int64_t width);
+  const Embedding* embedding(const std::string& name, int64_t rows, int64_t width, int64_t padding_idx = -1);
   const LayerNorm* layer_norm(const std::string& name, int64_t width, double eps);
 
   /// A linear layer of the task's head: where the checkpoint lacks it, drawn from N(0, std^2) with zero bias.
@@ -34,6 +34,7 @@ class Loader {
   Parameter parameter(const std::string& name, std::vector<int64_t> shape);
   const io::TensorBytes* find(const std::string& name);
   const Linear* add_linear(const std::string& name, Parameter weight, Parameter bias);
+  void add_layer(Layer& layer);
   void add_module(const std::string& name);
 
   Model& model_;

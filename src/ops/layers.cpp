@@ -39,7 +39,19 @@ class Dropout : public torch::autograd::Function<Dropout> {
 
 Tensor embedding(const Tensor& ids, const Embedding& table, const Call& call) {
   const Tensor& weight = call.adapter ? call.adapter->value(table.weight) : table.weight.value;
-  return at::embedding(weight, ids).to(table.weight.value.scalar_type());
+  Tensor rows = at::embedding(weight, ids);
+  const AdaptedLayer* adapted = call.adapter ? call.adapter->layer(table) : nullptr;
+  if (adapted) {
+    // Column `id` of W. The factors are thin and few rows are asked for, so plain autograd serves.
+    const Update u = adapted->method->update(adapted->info, adapted->params, *table.view);
+    const auto columns = [&](const Tensor& matrix) { return at::embedding(matrix.t(), ids, table.padding_idx); };
+    if (u.left.defined()) rows = rows + u.scale * at::matmul(columns(u.right), u.left.t());
+    if (u.dense.defined()) rows = rows + u.scale * columns(u.dense);
+    if (u.out_gain.defined()) rows = rows * u.out_gain;
+    if (u.in_gain.defined()) rows = rows * columns(u.in_gain.unsqueeze(0));
+    if (u.bias.defined()) rows = rows + u.scale * u.bias;
+  }
+  return rows.to(table.weight.value.scalar_type());
 }
 
 Tensor layer_norm(const Tensor& x, const LayerNorm& norm, const Call& call) {

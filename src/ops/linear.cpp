@@ -44,7 +44,7 @@ Update run_map(const AdaptedLayer& layer, const variable_list& trained) {
   for (Param& param : params) {
     if (param.trained) param.value = trained[next++];
   }
-  return layer.method->update(layer.info, Params(std::move(params)), *layer.linear->base);
+  return layer.method->update(layer.info, Params(std::move(params)), *layer.base->view);
 }
 
 // The map with its graph, on leaves that stand for the trained tensors.
@@ -76,6 +76,7 @@ struct Replay {
     add(update.left, gradients.left);
     add(update.right, gradients.right);
     add(update.dense, gradients.dense);
+    add(update.bias, gradients.bias);
     add(update.out_gain, gradients.out_gain);
     add(update.in_gain, gradients.in_gain);
     if (outputs.empty()) return result;
@@ -91,7 +92,7 @@ struct Replay {
 };
 
 Update detached(Update update) {
-  for (Tensor* tensor : {&update.left, &update.right, &update.dense, &update.out_gain, &update.in_gain}) {
+  for (Tensor* tensor : {&update.left, &update.right, &update.dense, &update.bias, &update.out_gain, &update.in_gain}) {
     if (tensor->defined()) *tensor = tensor->detach();
   }
   return update;
@@ -123,9 +124,12 @@ Tensor with_gains(const Tensor& weight, const Update& update) {
   return result;
 }
 
-Tensor gained_bias(const Item& item, const Update& update) {
-  if (!item.bias.defined() || !update.out_gain.defined() || !update.gain_on_bias) return item.bias;
-  return item.bias * as(update.out_gain, item.bias);
+Tensor updated_bias(const Item& item, const Update& update, const Tensor& like) {
+  Tensor bias = item.bias;
+  if (bias.defined() && update.out_gain.defined() && update.gain_on_bias) bias = bias * as(update.out_gain, bias);
+  if (!update.bias.defined()) return bias;
+  const Tensor own = as(update.bias * update.scale, like);
+  return bias.defined() ? bias + own : own;
 }
 
 Tensor dropped(const Tensor& x, const Item& item) {
@@ -151,7 +155,7 @@ Tensor forward_item(const Tensor& x, Item& item, const Plan& plan, const variabl
     item.folded = choose_folding(item, replay.update, plan, x.size(0));
     update = detached(replay.update);
   }
-  const Tensor bias = gained_bias(item, update);
+  const Tensor bias = updated_bias(item, update, x);
   if (item.folded) return at::linear(x, with_gains(folded_weight(item.weight, update), update), bias);
 
   const Tensor input = update.in_gain.defined() ? x * as(update.in_gain, x) : x;
@@ -290,8 +294,9 @@ class LinearGroup : public torch::autograd::Function<LinearGroup> {
       const auto first = saved.begin() + 1 + static_cast<int64_t>(item.first_input);
       const Replay replay(*item.adapted, {first, first + static_cast<int64_t>(item.params)});
       const Update& update = replay.update;
-      const Update own = item.folded ? backward_folded(x, dy, item, update, dx, needs_dx)
-                                     : backward_sequence(x, dy, item, update, saved, dx, needs_dx);
+      Update own = item.folded ? backward_folded(x, dy, item, update, dx, needs_dx)
+                               : backward_sequence(x, dy, item, update, saved, dx, needs_dx);
+      if (update.bias.defined()) own.bias = dy.sum(0).mul_(update.scale);
       const variable_list pulled = replay.pull_back(own);
       std::copy(pulled.begin(), pulled.end(), result.begin() + 1 + static_cast<int64_t>(item.first_input));
       if (item.trains_bias) {
@@ -309,7 +314,7 @@ class LinearGroup : public torch::autograd::Function<LinearGroup> {
 Item make_item(const Linear& layer, const AdaptedLayer& adapted, Call& call, variable_list& inputs) {
   Item item;
   item.adapted = &adapted;
-  item.weight = layer.weight.value;
+  item.weight = layer.matrix();
   item.bias = call.adapter->value(layer.bias);
   item.first_input = inputs.size();
   for (const Param& param : adapted.params.all()) {
@@ -324,7 +329,7 @@ Item make_item(const Linear& layer, const AdaptedLayer& adapted, Call& call, var
 }
 
 void check_width(const Tensor& x, const Linear& layer) {
-  const int64_t d_in = layer.weight.value.size(1);
+  const int64_t d_in = layer.view->d_in();
   if (x.dim() >= 1 && x.size(-1) == d_in) return;
   throw Error({.id = "shape.mismatch",
                .what = fmt::format("the input is {} wide, the layer takes {}", x.dim() ? x.size(-1) : 0, d_in),
@@ -335,16 +340,16 @@ void check_width(const Tensor& x, const Linear& layer) {
 Tensor plain_linear(const Tensor& x, const Linear& layer, const Call& call) {
   const Tensor& weight = call.adapter ? call.adapter->value(layer.weight) : layer.weight.value;
   const Tensor& bias = call.adapter ? call.adapter->value(layer.bias) : layer.bias.value;
-  return at::linear(x, as(weight, x), bias.defined() ? as(bias, x) : bias);
+  return at::linear(x, turned(layer.kind, as(weight, x)), bias.defined() ? as(bias, x) : bias);
 }
 
 // A method that acts on the input: its maps are small products, and plain autograd keeps what they need.
 Tensor operator_linear(const Tensor& x, const Linear& layer, const AdaptedLayer& adapted, Call& call) {
-  const Update update = adapted.method->update(adapted.info, adapted.params, *layer.base);
+  const Update update = adapted.method->update(adapted.info, adapted.params, *layer.view);
   const double p = call.training ? adapted.method->dropout() : 0;
   const Tensor input = update.before ? update.before(x) : x;
   const Tensor& bias = call.adapter->value(layer.bias);
-  const Tensor y = at::linear(input, layer.weight.value, bias.defined() ? as(bias, x) : bias);
+  const Tensor y = at::linear(input, layer.matrix(), bias.defined() ? as(bias, x) : bias);
   if (!update.beside) return y;
   const Tensor dropped = p > 0 ? x * dropout_mask(x, p, call.next_key()) : x;
   return y + update.beside(dropped) * update.scale;

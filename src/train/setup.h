@@ -19,7 +19,7 @@ struct Setup {
   std::vector<EncodedRow> validation = {};
   int64_t pad_id = 0;
   bool pads_left = false;
-  bool group_by_length = true;
+  bool group_by_length = false;
 
   std::vector<std::string> metrics = {};
   std::string best_metric = "loss";

@@ -19,7 +19,7 @@ std::unique_ptr<Model> bert() {
 std::vector<std::string> targets(const Model& model, const Json& values) {
   std::vector<std::string> names;
   const AdapterConfig config = adapter_config_from_json(values, "test");
-  for (const Linear* linear : find_targets(model, config, find_method(config.method))) names.push_back(linear->name);
+  for (const Layer* layer : find_targets(model, config, find_method(config.method))) names.push_back(layer->name);
   return names;
 }
 
@@ -74,10 +74,32 @@ TEST(Targets, NameTheNearestRightNameForAWrongOne) {
   EXPECT_NE(method.parts().fix.find("randlora"), std::string::npos);
 }
 
-TEST(Targets, SayThatAModuleIsNoLinearLayer) {
+TEST(Targets, SayThatAModuleCannotBeAdapted) {
   const auto model = bert();
-  const Error error = error_of([&] { targets(*model, {{"target_modules", {"word_embeddings"}}}); });
-  EXPECT_NE(error.parts().what.find("no linear layer"), std::string::npos);
+  const Error error = error_of([&] { targets(*model, {{"target_modules", {"LayerNorm"}}}); });
+  EXPECT_NE(error.parts().what.find("no linear layer or embedding"), std::string::npos);
+}
+
+TEST(Targets, TakeEmbeddingsByNameAndNotAsLinearLayers) {
+  const auto model = bert();
+  EXPECT_EQ(targets(*model, {{"target_modules", {"word_embeddings"}}}),
+            std::vector<std::string>{"bert.embeddings.word_embeddings"});
+  for (const std::string& name : targets(*model, {{"target_modules", "all-linear"}})) {
+    EXPECT_EQ(name.find("embeddings"), std::string::npos);
+  }
+}
+
+TEST(Targets, RefuseMethodsThatHaveNoPlaceOnAnEmbedding) {
+  const auto model = bert();
+  const auto id = [&](Json values) {
+    values["target_modules"] = {"word_embeddings"};
+    return error_of([&] { Adapter::create(*model, adapter_config_from_json(values, "test"), 1); }).id();
+  };
+  EXPECT_EQ(id({{"method", "oft"}}), "config.no-embedding");
+  EXPECT_EQ(id({{"method", "lokr"}}), "config.no-embedding");
+  EXPECT_EQ(id({{"method", "houlsby"}}), "config.no-sublayer");
+  EXPECT_EQ(id({{"method", "lora_fa"}}), "config.bad-value");
+  EXPECT_EQ(id({{"method", "lora"}, {"lora_bias", true}}), "config.bad-value");
 }
 
 TEST(Targets, RefuseAPatternThatNoLayerMatches) {

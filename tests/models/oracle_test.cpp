@@ -22,7 +22,6 @@ using test::differs;
 using test::fixture;
 using test::folders;
 using test::Golden;
-using test::kRefused;
 using test::logit_tolerance;
 using test::logits_of;
 using test::Opened;
@@ -182,14 +181,6 @@ TEST_P(AdapterOracle, SavesWhatItRead) {
 
 INSTANTIATE_TEST_SUITE_P(Adapters, AdapterOracle, testing::ValuesIn(adapter_cases()),
                          [](const auto& i) { return i.param.name; });
-
-TEST(AdapterOracle, RefusesWhatItDoesNotImplement) {
-  for (const auto& [name, said] : kRefused) {
-    const Error error = test::error_of([&, &name = name] { Opened("adapters", name, "float32"); });
-    EXPECT_EQ(error.id().rfind("config.", 0), 0u) << name << ": " << error.id();
-    EXPECT_NE(error.parts().what.find(said), std::string::npos) << name << ": " << error.parts().what;
-  }
-}
 
 TEST(AdapterOracle, Lora2RegularisersAreThoseOfTheDenseFormula) {
   Opened c("dense", "lora2_penalty", "float64");

@@ -72,18 +72,10 @@ inline void PrintTo(const AdapterCase& c, std::ostream* out) {
   *out << c.kind << "/" << c.name;
 }
 
-// What PEFT can and deltaw cannot: see RefusesWhatItDoesNotImplement.
-inline const std::map<std::string, std::string> kRefused = {
-    {"lora_bias_on_B", "lora_bias"},
-    {"lora_embedding", "word_embeddings"},
-};
-
 inline std::vector<AdapterCase> adapter_cases() {
   std::vector<AdapterCase> cases;
   for (const char* kind : {"adapters", "dense"}) {
-    for (const std::string& name : folders(kind)) {
-      if (!kRefused.contains(name)) cases.push_back({kind, name});
-    }
+    for (const std::string& name : folders(kind)) cases.push_back({kind, name});
   }
   return cases;
 }

@@ -1,16 +1,17 @@
-// A model of two linear layers of one shape that share their input: enough for every property of the contract.
+// A model of two layers of one shape and kind that share their input: enough for every property of the contract.
 #pragma once
 
 #include "deltaw/adapter.h"
 #include "deltaw/model.h"
 #include "models/loader.h"
+#include "ops/layers.h"
 #include "ops/linear.h"
 
 namespace deltaw::test {
 
 class TinyModel final : public Model {
  public:
-  TinyModel(int64_t d_out, int64_t d_in, at::ScalarType dtype, uint64_t seed = 1) {
+  TinyModel(int64_t d_out, int64_t d_in, at::ScalarType dtype, LayerKind kind = LayerKind::linear, uint64_t seed = 1) {
     dtype_ = dtype;
     labels_ = {"LABEL_0"};
     regression_ = true;
@@ -18,23 +19,31 @@ class TinyModel final : public Model {
     folder_ = "tiny";
     at::Generator generator = at::make_generator<at::CPUGeneratorImpl>(seed);
     for (const char* name : {"layer.0.attention.key", "layer.0.output.dense"}) {
-      Linear& linear = linears_.emplace_back();
-      linear.name = name;
-      linear.index = static_cast<int64_t>(linears_.size()) - 1;
-      linear.weight = {.name = linear.name + ".weight", .value = draw({d_out, d_in}, generator)};
-      linear.bias = {.name = linear.name + ".bias", .value = draw({d_out}, generator)};
-      linear.ends_sublayer = true;
-      linear.base = std::make_unique<BaseView>(linear.weight.value);
-      modules_.push_back(linear.name);
-      for (Parameter* parameter : {&linear.weight, &linear.bias}) {
+      const bool table = kind == LayerKind::embedding;
+      Layer& layer = table ? static_cast<Layer&>(embeddings_.emplace_back()) : linears_.emplace_back();
+      layer.name = name;
+      layer.kind = kind;
+      layer.index = static_cast<int64_t>(layers_.size());
+      layer.weight = {.name = layer.name + ".weight",
+                      .value = turned(kind, draw({d_out, d_in}, generator)).contiguous()};
+      if (!table) layer.bias = {.name = layer.name + ".bias", .value = draw({d_out}, generator)};
+      layer.ends_sublayer = !table;
+      layer.view = std::make_unique<BaseView>(layer.matrix());
+      layers_.push_back(&layer);
+      modules_.push_back(layer.name);
+      for (Parameter* parameter : {&layer.weight, &layer.bias}) {
         parameter->slot = static_cast<int64_t>(parameters_.size());
         parameters_.push_back(parameter);
       }
     }
   }
 
-  /// Both layers' outputs side by side: [..., 2 d_out].
+  /// Both layers' outputs side by side: [..., 2 d_out]. Rows of x are one-hot where the layers are embeddings.
   Tensor run(const Tensor& x, Call& call) const {
+    if (!embeddings_.empty()) {
+      const Tensor ids = x.argmax(-1);
+      return at::cat({ops::embedding(ids, embeddings_[0], call), ops::embedding(ids, embeddings_[1], call)}, -1);
+    }
     std::vector<Tensor> outputs = ops::linear_group(x, {&linears_[0], &linears_[1]}, call);
     for (size_t i = 0; i < 2; ++i) outputs[i] = ops::mapped_output(outputs[i], linears_[i], call);
     return at::cat(outputs, -1);

@@ -1,0 +1,39 @@
+// Layers that treat each token alone need not see the padding.
+#pragma once
+
+#include <ATen/ATen.h>
+
+namespace deltaw {
+
+/// Takes the padding out of a batch and puts it in again. The first token of a row always stays: heads read it.
+class Padding {
+ public:
+  /// attention_mask [rows, length], int64: 0 for padding.
+  explicit Padding(const at::Tensor& attention_mask) : rows_(attention_mask.size(0)), length_(attention_mask.size(1)) {
+    at::Tensor kept = attention_mask.ne(0);
+    if (kept.all().item<bool>()) return;
+    kept.select(1, 0).fill_(true);
+    tokens_ = kept.flatten().nonzero().flatten();
+  }
+
+  /// [rows, length, width] -> [tokens, width].
+  at::Tensor remove(const at::Tensor& padded) const {
+    const at::Tensor flat = padded.flatten(0, 1);
+    return tokens_.defined() ? flat.index_select(0, tokens_) : flat;
+  }
+
+  /// [tokens, width] -> [rows, length, width], zero where there is padding.
+  at::Tensor add(const at::Tensor& tokens) const {
+    const int64_t width = tokens.size(1);
+    if (!tokens_.defined()) return tokens.view({rows_, length_, width});
+    return at::zeros({rows_ * length_, width}, tokens.options())
+        .index_copy(0, tokens_, tokens)
+        .view({rows_, length_, width});
+  }
+
+ private:
+  int64_t rows_, length_;
+  at::Tensor tokens_;  // positions among rows x length; undefined where nothing is padded
+};
+
+}  // namespace deltaw
