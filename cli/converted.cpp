@@ -62,12 +62,12 @@ void refuse_same_folder(const std::filesystem::path& output, const std::filesyst
 
 }  // namespace
 
-void OutputKeys::fields(FieldVisitor& f) {
+void FolderKeys::fields(FieldVisitor& f) {
   f.field("output_dir", output_dir, "Folder to write.");
   f.field("overwrite_output_dir", overwrite_output_dir, "Replace what output_dir holds.");
 }
 
-void load_source(Served& served, const Invocation& invocation, const Usage& usage, const OutputKeys& keys) {
+void load_source(Served& served, const Invocation& invocation, const Usage& usage, const FolderKeys& keys) {
   require("adapter_name_or_path", served.keys.adapter_name_or_path, usage, "out");
   require("output_dir", keys.output_dir, usage, usage.verb + "ed");
   claim_folder(keys.output_dir, keys.overwrite_output_dir);
@@ -80,7 +80,7 @@ ModelInput probe_of(const Served& served) {
   return served.tokenizer ? text_probe(served) : plain_probe(*served.model);
 }
 
-int finish(const Served& served, const Usage& usage, const OutputKeys& keys, const WriteReport& report, Json facts) {
+int finish(const Served& served, const Usage& usage, const FolderKeys& keys, const WriteReport& report, Json facts) {
   if (served.tokenizer) write_tokenizer(*served.tokenizer, keys.output_dir);
   Json result{{"output_dir", keys.output_dir},
               {"model_name_or_path", served.base.model_name_or_path},

@@ -7,7 +7,7 @@
 
 namespace deltaw::cli {
 
-struct OutputKeys {
+struct FolderKeys {
   std::string output_dir;
   bool overwrite_output_dir = false;
 
@@ -16,12 +16,12 @@ struct OutputKeys {
 
 /// Loads base and adapter. Throws where no adapter is named, and before anything is read or written where output_dir
 /// holds something that may not be replaced or is one of the folders read from.
-void load_source(Served& served, const Invocation& invocation, const Usage& usage, const OutputKeys& keys);
+void load_source(Served& served, const Invocation& invocation, const Usage& usage, const FolderKeys& keys);
 
 /// A batch to compare logits on: sentences, or tokens spread over the vocabulary where there is no tokenizer.
 ModelInput probe_of(const Served& served);
 
 /// Adds the tokenizer, prints `facts` and what was compared, and answers the exit code.
-int finish(const Served& served, const Usage& usage, const OutputKeys& keys, const WriteReport& report, Json facts);
+int finish(const Served& served, const Usage& usage, const FolderKeys& keys, const WriteReport& report, Json facts);
 
 }  // namespace deltaw::cli

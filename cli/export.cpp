@@ -4,14 +4,14 @@
 namespace deltaw::cli {
 namespace {
 
-struct Keys : OutputKeys {
+struct Keys : FolderKeys {
   std::string to = "lora";
   int64_t rank = 0;
 
   void fields(FieldVisitor& f) {
     f.field("to", to, "What the adapter becomes.", one_of({"lora"}));
     f.field("rank", rank, "Rank to cut the update to by SVD; 0 where it has thin factors of its own.", at_least(0));
-    OutputKeys::fields(f);
+    FolderKeys::fields(f);
   }
 };
 

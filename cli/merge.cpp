@@ -26,8 +26,8 @@ const Usage kUsageText = {
 int merge(const Args& args) {
   Served served;
   Invocation invocation;
-  if (!read_serving(kUsageText, args, section_of<OutputKeys>("Output"), invocation, served)) return kDone;
-  OutputKeys keys;
+  if (!read_serving(kUsageText, args, section_of<FolderKeys>("Output"), invocation, served)) return kDone;
+  FolderKeys keys;
   read_into(keys, invocation);
   load_source(served, invocation, kUsageText, keys);
   const MergeReport report = merge_checkpoint(*served.adapter, keys.output_dir, probe_of(served));

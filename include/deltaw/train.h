@@ -85,7 +85,7 @@ class Trainer {
 
   /// `group_by_length`: batches hold rows of similar length (see plan_batches).
   void set_data(std::vector<EncodedRow> train, std::vector<EncodedRow> validation, int64_t pad_id, bool pads_left,
-                bool group_by_length = true);
+                bool group_by_length = false);
   /// The metrics of evaluate(), and which of them chooses the best checkpoint unless the options name one. Without this
   /// call there is the loss alone.
   void set_metrics(std::vector<std::string> names, std::string best);
