@@ -1,8 +1,80 @@
 #include "ops/random.h"
 
 #include <ATen/CPUGeneratorImpl.h>
+#include <ATen/Dispatch.h>
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
 
 namespace deltaw::ops {
+namespace {
+
+constexpr int64_t kLanes = 16;           // counters worked on side by side: the compiler makes vectors of them
+constexpr int64_t kBlock = 8 * kLanes;   // a counter gives four words, a word two numbers
+constexpr int64_t kBlocksPerTask = 256;  // 32,768 elements
+
+using Lanes = std::array<uint32_t, kLanes>;
+
+// Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3", section 3.3): ten rounds over the
+// counters {first, first + 1, ...}, with no state between them. torch's generator takes ten times as long.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+__attribute__((optimize("O3")))
+#endif
+std::array<Lanes, 4>
+philox(uint64_t first, uint64_t key) {
+  std::array<Lanes, 4> c{};
+  for (int64_t i = 0; i < kLanes; ++i) {
+    c[0][i] = static_cast<uint32_t>(first + i);
+    c[1][i] = static_cast<uint32_t>((first + i) >> 32);
+  }
+  auto low = static_cast<uint32_t>(key), high = static_cast<uint32_t>(key >> 32);
+  for (int round = 0; round < 10; ++round, low += 0x9E3779B9u, high += 0xBB67AE85u) {
+    for (int64_t i = 0; i < kLanes; ++i) {
+      const uint64_t p = uint64_t{0xD2511F53u} * c[0][i], q = uint64_t{0xCD9E8D57u} * c[2][i];
+      const uint32_t a = static_cast<uint32_t>(q >> 32) ^ c[1][i] ^ low;
+      const uint32_t b = static_cast<uint32_t>(p >> 32) ^ c[3][i] ^ high;
+      c[1][i] = static_cast<uint32_t>(q);
+      c[3][i] = static_cast<uint32_t>(p);
+      c[0][i] = a;
+      c[2][i] = b;
+    }
+  }
+  return c;
+}
+
+// Elements [block * kBlock, (block + 1) * kBlock): zero where a 16-bit number is below the threshold.
+template <class Scalar>
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+__attribute__((optimize("O3")))
+#endif
+void fill_block(Scalar* out, int64_t block, uint32_t threshold, Scalar kept, uint64_t key) {
+  const std::array<Lanes, 4> words = philox(static_cast<uint64_t>(block) * kLanes, key);
+  for (const Lanes& word : words) {
+    for (int64_t i = 0; i < kLanes; ++i) *out++ = (word[i] & 0xFFFF) < threshold ? Scalar(0) : kept;
+    for (int64_t i = 0; i < kLanes; ++i) *out++ = (word[i] >> 16) < threshold ? Scalar(0) : kept;
+  }
+}
+
+template <class Scalar>
+void fill_mask(Scalar* out, int64_t n, uint32_t threshold, Scalar kept, uint64_t key) {
+  const int64_t blocks = (n + kBlock - 1) / kBlock;
+  at::parallel_for(0, blocks, kBlocksPerTask, [&](int64_t begin, int64_t end) {
+    for (int64_t block = begin; block < end; ++block) {
+      const int64_t rest = n - block * kBlock;
+      if (rest >= kBlock) {
+        fill_block(out + block * kBlock, block, threshold, kept, key);
+        continue;
+      }
+      std::array<Scalar, kBlock> last;
+      fill_block(last.data(), block, threshold, kept, key);
+      std::copy_n(last.data(), rest, out + block * kBlock);
+    }
+  });
+}
+
+}  // namespace
 
 uint64_t mix(uint64_t a, uint64_t b) {
   uint64_t z = a + 0x9E3779B97F4A7C15ull * (b + 1);
@@ -11,14 +83,20 @@ uint64_t mix(uint64_t a, uint64_t b) {
   return z ^ (z >> 31);
 }
 
-// torch's own generator. A hash of key and position was quicker, and too regular: under its masks STS-B stayed on the
-// plateau that it leaves under these.
 at::Tensor dropout_mask(const at::Tensor& like, double p, uint64_t key) {
-  at::Generator generator = like.is_cpu() ? at::make_generator<at::CPUGeneratorImpl>(key)
-                                          : at::globalContext().defaultGenerator(like.device()).clone();
-  if (!like.is_cpu()) generator.set_current_seed(key);
-  const auto options = like.options().memory_format(at::MemoryFormat::Contiguous);
-  return at::empty(like.sizes(), options).bernoulli_(1 - p, generator).mul_(1 / (1 - p));
+  at::Tensor mask = at::empty(like.sizes(), like.options().memory_format(at::MemoryFormat::Contiguous));
+  // In 65,536ths; the scale follows what is left, so that the mean of the mask is one.
+  const double share = std::round(p * 65536) / 65536, kept = 1 / (1 - share);
+  if (!like.is_cpu()) {
+    at::Generator generator = at::globalContext().defaultGenerator(like.device()).clone();
+    generator.set_current_seed(key);
+    return mask.bernoulli_(1 - share, generator).mul_(kept);
+  }
+  AT_DISPATCH_FLOATING_TYPES_AND2(at::kBFloat16, at::kHalf, mask.scalar_type(), "dropout_mask", [&] {
+    fill_mask(mask.data_ptr<scalar_t>(), mask.numel(), static_cast<uint32_t>(share * 65536),
+              static_cast<scalar_t>(kept), key);
+  });
+  return mask;
 }
 
 }  // namespace deltaw::ops

@@ -1,4 +1,5 @@
 // The model's own dropouts and the adapter's: rates, and masks that come again in the backward pass.
+#include <ATen/core/PhiloxRNGEngine.h>
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
@@ -17,7 +18,7 @@ TEST(DropoutMask, KeepsTheShareThatItSays) {
   for (const double p : {0.1, 0.5, 0.9}) {
     const Tensor mask = ops::dropout_mask(like, p, 7);
     EXPECT_NEAR(mask.eq(0).to(at::kFloat).mean().item<double>(), p, 5 * std::sqrt(p * (1 - p) / 1e6));
-    EXPECT_NEAR(mask.max().item<double>(), 1 / (1 - p), 1e-5);
+    EXPECT_NEAR(mask.max().item<double>(), 1 / (1 - p), 1e-4 / (1 - p));  // p in 65,536ths
     EXPECT_NEAR(mask.mean().item<double>(), 1, 5 * std::sqrt(p / (1 - p) / 1e6));
   }
 }
@@ -32,6 +33,38 @@ TEST(DropoutMask, FollowsFromTheKeyAlone) {
   const Tensor other = ops::dropout_mask(like, 0.3, 12);
   // Two independent masks agree on 0.3^2 + 0.7^2 of the elements.
   EXPECT_NEAR(other.eq(mask).to(at::kFloat).mean().item<double>(), 0.58, 0.01);
+}
+
+// The words of Philox4x32-10 as another implementation draws them, two numbers to a word.
+TEST(DropoutMask, IsThatOfPhilox) {
+  const uint64_t key = 0x0123456789ABCDEFull;
+  const Tensor mask = ops::dropout_mask(at::empty({1000}, at::kFloat), 0.25, key);
+  constexpr int64_t kLanes = 16, kBlock = 8 * kLanes;
+  for (int64_t i = 0; i < mask.numel(); ++i) {
+    const int64_t block = i / kBlock, word = i % kBlock / (2 * kLanes), half = i / kLanes % 2, lane = i % kLanes;
+    at::Philox4_32 engine(key, 0, static_cast<uint64_t>(block * kLanes + lane));
+    uint32_t value = 0;
+    for (int64_t j = 0; j <= word; ++j) value = engine();
+    const uint32_t number = half ? value >> 16 : value & 0xFFFF;
+    EXPECT_EQ(mask[i].item<float>() == 0, number < 16384) << i;
+  }
+}
+
+// What a regular pattern would show: rows and columns that lean together, or a direction of its own in the spectrum.
+TEST(DropoutMask, IsWhiteInTwoDimensions) {
+  constexpr double p = 0.1, n = 512;
+  for (const uint64_t key : {1, 2, 3}) {
+    const Tensor mask = ops::dropout_mask(at::empty({512, 512}, at::kDouble), p, key).ne(0).to(at::kDouble) - (1 - p);
+    const double deviation = std::sqrt(p * (1 - p));
+    for (const int64_t axis : {0, 1}) {
+      EXPECT_NEAR(mask.mean(axis).std().item<double>(), deviation / std::sqrt(n), 0.15 * deviation / std::sqrt(n));
+    }
+    // Of a random matrix: deviation * 2 sqrt(n) and little more (Bai and Yin 1988).
+    EXPECT_LT(at::linalg_svdvals(mask).max().item<double>(), deviation * 2 * std::sqrt(n) * 1.05);
+    const Tensor next =
+        ops::dropout_mask(at::empty({512, 512}, at::kDouble), p, key + 1).ne(0).to(at::kDouble) - (1 - p);
+    EXPECT_LT(std::abs((mask * next).mean().item<double>()), 4 * p * (1 - p) / n);
+  }
 }
 
 TEST(Dropout, UsesOneMaskForwardAndBackward) {
