@@ -11,6 +11,7 @@
 // nothing.
 #include <cmath>
 
+#include "core/patterns.h"
 #include "methods/random_bases.h"
 
 namespace deltaw {
