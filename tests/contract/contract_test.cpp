@@ -331,7 +331,8 @@ class Gradients : public Contract {
       EXPECT_EQ(check_gradient([&] { return loss(tensor.value); }, tensor.value, tensor.value.grad()), "")
           << tensor.name;
     }
-    if (!is_table()) EXPECT_EQ(check_gradient([&] { return loss(x); }, x, x.grad()), "") << "x";
+    if (is_table()) return;
+    EXPECT_EQ(check_gradient([&] { return loss(x); }, x, x.grad()), "") << "x";
   }
 
   Tensor weights_;
