@@ -8,6 +8,7 @@
 #include <set>
 
 #include "adapt/builder.h"
+#include "adapt/composite.h"
 #include "adapt/config.h"
 #include "adapt/targets.h"
 #include "core/patterns.h"

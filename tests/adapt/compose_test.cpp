@@ -4,6 +4,7 @@
 
 #include "deltaw/error.h"
 #include "support/golden.h"
+#include "support/gradcheck.h"
 #include "support/temporary.h"
 #include "support/tiny_model.h"
 
