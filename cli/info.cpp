@@ -128,6 +128,14 @@ Json describe_adapter(const fs::path& folder, bool modules) {
   const fs::path config_file = folder / "adapter_config.json";
   const Json config = read_json(config_file);
   Json info = {{"kind", "adapter"}, {"path", folder.string()}};
+  if (config.contains("parts") && config["parts"].is_array()) {
+    copy_keys(config, info, {"method", "base_model_name_or_path"});
+    info["parts"] = Json::array();
+    for (const Json& part : config["parts"]) {
+      info["parts"].push_back(describe_adapter(folder / part.value("folder", std::string()), modules));
+    }
+    return info;
+  }
   info["method"] = chosen_method(config, config_file.string());
   copy_keys(config, info,
             {"peft_type", "task_type", "base_model_name_or_path", "r", "init_r", "target_r", "lora_alpha",

@@ -1,6 +1,8 @@
 #include "serve.h"
 
 #include <algorithm>
+#include <charconv>
+#include <cmath>
 
 #include "core/files.h"
 #include "deltaw/error.h"
@@ -76,6 +78,35 @@ void choose_labels(Served& served) {
   options.problem_type = labels.regression ? "regression" : "single_label_classification";
 }
 
+double as_weight(const std::string& text) {
+  double weight = 0;
+  const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), weight);
+  if (problem == std::errc() && end == text.data() + text.size() && std::isfinite(weight)) return weight;
+  throw Error({.id = "config.bad-value",
+               .what = "'" + text + "' is no number",
+               .where = "key 'adapter_weights'",
+               .fix = "give numbers: --adapter_weights 0.7,0.3"});
+}
+
+Adapter load_adapters(const Model& model, const AdapterKeys& keys) {
+  std::vector<Adapter> all;
+  all.push_back(Adapter::load(model, keys.adapter_name_or_path, {.allow_partial = keys.allow_partial}));
+  for (const std::string& folder : keys.with_adapters) {
+    all.push_back(Adapter::load(model, folder, {.allow_partial = keys.allow_partial}));
+  }
+  if (!keys.adapter_weights.empty() && keys.adapter_weights.size() != all.size()) {
+    throw Error({.id = "config.bad-value",
+                 .what = std::to_string(keys.adapter_weights.size()) + " weights for " + std::to_string(all.size()) +
+                         " adapters",
+                 .where = "key 'adapter_weights'",
+                 .fix = "give one for adapter_name_or_path and one for each of with_adapters"});
+  }
+  if (all.size() == 1 && keys.adapter_weights.empty()) return std::move(all.front());
+  std::vector<double> weights;
+  for (const std::string& text : keys.adapter_weights) weights.push_back(as_weight(text));
+  return Adapter::compose(std::move(all), std::move(weights));
+}
+
 void warn_of_drawn_heads(const Served& served) {
   if (served.model->new_modules().empty()) return;
   for (const Parameter* parameter : served.model->parameters()) {
@@ -92,6 +123,8 @@ void warn_of_drawn_heads(const Served& served) {
 
 void AdapterKeys::fields(FieldVisitor& f) {
   f.field("adapter_name_or_path", adapter_name_or_path, "Folder of the adapter; empty: the base alone.");
+  f.field("with_adapters", with_adapters, "Folders of further adapters that act together with it; its head stands.");
+  f.field("adapter_weights", adapter_weights, "Weight of each of them, the first one's first; empty: ones.");
   f.field("allow_partial", allow_partial, "Load an adapter with missing or unexpected tensors.");
 }
 
@@ -147,8 +180,7 @@ void load_served(Served& served, const Invocation& invocation, bool needs_tokeni
   served.model_options.seed = static_cast<uint64_t>(served.batch.seed);
   served.model = load_model(served.base.model_name_or_path, served.model_options);
   if (!served.keys.adapter_name_or_path.empty()) {
-    served.adapter = Adapter::load(*served.model, served.keys.adapter_name_or_path,
-                                   {.allow_partial = served.keys.allow_partial, .trainable = false});
+    served.adapter = load_adapters(*served.model, served.keys);
   }
   warn_of_drawn_heads(served);
   served.labels.regression = served.model->is_regression();

@@ -17,6 +17,8 @@ namespace deltaw::cli {
 
 struct AdapterKeys {
   std::string adapter_name_or_path;
+  std::vector<std::string> with_adapters;
+  std::vector<std::string> adapter_weights;
   bool allow_partial = false;
 
   void fields(FieldVisitor& f);

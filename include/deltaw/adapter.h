@@ -26,6 +26,8 @@ struct AdapterConfig {
   std::vector<std::string> modules_to_save;
   std::string bias = "none";  // none, all, or lora_only (<method>_only): the base biases that train
   std::string task_type = "SEQ_CLS";
+  Json share;   // {"lora_AB": "attention"}: layers whose name ends so have one tensor of that name
+  Json beside;  // configurations of further adapters on the same model; see Adapter::create
   std::string base_model_name_or_path;
 
   void fields(FieldVisitor& f);  // all but method and options
@@ -54,6 +56,9 @@ class Adapter {
  public:
   /// Wraps the layers of `model` that `config` targets. Throws config.no-target, config.unmatched-target (naming the
   /// nearest module names) and what the method's options refuse.
+  ///
+  /// With config.beside, several adapters as compose() puts them together. Each entry is a configuration of its own, or
+  /// {"adapter_name_or_path": folder} for a finished adapter, which stays frozen. The first one trains the head.
   static Adapter create(const Model& model, const AdapterConfig& config, uint64_t seed);
 
   struct LoadOptions {
@@ -63,6 +68,11 @@ class Adapter {
   /// Reads a folder that PEFT or deltaw wrote. Strict: missing, unexpected or misshapen tensors are errors.
   static Adapter load(const Model& model, const std::filesystem::path& folder, const LoadOptions& options);
   static Adapter load(const Model& model, const std::filesystem::path& folder) { return load(model, folder, {}); }
+
+  /// Several adapters of one model as one: on a layer that more than one changes, W = W0 + sum_i weights[i] dW_i, with
+  /// the gains of the one that has any. Where two replace the same parameter (a head), the first one's stands.
+  /// `weights` may be empty: ones. Throws config.conflict, naming both, for what cannot act together.
+  static Adapter compose(std::vector<Adapter> parts, std::vector<double> weights = {});
 
   Adapter(Adapter&&) noexcept = default;
   Adapter& operator=(Adapter&&) noexcept = default;
@@ -74,6 +84,9 @@ class Adapter {
   const MethodSpec& spec() const { return *spec_; }
   const Method& method() const { return *method_; }
   const Model& model() const { return *model_; }
+
+  /// What compose() was given; empty for a single adapter.
+  const std::vector<Adapter>& parts() const { return parts_; }
 
   /// The adapted layers in the model's order.
   const std::vector<AdaptedLayer*>& layers() const { return ordered_; }
@@ -88,6 +101,9 @@ class Adapter {
   bool overrides(const Parameter& parameter) const {
     return parameter.slot >= 0 && overrides_[parameter.slot].defined();
   }
+
+  /// Training does not move it from now on.
+  void freeze();
 
   /// Everything that training moves, in a fixed order.
   std::vector<NamedTensor> trained() const;
@@ -108,6 +124,10 @@ class Adapter {
  private:
   Adapter() = default;
   friend class AdapterBuilder;
+  static Adapter create_one(const Model& model, const AdapterConfig& config, uint64_t seed, bool with_head);
+  static Adapter load_parts(const Model& model, const std::filesystem::path& folder, const Json& config,
+                            const LoadOptions& options);
+  void save_parts(const std::filesystem::path& folder) const;
   Json target_names() const;
 
   AdapterConfig config_;
@@ -119,6 +139,12 @@ class Adapter {
   std::vector<std::unique_ptr<AdaptedLayer>> by_layer_;
   std::vector<AdaptedLayer*> ordered_;
   std::vector<Tensor> overrides_;  // by slot
+  bool frozen_ = false;
+
+  // Of a composite. Its layers and overrides are the parts' own tensors.
+  std::vector<Adapter> parts_;
+  std::vector<double> weights_;
+  std::unique_ptr<MethodSpec> own_spec_;
 };
 
 /// `options` with the labels and the problem type of the head that the adapter brings.

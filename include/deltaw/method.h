@@ -138,6 +138,7 @@ struct RankBudget {
   double beta2 = 0.85;
   int64_t total_step = 0;                // 0: the trainer's
   std::string pattern = "rank_pattern";  // the option that records what was kept
+  std::string compact = {};              // the option that says that the file holds what compact() made
   bool allocated = true;  // false: gates fall to zero by themselves; the engine leaves dead components out of the file
 };
 
@@ -180,6 +181,8 @@ class Method {
   virtual Tensor penalty(const std::vector<const Params*>& /*layers*/) const { return {}; }
 
   virtual std::optional<RankBudget> rank_budget() const { return std::nullopt; }
+  /// The same update in fewer numbers, for the file of a layer that has lost components; `params` are without them.
+  virtual Params compact(const LayerInfo& /*layer*/, Params params) const { return params; }
 
   /// True: update() answers with operators.
   virtual bool acts_on_inputs() const { return false; }

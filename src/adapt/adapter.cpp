@@ -5,8 +5,11 @@
 #include <ATen/CPUGeneratorImpl.h>
 
 #include <algorithm>
+#include <set>
 
 #include "adapt/builder.h"
+#include "adapt/composite.h"
+#include "adapt/config.h"
 #include "adapt/targets.h"
 #include "core/patterns.h"
 #include "deltaw/error.h"
@@ -31,6 +34,19 @@ void check_patterns(const Json& options, const std::vector<AdaptedLayer*>& layer
                    .fix = suggest_names(pattern, names)});
     }
   }
+}
+
+// The list of further adapters.
+const Json& listed(const Json& beside) {
+  const bool right = beside.is_array() && std::all_of(beside.begin(), beside.end(), [](const Json& entry) {
+                       const auto folder = entry.is_object() ? entry.find("adapter_name_or_path") : entry.end();
+                       return entry.is_object() && (folder == entry.end() || folder->is_string());
+                     });
+  if (right) return beside;
+  throw Error({.id = "config.wrong-type",
+               .what = "beside = " + beside.dump(),
+               .where = "key \"beside\"",
+               .fix = R"(give a list: [{"method": "randlora"}] or [{"adapter_name_or_path": "out"}])"});
 }
 
 void check_virtual_tokens(const Model& model, const MethodSpec& spec) {
@@ -141,10 +157,37 @@ void AdapterBuilder::set_trainable(bool trainable) {
 }
 
 Adapter Adapter::create(const Model& model, const AdapterConfig& config, uint64_t seed) {
+  if (config.beside.is_null()) return create_one(model, config, seed, true);
+  AdapterConfig first = config;
+  first.beside = Json();
+  std::vector<Adapter> parts;
+  parts.push_back(create_one(model, first, seed, true));
+  for (const Json& entry : listed(config.beside)) {
+    const std::string where = fmt::format("key \"beside\", entry {}", parts.size());
+    if (const auto folder = entry.find("adapter_name_or_path"); folder != entry.end()) {
+      parts.push_back(load(model, folder->get<std::string>()));
+      parts.back().freeze();
+      continue;
+    }
+    refuse_other_keys(entry, choose_method(entry), where);
+    parts.push_back(create_one(model, adapter_config_from_json(entry, where), seed + parts.size(), false));
+  }
+  for (const Adapter& part : parts) {
+    if (part.frozen_ || !part.method_->rank_budget()) continue;
+    throw Error({.id = "config.conflict",
+                 .what = fmt::format("the rank budget of {} cannot run beside another adapter", part.spec_->id),
+                 .where = "key \"beside\"",
+                 .fix = "train it alone first, then name its folder as adapter_name_or_path in an entry of beside"});
+  }
+  return compose(std::move(parts));
+}
+
+Adapter Adapter::create_one(const Model& model, const AdapterConfig& config, uint64_t seed, bool with_head) {
   AdapterBuilder builder(model, config);
   auto& modules = builder.adapter().config_.modules_to_save;
-  std::vector<std::string> wanted{model.head()};
-  wanted.insert(wanted.end(), model.new_modules().begin(), model.new_modules().end());
+  std::vector<std::string> wanted;
+  if (with_head) wanted.push_back(model.head());
+  if (with_head) wanted.insert(wanted.end(), model.new_modules().begin(), model.new_modules().end());
   for (const std::string& module : wanted) {
     const bool covered = module.empty() || std::any_of(modules.begin(), modules.end(), [&](const std::string& have) {
                            return has_suffix(module, have) || module.starts_with(have + ".");
@@ -152,6 +195,7 @@ Adapter Adapter::create(const Model& model, const AdapterConfig& config, uint64_
     if (!covered) modules.push_back(module);
   }
   builder.wrap(seed);
+  builder.share_tensors(/*must_agree=*/false);
   check_patterns(builder.adapter().config_.options, builder.adapter().ordered_);
   builder.override_parameters();
   builder.use_shared(builder.draw_shared());
@@ -164,15 +208,26 @@ const Tensor& Adapter::value(const Parameter& parameter) const {
 }
 
 VirtualTokens Adapter::virtual_tokens() const {
+  for (const Adapter& part : parts_) {
+    if (VirtualTokens tokens = part.virtual_tokens(); tokens.count() > 0) return tokens;
+  }
   return whole_.empty() ? VirtualTokens{} : method_->virtual_tokens(model_->shape(), whole_);
 }
 
 std::vector<NamedTensor> Adapter::trained() const {
   std::vector<NamedTensor> tensors;
+  for (size_t i = 0; i < parts_.size(); ++i) {
+    for (NamedTensor& tensor : parts_[i].trained()) {
+      tensors.push_back({part_name(i, tensor.name), tensor.value, tensor.rate});
+    }
+  }
+  if (frozen_ || !parts_.empty()) return tensors;
+  std::set<const void*> seen;  // a shared tensor is one
   for (const Param& param : whole_.all()) tensors.push_back({param.file_name, param.value, param.rate});
   for (const AdaptedLayer* layer : ordered_) {
     for (const Param& param : layer->params.all()) {
-      if (param.trained) tensors.push_back({layer->info.name + "." + param.file_name, param.value, param.rate});
+      if (!param.trained || !seen.insert(param.value.unsafeGetTensorImpl()).second) continue;
+      tensors.push_back({layer->info.name + "." + param.file_name, param.value, param.rate});
     }
   }
   for (const Parameter* parameter : model_->parameters()) {
@@ -195,6 +250,12 @@ int64_t Adapter::trained_count() const {
 }
 
 Tensor Adapter::penalty() const {
+  if (frozen_) return {};
+  Tensor sum;
+  for (const Adapter& part : parts_) {
+    if (const Tensor term = part.penalty(); term.defined()) sum = sum.defined() ? sum + term : term;
+  }
+  if (!parts_.empty()) return sum;
   std::vector<const Params*> layers;
   for (const AdaptedLayer* layer : ordered_) layers.push_back(&layer->params);
   return method_->penalty(layers);
@@ -202,11 +263,15 @@ Tensor Adapter::penalty() const {
 
 void Adapter::before_step() {
   const at::NoGradGuard no_grad;
+  for (Adapter& part : parts_) part.before_step();
+  if (frozen_ || !parts_.empty()) return;
   for (AdaptedLayer* layer : ordered_) method_->before_step(layer->info, layer->params);
 }
 
 void Adapter::after_step() {
   const at::NoGradGuard no_grad;
+  for (Adapter& part : parts_) part.after_step();
+  if (frozen_ || !parts_.empty()) return;
   for (AdaptedLayer* layer : ordered_) method_->after_step(layer->info, layer->params);
 }
 

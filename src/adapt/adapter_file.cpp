@@ -6,6 +6,7 @@
 #include <set>
 
 #include "adapt/builder.h"
+#include "adapt/composite.h"
 #include "adapt/config.h"
 #include "core/files.h"
 #include "core/log.h"
@@ -50,29 +51,32 @@ KeptRanks kept_components(const Adapter& adapter) {
   return kept;
 }
 
-// The kept rows of a gated tensor, or the tensor itself.
-Tensor pruned(const Adapter& adapter, const KeptRanks& all_kept, const AdaptedLayer& layer, const Param& param) {
+// A layer's tensors without its dead components.
+Params pruned(const Adapter& adapter, const KeptRanks& all_kept, const AdaptedLayer& layer) {
   const auto kept = all_kept.find(layer.info.name);
   const auto budget = adapter.method().rank_budget();
-  if (kept == all_kept.end() || !budget) return param.value;
-  for (const Scored& scored : budget->scored) {
-    if (scored.param != param.name) continue;
-    std::vector<int64_t> rows;
-    for (size_t i = 0; i < kept->second.size(); ++i) {
-      if (kept->second[i]) rows.push_back(static_cast<int64_t>(i));
-    }
-    return param.value.detach().index_select(scored.axis, at::tensor(rows, at::kLong));
+  if (kept == all_kept.end() || !budget) return layer.params;
+  std::vector<int64_t> alive;
+  for (size_t i = 0; i < kept->second.size(); ++i) {
+    if (kept->second[i]) alive.push_back(static_cast<int64_t>(i));
   }
-  return param.value;
+  Params params = layer.params;
+  for (Param& param : params.all()) {
+    for (const Scored& scored : budget->scored) {
+      if (scored.param != param.name) continue;
+      param.value = param.value.detach().index_select(scored.axis, at::tensor(alive, at::kLong));
+    }
+  }
+  return adapter.method().compact(layer.info, std::move(params));
 }
 
 std::vector<NamedTensor> file_tensors(const Adapter& adapter, const KeptRanks& kept) {
   std::vector<NamedTensor> tensors;
   for (const Param& param : adapter.whole().all()) tensors.push_back({param.file_name, param.value});
   for (const AdaptedLayer* layer : adapter.layers()) {
-    for (const Param& param : layer->params.all()) {
-      if (!param.saved) continue;
-      tensors.push_back({kModel + layer->info.name + "." + param.file_name, pruned(adapter, kept, *layer, param)});
+    const Params params = pruned(adapter, kept, *layer);
+    for (const Param& param : params.all()) {
+      if (param.saved) tensors.push_back({kModel + layer->info.name + "." + param.file_name, param.value});
     }
   }
   for (const Parameter* parameter : adapter.model().parameters()) {
@@ -234,6 +238,10 @@ void forget_start(Json& config) {
   config.erase("eva_config");
 }
 
+bool is_composite(const Json& config) {
+  return config.contains("parts") && config["parts"].is_array() && !config["parts"].empty();
+}
+
 void check_head(const Model& model, const Adapter& adapter, const std::filesystem::path& folder) {
   for (const std::string& module : model.new_modules()) {
     for (const Parameter* parameter : model.parameters()) {
@@ -253,6 +261,10 @@ void check_head(const Model& model, const Adapter& adapter, const std::filesyste
 }  // namespace
 
 void Adapter::save(const std::filesystem::path& folder) const {
+  if (!parts_.empty()) {
+    save_parts(folder);
+    return;
+  }
   AdapterConfig config = config_;
   if (config.base_model_name_or_path.empty()) config.base_model_name_or_path = model_->folder().string();
   const KeptRanks kept = kept_components(*this);
@@ -261,6 +273,7 @@ void Adapter::save(const std::filesystem::path& folder) const {
     Json pattern = Json::object();
     for (const auto& [name, alive] : kept) pattern[name + "." + budget.gate.param] = alive;
     config.options[budget.pattern] = std::move(pattern);
+    if (!budget.compact.empty()) config.options[budget.compact] = true;
   }
   Json json = adapter_config_to_json(config);
   if (config.target_modules.is_null() && spec_->on_layers) json["target_modules"] = target_names();
@@ -290,9 +303,52 @@ Json Adapter::target_names() const {
   return names;
 }
 
+// Each part in a folder of its own, as if it stood alone, and what is to be made of them.
+void Adapter::save_parts(const std::filesystem::path& folder) const {
+  Json parts = Json::array();
+  for (size_t i = 0; i < parts_.size(); ++i) {
+    const std::string name = fmt::format("{}-{}", i, parts_[i].spec_->id);
+    std::filesystem::create_directories(folder / name);
+    parts_[i].save(folder / name);
+    parts.push_back({{"folder", name}, {"weight", weights_[i]}, {"frozen", parts_[i].frozen_}});
+  }
+  const Json first = read_json(folder / parts[0]["folder"].get<std::string>() / "adapter_config.json");
+  write_json(folder / "adapter_config.json", {{"peft_type", spec_->peft_type},
+                                              {"method", spec_->id},
+                                              {"base_model_name_or_path", first["base_model_name_or_path"]},
+                                              {"task_type", first["task_type"]},
+                                              {"parts", parts}});
+}
+
+Adapter Adapter::load_parts(const Model& model, const std::filesystem::path& folder, const Json& config,
+                            const LoadOptions& options) {
+  std::vector<Adapter> parts;
+  std::vector<double> weights;
+  try {
+    for (const Json& part : config.at("parts")) {
+      const bool frozen = part.at("frozen").get<bool>();
+      const LoadOptions own{.allow_partial = options.allow_partial || !parts.empty(),
+                            .trainable = options.trainable && !frozen};
+      parts.push_back(load(model, folder / part.at("folder").get<std::string>(), own));
+      if (frozen) parts.back().freeze();
+      weights.push_back(part.at("weight").get<double>());
+    }
+  } catch (const Json::exception&) {
+    parts.clear();
+  }
+  if (parts.empty()) {
+    throw Error({.id = "format.bad-adapter",
+                 .what = "\"parts\" is no list of {folder, weight, frozen}",
+                 .where = (folder / "adapter_config.json").string(),
+                 .fix = "save the adapter again"});
+  }
+  return compose(std::move(parts), std::move(weights));
+}
+
 Adapter Adapter::load(const Model& model, const std::filesystem::path& folder, const LoadOptions& options) {
   const std::string where = (folder / "adapter_config.json").string();
   Json json = read_json(folder / "adapter_config.json");
+  if (is_composite(json)) return load_parts(model, folder, json, options);
   forget_start(json);
   const MethodSpec& spec = choose_method(json);
   refuse_other_keys(json, spec, where);
@@ -303,12 +359,17 @@ Adapter Adapter::load(const Model& model, const std::filesystem::path& folder, c
   reader.read_layers();
   reader.read_shared();
   reader.finish();
+  builder.share_tensors(/*must_agree=*/!options.allow_partial);
   builder.set_trainable(options.trainable);
   if (!options.allow_partial) check_head(model, builder.adapter(), folder);
   return builder.take();
 }
 
 ModelOptions with_adapter_head(ModelOptions options, const std::filesystem::path& adapter_folder) {
+  const Json config = read_json(adapter_folder / "adapter_config.json");
+  if (is_composite(config)) {
+    return with_adapter_head(std::move(options), adapter_folder / config["parts"][0].value("folder", std::string()));
+  }
   const io::SafetensorsFile file(adapter_folder / "adapter_model.safetensors");
   for (const char* name : {"classifier.weight", "classifier.out_proj.weight", "score.weight"}) {
     const io::TensorBytes* head = file.find(kModel + name);

@@ -14,6 +14,8 @@ class AdapterBuilder {
   AdapterBuilder(const Model& model, AdapterConfig config);
 
   void wrap(uint64_t seed);    // declares the method's tensors on every targeted layer
+  /// Makes the tensors that config.share names one; on loading they must be equal already.
+  void share_tensors(bool must_agree);
   void override_parameters();  // copies what modules_to_save and bias name
   std::vector<Param> draw_shared() const;
   void use_shared(std::vector<Param> shared);

@@ -46,6 +46,13 @@ void AdapterConfig::fields(FieldVisitor& f) {
   f.field("modules_to_save", modules_to_save, "Modules trained whole and saved with the adapter; the head always is.");
   f.field("bias", bias, "Biases of the base that train: none, all, or lora_only (of the adapted layers).",
           one_of({"none", "all", "lora_only", "randlora_only", "vera_only", "oft_only"}));
+  f.field("share", share,
+          "Tensors that layers have in common: a map of a tensor's name (lora_A, lora_B, lora_AB) to the end of the "
+          "layers' names, a regular expression.");
+  f.field(
+      "beside", beside,
+      "Further adapters that act and train with this one: a list of configurations, or of {adapter_name_or_path} of "
+      "finished ones, which stay frozen.");
   f.field("task_type", task_type, "What the model is for.", one_of({"SEQ_CLS"}));
 }
 
@@ -152,6 +159,9 @@ Json adapter_config_to_json(const AdapterConfig& config) {
   json["peft_type"] = spec.peft_type;
   json["base_model_name_or_path"] =
       config.base_model_name_or_path.empty() ? Json() : Json(config.base_model_name_or_path);
+  for (const char* own : {"share", "beside"}) {  // unknown to PEFT
+    if (json[own].is_null()) json.erase(own);
+  }
   json["inference_mode"] = true;
   json["auto_mapping"] = nullptr;
   json["revision"] = nullptr;

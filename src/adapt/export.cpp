@@ -15,6 +15,7 @@ namespace {
 struct Factors {
   Tensor B, A;
   double error = 0;  // relative, of what was cut
+  Tensor bias = {};  // undefined for none
 };
 
 // dW's r leading singular triplets, or all of them.
@@ -33,9 +34,7 @@ Factors without_dead(const Tensor& B, const Tensor& A) {
   return {B.index_select(1, alive), A.index_select(0, alive)};
 }
 
-Factors factors_of(const AdaptedLayer& layer, int64_t rank) {
-  const at::NoGradGuard no_grad;
-  const Update u = layer.method->update(layer.info, layer.params, *layer.base->view);
+Factors weight_factors(const AdaptedLayer& layer, const Update& u, int64_t rank) {
   const bool two_factors =
       !u.dense.defined() && !u.out_gain.defined() && !u.in_gain.defined() && !u.before && !u.beside;
   const int64_t full = std::min(layer.info.d_in, layer.info.d_out);
@@ -55,20 +54,27 @@ Factors factors_of(const AdaptedLayer& layer, int64_t rank) {
                .fix = "give the rank to cut it to, for instance --rank 16; the error is measured and printed"});
 }
 
-void check_exportable(const Adapter& adapter) {
-  const MethodSpec& spec = adapter.spec();
-  const bool weights = spec.mergeable && spec.on_layers && spec.trains == BaseTensors::none;
-  const bool bias_gain = std::any_of(adapter.layers().begin(), adapter.layers().end(), [](const AdaptedLayer* layer) {
-    const Update u = layer->method->update(layer->info, layer->params, *layer->base->view);
-    return u.bias.defined() || (u.gain_on_bias && u.out_gain.defined() && layer->base->bias.value.defined());
-  });
-  if (weights && !bias_gain) return;
+[[noreturn]] void refuse_export(const MethodSpec& spec, const std::string& why) {
   throw Error(
       {.id = "config.no-export",
-       .what = fmt::format("the method {} {}, which a LoRA cannot say", spec.id,
-                           weights ? "changes biases" : "is no update of linear layers' weights"),
+       .what = fmt::format("the method {} {}, which a LoRA cannot say", spec.id, why),
        .where = "key \"adapter_name_or_path\"",
        .fix = spec.mergeable ? "`deltaw merge` writes a checkpoint instead" : "use the adapter beside its base model"});
+}
+
+std::vector<Factors> factors_of(const Adapter& adapter, int64_t rank) {
+  const MethodSpec& spec = adapter.spec();
+  if (!spec.mergeable || !spec.on_layers || spec.trains != BaseTensors::none)
+    refuse_export(spec, "is no update of layers' weights");
+  std::vector<Factors> factors;
+  for (const AdaptedLayer* layer : adapter.layers()) {
+    const Update u = layer->method->update(layer->info, layer->params, *layer->base->view);
+    if (u.gain_on_bias && u.out_gain.defined() && layer->base->bias.value.defined())
+      refuse_export(spec, "scales biases");
+    factors.push_back(weight_factors(*layer, u, rank));
+    if (u.bias.defined()) factors.back().bias = u.bias * u.scale;
+  }
+  return factors;
 }
 
 // The configuration of a LoRA with these ranks and a scale of one on every layer.
@@ -77,7 +83,11 @@ AdapterConfig lora_config(const Adapter& adapter, const std::vector<Factors>& fa
   config.method = "lora";
   config.target_modules = Json::array();
   int64_t highest = 1;
-  for (const Factors& f : factors) highest = std::max(highest, f.A.size(0));
+  bool biased = false;
+  for (const Factors& f : factors) {
+    highest = std::max(highest, f.A.size(0));
+    biased |= f.bias.defined();
+  }
   Json ranks = Json::object();
   for (size_t i = 0; i < factors.size(); ++i) {
     const std::string& name = adapter.layers()[i]->info.name;
@@ -87,6 +97,7 @@ AdapterConfig lora_config(const Adapter& adapter, const std::vector<Factors>& fa
   }
   config.exclude_modules = config.layers_to_transform = config.layers_pattern = Json();
   config.options = {{"r", highest}, {"lora_alpha", highest}, {"rank_pattern", ranks}, {"alpha_pattern", ranks}};
+  if (biased) config.options["lora_bias"] = true;
   if (config.bias != "none" && config.bias != "all") config.bias = "lora_only";
   return config;
 }
@@ -102,14 +113,12 @@ Tensor logits_of(const Model& model, const Adapter& adapter, const ModelInput& p
 ExportReport export_lora(const Adapter& adapter, const std::filesystem::path& output, int64_t rank,
                          const ModelInput& probe, const std::function<void(const std::filesystem::path&)>& companions) {
   const at::NoGradGuard no_grad;
-  check_exportable(adapter);
   ExportReport report;
   report.layers = static_cast<int64_t>(adapter.layers().size());
-  std::vector<Factors> factors;
-  for (const AdaptedLayer* layer : adapter.layers()) {
-    factors.push_back(factors_of(*layer, rank));
-    report.largest_error = std::max(report.largest_error, factors.back().error);
-    report.rank = std::max(report.rank, factors.back().A.size(0));
+  const std::vector<Factors> factors = factors_of(adapter, rank);
+  for (const Factors& f : factors) {
+    report.largest_error = std::max(report.largest_error, f.error);
+    report.rank = std::max(report.rank, f.A.size(0));
   }
   report.exact = report.largest_error == 0;
 
@@ -126,6 +135,7 @@ ExportReport export_lora(const Adapter& adapter, const std::filesystem::path& ou
       A.copy_(factors[i].A);
       B.copy_(factors[i].B);
     }
+    if (factors[i].bias.defined()) Tensor(params["bias"]).copy_(factors[i].bias);
   }
   for (const Parameter* parameter : adapter.model().parameters()) {
     if (adapter.overrides(*parameter)) builder.override_of(*parameter) = adapter.value(*parameter).detach().clone();

@@ -12,6 +12,9 @@
 //   penalty = orth_reg_weight * mean over layers of R(u, v) + R(U, V) + R(P, Q)      P = u v [r, d_in], Q = V U [d_out,
 //   r] R(X, Y) = || X X^T - I ||^2 + || Y Y^T - I ||^2, each Gram matrix taken on its smaller side
 //
+// A pruned layer with fewer components r' than k is stored as the same update with planes r' wide: v' = u v, V' = V U,
+// and the identity for both inner planes.
+//
 // Trained: k (d_in + d_out) + 2 k r + r numbers a layer; the rank of dW is at most min(k, r). Components are scored
 // over the inner planes and E only (section 3.3). Tensor names as the authors' code (Godz-z/LoRA-2); differs from it in
 // that k is an option, the penalties are the paper's squared ones, each Gram matrix on its small side, and merging
@@ -37,6 +40,7 @@ class Lora2 final : public Method {
     double orth_reg_weight = 0.1;
     std::vector<std::string> regularizers = {"uv", "UV", "PQ"};
     Json rank_pattern;
+    bool compact = false;
 
     void fields(FieldVisitor& f) {
       f.field("r", r, "Components of the inner planes at the start.", at_least(1));
@@ -47,12 +51,15 @@ class Lora2 final : public Method {
       f.field("regularizers", regularizers, "Which penalties act: uv, UV, PQ.", one_of({"uv", "UV", "PQ"}));
       BudgetOptions::fields(f);
       f.field("rank_pattern", rank_pattern, "Written on saving: the components each layer keeps.");
+      f.field("compact", compact, "Written on saving: planes of pruned layers are as narrow as their components.");
     }
   };
   explicit Lora2(Options options) : options_(std::move(options)) {}
 
   std::vector<Param> declare(const LayerInfo& layer, const BaseView&, at::Generator& generator) const override {
-    const int64_t k = options_.k, r = kept_rank(options_.rank_pattern, layer, "lora_E", options_.r);
+    const int64_t r = kept_rank(options_.rank_pattern, layer, "lora_E", options_.r);
+    const bool narrow = options_.compact && options_.rank_pattern.contains(layer.name + ".lora_E");
+    const int64_t k = narrow ? std::min(options_.k, r) : options_.k;
     return {{"lora_A", "lora_A", gaussian(k, layer.d_in, 0.02, generator)},
             {"lora_B", "lora_B", gaussian(r, k, 0.02, generator)},
             {"lora_E", "lora_E", zeros(r, 1)},
@@ -85,7 +92,23 @@ class Lora2 final : public Method {
   }
 
   std::optional<RankBudget> rank_budget() const override {
-    return options_.budget({"lora_E", 0}, {{"lora_E", 0}, {"lora_B", 0}, {"lora_aa", 1}}, options_.r);
+    RankBudget budget = options_.budget({"lora_E", 0}, {{"lora_E", 0}, {"lora_B", 0}, {"lora_aa", 1}}, options_.r);
+    budget.compact = "compact";
+    return budget;
+  }
+
+  Params compact(const LayerInfo&, Params p) const override {
+    const int64_t r = p["lora_E"].size(0), k = p["lora_A"].size(0);
+    if (r >= k) return p;
+    const at::NoGradGuard no_grad;
+    const Tensor v = at::mm(p["lora_B"], p["lora_A"]), V = at::mm(p["lora_bb"], p["lora_aa"]);
+    const Tensor identity = at::eye(r, v.options());
+    for (Param& param : p.all()) {
+      if (param.name == "lora_A") param.value = v;
+      if (param.name == "lora_bb") param.value = V;
+      if (param.name == "lora_B" || param.name == "lora_aa") param.value = identity;
+    }
+    return p;
   }
 
  private:

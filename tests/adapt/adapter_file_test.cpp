@@ -178,6 +178,47 @@ TEST_P(RandLoraFile, HoldsTheBasesOnceOrNotAtAll) {
 
 INSTANTIATE_TEST_SUITE_P(SaveProjection, RandLoraFile, testing::Bool());
 
+TEST(RandLoraFileSize, IsThatOfALoraWithAsManyParameters) {
+  const test::TinyModel model(384, 384, at::kFloat);
+  const auto bytes_per_parameter = [&](const Json& values) {
+    Json all = values;
+    all["target_modules"] = {"key", "dense"};
+    const Adapter adapter = Adapter::create(model, adapter_config_from_json(all, "test"), 1);
+    const test::TemporaryFolder folder;
+    adapter.save(folder.path());
+    return static_cast<double>(std::filesystem::file_size(folder / "adapter_model.safetensors")) /
+           static_cast<double>(adapter.trained_count());
+  };
+  EXPECT_LT(bytes_per_parameter({{"method", "randlora"}, {"r", 24}, {"save_projection", false}}),
+            1.05 * bytes_per_parameter({{"r", 8}}));
+}
+
+// LoRA^2 with fewer components than its planes are wide.
+TEST(Lora2File, IsAsNarrowAsThePrunedCore) {
+  const test::TinyModel model(6, 5, at::kDouble);
+  const Json options = {{"r", 4}, {"k", 3}, {"target_r", 1}};
+  Adapter adapter = Adapter::create(model, test::small_config(find_method("lora2"), options), 1);
+  test::randomise(adapter, 2);
+  const at::NoGradGuard no_grad;
+  for (const AdaptedLayer* layer : adapter.layers()) {
+    const bool first = layer == adapter.layers().front();
+    const std::vector<bool> kept = first ? std::vector<bool>{false, true, false, false} : std::vector<bool>(4, true);
+    adapter.kept_ranks[layer->info.name] = kept;
+    Tensor E = layer->params["lora_E"];
+    for (size_t i = 0; i < kept.size(); ++i) {
+      if (!kept[i]) E[static_cast<int64_t>(i)].zero_();
+    }
+  }
+  const test::TemporaryFolder folder;
+  adapter.save(folder.path());
+  const Adapter again = Adapter::load(model, folder.path());
+  EXPECT_EQ(again.layers()[0]->params["lora_A"].sizes(), at::IntArrayRef({1, 5}));
+  EXPECT_EQ(again.layers()[1]->params["lora_A"].sizes(), at::IntArrayRef({3, 5}));
+  const Tensor x = at::randn({7, 5}, at::kDouble);
+  Call before{.adapter = &adapter}, after{.adapter = &again};
+  EXPECT_TRUE(at::allclose(model.run(x, before), model.run(x, after), 1e-10, 1e-10));
+}
+
 TEST(RandLoraBases, AreThoseThatPeftDraws) {
   for (const char* name : {"randlora_regenerated", "randlora_wide", "randlora_overshoot"}) {
     const test::Golden io(fixture(std::string("golden/adapters/") + name + "/io.safetensors"));

@@ -98,8 +98,8 @@ TEST(Targets, RefuseMethodsThatHaveNoPlaceOnAnEmbedding) {
   EXPECT_EQ(id({{"method", "oft"}}), "config.no-embedding");
   EXPECT_EQ(id({{"method", "lokr"}}), "config.no-embedding");
   EXPECT_EQ(id({{"method", "houlsby"}}), "config.no-sublayer");
-  EXPECT_EQ(id({{"method", "lora_fa"}}), "config.bad-value");
-  EXPECT_EQ(id({{"method", "lora"}, {"lora_bias", true}}), "config.bad-value");
+  EXPECT_EQ(id({{"method", "lora_fa"}}), "config.unsupported");
+  EXPECT_EQ(id({{"method", "lora"}, {"lora_bias", true}}), "config.unsupported");
 }
 
 TEST(Targets, RefuseAPatternThatNoLayerMatches) {

@@ -1,0 +1,222 @@
+#include "adapt/composite.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <map>
+
+#include "deltaw/error.h"
+
+namespace deltaw {
+namespace {
+
+// The tensors of each part that is on this layer, under their own names.
+std::map<size_t, Params> split(const Params& params) {
+  std::map<size_t, std::vector<Param>> own;
+  for (Param param : params.all()) {
+    const size_t dot = param.name.find('.');
+    const size_t part = std::stoul(param.name.substr(0, dot));
+    param.name.erase(0, dot + 1);
+    own[part].push_back(std::move(param));
+  }
+  std::map<size_t, Params> result;
+  for (auto& [part, list] : own) result[part] = Params(std::move(list));
+  return result;
+}
+
+Tensor plus(const Tensor& sum, const Tensor& term) {
+  return sum.defined() ? sum + term : term;
+}
+
+Operator sum_of(const Operator& first, double scale, const Operator& second) {
+  return [=](const Tensor& x) {
+    const Tensor term = second(x) * scale;
+    return first ? first(x) + term : term;
+  };
+}
+
+// Factors and dense updates as a map of activations.
+Operator as_operator(const Update& u) {
+  return [u](const Tensor& x) {
+    const auto as = [&](const Tensor& t) { return t.t().to(x.scalar_type()); };
+    Tensor y;
+    if (u.left.defined()) y = at::mm(at::mm(x, as(u.right)), as(u.left));
+    if (u.dense.defined()) y = plus(y, at::mm(x, as(u.dense)));
+    return y;
+  };
+}
+
+[[noreturn]] void refuse(const std::string& layer, const Adapter& first, const Adapter& second,
+                         const std::string& what) {
+  throw Error({.id = "config.conflict",
+               .what = fmt::format("{} and {} on '{}': {}", first.spec().id, second.spec().id, layer, what),
+               .where = "the adapters that act together",
+               .fix = "give them different target_modules, or leave one out"});
+}
+
+// What two updates of one layer cannot share.
+std::string quarrel(const Update& a, const Update& b) {
+  const auto gains = [](const Update& u) { return u.out_gain.defined() || u.in_gain.defined(); };
+  const auto operates = [](const Update& u) { return u.before || u.beside; };
+  if (gains(a) && gains(b)) return "both scale the layer";
+  if (a.before && b.before) return "both turn its input";
+  if ((gains(a) && operates(b)) || (operates(a) && gains(b)))
+    return "one scales the layer, the other acts on its input";
+  if ((operates(a) && b.bias.defined()) || (a.bias.defined() && operates(b)))
+    return "one acts on its input, the other has a bias";
+  return {};
+}
+
+}  // namespace
+
+std::string part_name(size_t i, const std::string& name) {
+  return fmt::format("{}.{}", i, name);
+}
+
+Update Composite::update(const LayerInfo& layer, const Params& params, const BaseView& base) const {
+  Update sum;
+  std::vector<Tensor> lefts, rights;
+  const bool operates = acts_on_inputs();
+  for (const auto& [i, own] : split(params)) {
+    const Update u = parts_[i].method->update(layer, own, base);
+    const double scale = u.scale * parts_[i].weight;
+    if (u.before) sum.before = u.before;
+    if (u.beside) sum.beside = sum_of(sum.beside, scale, u.beside);
+    if (operates && (u.left.defined() || u.dense.defined())) {
+      sum.beside = sum_of(sum.beside, scale, as_operator(u));
+    } else {
+      if (u.left.defined()) {
+        lefts.push_back(u.left * scale);
+        rights.push_back(u.right);
+      }
+      if (u.dense.defined()) sum.dense = plus(sum.dense, u.dense * scale);
+    }
+    if (u.bias.defined()) sum.bias = plus(sum.bias, u.bias * scale);
+    if (u.out_gain.defined()) sum.out_gain = u.out_gain;
+    if (u.in_gain.defined()) sum.in_gain = u.in_gain;
+    sum.gain_on_bias |= u.gain_on_bias;
+  }
+  if (!lefts.empty()) {
+    sum.left = at::cat(lefts, 1);
+    sum.right = at::cat(rights, 0);
+  }
+  return sum;
+}
+
+bool Composite::acts_on_inputs() const {
+  return std::any_of(parts_.begin(), parts_.end(), [](const Part& part) { return part.method->acts_on_inputs(); });
+}
+
+Tensor Composite::map_output(const LayerInfo& layer, const Params& params, const Tensor& output) const {
+  Tensor y = output;
+  for (const auto& [i, own] : split(params)) y = parts_[i].method->map_output(layer, own, y);
+  return y;
+}
+
+void check_parts(const std::vector<Adapter>& parts, const std::vector<double>& weights) {
+  const at::NoGradGuard no_grad;
+  const auto update_of = [](const AdaptedLayer& layer) {
+    return layer.method->update(layer.info, layer.params, *layer.base->view);
+  };
+  for (size_t j = 0; j < parts.size(); ++j) {
+    for (const AdaptedLayer* layer : parts[j].layers()) {
+      const Update own = update_of(*layer);
+      if (weights[j] != 1 && (own.out_gain.defined() || own.in_gain.defined() || own.before))
+        refuse(layer->info.name, parts[j], parts[j], "a gain or a rotation has no weight");
+      for (size_t i = 0; i < j; ++i) {
+        const AdaptedLayer* other = parts[i].layer(*layer->base);
+        if (!other) continue;
+        if (const std::string what = quarrel(update_of(*other), own); !what.empty())
+          refuse(layer->info.name, parts[i], parts[j], what);
+      }
+    }
+    for (size_t i = 0; i < j; ++i) {
+      if (!parts[i].whole().empty() && !parts[j].whole().empty())
+        refuse("the model", parts[i], parts[j], "both put tokens before the input");
+      if (parts[i].method().dropout() != parts[j].method().dropout())
+        refuse("one layer", parts[i], parts[j], "their dropouts differ");
+    }
+  }
+}
+
+MethodSpec composite_spec(const std::vector<Adapter>& parts) {
+  MethodSpec spec;
+  std::vector<std::string> ids, titles;
+  spec.on_layers = false;
+  for (const Adapter& part : parts) {
+    ids.push_back(part.spec().id);
+    titles.push_back(part.spec().title);
+    spec.identity_at_init &= part.spec().identity_at_init;
+    spec.mergeable &= part.spec().mergeable;
+    spec.on_outputs |= part.spec().on_outputs;
+    spec.on_layers |= part.spec().on_layers;
+    spec.virtual_tokens |= part.spec().virtual_tokens;
+    if (part.spec().trains != BaseTensors::none) spec.trains = part.spec().trains;
+  }
+  spec.id = fmt::format("{}", fmt::join(ids, "+"));
+  spec.title = fmt::format("{}", fmt::join(titles, " + "));
+  spec.peft_type = "COMPOSITE";
+  spec.options = [] { return std::vector<FieldInfo>(); };
+  spec.normalized = [](const Json& options, const std::string&) { return options; };
+  return spec;
+}
+
+Adapter Adapter::compose(std::vector<Adapter> parts, std::vector<double> weights) {
+  if (weights.empty()) weights.assign(parts.size(), 1);
+  check_parts(parts, weights);
+  Adapter whole;
+  whole.model_ = parts.front().model_;
+  whole.config_ = parts.front().config_;
+  whole.own_spec_ = std::make_unique<MethodSpec>(composite_spec(parts));
+  whole.spec_ = whole.own_spec_.get();
+  whole.config_.method = whole.spec_->id;
+  whole.config_.options = Json::object();
+  std::vector<Composite::Part> methods;
+  for (size_t i = 0; i < parts.size(); ++i) methods.push_back({parts[i].method_.get(), weights[i]});
+  whole.method_ = std::make_unique<Composite>(std::move(methods));
+
+  whole.by_layer_.resize(whole.model_->layers().size());
+  for (const Layer* base : whole.model_->layers()) {
+    std::vector<Param> params;
+    for (size_t i = 0; i < parts.size(); ++i) {
+      const AdaptedLayer* layer = parts[i].layer(*base);
+      if (!layer) continue;
+      for (Param param : layer->params.all()) {
+        param.name = part_name(i, param.name);
+        params.push_back(std::move(param));
+      }
+    }
+    if (params.empty()) continue;
+    auto layer = std::make_unique<AdaptedLayer>(
+        AdaptedLayer{base->info(), base, whole.method_.get(), Params(std::move(params))});
+    whole.ordered_.push_back(layer.get());
+    whole.by_layer_[base->index] = std::move(layer);
+  }
+
+  whole.overrides_.resize(whole.model_->parameters().size());
+  for (size_t i = 0; i < parts.size(); ++i) {
+    for (size_t slot = 0; slot < whole.overrides_.size(); ++slot) {
+      Tensor& own = parts[i].overrides_[slot];
+      if (!own.defined()) continue;
+      if (whole.overrides_[slot].defined()) {
+        own = Tensor();
+      } else {
+        whole.overrides_[slot] = own;
+      }
+    }
+  }
+  whole.parts_ = std::move(parts);
+  whole.weights_ = std::move(weights);
+  return whole;
+}
+
+void Adapter::freeze() {
+  frozen_ = true;
+  for (Param& param : whole_.all()) param.trained = false;
+  for (AdaptedLayer* layer : ordered_) {
+    for (Param& param : layer->params.all()) param.trained = false;
+  }
+}
+
+}  // namespace deltaw
