@@ -50,11 +50,17 @@ struct NamedTensor {
   double rate = 1;  // times the learning rate
 };
 
+/// Batches that hold `samples` rows between them, fewer where there are no more.
+using Calibration = std::function<std::vector<LabelledInput>(int64_t samples)>;
+
 class Adapter {
  public:
-  /// Wraps the layers of `model` that `config` targets. Throws config.no-target, config.unmatched-target (naming the
-  /// nearest module names) and what the method's options refuse.
-  static Adapter create(const Model& model, const AdapterConfig& config, uint64_t seed);
+  /// Wraps the layers of `model` that `config` targets. `calibration` is asked only where the factors start from data
+  /// (EVA, CorDA, LoRA-GA): the base model, its head as it is, runs over the batches without dropout. Throws
+  /// config.no-target, config.unmatched-target (naming the nearest module names), config.no-calibration for such a
+  /// start without batches, numeric.non-finite for what the model makes of them, and what the method's options refuse.
+  static Adapter create(const Model& model, const AdapterConfig& config, uint64_t seed,
+                        const Calibration& calibration = {});
 
   struct LoadOptions {
     bool allow_partial = false;  // missing tensors keep their start, unexpected ones are ignored; both are logged
