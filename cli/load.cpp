@@ -1,12 +1,15 @@
 #include "load.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "adapt/rank_allocator.h"
 #include "core/files.h"
 #include "deltaw/error.h"
 #include "eval/metrics.h"
 #include "io/checkpoint.h"
+#include "train/batch_tensors.h"
+#include "train/checkpoint.h"
 #include "train/options.h"
 #include "train/schedule.h"
 
@@ -38,7 +41,55 @@ void check_training(const Setup& setup, const Run& run) {
   eval::compute_metrics({run.best_metric}, eval::Values(static_cast<size_t>(outputs)), outputs, regression, {0});
 }
 
+/// The rows of the first batches that training will take, without the rest of the file being encoded for them.
+std::vector<LabelledInput> calibration_batches(const Run& run, const Setup& setup, int64_t samples) {
+  const std::vector<Example>& rows = run.data.train.rows;
+  std::vector<LabelledInput> batches;
+  for (const std::vector<int64_t>& positions :
+       plan_batches(std::vector<int64_t>(rows.size()), setup.train.per_device_train_batch_size,
+                    train::data_seed(setup.train), /*epoch=*/0, /*group_by_length=*/false)) {
+    const auto count = std::min<int64_t>(samples, static_cast<int64_t>(positions.size()));
+    if (count == 0) break;
+    samples -= count;
+    Dataset part{.labelled = true};
+    for (int64_t i = 0; i < count; ++i) part.rows.push_back(rows[static_cast<size_t>(positions[i])]);
+    std::vector<int64_t> all(static_cast<size_t>(count));
+    std::iota(all.begin(), all.end(), int64_t{0});
+    const Batch batch =
+        collate(encode_rows(part, *run.tokenizer, setup.data.max_length), all, run.pad_id, run.tokenizer->pads_left());
+    batches.push_back({train::to_input(batch), train::to_labels(*run.model, batch.labels)});
+  }
+  return batches;
+}
+
+bool starts_from_data(const AdapterConfig& config) {
+  const auto method = find_method(config.method).make(config.options, "options of " + config.method);
+  return method->needs().what != Observations::none;
+}
+
+/// The adapter of a checkpoint, with the options that were asked for now: the trainer compares them with those of then,
+/// save what the data decided.
+Adapter adapter_of_checkpoint(const Model& model, const Setup& setup) {
+  const auto folder = train::find_checkpoint(setup.train.resume_from_checkpoint, setup.train.output_dir);
+  Adapter adapter = Adapter::load(model, folder, {.trainable = true});
+  if (adapter.spec().id != setup.adapter.method) {
+    throw Error(
+        {.id = "config.resume",
+         .what = "'method' is " + setup.adapter.method + " here and " + adapter.spec().id + " in the checkpoint",
+         .where = folder.string(),
+         .fix = "resume with the checkpoint's method, or start a new run"});
+  }
+  for (const auto& [key, value] : adapter.spec().normalized(setup.adapter.options, "the options").items()) {
+    if (key != "rank_pattern" && key != "alpha_pattern") adapter.set_option(key, value);
+  }
+  return adapter;
+}
+
 }  // namespace
+
+bool resumes(const TrainOptions& options) {
+  return !options.resume_from_checkpoint.empty() && options.resume_from_checkpoint != "false";
+}
 
 int64_t pad_id_of(const Tokenizer& tokenizer, const Model& model) {
   if (const auto id = tokenizer.pad_id()) return *id;
@@ -82,7 +133,12 @@ Run load_run(Setup& setup, const Invocation& invocation) {
   run.model = load_model(folder.string(), setup.model);
   setup.data.max_length = checked_length(*run.model, setup.data.max_length, setup.length_given);
   run.pad_id = pad_id_of(*run.tokenizer, *run.model);
-  run.adapter = Adapter::create(*run.model, setup.adapter, seed);
+  if (resumes(setup.train) && starts_from_data(setup.adapter)) {
+    run.adapter = adapter_of_checkpoint(*run.model, setup);
+  } else {
+    run.adapter = Adapter::create(*run.model, setup.adapter, seed,
+                                  [&](int64_t samples) { return calibration_batches(run, setup, samples); });
+  }
   run.train_rows = encode_rows(run.data.train, *run.tokenizer, setup.data.max_length);
   run.validation_rows = encode_rows(run.data.validation, *run.tokenizer, setup.data.max_length);
   // Refuses a rank budget that cannot prune, before anything is written.

@@ -15,6 +15,9 @@
 
 namespace deltaw::cli {
 
+/// Whether a run goes on from a checkpoint.
+bool resumes(const TrainOptions& options);
+
 /// The id that fills short rows: the tokenizer's, else config.json's. Throws config.no-pad-token.
 int64_t pad_id_of(const Tokenizer& tokenizer, const Model& model);
 

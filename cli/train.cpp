@@ -35,10 +35,6 @@ const Usage kUsageText = {
         "checkpoint written",
 };
 
-bool resumes(const TrainOptions& options) {
-  return !options.resume_from_checkpoint.empty() && options.resume_from_checkpoint != "false";
-}
-
 const char* kind_name(TrainEvent::Kind kind) {
   switch (kind) {
     case TrainEvent::Kind::step:

@@ -1,13 +1,14 @@
 """The cases of make_adapters.py: PEFT configurations, what each is about, and how to switch that off."""
 from common import load_base
+from make_starts import ROW, SIX, TWO
 
 from dataclasses import dataclass, field
 
 import torch
-from peft import (AdaLoraConfig, IA3Config, LoHaConfig, LoKrConfig, LoraConfig, OFTConfig, PeftConfig,
-                  PrefixTuningConfig, PromptTuningConfig, RandLoraConfig, VeraConfig)
+from peft import (AdaLoraConfig, EvaConfig, IA3Config, LoHaConfig, LoKrConfig, LoraConfig, LoraGAConfig, OFTConfig,
+                  PeftConfig, PrefixTuningConfig, PromptTuningConfig, RandLoraConfig, VeraConfig)
+from peft.tuners.lora.config import CordaConfig
 
-SIX = ["query", "key", "value", "attention.output.dense", "intermediate.dense", "output.dense"]
 KEEP = {"task_type": "SEQ_CLS"}
 
 
@@ -24,6 +25,8 @@ class Case:
     bases: str = "as PEFT writes them"           # or "model level only"
     from_start: bool = False                     # PEFT's own start values, moved by random amounts
     lowers_base: bool = False                    # the start value is taken off the base's weight
+    calibration: list = field(default_factory=list)  # lengths of the batches that the start follows from
+    converted: bool = False                      # saved as a plain LoRA of twice the rank
     parts: str = ""                              # last parts of the names in the file, the head's aside
 
 
@@ -232,6 +235,17 @@ def start_cases():
                "the base without the first r columns of its QR", off, from_start=True, lowers_base=True)
     yield Case("lora_orthogonal", "bert_reg", lora("orthogonal", r=4), "B A = 0 at the start; a plain LoRA file",
                from_start=True)
+    yield Case("lora_eva", "roberta_cls", lora("eva", target_modules=SIX, eva_config=EvaConfig(rho=3.0)),
+               "ranks of their own for the layers, and alphas", [("one alpha for all", scale_as(
+                   lambda l: 7 / l.r["default"]))], from_start=True, calibration=[[20, 20]])
+    # PEFT leaves the head out where it writes such a start as a LoRA of twice the rank.
+    some = {"r": 2, "target_modules": ["query", "output.dense"], "task_type": None}
+    yield Case("lora_corda", "bert_reg", lora("corda", **some, corda_config=CordaConfig()),
+               "a start that changed the base, converted", from_start=True, calibration=ROW,
+               converted=True)
+    yield Case("lora_ga", "bert_cls", lora("lora_ga", **some, lora_ga_config=LoraGAConfig()),
+               "a start that changed the base, converted", from_start=True, calibration=TWO,
+               converted=True)
     yield Case("lora_embedding", "bert_cls", lora(True, target_modules=["word_embeddings", "query"]),
                "an embedding adapted", parts="lora_embedding_A lora_embedding_B weight")
     yield Case("lora_bias_on_B", "bert_cls", lora(True, lora_bias=True, target_modules=["query", "value", "dense"],

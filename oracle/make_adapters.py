@@ -5,10 +5,13 @@ from common import (GOLDEN, OPTIMIZER, generator, inputs_of, labels_for, load_ba
 
 import json
 import shutil
+import tempfile
 import warnings
+from pathlib import Path
 
 import torch
 from adapter_cases import FAMILIES, layers
+from make_starts import Start, start_model
 from peft import PeftModel, get_peft_model, get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 
@@ -85,13 +88,21 @@ def prune(model, case):
 
 def save_adapter(case, folder):
     torch.manual_seed(seed_of(case.name))
-    model = get_peft_model(load_base(case.base), case.config).eval()
+    if case.calibration:
+        model, _ = start_model(Start(case.name, case.base, case.config, case.calibration))
+    else:
+        model = get_peft_model(load_base(case.base), case.config).eval()
     start = start_record(model) if case.lowers_base else {}
+    # Where the start changed the base and cannot be made again, PEFT writes what training added to it.
+    scratch = tempfile.TemporaryDirectory()
+    initial = Path(scratch.name) / "initial" if case.converted else None
+    if initial:
+        model.save_pretrained(initial)
     fill(model, case)
     if case.prune:
         prune(model, case)
     before = logits_of(model, make_batch(model.config, case.name + " batch 0"))
-    model.save_pretrained(folder, save_embedding_layers=False)
+    model.save_pretrained(folder, save_embedding_layers=False, path_initial_model_for_weight_conversion=initial)
     (folder / "README.md").unlink(missing_ok=True)
     if case.bases == "model level only":
         path = folder / "adapter_model.safetensors"

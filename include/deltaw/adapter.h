@@ -52,14 +52,20 @@ struct NamedTensor {
   double rate = 1;  // times the learning rate
 };
 
+/// Batches that hold `samples` rows between them, fewer where there are no more.
+using Calibration = std::function<std::vector<LabelledInput>(int64_t samples)>;
+
 class Adapter {
  public:
-  /// Wraps the layers of `model` that `config` targets. Throws config.no-target, config.unmatched-target (naming the
-  /// nearest module names) and what the method's options refuse.
+  /// Wraps the layers of `model` that `config` targets. `calibration` is asked only where the factors start from data
+  /// (EVA, CorDA, LoRA-GA): the base model, its head as it is, runs over the batches without dropout. Throws
+  /// config.no-target, config.unmatched-target (naming the nearest module names), config.no-calibration for such a
+  /// start without batches, numeric.non-finite for what the model makes of them, and what the method's options refuse.
   ///
   /// With config.beside, several adapters as compose() puts them together. Each entry is a configuration of its own, or
   /// {"adapter_name_or_path": folder} for a finished adapter, which stays frozen. The first one trains the head.
-  static Adapter create(const Model& model, const AdapterConfig& config, uint64_t seed);
+  static Adapter create(const Model& model, const AdapterConfig& config, uint64_t seed,
+                        const Calibration& calibration = {});
 
   struct LoadOptions {
     bool allow_partial = false;  // missing tensors keep their start, unexpected ones are ignored; both are logged
@@ -124,7 +130,8 @@ class Adapter {
  private:
   Adapter() = default;
   friend class AdapterBuilder;
-  static Adapter create_one(const Model& model, const AdapterConfig& config, uint64_t seed, bool with_head);
+  static Adapter create_one(const Model& model, AdapterConfig config, uint64_t seed, const Calibration& calibration,
+                            bool with_head);
   static Adapter load_parts(const Model& model, const std::filesystem::path& folder, const Json& config,
                             const LoadOptions& options);
   void save_parts(const std::filesystem::path& folder) const;

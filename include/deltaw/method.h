@@ -41,14 +41,32 @@ struct LayerInfo {
   LayerKind kind = LayerKind::linear;
 };
 
+/// What a start may want to know of a run of the base model over calibration rows.
+enum class Observations { none, inputs, gradients };
+
+/// What a linear layer saw in that run, over its n rows x [d_in] (one for each token); float32, or float64 over such a
+/// model.
+struct Observed {
+  int64_t samples = 0;   // calibration rows
+  int64_t rows = 0;      // n
+  Tensor mean;           // [d_in]: sum x / n
+  Tensor second_moment;  // [d_in, d_in]: sum x x^T / n
+  double largest = 0;    // greatest element of any x
+  Tensor gradient;       // [d_out, d_in]: of the loss, mean over the batches; undefined unless it was asked for
+};
+
 /// What a method may ask of the frozen weight W0 [d_out, d_in]. It never hands out W0 itself, so that a quantised
 /// weight can stand behind it.
 class BaseView {
  public:
-  explicit BaseView(Tensor weight);
+  /// `observed`, where given, must outlive the view.
+  explicit BaseView(Tensor weight, const Observed* observed = nullptr);
 
   int64_t d_out() const { return weight_.size(0); }
   int64_t d_in() const { return weight_.size(1); }
+
+  /// What the method's needs() asked for; null where tensors are declared to be read from a file.
+  const Observed* observed() const { return observed_; }
 
   /// Euclidean norm of every row of W0: [d_out], at least float32. Computed once.
   const Tensor& row_norms() const;
@@ -70,6 +88,7 @@ class BaseView {
 
  private:
   Tensor weight_;
+  const Observed* observed_ = nullptr;
   mutable std::once_flag norms_once_;
   mutable Tensor norms_;
 };
@@ -155,6 +174,18 @@ struct VirtualTokens {
   int64_t count() const { return embeddings.defined() ? embeddings.size(0) : prefix.defined() ? prefix.size(0) : 0; }
 };
 
+/// A start from data: what it wants to know, from how many rows.
+struct CalibrationNeeds {
+  Observations what = Observations::none;
+  int64_t samples = 0;
+};
+
+/// What a method settles over all layers at once, from what was observed of each.
+struct Allotment {
+  Json options = Json::object();      // in place of the adapter's: {"rank_pattern": {...}}
+  std::vector<std::string> left_out;  // names of layers that get nothing
+};
+
 class Method {
  public:
   virtual ~Method() = default;
@@ -169,6 +200,13 @@ class Method {
   virtual double dropout() const { return 0; }
 
   // Hooks. A method that needs none writes none.
+
+  /// Asks that declare() find observations in its view when an adapter is created.
+  virtual CalibrationNeeds needs() const { return {}; }
+  /// Called between observing and declare(); `observed` goes with `layers`.
+  virtual Allotment allot(const std::vector<LayerInfo>& /*layers*/, const std::vector<Observed>& /*observed*/) const {
+    return {};
+  }
 
   /// Frozen tensors that all layers share, stored once in the file; `layers` are all the adapted ones.
   virtual std::vector<Param> declare_shared(const std::vector<LayerInfo>& /*layers*/) const { return {}; }

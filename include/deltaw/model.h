@@ -58,6 +58,14 @@ struct LayerNorm {
 /// How a layer with factors is computed: beside the base product, or as one product with W formed first.
 enum class LinearPath { automatic, sequence, folded };
 
+/// Sees what goes through the linear layers of a pass, those that an adapter changes aside.
+class Observer {
+ public:
+  virtual ~Observer() = default;
+  /// x [..., d_in] and y [..., d_out] of one layer. It may have y record a gradient.
+  virtual void see(const Layer& layer, const Tensor& x, Tensor& y) = 0;
+};
+
 /// What one forward pass needs besides its input. Which adapter acts is said here and nowhere else, so one model serves
 /// several callers at once. The dropout masks follow from seed, step, micro_step and the order of the calls.
 struct Call {
@@ -67,6 +75,7 @@ struct Call {
   int64_t step = 0;
   int64_t micro_step = 0;
   LinearPath path = LinearPath::automatic;
+  Observer* observer = nullptr;  // or none
 
   int64_t draws = 0;    // dropout masks drawn so far in this pass
   uint64_t next_key();  // of the next mask
@@ -77,6 +86,12 @@ struct ModelInput {
   Tensor input_ids;       // [batch, seq] int64
   Tensor attention_mask;  // [batch, seq] int64: 1 for tokens, 0 for padding
   Tensor token_type_ids;  // [batch, seq] int64, or undefined for zeros
+};
+
+/// A batch with what the model should say of it: class numbers [batch] (int64), or scores [batch].
+struct LabelledInput {
+  ModelInput input;
+  Tensor labels;
 };
 
 struct ModelOptions {

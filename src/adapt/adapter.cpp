@@ -10,6 +10,7 @@
 #include "adapt/builder.h"
 #include "adapt/composite.h"
 #include "adapt/config.h"
+#include "adapt/observe.h"
 #include "adapt/targets.h"
 #include "core/patterns.h"
 #include "deltaw/error.h"
@@ -18,16 +19,16 @@ namespace deltaw {
 namespace {
 
 // A pattern that no adapted layer matches is a misspelt name.
-void check_patterns(const Json& options, const std::vector<AdaptedLayer*>& layers) {
+void check_patterns(const Json& options, const std::vector<const Layer*>& layers) {
   for (const char* key : {"rank_pattern", "alpha_pattern"}) {
     const auto patterns = options.find(key);
     if (patterns == options.end() || !patterns->is_object()) continue;
     for (const auto& [pattern, value] : patterns->items()) {
       if (!value.is_number()) continue;
-      const auto hit = [&, &p = pattern](const AdaptedLayer* l) { return matches_end(p, l->info.name); };
+      const auto hit = [&, &p = pattern](const Layer* l) { return matches_end(p, l->name); };
       if (std::any_of(layers.begin(), layers.end(), hit)) continue;
       std::vector<std::string> names;
-      for (const AdaptedLayer* layer : layers) names.push_back(layer->info.name);
+      for (const Layer* layer : layers) names.push_back(layer->name);
       throw Error({.id = "config.unmatched-pattern",
                    .what = fmt::format("'{}' matches none of the {} adapted layers", pattern, layers.size()),
                    .where = fmt::format("key \"{}\"", key),
@@ -84,10 +85,50 @@ AdapterBuilder::AdapterBuilder(const Model& model, AdapterConfig config) {
   adapter_.config_ = std::move(config);
   adapter_.overrides_.resize(model.parameters().size());
   adapter_.by_layer_.resize(model.layers().size());
+  const MethodSpec& spec = *adapter_.spec_;
+  if (!spec.on_layers) return;
+  targets_ = find_targets(model, adapter_.config_, spec);
+  for (const Layer* layer : targets_) check_place(*layer, spec, *adapter_.method_);
 }
 
 at::ScalarType AdapterBuilder::type() const {
   return adapter_.model_->dtype() == at::kDouble ? at::kDouble : at::kFloat;
+}
+
+void AdapterBuilder::calibrate(const Calibration& calibration) {
+  const CalibrationNeeds needs = adapter_.method_->needs();
+  if (needs.what == Observations::none) return;
+  AdapterConfig& config = adapter_.config_;
+  const std::string where = "options of " + config.method;
+  const std::vector<LabelledInput> batches = calibration ? calibration(needs.samples) : std::vector<LabelledInput>();
+  if (batches.empty()) {
+    throw Error({.id = "config.no-calibration",
+                 .what = "the factors start from data, and there are no calibration rows",
+                 .where = where,
+                 .fix = "give Adapter::create batches of labelled rows, as `deltaw train` does, or choose another "
+                        "start"});
+  }
+  observed_ = observe(*adapter_.model_, targets_, needs.what, batches);
+
+  std::vector<LayerInfo> infos;
+  for (const Layer* layer : targets_) infos.push_back(layer->info());
+  const Allotment allotment = adapter_.method_->allot(infos, observed_);
+  config.options.update(allotment.options);
+  adapter_.method_ = adapter_.spec_->make(config.options, where);
+  if (allotment.left_out.empty()) return;
+  std::vector<const Layer*> targets;
+  std::vector<Observed> observed;
+  std::vector<std::string> names;
+  for (size_t i = 0; i < targets_.size(); ++i) {
+    const std::vector<std::string>& out = allotment.left_out;
+    if (std::find(out.begin(), out.end(), targets_[i]->name) != out.end()) continue;
+    targets.push_back(targets_[i]);
+    observed.push_back(std::move(observed_[i]));
+    names.push_back(targets_[i]->name);
+  }
+  targets_ = std::move(targets);
+  observed_ = std::move(observed);
+  config.target_modules = std::move(names);
 }
 
 void AdapterBuilder::wrap(uint64_t seed) {
@@ -97,14 +138,15 @@ void AdapterBuilder::wrap(uint64_t seed) {
     check_virtual_tokens(*adapter_.model_, spec);
     adapter_.whole_ = in_type(adapter_.method_->declare_whole(adapter_.model_->shape(), generator));
   }
-  if (!spec.on_layers) return;
-  for (const Layer* base : find_targets(*adapter_.model_, adapter_.config_, spec)) {
-    check_place(*base, spec, *adapter_.method_);
+  for (size_t i = 0; i < targets_.size(); ++i) {
+    const Layer* base = targets_[i];
+    const BaseView informed(base->matrix(), observed_.empty() ? nullptr : &observed_[i]);
+    const BaseView& view = observed_.empty() ? *base->view : informed;  // which keeps what it computed
     auto layer = std::make_unique<AdaptedLayer>();
     layer->info = base->info();
     layer->base = base;
     layer->method = adapter_.method_.get();
-    layer->params = in_type(adapter_.method_->declare(layer->info, *base->view, generator));
+    layer->params = in_type(adapter_.method_->declare(layer->info, view, generator));
     adapter_.ordered_.push_back(layer.get());
     adapter_.by_layer_[base->index] = std::move(layer);
   }
@@ -156,12 +198,13 @@ void AdapterBuilder::set_trainable(bool trainable) {
   }
 }
 
-Adapter Adapter::create(const Model& model, const AdapterConfig& config, uint64_t seed) {
-  if (config.beside.is_null()) return create_one(model, config, seed, true);
+Adapter Adapter::create(const Model& model, const AdapterConfig& config, uint64_t seed,
+                        const Calibration& calibration) {
+  if (config.beside.is_null()) return create_one(model, config, seed, calibration, true);
   AdapterConfig first = config;
   first.beside = Json();
   std::vector<Adapter> parts;
-  parts.push_back(create_one(model, first, seed, true));
+  parts.push_back(create_one(model, first, seed, calibration, true));
   for (const Json& entry : listed(config.beside)) {
     const std::string where = fmt::format("key \"beside\", entry {}", parts.size());
     if (const auto folder = entry.find("adapter_name_or_path"); folder != entry.end()) {
@@ -170,7 +213,7 @@ Adapter Adapter::create(const Model& model, const AdapterConfig& config, uint64_
       continue;
     }
     refuse_other_keys(entry, choose_method(entry), where);
-    parts.push_back(create_one(model, adapter_config_from_json(entry, where), seed + parts.size(), false));
+    parts.push_back(create_one(model, adapter_config_from_json(entry, where), seed + parts.size(), calibration, false));
   }
   for (const Adapter& part : parts) {
     if (part.frozen_ || !part.method_->rank_budget()) continue;
@@ -182,9 +225,9 @@ Adapter Adapter::create(const Model& model, const AdapterConfig& config, uint64_
   return compose(std::move(parts));
 }
 
-Adapter Adapter::create_one(const Model& model, const AdapterConfig& config, uint64_t seed, bool with_head) {
-  AdapterBuilder builder(model, config);
-  auto& modules = builder.adapter().config_.modules_to_save;
+Adapter Adapter::create_one(const Model& model, AdapterConfig config, uint64_t seed, const Calibration& calibration,
+                            bool with_head) {
+  auto& modules = config.modules_to_save;
   std::vector<std::string> wanted;
   if (with_head) wanted.push_back(model.head());
   if (with_head) wanted.insert(wanted.end(), model.new_modules().begin(), model.new_modules().end());
@@ -194,9 +237,11 @@ Adapter Adapter::create_one(const Model& model, const AdapterConfig& config, uin
                          });
     if (!covered) modules.push_back(module);
   }
+  AdapterBuilder builder(model, std::move(config));
+  check_patterns(builder.adapter().config_.options, builder.targets());
+  builder.calibrate(calibration);
   builder.wrap(seed);
   builder.share_tensors(/*must_agree=*/false);
-  check_patterns(builder.adapter().config_.options, builder.adapter().ordered_);
   builder.override_parameters();
   builder.use_shared(builder.draw_shared());
   builder.set_trainable(true);

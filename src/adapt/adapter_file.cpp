@@ -233,9 +233,7 @@ class Reader {
 // How the factors were drawn is of no account once they are read, where it left the base alone.
 void forget_start(Json& config) {
   const auto start = config.find("init_lora_weights");
-  if (start == config.end() || (*start != "orthogonal" && *start != "eva")) return;
-  *start = true;
-  config.erase("eva_config");
+  if (start != config.end() && *start == "orthogonal") *start = true;
 }
 
 bool is_composite(const Json& config) {

@@ -13,7 +13,8 @@ class AdapterBuilder {
  public:
   AdapterBuilder(const Model& model, AdapterConfig config);
 
-  void wrap(uint64_t seed);    // declares the method's tensors on every targeted layer
+  void calibrate(const Calibration& calibration);  // settles what follows from data; needed by create() alone
+  void wrap(uint64_t seed);                        // declares the method's tensors on every targeted layer
   /// Makes the tensors that config.share names one; on loading they must be equal already.
   void share_tensors(bool must_agree);
   void override_parameters();  // copies what modules_to_save and bias name
@@ -26,12 +27,15 @@ class AdapterBuilder {
   Tensor& override_of(const Parameter& parameter) { return adapter_.overrides_[parameter.slot]; }
   Params& whole() { return adapter_.whole_; }
   std::vector<AdaptedLayer*>& layers() { return adapter_.ordered_; }
+  const std::vector<const Layer*>& targets() const { return targets_; }
   Adapter take() { return std::move(adapter_); }
 
  private:
   Params in_type(std::vector<Param> params) const;
 
   Adapter adapter_;
+  std::vector<const Layer*> targets_;
+  std::vector<Observed> observed_;  // of the targets, or empty
 };
 
 /// A stand-in's name in the file: PEFT calls the bias of an adapted layer "<module>.base_layer.bias".

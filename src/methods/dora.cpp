@@ -33,6 +33,11 @@ class Dora final : public Method {
 
   double dropout() const override { return options_.lora_dropout; }
 
+  CalibrationNeeds needs() const override { return options_.needs(); }
+  Allotment allot(const std::vector<LayerInfo>& layers, const std::vector<Observed>& observed) const override {
+    return options_.allot(layers, observed);
+  }
+
  private:
   Tensor row_norms(const LayerInfo& layer, const Params& p, const BaseView& base) const {
     const at::NoGradGuard constant;
@@ -57,6 +62,7 @@ const MethodSpec& method_dora() {
       .paper = "arXiv:2402.09353",
       .peft_type = "LORA",
       .peft_settings = {{"use_dora", true}},
+      .own_options = {"calibration_samples"},
       .parameter_count = "r (d_in + d_out) + d_out",
       .count = [](const LayerInfo& l,
                   const Json& o) { return o.at("r").get<int64_t>() * (l.d_in + l.d_out) + l.d_out; },

@@ -56,6 +56,11 @@ class Lora final : public Method {
 
   double dropout() const override { return options_.lora_dropout; }
 
+  CalibrationNeeds needs() const override { return options_.needs(); }
+  Allotment allot(const std::vector<LayerInfo>& layers, const std::vector<Observed>& observed) const override {
+    return options_.allot(layers, observed);
+  }
+
   void before_step(const LayerInfo& layer, Params& p) const override {
     if (!options_.lora_fa || !p["lora_B"].grad().defined()) return;
     const Tensor A = p["lora_A"], s = at::scalar_tensor(options_.scale(layer), A.options());
@@ -79,9 +84,12 @@ const MethodSpec& method_lora() {
       .presets = {{"rslora", "rsLoRA", "arXiv:2312.03732", {{"use_rslora", true}}},
                   {"pissa", "PiSSA", "arXiv:2404.02948", {{"init_lora_weights", "pissa"}}},
                   {"olora", "OLoRA", "arXiv:2406.01775", {{"init_lora_weights", "olora"}}},
+                  {"eva", "EVA", "arXiv:2410.07170", {{"init_lora_weights", "eva"}}},
+                  {"corda", "CorDA", "arXiv:2406.05223", {{"init_lora_weights", "corda"}}},
+                  {"lora_ga", "LoRA-GA", "arXiv:2407.05000", {{"init_lora_weights", "lora_ga"}}},
                   {"loraplus", "LoRA+", "arXiv:2402.12354", {{"loraplus_lr_ratio", 16.0}}},
                   {"lora_fa", "LoRA-FA", "arXiv:2308.03303", {{"lora_fa", true}}}},
-      .own_options = {"loraplus_lr_ratio", "lora_fa"},
+      .own_options = {"loraplus_lr_ratio", "lora_fa", "calibration_samples"},
       .parameter_count = "r (d_in + d_out), r d_out with lora_fa, d_out more with lora_bias",
       .count =
           [](const LayerInfo& l, const Json& o) {

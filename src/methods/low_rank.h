@@ -8,6 +8,7 @@
 
 #include "core/patterns.h"
 #include "deltaw/method.h"
+#include "methods/data_starts.h"
 
 namespace deltaw {
 
@@ -61,23 +62,34 @@ struct RankOptions {
 
 /// Options of LoRA and of the methods that are LoRA with something added: B [d_out, r] and A [r, d_in].
 ///
-/// A start from the base's own factors (pissa, olora) leaves a model that is no longer the base, unless the start is
-/// taken off again: the layer then is W0 + s (B A - B0 A0), with B0 and A0 frozen. They follow from W0 and are stored
-/// only where they were drawn at random. PEFT subtracts them from its copy of W0.
+/// A start from the base's own factors (pissa, olora, corda) or from gradients (lora_ga) leaves a model that is no
+/// longer the base, unless the start is taken off again: the layer then is W0 + s (B A - B0 A0), with B0 and A0 frozen.
+/// They are stored unless they follow from W0 alone. PEFT subtracts them from its copy of W0.
 ///
 /// On embeddings the tensors have PEFT's other names, and B is the random factor, A the zero one.
 struct LowRankOptions : RankOptions {
   double lora_dropout = 0;
   bool use_rslora = false;
   Json init_lora_weights = true;
+  Json eva_config, corda_config, lora_ga_config;
+  int64_t calibration_samples = 256;
 
   void fields(FieldVisitor& f) {
     RankOptions::fields(f, "lora_alpha", "Rank of the update.");
     f.field("lora_dropout", lora_dropout, "Dropout on the adapter's input.", fraction());
     f.field("use_rslora", use_rslora, "Scale by alpha / sqrt(r) instead (rsLoRA, arXiv:2312.03732).");
-    f.field("init_lora_weights", init_lora_weights,
-            "Start: true (A Kaiming uniform, B zero), \"gaussian\" (A with std 1/r), \"orthogonal\", \"pissa\", "
-            "\"pissa_niter_<n>\", \"olora\"; false draws B too, for tests.");
+    f.field(
+        "init_lora_weights", init_lora_weights,
+        "Start: true (A Kaiming uniform, B zero), \"gaussian\" (A with std 1/r), \"orthogonal\", \"pissa\", "
+        "\"pissa_niter_<n>\", \"olora\"; from training rows \"eva\", \"corda\", \"lora_ga\"; false draws B too, for "
+        "tests.");
+    f.field("eva_config", eva_config, "Options of the start eva: rho (2.0), whiten, adjust_scaling_factors (true).");
+    f.field("corda_config", corda_config, "Options of the start corda: corda_method (ipm or kpm).");
+    f.field(
+        "lora_ga_config", lora_ga_config,
+        "Options of the start lora_ga: direction (ArB2r, A2rBr, ArBr, random), scale (stable, weight_svd, gd_scale, "
+        "unit), stable_gamma (16).");
+    f.field("calibration_samples", calibration_samples, "Training rows that a start from data looks at.", at_least(1));
   }
 
   double scale(const LayerInfo& layer) const {
@@ -91,9 +103,9 @@ struct LowRankOptions : RankOptions {
     std::vector<Param> params{{"lora_A", table ? "lora_embedding_A" : "lora_A.weight", A},
                               {"lora_B", table ? "lora_embedding_B" : "lora_B.weight", B}};
     if (!changes_base()) return params;
-    const bool drawn = start() != "pissa" && start() != "olora";
-    params.push_back({"A0", "lora_A0.weight", A.clone(), /*trained=*/false, /*saved=*/drawn});
-    params.push_back({"B0", "lora_B0.weight", B.clone(), /*trained=*/false, /*saved=*/drawn});
+    const bool saved = start() != "pissa" && start() != "olora";
+    params.push_back({"A0", "lora_A0.weight", A.clone(), /*trained=*/false, saved});
+    params.push_back({"B0", "lora_B0.weight", B.clone(), /*trained=*/false, saved});
     return params;
   }
 
@@ -107,18 +119,57 @@ struct LowRankOptions : RankOptions {
     return result;
   }
 
-  bool changes_base() const { return start().starts_with("pissa") || start() == "olora"; }
+  bool changes_base() const {
+    const std::string name = start();
+    return name.starts_with("pissa") || name == "olora" || name == "corda" || name == "lora_ga";
+  }
 
-  /// Refuses the starts that are not implemented, and patterns that are no maps.
+  CalibrationNeeds needs() const {
+    const std::string name = start();
+    if (name == "lora_ga") return {Observations::gradients, calibration_samples};
+    if (name == "eva" || name == "corda") return {Observations::inputs, calibration_samples};
+    return {};
+  }
+
+  /// EVA's redistribution of the ranks, under PEFT's keys.
+  Allotment allot(const std::vector<LayerInfo>& layers, const std::vector<Observed>& observed) const {
+    if (start() != "eva") return {};
+    std::vector<int64_t> before;
+    for (const LayerInfo& layer : layers) before.push_back(rank(layer));
+    const EvaOptions eva = nested_options<EvaOptions>(eva_config, "eva_config");
+    const std::vector<int64_t> ranks = eva.distribute(observed, before);
+    Allotment result;
+    Json new_ranks = Json::object(), new_alphas = Json::object();
+    for (size_t i = 0; i < layers.size(); ++i) {
+      if (ranks[i] == 0) {
+        result.left_out.push_back(layers[i].name);
+        continue;
+      }
+      const double growth = static_cast<double>(ranks[i]) / static_cast<double>(before[i]);
+      const double own = alpha_of(layers[i]) * (eva.adjust_scaling_factors ? growth : 1);
+      if (ranks[i] != r) new_ranks[layers[i].name] = ranks[i];
+      if (own != alpha) new_alphas[layers[i].name] = own;
+    }
+    result.options = {{"rank_pattern", std::move(new_ranks)}, {"alpha_pattern", std::move(new_alphas)}};
+    return result;
+  }
+
+  /// Refuses the starts that are not implemented, options of a start that are none, and patterns that are no maps.
   void check() const {
     const std::string name = start();
     const bool known = init_lora_weights.is_boolean() || name == "gaussian" || name == "orthogonal" ||
-                       name == "pissa" || name == "olora" || pissa_iterations() > 0;
+                       name == "pissa" || name == "olora" || pissa_iterations() > 0 || follows_from_data();
     refuse_unless(known, "init_lora_weights", init_lora_weights,
-                  "true, \"gaussian\", \"orthogonal\", \"pissa\", \"pissa_niter_<n>\", \"olora\" or false");
+                  "true, \"gaussian\", \"orthogonal\", \"pissa\", \"pissa_niter_<n>\", \"olora\", \"eva\", \"corda\", "
+                  "\"lora_ga\" or false");
+    nested_options<EvaOptions>(eva_config, "eva_config");
+    nested_options<CordaOptions>(corda_config, "corda_config");
+    nested_options<LoraGaOptions>(lora_ga_config, "lora_ga_config");
     refuse_unless(name != "orthogonal" || r % 2 == 0, "r", r, "an even number for the orthogonal start");
     RankOptions::check();
   }
+
+  bool follows_from_data() const { return needs().what != Observations::none; }
 
  private:
   std::string start() const { return init_lora_weights.is_string() ? init_lora_weights.get<std::string>() : ""; }
@@ -133,10 +184,36 @@ struct LowRankOptions : RankOptions {
     return problem == std::errc() && stop == end ? n : 0;
   }
 
-  std::pair<Tensor, Tensor> start_of_factors(const LayerInfo& layer, const BaseView& base,
-                                             at::Generator& generator) const {
+  Factors start_from(const Observed& seen, const LayerInfo& layer, const BaseView& base,
+                     at::Generator& generator) const {
+    const int64_t n = rank(layer), thin = std::min(layer.d_in, layer.d_out);
+    const std::string name = start();
+    const auto at_most = [&](int64_t most, const std::string& what) {
+      refuse_unless(n <= most, "r", n, "at most " + what + " of " + layer.name + " for the start " + name);
+    };
+    if (name == "eva") {
+      at_most(layer.d_in, "the inputs");
+      return nested_options<EvaOptions>(eva_config, "eva_config").start(seen, layer.d_out, n);
+    }
+    if (name == "corda") {
+      at_most(thin, "the width");
+      return nested_options<CordaOptions>(corda_config, "corda_config").start(seen, base, n, scale(layer));
+    }
+    at_most(thin / 2, "half the width");
+    return nested_options<LoraGaOptions>(lora_ga_config, "lora_ga_config")
+        .start(seen, base, n, scale(layer), generator);
+  }
+
+  Factors start_of_factors(const LayerInfo& layer, const BaseView& base, at::Generator& generator) const {
     const int64_t n = rank(layer);
     const std::string name = start();
+    if (follows_from_data()) {
+      if (base.observed()) {
+        const auto [A, B] = start_from(*base.observed(), layer, base, generator);
+        return {A.to(at::kFloat), B.to(at::kFloat)};
+      }
+      return {zeros(n, layer.d_in), zeros(layer.d_out, n)};  // to be read from a file
+    }
     if (changes_base()) {
       refuse_unless(n <= std::min(layer.d_in, layer.d_out), "r", n, "at most the width of " + layer.name);
       if (name == "olora") {  // Buyukakyuz 2024, arXiv:2406.01775: W0 = Q R

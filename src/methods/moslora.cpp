@@ -32,6 +32,8 @@ class MosLora final : public Method {
   };
   explicit MosLora(Options options) : options_(std::move(options)) {
     options_.check();
+    refuse_unless(!options_.follows_from_data() || !options_.budget.asked(), "target_r", options_.budget.target_r,
+                  "left out with a start from data");
     if (!is_constant()) return;
     refuse_unless(options_.r % 2 == 0, "r", options_.r, "an even number for the butterfly mixer");
     refuse_unless(!options_.budget.asked(), "target_r", options_.budget.target_r,
@@ -52,6 +54,11 @@ class MosLora final : public Method {
   }
 
   double dropout() const override { return options_.lora_dropout; }
+
+  CalibrationNeeds needs() const override { return options_.needs(); }
+  Allotment allot(const std::vector<LayerInfo>& layers, const std::vector<Observed>& observed) const override {
+    return options_.allot(layers, observed);
+  }
 
   std::optional<RankBudget> rank_budget() const override {
     return options_.budget.budget({"lora_AB", 0}, {{"lora_AB", 0}, {"lora_B", 1}}, options_.r);

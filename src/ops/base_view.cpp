@@ -12,7 +12,7 @@ Tensor at_least_float(const Tensor& weight) {
 
 }  // namespace
 
-BaseView::BaseView(Tensor weight) : weight_(std::move(weight)) {}
+BaseView::BaseView(Tensor weight, const Observed* observed) : weight_(std::move(weight)), observed_(observed) {}
 
 const Tensor& BaseView::row_norms() const {
   std::call_once(norms_once_, [&] {

@@ -387,6 +387,7 @@ std::vector<Tensor> linear_group(const Tensor& x, const std::vector<const Linear
     const AdaptedLayer* layer = call.adapter ? call.adapter->layer(*layers[i]) : nullptr;
     if (!layer) {
       outputs[i] = plain_linear(x, *layers[i], call);
+      if (call.observer) call.observer->see(*layers[i], x, outputs[i]);
       continue;
     }
     if (layer->method->acts_on_inputs()) {

@@ -101,7 +101,11 @@ TEST_F(AdapterFile, MayHaveStartedInAnyWayThatLeftTheBaseAlone) {
   edit_config("init_lora_weights", "eva");
   edit_config("eva_config", Json({{"rho", 2.0}}));
   EXPECT_NO_THROW(Adapter::load(*model, folder.path()));
-  edit_config("init_lora_weights", "pissa");
+  for (const char* start : {"corda", "lora_ga"}) {  // PEFT's file does not tell what was taken off the base
+    edit_config("init_lora_weights", start);
+    EXPECT_EQ(load_error().id(), "format.missing-tensor") << start;
+  }
+  edit_config("init_lora_weights", "loftq");
   EXPECT_EQ(load_error().id(), "config.unsupported");
 }
 

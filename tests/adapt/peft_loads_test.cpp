@@ -40,7 +40,12 @@ TEST_P(PeftLoads, WhatWeSave) {
   }
   const std::string base = fixture(std::string("golden/models/") + GetParam().base).string();
   const auto model = load_model(base, {.dtype = "float32"});
-  Adapter adapter = Adapter::create(*model, adapter_config_from_json(GetParam().options, "test"), 1);
+  const std::string input = base + "/io.safetensors";
+  const auto rows = [&](int64_t) {  // for starts from data
+    const ModelInput batch = test::Golden(input).input();
+    return std::vector<LabelledInput>{{batch, at::zeros({batch.input_ids.size(0)}, at::kLong)}};
+  };
+  Adapter adapter = Adapter::create(*model, adapter_config_from_json(GetParam().options, "test"), 1, rows);
   test::randomise(adapter, 2);
   if (adapter.method().rank_budget()) {  // as after pruning
     for (const AdaptedLayer* layer : adapter.layers()) {
@@ -50,7 +55,6 @@ TEST_P(PeftLoads, WhatWeSave) {
     }
   }
   const test::TemporaryFolder folder;
-  const std::string input = base + "/io.safetensors";
   std::filesystem::path saved = folder.path();
   if (GetParam().exported) {
     saved = folder / "lora";
@@ -93,6 +97,9 @@ INSTANTIATE_TEST_SUITE_P(
               {{"method", "randlora"}, {"r", 4}, {"sparse", true}, {"save_projection", false}}},
         Saved{"pissa", "bert_cls", {{"method", "pissa"}, {"r", 2}}},
         Saved{"olora", "roberta_cls", {{"method", "olora"}, {"r", 3}, {"target_modules", {"query", "dense"}}}},
+        Saved{"eva", "bert_cls", {{"method", "eva"}, {"r", 3}, {"target_modules", {"query", "dense"}}}},
+        Saved{"corda_exported", "bert_cls", {{"method", "corda"}, {"r", 2}}, true},
+        Saved{"lora_ga_exported", "roberta_cls", {{"method", "lora_ga"}, {"r", 2}}, true},
         Saved{"vera", "bert_cls", {{"method", "vera"}, {"r", 6}, {"target_modules", {"query", "dense"}}}},
         Saved{"vera_key", "roberta_reg", {{"method", "vera"}, {"r", 5}, {"save_projection", false}}},
         Saved{"loha", "bert_cls", {{"method", "loha"}, {"r", 3}, {"target_modules", "all-linear"}}},

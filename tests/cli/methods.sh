@@ -13,7 +13,7 @@ ids=$(sed -n -E 's/^    "id": "([a-z0-9_]+)",?$/\1/p' out)
 for id in $ids; do
   expect 0 methods "$id"
   case $id in
-    lora_xs | olora | pissa) options='--r 4' ;; # thin beside the model's width of 16
+    corda | lora_ga | lora_xs | olora | pissa) options='--r 4' ;; # thin beside the model's width of 16
     *) options= ;;
   esac
   expect 0 train $common --method "$id" $options --max_steps 2 --output_dir "$id"
@@ -74,6 +74,22 @@ for run in 'sora --r 4 --sparse_lambda_2 0.03' "sora --r 4 --target_r 1 $budget"
   cmp whole/adapter_model.safetensors again/adapter_model.safetensors || fail "the resumed run of $run differs"
   expect 0 eval --adapter_name_or_path whole
   expect 0 merge --adapter_name_or_path whole --output_dir merged --overwrite_output_dir
+done
+
+# What a start from data saw stands in the checkpoint; the rest must be as it was.
+saving="--max_steps 4 --save_strategy steps --save_steps 2"
+for run in eva 'lora_ga --r 4' 'corda --r 4 --corda_config {"corda_method":"kpm"}'; do
+  rm -rf whole again
+  expect 0 train $common --method $run $saving --output_dir whole
+  cp -r whole again
+  rm -rf again/checkpoint-4 again/adapter_* again/all_results.json
+  expect 2 train $common --method $run --lora_alpha 3 $saving --output_dir again \
+    --resume_from_checkpoint again/checkpoint-2
+  contains err 'error[config.resume]'
+  expect 0 train $common --method $run $saving --output_dir again \
+    --resume_from_checkpoint again/checkpoint-2
+  cmp whole/adapter_model.safetensors again/adapter_model.safetensors || fail "the resumed run of $run differs"
+  cmp whole/adapter_config.json again/adapter_config.json || fail "the resumed run of $run has other options"
 done
 
 finish

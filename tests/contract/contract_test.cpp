@@ -49,6 +49,8 @@ const std::vector<Variant> kVariants = {
     {"lora", "lora_bias", {{"lora_bias", true}, {"r", 2}}},
     {"lora", "pissa_fast", {{"init_lora_weights", "pissa_niter_4"}}},
     {"dora", "dora_pissa", {{"init_lora_weights", "pissa"}}},
+    {"dora", "dora_lora_ga", {{"init_lora_weights", "lora_ga"}}},
+    {"moslora", "moslora_corda", {{"init_lora_weights", "corda"}, {"mixer_init", "identity"}}},
     {"moslora", "moslora_butterfly", {{"mixer_init", "butterfly"}, {"r", 2}}},
     {"moslora", "moslora_olora", {{"init_lora_weights", "olora"}, {"mixer_init", "identity"}}},
     {"randlora", "randlora_sparse", {{"sparse", true}, {"randlora_scaling", "r_sqrt_n"}}},
@@ -57,9 +59,10 @@ const std::vector<Variant> kVariants = {
     {"oft", "oft_shared", {{"block_share", true}}},
 };
 
-// Those that act on a layer's input or output, and options that have no meaning there.
-const std::set<std::string> kNotOnEmbeddings = {"lokr",    "lokr_both", "oft",     "oft_exact", "oft_shared",
-                                                "houlsby", "pfeiffer",  "lora_fa", "lora_bias", "bitfit"};
+// Those that act on a layer's input or output or follow from it, and options that have no meaning there.
+const std::set<std::string> kNotOnEmbeddings = {"lokr",    "lokr_both", "oft",     "oft_exact",    "oft_shared",
+                                                "houlsby", "pfeiffer",  "lora_fa", "lora_bias",    "bitfit",
+                                                "eva",     "corda",     "lora_ga", "dora_lora_ga", "moslora_corda"};
 
 std::vector<Case> cases(const std::vector<at::ScalarType>& dtypes) {
   std::vector<Variant> ways;
@@ -98,7 +101,7 @@ class Contract : public testing::TestWithParam<Case> {
  protected:
   Contract()
       : model(GetParam().d_out, GetParam().d_in, GetParam().dtype, GetParam().kind),
-        adapter(Adapter::create(model, GetParam().config(), 3)),
+        adapter(Adapter::create(model, GetParam().config(), 3, test::tiny_calibration)),
         x(input(GetParam()).to(GetParam().dtype)) {}
 
   static bool is_table() { return GetParam().kind == LayerKind::embedding; }
@@ -232,7 +235,7 @@ TEST_P(Contract, SavesAndLoadsBitEqual) {
 }
 
 TEST_P(Contract, TheSameSeedGivesTheSameTensors) {
-  const Adapter same = Adapter::create(model, GetParam().config(), 3);
+  const Adapter same = Adapter::create(model, GetParam().config(), 3, test::tiny_calibration);
   const auto a = adapter.trained(), b = same.trained();
   for (size_t i = 0; i < a.size(); ++i) EXPECT_TRUE(a[i].value.equal(b[i].value)) << a[i].name;
 }
@@ -256,7 +259,7 @@ TEST_P(Contract, TakesInputsOfAnyRank) {
 }
 
 TEST_P(Contract, TwoAdaptersDoNotLeakIntoEachOther) {
-  Adapter other = Adapter::create(model, GetParam().config(), 4);
+  Adapter other = Adapter::create(model, GetParam().config(), 4, test::tiny_calibration);
   randomise(adapter, 5);
   randomise(other, 6);
   const Tensor base = run(nullptr), first = run(&adapter), second = run(&other);

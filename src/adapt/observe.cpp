@@ -1,0 +1,109 @@
+#include "adapt/observe.h"
+
+#include <fmt/format.h>
+#include <torch/torch.h>
+
+#include <algorithm>
+#include <limits>
+#include <map>
+
+#include "deltaw/error.h"
+
+namespace deltaw {
+namespace {
+
+// Sums while the model runs; finish() makes means of them.
+class Sums final : public Observer {
+ public:
+  Sums(const std::vector<const Layer*>& layers, bool gradients) : gradients_(gradients) {
+    for (const Layer* layer : layers) {
+      const int64_t d_out = layer->view->d_out(), d_in = layer->view->d_in();
+      const at::TensorOptions type = layer->weight.value.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+      Observed& sums = sums_[layer];
+      sums.mean = at::zeros({d_in}, type);
+      sums.second_moment = at::zeros({d_in, d_in}, type);
+      sums.largest = -std::numeric_limits<double>::infinity();
+      if (gradients) sums.gradient = at::zeros({d_out, d_in}, type);
+    }
+  }
+
+  void see(const Layer& layer, const Tensor& x, Tensor& y) override {
+    const auto found = sums_.find(&layer);
+    if (found == sums_.end()) return;
+    Observed& sums = found->second;
+    const Tensor rows = x.detach().reshape({-1, x.size(-1)}).to(sums.mean.scalar_type());
+    {
+      const at::NoGradGuard no_grad;
+      if (!x.is_same(last_)) {  // layers that share their input come one after the other
+        last_ = x;
+        sum_ = rows.sum(0);
+        product_ = at::mm(rows.t(), rows);
+        largest_ = rows.max().item<double>();
+      }
+      sums.rows += rows.size(0);
+      sums.mean.add_(sum_);
+      sums.second_moment.add_(product_);
+      sums.largest = std::max(sums.largest, largest_);
+    }
+    if (!gradients_) return;
+    // The weight records nothing, so the gradient is put together from that of y: dW = dy^T x.
+    if (!y.requires_grad()) y.requires_grad_();
+    y.register_hook([rows, sum = sums.gradient](const Tensor& dy) {
+      const at::NoGradGuard no_grad;
+      sum.addmm_(dy.reshape({-1, dy.size(-1)}).to(rows.scalar_type()).t(), rows);
+    });
+  }
+
+  Observed finish(const Layer& layer, int64_t samples, int64_t batches) {
+    Observed sums = sums_.at(&layer);
+    sums.samples = samples;
+    sums.mean.div_(sums.rows);
+    sums.second_moment.div_(sums.rows);
+    if (gradients_) sums.gradient.div_(batches);
+    for (const Tensor* tensor : {&sums.mean, &sums.second_moment, &sums.gradient}) {
+      if (!tensor->defined() || tensor->isfinite().all().item<bool>()) continue;
+      throw Error({.id = "numeric.non-finite",
+                   .what = "the base model makes values of the calibration rows that are not finite",
+                   .where = "layer " + layer.name,
+                   .fix = "compute with --dtype float32, or look at what the base model predicts on these rows"});
+    }
+    return sums;
+  }
+
+ private:
+  bool gradients_;
+  std::map<const Layer*, Observed> sums_;
+  Tensor last_, sum_, product_;  // of the input seen last
+  double largest_ = 0;
+};
+
+}  // namespace
+
+std::vector<Observed> observe(const Model& model, const std::vector<const Layer*>& layers, Observations what,
+                              const std::vector<LabelledInput>& batches) {
+  for (const Layer* layer : layers) {
+    if (layer->kind != LayerKind::embedding) continue;
+    throw Error(
+        {.id = "config.no-embedding",
+         .what = fmt::format("'{}' is an embedding, and the start follows from what linear layers see", layer->name),
+         .where = "key \"target_modules\"",
+         .fix = "name linear layers only, or choose another start"});
+  }
+  const bool gradients = what == Observations::gradients;
+  Sums sums(layers, gradients);
+  int64_t samples = 0;
+  for (const LabelledInput& batch : batches) {
+    const at::AutoGradMode recording(gradients);
+    Call call{.observer = &sums};
+    const Tensor logits = model.forward(batch.input, call);
+    samples += logits.size(0);
+    if (gradients) model_loss(model, logits, batch.labels).backward();
+  }
+  std::vector<Observed> observed;
+  for (const Layer* layer : layers) {
+    observed.push_back(sums.finish(*layer, samples, static_cast<int64_t>(batches.size())));
+  }
+  return observed;
+}
+
+}  // namespace deltaw
