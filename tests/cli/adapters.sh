@@ -1,0 +1,70 @@
+# Several adapters at once, and tensors that layers share, as a user meets them.
+. "$(dirname "$0")/support.sh"
+make_model bert_base model
+make_rows train.csv 32
+make_rows dev.csv 8
+common="--model_name_or_path model --train_file train.csv --validation_file dev.csv --text_column text --dtype float32
+  --per_device_train_batch_size 8 --learning_rate 1e-2 --logging_steps 1"
+saving="--max_steps 4 --save_strategy steps --save_steps 2"
+logits() { sed 's/.*"logits"://' out | tr -c '0-9.e+\n-' ' '; }
+# Whether two files of numbers agree to four places.
+near() { paste "$1" "$2" | awk '{ for (i = 1; i <= NF / 2; i++) if (($i - $(i + NF / 2)) ^ 2 > 1e-8) exit 1 }'; }
+
+expect 0 train $common --method lora --max_steps 4 --output_dir a
+expect 0 train $common --method randlora --randlora_alpha 64 --max_steps 4 --output_dir b
+
+# Two finished ones: asked, weighted, merged, exported as one.
+expect 0 predict --adapter_name_or_path a --input_file dev.csv
+logits >alone
+expect 0 predict --adapter_name_or_path a --with_adapters b --adapter_weights 1,0 --input_file dev.csv
+logits >weighted
+near weighted alone || fail 'an adapter of weight zero changed the answers'
+expect 0 predict --adapter_name_or_path a --with_adapters b --input_file dev.csv
+logits >both
+near both alone && fail 'the second adapter did nothing'
+expect 0 merge --adapter_name_or_path a --with_adapters b --output_dir merged
+contains out '"passed": true'
+expect 0 export --adapter_name_or_path a --with_adapters b --rank 16 --adapter_weights 0.5,0.5 --output_dir sum
+contains out '"passed": true'
+contains sum/adapter_config.json '"peft_type": "LORA"'
+expect 2 predict --adapter_name_or_path a --with_adapters b --adapter_weights 1 --input_file dev.csv
+contains err '1 weights for 2 adapters'
+expect 2 predict --adapter_name_or_path a --with_adapters b --adapter_weights 1,x --input_file dev.csv
+contains err "'x' is no number"
+
+# Trained side by side, one of them finished before and frozen; resumed byte for byte.
+beside='[{"method":"randlora","randlora_alpha":64},{"adapter_name_or_path":"a"}]'
+expect 0 train $common --method lora --beside "$beside" $saving --output_dir whole
+for part in 0-lora 1-randlora 2-lora; do [ -s "whole/$part/adapter_model.safetensors" ] || fail "no $part"; done
+cp -r whole again
+rm -rf again/checkpoint-4 again/?-* again/all_results.json
+expect 0 train $common --method lora --beside "$beside" $saving --output_dir again \
+  --resume_from_checkpoint again/checkpoint-2
+for part in 0-lora 1-randlora 2-lora; do
+  cmp whole/$part/adapter_model.safetensors again/$part/adapter_model.safetensors || fail "the resumed $part differs"
+done
+expect 0 info whole
+contains out 'randlora'
+expect 0 predict --adapter_name_or_path whole --input_file dev.csv
+lines out 8
+expect 0 merge --adapter_name_or_path whole --output_dir merged --overwrite_output_dir
+contains out '"passed": true'
+expect 0 train $common --method lora --beside '[{"method":"prefix_tuning"}]' --max_steps 2 --output_dir prefix
+expect 0 predict --adapter_name_or_path prefix --input_file dev.csv
+
+expect 2 train $common --method dora --beside '[{"method":"ia3","target_modules":["query"]}]' --output_dir refused
+contains err 'dora and ia3'
+expect 2 train $common --method lora --beside '[{"method":"lroa"}]' --output_dir refused
+contains err "'lora'"
+expect 2 train $common --method lora --beside '{"method":"lora"}' --output_dir refused
+contains err 'key "beside"'
+absent refused
+
+# One mixer for all layers: fewer parameters, and a file that others read.
+expect 0 train $common --method moslora --share '{"lora_AB":".*"}' --max_steps 2 --output_dir shared
+contains shared/adapter_config.json '"share"'
+expect 0 eval --adapter_name_or_path shared
+expect 2 train $common --method moslora --share '{"lora_AC":".*"}' --output_dir refused
+contains err 'lora_AB'
+
+finish
