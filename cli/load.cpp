@@ -79,7 +79,8 @@ Adapter adapter_of_checkpoint(const Model& model, const Setup& setup) {
          .where = folder.string(),
          .fix = "resume with the checkpoint's method, or start a new run"});
   }
-  for (const auto& [key, value] : adapter.spec().normalized(setup.adapter.options, "the options").items()) {
+  const Json options = adapter.spec().normalized(setup.adapter.options, "the options");
+  for (const auto& [key, value] : options.items()) {
     if (key != "rank_pattern" && key != "alpha_pattern") adapter.set_option(key, value);
   }
   return adapter;
