@@ -1,9 +1,10 @@
-"""Loads an adapter folder into PEFT and compares its logits with given ones.
+"""Loads adapter folders into PEFT and compares their logits with given ones.
 
-    python check_peft_loads.py MODEL_DIR ADAPTER_DIR LOGITS.safetensors INPUT.safetensors
+    python check_peft_loads.py MODEL_DIR ADAPTER_DIR LOGITS.safetensors INPUT.safetensors [the same of the next ...]
 
 LOGITS holds `logits`; INPUT holds `input_ids`, `attention_mask` and, for BERT, `token_type_ids`. Prints one JSON object
-and exits with 1 when a tensor is missing or unexpected, or a logit differs by more than 1e-4 max(1, |logits|).
+a line for each adapter and exits with 1 when one cannot be loaded, a tensor is missing or unexpected, or a logit differs
+by more than 1e-4 max(1, |logits|).
 """
 from common import tolerance
 
@@ -46,20 +47,14 @@ def name_problems(model, found):
     return problems
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("model", "adapter", "logits", "inputs"):
-        parser.add_argument(name, type=Path)
-    args = parser.parse_args()
-    warnings.filterwarnings("ignore")
-
-    tensors = load_file(args.adapter / "adapter_model.safetensors")
-    base = AutoModelForSequenceClassification.from_pretrained(args.model, dtype=torch.float32, **label_count(tensors))
-    wanted = load_file(args.logits)["logits"].float()
-    inputs = {k: v for k, v in load_file(args.inputs).items() if k in INPUTS}
+def check(model_folder, adapter_folder, logits_file, input_file):
+    tensors = load_file(adapter_folder / "adapter_model.safetensors")
+    base = AutoModelForSequenceClassification.from_pretrained(model_folder, dtype=torch.float32, **label_count(tensors))
+    wanted = load_file(logits_file)["logits"].float()
+    inputs = {k: v for k, v in load_file(input_file).items() if k in INPUTS}
     with torch.no_grad():
         plain = base.eval()(**inputs).logits
-        model = PeftModel.from_pretrained(base, args.adapter).eval()
+        model = PeftModel.from_pretrained(base, adapter_folder).eval()
         logits = model(**inputs).logits
     problems = name_problems(model, set(tensors))
     report = {"peft_type": str(model.peft_config["default"].peft_type.value), "tensors": len(tensors)}
@@ -71,8 +66,25 @@ def main():
                    "adapter_moves": (logits - plain).abs().max().item()}
         if not difference <= tolerance(logits):
             problems.append(f"logits differ by {difference:.3g}, more than {tolerance(logits):.3g}")
-    print(json.dumps({**report, "problems": problems}, indent=2))
-    sys.exit(1 if problems else 0)
+    return {**report, "problems": problems}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("paths", type=Path, nargs="+", help="four for each adapter")
+    paths = parser.parse_args().paths
+    if len(paths) % 4:
+        parser.error("give MODEL_DIR ADAPTER_DIR LOGITS INPUT for each adapter")
+    warnings.filterwarnings("ignore")
+    failed = False
+    for i in range(0, len(paths), 4):
+        try:
+            report = check(*paths[i:i + 4])
+        except Exception as problem:  # one that PEFT cannot load says nothing of the others
+            report = {"problems": [f"{type(problem).__name__}: {problem}"]}
+        failed |= bool(report["problems"])
+        print(json.dumps({"adapter": str(paths[i + 1]), **report}), flush=True)
+    sys.exit(1 if failed else 0)
 
 
 if __name__ == "__main__":

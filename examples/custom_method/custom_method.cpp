@@ -80,7 +80,8 @@ void run(const std::string& checkpoint, const std::string& train_file, const std
   deltaw::register_method(method_svft());
 
   const deltaw::TrainingData data = deltaw::load_training_data({.train_file = train_file}, /*seed=*/42);
-  const auto model = deltaw::load_model(checkpoint, {.label_names = data.labels.names});
+  const auto model =
+      deltaw::load_model(checkpoint, {.label_names = data.labels.names, .ignore_mismatched_sizes = true});
   const deltaw::Tokenizer tokenizer = deltaw::Tokenizer::from_folder(checkpoint);
   const std::vector<deltaw::EncodedRow> rows = deltaw::encode_rows(data.train, tokenizer, model->max_positions());
 
@@ -93,7 +94,7 @@ void run(const std::string& checkpoint, const std::string& train_file, const std
   deltaw::TrainOptions options;
   options.output_dir = output.string();
   options.max_steps = 10;
-  options.learning_rate = 2e-2;
+  options.learning_rate = 4e-2;
   deltaw::Trainer trainer(*model, adapter, options);
   trainer.set_data(rows, {}, tokenizer.pad_id().value_or(0), tokenizer.pads_left());
   trainer.on_event([](const deltaw::TrainEvent& event) {

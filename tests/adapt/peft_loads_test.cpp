@@ -1,9 +1,11 @@
 // PEFT itself loads what we save, with equal logits and no name missing or unexpected. Needs the Python of
 // scripts/setup --oracle.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
 #include <cstdlib>
+#include <sstream>
 
 #include "deltaw/adapter.h"
 #include "support/golden.h"
@@ -27,25 +29,16 @@ struct Saved {
   bool exported = false;  // as a plain LoRA
 };
 
-void PrintTo(const Saved& saved, std::ostream* out) {
-  *out << saved.name << " over " << saved.base;
-}
-
-class PeftLoads : public testing::TestWithParam<Saved> {};
-
-TEST_P(PeftLoads, WhatWeSave) {
-  const std::string python = oracle_python();
-  if (std::system((python + " -c 'import peft' 2>/dev/null").c_str()) != 0) {
-    GTEST_SKIP() << "needs PEFT in " << python << ": scripts/setup --oracle";
-  }
-  const std::string base = fixture(std::string("golden/models/") + GetParam().base).string();
+// Saves the adapter and its logits below `folder`, and answers what the script needs to know of them.
+std::string write_case(const Saved& saved, const std::filesystem::path& folder) {
+  const std::string base = fixture(std::string("golden/models/") + saved.base).string();
   const auto model = load_model(base, {.dtype = "float32"});
   const std::string input = base + "/io.safetensors";
   const auto rows = [&](int64_t) {  // for starts from data
     const ModelInput batch = test::Golden(input).input();
     return std::vector<LabelledInput>{{batch, at::zeros({batch.input_ids.size(0)}, at::kLong)}};
   };
-  Adapter adapter = Adapter::create(*model, adapter_config_from_json(GetParam().options, "test"), 1, rows);
+  Adapter adapter = Adapter::create(*model, adapter_config_from_json(saved.options, "test"), 1, rows);
   test::randomise(adapter, 2);
   if (adapter.method().rank_budget()) {  // as after pruning
     for (const AdaptedLayer* layer : adapter.layers()) {
@@ -54,62 +47,79 @@ TEST_P(PeftLoads, WhatWeSave) {
       adapter.kept_ranks[layer->info.name] = {true, false, true};
     }
   }
-  const test::TemporaryFolder folder;
-  std::filesystem::path saved = folder.path();
-  if (GetParam().exported) {
-    saved = folder / "lora";
-    export_lora(adapter, saved, 0, test::Golden(input).input());
+  const std::filesystem::path target = folder / saved.name;
+  if (saved.exported) {
+    export_lora(adapter, target, 0, test::Golden(input).input());
   } else {
-    adapter.save(saved);
+    std::filesystem::create_directories(target);
+    adapter.save(target);
   }
+  const at::NoGradGuard no_grad;
   Call call{.adapter = &adapter};
-  Tensor logits;
-  {
-    const at::NoGradGuard no_grad;
-    logits = model->forward(test::Golden(input).input(), call).contiguous();
-  }
-  io::write_safetensors(folder / "logits.safetensors", {to_bytes("logits", logits)});
-  const std::string script = fixture("../oracle/check_peft_loads.py").string();
-  const std::string command = python + " " + script + " " + base + " " + saved.string() + " " +
-                              (folder / "logits.safetensors").string() + " " + input + " >" +
-                              (folder / "report.json").string() + " 2>" + (folder / "errors.txt").string();
-  const int status = std::system(command.c_str());
-  EXPECT_EQ(status, 0) << read_file(folder / "report.json") << read_file(folder / "errors.txt");
+  const Tensor logits = model->forward(test::Golden(input).input(), call).contiguous();
+  const std::string logits_file = fmt::format("{}.safetensors", target.string());
+  io::write_safetensors(logits_file, {to_bytes("logits", logits)});
+  return fmt::format("{} {} {} {} ", base, target.string(), logits_file, input);
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Adapters, PeftLoads,
-    testing::Values(
-        Saved{"lora", "bert_cls", {{"method", "lora"}, {"r", 4}, {"lora_alpha", 16}}},
-        Saved{"lora_patterns_bias",
-              "roberta_cls",
-              {{"method", "lora"},
-               {"target_modules", {"query", "dense"}},
-               {"use_rslora", true},
-               {"rank_pattern", {{"query", 3}}},
-               {"bias", "lora_only"}}},
-        Saved{"dora", "bert_cls", {{"method", "dora"}, {"target_modules", "all-linear"}}},
-        Saved{"adalora", "bert_cls", {{"method", "adalora"}, {"init_r", 3}, {"target_r", 2}, {"total_step", 9}}},
-        Saved{"randlora", "bert_cls", {{"method", "randlora"}, {"r", 4}, {"target_modules", {"query", "dense"}}}},
-        Saved{"randlora_key", "roberta_reg", {{"method", "randlora"}, {"r", 5}, {"save_projection", false}}},
-        Saved{"randlora_sparse",
-              "bert_cls",
-              {{"method", "randlora"}, {"r", 4}, {"sparse", true}, {"save_projection", false}}},
-        Saved{"pissa", "bert_cls", {{"method", "pissa"}, {"r", 2}}},
-        Saved{"olora", "roberta_cls", {{"method", "olora"}, {"r", 3}, {"target_modules", {"query", "dense"}}}},
-        Saved{"eva", "bert_cls", {{"method", "eva"}, {"r", 3}, {"target_modules", {"query", "dense"}}}},
-        Saved{"corda_exported", "bert_cls", {{"method", "corda"}, {"r", 2}}, true},
-        Saved{"lora_ga_exported", "roberta_cls", {{"method", "lora_ga"}, {"r", 2}}, true},
-        Saved{"vera", "bert_cls", {{"method", "vera"}, {"r", 6}, {"target_modules", {"query", "dense"}}}},
-        Saved{"vera_key", "roberta_reg", {{"method", "vera"}, {"r", 5}, {"save_projection", false}}},
-        Saved{"loha", "bert_cls", {{"method", "loha"}, {"r", 3}, {"target_modules", "all-linear"}}},
-        Saved{"lokr", "roberta_cls", {{"method", "lokr"}, {"r", 1}, {"target_modules", {"query", "dense"}}}},
-        Saved{"oft", "bert_cls", {{"method", "oft"}, {"oft_block_size", 4}, {"target_modules", {"query", "dense"}}}},
-        Saved{"prompt_tuning", "bert_cls", {{"method", "prompt_tuning"}, {"num_virtual_tokens", 3}}},
-        Saved{"prefix_tuning", "roberta_cls", {{"method", "prefix_tuning"}, {"num_virtual_tokens", 3}}},
-        Saved{"moslora_exported", "bert_cls", {{"method", "moslora"}, {"r", 4}, {"lora_alpha", 8}}, true},
-        Saved{"ia3", "roberta_reg", {{"method", "ia3"}}}),
-    [](const auto& info) { return info.param.name; });
+const std::vector<Saved>& saved_cases() {
+  static const std::vector<Saved> cases{
+      Saved{"lora", "bert_cls", {{"method", "lora"}, {"r", 4}, {"lora_alpha", 16}}},
+      Saved{"lora_patterns_bias",
+            "roberta_cls",
+            {{"method", "lora"},
+             {"target_modules", {"query", "dense"}},
+             {"use_rslora", true},
+             {"rank_pattern", {{"query", 3}}},
+             {"bias", "lora_only"}}},
+      Saved{"dora", "bert_cls", {{"method", "dora"}, {"target_modules", "all-linear"}}},
+      Saved{"adalora", "bert_cls", {{"method", "adalora"}, {"init_r", 3}, {"target_r", 2}, {"total_step", 9}}},
+      Saved{"randlora", "bert_cls", {{"method", "randlora"}, {"r", 4}, {"target_modules", {"query", "dense"}}}},
+      Saved{"randlora_key", "roberta_reg", {{"method", "randlora"}, {"r", 5}, {"save_projection", false}}},
+      Saved{"randlora_sparse",
+            "bert_cls",
+            {{"method", "randlora"}, {"r", 4}, {"sparse", true}, {"save_projection", false}}},
+      Saved{"pissa", "bert_cls", {{"method", "pissa"}, {"r", 2}}},
+      Saved{"olora", "roberta_cls", {{"method", "olora"}, {"r", 3}, {"target_modules", {"query", "dense"}}}},
+      Saved{"eva", "bert_cls", {{"method", "eva"}, {"r", 3}, {"target_modules", {"query", "dense"}}}},
+      Saved{"corda_exported", "bert_cls", {{"method", "corda"}, {"r", 2}}, true},
+      Saved{"lora_ga_exported", "roberta_cls", {{"method", "lora_ga"}, {"r", 2}}, true},
+      Saved{"vera", "bert_cls", {{"method", "vera"}, {"r", 6}, {"target_modules", {"query", "dense"}}}},
+      Saved{"vera_key", "roberta_reg", {{"method", "vera"}, {"r", 5}, {"save_projection", false}}},
+      Saved{"loha", "bert_cls", {{"method", "loha"}, {"r", 3}, {"target_modules", "all-linear"}}},
+      Saved{"lokr", "roberta_cls", {{"method", "lokr"}, {"r", 1}, {"target_modules", {"query", "dense"}}}},
+      Saved{"oft", "bert_cls", {{"method", "oft"}, {"oft_block_size", 4}, {"target_modules", {"query", "dense"}}}},
+      Saved{"prompt_tuning", "bert_cls", {{"method", "prompt_tuning"}, {"num_virtual_tokens", 3}}},
+      Saved{"prefix_tuning", "roberta_cls", {{"method", "prefix_tuning"}, {"num_virtual_tokens", 3}}},
+      Saved{"moslora_exported", "bert_cls", {{"method", "moslora"}, {"r", 4}, {"lora_alpha", 8}}, true},
+      Saved{"lora_bias", "bert_cls", {{"method", "lora"}, {"r", 3}, {"lora_bias", true}}},
+      Saved{"lora_embedding",
+            "roberta_cls",
+            {{"method", "lora"}, {"r", 3}, {"target_modules", {"word_embeddings", "query"}}}},
+      Saved{"ia3", "roberta_reg", {{"method", "ia3"}}}};
+  return cases;
+}
+
+// One Python for all: it starts slowly.
+TEST(PeftLoads, WhatWeSave) {
+  const std::string python = oracle_python();
+  if (std::system((python + " -c 'import peft' 2>/dev/null").c_str()) != 0) {
+    GTEST_SKIP() << "needs PEFT in " << python << ": scripts/setup --oracle";
+  }
+  const test::TemporaryFolder folder;
+  std::string command = fmt::format("{} {} ", python, fixture("../oracle/check_peft_loads.py").string());
+  for (const Saved& saved : saved_cases()) command += write_case(saved, folder.path());
+  command += fmt::format(">{} 2>{}", (folder / "report.jsonl").string(), (folder / "errors.txt").string());
+  const int status = std::system(command.c_str());
+  size_t reports = 0;
+  std::istringstream lines(read_file(folder / "report.jsonl"));
+  for (std::string line; std::getline(lines, line); ++reports) {
+    const Json report = Json::parse(line);
+    EXPECT_TRUE(report["problems"].empty()) << line;
+  }
+  EXPECT_EQ(reports, saved_cases().size()) << read_file(folder / "errors.txt");
+  EXPECT_EQ(status, 0);
+}
 
 }  // namespace
 }  // namespace deltaw
