@@ -128,10 +128,11 @@ Json describe_adapter(const fs::path& folder, bool modules) {
   const fs::path config_file = folder / "adapter_config.json";
   const Json config = read_json(config_file);
   Json info = {{"kind", "adapter"}, {"path", folder.string()}};
-  if (config.contains("parts") && config["parts"].is_array()) {
+  if (config.contains("parts") && config["parts"].is_array()) {  // several that act together
     copy_keys(config, info, {"method", "base_model_name_or_path"});
     info["parts"] = Json::array();
     for (const Json& part : config["parts"]) {
+      if (!part.is_object()) continue;
       info["parts"].push_back(describe_adapter(folder / part.value("folder", std::string()), modules));
     }
     return info;

@@ -136,7 +136,8 @@ std::vector<std::string> run_keys() {
 }
 
 bool read_setup(const Usage& usage, const Args& args, Section extra, Invocation& invocation, Setup& setup) {
-  const std::vector<std::string> shared = {"test_file", "adapter_name_or_path", "input_file", "output_file"};
+  const std::vector<std::string> shared = {"test_file",       "adapter_name_or_path", "with_adapters",
+                                           "adapter_weights", "input_file",           "output_file"};
   std::vector<Section> sections = run_sections("");
   sections.push_back(extra);
   const Invocation peeked = peek_args(usage, sections, args, shared);

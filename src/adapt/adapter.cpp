@@ -14,6 +14,7 @@
 #include "adapt/targets.h"
 #include "core/patterns.h"
 #include "deltaw/error.h"
+#include "ops/sum.h"
 
 namespace deltaw {
 namespace {
@@ -298,7 +299,7 @@ Tensor Adapter::penalty() const {
   if (frozen_) return {};
   Tensor sum;
   for (const Adapter& part : parts_) {
-    if (const Tensor term = part.penalty(); term.defined()) sum = sum.defined() ? sum + term : term;
+    sum = ops::plus(sum, part.penalty());
   }
   if (!parts_.empty()) return sum;
   std::vector<const Params*> layers;

@@ -237,7 +237,9 @@ void forget_start(Json& config) {
 }
 
 bool is_composite(const Json& config) {
-  return config.contains("parts") && config["parts"].is_array() && !config["parts"].empty();
+  const auto parts = config.find("parts");
+  return parts != config.end() && parts->is_array() && !parts->empty() &&
+         std::all_of(parts->begin(), parts->end(), [](const Json& part) { return part.is_object(); });
 }
 
 void check_head(const Model& model, const Adapter& adapter, const std::filesystem::path& folder) {

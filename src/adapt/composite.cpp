@@ -7,6 +7,7 @@
 #include <map>
 
 #include "deltaw/error.h"
+#include "ops/sum.h"
 
 namespace deltaw {
 namespace {
@@ -25,10 +26,6 @@ std::map<size_t, Params> split(const Params& params) {
   return result;
 }
 
-Tensor plus(const Tensor& sum, const Tensor& term) {
-  return sum.defined() ? sum + term : term;
-}
-
 Operator sum_of(const Operator& first, double scale, const Operator& second) {
   return [=](const Tensor& x) {
     const Tensor term = second(x) * scale;
@@ -42,7 +39,7 @@ Operator as_operator(const Update& u) {
     const auto as = [&](const Tensor& t) { return t.t().to(x.scalar_type()); };
     Tensor y;
     if (u.left.defined()) y = at::mm(at::mm(x, as(u.right)), as(u.left));
-    if (u.dense.defined()) y = plus(y, at::mm(x, as(u.dense)));
+    if (u.dense.defined()) y = ops::plus(y, at::mm(x, as(u.dense)));
     return y;
   };
 }
@@ -90,9 +87,9 @@ Update Composite::update(const LayerInfo& layer, const Params& params, const Bas
         lefts.push_back(u.left * scale);
         rights.push_back(u.right);
       }
-      if (u.dense.defined()) sum.dense = plus(sum.dense, u.dense * scale);
+      if (u.dense.defined()) sum.dense = ops::plus(sum.dense, u.dense * scale);
     }
-    if (u.bias.defined()) sum.bias = plus(sum.bias, u.bias * scale);
+    if (u.bias.defined()) sum.bias = ops::plus(sum.bias, u.bias * scale);
     if (u.out_gain.defined()) sum.out_gain = u.out_gain;
     if (u.in_gain.defined()) sum.in_gain = u.in_gain;
     sum.gain_on_bias |= u.gain_on_bias;

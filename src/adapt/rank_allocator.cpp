@@ -7,6 +7,7 @@
 
 #include "core/log.h"
 #include "deltaw/error.h"
+#include "ops/sum.h"
 
 namespace deltaw {
 namespace {
@@ -117,10 +118,10 @@ Tensor RankAllocator::component_scores(size_t layer) const {
     const Importance& importance = importance_[layer][j];
     const Tensor score = mean_over_others(importance.smoothed * importance.uncertainty, gated.scored[j].axis);
     Tensor& sum = gated.scored[j].value.is_same(gated.gate) ? gate_score : others;
-    sum = sum.defined() ? sum + score : score;
+    sum = ops::plus(sum, score);
   }
   if (!gate_score.defined()) return others;
-  return others.defined() ? gate_score + others : gate_score;
+  return ops::plus(gate_score, others);
 }
 
 void RankAllocator::prune(int64_t budget) {

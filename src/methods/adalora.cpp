@@ -57,7 +57,7 @@ class AdaLora final : public Method {
     for (const Params* p : layers) {
       const Tensor &A = (*p)["lora_A"], &B = (*p)["lora_B"];
       const Tensor term = at::norm(minus_identity(at::mm(A, A.t()))) + at::norm(minus_identity(at::mm(B.t(), B)));
-      sum = plus(sum, term);
+      sum = ops::plus(sum, term);
     }
     return sum * (options_.orth_reg_weight / (2.0 * static_cast<double>(layers.size())));
   }

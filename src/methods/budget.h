@@ -2,6 +2,7 @@
 #pragma once
 
 #include "deltaw/method.h"
+#include "ops/sum.h"
 
 namespace deltaw {
 
@@ -81,11 +82,6 @@ struct OptionalBudget : BudgetOptions {
     return result;
   }
 };
-
-/// sum + term, where an undefined sum is none yet.
-inline Tensor plus(const Tensor& sum, const Tensor& term) {
-  return sum.defined() ? sum + term : term;
-}
 
 /// G - I for a Gram matrix G.
 inline Tensor minus_identity(const Tensor& gram) {

@@ -85,7 +85,7 @@ class Lora2 final : public Method {
         const Tensor term = name == "uv"   ? off_orthogonal(v) + off_orthogonal(u)
                             : name == "UV" ? off_orthogonal(U) + off_orthogonal(V)
                                            : off_orthogonal(at::mm(u, v)) + off_orthogonal(at::mm(V, U));
-        sum = plus(sum, term);
+        sum = ops::plus(sum, term);
       }
     }
     return sum * (options_.orth_reg_weight / static_cast<double>(layers.size()));

@@ -65,7 +65,7 @@ class Sora final : public Method {
     int64_t gates = 0;
     for (const Params* p : layers) {
       const Tensor term = (*p)["gate"].abs().sum();
-      sum = plus(sum, term);
+      sum = ops::plus(sum, term);
       gates += (*p)["gate"].numel();
     }
     return sum * (options_.sparse_lambda / static_cast<double>(std::max<int64_t>(gates, 1)));

@@ -6,6 +6,7 @@
 #include "deltaw/adapter.h"
 #include "deltaw/error.h"
 #include "ops/random.h"
+#include "ops/sum.h"
 
 namespace deltaw::ops {
 namespace {
@@ -67,7 +68,7 @@ struct Replay {
       for (size_t i = 0; i < leaves.size(); ++i) {
         if (!output.is_same(leaves[i])) continue;
         const Tensor g = as(gradient, leaves[i]);
-        result[i] = result[i].defined() ? result[i] + g : g;
+        result[i] = plus(result[i], g);
         return;
       }
       outputs.push_back(output);
@@ -84,8 +85,7 @@ struct Replay {
     const variable_list pulled = torch::autograd::grad(outputs, leaves, output_gradients, /*retain_graph=*/false,
                                                        /*create_graph=*/false, /*allow_unused=*/true);
     for (size_t i = 0; i < leaves.size(); ++i) {
-      if (!pulled[i].defined()) continue;
-      result[i] = result[i].defined() ? result[i] + pulled[i] : pulled[i];
+      result[i] = plus(result[i], pulled[i]);
     }
     return result;
   }
@@ -129,7 +129,7 @@ Tensor updated_bias(const Item& item, const Update& update, const Tensor& like) 
   if (bias.defined() && update.out_gain.defined() && update.gain_on_bias) bias = bias * as(update.out_gain, bias);
   if (!update.bias.defined()) return bias;
   const Tensor own = as(update.bias * update.scale, like);
-  return bias.defined() ? bias + own : own;
+  return plus(bias, own);
 }
 
 Tensor dropped(const Tensor& x, const Item& item) {
@@ -172,7 +172,7 @@ Tensor forward_item(const Tensor& x, Item& item, const Plan& plan, const variabl
   item.saved_z = static_cast<int64_t>(saved.size());
   saved.push_back(y);
   const Tensor out = y * as(update.out_gain, x);
-  return bias.defined() ? out + bias : out;
+  return plus(out, bias);
 }
 
 // Gradients of the map's outputs; adds the item's share to dx. Both paths compute the same.
