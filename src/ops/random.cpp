@@ -18,7 +18,7 @@ constexpr int64_t kBlocksPerTask = 256;  // 32,768 elements
 using Lanes = std::array<uint32_t, kLanes>;
 
 // Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3", section 3.3): ten rounds over the
-// counters {first, first + 1, ...}, with no state between them. torch's generator takes ten times as long.
+// counters {first, first + 1, ...}, with no state between them, so that the compiler makes vectors of the loops.
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
 __attribute__((optimize("O3")))
 #endif
