@@ -129,9 +129,14 @@ std::pair<Dataset, Dataset> hold_out(Dataset dataset, double fraction, uint64_t 
 
 // ---- tokens and batches ----
 
+/// A token that no loss is computed for.
+inline constexpr int64_t kNoLabel = -100;
+
 struct EncodedRow {
   std::vector<int64_t> ids;
-  std::vector<int64_t> type_ids;
+  std::vector<int64_t> type_ids;        // empty: zeros
+  std::vector<int64_t> token_labels;    // for a causal model: the row's own ids, kNoLabel where they are not trained on
+  std::vector<int64_t> documents = {};  // of a packed row: the number of each token's document, from 1; empty: one
   double label = 0;
   int64_t index = 0;  // of the row in its dataset
 };
@@ -147,8 +152,9 @@ struct Batch {
   int64_t rows = 0;
   int64_t length = 0;
   std::vector<int64_t> input_ids;
-  std::vector<int64_t> attention_mask;  // 1 for tokens, 0 for padding
+  std::vector<int64_t> attention_mask;  // the number of the token's document, from 1; 0 for padding
   std::vector<int64_t> token_type_ids;  // 0 on padding
+  std::vector<int64_t> token_labels;    // kNoLabel on padding; empty where the rows have none
   std::vector<double> labels;           // [rows]
   std::vector<int64_t> indices;         // [rows], EncodedRow::index: puts results back in the dataset's order
 };

@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "deltaw/method.h"
@@ -23,6 +24,7 @@ struct Parameter {
   Tensor value;      // never written; undefined where the module has none (a linear layer without bias)
   int64_t slot = -1;
   at::ScalarType stored = at::kFloat;  // its type in the checkpoint
+  std::string tied_to;                 // the parameter whose tensor this one is (tied embeddings), or empty
 };
 
 /// `weight` from the layout that a layer of this kind is stored in to W0's, [d_out, d_in], and back.
@@ -48,11 +50,14 @@ struct Embedding : Layer {
   int64_t padding_idx = -1;  // a row whose update gets no gradient
 };
 
-struct LayerNorm {
+/// A LayerNorm or, without `centred`, an RMSNorm.
+struct Norm {
   std::string name;
   Parameter weight;  // [width]
-  Parameter bias;    // [width]
+  Parameter bias;    // [width], or undefined
   double eps = 1e-12;
+  bool centred = true;  // the mean is taken off
+  double offset = 0;    // added to the weight (Gemma's 1)
 };
 
 /// How a layer with factors is computed: beside the base product, or as one product with W formed first.
@@ -66,6 +71,24 @@ class Observer {
   virtual void see(const Layer& layer, const Tensor& x, Tensor& y) = 0;
 };
 
+/// Keys and values of what a causal model has read, so that the next pass computes new tokens alone. All rows of a
+/// batch have one length; the padding among them is masked.
+class KeyValueCache {
+ public:
+  /// Appends what a layer made of the new tokens, [batch, kv_heads, new, width], and answers all of it. Layer 0 first.
+  std::pair<Tensor, Tensor> append(int64_t layer, const Tensor& keys, const Tensor& values);
+  int64_t length() const { return length_; }  // tokens read, padding included
+  /// Keeps these rows of the batch, in this order: [rows] int64.
+  void select(const Tensor& rows);
+
+ private:
+  struct Entry {
+    Tensor keys, values;  // [batch, kv_heads, capacity, width]
+  };
+  std::vector<Entry> layers_;
+  int64_t begin_ = 0, length_ = 0;  // of the tokens that the pass at hand brings
+};
+
 /// What one forward pass needs besides its input. Which adapter acts is said here and nowhere else, so one model serves
 /// several callers at once. The dropout masks follow from seed, step, micro_step and the order of the calls.
 struct Call {
@@ -75,7 +98,8 @@ struct Call {
   int64_t step = 0;
   int64_t micro_step = 0;
   LinearPath path = LinearPath::automatic;
-  Observer* observer = nullptr;  // or none
+  Observer* observer = nullptr;    // or none
+  KeyValueCache* cache = nullptr;  // or none; of a causal model
 
   int64_t draws = 0;    // dropout masks drawn so far in this pass
   uint64_t next_key();  // of the next mask
@@ -83,12 +107,16 @@ struct Call {
 
 /// One padded batch on the model's device.
 struct ModelInput {
-  Tensor input_ids;       // [batch, seq] int64
-  Tensor attention_mask;  // [batch, seq] int64: 1 for tokens, 0 for padding
+  Tensor input_ids;  // [batch, seq] int64
+  /// [batch, seq] int64: 0 for padding, 1 for tokens; where a row holds several documents, the number of the token's
+  /// own, from 1: attention does not cross from one to the next and positions start again. With a cache of n tokens
+  /// [batch, n + seq], of one document.
+  Tensor attention_mask;
   Tensor token_type_ids;  // [batch, seq] int64, or undefined for zeros
 };
 
-/// A batch with what the model should say of it: class numbers [batch] (int64), or scores [batch].
+/// A batch with what the model should say of it: class numbers [batch] (int64), scores [batch], or of a causal model
+/// token ids [batch, seq] in the places of the input's own, -100 where there is nothing to say.
 struct LabelledInput {
   ModelInput input;
   Tensor labels;
@@ -110,14 +138,23 @@ class Model {
  public:
   virtual ~Model() = default;
 
-  /// Logits [batch, labels].
-  virtual Tensor forward(const ModelInput& input, Call& call) const = 0;
+  /// What the head reads: [batch, hidden] of a classifier, [batch, seq, hidden] of a causal model.
+  virtual Tensor features(const ModelInput& input, Call& call) const = 0;
+  /// Logits of features [..., hidden]: [..., labels] or [..., vocabulary].
+  virtual Tensor logits(const Tensor& features, Call& call) const = 0;
+  /// Both: logits [batch, labels] or [batch, seq, vocabulary].
+  Tensor forward(const ModelInput& input, Call& call) const { return logits(features(input, call), call); }
 
   const std::filesystem::path& folder() const { return folder_; }
   const Json& config() const { return config_; }  // config.json with labels and problem_type filled in
   const std::string& architecture() const { return architecture_; }  // transformers' class name
   at::ScalarType dtype() const { return dtype_; }
   at::Device device() const { return at::kCPU; }
+
+  /// PEFT's name for what the model is for.
+  std::string task_type() const { return is_causal() ? "CAUSAL_LM" : "SEQ_CLS"; }
+  bool is_causal() const { return causal_; }
+  int64_t vocab_size() const { return vocab_size_; }  // rows of the word embeddings
 
   int64_t num_labels() const { return static_cast<int64_t>(labels_.size()); }
   const std::vector<std::string>& label_names() const { return labels_; }
@@ -126,13 +163,14 @@ class Model {
 
   /// What an adapter can change, in the model's order.
   const std::vector<const Layer*>& layers() const { return layers_; }
-  const std::deque<LayerNorm>& norms() const { return norms_; }
+  const std::deque<Norm>& norms() const { return norms_; }
   const std::vector<const Parameter*>& parameters() const { return parameters_; }
   /// Names of all modules in order, containers included: what target_modules is matched against.
   const std::vector<std::string>& module_names() const { return modules_; }
   /// Modules that belong to the task and that the checkpoint lacked: freshly drawn, to be trained and saved.
   const std::vector<std::string>& new_modules() const { return new_modules_; }
-  /// The head's module name ("classifier"): saved by default with every adapter of the task, never targeted.
+  /// The head's module name ("classifier"): saved by default with every adapter of a classifier and never targeted. Of
+  /// a causal model "lm_head", which only a name in target_modules targets.
   const std::string& head() const { return head_; }
 
   /// What methods with virtual tokens ask for; layers is 0 where the model has no place for them.
@@ -149,20 +187,23 @@ class Model {
   at::ScalarType dtype_ = at::kFloat;
   std::vector<std::string> labels_;
   bool regression_ = false;
+  bool causal_ = false;
+  int64_t vocab_size_ = 0;
   int64_t max_positions_ = 0;
   std::string head_;
   std::string architecture_;
   ModelShape shape_;
   std::deque<Linear> linears_;
   std::deque<Embedding> embeddings_;
-  std::deque<LayerNorm> norms_;
+  std::deque<Norm> norms_;
   std::vector<const Layer*> layers_;
   std::vector<const Parameter*> parameters_;
   std::vector<std::string> modules_;
   std::vector<std::string> new_modules_;
 };
 
-/// Loads a model for sequence classification or regression from a checkpoint folder or a hub name in the local cache.
+/// Loads a model from a checkpoint folder or a hub name in the local cache: encoders for sequence classification or
+/// regression, decoders as causal language models.
 /// Strict: a missing or unexpected tensor, or one of a wrong shape, is a format.* or shape.* error; a head that the
 /// checkpoint lacks is drawn and listed in new_modules().
 std::unique_ptr<Model> load_model(const std::string& model_name_or_path, const ModelOptions& options = {});

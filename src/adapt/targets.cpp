@@ -150,7 +150,7 @@ std::vector<const Parameter*> find_base_tensors(const Model& model, const Adapte
   if (spec.trains == BaseTensors::none) return found;
   const std::set<std::string> norms = [&] {
     std::set<std::string> names;
-    for (const LayerNorm& norm : model.norms()) names.insert(norm.name);
+    for (const Norm& norm : model.norms()) names.insert(norm.name);
     return names;
   }();
   const Json& targets = config.target_modules;

@@ -62,11 +62,19 @@ Batch collate(const std::vector<EncodedRow>& rows, const std::vector<int64_t>& p
   batch.token_type_ids.assign(positions.size() * length, 0);
   for (size_t i = 0; i < positions.size(); ++i) {
     const EncodedRow& row = rows[static_cast<size_t>(positions[i])];
-    assert(row.type_ids.size() == row.ids.size());
+    assert(row.type_ids.empty() || row.type_ids.size() == row.ids.size());
     const auto at = static_cast<std::ptrdiff_t>(i * length + (pads_left ? length - row.ids.size() : 0));
     std::copy(row.ids.begin(), row.ids.end(), batch.input_ids.begin() + at);
     std::copy(row.type_ids.begin(), row.type_ids.end(), batch.token_type_ids.begin() + at);
-    std::fill_n(batch.attention_mask.begin() + at, row.ids.size(), 1);
+    if (row.documents.empty()) {
+      std::fill_n(batch.attention_mask.begin() + at, row.ids.size(), 1);
+    } else {
+      std::copy(row.documents.begin(), row.documents.end(), batch.attention_mask.begin() + at);
+    }
+    if (!row.token_labels.empty()) {
+      batch.token_labels.resize(positions.size() * length, kNoLabel);
+      std::copy(row.token_labels.begin(), row.token_labels.end(), batch.token_labels.begin() + at);
+    }
     batch.labels.push_back(row.label);
     batch.indices.push_back(row.index);
   }

@@ -25,14 +25,17 @@ class Bert final : public Model {
     architecture_ = "BertForSequenceClassification";
   }
 
-  Tensor forward(const ModelInput& input, Call& call) const override {
+  Tensor features(const ModelInput& input, Call& call) const override {
     const VirtualTokens before = virtual_tokens_of(call, input, max_positions_);
     const int64_t rows = input.input_ids.size(0), end = before.count() + input.input_ids.size(1);
     // A prefix has no hidden states, yet the text's positions begin behind it.
     const int64_t begin = before.prefix.defined() ? before.count() : 0;
     const Tensor positions = at::arange(begin, end, input.input_ids.options()).expand({rows, -1});
     const Tensor first = encoder_->forward(input, before, positions, call).select(1, 0);
-    const Tensor pooled = at::tanh(ops::linear(first, *pooler_, call));
+    return at::tanh(ops::linear(first, *pooler_, call));
+  }
+
+  Tensor logits(const Tensor& pooled, Call& call) const override {
     return ops::linear(ops::dropout(pooled, classifier_dropout_, call), *classifier_, call);
   }
 

@@ -138,16 +138,16 @@ Tensor Encoder::forward(const ModelInput& input, const VirtualTokens& virtual_to
   };
   const Tensor mask = ops::attention_bias(behind(virtual_tokens.count()), x.scalar_type());
   const Padding padding(behind(virtual_tokens.embeddings.defined() ? virtual_tokens.count() : 0));
-  x = ops::dropout(ops::layer_norm(padding.remove(x), *embedding_norm_, call), p, call);
+  x = ops::dropout(ops::normalised(padding.remove(x), *embedding_norm_, call), p, call);
   for (size_t i = 0; i < blocks_.size(); ++i) {
     const Block& block = blocks_[i];
     const Tensor& all = virtual_tokens.prefix;
     const Tensor prefix = all.defined() ? all.select(1, static_cast<int64_t>(i)) : Tensor();
     const Tensor mixed = ops::dropout(attend(x, padding, block, prefix, mask, call), p, call);
-    x = ops::layer_norm(ops::mapped_output(mixed, *block.attention_output, call) + x, *block.attention_norm, call);
+    x = ops::normalised(ops::mapped_output(mixed, *block.attention_output, call) + x, *block.attention_norm, call);
     const Tensor inner = activation_(ops::linear(x, *block.intermediate, call));
     const Tensor fed = ops::dropout(ops::linear(inner, *block.output, call), p, call);
-    x = ops::layer_norm(ops::mapped_output(fed, *block.output, call) + x, *block.output_norm, call);
+    x = ops::normalised(ops::mapped_output(fed, *block.output, call) + x, *block.output_norm, call);
   }
   return padding.add(x);
 }

@@ -46,9 +46,9 @@ class Encoder {
  private:
   struct Block {
     const Linear *query, *key, *value, *attention_output;
-    const LayerNorm* attention_norm;
+    const Norm* attention_norm;
     const Linear *intermediate, *output;
-    const LayerNorm* output_norm;
+    const Norm* output_norm;
   };
   Tensor embed(const ModelInput& input, const Tensor& prompt, const Tensor& position_ids, const Call& call) const;
   /// `x` [tokens, hidden]. `prefix` [n, 2, hidden]: keys and values before the layer's own; undefined for none.
@@ -57,7 +57,7 @@ class Encoder {
 
   EncoderConfig config_;
   const Embedding *word_, *position_, *type_;
-  const LayerNorm* embedding_norm_;
+  const Norm* embedding_norm_;
   std::vector<Block> blocks_;
   std::function<Tensor(const Tensor&)> activation_;
 };

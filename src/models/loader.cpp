@@ -215,9 +215,9 @@ const Embedding* Loader::embedding(const std::string& name, int64_t rows, int64_
   return &table;
 }
 
-const LayerNorm* Loader::layer_norm(const std::string& name, int64_t width, double eps) {
+const Norm* Loader::layer_norm(const std::string& name, int64_t width, double eps) {
   add_module(name);
-  LayerNorm& norm = model_.norms_.emplace_back();
+  Norm& norm = model_.norms_.emplace_back();
   norm.name = name;
   norm.eps = eps;
   norm.weight = parameter(name + ".weight", {width});

@@ -21,7 +21,7 @@ class Loader {
   const Linear* linear(const std::string& name, int64_t d_out, int64_t d_in);
   const Linear* sublayer_output(const std::string& name, int64_t d_out, int64_t d_in);  // a linear that ends one
   const Embedding* embedding(const std::string& name, int64_t rows, int64_t width, int64_t padding_idx = -1);
-  const LayerNorm* layer_norm(const std::string& name, int64_t width, double eps);
+  const Norm* layer_norm(const std::string& name, int64_t width, double eps);
 
   /// A linear layer of the task's head: where the checkpoint lacks it, drawn from N(0, std^2) with zero bias.
   const Linear* head(const std::string& name, int64_t d_out, int64_t d_in, double std);

@@ -26,10 +26,13 @@ class Roberta final : public Model {
     architecture_ = "RobertaForSequenceClassification";
   }
 
-  Tensor forward(const ModelInput& input, Call& call) const override {
+  Tensor features(const ModelInput& input, Call& call) const override {
     const VirtualTokens before = virtual_tokens_of(call, input, max_positions_);
-    Tensor x = encoder_->forward(input, before, positions(input.input_ids, before), call).select(1, 0);
-    x = at::tanh(ops::linear(ops::dropout(x, classifier_dropout_, call), *dense_, call));
+    return encoder_->forward(input, before, positions(input.input_ids, before), call).select(1, 0);
+  }
+
+  Tensor logits(const Tensor& features, Call& call) const override {
+    const Tensor x = at::tanh(ops::linear(ops::dropout(features, classifier_dropout_, call), *dense_, call));
     return ops::linear(ops::dropout(x, classifier_dropout_, call), *out_proj_, call);
   }
 

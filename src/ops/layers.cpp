@@ -54,7 +54,7 @@ Tensor embedding(const Tensor& ids, const Embedding& table, const Call& call) {
   return rows.to(table.weight.value.scalar_type());
 }
 
-Tensor layer_norm(const Tensor& x, const LayerNorm& norm, const Call& call) {
+Tensor normalised(const Tensor& x, const Norm& norm, const Call& call) {
   return at::layer_norm(x, {x.size(-1)}, value(norm.weight, call, x.scalar_type()),
                         value(norm.bias, call, x.scalar_type()), norm.eps);
 }

@@ -14,7 +14,7 @@ namespace deltaw::ops {
 at::Tensor embedding(const at::Tensor& ids, const Embedding& table, const Call& call);
 
 /// Normalised over the last axis; statistics in float32 at least.
-at::Tensor layer_norm(const at::Tensor& x, const LayerNorm& norm, const Call& call);
+at::Tensor normalised(const at::Tensor& x, const Norm& norm, const Call& call);
 
 /// Zeroes elements with probability p in training and scales the rest by 1 / (1 - p). The mask is drawn again in the
 /// backward pass, not kept.

@@ -49,11 +49,16 @@ class TinyModel final : public Model {
     return at::cat(outputs, -1);
   }
 
-  /// The mean square of both layers' outputs, over vectors in place of tokens: [batch, 1]. For calibration.
-  Tensor forward(const ModelInput& input, Call& call) const override {
+  /// Both layers' outputs over vectors in place of tokens, for calibration.
+  Tensor features(const ModelInput& input, Call& call) const override {
     at::Generator generator = at::make_generator<at::CPUGeneratorImpl>(11);
     const Tensor table = draw({32, layers_[0]->view->d_in()}, generator);
-    return run(at::embedding(table, input.input_ids), call).square().mean({1, 2}).unsqueeze(1);
+    return run(at::embedding(table, input.input_ids), call);
+  }
+
+  /// Their mean square: [batch, 1].
+  Tensor logits(const Tensor& features, Call& /*call*/) const override {
+    return features.square().mean({1, 2}).unsqueeze(1);
   }
 
  private:
