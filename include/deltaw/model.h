@@ -209,7 +209,8 @@ class Model {
 std::unique_ptr<Model> load_model(const std::string& model_name_or_path, const ModelOptions& options = {});
 
 /// Mean loss over the batch, float32 or wider: cross entropy of logits [batch, labels] with labels [batch] (int64), or
-/// for regression the mean squared error of logits [batch, 1] with labels [batch].
+/// for regression the mean squared error of logits [batch, 1] with labels [batch]; of a causal model the cross entropy
+/// of logits [batch, seq, vocabulary] at each position with the label [batch, seq] at the next.
 Tensor model_loss(const Model& model, const Tensor& logits, const Tensor& labels);
 
 }  // namespace deltaw

@@ -104,8 +104,17 @@ class Trainer {
   std::unique_ptr<Impl> impl_;
 };
 
-/// Logits of every row in the rows' order: [rows, labels] float32.
+/// Logits of every row of a classifier in the rows' order: [rows, labels] float32.
 Tensor predict_logits(const Model& model, const Adapter* adapter, const std::vector<EncodedRow>& rows,
                       int64_t batch_size, int64_t pad_id, bool pads_left);
+
+/// What a causal model makes of the tokens of a row that are trained on.
+struct RowLoss {
+  double nll = 0;  // negative log-likelihood of all of them, in nats
+  int64_t tokens = 0;
+};
+/// In the rows' order.
+std::vector<RowLoss> predict_losses(const Model& model, const Adapter* adapter, const std::vector<EncodedRow>& rows,
+                                    int64_t batch_size, int64_t pad_id, bool pads_left);
 
 }  // namespace deltaw

@@ -191,8 +191,8 @@ Json compute_metrics(const std::vector<std::string>& names, const Values& logits
 }
 
 bool greater_is_better(const std::string& metric) {
-  const size_t prefix = metric.starts_with("eval_") ? 5 : 0;
-  return metric.substr(prefix) != "mse" && metric.substr(prefix) != "loss";
+  const std::string name = metric.substr(metric.starts_with("eval_") ? 5 : 0);
+  return name != "mse" && name != "loss" && name != "perplexity";
 }
 
 }  // namespace deltaw::eval

@@ -3,6 +3,7 @@
 
 #include "deltaw/error.h"
 #include "models/families.h"
+#include "ops/cross_entropy.h"
 #include "ops/random.h"
 
 namespace deltaw {
@@ -145,6 +146,7 @@ void Model::settle_task(std::string problem_type) {
 
 Tensor model_loss(const Model& model, const Tensor& logits, const Tensor& labels) {
   const Tensor wide = logits.scalar_type() == at::kDouble ? logits : logits.to(at::kFloat);
+  if (model.is_causal()) return ops::causal_loss(logits, labels);
   if (model.is_regression()) return at::mse_loss(wide.squeeze(1), labels.to(wide.scalar_type()));
   return at::cross_entropy_loss(wide, labels);
 }

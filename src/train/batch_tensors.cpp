@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "deltaw/train.h"
+#include "ops/cross_entropy.h"
 
 namespace deltaw::train {
 namespace {
@@ -13,6 +14,40 @@ Tensor to_tensor(const std::vector<int64_t>& values, int64_t rows) {
   Tensor tensor = at::empty({rows, static_cast<int64_t>(values.size()) / rows}, at::kLong);
   std::copy(values.begin(), values.end(), tensor.data_ptr<int64_t>());
   return tensor;
+}
+
+/// Calls use(i) for every token that is trained on, by its position in the row.
+template <class Use>
+void for_each_target(const int64_t* labels, const int64_t* documents, int64_t length, const Use& use) {
+  for (int64_t i = 1; i < length; ++i) {
+    if (labels[i] != kNoLabel && (!documents || documents[i] == documents[i - 1])) use(i);
+  }
+}
+
+Tensor to_tensor(const std::vector<int64_t>& values) {
+  return to_tensor(values, 1).flatten();
+}
+
+ops::Head head_of(const Model& model, Call& call) {
+  return [&model, &call](const Tensor& features) { return model.logits(features, call); };
+}
+
+/// What an adapter trains of the model's head.
+std::vector<Tensor> trained_head(const Model& model, const Adapter* adapter) {
+  std::vector<Tensor> trained;
+  if (!adapter) return trained;
+  const auto add = [&](const Tensor& tensor) {
+    if (tensor.defined() && tensor.requires_grad()) trained.push_back(tensor);
+  };
+  for (const Layer* layer : model.layers()) {
+    if (layer->name != model.head()) continue;
+    if (const AdaptedLayer* adapted = adapter->layer(*layer)) {
+      for (const Param& param : adapted->params.all()) add(param.value);
+    }
+    add(adapter->value(layer->weight));
+    add(adapter->value(layer->bias));
+  }
+  return trained;
 }
 
 }  // namespace
@@ -32,6 +67,34 @@ Tensor to_labels(const Model& model, const std::vector<double>& labels) {
   std::copy(labels.begin(), labels.end(), wide.data_ptr<double>());
   if (!model.is_regression()) return wide.to(at::kLong);
   return model.dtype() == at::kDouble ? wide : wide.to(at::kFloat);
+}
+
+Targets to_targets(const Batch& batch) {
+  std::vector<int64_t> positions, labels, rows;
+  for (int64_t row = 0; row < batch.rows; ++row) {
+    const int64_t begin = row * batch.length;
+    const int64_t* own = batch.token_labels.data() + begin;
+    for_each_target(own, batch.attention_mask.data() + begin, batch.length, [&](int64_t i) {
+      positions.push_back(begin + i - 1);
+      labels.push_back(own[i]);
+      rows.push_back(row);
+    });
+  }
+  return {to_tensor(positions), to_tensor(labels), to_tensor(rows)};
+}
+
+int64_t trained_tokens(const EncodedRow& row) {
+  int64_t count = 0;
+  for_each_target(row.token_labels.data(), row.documents.empty() ? nullptr : row.documents.data(),
+                  static_cast<int64_t>(row.token_labels.size()), [&](int64_t) { ++count; });
+  return count;
+}
+
+Tensor causal_loss_sum(const Model& model, const Tensor& features, const Targets& targets, Call& call,
+                       double label_smoothing) {
+  return ops::chunked_cross_entropy(features.flatten(0, 1).index_select(0, targets.positions), targets.labels,
+                                    model.vocab_size(), head_of(model, call), trained_head(model, call.adapter),
+                                    label_smoothing);
 }
 
 Tensor training_loss(const Model& model, const Tensor& logits, const Tensor& labels, double smoothing) {
@@ -54,6 +117,28 @@ Tensor predict_logits(const Model& model, const Adapter* adapter, const std::vec
     call.adapter = adapter;
     const Tensor logits = model.forward(input, call).to(at::kFloat);
     for (size_t i = 0; i < positions.size(); ++i) all[positions[i]].copy_(logits[static_cast<int64_t>(i)]);
+  }
+  return all;
+}
+
+std::vector<RowLoss> predict_losses(const Model& model, const Adapter* adapter, const std::vector<EncodedRow>& rows,
+                                    int64_t batch_size, int64_t pad_id, bool pads_left) {
+  const torch::NoGradGuard no_grad;
+  std::vector<RowLoss> all(rows.size());
+  for (const std::vector<int64_t>& positions : plan_evaluation(row_lengths(rows), batch_size)) {
+    const Batch batch = collate(rows, positions, pad_id, pads_left);
+    const train::Targets targets = train::to_targets(batch);
+    if (targets.labels.numel() == 0) continue;
+    Call call{.adapter = adapter};
+    const Tensor features = model.features(train::to_input(batch), call).flatten(0, 1);
+    const Tensor losses = ops::token_cross_entropy(features.index_select(0, targets.positions), targets.labels,
+                                                   model.vocab_size(), train::head_of(model, call))
+                              .to(at::kDouble);
+    for (int64_t i = 0; i < losses.numel(); ++i) {
+      RowLoss& row = all[static_cast<size_t>(positions[static_cast<size_t>(targets.rows.data_ptr<int64_t>()[i])])];
+      row.nll += losses.data_ptr<double>()[i];
+      row.tokens += 1;
+    }
   }
   return all;
 }

@@ -33,6 +33,8 @@ Json fingerprint(const std::vector<EncodedRow>& rows) {
   for (const EncodedRow& row : rows) {
     hash.add(row.ids);
     hash.add(row.type_ids);
+    hash.add(row.token_labels);
+    hash.add(row.documents);
     hash.add(&row.label, sizeof row.label);
   }
   return fmt::format("{} rows, {}", rows.size(), hash.text());

@@ -64,6 +64,7 @@ Run::Run(Setup& setup)
       optimizer_(tensors_, {options_.adam_beta1, options_.adam_beta2, options_.adam_epsilon, options_.weight_decay}),
       allocator_(make_rank_allocator(setup.adapter, schedule_.total_steps)),
       lengths_(row_lengths(setup.train)) {
+  for (const EncodedRow& row : setup.train) targets_.push_back(trained_tokens(row));
   if (allocator_) setup.adapter.set_option("total_step", allocator_->total_steps());
   identity_ = make_identity(setup.adapter, setup.train, setup.validation, setup.group_by_length);
   const std::string& from = options_.resume_from_checkpoint;
@@ -105,7 +106,12 @@ Run::Step Run::take_step() {
   }
   Step step;
   const int64_t first = schedule_.batch_of(state_.step), count = schedule_.batches_of(state_.step);
-  for (int64_t i = 0; i < count; ++i) step.loss += backward(batches_[static_cast<size_t>(first + i)], i, count);
+  int64_t targets = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    for (const int64_t row : batches_[static_cast<size_t>(first + i)]) targets += targets_[static_cast<size_t>(row)];
+  }
+  for (int64_t i = 0; i < count; ++i)
+    step.loss += backward(batches_[static_cast<size_t>(first + i)], i, count, targets);
   if (!all_reached_) check_all_reached(tensors_);
   all_reached_ = true;
   step.norm = gradient_norm(tensors_);
@@ -124,7 +130,7 @@ Run::Step Run::take_step() {
   return step;
 }
 
-double Run::backward(const std::vector<int64_t>& positions, int64_t micro_step, int64_t micro_steps) {
+double Run::backward(const std::vector<int64_t>& positions, int64_t micro_step, int64_t micro_steps, int64_t targets) {
   const Batch batch = collate(setup_.train, positions, setup_.pad_id, setup_.pads_left);
   Call call;
   call.adapter = &setup_.adapter;
@@ -132,10 +138,17 @@ double Run::backward(const std::vector<int64_t>& positions, int64_t micro_step, 
   call.seed = static_cast<uint64_t>(options_.seed);
   call.step = state_.step;
   call.micro_step = micro_step;
-  const Tensor logits = setup_.model.forward(to_input(batch), call);
-  Tensor loss =
-      training_loss(setup_.model, logits, to_labels(setup_.model, batch.labels), options_.label_smoothing_factor);
-  if (micro_steps > 1) loss = loss / static_cast<double>(micro_steps);
+  const Tensor features = setup_.model.features(to_input(batch), call);
+  Tensor loss;
+  if (setup_.model.is_causal()) {
+    // Every trained token of the step weighs the same, whichever batch it is in.
+    loss = causal_loss_sum(setup_.model, features, to_targets(batch), call, options_.label_smoothing_factor) /
+           static_cast<double>(targets);
+  } else {
+    loss = training_loss(setup_.model, setup_.model.logits(features, call), to_labels(setup_.model, batch.labels),
+                         options_.label_smoothing_factor);
+    if (micro_steps > 1) loss = loss / static_cast<double>(micro_steps);
+  }
   if (micro_step + 1 == micro_steps) {  // it knows no rows: once a step is enough
     const Tensor penalty = setup_.adapter.penalty();
     if (penalty.defined()) loss = loss + penalty;

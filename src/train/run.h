@@ -25,7 +25,7 @@ class Run {
 
   void resume();
   Step take_step();
-  double backward(const std::vector<int64_t>& positions, int64_t micro_step, int64_t micro_steps);
+  double backward(const std::vector<int64_t>& positions, int64_t micro_step, int64_t micro_steps, int64_t targets);
   void after_step(const Step& step);
   void log_step(const Step& step);
   bool run_evaluation();  // true where it is the best so far
@@ -47,7 +47,7 @@ class Run {
   Json identity_;
   RunState state_;
 
-  std::vector<int64_t> lengths_;
+  std::vector<int64_t> lengths_, targets_;     // tokens of each row, and those that are trained on
   std::vector<std::vector<int64_t>> batches_;  // of planned_epoch_
   int64_t planned_epoch_ = -1;
   int64_t last_saved_ = -1;

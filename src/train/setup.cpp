@@ -15,7 +15,18 @@
 namespace deltaw::train {
 namespace {
 
+void check_tokens(const Setup& setup, const std::vector<EncodedRow>& rows, const char* split) {
+  for (const EncodedRow& row : rows) {
+    if (trained_tokens(row) > 0 && row.token_labels.size() == row.ids.size()) continue;
+    throw Error({.id = "data.no-label",
+                 .what = "no token of the row is trained on",
+                 .where = fmt::format("{} row {}", split, row.index),
+                 .fix = "raise max_length, or leave the row out"});
+  }
+}
+
 void check_labels(const Setup& setup, const std::vector<EncodedRow>& rows, const char* split) {
+  if (setup.model.is_causal()) return check_tokens(setup, rows, split);
   if (setup.model.is_regression()) return;
   for (const EncodedRow& row : rows) {
     if (row.label >= 0 && row.label < static_cast<double>(setup.model.num_labels()) &&
@@ -45,6 +56,52 @@ std::vector<std::string> metric_list(const Setup& setup) {
   return names;
 }
 
+void check_causal_metrics(const Setup& setup) {
+  const std::string chosen = setup.chosen_metric();
+  if (chosen == "loss" || chosen == "perplexity") return;
+  throw Error({.id = "config.unknown-metric",
+               .what = fmt::format("'{}' is no metric of a causal language model", chosen),
+               .where = "key \"metric_for_best_model\"",
+               .fix = "loss or perplexity"});
+}
+
+void check_finite_loss(double loss) {
+  if (std::isfinite(loss)) return;
+  throw Error({.id = "numeric.non-finite",
+               .what = fmt::format("the validation loss is {}", loss),
+               .where = "the logits of the validation rows",
+               .fix = "lower learning_rate, or compute with --dtype float32"});
+}
+
+/// Loss and scores of a classifier on the validation rows.
+Json classifier_metrics(const Setup& setup) {
+  const Tensor logits = predict_logits(setup.model, &setup.adapter, setup.validation,
+                                       setup.options.per_device_eval_batch_size, setup.pad_id, setup.pads_left);
+  const std::vector<double> labels = labels_of(setup.validation);
+  const double loss = model_loss(setup.model, logits, to_labels(setup.model, labels)).item<double>();
+  check_finite_loss(loss);
+  const Tensor wide = logits.to(at::kDouble).contiguous();
+  const eval::Values values(wide.data_ptr<double>(), wide.data_ptr<double>() + wide.numel());
+  const Json scores =
+      eval::compute_metrics(metric_list(setup), values, setup.model.num_labels(), setup.model.is_regression(), labels);
+  Json metrics = {{"eval_loss", loss}};
+  for (const auto& [name, score] : scores.items()) metrics["eval_" + name] = score;
+  return metrics;
+}
+
+/// Mean loss of a validation token.
+Json causal_metrics(const Setup& setup) {
+  RowLoss sum;
+  for (const RowLoss& row : predict_losses(setup.model, &setup.adapter, setup.validation,
+                                           setup.options.per_device_eval_batch_size, setup.pad_id, setup.pads_left)) {
+    sum.nll += row.nll;
+    sum.tokens += row.tokens;
+  }
+  const double loss = sum.nll / static_cast<double>(sum.tokens);
+  check_finite_loss(loss);
+  return {{"eval_loss", loss}, {"eval_perplexity", std::exp(loss)}};
+}
+
 }  // namespace
 
 std::string Setup::chosen_metric() const {
@@ -62,6 +119,7 @@ void check_setup(const Setup& setup) {
   }
   check_labels(setup, setup.train, "training");
   check_labels(setup, setup.validation, "validation");
+  if (setup.model.is_causal()) return check_causal_metrics(setup);
   // One row of zeros tells whether every metric exists and fits the task, before hours of training do.
   const int64_t outputs = setup.model.num_labels();
   eval::compute_metrics(metric_list(setup), eval::Values(static_cast<size_t>(outputs)), outputs,
@@ -70,28 +128,13 @@ void check_setup(const Setup& setup) {
 
 Json evaluate(const Setup& setup) {
   const auto begin = std::chrono::steady_clock::now();
-  const int64_t batch_size = setup.options.per_device_eval_batch_size;
-  const Tensor logits =
-      predict_logits(setup.model, &setup.adapter, setup.validation, batch_size, setup.pad_id, setup.pads_left);
-  const std::vector<double> labels = labels_of(setup.validation);
-  const double loss = model_loss(setup.model, logits, to_labels(setup.model, labels)).item<double>();
-  if (!std::isfinite(loss)) {
-    throw Error({.id = "numeric.non-finite",
-                 .what = fmt::format("the validation loss is {}", loss),
-                 .where = "the logits of the validation rows",
-                 .fix = "lower learning_rate, or compute with --dtype float32"});
-  }
-  const Tensor wide = logits.to(at::kDouble).contiguous();
-  const eval::Values values(wide.data_ptr<double>(), wide.data_ptr<double>() + wide.numel());
-  const Json scores =
-      eval::compute_metrics(metric_list(setup), values, setup.model.num_labels(), setup.model.is_regression(), labels);
-  Json metrics = {{"eval_loss", loss}};
-  for (const auto& [name, score] : scores.items()) metrics["eval_" + name] = score;
+  Json metrics = setup.model.is_causal() ? causal_metrics(setup) : classifier_metrics(setup);
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
   const auto rows = static_cast<double>(setup.validation.size());
   metrics["eval_runtime"] = seconds.count();
   metrics["eval_samples_per_second"] = rows / seconds.count();
-  metrics["eval_steps_per_second"] = std::ceil(rows / static_cast<double>(batch_size)) / seconds.count();
+  metrics["eval_steps_per_second"] =
+      std::ceil(rows / static_cast<double>(setup.options.per_device_eval_batch_size)) / seconds.count();
   return metrics;
 }
 
