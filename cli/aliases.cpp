@@ -52,6 +52,9 @@ constexpr Alias kAliases[] = {
     {"max_samples", "max_train_samples"},
     {"max_val_samples", "max_eval_samples"},
     {"resume", "resume_from_checkpoint"},
+    {"max_tokens", "max_new_tokens"},
+    {"temp", "temperature"},
+    {"system_prompt", "system"},
 };
 
 /// A setting that is accepted with the values that change nothing here.

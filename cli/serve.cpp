@@ -16,8 +16,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// What the adapter's folder says, below what file and flags say.
-Json inherited(const fs::path& adapter) {
+Json values_of(const fs::path& adapter) {
   const Json run = settings_of(adapter);
   Json values = Json::object();
   for (const char* key :
@@ -31,14 +30,6 @@ Json inherited(const fs::path& adapter) {
     values["model_name_or_path"] = *base;
   }
   return values;
-}
-
-fs::path tokenizer_folder(const Served& served) {
-  const fs::path adapter = served.keys.adapter_name_or_path;
-  for (const char* name : {"tokenizer.json", "vocab.txt", "vocab.json"}) {
-    if (!adapter.empty() && fs::exists(adapter / name)) return adapter;
-  }
-  return served.model->folder();
 }
 
 bool has_names(const Json& config) {
@@ -88,25 +79,6 @@ double as_weight(const std::string& text) {
                .fix = "give numbers: --adapter_weights 0.7,0.3"});
 }
 
-Adapter load_adapters(const Model& model, const AdapterKeys& keys) {
-  std::vector<Adapter> all;
-  all.push_back(Adapter::load(model, keys.adapter_name_or_path, {.allow_partial = keys.allow_partial}));
-  for (const std::string& folder : keys.with_adapters) {
-    all.push_back(Adapter::load(model, folder, {.allow_partial = keys.allow_partial}));
-  }
-  if (!keys.adapter_weights.empty() && keys.adapter_weights.size() != all.size()) {
-    throw Error({.id = "config.bad-value",
-                 .what = std::to_string(keys.adapter_weights.size()) + " weights for " + std::to_string(all.size()) +
-                         " adapters",
-                 .where = "key 'adapter_weights'",
-                 .fix = "give one for adapter_name_or_path and one for each of with_adapters"});
-  }
-  if (all.size() == 1 && keys.adapter_weights.empty()) return std::move(all.front());
-  std::vector<double> weights;
-  for (const std::string& text : keys.adapter_weights) weights.push_back(as_weight(text));
-  return Adapter::compose(std::move(all), std::move(weights));
-}
-
 void warn_of_drawn_heads(const Served& served) {
   if (served.model->new_modules().empty()) return;
   for (const Parameter* parameter : served.model->parameters()) {
@@ -133,6 +105,48 @@ void BatchKeys::fields(FieldVisitor& f) {
   f.field("seed", seed, "Seed of validation_split and of a head that no file holds.", at_least(0));
 }
 
+Invocation inherited(const AdapterKeys& keys) {
+  Invocation below;
+  const fs::path adapter = keys.adapter_name_or_path;
+  if (adapter.empty()) return below;
+  if (!fs::exists(adapter / "adapter_config.json")) {
+    throw Error({.id = "config.no-adapter",
+                 .what = "the folder holds no adapter_config.json",
+                 .where = adapter.string() + ", key 'adapter_name_or_path'",
+                 .fix = "name the folder that a training run wrote, or one of its checkpoints"});
+  }
+  below.file = values_of(adapter);
+  below.file_name = (adapter / "run.json").string();
+  return below;
+}
+
+Adapter load_adapters(const Model& model, const AdapterKeys& keys) {
+  std::vector<Adapter> all;
+  all.push_back(Adapter::load(model, keys.adapter_name_or_path, {.allow_partial = keys.allow_partial}));
+  for (const std::string& folder : keys.with_adapters) {
+    all.push_back(Adapter::load(model, folder, {.allow_partial = keys.allow_partial}));
+  }
+  if (!keys.adapter_weights.empty() && keys.adapter_weights.size() != all.size()) {
+    throw Error({.id = "config.bad-value",
+                 .what = std::to_string(keys.adapter_weights.size()) + " weights for " + std::to_string(all.size()) +
+                         " adapters",
+                 .where = "key 'adapter_weights'",
+                 .fix = "give one for adapter_name_or_path and one for each of with_adapters"});
+  }
+  if (all.size() == 1 && keys.adapter_weights.empty()) return std::move(all.front());
+  std::vector<double> weights;
+  for (const std::string& text : keys.adapter_weights) weights.push_back(as_weight(text));
+  return Adapter::compose(std::move(all), std::move(weights));
+}
+
+fs::path tokenizer_folder(const Model& model, const AdapterKeys& keys) {
+  const fs::path adapter = keys.adapter_name_or_path;
+  for (const char* name : {"tokenizer.json", "vocab.txt", "vocab.json"}) {
+    if (!adapter.empty() && fs::exists(adapter / name)) return adapter;
+  }
+  return model.folder();
+}
+
 std::vector<Section> serving_sections(Section own) {
   Section model = section_of<BaseKeys>("Model");
   for (FieldInfo& key : section_of<AdapterKeys>("").keys) model.keys.push_back(std::move(key));
@@ -151,16 +165,8 @@ bool read_serving(const Usage& usage, const Args& args, Section own, Invocation&
     return false;
   }
   read_into(served.keys, invocation);
-  if (const fs::path adapter = served.keys.adapter_name_or_path; !adapter.empty()) {
-    if (!fs::exists(adapter / "adapter_config.json")) {
-      throw Error({.id = "config.no-adapter",
-                   .what = "the folder holds no adapter_config.json",
-                   .where = adapter.string() + ", key 'adapter_name_or_path'",
-                   .fix = "name the folder that a training run wrote, or one of its checkpoints"});
-    }
-    Invocation below;
-    below.file = inherited(adapter);
-    below.file_name = (adapter / "run.json").string();
+  if (!served.keys.adapter_name_or_path.empty()) {
+    Invocation below = inherited(served.keys);
     // An own file of rows stands in place of the split that was held out in training.
     if (invocation.has("validation_file")) below.file.erase("validation_split");
     read_into(served.base, below);
@@ -187,7 +193,7 @@ void load_served(Served& served, const Invocation& invocation, bool needs_tokeni
   if (!served.labels.regression) served.labels.names = served.model->label_names();
   served.data.max_length = checked_length(*served.model, served.data.max_length, invocation.has("max_length"));
   try {
-    served.tokenizer = Tokenizer::from_folder(tokenizer_folder(served));
+    served.tokenizer = Tokenizer::from_folder(tokenizer_folder(*served.model, served.keys));
     served.pad_id = pad_id_of(*served.tokenizer, *served.model);
   } catch (const Error& error) {
     if (needs_tokenizer || error.id() != "io.not-found") throw;

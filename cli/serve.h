@@ -1,6 +1,7 @@
 // A trained model, or a base alone, ready to be asked: for eval, predict and merge.
 #pragma once
 
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
@@ -46,6 +47,16 @@ struct Served {
 
   const Adapter* acting() const { return adapter ? &*adapter : nullptr; }
 };
+
+/// What the folder of the adapter says, below what file and flags say: the base, the data, the lengths. Empty without
+/// an adapter. Throws config.no-adapter.
+Invocation inherited(const AdapterKeys& keys);
+
+/// The adapter of the keys, or all of them as one.
+Adapter load_adapters(const Model& model, const AdapterKeys& keys);
+
+/// The adapter's folder where it holds a tokenizer, else the model's.
+std::filesystem::path tokenizer_folder(const Model& model, const AdapterKeys& keys);
 
 /// The keys of such a verb; `own` stands last.
 std::vector<Section> serving_sections(Section own);

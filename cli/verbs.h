@@ -25,6 +25,7 @@ const std::vector<Verb>& verbs();
 int train(const Args& args);
 int eval(const Args& args);
 int predict(const Args& args);
+int generate(const Args& args);
 int merge(const Args& args);
 int export_adapter(const Args& args);
 int tokenize(const Args& args);

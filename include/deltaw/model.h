@@ -17,6 +17,7 @@
 namespace deltaw {
 
 class Adapter;
+class FixedUpdates;
 
 /// One frozen tensor of the model. `slot` counts all of them, so that an adapter can stand in for it.
 struct Parameter {
@@ -100,6 +101,7 @@ struct Call {
   LinearPath path = LinearPath::automatic;
   Observer* observer = nullptr;    // or none
   KeyValueCache* cache = nullptr;  // or none; of a causal model
+  FixedUpdates* fixed = nullptr;   // or none; the adapter's, kept from pass to pass (ops/fixed_updates.h)
 
   int64_t draws = 0;    // dropout masks drawn so far in this pass
   uint64_t next_key();  // of the next mask

@@ -7,6 +7,7 @@
 
 #include "deltaw/adapter.h"
 #include "deltaw/error.h"
+#include "ops/fixed_updates.h"
 #include "ops/random.h"
 
 namespace deltaw::ops {
@@ -43,7 +44,9 @@ Tensor embedding(const Tensor& ids, const Embedding& table, const Call& call) {
   const AdaptedLayer* adapted = call.adapter ? call.adapter->layer(table) : nullptr;
   if (adapted) {
     // Column `id` of W. The factors are thin and few rows are asked for, so plain autograd serves.
-    const Update u = adapted->method->update(adapted->info, adapted->params, *table.view);
+    const bool fixed = call.fixed && call.fixed->serves(call);
+    const Update u =
+        fixed ? call.fixed->update(*adapted) : adapted->method->update(adapted->info, adapted->params, *table.view);
     const auto columns = [&](const Tensor& matrix) { return at::embedding(matrix.t(), ids, table.padding_idx); };
     if (u.left.defined()) rows = rows + u.scale * at::matmul(columns(u.right), u.left.t());
     if (u.dense.defined()) rows = rows + u.scale * columns(u.dense);

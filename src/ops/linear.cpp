@@ -5,6 +5,7 @@
 
 #include "deltaw/adapter.h"
 #include "deltaw/error.h"
+#include "ops/fixed_updates.h"
 #include "ops/random.h"
 #include "ops/sum.h"
 
@@ -338,6 +339,10 @@ void check_width(const Tensor& x, const Linear& layer) {
 }
 
 Tensor plain_linear(const Tensor& x, const Linear& layer, const Call& call) {
+  if (call.fixed && call.fixed->serves(call)) {
+    const Tensor weight = call.fixed->value(layer.weight, x.scalar_type());
+    return at::linear(x, turned(layer.kind, weight), call.fixed->value(layer.bias, x.scalar_type()));
+  }
   const Tensor& weight = call.adapter ? call.adapter->value(layer.weight) : layer.weight.value;
   const Tensor& bias = call.adapter ? call.adapter->value(layer.bias) : layer.bias.value;
   return at::linear(x, turned(layer.kind, as(weight, x)), bias.defined() ? as(bias, x) : bias);
@@ -390,11 +395,14 @@ std::vector<Tensor> linear_group(const Tensor& x, const std::vector<const Linear
       if (call.observer) call.observer->see(*layers[i], x, outputs[i]);
       continue;
     }
-    if (layer->method->acts_on_inputs()) {
+    const bool fixed = call.fixed && call.fixed->serves(call);
+    if (fixed || layer->method->acts_on_inputs()) {
       const Tensor rows = x.reshape({x.numel() / x.size(-1), x.size(-1)});
       std::vector<int64_t> shape = x.sizes().vec();
       shape.back() = layer->info.d_out;
-      outputs[i] = operator_linear(rows, *layers[i], *layer, call).view(shape);
+      const Tensor y = fixed ? call.fixed->linear(rows, *layers[i], *layer, call.path)
+                             : operator_linear(rows, *layers[i], *layer, call);
+      outputs[i] = y.view(shape);
       continue;
     }
     adapted.push_back(i);

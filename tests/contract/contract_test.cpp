@@ -4,6 +4,7 @@
 #include <torch/torch.h>
 
 #include "deltaw/error.h"
+#include "ops/fixed_updates.h"
 #include "support/gradcheck.h"
 #include "support/temporary.h"
 #include "support/tiny_model.h"
@@ -195,6 +196,19 @@ TEST_P(Contract, BothPathsComputeTheFormula) {
   expect_near(run(&adapter, LinearPath::sequence), expected);
   expect_near(run(&adapter, LinearPath::folded), expected);
   expect_near(run(&adapter), expected);
+}
+
+TEST_P(Contract, FixedUpdatesComputeTheFormula) {
+  randomise(adapter, 5);
+  const Tensor expected = dense(adapter);
+  const at::NoGradGuard no_grad;
+  for (const LinearPath path : {LinearPath::sequence, LinearPath::folded, LinearPath::automatic}) {
+    FixedUpdates fixed(adapter);
+    Call call{.adapter = &adapter, .path = path, .fixed = &fixed};
+    const Tensor first = model.run(x, call);
+    expect_near(first, expected);
+    EXPECT_TRUE(model.run(x, call).equal(first));
+  }
 }
 
 TEST_P(Contract, MergingEqualsTheForwardPassAndLeavesTheBaseAlone) {

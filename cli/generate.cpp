@@ -1,0 +1,310 @@
+#include "deltaw/generate.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <filesystem>
+#include <iostream>
+#include <memory>
+#include <optional>
+
+#include "deltaw/chat.h"
+#include "deltaw/error.h"
+#include "generate_input.h"
+#include "output.h"
+#include "serve.h"
+#include "train/signals.h"
+
+namespace deltaw::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Keys {
+  std::vector<std::string> prompt;
+  std::string input_file;
+  std::string output_file;
+  bool chat = false;
+  std::string system;
+
+  void fields(FieldVisitor& f) {
+    f.field("prompt", prompt,
+            "A text to go on from, as it is: no chat template. May be repeated; '-', or none at all, reads standard "
+            "input.");
+    f.field("input_file", input_file,
+            "Prompts: one on each line of a text file, or a .jsonl file of {\"prompt\": ...}, taken as it is, or "
+            "{\"messages\": [...]}, put through the chat template.");
+    f.field("output_file", output_file, "Where the JSON lines go; default: standard output.");
+    f.field("chat", chat,
+            "A conversation through the chat template: each line of standard input is a turn, /reset forgets what was "
+            "said, /exit ends. Ctrl-C ends an answer.");
+    f.field("system", system, "A system message before conversations that have none.");
+  }
+};
+
+struct BatchKey {
+  int64_t per_device_eval_batch_size = GenerateOptions().batch_size;
+
+  void fields(FieldVisitor& f) {
+    f.field("per_device_eval_batch_size", per_device_eval_batch_size, "Prompts of one forward pass.", at_least(1));
+  }
+};
+
+const Usage kUsageText = {
+    .verb = "generate",
+    .what =
+        "Lets a causal language model go on from a text, or talks to it. One prompt: the text as it comes. Several, "
+        "or an output_file: one JSON line each, {\"prompt\": ..., \"text\": ..., \"tokens\": [ids], "
+        "\"finish_reason\": \"stop\" or \"length\"}. How it samples follows the checkpoint's generation_config.json "
+        "where no key says otherwise.",
+    .example =
+        "  deltaw generate --model_name_or_path MODEL --prompt \"Once upon a time\"\n"
+        "  deltaw generate --adapter_name_or_path out --chat\n"
+        "  deltaw generate --adapter_name_or_path out --input_file questions.jsonl \\\n"
+        "    --output_file answers.jsonl --temperature 0.7 --top_p 0.9",
+    .positional = "CONFIG",
+    .positional_help = "A YAML or JSON file of keys, that of `deltaw train` for one; flags win over it.",
+    .positional_is_config = true,
+};
+
+std::vector<Section> sections() {
+  Section model = section_of<BaseKeys>("Model");
+  for (FieldInfo& key : section_of<AdapterKeys>("").keys) model.keys.push_back(std::move(key));
+  for (FieldInfo& key : section_of<ModelOptions>("").keys) {
+    if (key.name != "ignore_mismatched_sizes") model.keys.push_back(std::move(key));  // of a classifier's head
+  }
+  return {std::move(model), section_of<Keys>("Input and output"), section_of<GenerateOptions>("Generation"),
+          section_of<BatchKey>("Batches"), section_of<LogKeys>("Log")};
+}
+
+// A list of texts that a file gives as one text is that text, commas and all.
+void keep_whole(Json& values, const char* key) {
+  if (values.contains(key) && values[key].is_string()) values[key] = Json::array({values[key]});
+}
+
+[[noreturn]] void refuse_together(const std::string& what, const std::string& fix) {
+  throw Error({.id = "config.conflict", .what = what, .where = "command line", .fix = fix});
+}
+
+void check_keys(const Keys& keys) {
+  const int sources = !keys.prompt.empty() + !keys.input_file.empty() + keys.chat;
+  if (sources > 1) {
+    refuse_together("prompt, input_file and chat exclude each other", "give one of them");
+  }
+  if (keys.chat && !keys.output_file.empty()) {
+    refuse_together("a chat writes its answers to standard output", "leave output_file out and redirect");
+  }
+  if (!keys.system.empty() && !keys.chat && keys.input_file.empty()) {
+    refuse_together("a prompt is taken as it is and has no system message",
+                    "give --chat, or an input_file with \"messages\"");
+  }
+  if (std::count(keys.prompt.begin(), keys.prompt.end(), "-") > 1) {
+    refuse_together("standard input can be read once", "give --prompt - once");
+  }
+}
+
+/// Everything that answers.
+struct Session {
+  Keys keys;
+  std::unique_ptr<Model> model;
+  std::optional<Adapter> adapter;
+  std::optional<Tokenizer> tokenizer;
+  std::optional<ChatTemplate> chat_template;
+  std::vector<fs::path> template_folders;
+  std::unique_ptr<TextGenerator> generator;
+};
+
+ChatTemplate& template_of(Session& session) {
+  for (const fs::path& folder : session.template_folders) {
+    if (!session.chat_template) session.chat_template = ChatTemplate::from_folder(folder);
+  }
+  if (session.chat_template) return *session.chat_template;
+  throw Error({.id = "config.no-chat-template",
+               .what = "the model has no chat template: it was not trained on conversations",
+               .where = session.template_folders.back().string(),
+               .fix = "give a text with --prompt, or put its template into chat_template.jinja"});
+}
+
+std::string rendered(Session& session, Json messages) {
+  const bool has_system = !messages.empty() && messages[0].is_object() && messages[0].value("role", Json()) == "system";
+  if (!session.keys.system.empty() && !has_system) {
+    messages.insert(messages.begin(), Json{{"role", "system"}, {"content", session.keys.system}});
+  }
+  return template_of(session).render(messages, /*add_generation_prompt=*/true).text;
+}
+
+void load(Session& session, const Invocation& invocation) {
+  AdapterKeys adapter;
+  read_into(adapter, invocation);
+  BaseKeys base;
+  ModelOptions options;
+  GenerateOptions checked;  // before anything is loaded for long
+  BatchKey batch;
+  read_into(base, inherited(adapter));
+  read_into(base, invocation);
+  read_into(options, invocation);
+  read_into(checked, invocation);
+  read_into(batch, invocation);
+  require("model_name_or_path or adapter_name_or_path", base.model_name_or_path, kUsageText, "MODEL");
+
+  session.model = load_model(base.model_name_or_path, options);
+  check_causal(*session.model);
+  if (!adapter.adapter_name_or_path.empty()) session.adapter = load_adapters(*session.model, adapter);
+  const fs::path folder = tokenizer_folder(*session.model, adapter);
+  session.tokenizer = Tokenizer::from_folder(folder);
+  session.template_folders = {folder, session.model->folder()};
+  GenerateOptions generation = default_generation(*session.model, *session.tokenizer);
+  read_into(generation, invocation);
+  generation.batch_size = batch.per_device_eval_batch_size;
+  session.generator = std::make_unique<TextGenerator>(*session.model, session.adapter ? &*session.adapter : nullptr,
+                                                      *session.tokenizer, std::move(generation));
+}
+
+// Prints an answer as it comes, without the blanks before it; answers what was printed.
+class Printer {
+ public:
+  explicit Printer(bool trims) : trims_(trims) {}
+  void put(std::string_view text) {
+    if (trims_) text.remove_prefix(std::min(text.find_first_not_of(" \t\r\n"), text.size()));
+    if (text.empty()) return;
+    trims_ = false;
+    print(text);
+    text_ += text;
+  }
+  std::string end_line() {
+    if (!text_.ends_with('\n')) print("\n");
+    return std::move(text_);
+  }
+
+ private:
+  bool trims_;
+  std::string text_;
+};
+
+void stream_one(Session& session, const std::string& prompt) {
+  Printer printer(/*trims=*/false);
+  session.generator->run({prompt_ids(*session.tokenizer, prompt)}, [&](int64_t, std::string_view text) {
+    printer.put(text);
+    return true;
+  });
+  printer.end_line();
+}
+
+void write_rows(Session& session, std::vector<Asked> asked) {
+  std::vector<std::vector<int64_t>> prompts;
+  for (Asked& row : asked) {
+    const bool raw = row.messages.is_null();
+    if (!raw) row.text = rendered(session, row.messages);
+    prompts.push_back(prompt_ids(*session.tokenizer, row.text, /*add_special_tokens=*/raw));
+  }
+  const std::vector<Generation> said = session.generator->run(prompts);
+  LineWriter output(session.keys.output_file);
+  for (size_t i = 0; i < asked.size(); ++i) {
+    output.write(to_line({{"prompt", asked[i].text},
+                          {"text", said[i].text},
+                          {"tokens", said[i].tokens},
+                          {"finish_reason", said[i].finish_reason}}));
+  }
+  output.finish();
+}
+
+// Answers the last message and adds the answer. Returns the signal that ended it, or 0.
+int answer(Session& session, Json& messages) {
+  const std::string text = rendered(session, messages);
+  const std::vector<int64_t> ids = prompt_ids(*session.tokenizer, text, /*add_special_tokens=*/false);
+  const train::SignalGuard guard;
+  Printer printer(/*trims=*/true);
+  session.generator->run({ids}, [&](int64_t, std::string_view piece) {
+    printer.put(piece);
+    return guard.caught() == 0;
+  });
+  messages.push_back({{"role", "assistant"}, {"content", printer.end_line()}});
+  return guard.caught();
+}
+
+int chat(Session& session) {
+  template_of(session);  // a model without one is refused before the first turn
+  const bool terminal = ::isatty(STDIN_FILENO) == 1;
+  if (terminal) note("/reset forgets the conversation, /exit ends it.\n");
+  Json messages = Json::array();
+  std::string line;
+  while (true) {
+    if (terminal) note("> ");
+    if (!std::getline(std::cin, line)) break;
+    if (line.ends_with('\r')) line.pop_back();
+    if (line == "/exit") break;
+    if (line == "/reset") messages = Json::array();
+    if (line == "/reset" || line.find_first_not_of(" \t") == std::string::npos) continue;
+    messages.push_back({{"role", "user"}, {"content", line}});
+    try {
+      const int signal = answer(session, messages);
+      if (signal == SIGTERM || (signal != 0 && !terminal)) return 128 + signal;
+    } catch (const Error& error) {
+      if (!terminal || error.id() != "data.long-prompt") throw;
+      messages.erase(messages.size() - 1);
+      note("The conversation has become too long for the model: /reset begins a new one.\n");
+    }
+  }
+  return kDone;
+}
+
+void note_speed(const GenerationSpeed& speed) {
+  const auto rate = [](int64_t tokens, double seconds) { return seconds > 0 ? tokens / seconds : 0.0; };
+  note(fmt::format("read {} tokens, {:.1f} a second; said {}, {:.1f} a second\n", speed.prompt_tokens,
+                   rate(speed.prompt_tokens, speed.prompt_seconds), speed.new_tokens,
+                   rate(speed.new_tokens - speed.rows, speed.new_seconds)));
+}
+
+std::vector<Asked> asked_of(const Keys& keys) {
+  if (!keys.input_file.empty()) return read_asked(keys.input_file);
+  std::vector<Asked> asked;
+  for (const std::string& prompt : keys.prompt) {
+    asked.push_back({.text = prompt == "-" ? read_standard_input() : prompt, .messages = nullptr, .where = "prompt"});
+  }
+  if (asked.empty() && ::isatty(STDIN_FILENO) == 0) {
+    asked.push_back({.text = read_standard_input(), .messages = nullptr, .where = "standard input"});
+  }
+  if (asked.empty()) require("prompt, input_file or chat", "", kUsageText, "\"Once upon a time\"");
+  return asked;
+}
+
+}  // namespace
+
+int generate(const Args& args) {
+  Args rest = args;
+  Json repeated = Json::object();
+  for (const char* key : {"prompt", "stop"}) {
+    const std::vector<std::string> values = take_repeated(rest, key);
+    if (!values.empty()) repeated[key] = values;
+  }
+  Invocation invocation = parse_args(kUsageText, sections(), rest, run_keys());
+  if (invocation.help) {
+    print_help(kUsageText, sections());
+    return kDone;
+  }
+  keep_whole(invocation.file, "prompt");
+  keep_whole(invocation.file, "stop");
+  invocation.flags.update(repeated);
+
+  Session session;
+  read_into(session.keys, invocation);
+  check_keys(session.keys);
+  const bool streams = session.keys.input_file.empty() && session.keys.output_file.empty();
+  std::vector<Asked> asked;
+  if (!session.keys.chat) asked = asked_of(session.keys);
+  load(session, invocation);
+  int code = kDone;
+  if (session.keys.chat) {
+    code = chat(session);
+  } else if (streams && asked.size() == 1) {
+    stream_one(session, asked[0].text);
+  } else {
+    write_rows(session, std::move(asked));
+  }
+  note_speed(session.generator->speed());
+  return code;
+}
+
+}  // namespace deltaw::cli

@@ -1,0 +1,94 @@
+# generate: prompts, rows and conversations. What needs a language model runs on the one below $DELTAW_DATA.
+. "$(dirname "$0")/support.sh"
+make_model bert_cls classifier
+
+# What cannot be is told before anything is computed.
+expect 2 generate --model_name_or_path classifier --prompt hello
+empty out
+contains err 'error[config.not-causal]'
+contains err 'deltaw predict'
+expect 2 generate --prompt hello
+contains err 'model_name_or_path or adapter_name_or_path'
+expect 2 generate --model_name_or_path classifier --prompt
+contains err '--prompt has no value'
+expect 2 generate --model_name_or_path classifier --prompt a --chat
+contains err 'error[config.conflict]'
+expect 2 generate --model_name_or_path classifier --prompt a --system b
+contains err 'error[config.conflict]'
+expect 2 generate --model_name_or_path classifier --prompt a --temperature=-1
+contains err 'error[config.out-of-range]'
+expect 2 generate --model_name_or_path classifier --prompt a --temprature 1
+contains err 'temperature'
+expect 2 generate --adapter_name_or_path nowhere --prompt a
+contains err 'error[config.no-adapter]'
+expect 1 generate --model_name_or_path classifier --input_file nowhere.txt
+contains err 'error[io.not-found]'
+printf '{"prompt": "a"}\n\n{"text": "a"}\n' >rows.jsonl
+expect 1 generate --model_name_or_path classifier --input_file rows.jsonl
+contains err 'error[data.no-prompt]'
+contains err 'rows.jsonl, line 3'
+
+stories=${DELTAW_DATA:-$tests/../../shared/data}/models/stories260k_hf
+if [ ! -e "$stories/model.safetensors" ]; then
+  echo 'SKIPPED: everything that generates, for want of models/stories260k_hf below $DELTAW_DATA'
+  finish
+fi
+said=', there was a little girl named Lily. She loved to play outside in the park.'
+
+# One prompt: the text as it comes, and nothing else on standard output.
+expect 0 generate --model_name_or_path "$stories" --prompt 'Once upon a time' --stop 'One day'
+[ "$(cat out)" = "$said " ] || fail 'another text'
+contains err 'a second'
+printf 'Once upon a time\n' | "$deltaw" generate --model "$stories" --stop 'One day' >piped 2>err
+cmp -s out piped || fail 'standard input gives another text'
+printf 'Once upon a time' | "$deltaw" generate --model "$stories" --prompt - --stop=' One day' >piped 2>err
+[ "$(cat piped)" = "$said" ] || fail 'a stop text with a space is not cut'
+
+# Several: JSON lines in their order.
+expect 0 generate --model "$stories" --prompt 'Once upon a time' --prompt 'The dog' --max_new_tokens 5 --dtype float32
+lines out 2
+contains out '{"prompt":"Once upon a time","text":", '
+contains out '{"prompt":"The dog","text":" was'
+contains out '"finish_reason":"length"}'
+printf 'The dog\nOnce upon a time\n' >prompts.txt
+expect 0 generate --model "$stories" --input_file prompts.txt --max_tokens 5 --output_file said.jsonl
+empty out
+lines said.jsonl 2
+head -n 1 said.jsonl >first
+contains first '{"prompt":"The dog","text":" was'
+sampled() { "$deltaw" generate --model "$stories" --prompt 'The dog' --temp 1 --top_p 0.9 --max_tokens 20 "$@" 2>err; }
+[ "$(sampled)" = "$(sampled)" ] || fail 'one seed, two texts'
+[ "$(sampled)" != "$(sampled --seed 7)" ] || fail 'two seeds, one text'
+long=$(yes 'Once upon a time' | head -n 200 | tr '\n' ' ')
+expect 1 generate --model "$stories" --prompt "$long"
+contains err 'error[data.long-prompt]'
+
+# Conversations need a template.
+expect 2 generate --model "$stories" --chat
+contains err 'error[config.no-chat-template]'
+mkdir talker
+cp "$stories"/* talker/
+cat >talker/chat_template.jinja <<'END'
+{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}
+{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}
+END
+turns() { "$deltaw" generate --model talker --chat --max_new_tokens 12 --stop $'\n' 2>err; }
+printf 'Hello\nAnd then?\n' | turns >out || fail 'a chat fails'
+lines out 2
+printf 'Hello\n/reset\nHello\n' | turns >out
+lines out 2
+[ "$(sort -u out | wc -l)" = 1 ] || fail '/reset forgets nothing'
+printf '\nHello\n/exit\nHello\n' | turns >out
+lines out 1
+{
+  echo '{"messages": [{"role": "user", "content": "Hi"}]}'
+  echo '{"messages": [{"role": "system", "content": "Own."}, {"role": "user", "content": "Hi"}]}'
+  echo '{"prompt": "Hi"}'
+} >talk.jsonl
+expect 0 generate --model talker --input_file talk.jsonl --system 'Be kind.' --max_new_tokens 4
+lines out 3
+contains out '{"prompt":"system: Be kind.\nuser: Hi\nassistant:","text":'
+contains out '{"prompt":"system: Own.\nuser: Hi\nassistant:","text":'
+contains out '{"prompt":"Hi","text":'
+
+finish
