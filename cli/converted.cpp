@@ -7,6 +7,7 @@
 #include "deltaw/error.h"
 #include "load.h"
 #include "output.h"
+#include "texts.h"
 
 namespace deltaw::cli {
 namespace {
@@ -37,7 +38,7 @@ ModelInput text_probe(const Served& served) {
 
 /// Tokens spread over the vocabulary, where there is no tokenizer.
 ModelInput plain_probe(const Model& model) {
-  const int64_t vocabulary = model.config().value("vocab_size", int64_t{2});
+  const int64_t vocabulary = model.vocab_size();
   const int64_t length = std::min<int64_t>(model.max_positions() > 0 ? model.max_positions() : 16, 16);
   const Tensor ids = at::remainder(at::arange(4 * length, at::kLong) * 7919 + 5, vocabulary).view({4, length});
   return {ids, at::ones_like(ids), {}};
@@ -82,6 +83,7 @@ ModelInput probe_of(const Served& served) {
 
 int finish(const Served& served, const Usage& usage, const FolderKeys& keys, const WriteReport& report, Json facts) {
   if (served.tokenizer) write_tokenizer(*served.tokenizer, keys.output_dir);
+  write_chat_template(served.text, keys.output_dir);
   Json result{{"output_dir", keys.output_dir},
               {"model_name_or_path", served.base.model_name_or_path},
               {"adapter_name_or_path", served.keys.adapter_name_or_path},

@@ -2,6 +2,7 @@
 
 #include "deltaw/error.h"
 #include "eval/metrics.h"
+#include "eval_text.h"
 #include "output.h"
 #include "serve.h"
 
@@ -39,6 +40,12 @@ Json score(const Served& served, const Dataset& dataset) {
   return results;
 }
 
+void print_results(Json results, const Served& served) {
+  results["model_name_or_path"] = served.base.model_name_or_path;
+  if (served.adapter) results["adapter_name_or_path"] = served.keys.adapter_name_or_path;
+  print(to_text(results));
+}
+
 }  // namespace
 
 int eval(const Args& args) {
@@ -46,6 +53,10 @@ int eval(const Args& args) {
   Invocation invocation;
   if (!read_serving(kUsageText, args, {}, invocation, served)) return kDone;
   load_served(served, invocation, true);
+  if (served.model->is_causal()) {
+    print_results(score_text(served, invocation), served);
+    return kDone;
+  }
   const Dataset dataset = load_split(served.data, Split::validation, served.labels, Labels::needed,
                                      static_cast<uint64_t>(served.batch.seed));
   if (dataset.rows.empty()) {
@@ -54,10 +65,7 @@ int eval(const Args& args) {
                  .where = dataset.file.string(),
                  .fix = "name another validation_file"});
   }
-  Json results = score(served, dataset);
-  results["model_name_or_path"] = served.base.model_name_or_path;
-  if (served.adapter) results["adapter_name_or_path"] = served.keys.adapter_name_or_path;
-  print(to_text(results));
+  print_results(score(served, dataset), served);
   return kDone;
 }
 

@@ -1,13 +1,13 @@
 #include "load.h"
 
 #include <algorithm>
-#include <numeric>
 
 #include "adapt/rank_allocator.h"
 #include "core/files.h"
 #include "deltaw/error.h"
 #include "eval/metrics.h"
 #include "io/checkpoint.h"
+#include "texts.h"
 #include "train/batch_tensors.h"
 #include "train/checkpoint.h"
 #include "train/options.h"
@@ -24,8 +24,8 @@ void settle_labels(Setup& setup, const LabelSet& labels) {
   setup.model.label_names = labels.names;
 }
 
-void settle_metric(Setup& setup, Run& run, const Invocation& invocation) {
-  run.metrics = metric_names(setup.data, run.data.labels);
+void settle_metric(Setup& setup, Run& run, const Invocation& invocation, bool causal) {
+  run.metrics = causal ? std::vector<std::string>{"loss"} : metric_names(setup.data, run.data.labels);
   std::string& best = setup.train.metric_for_best_model;
   if (best.starts_with("eval_")) best.erase(0, 5);
   run.best_metric = best.empty() ? run.metrics.front() : best;
@@ -33,7 +33,12 @@ void settle_metric(Setup& setup, Run& run, const Invocation& invocation) {
 }
 
 /// What the trainer would refuse, before anything is loaded for long or written.
-void check_training(const Setup& setup, const Run& run) {
+void check_training(const Setup& setup, const Run& run, bool causal) {
+  if (causal) {
+    train::check_options(setup.train, !run.texts.validation.rows.empty(), false);
+    train::check_causal_metric(run.best_metric);
+    return;
+  }
   const bool regression = run.data.labels.regression;
   train::check_options(setup.train, !run.data.validation.rows.empty(), regression);
   if (run.best_metric == "loss") return;
@@ -41,23 +46,39 @@ void check_training(const Setup& setup, const Run& run) {
   eval::compute_metrics({run.best_metric}, eval::Values(static_cast<size_t>(outputs)), outputs, regression, {0});
 }
 
-/// The rows of the first batches that training will take, without the rest of the file being encoded for them.
-std::vector<LabelledInput> calibration_batches(const Run& run, const Setup& setup, int64_t samples) {
-  const std::vector<Example>& rows = run.data.train.rows;
+std::vector<EncodedRow> encode_texts_of(const TextDataset& texts, const Setup& setup, const Run& run,
+                                        TextFacts& facts) {
+  if (texts.rows.empty()) return {};
+  EncodedTexts encoded =
+      encode_texts(texts, *run.tokenizer, setup.data.max_length, end_id_of(*run.tokenizer, *run.model));
+  facts = encoded.facts;
+  return setup.text.packing ? pack_rows(encoded.rows, setup.data.max_length) : std::move(encoded.rows);
+}
+
+/// Once; nothing before it has looked at more than the text.
+void encode(const Setup& setup, Run& run) {
+  if (!run.train_rows.empty()) return;
+  if (run.model->is_causal()) {
+    run.train_rows = encode_texts_of(run.texts.train, setup, run, run.train_facts);
+    run.validation_rows = encode_texts_of(run.texts.validation, setup, run, run.validation_facts);
+  } else {
+    run.train_rows = encode_rows(run.data.train, *run.tokenizer, setup.data.max_length);
+    run.validation_rows = encode_rows(run.data.validation, *run.tokenizer, setup.data.max_length);
+  }
+}
+
+/// The first batches that training will take, without padding them to one length.
+std::vector<LabelledInput> calibration_batches(const Setup& setup, Run& run, int64_t samples) {
+  encode(setup, run);
   std::vector<LabelledInput> batches;
-  for (const std::vector<int64_t>& positions :
-       plan_batches(std::vector<int64_t>(rows.size()), setup.train.per_device_train_batch_size,
-                    train::data_seed(setup.train), /*epoch=*/0, /*group_by_length=*/false)) {
-    const auto count = std::min<int64_t>(samples, static_cast<int64_t>(positions.size()));
-    if (count == 0) break;
-    samples -= count;
-    Dataset part{.labelled = true};
-    for (int64_t i = 0; i < count; ++i) part.rows.push_back(rows[static_cast<size_t>(positions[i])]);
-    std::vector<int64_t> all(static_cast<size_t>(count));
-    std::iota(all.begin(), all.end(), int64_t{0});
-    const Batch batch =
-        collate(encode_rows(part, *run.tokenizer, setup.data.max_length), all, run.pad_id, run.tokenizer->pads_left());
-    batches.push_back({train::to_input(batch), train::to_labels(*run.model, batch.labels)});
+  for (std::vector<int64_t>& positions :
+       plan_batches(row_lengths(run.train_rows), setup.train.per_device_train_batch_size, train::data_seed(setup.train),
+                    /*epoch=*/0, /*group_by_length=*/false)) {
+    positions.resize(std::min(static_cast<size_t>(samples), positions.size()));
+    if (positions.empty()) break;
+    samples -= static_cast<int64_t>(positions.size());
+    const Batch batch = collate(run.train_rows, positions, run.pad_id, run.tokenizer->pads_left());
+    batches.push_back({train::to_input(batch), train::to_labels(*run.model, batch)});
   }
   return batches;
 }
@@ -96,6 +117,7 @@ int64_t pad_id_of(const Tokenizer& tokenizer, const Model& model) {
   if (const auto id = tokenizer.pad_id()) return *id;
   const Json& config = model.config();
   if (config.contains("pad_token_id") && config["pad_token_id"].is_number_integer()) return config["pad_token_id"];
+  if (model.is_causal()) return 0;  // nothing attends to padding, so any token serves
   throw Error({.id = "config.no-pad-token",
                .what = "neither the tokenizer nor the model names a padding token",
                .where = (model.folder() / "config.json").string(),
@@ -124,12 +146,19 @@ void write_tokenizer(const Tokenizer& tokenizer, const std::filesystem::path& fo
 Run load_run(Setup& setup, const Invocation& invocation) {
   const auto seed = static_cast<uint64_t>(setup.train.seed);
   const std::filesystem::path folder = io::resolve_model(setup.base.model_name_or_path);
+  const bool causal = task_type_of(folder.string()) == "CAUSAL_LM";
   Run run;
   run.tokenizer = Tokenizer::from_folder(folder);
-  run.data = load_training_data(setup.data, seed);
-  settle_labels(setup, run.data.labels);
-  settle_metric(setup, run, invocation);
-  check_training(setup, run);
+  if (causal) {
+    if (!setup.length_given) setup.data.max_length = kTextLength;
+    const auto chat_template = find_chat_template(setup.text, {folder});
+    run.texts = load_text_data(setup.data, setup.text, renderer_of(chat_template), seed);
+  } else {
+    run.data = load_training_data(setup.data, seed);
+    settle_labels(setup, run.data.labels);
+  }
+  settle_metric(setup, run, invocation, causal);
+  check_training(setup, run, causal);
 
   run.model = load_model(folder.string(), setup.model);
   setup.data.max_length = checked_length(*run.model, setup.data.max_length, setup.length_given);
@@ -138,10 +167,10 @@ Run load_run(Setup& setup, const Invocation& invocation) {
     run.adapter = adapter_of_checkpoint(*run.model, setup);
   } else {
     run.adapter = Adapter::create(*run.model, setup.adapter, seed,
-                                  [&](int64_t samples) { return calibration_batches(run, setup, samples); });
+                                  [&](int64_t samples) { return calibration_batches(setup, run, samples); });
   }
-  run.train_rows = encode_rows(run.data.train, *run.tokenizer, setup.data.max_length);
-  run.validation_rows = encode_rows(run.data.validation, *run.tokenizer, setup.data.max_length);
+  setup.adapter.task_type = run.model->task_type();
+  encode(setup, run);
   // Refuses a rank budget that cannot prune, before anything is written.
   const auto schedule = train::make_schedule(setup.train, static_cast<int64_t>(run.train_rows.size()));
   make_rank_allocator(*run.adapter, schedule.total_steps);

@@ -10,6 +10,7 @@
 #include "deltaw/adapter.h"
 #include "deltaw/data.h"
 #include "deltaw/model.h"
+#include "deltaw/text_data.h"
 #include "deltaw/tokenizer.h"
 #include "setup.h"
 
@@ -25,13 +26,15 @@ int64_t pad_id_of(const Tokenizer& tokenizer, const Model& model);
 /// default is shortened.
 int64_t checked_length(const Model& model, int64_t max_length, bool asked_for);
 
-/// Copies the tokenizer's files into `folder`.
+/// Copies the tokenizer's files into `folder`, a chat template among them.
 void write_tokenizer(const Tokenizer& tokenizer, const std::filesystem::path& folder);
 
 /// Everything that stands before the first step.
 struct Run {
   std::optional<Tokenizer> tokenizer;
-  TrainingData data;
+  TrainingData data;  // of a classifier
+  TextData texts;     // of a causal model
+  TextFacts train_facts, validation_facts;
   std::unique_ptr<Model> model;
   std::optional<Adapter> adapter;
   std::vector<EncodedRow> train_rows, validation_rows;

@@ -4,6 +4,8 @@
 #include "io/safetensors.h"
 #include "output.h"
 #include "serve.h"
+#include "texts.h"
+#include "train/batch_tensors.h"
 
 namespace deltaw::cli {
 namespace {
@@ -18,15 +20,18 @@ struct Keys {
             "Rows to predict: .tsv, .csv, .jsonl or .json with the columns above, or one text per line. Default: "
             "test_file.");
     f.field("output_file", output_file, "Where the lines go; default: standard output.");
-    f.field("logits_file", logits_file, "Also write the raw logits [rows, labels] to this safetensors file.");
+    f.field("logits_file", logits_file,
+            "Also write the raw logits to this safetensors file: `logits` [rows, labels], or `logits.<row>` [tokens, "
+            "vocabulary] of a causal language model.");
   }
 };
 
 const Usage kUsageText = {
     .verb = "predict",
     .what =
-        "Writes one JSON line per input row: {\"label\": ..., \"logits\": [...]}, or {\"label\": score} for "
-        "regression. Labels are not needed.",
+        "Writes one JSON line per input row: {\"label\": ..., \"logits\": [...]}, {\"label\": score} for "
+        "regression, or {\"nll\": ..., \"tokens\": ...} for a causal language model: the negative log-likelihood of "
+        "the row in nats and the number of tokens it is summed over. Labels are not needed.",
     .example =
         "  deltaw predict --adapter_name_or_path out --input_file texts.txt\n"
         "  deltaw predict --adapter_name_or_path out --input_file rows.csv \\\n"
@@ -86,6 +91,62 @@ void write_lines(const Served& served, const Tensor& logits, const std::string& 
   output.finish();
 }
 
+/// The texts as they stand: only an answer is followed by an end-of-text token.
+TextDataset read_texts(const Served& served, const Keys& keys) {
+  std::filesystem::path file = keys.input_file;
+  if (file.empty()) {
+    const auto test = text_split_file(served.data, Split::test);
+    if (!test) {
+      throw Error({.id = "config.no-data",
+                   .what = "there is nothing to predict",
+                   .where = "keys 'input_file' and 'test_file'",
+                   .fix = "--input_file texts.txt"});
+    }
+    file = *test;
+  }
+  TextDataset texts;
+  if (is_table(file)) {
+    texts = load_texts(file, served.data, served.text, renderer_of(served.chat_template));
+  } else {
+    for (Example& row : read_lines(file).rows) {
+      const size_t size = row.text.size();
+      texts.rows.push_back({.text = std::move(row.text), .trained = {{0, size}}, .line = row.line});
+    }
+  }
+  for (TextExample& row : texts.rows) row.end &= row.answers;
+  return texts;
+}
+
+/// logits.<row> [tokens, vocabulary] of each row.
+void write_text_logits(const Served& served, const std::vector<EncodedRow>& rows, const std::string& path) {
+  const at::NoGradGuard no_grad;
+  std::vector<Tensor> logits;
+  std::vector<io::TensorBytes> tensors;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    Call call{.adapter = served.acting()};
+    const ModelInput input =
+        train::to_input(collate(rows, {static_cast<int64_t>(i)}, served.pad_id, /*pads_left=*/false));
+    logits.push_back(served.model->forward(input, call)[0].to(at::kFloat).contiguous());
+    tensors.push_back({.name = "logits." + std::to_string(i),
+                       .dtype = io::Dtype::f32,
+                       .shape = logits.back().sizes().vec(),
+                       .data = static_cast<const std::byte*>(logits.back().const_data_ptr())});
+  }
+  io::write_safetensors(path, tensors);
+}
+
+void predict_texts(const Served& served, const Keys& keys) {
+  const std::vector<EncodedRow> rows = encoded(served, read_texts(served, keys)).rows;
+  if (!keys.logits_file.empty()) write_text_logits(served, rows, keys.logits_file);
+  LineWriter output(keys.output_file);
+  for (const RowLoss& row :
+       predict_losses(*served.model, served.acting(), rows, served.batch.per_device_eval_batch_size, served.pad_id,
+                      served.tokenizer->pads_left())) {
+    output.write(to_line({{"nll", row.nll}, {"tokens", row.tokens}}));
+  }
+  output.finish();
+}
+
 }  // namespace
 
 int predict(const Args& args) {
@@ -95,6 +156,10 @@ int predict(const Args& args) {
   Keys keys;
   read_into(keys, invocation);
   load_served(served, invocation, true);
+  if (served.model->is_causal()) {
+    predict_texts(served, keys);
+    return kDone;
+  }
   const Dataset dataset = read_input(served, keys);
   const Tensor logits = dataset.rows.empty() ? at::empty({0, served.model->num_labels()}, at::kFloat)
                                              : logits_of(served, dataset).to(at::kFloat).contiguous();

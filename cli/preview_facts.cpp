@@ -79,6 +79,38 @@ std::string dtype_reason(const Setup& setup, const Model& model) {
                                         : "auto: this machine has no native bf16";
 }
 
+Json tokens_of(const EncodedRow& row, const Tokenizer& tokenizer) {
+  Json tokens = Json::array();
+  for (const int64_t id : row.ids) tokens.push_back(tokenizer.id_to_token(id).value_or("?"));
+  return tokens;
+}
+
+Json labelled_sample(const Run& run) {
+  const Example& first = run.data.train.rows.front();
+  Json sample = {{"text", first.text}};
+  if (first.has_pair) sample["text_pair"] = first.text_pair;
+  const LabelSet& labels = run.data.labels;
+  sample["label"] = labels.regression ? Json(first.label).dump() : labels.names[static_cast<size_t>(first.label)];
+  sample["ids"] = run.train_rows.front().ids;
+  sample["tokens"] = tokens_of(run.train_rows.front(), *run.tokenizer);
+  return sample;
+}
+
+/// The first row as the model reads it; `trained` lists the stretches of it that it learns to say.
+Json text_sample(const Run& run) {
+  const EncodedRow& row = run.train_rows.front();
+  Json parts = Json::array();
+  std::string text;
+  for (const SampleToken& token : describe_row(row, *run.tokenizer)) {
+    text += token.text;
+    if (parts.empty() || parts.back()["trained"] != token.trained) {
+      parts.push_back({{"text", ""}, {"trained", token.trained}});
+    }
+    parts.back()["text"] = parts.back()["text"].get<std::string>() + token.text;
+  }
+  return {{"text", text}, {"parts", parts}, {"ids", row.ids}, {"tokens", tokens_of(row, *run.tokenizer)}};
+}
+
 Json data_facts(const Setup& setup, const Run& run) {
   const std::vector<int64_t> lengths = row_lengths(run.train_rows);
   int64_t sum = 0, longest = 0, full = 0;
@@ -87,24 +119,21 @@ Json data_facts(const Setup& setup, const Run& run) {
     longest = std::max(longest, length);
     full += length >= setup.data.max_length;
   }
-  const Example& first = run.data.train.rows.front();
-  Json sample = {{"text", first.text}};
-  if (first.has_pair) sample["text_pair"] = first.text_pair;
-  const LabelSet& labels = run.data.labels;
-  sample["label"] = labels.regression ? Json(first.label).dump() : labels.names[static_cast<size_t>(first.label)];
-  sample["ids"] = run.train_rows.front().ids;
-  sample["tokens"] = Json::array();
-  for (const int64_t id : run.train_rows.front().ids) {
-    sample["tokens"].push_back(run.tokenizer->id_to_token(id).value_or("?"));
+  const bool causal = run.model->is_causal();
+  Json facts = {{"train_rows", run.train_rows.size()},
+                {"validation_rows", run.validation_rows.size()},
+                {"labels", run.data.labels.names},
+                {"mean_tokens", static_cast<double>(sum) / static_cast<double>(std::max<size_t>(1, lengths.size()))},
+                {"longest_row", longest},
+                {"full_rows", full},
+                {"max_length", setup.data.max_length},
+                {"sample", causal ? text_sample(run) : labelled_sample(run)}};
+  if (causal) {
+    facts["tokens"] = sum;
+    facts["trained_tokens"] = run.train_facts.trained;
+    facts["packed"] = setup.text.packing;
   }
-  return {{"train_rows", run.train_rows.size()},
-          {"validation_rows", run.validation_rows.size()},
-          {"labels", labels.names},
-          {"mean_tokens", static_cast<double>(sum) / static_cast<double>(std::max<size_t>(1, lengths.size()))},
-          {"longest_row", longest},
-          {"full_rows", full},
-          {"max_length", setup.data.max_length},
-          {"sample", std::move(sample)}};
+  return facts;
 }
 
 /// An estimate: what a transformer block keeps for the backward pass, about 17 values of the hidden width per token and
@@ -173,6 +202,7 @@ Json preview(const Setup& setup, const Run& run, int64_t total_steps) {
 
 std::vector<std::string> doubts(const Setup& setup, const Run& run) {
   std::vector<std::string> found;
+  if (run.model->is_causal()) found = warnings(run.train_facts, setup.data.max_length);
   if (setup.adapter.method == "randlora") {
     const Json options = run.adapter->spec().normalized(setup.adapter.options, "options");
     const double alpha = options.value("randlora_alpha", 0.0), r = options.value("r", 1.0);

@@ -36,6 +36,10 @@ std::string text_or(const Json& values, const char* key, const std::string& othe
   return found != values.end() && found->is_string() ? found->get<std::string>() : otherwise;
 }
 
+bool is_causal(const Json& settings) {
+  return text_or(settings, "task_type", "SEQ_CLS") == "CAUSAL_LM";
+}
+
 std::string data_sentence(const Json& settings, const Json& preview) {
   const std::string task = text_or(settings, "task_name", "");
   const std::string file = fs::path(text_or(settings, "train_file", "")).filename().string();
@@ -57,9 +61,9 @@ std::string metrics_table(const Json& results) {
 
 std::string front_matter(const Json& settings) {
   std::string base = text_or(settings, "model_name_or_path", "");
-  return fmt::format(
-      "---\nbase_model: {}\nlibrary_name: peft\npipeline_tag: text-classification\ntags:\n- deltaw\n- {}\n---\n\n",
-      Json(base).dump(), text_or(settings, "method", "lora"));
+  return fmt::format("---\nbase_model: {}\nlibrary_name: peft\npipeline_tag: {}\ntags:\n- deltaw\n- {}\n---\n\n",
+                     Json(base).dump(), is_causal(settings) ? "text-generation" : "text-classification",
+                     text_or(settings, "method", "lora"));
 }
 
 }  // namespace
@@ -105,12 +109,17 @@ std::string model_card(const Json& settings, const Json& preview, const Json& re
   text += metrics_table(results);
   text += "\n## Training\n\nThe settings, ready to be run again by `deltaw train run.json`:\n\n```json\n" +
           settings.dump(2, ' ', false, Json::error_handler_t::replace) + "\n```\n";
+  const bool causal = is_causal(settings);
+  const char* python_class = causal ? "AutoModelForCausalLM" : "AutoModelForSequenceClassification";
+  const std::string labels =
+      causal ? "" : fmt::format(", num_labels={}", std::max<size_t>(1, preview["data"]["labels"].size()));
   text += fmt::format(
-      "\n## Use\n\n```sh\ndeltaw predict --adapter_name_or_path THIS_FOLDER --input_file texts.txt\n```\n\n"
-      "```python\nfrom peft import PeftModel\nfrom transformers import AutoModelForSequenceClassification\n\n"
-      "base = AutoModelForSequenceClassification.from_pretrained({}, num_labels={})\n"
+      "\n## Use\n\n```sh\ndeltaw {} --adapter_name_or_path THIS_FOLDER {}\n```\n\n"
+      "```python\nfrom peft import PeftModel\nfrom transformers import {}\n\n"
+      "base = {}.from_pretrained({}{})\n"
       "model = PeftModel.from_pretrained(base, \"THIS_FOLDER\")\n```\n",
-      Json(base).dump(), std::max<size_t>(1, preview["data"]["labels"].size()));
+      causal ? "generate" : "predict", causal ? "--prompt \"...\"" : "--input_file texts.txt", python_class,
+      python_class, Json(base).dump(), labels);
   return text;
 }
 

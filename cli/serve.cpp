@@ -10,6 +10,7 @@
 #include "load.h"
 #include "output.h"
 #include "run_folder.h"
+#include "texts.h"
 
 namespace deltaw::cli {
 namespace {
@@ -19,9 +20,9 @@ namespace fs = std::filesystem;
 Json values_of(const fs::path& adapter) {
   const Json run = settings_of(adapter);
   Json values = Json::object();
-  for (const char* key :
-       {"model_name_or_path", "task_name", "dataset_dir", "train_file", "validation_file", "validation_split",
-        "text_column", "text_pair_column", "label_column", "label_names", "problem_type", "max_length", "seed"}) {
+  for (const char* key : {"model_name_or_path", "task_name", "dataset_dir", "train_file", "validation_file",
+                          "validation_split", "text_column", "text_pair_column", "label_column", "label_names",
+                          "problem_type", "max_length", "chat_template", "completion_only_loss", "seed"}) {
     if (run.contains(key)) values[key] = run[key];
   }
   const Json config = read_json(adapter / "adapter_config.json");
@@ -151,7 +152,11 @@ std::vector<Section> serving_sections(Section own) {
   Section model = section_of<BaseKeys>("Model");
   for (FieldInfo& key : section_of<AdapterKeys>("").keys) model.keys.push_back(std::move(key));
   for (FieldInfo& key : section_of<ModelOptions>("").keys) model.keys.push_back(std::move(key));
-  return {std::move(model), section_of<DataOptions>("Data"), section_of<BatchKeys>("Batches"), std::move(own),
+  return {std::move(model),
+          section_of<DataOptions>("Data"),
+          section_of<TextOptions>("Text for language models"),
+          section_of<BatchKeys>("Batches"),
+          std::move(own),
           section_of<LogKeys>("Log")};
 }
 
@@ -171,18 +176,21 @@ bool read_serving(const Usage& usage, const Args& args, Section own, Invocation&
     if (invocation.has("validation_file")) below.file.erase("validation_split");
     read_into(served.base, below);
     read_into(served.data, below);
+    read_into(served.text, below);
     read_into(served.batch, below);
   }
   read_into(served.base, invocation);
   read_into(served.model_options, invocation);
   read_into(served.data, invocation);
+  read_into(served.text, invocation);
   read_into(served.batch, invocation);
   require("model_name_or_path or adapter_name_or_path", served.base.model_name_or_path, usage, "MODEL");
   return true;
 }
 
 void load_served(Served& served, const Invocation& invocation, bool needs_tokenizer) {
-  choose_labels(served);
+  const bool causal = task_type_of(served.base.model_name_or_path) == "CAUSAL_LM";
+  if (!causal) choose_labels(served);
   served.model_options.seed = static_cast<uint64_t>(served.batch.seed);
   served.model = load_model(served.base.model_name_or_path, served.model_options);
   if (!served.keys.adapter_name_or_path.empty()) {
@@ -191,13 +199,25 @@ void load_served(Served& served, const Invocation& invocation, bool needs_tokeni
   warn_of_drawn_heads(served);
   served.labels.regression = served.model->is_regression();
   if (!served.labels.regression) served.labels.names = served.model->label_names();
+  if (causal && served.data.max_length == DataOptions().max_length && !invocation.has("max_length")) {
+    served.data.max_length = kTextLength;
+  }
   served.data.max_length = checked_length(*served.model, served.data.max_length, invocation.has("max_length"));
   try {
     served.tokenizer = Tokenizer::from_folder(tokenizer_folder(*served.model, served.keys));
     served.pad_id = pad_id_of(*served.tokenizer, *served.model);
+    if (!causal) return;
+    served.end_id = end_id_of(*served.tokenizer, *served.model);
+    std::vector<fs::path> folders{served.model->folder()};
+    if (!served.keys.adapter_name_or_path.empty()) folders.insert(folders.begin(), served.keys.adapter_name_or_path);
+    served.chat_template = find_chat_template(served.text, folders);
   } catch (const Error& error) {
     if (needs_tokenizer || error.id() != "io.not-found") throw;
   }
+}
+
+EncodedTexts encoded(const Served& served, const TextDataset& texts) {
+  return encode_texts(texts, *served.tokenizer, served.data.max_length, served.end_id);
 }
 
 Tensor logits_of(const Served& served, const Dataset& dataset) {

@@ -10,6 +10,7 @@
 #include "deltaw/adapter.h"
 #include "deltaw/data.h"
 #include "deltaw/model.h"
+#include "deltaw/text_data.h"
 #include "deltaw/tokenizer.h"
 #include "options.h"
 #include "setup.h"
@@ -38,12 +39,15 @@ struct Served {
   BatchKeys batch;
   ModelOptions model_options;
   DataOptions data;
+  TextOptions text;
 
   std::unique_ptr<Model> model;
   std::optional<Adapter> adapter;
   std::optional<Tokenizer> tokenizer;
-  LabelSet labels;
+  LabelSet labels;  // of a classifier
   int64_t pad_id = 0;
+  std::optional<ChatTemplate> chat_template;  // of a causal model
+  std::optional<int64_t> end_id;              // likewise: its end-of-text token
 
   const Adapter* acting() const { return adapter ? &*adapter : nullptr; }
 };
@@ -69,7 +73,10 @@ bool read_serving(const Usage& usage, const Args& args, Section own, Invocation&
 /// is warned of. Without `needs_tokenizer` a missing one is no error.
 void load_served(Served& served, const Invocation& invocation, bool needs_tokenizer);
 
-/// Logits of every row, in the rows' order: [rows, labels] float32.
+/// Rows of text as a causal model reads them.
+EncodedTexts encoded(const Served& served, const TextDataset& texts);
+
+/// Logits of every row of a classifier, in the rows' order: [rows, labels] float32.
 Tensor logits_of(const Served& served, const Dataset& dataset);
 
 }  // namespace deltaw::cli

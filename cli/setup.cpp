@@ -113,7 +113,7 @@ std::vector<Section> run_sections(const std::string& method) {
   Section model = section_of<BaseKeys>("Model");
   for (FieldInfo& key : section_of<ModelOptions>("").keys) model.keys.push_back(std::move(key));
   std::vector<Section> sections = {std::move(model), without(section_of<DataOptions>("Data"), "test_file"),
-                                   adapter_section(methods)};
+                                   section_of<TextOptions>("Text for language models"), adapter_section(methods)};
   for (const MethodInfo& info : methods) {
     if (info.id == method) sections.push_back({.title = info.title, .keys = info.options, .listed = true});
   }
@@ -153,6 +153,7 @@ bool read_setup(const Usage& usage, const Args& args, Section extra, Invocation&
   read_into(setup.base, invocation);
   read_into(setup.model, invocation);
   read_into(setup.data, invocation);
+  read_into(setup.text, invocation);
   read_into(setup.train, invocation);
   read_into(setup.output, invocation);
   read_adapter(invocation, setup.adapter);
@@ -177,6 +178,7 @@ Json resolved(const Setup& setup) {
   add(write_fields(fields_of(copy.base)));
   add(write_fields(fields_of(copy.model)));
   add(write_fields(fields_of(copy.data)));
+  if (copy.adapter.task_type == "CAUSAL_LM") add(write_fields(fields_of(copy.text)));
   add({{"method", copy.adapter.method}});
   add(write_fields(fields_of(copy.adapter)));
   add(find_method(copy.adapter.method).normalized(copy.adapter.options, "resolved options"));

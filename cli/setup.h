@@ -7,6 +7,7 @@
 #include "deltaw/adapter.h"
 #include "deltaw/data.h"
 #include "deltaw/model.h"
+#include "deltaw/text_data.h"
 #include "deltaw/train.h"
 #include "options.h"
 
@@ -28,6 +29,7 @@ struct Setup {
   BaseKeys base;
   ModelOptions model;
   DataOptions data;
+  TextOptions text;
   AdapterConfig adapter;
   TrainOptions train;
   OutputKeys output;

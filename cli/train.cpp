@@ -12,6 +12,7 @@
 #include "run_folder.h"
 #include "run_log.h"
 #include "setup.h"
+#include "texts.h"
 
 namespace deltaw::cli {
 namespace {
@@ -67,9 +68,10 @@ Json train_results(const TrainResult& result, const Run& run, double epoch) {
 }
 
 /// Files that stand beside an adapter, in a checkpoint as in output_dir.
-void write_companions(const fs::path& folder, const Run& run, const Json& settings, const Json& facts,
-                      const Json& results) {
+void write_companions(const fs::path& folder, const Setup& setup, const Run& run, const Json& settings,
+                      const Json& facts, const Json& results) {
   write_tokenizer(*run.tokenizer, folder);
+  write_chat_template(setup.text, folder);
   write_json(folder / "run.json", settings, false);
   write_file(folder / "README.md", model_card(settings, facts, results));
 }
@@ -100,7 +102,8 @@ int run_training(Setup& setup, Run& run) {
   trainer.set_metrics(run.metrics, run.best_metric);
   const Json settings = resolved(setup);
   const Json facts = preview(setup, run, trainer.total_steps());
-  trainer.set_companions([&](const fs::path& path) { write_companions(path, run, settings, facts, Json::object()); });
+  trainer.set_companions(
+      [&](const fs::path& path) { write_companions(path, setup, run, settings, facts, Json::object()); });
   note(preview_text(facts));
   for (const std::string& doubt : doubts(setup, run)) warning(doubt);
 
@@ -124,7 +127,7 @@ int run_training(Setup& setup, Run& run) {
   const Json metrics = final_metrics(trainer, result, setup, run, evaluated_step);
   run.adapter->save(folder);
   const Json results = write_results(folder, train_results(result, run, epoch), metrics);
-  write_companions(folder, run, settings, facts, results);
+  write_companions(folder, setup, run, settings, facts, results);
   log.record("results", results);
   note("adapter written to " + folder.string() + "\n");
   print(to_text(results));

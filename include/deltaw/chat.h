@@ -26,6 +26,9 @@ class ChatTemplate {
   /// the folder has none.
   static std::optional<ChatTemplate> from_folder(const std::filesystem::path& folder);
 
+  /// One template file, with the special tokens that `folder` names.
+  static ChatTemplate from_file(const std::filesystem::path& file, const std::filesystem::path& folder);
+
   ChatTemplate(ChatTemplate&&) noexcept;
   ChatTemplate& operator=(ChatTemplate&&) noexcept;
   ~ChatTemplate();

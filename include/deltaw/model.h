@@ -210,6 +210,10 @@ class Model {
 /// checkpoint lacks is drawn and listed in new_modules().
 std::unique_ptr<Model> load_model(const std::string& model_name_or_path, const ModelOptions& options = {});
 
+/// What load_model makes of a checkpoint, by its config.json alone: SEQ_CLS or CAUSAL_LM. Throws what load_model throws
+/// for a model_type that is not implemented.
+std::string task_type_of(const std::string& model_name_or_path);
+
 /// Mean loss over the batch, float32 or wider: cross entropy of logits [batch, labels] with labels [batch] (int64), or
 /// for regression the mean squared error of logits [batch, 1] with labels [batch]; of a causal model the cross entropy
 /// of logits [batch, seq, vocabulary] at each position with the label [batch, seq] at the next.

@@ -20,6 +20,7 @@ class Bert final : public Model {
     load.finish({"cls.", "embeddings.position_ids"});
     classifier_dropout_ = config.classifier_dropout;
     shape_ = encoder_->shape();
+    vocab_size_ = config.vocab_size;
     max_positions_ = config.max_position_embeddings;
     head_ = "classifier";
     architecture_ = "BertForSequenceClassification";

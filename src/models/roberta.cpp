@@ -21,6 +21,7 @@ class Roberta final : public Model {
     classifier_dropout_ = config.classifier_dropout;
     padding_ = config.pad_token_id;
     shape_ = encoder_->shape();
+    vocab_size_ = config.vocab_size;
     max_positions_ = config.max_position_embeddings - padding_ - 1;
     head_ = "classifier";
     architecture_ = "RobertaForSequenceClassification";

@@ -97,6 +97,10 @@ Tensor causal_loss_sum(const Model& model, const Tensor& features, const Targets
                                     label_smoothing);
 }
 
+Tensor to_labels(const Model& model, const Batch& batch) {
+  return model.is_causal() ? to_tensor(batch.token_labels, batch.rows) : to_labels(model, batch.labels);
+}
+
 Tensor training_loss(const Model& model, const Tensor& logits, const Tensor& labels, double smoothing) {
   if (smoothing == 0) return model_loss(model, logits, labels);
   const Tensor wide = logits.scalar_type() == at::kDouble ? logits : logits.to(at::kFloat);

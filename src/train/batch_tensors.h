@@ -10,6 +10,8 @@ ModelInput to_input(const Batch& batch);
 
 /// [rows]: int64 class numbers, or float32 (float64 for a float64 model) scores for regression.
 Tensor to_labels(const Model& model, const std::vector<double>& labels);
+/// The same of a batch; of a causal model its token labels [rows, length].
+Tensor to_labels(const Model& model, const Batch& batch);
 
 /// What a causal model is to say of a batch: for each of the n tokens that are trained on, the position before it in
 /// the flattened batch, the token and its row. The first token of a document has none before it.

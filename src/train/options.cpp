@@ -100,6 +100,14 @@ void check_options(const TrainOptions& options, bool has_validation, bool regres
   }
 }
 
+void check_causal_metric(const std::string& name) {
+  if (name == "loss" || name == "perplexity") return;
+  throw Error({.id = "config.unknown-metric",
+               .what = fmt::format("'{}' is no metric of a causal language model", name),
+               .where = "key \"metric_for_best_model\"",
+               .fix = "loss or perplexity"});
+}
+
 uint64_t data_seed(const TrainOptions& options) {
   return static_cast<uint64_t>(options.data_seed >= 0 ? options.data_seed : options.seed);
 }

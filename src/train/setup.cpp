@@ -56,15 +56,6 @@ std::vector<std::string> metric_list(const Setup& setup) {
   return names;
 }
 
-void check_causal_metrics(const Setup& setup) {
-  const std::string chosen = setup.chosen_metric();
-  if (chosen == "loss" || chosen == "perplexity") return;
-  throw Error({.id = "config.unknown-metric",
-               .what = fmt::format("'{}' is no metric of a causal language model", chosen),
-               .where = "key \"metric_for_best_model\"",
-               .fix = "loss or perplexity"});
-}
-
 void check_finite_loss(double loss) {
   if (std::isfinite(loss)) return;
   throw Error({.id = "numeric.non-finite",
@@ -119,7 +110,7 @@ void check_setup(const Setup& setup) {
   }
   check_labels(setup, setup.train, "training");
   check_labels(setup, setup.validation, "validation");
-  if (setup.model.is_causal()) return check_causal_metrics(setup);
+  if (setup.model.is_causal()) return check_causal_metric(setup.chosen_metric());
   // One row of zeros tells whether every metric exists and fits the task, before hours of training do.
   const int64_t outputs = setup.model.num_labels();
   eval::compute_metrics(metric_list(setup), eval::Values(static_cast<size_t>(outputs)), outputs,

@@ -1,0 +1,37 @@
+#include "texts.h"
+
+#include "core/files.h"
+
+namespace deltaw::cli {
+
+std::optional<ChatTemplate> find_chat_template(const TextOptions& text,
+                                               const std::vector<std::filesystem::path>& folders) {
+  if (!text.chat_template.empty()) {
+    return ChatTemplate::from_file(text.chat_template, folders.empty() ? std::filesystem::path() : folders.front());
+  }
+  for (const std::filesystem::path& folder : folders) {
+    if (auto found = ChatTemplate::from_folder(folder)) return found;
+  }
+  return std::nullopt;
+}
+
+ChatRenderer renderer_of(const std::optional<ChatTemplate>& chat_template) {
+  if (!chat_template) return {};
+  return [&chat_template](const Json& messages, bool add_generation_prompt, const Json& variables) {
+    return chat_template->render(messages, add_generation_prompt, variables);
+  };
+}
+
+std::optional<int64_t> end_id_of(const Tokenizer& tokenizer, const Model& model) {
+  if (const auto id = tokenizer.eos_id()) return id;
+  const auto found = model.config().find("eos_token_id");
+  if (found == model.config().end()) return std::nullopt;
+  const Json& id = found->is_array() && !found->empty() ? found->front() : *found;
+  return id.is_number_integer() ? std::optional(id.get<int64_t>()) : std::nullopt;
+}
+
+void write_chat_template(const TextOptions& text, const std::filesystem::path& folder) {
+  if (!text.chat_template.empty()) write_file(folder / "chat_template.jinja", read_file(text.chat_template));
+}
+
+}  // namespace deltaw::cli

@@ -1,0 +1,31 @@
+// Text for causal language models: the chat template that wraps it and the rows that come of it.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <vector>
+
+#include "deltaw/chat.h"
+#include "deltaw/model.h"
+#include "deltaw/text_data.h"
+#include "deltaw/tokenizer.h"
+
+namespace deltaw::cli {
+
+/// Tokens of a row where max_length is not given, as in TRL.
+inline constexpr int64_t kTextLength = 1024;
+
+/// The template that `text` names, else that of the first of the folders that has one.
+std::optional<ChatTemplate> find_chat_template(const TextOptions& text,
+                                               const std::vector<std::filesystem::path>& folders);
+
+/// Empty without a template.
+ChatRenderer renderer_of(const std::optional<ChatTemplate>& chat_template);
+
+/// The end-of-text token: the tokenizer's, else config.json's (the first of a list).
+std::optional<int64_t> end_id_of(const Tokenizer& tokenizer, const Model& model);
+
+/// Writes the template that `text` names beside the tokenizer's files, so that the folder stands alone.
+void write_chat_template(const TextOptions& text, const std::filesystem::path& folder);
+
+}  // namespace deltaw::cli
