@@ -164,13 +164,14 @@ struct RankBudget {
 /// The shape of a Transformer, for methods that put tokens before its input.
 struct ModelShape {
   int64_t layers = 0, hidden = 0, heads = 0;
-  Tensor word_embeddings;  // [vocabulary, hidden], to start from
+  int64_t prefix_heads = 0, prefix_width = 0;  // heads of a layer's keys, and their numbers together
+  Tensor word_embeddings;                      // [vocabulary, hidden], to start from
 };
 
 /// Tokens that are no words, before those of every row. One of the two is defined.
 struct VirtualTokens {
   Tensor embeddings;  // [n, hidden]: they stand before the word embeddings and go through every layer
-  Tensor prefix;      // [n, layers, 2, hidden]: keys and values, before those of each layer's attention
+  Tensor prefix;      // [n, layers, 2, prefix_width]: keys and values, before those of each layer's attention
   int64_t count() const { return embeddings.defined() ? embeddings.size(0) : prefix.defined() ? prefix.size(0) : 0; }
 };
 

@@ -280,9 +280,10 @@ void Adapter::save(const std::filesystem::path& folder) const {
 
   if (spec_->virtual_tokens) {  // PEFT builds the tensor from these
     const ModelShape& shape = model_->shape();
-    json.update({{"token_dim", shape.hidden},
+    const bool prefix = virtual_tokens().prefix.defined();
+    json.update({{"token_dim", prefix ? shape.prefix_width : shape.hidden},
                  {"num_layers", shape.layers},
-                 {"num_attention_heads", shape.heads},
+                 {"num_attention_heads", prefix ? shape.prefix_heads : shape.heads},
                  {"num_transformer_submodules", 1}});
   }
 

@@ -12,7 +12,10 @@ namespace deltaw {
 namespace {
 
 // Defaults of LoRA and of every method that names none of its own, by model_type (PEFT's constants.py).
-const Json kDefaultTargets = {{"bert", {"query", "value"}}, {"roberta", {"query", "value"}}};
+const Json kDefaultTargets = {{"bert", {"query", "value"}},     {"roberta", {"query", "value"}},
+                              {"llama", {"q_proj", "v_proj"}},  {"mistral", {"q_proj", "v_proj"}},
+                              {"qwen2", {"q_proj", "v_proj"}},  {"qwen3", {"q_proj", "v_proj"}},
+                              {"gemma2", {"q_proj", "v_proj"}}, {"gpt2", {"c_attn"}}};
 
 // PEFT lists both for every sequence classifier, whichever the model has.
 const std::set<std::string> kHeadNames = {"classifier", "score"};
@@ -116,9 +119,8 @@ std::vector<const Layer*> find_targets(const Model& model, const AdapterConfig& 
   check_names(config.exclude_modules, "exclude_modules");
   check_names(config.layers_pattern, "layers_pattern");
   std::vector<std::string> never = config.modules_to_save;
-  never.push_back(model.head());
-
   const bool all_linear = targets.is_string() && targets == "all-linear";
+  if (all_linear || !model.is_causal()) never.push_back(model.head());  // a language model's, if it is named
   if (targets.is_string() && !config.layers_to_transform.is_null() && !all_linear) {
     throw Error({.id = "config.conflict",
                  .what = "layers_to_transform cannot be combined with a regular expression",
@@ -156,7 +158,7 @@ std::vector<const Parameter*> find_base_tensors(const Model& model, const Adapte
   const Json& targets = config.target_modules;
   const bool chosen = !spec.on_layers && !targets.empty() && targets != "all-linear";
   for (const Parameter* parameter : model.parameters()) {
-    if (!parameter->value.defined()) continue;
+    if (!parameter->value.defined() || !parameter->tied_to.empty()) continue;
     const std::string module = parameter->name.substr(0, parameter->name.rfind('.'));
     if (spec.trains == BaseTensors::biases && !parameter->name.ends_with(".bias")) continue;
     if (spec.trains == BaseTensors::norms && !norms.contains(module)) continue;

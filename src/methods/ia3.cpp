@@ -13,6 +13,14 @@
 namespace deltaw {
 namespace {
 
+// The models' own feed-forward layers, as PEFT names them.
+const std::vector<std::string> kFeedForward = {"output.dense", "down_proj", "mlp.c_proj"};
+
+bool is_feed_forward(const std::string& name) {
+  return std::any_of(kFeedForward.begin(), kFeedForward.end(),
+                     [&](const auto& ending) { return name.ends_with(ending); });
+}
+
 class Ia3 final : public Method {
  public:
   struct Options {
@@ -26,8 +34,7 @@ class Ia3 final : public Method {
     }
   };
   explicit Ia3(Options options) : options_(std::move(options)) {
-    if (options_.feedforward_modules.is_null())
-      options_.feedforward_modules = {"output.dense", "down_proj", "mlp.c_proj"};
+    if (options_.feedforward_modules.is_null()) options_.feedforward_modules = kFeedForward;
     const Json& modules = options_.feedforward_modules;
     refuse_unless(modules.is_string() || modules.is_array(), "feedforward_modules", modules, "a list or an expression");
   }
@@ -64,9 +71,16 @@ const MethodSpec& method_ia3() {
       .title = "IA3",
       .paper = "arXiv:2205.05638",
       .peft_type = "IA3",
-      .default_targets = {{"bert", {"key", "value", "output.dense"}}, {"roberta", {"key", "value", "output.dense"}}},
+      .default_targets = {{"bert", {"key", "value", "output.dense"}},
+                          {"roberta", {"key", "value", "output.dense"}},
+                          {"llama", {"k_proj", "v_proj", "down_proj"}},
+                          {"mistral", {"k_proj", "v_proj", "down_proj"}},
+                          {"qwen2", {"q_proj", "v_proj", "down_proj"}},
+                          {"qwen3", {"q_proj", "v_proj", "down_proj"}},
+                          {"gemma2", {"q_proj", "v_proj", "down_proj"}},
+                          {"gpt2", {"c_attn", "mlp.c_proj"}}},
       .parameter_count = "d_out, or d_in in feed-forward layers",
-      .count = [](const LayerInfo& l, const Json&) { return l.name.ends_with("output.dense") ? l.d_in : l.d_out; },
+      .count = [](const LayerInfo& l, const Json&) { return is_feed_forward(l.name) ? l.d_in : l.d_out; },
   });
   return spec;
 }

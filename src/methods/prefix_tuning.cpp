@@ -1,7 +1,9 @@
 // Prefix tuning: trained keys and values before those of every attention layer. Li and Liang 2021, arXiv:2101.00190,
 // section 4, without the network that produces them in training.
 //
-//   prompt_embeddings [n, layers * 2 * d]   N(0, 1), or zero; a row holds layer by layer a key and a value
+//   prompt_embeddings [n, layers * 2 * d]   N(0, 1), or zero; a row holds layer by layer a key and a value, d numbers
+//   of
+//                                           all key heads together
 //
 // The text's positions begin behind the prefix. Zeros change the attention too: a key of zeros takes a share of it.
 // Trained: 2 n d numbers a layer of the model. Tensor and options as HF PEFT's PREFIX_TUNING with prefix_projection
@@ -30,13 +32,13 @@ class PrefixTuning final : public Layerless {
   }
 
   std::vector<Param> declare_whole(const ModelShape& model, at::Generator& generator) const override {
-    const int64_t n = options_.num_virtual_tokens, width = model.layers * 2 * model.hidden;
+    const int64_t n = options_.num_virtual_tokens, width = model.layers * 2 * model.prefix_width;
     return {{"prefix", "prompt_embeddings",
              options_.init_weights == "zero" ? zeros(n, width) : gaussian(n, width, 1, generator)}};
   }
 
   VirtualTokens virtual_tokens(const ModelShape& model, const Params& whole) const override {
-    return {.prefix = whole["prefix"].view({-1, model.layers, 2, model.hidden})};
+    return {.prefix = whole["prefix"].view({-1, model.layers, 2, model.prefix_width})};
   }
 
  private:

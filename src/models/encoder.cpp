@@ -4,6 +4,8 @@
 
 #include "deltaw/adapter.h"
 #include "deltaw/error.h"
+#include "models/config_values.h"
+#include "ops/attention.h"
 #include "ops/layers.h"
 #include "ops/linear.h"
 
@@ -14,44 +16,25 @@ namespace {
   throw Error({.id = "config.unsupported", .what = what, .where = where, .fix = fix});
 }
 
-template <class T>
-T get(const Json& config, const char* key, const std::string& where) {
-  const auto found = config.find(key);
-  const bool right =
-      found != config.end() && (std::is_same_v<T, std::string> ? found->is_string() : found->is_number());
-  if (!right) {
-    throw Error({.id = "config.bad-model",
-                 .what = fmt::format("key \"{}\" is {}", key, found == config.end() ? "missing" : found->dump()),
-                 .where = where,
-                 .fix = "use the config.json that belongs to the checkpoint"});
-  }
-  return found->template get<T>();
-}
-
-template <class T>
-T get_or(const Json& config, const char* key, T fallback, const std::string& where) {
-  const auto found = config.find(key);
-  return found == config.end() || found->is_null() ? fallback : get<T>(config, key, where);
-}
-
 }  // namespace
 
 EncoderConfig EncoderConfig::from_json(const Json& json, const std::string& where) {
+  const ConfigValues values(json, where);
   EncoderConfig c;
-  c.vocab_size = get<int64_t>(json, "vocab_size", where);
-  c.hidden_size = get<int64_t>(json, "hidden_size", where);
-  c.num_hidden_layers = get<int64_t>(json, "num_hidden_layers", where);
-  c.num_attention_heads = get<int64_t>(json, "num_attention_heads", where);
-  c.intermediate_size = get<int64_t>(json, "intermediate_size", where);
-  c.max_position_embeddings = get<int64_t>(json, "max_position_embeddings", where);
-  c.type_vocab_size = get_or<int64_t>(json, "type_vocab_size", 2, where);
-  c.pad_token_id = get_or<int64_t>(json, "pad_token_id", 0, where);
-  c.layer_norm_eps = get_or(json, "layer_norm_eps", c.layer_norm_eps, where);
-  c.initializer_range = get_or(json, "initializer_range", c.initializer_range, where);
-  c.hidden_dropout_prob = get_or(json, "hidden_dropout_prob", c.hidden_dropout_prob, where);
-  c.attention_probs_dropout_prob = get_or(json, "attention_probs_dropout_prob", c.attention_probs_dropout_prob, where);
-  c.classifier_dropout = get_or(json, "classifier_dropout", c.hidden_dropout_prob, where);
-  c.hidden_act = get_or<std::string>(json, "hidden_act", c.hidden_act, where);
+  c.vocab_size = values.get<int64_t>("vocab_size");
+  c.hidden_size = values.get<int64_t>("hidden_size");
+  c.num_hidden_layers = values.get<int64_t>("num_hidden_layers");
+  c.num_attention_heads = values.get<int64_t>("num_attention_heads");
+  c.intermediate_size = values.get<int64_t>("intermediate_size");
+  c.max_position_embeddings = values.get<int64_t>("max_position_embeddings");
+  c.type_vocab_size = values.get_or<int64_t>("type_vocab_size", 2);
+  c.pad_token_id = values.get_or<int64_t>("pad_token_id", 0);
+  c.layer_norm_eps = values.get_or("layer_norm_eps", c.layer_norm_eps);
+  c.initializer_range = values.get_or("initializer_range", c.initializer_range);
+  c.hidden_dropout_prob = values.get_or("hidden_dropout_prob", c.hidden_dropout_prob);
+  c.attention_probs_dropout_prob = values.get_or("attention_probs_dropout_prob", c.attention_probs_dropout_prob);
+  c.classifier_dropout = values.get_or("classifier_dropout", c.hidden_dropout_prob);
+  c.hidden_act = values.get_or<std::string>("hidden_act", c.hidden_act);
 
   for (const int64_t size : {c.vocab_size, c.hidden_size, c.num_hidden_layers, c.num_attention_heads,
                              c.intermediate_size, c.max_position_embeddings, c.type_vocab_size}) {
@@ -61,7 +44,7 @@ EncoderConfig EncoderConfig::from_json(const Json& json, const std::string& wher
     refuse(fmt::format("hidden_size {} is no multiple of num_attention_heads {}", c.hidden_size, c.num_attention_heads),
            where, "use the config.json that belongs to the checkpoint");
   }
-  if (const auto type = get_or<std::string>(json, "position_embedding_type", "absolute", where); type != "absolute") {
+  if (const auto type = values.get_or<std::string>("position_embedding_type", "absolute"); type != "absolute") {
     refuse("position_embedding_type '" + type + "' is not implemented", where, "supported: absolute");
   }
   if (json.value("is_decoder", false) || json.value("add_cross_attention", false)) {
@@ -74,6 +57,7 @@ EncoderConfig EncoderConfig::from_json(const Json& json, const std::string& wher
 Encoder::Encoder(Loader& load, const EncoderConfig& config, const std::string& prefix)
     : config_(config), activation_(ops::activation(config.hidden_act)) {
   const auto& c = config;
+  constexpr LinearForm kEnd{.ends_sublayer = true};
   word_ = load.embedding(prefix + ".embeddings.word_embeddings", c.vocab_size, c.hidden_size, c.pad_token_id);
   position_ = load.embedding(prefix + ".embeddings.position_embeddings", c.max_position_embeddings, c.hidden_size);
   type_ = load.embedding(prefix + ".embeddings.token_type_embeddings", c.type_vocab_size, c.hidden_size);
@@ -84,17 +68,22 @@ Encoder::Encoder(Loader& load, const EncoderConfig& config, const std::string& p
     block.query = load.linear(p + ".attention.self.query", c.hidden_size, c.hidden_size);
     block.key = load.linear(p + ".attention.self.key", c.hidden_size, c.hidden_size);
     block.value = load.linear(p + ".attention.self.value", c.hidden_size, c.hidden_size);
-    block.attention_output = load.sublayer_output(p + ".attention.output.dense", c.hidden_size, c.hidden_size);
+    block.attention_output = load.linear(p + ".attention.output.dense", c.hidden_size, c.hidden_size, kEnd);
     block.attention_norm = load.layer_norm(p + ".attention.output.LayerNorm", c.hidden_size, c.layer_norm_eps);
     block.intermediate = load.linear(p + ".intermediate.dense", c.intermediate_size, c.hidden_size);
-    block.output = load.sublayer_output(p + ".output.dense", c.hidden_size, c.intermediate_size);
+    block.output = load.linear(p + ".output.dense", c.hidden_size, c.intermediate_size, kEnd);
     block.output_norm = load.layer_norm(p + ".output.LayerNorm", c.hidden_size, c.layer_norm_eps);
     blocks_.push_back(block);
   }
 }
 
 ModelShape Encoder::shape() const {
-  return {config_.num_hidden_layers, config_.hidden_size, config_.num_attention_heads, word_->weight.value};
+  return {.layers = config_.num_hidden_layers,
+          .hidden = config_.hidden_size,
+          .heads = config_.num_attention_heads,
+          .prefix_heads = config_.num_attention_heads,
+          .prefix_width = config_.hidden_size,
+          .word_embeddings = word_->weight.value};
 }
 
 Tensor Encoder::attend(const Tensor& x, const Padding& padding, const Block& block, const Tensor& prefix,
@@ -111,8 +100,8 @@ Tensor Encoder::attend(const Tensor& x, const Padding& padding, const Block& blo
     qkv[1] = before(0, qkv[1]);
     qkv[2] = before(1, qkv[2]);
   }
-  const Tensor mixed =
-      ops::attention(split(qkv[0]), split(qkv[1]), split(qkv[2]), mask, config_.attention_probs_dropout_prob, call);
+  const Tensor mixed = ops::attention(split(qkv[0]), split(qkv[1]), split(qkv[2]), {.bias = mask},
+                                      {.dropout = config_.attention_probs_dropout_prob}, call);
   return ops::linear(padding.remove(mixed.transpose(1, 2).flatten(2)), *block.attention_output, call);
 }
 

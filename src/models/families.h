@@ -8,7 +8,7 @@
 
 namespace deltaw {
 
-/// What a family gets to build a model for sequence classification: type and labels are settled already.
+/// What a family gets to build a model: the type is settled already, and of a classifier the labels.
 struct FamilyInput {
   std::shared_ptr<const io::Checkpoint> checkpoint;
   at::ScalarType dtype = at::kFloat;
@@ -19,5 +19,12 @@ struct FamilyInput {
 
 std::unique_ptr<Model> load_bert(const FamilyInput& input);
 std::unique_ptr<Model> load_roberta(const FamilyInput& input);
+std::unique_ptr<Model> load_llama(const FamilyInput& input);
+std::unique_ptr<Model> load_mistral(const FamilyInput& input);
+std::unique_ptr<Model> load_qwen2(const FamilyInput& input);
+std::unique_ptr<Model> load_qwen3(const FamilyInput& input);
+std::unique_ptr<Model> load_phi3(const FamilyInput& input);
+std::unique_ptr<Model> load_gemma2(const FamilyInput& input);
+std::unique_ptr<Model> load_gpt2(const FamilyInput& input);
 
 }  // namespace deltaw

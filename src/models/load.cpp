@@ -11,13 +11,20 @@ namespace {
 
 struct Family {
   const char* model_type;
-  const char* head_weight;  // whose rows are the labels
+  const char* head_weight;  // whose rows are the labels; null for a causal language model
   std::unique_ptr<Model> (*load)(const FamilyInput&);
 };
 
 constexpr Family kFamilies[] = {
     {"bert", "classifier.weight", load_bert},
     {"roberta", "classifier.out_proj.weight", load_roberta},
+    {"llama", nullptr, load_llama},
+    {"mistral", nullptr, load_mistral},
+    {"qwen2", nullptr, load_qwen2},
+    {"qwen3", nullptr, load_qwen3},
+    {"phi3", nullptr, load_phi3},
+    {"gemma2", nullptr, load_gemma2},
+    {"gpt2", nullptr, load_gpt2},
 };
 
 const Family& find_family(const Json& config, const std::string& where) {
@@ -83,6 +90,33 @@ void check_head(const FamilyInput& input, const Family& family, const ModelOptio
                .fix = "--ignore_mismatched_sizes true draws a new head and trains it"});
 }
 
+void settle_labels(FamilyInput& input, Json config, const Family& family, const ModelOptions& options) {
+  const io::TensorBytes* head = input.checkpoint->find(family.head_weight);
+  input.labels = options.label_names;
+  if (input.labels.empty()) {
+    if (options.num_labels > 0) config["num_labels"] = options.num_labels;
+    if (options.num_labels > 0 && config.contains("id2label") &&
+        static_cast<int64_t>(config["id2label"].size()) != options.num_labels) {
+      config.erase("id2label");
+    }
+    input.labels = labels_of(config, head && !head->shape.empty() ? head->shape[0] : 0);
+  }
+  check_head(input, family, options, input.new_head);
+}
+
+void refuse_labels(const ModelOptions& options, const Family& family) {
+  const char* key = options.num_labels > 0          ? "num_labels"
+                    : !options.label_names.empty()  ? "label_names"
+                    : !options.problem_type.empty() ? "problem_type"
+                                                    : nullptr;
+  if (!key) return;
+  throw Error({.id = "config.unsupported",
+               .what = fmt::format("a classifier on model_type '{}' is not implemented: it is a causal language model",
+                                   family.model_type),
+               .where = fmt::format("key \"{}\"", key),
+               .fix = "leave the key out, or use an encoder (bert, roberta)"});
+}
+
 }  // namespace
 
 void ModelOptions::fields(FieldVisitor& f) {
@@ -104,20 +138,13 @@ std::unique_ptr<Model> load_model(const std::string& model_name_or_path, const M
   input.dtype = parse_dtype(options.dtype);
   input.seed = options.seed;
 
-  Json config = input.checkpoint->config();
+  const Json& config = input.checkpoint->config();
   const Family& family = find_family(config, (folder / "config.json").string() + ", key \"model_type\"");
-  const io::TensorBytes* head = input.checkpoint->find(family.head_weight);
-  input.labels = options.label_names;
-  if (input.labels.empty()) {
-    if (options.num_labels > 0) config["num_labels"] = options.num_labels;
-    if (options.num_labels > 0 && config.contains("id2label") &&
-        static_cast<int64_t>(config["id2label"].size()) != options.num_labels) {
-      config.erase("id2label");
-    }
-    input.labels = labels_of(config, head && !head->shape.empty() ? head->shape[0] : 0);
+  if (!family.head_weight) {
+    refuse_labels(options, family);
+    return family.load(input);
   }
-  check_head(input, family, options, input.new_head);
-
+  settle_labels(input, config, family, options);
   std::unique_ptr<Model> model = family.load(input);
   model->settle_task(options.problem_type);
   return model;

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 
+#include "core/log.h"
 #include "deltaw/error.h"
 
 namespace deltaw {
@@ -101,6 +102,10 @@ at::Tensor to_tensor(const io::TensorBytes& bytes, at::ScalarType dtype, std::sh
       .to(dtype);
 }
 
+ConfigValues config_of(const FamilyInput& input) {
+  return {input.checkpoint->config(), (input.checkpoint->folder() / "config.json").string()};
+}
+
 Loader::Loader(Model& model, const FamilyInput& input, std::string base_prefix)
     : model_(model),
       checkpoint_(input.checkpoint),
@@ -162,13 +167,25 @@ void Loader::add_module(const std::string& name) {
   if (modules_.insert(name).second) model_.modules_.push_back(name);
 }
 
-const Linear* Loader::add_linear(const std::string& name, Parameter weight, Parameter bias) {
+const Linear* Loader::add_linear(const std::string& name, Parameter weight, Parameter bias, const LinearForm& form) {
   Linear& linear = model_.linears_.emplace_back();
   linear.name = name;
+  linear.kind = form.kind;
   linear.weight = std::move(weight);
   linear.bias = std::move(bias);
+  linear.ends_sublayer = form.ends_sublayer;
   add_layer(linear);
   return &linear;
+}
+
+const Embedding* Loader::add_embedding(const std::string& name, Parameter weight, int64_t padding_idx) {
+  Embedding& table = model_.embeddings_.emplace_back();
+  table.name = name;
+  table.kind = LayerKind::embedding;
+  table.weight = std::move(weight);
+  table.padding_idx = padding_idx;
+  add_layer(table);
+  return &table;
 }
 
 void Loader::add_layer(Layer& layer) {
@@ -176,21 +193,21 @@ void Loader::add_layer(Layer& layer) {
   layer.index = static_cast<int64_t>(model_.layers_.size());
   layer.view = std::make_unique<BaseView>(layer.matrix());
   model_.layers_.push_back(&layer);
-  for (Parameter* parameter : {&layer.weight, &layer.bias}) {
-    parameter->slot = static_cast<int64_t>(model_.parameters_.size());
-    model_.parameters_.push_back(parameter);
-  }
+  add_parameter(layer.weight);
+  add_parameter(layer.bias);
 }
 
-const Linear* Loader::linear(const std::string& name, int64_t d_out, int64_t d_in) {
-  Parameter weight = parameter(name + ".weight", {d_out, d_in});
-  return add_linear(name, std::move(weight), parameter(name + ".bias", {d_out}));
+void Loader::add_parameter(Parameter& parameter) {
+  parameter.slot = static_cast<int64_t>(model_.parameters_.size());
+  model_.parameters_.push_back(&parameter);
 }
 
-const Linear* Loader::sublayer_output(const std::string& name, int64_t d_out, int64_t d_in) {
-  linear(name, d_out, d_in);
-  model_.linears_.back().ends_sublayer = true;
-  return &model_.linears_.back();
+const Linear* Loader::linear(const std::string& name, int64_t d_out, int64_t d_in, const LinearForm& form) {
+  const bool turned = form.kind == LayerKind::conv1d;
+  Parameter weight =
+      parameter(name + ".weight", turned ? std::vector<int64_t>{d_in, d_out} : std::vector<int64_t>{d_out, d_in});
+  Parameter bias = form.bias ? parameter(name + ".bias", {d_out}) : Parameter{.name = name + ".bias"};
+  return add_linear(name, std::move(weight), std::move(bias), form);
 }
 
 const Linear* Loader::head(const std::string& name, int64_t d_out, int64_t d_in, double std) {
@@ -206,13 +223,31 @@ const Linear* Loader::head(const std::string& name, int64_t d_out, int64_t d_in,
 }
 
 const Embedding* Loader::embedding(const std::string& name, int64_t rows, int64_t width, int64_t padding_idx) {
-  Embedding& table = model_.embeddings_.emplace_back();
-  table.name = name;
-  table.kind = LayerKind::embedding;
-  table.weight = parameter(name + ".weight", {rows, width});
-  table.padding_idx = padding_idx;
-  add_layer(table);
-  return &table;
+  return add_embedding(name, parameter(name + ".weight", {rows, width}), padding_idx);
+}
+
+const Embedding* Loader::tied_embedding(const std::string& name, const std::string& head, int64_t rows, int64_t width,
+                                        int64_t padding_idx) {
+  if (find(name + ".weight") || !find(head + ".weight")) return embedding(name, rows, width, padding_idx);
+  Parameter weight = parameter(head + ".weight", {rows, width});
+  weight.name = name + ".weight";
+  return add_embedding(name, std::move(weight), padding_idx);
+}
+
+const Linear* Loader::tied_head(const std::string& name, const Embedding& table) {
+  const Tensor& shared = table.weight.value;
+  if (find(name + ".weight")) {
+    Parameter own = parameter(name + ".weight", shared.sizes().vec());
+    if (!own.value.equal(shared)) {
+      log().warn("{}.weight differs from {}, which config.json ties it to: both stay as they are", name,
+                 table.weight.name);
+      return add_linear(name, std::move(own), {.name = name + ".bias"});
+    }
+  }
+  Parameter weight = table.weight;
+  weight.name = name + ".weight";
+  weight.tied_to = table.weight.name;
+  return add_linear(name, std::move(weight), {.name = name + ".bias"});
 }
 
 const Norm* Loader::layer_norm(const std::string& name, int64_t width, double eps) {
@@ -222,14 +257,26 @@ const Norm* Loader::layer_norm(const std::string& name, int64_t width, double ep
   norm.eps = eps;
   norm.weight = parameter(name + ".weight", {width});
   norm.bias = parameter(name + ".bias", {width});
-  for (Parameter* parameter : {&norm.weight, &norm.bias}) {
-    parameter->slot = static_cast<int64_t>(model_.parameters_.size());
-    model_.parameters_.push_back(parameter);
-  }
+  add_parameter(norm.weight);
+  add_parameter(norm.bias);
   return &norm;
 }
 
-void Loader::finish(const std::vector<std::string>& others) {
+const Norm* Loader::rms_norm(const std::string& name, int64_t width, double eps, double offset) {
+  add_module(name);
+  Norm& norm = model_.norms_.emplace_back();
+  norm.name = name;
+  norm.eps = eps;
+  norm.centred = false;
+  norm.offset = offset;
+  norm.weight = parameter(name + ".weight", {width});
+  norm.bias = {.name = name + ".bias"};
+  add_parameter(norm.weight);
+  add_parameter(norm.bias);
+  return &norm;
+}
+
+void Loader::finish(const std::vector<std::string>& others, const std::vector<std::string>& buffers) {
   std::vector<std::string> unexpected;
   for (const std::string& name : checkpoint_->names()) {
     if (taken_.contains(name)) continue;
@@ -237,7 +284,9 @@ void Loader::finish(const std::vector<std::string>& others) {
     const bool known = std::any_of(others.begin(), others.end(), [&](const std::string& other) {
       return name.starts_with(other) || bare.starts_with(other);
     });
-    if (!known) unexpected.push_back(name);
+    const bool buffer = std::any_of(buffers.begin(), buffers.end(),
+                                    [&](const std::string& ending) { return ("." + name).ends_with(ending); });
+    if (!known && !buffer) unexpected.push_back(name);
   }
   if (unexpected.empty()) return;
   const size_t shown = std::min<size_t>(unexpected.size(), 5);

@@ -8,9 +8,20 @@
 
 #include "deltaw/model.h"
 #include "io/checkpoint.h"
+#include "models/config_values.h"
 #include "models/families.h"
 
 namespace deltaw {
+
+/// config.json of the checkpoint.
+ConfigValues config_of(const FamilyInput& input);
+
+/// What a linear layer is besides its shape.
+struct LinearForm {
+  bool bias = true;
+  bool ends_sublayer = false;
+  LayerKind kind = LayerKind::linear;  // or conv1d, stored [d_in, d_out]
+};
 
 class Loader {
  public:
@@ -18,23 +29,30 @@ class Loader {
   Loader(Model& model, const FamilyInput& input, std::string base_prefix);
 
   // Each registers the module under its full name and returns it; the model owns it.
-  const Linear* linear(const std::string& name, int64_t d_out, int64_t d_in);
-  const Linear* sublayer_output(const std::string& name, int64_t d_out, int64_t d_in);  // a linear that ends one
+  const Linear* linear(const std::string& name, int64_t d_out, int64_t d_in, const LinearForm& form = {});
   const Embedding* embedding(const std::string& name, int64_t rows, int64_t width, int64_t padding_idx = -1);
   const Norm* layer_norm(const std::string& name, int64_t width, double eps);
+  const Norm* rms_norm(const std::string& name, int64_t width, double eps, double offset = 0);
+  /// The word embeddings of a model whose head may be the same tensor: a checkpoint may have it under either name.
+  const Embedding* tied_embedding(const std::string& name, const std::string& head, int64_t rows, int64_t width,
+                                  int64_t padding_idx = -1);
+  /// The head that shares the tensor of `table`; one of its own where the checkpoint has another tensor for it.
+  const Linear* tied_head(const std::string& name, const Embedding& table);
 
   /// A linear layer of the task's head: where the checkpoint lacks it, drawn from N(0, std^2) with zero bias.
   const Linear* head(const std::string& name, int64_t d_out, int64_t d_in, double std);
 
   /// Ends the loading. Tensors of the checkpoint that nothing took are an error, save those whose names begin with one
-  /// of `others`: heads of other tasks and buffers.
-  void finish(const std::vector<std::string>& others);
+  /// of `others` (heads of other tasks) or end with one of `buffers`.
+  void finish(const std::vector<std::string>& others, const std::vector<std::string>& buffers = {});
 
  private:
   Parameter parameter(const std::string& name, std::vector<int64_t> shape);
   const io::TensorBytes* find(const std::string& name);
-  const Linear* add_linear(const std::string& name, Parameter weight, Parameter bias);
+  const Linear* add_linear(const std::string& name, Parameter weight, Parameter bias, const LinearForm& form = {});
+  const Embedding* add_embedding(const std::string& name, Parameter weight, int64_t padding_idx);
   void add_layer(Layer& layer);
+  void add_parameter(Parameter& parameter);
   void add_module(const std::string& name);
 
   Model& model_;

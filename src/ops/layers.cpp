@@ -1,9 +1,7 @@
 #include "ops/layers.h"
 
+#include <fmt/format.h>
 #include <torch/torch.h>
-
-#include <cmath>
-#include <limits>
 
 #include "deltaw/adapter.h"
 #include "deltaw/error.h"
@@ -12,9 +10,6 @@
 
 namespace deltaw::ops {
 namespace {
-
-// Below this many keys two products and a softmax beat the fused kernel's backward pass on CPUs.
-constexpr int64_t kFusedFrom = 512;
 
 Tensor value(const Parameter& parameter, const Call& call, at::ScalarType type) {
   const Tensor& tensor = call.adapter ? call.adapter->value(parameter) : parameter.value;
@@ -57,7 +52,21 @@ Tensor embedding(const Tensor& ids, const Embedding& table, const Call& call) {
   return rows.to(table.weight.value.scalar_type());
 }
 
+namespace {
+
+// Statistics in float32 whatever the type of x, and transformers' order of casts: Llama rounds to the model's type
+// before it multiplies by the weight, Gemma after.
+Tensor rms_normalised(const Tensor& x, const Norm& norm, const Call& call) {
+  const Tensor wide = x.to(at::kFloat);
+  const Tensor scaled = wide * at::rsqrt(wide.square().mean(-1, /*keepdim=*/true) + norm.eps);
+  if (norm.offset == 0) return value(norm.weight, call, x.scalar_type()) * scaled.to(x.scalar_type());
+  return (scaled * (value(norm.weight, call, at::kFloat) + norm.offset)).to(x.scalar_type());
+}
+
+}  // namespace
+
 Tensor normalised(const Tensor& x, const Norm& norm, const Call& call) {
+  if (!norm.centred) return rms_normalised(x, norm, call);
   return at::layer_norm(x, {x.size(-1)}, value(norm.weight, call, x.scalar_type()),
                         value(norm.bias, call, x.scalar_type()), norm.eps);
 }
@@ -67,38 +76,19 @@ Tensor dropout(const Tensor& x, double p, Call& call) {
   return Dropout::apply(x, p, static_cast<int64_t>(call.next_key()));
 }
 
-Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& mask, double p, Call& call) {
-  const bool drops = call.training && p > 0;
-  if (!drops && (!at::GradMode::is_enabled() || k.size(2) >= kFusedFrom)) {
-    return at::scaled_dot_product_attention(q, k, v, mask.defined() ? std::optional<Tensor>(mask) : std::nullopt);
-  }
-  Tensor scores = at::matmul(q * (1 / std::sqrt(static_cast<double>(q.size(3)))), k.transpose(2, 3));
-  if (mask.defined()) scores = scores + mask;
-  const Tensor probabilities = at::softmax(scores, -1, q.scalar_type() == at::kBFloat16 ? at::kFloat : q.scalar_type());
-  return at::matmul(dropout(probabilities.to(q.scalar_type()), p, call), v);
-}
-
-Tensor attention_bias(const Tensor& attention_mask, at::ScalarType dtype) {
-  if (attention_mask.ne(0).all().item<bool>()) return {};
-  const double lowest = dtype == at::kDouble  ? std::numeric_limits<double>::lowest()
-                        : dtype == at::kFloat ? std::numeric_limits<float>::lowest()
-                                              : static_cast<double>(std::numeric_limits<at::BFloat16>::lowest());
-  const Tensor masked = attention_mask.eq(0).unsqueeze(1).unsqueeze(2);
-  return at::zeros(masked.sizes(), attention_mask.options().dtype(dtype)).masked_fill_(masked, lowest);
-}
-
-std::function<Tensor(const Tensor&)> activation(const std::string& name) {
+std::function<Tensor(const Tensor&)> activation(const std::string& name, const char* key) {
   if (name == "gelu" || name == "gelu_python") return [](const Tensor& x) { return at::gelu(x); };
   if (name == "gelu_new" || name == "gelu_fast" || name == "gelu_pytorch_tanh") {
     return [](const Tensor& x) { return at::gelu(x, "tanh"); };
   }
+  if (name == "quick_gelu") return [](const Tensor& x) { return x * at::sigmoid(x * 1.702); };
   if (name == "relu") return [](const Tensor& x) { return at::relu(x); };
   if (name == "silu" || name == "swish") return [](const Tensor& x) { return at::silu(x); };
   if (name == "tanh") return [](const Tensor& x) { return at::tanh(x); };
   throw Error({.id = "config.unsupported",
                .what = "activation '" + name + "' is not implemented",
-               .where = "config.json, key \"hidden_act\"",
-               .fix = "supported: gelu, gelu_new, gelu_pytorch_tanh, relu, silu, tanh"});
+               .where = fmt::format("config.json, key \"{}\"", key),
+               .fix = "supported: gelu, gelu_new, gelu_pytorch_tanh, quick_gelu, relu, silu, tanh"});
 }
 
 }  // namespace deltaw::ops

@@ -1,0 +1,115 @@
+#include "models/causal.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "deltaw/adapter.h"
+#include "deltaw/error.h"
+
+namespace deltaw {
+namespace {
+
+constexpr int64_t kEveryDocument = -1;  // the number of virtual tokens
+
+void check_mask(const ModelInput& input, int64_t seen) {
+  const Tensor &ids = input.input_ids, &mask = input.attention_mask;
+  const bool fits = mask.defined() && ids.dim() == 2 && mask.dim() == 2 && mask.size(0) == ids.size(0) &&
+                    mask.size(1) == seen + ids.size(1);
+  if (fits) return;
+  throw Error({.id = "shape.mismatch",
+               .what = fmt::format("attention_mask is {}, input_ids are {} behind {} tokens in the cache",
+                                   mask.defined() ? fmt::format("{}", fmt::join(mask.sizes(), " x ")) : "missing",
+                                   fmt::join(ids.sizes(), " x "), seen),
+               .where = "the batch",
+               .fix = "attention_mask is [batch, tokens read + new ones]"});
+}
+
+// One document a row, nothing but padding behind it.
+bool plain(const Tensor& mask) {
+  const Tensor tokens = mask.ne(0);
+  const int64_t length = mask.size(1);
+  const Tensor begins = tokens.narrow(1, 1, length - 1).logical_and(tokens.narrow(1, 0, length - 1).logical_not());
+  return !begins.any().item<bool>() && mask.le(1).all().item<bool>();
+}
+
+// Where in its document each token stands; padding has some place.
+Tensor places_of(const Tensor& mask) {
+  if (mask.le(1).all().item<bool>()) return (mask.ne(0).cumsum(1) - 1).clamp_min(0);
+  const Tensor slots = at::arange(mask.size(1), mask.options()).expand_as(mask);
+  Tensor starts = at::zeros_like(mask);
+  starts.narrow(1, 1, mask.size(1) - 1)
+      .copy_(slots.narrow(1, 1, mask.size(1) - 1) * mask.diff(1, 1).ne(0).to(mask.scalar_type()));
+  return slots - std::get<0>(starts.cummax(1));
+}
+
+struct View {
+  Tensor documents;  // [batch or 1, keys]
+  Tensor places;     // the same
+  int64_t queries;   // the last ones
+};
+
+// Which keys each query sees: [batch or 1, 1, queries, keys].
+Tensor seen_keys(const View& view, int64_t window) {
+  const int64_t keys = view.places.size(1), first = keys - view.queries;
+  const auto of_queries = [&](const Tensor& x) { return x.narrow(1, first, view.queries).unsqueeze(2); };
+  const auto of_keys = [](const Tensor& x) { return x.unsqueeze(1); };
+  const Tensor slots = at::arange(keys, view.places.options()).unsqueeze(0);
+  Tensor seen = of_keys(slots).le(of_queries(slots));
+  if (view.documents.defined()) {
+    const Tensor documents = of_keys(view.documents);
+    seen = seen.logical_and(documents.eq(of_queries(view.documents)).logical_or(documents.eq(kEveryDocument)));
+  }
+  if (window > 0) seen = seen.logical_and((of_queries(view.places) - of_keys(view.places)).lt(window));
+  return seen.unsqueeze(1);
+}
+
+ops::AttentionMask mask_of(const View& view, int64_t window, at::ScalarType dtype) {
+  const int64_t keys = view.places.size(1);
+  const int64_t cut = window > 0 && window < keys ? window : 0;
+  const bool only_causal = !view.documents.defined() && cut == 0;
+  if (only_causal && view.queries == 1) return {};
+  return {.bias = ops::bias_of(seen_keys(view, cut), dtype), .causal = only_causal && view.queries == keys};
+}
+
+}  // namespace
+
+CausalPass causal_pass(const ModelInput& input, int64_t window, at::ScalarType dtype, const Call& call) {
+  const VirtualTokens before = call.adapter ? call.adapter->virtual_tokens() : VirtualTokens{};
+  const int64_t n = before.count();
+  const bool begins = !call.cache || call.cache->length() == 0;
+  const Tensor& mask = input.attention_mask;
+  check_mask(input, begins ? 0 : call.cache->length() - n);
+
+  CausalPass pass;
+  if (begins) pass.prompt = before.embeddings;
+  if (begins) pass.prefix = before.prefix;
+  const int64_t keys = n + mask.size(1);
+  View view{.queries = input.input_ids.size(1) + (pass.prompt.defined() ? n : 0)};
+  if (plain(mask)) {
+    view.places = at::arange(keys, mask.options()).unsqueeze(0);
+  } else {
+    const int64_t rows = mask.size(0);
+    view.places = at::cat({at::arange(n, mask.options()).expand({rows, n}), places_of(mask) + n}, 1);
+    view.documents = at::cat({at::full({rows, n}, kEveryDocument, mask.options()), mask}, 1);
+  }
+  pass.positions = view.places.narrow(1, keys - view.queries, view.queries);
+  pass.full = mask_of(view, 0, dtype);
+  if (window > 0) pass.windowed = mask_of(view, window, dtype);
+  return pass;
+}
+
+std::pair<Tensor, Tensor> with_past(int64_t layer, Tensor keys, Tensor values, const CausalPass& pass, Call& call) {
+  if (pass.prefix.defined()) {
+    const Tensor own = pass.prefix.select(1, layer).to(keys.scalar_type());  // [n, 2, width]
+    const auto before = [&](int64_t which, const Tensor& x) {
+      const Tensor rows = own.select(1, which).view({own.size(0), x.size(1), x.size(3)}).transpose(0, 1);
+      return at::cat({rows.expand({x.size(0), -1, -1, -1}), x}, 2);
+    };
+    keys = before(0, keys);
+    values = before(1, values);
+  }
+  if (call.cache) return call.cache->append(layer, keys, values);
+  return {keys, values};
+}
+
+}  // namespace deltaw

@@ -1,0 +1,27 @@
+// What the passes of all causal models share: where tokens stand, what they see, what was read before.
+#pragma once
+
+#include <utility>
+
+#include "deltaw/model.h"
+#include "ops/attention.h"
+
+namespace deltaw {
+
+/// Made once a pass, read by every layer. Virtual tokens stand before a row's own and belong to all its documents.
+struct CausalPass {
+  Tensor prompt;                      // embeddings [n, hidden] to put before the row's own; undefined for none
+  Tensor prefix;                      // [n, layers, 2, width] to put before every layer's keys; undefined for none
+  Tensor positions;                   // [batch or 1, queries] int64: tokens of the same document before each
+  ops::AttentionMask full, windowed;  // of layers that see all, and of those that see `window` tokens
+};
+
+/// `window`: tokens that a layer with a window sees, itself among them; 0 where no layer has one. Throws shape.mismatch
+/// for a mask that does not fit the ids and the cache. What stands in the places of padding is finite and means
+/// nothing.
+CausalPass causal_pass(const ModelInput& input, int64_t window, at::ScalarType dtype, const Call& call);
+
+/// Keys and values of one layer, [batch, key_heads, queries, width], behind those of the prefix and of the cache.
+std::pair<Tensor, Tensor> with_past(int64_t layer, Tensor keys, Tensor values, const CausalPass& pass, Call& call);
+
+}  // namespace deltaw

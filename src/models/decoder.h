@@ -1,0 +1,94 @@
+// The decoder that Llama and its relatives share (Touvron et al. 2023, arXiv:2302.13971): rotary positions, grouped
+// heads, RMSNorm before each sublayer, a gated feed-forward. A family says in its own file where it differs.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "deltaw/model.h"
+#include "models/causal.h"
+#include "models/config_values.h"
+#include "models/families.h"
+#include "models/loader.h"
+#include "models/rotary.h"
+
+namespace deltaw {
+
+/// What transformers' configuration class of a family assumes where config.json is silent.
+struct DecoderDefaults {
+  int64_t max_position_embeddings = 2048;
+  int64_t num_key_value_heads = 0;  // 0: as many as heads
+  int64_t head_dim = 0;             // 0: hidden_size / num_attention_heads
+  double rms_norm_eps = 1e-6;
+  bool tie_word_embeddings = false;
+  int64_t pad_token_id = -1;    // -1: none
+  bool partial_rotary = false;  // the family knows partial_rotary_factor
+};
+
+struct DecoderConfig {
+  int64_t vocab_size = 0;
+  int64_t hidden_size = 0;
+  int64_t intermediate_size = 0;
+  int64_t num_hidden_layers = 0;
+  int64_t num_attention_heads = 0;
+  int64_t num_key_value_heads = 0;
+  int64_t head_dim = 0;
+  int64_t max_position_embeddings = 0;
+  double rms_norm_eps = 1e-6;
+  int64_t padding_idx = -1;  // the embeddings' row for padding, or -1
+  bool tie_word_embeddings = false;
+  std::string hidden_act = "silu";
+  double attention_dropout = 0;
+  std::optional<Rotary> rotary;
+
+  bool qkv_bias = false, o_bias = false, mlp_bias = false;
+  bool qk_norms = false;                            // RMSNorm over each head's queries and keys
+  bool fused = false;                               // qkv_proj and gate_up_proj are one layer each
+  bool norms_behind = false;                        // a further norm behind each sublayer
+  double norm_offset = 0;                           // added to the norms' weights
+  double resid_pdrop = 0;                           // dropout behind each sublayer
+  bool scaled_embeddings = false;                   // times sqrt(hidden_size)
+  double attention_scale = 0;                       // 0: 1 / sqrt(head_dim)
+  double attention_softcap = 0, final_softcap = 0;  // 0: none
+  int64_t window = 0;                               // tokens that a layer with a window sees
+  std::vector<bool> windowed;                       // by layer; empty: none
+
+  /// The keys that all families have. Throws config.bad-model and config.unsupported.
+  static DecoderConfig from_json(const ConfigValues& values, const DecoderDefaults& defaults);
+  /// Which layers have a window: layer_types where config.json has it, else what `usual` says of a layer.
+  void set_windows(const ConfigValues& values, int64_t width, const std::function<bool(int64_t)>& usual);
+  /// The same for Qwen's keys: use_sliding_window, and from layer max_window_layers on.
+  void set_upper_windows(const ConfigValues& values);
+};
+
+class Decoder final : public Model {
+ public:
+  Decoder(const FamilyInput& input, DecoderConfig config, std::string architecture);
+
+  Tensor features(const ModelInput& input, Call& call) const override;
+  Tensor logits(const Tensor& features, Call& call) const override;
+
+ private:
+  struct Block {
+    std::vector<const Linear*> qkv, gate_up;
+    const Linear *o = nullptr, *down = nullptr;
+    const Norm *q_norm = nullptr, *k_norm = nullptr;
+    const Norm *before_attention = nullptr, *behind_attention = nullptr;
+    const Norm *before_mlp = nullptr, *behind_mlp = nullptr;
+  };
+  void load_block(Loader& load, int64_t index);
+  Tensor embed(const ModelInput& input, const CausalPass& pass, const Call& call) const;
+  Tensor attend(const Tensor& x, int64_t index, const CausalPass& pass, const Rotary::Turn& turn, Call& call) const;
+  Tensor feed(const Tensor& x, const Block& block, Call& call) const;
+
+  DecoderConfig config_;
+  const Embedding* word_ = nullptr;
+  const Norm* norm_ = nullptr;
+  const Linear* lm_head_ = nullptr;
+  std::vector<Block> blocks_;
+  std::function<Tensor(const Tensor&)> activation_;
+};
+
+}  // namespace deltaw

@@ -1,0 +1,158 @@
+// GPT-2: Radford et al. 2019. Learned positions, LayerNorm before each sublayer, Conv1D layers. Names and dropouts as
+// transformers' GPT2LMHeadModel.
+#include <fmt/format.h>
+
+#include <cmath>
+
+#include "deltaw/error.h"
+#include "models/causal.h"
+#include "models/config_values.h"
+#include "models/families.h"
+#include "models/loader.h"
+#include "ops/layers.h"
+#include "ops/linear.h"
+
+namespace deltaw {
+namespace {
+
+struct Gpt2Config {
+  int64_t vocab_size = 0, n_positions = 0, n_embd = 0, n_layer = 0, n_head = 0, n_inner = 0;
+  double layer_norm_epsilon = 1e-5;
+  double embd_pdrop = 0.1, attn_pdrop = 0.1, resid_pdrop = 0.1;
+  bool scale_attn_weights = true, scale_attn_by_inverse_layer_idx = false, reorder_and_upcast_attn = false;
+  bool tie_word_embeddings = true;
+  std::string activation_function = "gelu_new";
+
+  explicit Gpt2Config(const ConfigValues& values)
+      : vocab_size(values.size("vocab_size")),
+        n_positions(values.size_or("n_positions", 1024)),
+        n_embd(values.size("n_embd")),
+        n_layer(values.size("n_layer")),
+        n_head(values.size("n_head")),
+        n_inner(values.size_or("n_inner", 4 * n_embd)) {
+    layer_norm_epsilon = values.get_or("layer_norm_epsilon", layer_norm_epsilon);
+    embd_pdrop = values.get_or("embd_pdrop", embd_pdrop);
+    attn_pdrop = values.get_or("attn_pdrop", attn_pdrop);
+    resid_pdrop = values.get_or("resid_pdrop", resid_pdrop);
+    scale_attn_weights = values.get_or("scale_attn_weights", scale_attn_weights);
+    scale_attn_by_inverse_layer_idx = values.get_or("scale_attn_by_inverse_layer_idx", scale_attn_by_inverse_layer_idx);
+    reorder_and_upcast_attn = values.get_or("reorder_and_upcast_attn", reorder_and_upcast_attn);
+    tie_word_embeddings = values.get_or("tie_word_embeddings", tie_word_embeddings);
+    activation_function = values.get_or<std::string>("activation_function", activation_function);
+    values.accept_only("add_cross_attention", false);
+    if (n_embd % n_head != 0) values.refuse("n_head", fmt::format("a divisor of n_embd {}", n_embd));
+  }
+};
+
+class Gpt2 final : public Model {
+ public:
+  explicit Gpt2(const FamilyInput& input, const ConfigValues& values)
+      : config_(values), activation_(ops::activation(config_.activation_function, "activation_function")) {
+    const Gpt2Config& c = config_;
+    Loader load(*this, input, "transformer");
+    const char* words = "transformer.wte";
+    word_ = c.tie_word_embeddings ? load.tied_embedding(words, "lm_head", c.vocab_size, c.n_embd)
+                                  : load.embedding(words, c.vocab_size, c.n_embd);
+    position_ = load.embedding("transformer.wpe", c.n_positions, c.n_embd);
+    for (int64_t i = 0; i < c.n_layer; ++i) load_block(load, fmt::format("transformer.h.{}.", i));
+    norm_ = load.layer_norm("transformer.ln_f", c.n_embd, c.layer_norm_epsilon);
+    lm_head_ = c.tie_word_embeddings ? load.tied_head("lm_head", *word_)
+                                     : load.linear("lm_head", c.vocab_size, c.n_embd, {.bias = false});
+    load.finish({}, {".attn.bias", ".attn.masked_bias"});
+    causal_ = true;
+    vocab_size_ = c.vocab_size;
+    max_positions_ = c.n_positions;
+    head_ = "lm_head";
+    architecture_ = "GPT2LMHeadModel";
+    shape_ = {.layers = c.n_layer,
+              .hidden = c.n_embd,
+              .heads = c.n_head,
+              .prefix_heads = c.n_head,
+              .prefix_width = c.n_embd,
+              .word_embeddings = word_->weight.value};
+  }
+
+  Tensor features(const ModelInput& input, Call& call) const override {
+    const CausalPass pass = causal_pass(input, 0, dtype_, call);
+    Tensor x = ops::dropout(embed(input, pass, call), config_.embd_pdrop, call);
+    const auto add = [&](const Tensor& output, const Linear& last) {
+      x = x + ops::mapped_output(ops::dropout(output, config_.resid_pdrop, call), last, call);
+    };
+    for (size_t i = 0; i < blocks_.size(); ++i) {
+      const Block& block = blocks_[i];
+      add(attend(ops::normalised(x, *block.ln_1, call), static_cast<int64_t>(i), pass, call), *block.attention_output);
+      const Tensor inner = activation_(ops::linear(ops::normalised(x, *block.ln_2, call), *block.c_fc, call));
+      add(ops::linear(inner, *block.mlp_output, call), *block.mlp_output);
+    }
+    if (pass.prompt.defined()) x = x.narrow(1, pass.prompt.size(0), input.input_ids.size(1));
+    return ops::normalised(x, *norm_, call);
+  }
+
+  Tensor logits(const Tensor& features, Call& call) const override { return ops::linear(features, *lm_head_, call); }
+
+ private:
+  struct Block {
+    const Norm *ln_1, *ln_2;
+    const Linear *c_attn, *attention_output, *c_fc, *mlp_output;
+  };
+
+  void load_block(Loader& load, const std::string& p) {
+    const Gpt2Config& c = config_;
+    constexpr LinearForm kInner{.kind = LayerKind::conv1d}, kEnd{.ends_sublayer = true, .kind = LayerKind::conv1d};
+    Block b{};
+    b.ln_1 = load.layer_norm(p + "ln_1", c.n_embd, c.layer_norm_epsilon);
+    b.c_attn = load.linear(p + "attn.c_attn", 3 * c.n_embd, c.n_embd, kInner);
+    b.attention_output = load.linear(p + "attn.c_proj", c.n_embd, c.n_embd, kEnd);
+    b.ln_2 = load.layer_norm(p + "ln_2", c.n_embd, c.layer_norm_epsilon);
+    b.c_fc = load.linear(p + "mlp.c_fc", c.n_inner, c.n_embd, kInner);
+    b.mlp_output = load.linear(p + "mlp.c_proj", c.n_embd, c.n_inner, kEnd);
+    blocks_.push_back(b);
+  }
+
+  Tensor embed(const ModelInput& input, const CausalPass& pass, const Call& call) const {
+    const int64_t end = pass.positions.max().item<int64_t>() + 1;
+    if (end > config_.n_positions) {
+      throw Error({.id = "data.too-long",
+                   .what = fmt::format("a row reaches position {}, the model has {}", end, config_.n_positions),
+                   .where = "the batch",
+                   .fix = fmt::format("--max_length {}", config_.n_positions)});
+    }
+    Tensor words = ops::embedding(input.input_ids, *word_, call);
+    if (pass.prompt.defined()) {
+      words = at::cat({pass.prompt.to(words.scalar_type()).expand({words.size(0), -1, -1}), words}, 1);
+    }
+    return words + ops::embedding(pass.positions, *position_, call);
+  }
+
+  Tensor attend(const Tensor& x, int64_t index, const CausalPass& pass, Call& call) const {
+    const Gpt2Config& c = config_;
+    const Block& block = blocks_[index];
+    const int64_t width = c.n_embd / c.n_head;
+    std::vector<Tensor> qkv = ops::linear(x, *block.c_attn, call).chunk(3, -1);
+    for (Tensor& part : qkv) part = part.unflatten(-1, {c.n_head, width}).transpose(1, 2);
+    const auto [k, v] = with_past(index, qkv[1], qkv[2], pass, call);
+    const double scale = c.scale_attn_weights ? 1 / std::sqrt(static_cast<double>(width)) : 1;
+    const Tensor mixed =
+        ops::attention(qkv[0], k, v, pass.full,
+                       {.scale = c.scale_attn_by_inverse_layer_idx ? scale / static_cast<double>(index + 1) : scale,
+                        .dropout = c.attn_pdrop,
+                        .float32_scores = c.reorder_and_upcast_attn},
+                       call);
+    return ops::linear(mixed.transpose(1, 2).flatten(2), *block.attention_output, call);
+  }
+
+  Gpt2Config config_;
+  const Embedding *word_ = nullptr, *position_ = nullptr;
+  const Norm* norm_ = nullptr;
+  const Linear* lm_head_ = nullptr;
+  std::vector<Block> blocks_;
+  std::function<Tensor(const Tensor&)> activation_;
+};
+
+}  // namespace
+
+std::unique_ptr<Model> load_gpt2(const FamilyInput& input) {
+  return std::make_unique<Gpt2>(input, config_of(input));
+}
+
+}  // namespace deltaw

@@ -1,0 +1,14 @@
+// Llama 1 to 3.2: Touvron et al. 2023, arXiv:2302.13971. Names as transformers' LlamaForCausalLM.
+#include "models/decoder.h"
+
+namespace deltaw {
+
+std::unique_ptr<Model> load_llama(const FamilyInput& input) {
+  const ConfigValues values = config_of(input);
+  DecoderConfig config = DecoderConfig::from_json(values, {});
+  config.qkv_bias = config.o_bias = values.get_or("attention_bias", false);
+  config.mlp_bias = values.get_or("mlp_bias", false);
+  return std::make_unique<Decoder>(input, std::move(config), "LlamaForCausalLM");
+}
+
+}  // namespace deltaw

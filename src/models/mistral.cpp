@@ -1,0 +1,16 @@
+// Mistral: Jiang et al. 2023, arXiv:2310.06825. Llama with grouped heads and a window over all layers. Names as
+// transformers' MistralForCausalLM.
+#include "models/decoder.h"
+
+namespace deltaw {
+
+std::unique_ptr<Model> load_mistral(const FamilyInput& input) {
+  const ConfigValues values = config_of(input);
+  DecoderConfig config =
+      DecoderConfig::from_json(values, {.max_position_embeddings = 131072, .num_key_value_heads = 8});
+  const bool silent = !values.json().contains("sliding_window");
+  config.set_windows(values, silent ? 4096 : values.size_or("sliding_window", 0), [](int64_t) { return true; });
+  return std::make_unique<Decoder>(input, std::move(config), "MistralForCausalLM");
+}
+
+}  // namespace deltaw

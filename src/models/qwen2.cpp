@@ -1,0 +1,15 @@
+// Qwen2 and Qwen2.5: Yang et al. 2024, arXiv:2407.10671. Llama with biases on queries, keys and values, and a window in
+// the upper layers where it is switched on. Names as transformers' Qwen2ForCausalLM.
+#include "models/decoder.h"
+
+namespace deltaw {
+
+std::unique_ptr<Model> load_qwen2(const FamilyInput& input) {
+  const ConfigValues values = config_of(input);
+  DecoderConfig config = DecoderConfig::from_json(values, {.max_position_embeddings = 32768});
+  config.qkv_bias = true;
+  config.set_upper_windows(values);
+  return std::make_unique<Decoder>(input, std::move(config), "Qwen2ForCausalLM");
+}
+
+}  // namespace deltaw
