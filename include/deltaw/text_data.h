@@ -43,6 +43,7 @@ struct TextExample {
   bool add_special_tokens = true;  // those of the tokenizer; a chat template spells them itself
   bool end = false;                // the end-of-text token follows, and is trained on
   bool answers = false;            // only answers are trained on, so the last one should hold an end of its turn
+  int64_t turns_left_out = 0;      // of the assistant, which its template writes otherwise later on
   int64_t line = 0;                // in the file, from 1; of a JSON array, the item
 };
 
@@ -97,6 +98,7 @@ struct TextFacts {
   int64_t dropped = 0;      // rows that had no trained token left within max_length; not among `rows`
   int64_t tokens = 0;       // of the rows kept
   int64_t trained = 0;      // tokens that a loss is computed for
+  int64_t turns_left_out = 0;
   int64_t without_end = 0;  // uncut rows of answers whose last answer has no special token at its end
 };
 
