@@ -11,24 +11,6 @@
 namespace deltaw::data {
 namespace {
 
-// The parser refuses ill-formed UTF-8, which the other formats let through to the tokenizer.
-std::string well_formed(std::string_view text) {
-  std::string result;
-  result.reserve(text.size());
-  const auto* bytes = reinterpret_cast<const uint8_t*>(text.data());
-  for (size_t at = 0; at < text.size();) {
-    const size_t begin = at;
-    UChar32 code_point = 0;
-    U8_NEXT(bytes, at, text.size(), code_point);
-    if (code_point < 0) {
-      result += "\xEF\xBF\xBD";  // U+FFFD
-    } else {
-      result.append(text, begin, at - begin);
-    }
-  }
-  return result;
-}
-
 Cell to_cell(const Json& value) {
   if (value.is_string()) return {Cell::Kind::text, value.get<std::string>()};
   if (value.is_boolean()) return {Cell::Kind::text, value.get<bool>() ? "true" : "false"};
@@ -37,14 +19,16 @@ Cell to_cell(const Json& value) {
   return {Cell::Kind::nested, {}};
 }
 
+void check_object(const Json& object, const std::string& where) {
+  if (object.is_object()) return;
+  throw Error{{.id = "format.json-line",
+               .what = fmt::format("expected an object, found {}", object.type_name()),
+               .where = where,
+               .fix = "Write each row as one object: {\"text\": \"...\", \"label\": \"...\"}"}};
+}
+
 void add_row(Table& table, const Json& object, int64_t line) {
   Row row{.line = line, .cells = {}};
-  if (!object.is_object()) {
-    throw Error{{.id = "format.json-line",
-                 .what = fmt::format("expected an object, found {}", object.type_name()),
-                 .where = table.where(row),
-                 .fix = "Write each row as one object: {\"text\": \"...\", \"label\": \"...\"}"}};
-  }
   for (const auto& [key, value] : object.items()) {
     const auto found = std::find(table.columns.begin(), table.columns.end(), key);
     const auto column = static_cast<size_t>(found - table.columns.begin());
@@ -62,47 +46,67 @@ std::string parse_message(const Json::parse_error& error) {
   return end == std::string::npos ? message : message.substr(end + 2);
 }
 
-void read_array(Table& table, std::string_view text) {
-  Json all;
+Json parse_row(std::string_view text, const std::string& where, const char* fix) {
   try {
-    all = Json::parse(well_formed(text));
+    return Json::parse(well_formed(text));
   } catch (const Json::parse_error& error) {
-    throw Error{{.id = "format.json-line",
-                 .what = parse_message(error),
-                 .where = table.file.string(),
-                 .fix = "Mend the array, or write one object a line."}};
+    throw Error{{.id = "format.json-line", .what = parse_message(error), .where = where, .fix = fix}};
   }
-  table.unit = "item";
-  int64_t item = 0;
-  for (const Json& object : all) add_row(table, object, ++item);
+}
+
+bool is_array(std::string_view text) {
+  const size_t first = text.find_first_not_of(" \t\r\n");
+  return first != std::string_view::npos && text[first] == '[';
 }
 
 }  // namespace
 
-Table read_json_rows(const std::filesystem::path& file, std::string_view text) {
-  Table table;
-  table.file = file;
-  const size_t first = text.find_first_not_of(" \t\r\n");
-  if (first != std::string_view::npos && text[first] == '[') {
-    read_array(table, text);
-    return table;
+std::string well_formed(std::string_view text) {
+  std::string result;
+  result.reserve(text.size());
+  const auto* bytes = reinterpret_cast<const uint8_t*>(text.data());
+  for (size_t at = 0; at < text.size();) {
+    const size_t begin = at;
+    UChar32 code_point = 0;
+    U8_NEXT(bytes, at, text.size(), code_point);
+    if (code_point < 0) {
+      result += "\xEF\xBF\xBD";  // U+FFFD
+    } else {
+      result.append(text, begin, at - begin);
+    }
+  }
+  return result;
+}
+
+std::string each_json_object(const std::filesystem::path& file, std::string_view text, const TakeRow& take) {
+  if (is_array(text)) {
+    Json all = parse_row(text, file.string(), "Mend the array, or write one object a line.");
+    int64_t item = 0;
+    for (Json& object : all) {
+      const std::string where = fmt::format("{}, item {}", file.string(), ++item);
+      check_object(object, where);
+      take(object, item, where);
+    }
+    return "item";
   }
   for (int64_t line = 1; !text.empty(); ++line) {
     const size_t end = std::min(text.find('\n'), text.size());
     const std::string_view record = text.substr(0, end);
     text.remove_prefix(std::min(end + 1, text.size()));
     if (record.find_first_not_of(" \t\r") == std::string_view::npos) continue;
-    Json object;
-    try {
-      object = Json::parse(well_formed(record));
-    } catch (const Json::parse_error& error) {
-      throw Error{{.id = "format.json-line",
-                   .what = parse_message(error),
-                   .where = fmt::format("{}, line {}", file.string(), line),
-                   .fix = "Each line must be one JSON object, written without line breaks."}};
-    }
-    add_row(table, object, line);
+    const std::string where = fmt::format("{}, line {}", file.string(), line);
+    Json object = parse_row(record, where, "Each line must be one JSON object, written without line breaks.");
+    check_object(object, where);
+    take(object, line, where);
   }
+  return "line";
+}
+
+Table read_json_rows(const std::filesystem::path& file, std::string_view text) {
+  Table table;
+  table.file = file;
+  table.unit = each_json_object(
+      file, text, [&](const Json& object, int64_t line, const std::string&) { add_row(table, object, line); });
   return table;
 }
 

@@ -1,11 +1,8 @@
-#include <algorithm>
-#include <cmath>
-
 #include <fmt/format.h>
 
 #include "data/columns.h"
+#include "data/hold_out.h"
 #include "data/labels.h"
-#include "data/random.h"
 #include "data/table.h"
 #include "deltaw/data.h"
 #include "deltaw/error.h"
@@ -14,8 +11,6 @@ namespace deltaw {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr uint64_t kHoldOutStream = 0x686F6C64;  // apart from the streams of the epochs
 
 const std::string& file_option(const DataOptions& options, Split split) {
   switch (split) {
@@ -159,18 +154,7 @@ TrainingData load_training_data(const DataOptions& options, uint64_t seed) {
 }
 
 std::pair<Dataset, Dataset> hold_out(Dataset dataset, double fraction, uint64_t seed) {
-  const auto rows = static_cast<int64_t>(dataset.rows.size());
-  if (rows < 2) {
-    throw Error{{.id = "data.too-few-rows",
-                 .what = fmt::format("validation_split needs two rows or more, there are {}", rows),
-                 .where = dataset.file.string(),
-                 .fix = "Add rows, or set validation_file."}};
-  }
-  const int64_t held = std::clamp<int64_t>(std::llround(fraction * static_cast<double>(rows)), 1, rows - 1);
-  std::mt19937_64 engine(data::mix_seed(seed, kHoldOutStream));
-  const std::vector<int64_t> order = data::permutation(rows, engine);
-  std::vector<bool> is_held(dataset.rows.size());
-  for (int64_t i = 0; i < held; ++i) is_held[static_cast<size_t>(order[static_cast<size_t>(i)])] = true;
+  const std::vector<bool> is_held = data::held_out(dataset.rows.size(), fraction, seed, dataset.file);
   Dataset kept{.file = dataset.file, .labelled = dataset.labelled};
   Dataset held_out = kept;
   for (size_t i = 0; i < dataset.rows.size(); ++i) {

@@ -13,17 +13,6 @@
 namespace deltaw::data {
 namespace {
 
-std::string_view without_mark(std::string_view text, const std::filesystem::path& file) {
-  if (text.starts_with("\xEF\xBB\xBF")) return text.substr(3);
-  if (text.starts_with("\xFF\xFE") || text.starts_with("\xFE\xFF")) {
-    throw Error{{.id = "format.encoding",
-                 .what = "the file is UTF-16",
-                 .where = file.string(),
-                 .fix = "Save it as UTF-8: iconv -f UTF-16 -t UTF-8 OLD > NEW"}};
-  }
-  return text;
-}
-
 void check_columns(const Table& table) {
   std::set<std::string> seen;
   for (const std::string& name : table.columns) {
@@ -36,6 +25,25 @@ void check_columns(const Table& table) {
 }
 
 }  // namespace
+
+std::string read_text_file(const std::filesystem::path& file) {
+  std::string text = read_file(file);
+  if (text.starts_with("\xEF\xBB\xBF")) text.erase(0, 3);
+  if (text.starts_with("\xFF\xFE") || text.starts_with("\xFE\xFF")) {
+    throw Error{{.id = "format.encoding",
+                 .what = "the file is UTF-16",
+                 .where = file.string(),
+                 .fix = "Save it as UTF-8: iconv -f UTF-16 -t UTF-8 OLD > NEW"}};
+  }
+  return text;
+}
+
+std::string ending_of(const std::filesystem::path& file) {
+  std::string ending = file.extension().string();
+  std::transform(ending.begin(), ending.end(), ending.begin(),
+                 [](char c) { return static_cast<char>(std::tolower(static_cast<unsigned char>(c))); });
+  return ending;
+}
 
 const Cell& Row::cell(size_t column) const {
   static const Cell missing;
@@ -68,9 +76,7 @@ std::string clipped(std::string_view text) {
 }
 
 Table read_table(const std::filesystem::path& file, const std::vector<std::string>& columns) {
-  std::string ending = file.extension().string();
-  std::transform(ending.begin(), ending.end(), ending.begin(),
-                 [](char c) { return static_cast<char>(std::tolower(static_cast<unsigned char>(c))); });
+  const std::string ending = ending_of(file);
   const bool json = ending == ".jsonl" || ending == ".json";
   if (!json && ending != ".tsv" && ending != ".csv") {
     throw Error{
@@ -79,8 +85,7 @@ Table read_table(const std::filesystem::path& file, const std::vector<std::strin
          .where = file.string(),
          .fix = "Use .tsv (tabs, no quoting), .csv, .jsonl or .json."}};
   }
-  const std::string bytes = read_file(file);
-  const std::string_view text = without_mark(bytes, file);
+  const std::string text = read_text_file(file);
   Table table = json               ? read_json_rows(file, text)
                 : ending == ".tsv" ? read_tsv(file, text, columns)
                                    : read_csv(file, text, columns);

@@ -3,9 +3,12 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "deltaw/options.h"
 
 namespace deltaw::data {
 
@@ -49,6 +52,22 @@ Table read_table(const std::filesystem::path& file, const std::vector<std::strin
 Table read_tsv(const std::filesystem::path& file, std::string_view text, const std::vector<std::string>& columns);
 Table read_csv(const std::filesystem::path& file, std::string_view text, const std::vector<std::string>& columns);
 Table read_json_rows(const std::filesystem::path& file, std::string_view text);
+
+/// Takes a row, its number in the file, and how an error names it: "train.jsonl, line 12".
+using TakeRow = std::function<void(Json& row, int64_t line, const std::string& where)>;
+
+/// Calls `take` with every object of a JSON array or of JSON lines; answers what their numbers count, "item" or "line".
+/// Throws format.json-line.
+std::string each_json_object(const std::filesystem::path& file, std::string_view text, const TakeRow& take);
+
+/// The file without a byte-order mark. Throws format.encoding for UTF-16.
+std::string read_text_file(const std::filesystem::path& file);
+
+/// The ending of a name in small letters: ".jsonl".
+std::string ending_of(const std::filesystem::path& file);
+
+/// `text` with U+FFFD for what is not UTF-8. JSON needs it; other formats leave it to the tokenizer.
+std::string well_formed(std::string_view text);
 
 /// At most 60 bytes of a value, for messages.
 std::string clipped(std::string_view text);

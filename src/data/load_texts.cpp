@@ -1,0 +1,138 @@
+#include <algorithm>
+#include <cmath>
+#include <tuple>
+
+#include <fmt/format.h>
+
+#include "data/hold_out.h"
+#include "data/table.h"
+#include "data/text_rows.h"
+#include "deltaw/error.h"
+#include "deltaw/text_data.h"
+
+namespace deltaw {
+namespace {
+
+namespace fs = std::filesystem;
+
+TextDataset running_text(const fs::path& file) {
+  TextExample example{.text = data::well_formed(data::read_text_file(file)), .line = 1};
+  if (example.text.find_first_not_of(" \t\r\n") == std::string::npos) {
+    throw Error{{.id = "data.empty-file",
+                 .what = "the file is empty",
+                 .where = file.string(),
+                 .fix = "Check the path, and that the file was written to its end."}};
+  }
+  example.trained = {{0, example.text.size()}};
+  return {.file = file, .continuous = true, .rows = {std::move(example)}};
+}
+
+[[noreturn]] void refuse_keys(const Json& row, const DataOptions& options, const std::string& where) {
+  const bool named = !options.text_column.empty() || !options.label_column.empty();
+  throw Error{{.id = named ? "config.missing-column" : "config.text-format",
+               .what = fmt::format(
+                   "{}; its keys are {}",
+                   named ? "the row lacks what text_column or label_column names" : "it is not clear what the rows are",
+                   data::key_list(row)),
+               .where = where,
+               .fix = named ? "Set text_column, and label_column where answers stand in another column, to keys of the "
+                              "file."
+                            : "Use messages, conversations, prompt with completion, instruction with output, question "
+                              "with answer, or text; or name your keys by text_column and label_column."}};
+}
+
+void check_same(const std::optional<data::RowFormat>& format, const data::RowFormat& first, const Json& row,
+                const std::string& where) {
+  if (format == first) return;
+  throw Error{
+      {.id = "data.mixed-rows",
+       .what = fmt::format("the first row holds {}{}; this one has the keys {}", first.name(),
+                           format && format->name() == first.name() ? " of another type" : "", data::key_list(row)),
+       .where = where,
+       .fix = "Give every row the same keys, or put the kinds in files of their own."}};
+}
+
+// A running text has no rows to draw from: its end is held out, from the beginning of a line where there are any.
+std::pair<TextDataset, TextDataset> hold_out_end(TextDataset dataset, double fraction) {
+  TextExample& example = dataset.rows[0];
+  const std::string text = std::move(example.text);
+  auto at = static_cast<size_t>(std::llround(static_cast<double>(text.size()) * (1 - fraction)));
+  at = std::clamp<size_t>(at, 1, std::max<size_t>(text.size() - 1, 1));
+  const size_t line = text.rfind('\n', at - 1);
+  if (line != std::string::npos) at = line + 1;
+  while (at < text.size() && (static_cast<unsigned char>(text[at]) & 0xC0) == 0x80) ++at;  // not inside a code point
+  if (at >= text.size()) {
+    throw Error{{.id = "data.too-few-rows",
+                 .what = "the text is too short to hold out a part of it",
+                 .where = dataset.file.string(),
+                 .fix = "Add text, or set validation_file."}};
+  }
+  TextDataset end{.file = dataset.file, .unit = dataset.unit, .continuous = true};
+  end.rows.push_back({.text = text.substr(at), .trained = {{0, text.size() - at}}});
+  end.rows[0].line = 1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(at), '\n');
+  example.text = text.substr(0, at);
+  example.trained = {{0, at}};
+  return {std::move(dataset), std::move(end)};
+}
+
+std::pair<TextDataset, TextDataset> hold_out_rows(TextDataset dataset, double fraction, uint64_t seed) {
+  const std::vector<bool> is_held = data::held_out(dataset.rows.size(), fraction, seed, dataset.file);
+  TextDataset kept{.file = dataset.file, .unit = dataset.unit};
+  TextDataset held = kept;
+  for (size_t i = 0; i < is_held.size(); ++i) (is_held[i] ? held : kept).rows.push_back(std::move(dataset.rows[i]));
+  return {std::move(kept), std::move(held)};
+}
+
+void keep_first(TextDataset& dataset, int64_t most) {
+  const auto count = static_cast<size_t>(most);
+  if (dataset.continuous) {
+    dataset.most_blocks = most;
+  } else if (most > 0 && dataset.rows.size() > count) {
+    dataset.rows.resize(count);
+  }
+}
+
+}  // namespace
+
+TextDataset load_texts(const fs::path& file, const DataOptions& options, const TextOptions& text,
+                       const ChatRenderer& render) {
+  if (data::ending_of(file) == ".txt") return running_text(file);
+  TextDataset dataset{.file = file};
+  std::optional<data::RowFormat> first;
+  dataset.unit = data::each_row(file, [&](Json& row, int64_t line, const std::string& where) {
+    const auto format = data::format_of(row, options);
+    if (!first) {
+      if (!format) refuse_keys(row, options, where);
+      first = format;
+    }
+    check_same(format, *first, row, where);
+    dataset.rows.push_back(data::to_example(row, *first, text, render, where));
+    dataset.rows.back().line = line;
+  });
+  return dataset;
+}
+
+TextData load_text_data(const DataOptions& options, const TextOptions& text, const ChatRenderer& render,
+                        uint64_t seed) {
+  const auto file = text_split_file(options, Split::train);
+  if (!file) {
+    throw Error{{.id = "config.no-data",
+                 .what = "no file is named for training",
+                 .where = "train_file",
+                 .fix = "Set train_file, or task_name and dataset_dir."}};
+  }
+  TextData result;
+  result.train = load_texts(*file, options, text, render);
+  if (const auto validation = text_split_file(options, Split::validation)) {
+    result.validation = load_texts(*validation, options, text, render);
+  } else if (options.validation_split > 0) {
+    std::tie(result.train, result.validation) =
+        result.train.continuous ? hold_out_end(std::move(result.train), options.validation_split)
+                                : hold_out_rows(std::move(result.train), options.validation_split, seed);
+  }
+  keep_first(result.train, options.max_train_samples);
+  keep_first(result.validation, options.max_eval_samples);
+  return result;
+}
+
+}  // namespace deltaw

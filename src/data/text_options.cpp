@@ -1,0 +1,13 @@
+#include "deltaw/text_data.h"
+
+namespace deltaw {
+
+void TextOptions::fields(FieldVisitor& f) {
+  f.field("packing", packing,
+          "Put several rows into one of up to max_length tokens; they do not see each other. Saves padding.");
+  f.field("completion_only_loss", completion_only_loss,
+          "Train on answers only: completions, outputs and the assistant's turns. Plain text trains on all.");
+  f.field("chat_template", chat_template, "A file with the Jinja template of messages. Default: the model's own.");
+}
+
+}  // namespace deltaw

@@ -1,0 +1,194 @@
+#include "data/text_rows.h"
+
+#include <fmt/format.h>
+
+#include "data/conversation.h"
+#include "deltaw/error.h"
+
+namespace deltaw::data {
+namespace {
+
+using Kind = RowFormat::Kind;
+
+bool has(const Json& row, const std::string& key) {
+  return row.contains(key) && !row[key].is_null();
+}
+
+std::optional<RowFormat> pair_of(const Json& row, const std::string& first, const std::string& second) {
+  if (!has(row, first) || !has(row, second)) return std::nullopt;
+  const bool chat = row[first].is_array() && row[second].is_array();
+  return RowFormat{chat ? Kind::chat_completion : Kind::completion, first, second};
+}
+
+std::optional<RowFormat> named_columns(const Json& row, const DataOptions& options) {
+  const std::string first = options.text_column.empty() ? "prompt" : options.text_column;
+  if (!options.label_column.empty()) return pair_of(row, first, options.label_column);
+  if (!has(row, first)) return std::nullopt;
+  return RowFormat{row[first].is_array() ? Kind::conversation : Kind::text, first};
+}
+
+/// `before` and `answer` behind it, which ends the text.
+TextExample answered(std::string before, const std::string& answer, bool answers_only) {
+  TextExample example{.text = std::move(before), .end = true, .answers = answers_only};
+  const size_t begin = answers_only ? example.text.size() : 0;
+  example.text += answer;
+  example.trained = {{begin, example.text.size()}};
+  return example;
+}
+
+TextExample conversation(Json messages, size_t first, const Json& row, const TextOptions& options,
+                         const ChatRenderer& render, const std::string& where) {
+  TextExample example = render_conversation(messages, first, template_variables(row, where), render, where);
+  if (!options.completion_only_loss) {
+    example.trained = {{0, example.text.size()}};
+    example.turns_left_out = 0;
+  }
+  return example;
+}
+
+std::string optional_text(const Json& row, const std::string& key, const std::string& where) {
+  if (!has(row, key)) return {};
+  const bool blank =
+      row[key].is_string() && row[key].get<std::string>().find_first_not_of(" \t\r\n") == std::string::npos;
+  return blank ? std::string() : text_of(row, key, where);
+}
+
+// Sharegpt's files may hold the system's words beside the conversation.
+Json conversation_of(const Json& row, const std::string& key, const std::string& where) {
+  Json messages = to_messages(row[key], where);
+  const std::string system = optional_text(row, "system", where);
+  if (system.empty() || messages[0]["role"] == "system") return messages;
+  messages.insert(messages.begin(), Json{{"role", "system"}, {"content", system}});
+  return messages;
+}
+
+void add_table_rows(const std::filesystem::path& file, const TakeRow& take) {
+  const Table table = read_table(file);
+  for (const Row& row : table.rows) {
+    Json object = Json::object();
+    for (size_t column = 0; column < table.columns.size(); ++column) {
+      object[table.columns[column]] = well_formed(row.cell(column).text);
+    }
+    take(object, row.line, table.where(row));
+  }
+}
+
+}  // namespace
+
+std::string RowFormat::name() const {
+  return second.empty() ? first : first + ", " + second;
+}
+
+std::optional<RowFormat> format_of(const Json& row, const DataOptions& options) {
+  if (!options.text_column.empty() || !options.label_column.empty()) return named_columns(row, options);
+  for (const char* key : {"messages", "conversations"}) {
+    if (has(row, key)) return RowFormat{Kind::conversation, key};
+  }
+  if (const auto pair = pair_of(row, "prompt", "completion")) return pair;
+  if (has(row, "instruction") && has(row, "output")) return RowFormat{Kind::instruction, "instruction", "output"};
+  if (has(row, "question") && has(row, "answer")) return RowFormat{Kind::question, "question", "answer"};
+  if (has(row, "text")) return RowFormat{Kind::text, "text"};
+  return std::nullopt;
+}
+
+TextExample to_example(const Json& row, const RowFormat& format, const TextOptions& options, const ChatRenderer& render,
+                       const std::string& where) {
+  const bool answers_only = options.completion_only_loss;
+  switch (format.kind) {
+    case Kind::conversation:
+      return conversation(conversation_of(row, format.first, where), 0, row, options, render, where);
+    case Kind::chat_completion: {
+      Json messages = to_messages(row[format.first], where + ", " + format.first);
+      const size_t first = messages.size();
+      for (Json& message : to_messages(row[format.second], where + ", " + format.second)) messages.push_back(message);
+      return conversation(std::move(messages), first, row, options, render, where);
+    }
+    case Kind::completion: {
+      // An empty prompt is a text that begins with the answer.
+      const bool no_prompt = row[format.first] == "";
+      return answered(no_prompt ? std::string() : text_of(row, format.first, where), text_of(row, format.second, where),
+                      answers_only);
+    }
+    case Kind::instruction:
+      return answered(alpaca_prompt(text_of(row, format.first, where), optional_text(row, "input", where)),
+                      text_of(row, format.second, where), answers_only);
+    case Kind::question:
+      return answered(question_prompt(text_of(row, format.first, where)), " " + text_of(row, format.second, where),
+                      answers_only);
+    default:
+      return answered({}, text_of(row, format.first, where), false);
+  }
+}
+
+std::string text_of(const Json& row, const std::string& key, const std::string& where) {
+  if (!has(row, key) || !row[key].is_string()) {
+    throw Error{{.id = "data.not-text",
+                 .what = has(row, key) ? fmt::format("\"{}\" is of type {}", key, row[key].type_name())
+                                       : fmt::format("\"{}\" is missing or null", key),
+                 .where = where,
+                 .fix = "Make it a string."}};
+  }
+  auto text = row[key].get<std::string>();
+  if (text.find_first_not_of(" \t\r\n") == std::string::npos) {
+    throw Error{{.id = "data.empty-text",
+                 .what = fmt::format("\"{}\" is empty", key),
+                 .where = where,
+                 .fix = "Fill it, or remove the row."}};
+  }
+  return text;
+}
+
+std::string question_prompt(const std::string& question) {
+  return "Question: " + question + "\nAnswer:";
+}
+
+std::string key_list(const Json& row) {
+  std::vector<std::string> keys;
+  for (const auto& [key, value] : row.items()) keys.push_back(key);
+  return fmt::format("{}", fmt::join(keys, ", "));
+}
+
+std::string each_row(const std::filesystem::path& file, const TakeRow& take) {
+  const std::string ending = ending_of(file);
+  if (ending == ".csv" || ending == ".tsv") {
+    add_table_rows(file, take);
+    return "line";
+  }
+  if (ending != ".json" && ending != ".jsonl") {
+    throw Error{
+        {.id = "config.file-format",
+         .what = ending.empty() ? "the file has no ending" : fmt::format("files ending in '{}' are not read", ending),
+         .where = file.string(),
+         .fix = "Use .txt for running text, and .jsonl, .json, .csv or .tsv for rows."}};
+  }
+  bool any = false;
+  std::string unit =
+      each_json_object(file, read_text_file(file), [&](Json& row, int64_t line, const std::string& where) {
+        any = true;
+        take(row, line, where);
+      });
+  if (any) return unit;
+  throw Error{{.id = "data.empty-file",
+               .what = "the file has no rows",
+               .where = file.string(),
+               .fix = "Check the path, and that the file was written to its end."}};
+}
+
+}  // namespace deltaw::data
+
+namespace deltaw {
+
+std::string alpaca_prompt(const std::string& instruction, const std::string& input) {
+  if (input.empty()) {
+    return fmt::format(
+        "Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n"
+        "### Instruction:\n{}\n\n### Response:\n",
+        instruction);
+  }
+  return fmt::format(
+      "Below is an instruction that describes a task, paired with an input that provides further context. Write a "
+      "response that appropriately completes the request.\n\n### Instruction:\n{}\n\n### Input:\n{}\n\n### Response:\n",
+      instruction, input);
+}
+
+}  // namespace deltaw

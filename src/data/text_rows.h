@@ -1,0 +1,44 @@
+// One row of a data file to its text, by what its keys say it is.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "data/table.h"
+#include "deltaw/text_data.h"
+
+namespace deltaw::data {
+
+/// What a kind of row is made of. The first key is what the model reads, the second what it answers.
+struct RowFormat {
+  enum class Kind { conversation, completion, chat_completion, instruction, question, text };
+  Kind kind = Kind::text;
+  std::string first;
+  std::string second = {};
+
+  bool operator==(const RowFormat&) const = default;
+  std::string name() const;  // "prompt, completion"
+};
+
+/// The format of a row, where its keys are those of one; null counts as absent. The options may name others.
+std::optional<RowFormat> format_of(const Json& row, const DataOptions& options);
+
+/// Throws data.not-text, data.empty-text, data.messages and what rendering a conversation throws, naming `where`.
+TextExample to_example(const Json& row, const RowFormat& format, const TextOptions& options, const ChatRenderer& render,
+                       const std::string& where);
+
+/// The text of a key. Throws data.not-text, and data.empty-text where it is blank.
+std::string text_of(const Json& row, const std::string& key, const std::string& where);
+
+/// "Question: ...\nAnswer:"
+std::string question_prompt(const std::string& question);
+
+/// "a, b, c"
+std::string key_list(const Json& row);
+
+/// Calls `take` with every row of a .json, .jsonl, .csv or .tsv file; answers what their numbers count. Throws
+/// config.file-format, data.empty-file, io.not-found, and what reading the format throws.
+std::string each_row(const std::filesystem::path& file, const TakeRow& take);
+
+}  // namespace deltaw::data

@@ -1,0 +1,140 @@
+#include <algorithm>
+#include <cctype>
+
+#include <fmt/format.h>
+
+#include "deltaw/error.h"
+#include "deltaw/text_data.h"
+
+namespace deltaw {
+namespace {
+
+namespace fs = std::filesystem;
+using Strings = std::vector<std::string>;
+
+std::string plain(const std::string& name) {
+  std::string result;
+  for (const char c : name) {
+    if (c != '-' && c != '_') result += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  }
+  return result;
+}
+
+TextTask word_task(const char* name, const char* folder, Strings answers) {
+  return {.name = name,
+          .folder = folder,
+          .train = {"train.json"},
+          .test = {"test.json"},
+          .kind = AnswerKind::word,
+          .answers = std::move(answers)};
+}
+
+TextTask number_task(const char* name, const char* folder) {
+  return {.name = name,
+          .folder = folder,
+          .train = {"train.jsonl", "train.json"},
+          .test = {"test.jsonl", "test.json"},
+          .kind = AnswerKind::number,
+          .answers = {}};
+}
+
+TextTask training_set(const char* name, AnswerKind kind) {
+  return {.name = name,
+          .folder = "ft-training_set",
+          .train = {std::string(name) + ".json"},
+          .test = {},
+          .kind = kind,
+          .answers = {}};
+}
+
+Strings numbered(const char* word, int count) {
+  Strings names;
+  for (int i = 1; i <= count; ++i) names.push_back(word + std::to_string(i));
+  return names;
+}
+
+const TextTask& task_of(const DataOptions& options) {
+  if (const TextTask* task = find_text_task(options.task_name)) return *task;
+  Strings known;
+  for (const TextTask& task : text_task_table()) known.push_back(task.name);
+  throw Error{{.id = "config.unknown-task",
+               .what = fmt::format("there is no task '{}' for language models", options.task_name),
+               .where = "task_name",
+               .fix = fmt::format("Use one of {}; {} For your own data leave task_name out and set train_file.",
+                                  fmt::join(known, ", "), suggest_names(options.task_name, known))}};
+}
+
+const std::string& file_option(const DataOptions& options, Split split) {
+  return split == Split::train        ? options.train_file
+         : split == Split::validation ? options.validation_file
+                                      : options.test_file;
+}
+
+}  // namespace
+
+const std::vector<TextTask>& text_task_table() {
+  static const std::vector<TextTask> table = {
+      word_task("boolq", "boolq", {"true", "false"}),
+      word_task("piqa", "piqa", numbered("solution", 2)),
+      word_task("social_i_qa", "social_i_qa", numbered("answer", 3)),
+      word_task("hellaswag", "hellaswag", numbered("ending", 4)),
+      word_task("winogrande", "winogrande", numbered("option", 2)),
+      word_task("arc_easy", "ARC-Easy", numbered("answer", 5)),
+      word_task("arc_challenge", "ARC-Challenge", numbered("answer", 5)),
+      word_task("openbookqa", "openbookqa", numbered("answer", 4)),
+      number_task("gsm8k", "gsm8k"),
+      number_task("addsub", "AddSub"),
+      number_task("multiarith", "MultiArith"),
+      number_task("singleeq", "SingleEq"),
+      number_task("svamp", "SVAMP"),
+      number_task("mawps", "mawps"),
+      {.name = "aqua",
+       .folder = "AQuA",
+       .train = {"train.json"},
+       .test = {"test.json"},
+       .kind = AnswerKind::letter,
+       .answers = {}},
+      training_set("commonsense_15k", AnswerKind::word),
+      training_set("commonsense_170k", AnswerKind::word),
+      training_set("math_10k", AnswerKind::number),
+      training_set("math_data", AnswerKind::number),
+  };
+  return table;
+}
+
+const TextTask* find_text_task(const std::string& name) {
+  const auto& table = text_task_table();
+  const auto found =
+      std::find_if(table.begin(), table.end(), [&](const TextTask& task) { return plain(task.name) == plain(name); });
+  return found == table.end() ? nullptr : &*found;
+}
+
+std::optional<fs::path> text_split_file(const DataOptions& options, Split split) {
+  const std::string& named = file_option(options, split);
+  if (!named.empty()) return fs::path(named);
+  if (options.task_name.empty() && !options.dataset_dir.empty()) {
+    throw Error{{.id = "config.dataset-dir",
+                 .what = "dataset_dir is set without task_name",
+                 .where = fmt::format("dataset_dir: {}", options.dataset_dir),
+                 .fix = "Set task_name, or name your own files by train_file, validation_file and test_file."}};
+  }
+  if (options.task_name.empty()) return std::nullopt;
+  const TextTask& task = task_of(options);
+  if (options.dataset_dir.empty() || split == Split::validation) return std::nullopt;
+  const Strings& names = split == Split::train ? task.train : task.test;
+  const fs::path root = options.dataset_dir;
+  for (const fs::path& folder : {root / task.folder, root}) {
+    for (const std::string& name : names) {
+      if (fs::exists(folder / name)) return folder / name;
+    }
+  }
+  const char* part = split == Split::train ? "train" : "test";
+  throw Error{{.id = "config.dataset-dir",
+               .what = names.empty() ? fmt::format("task {} has no {} set of its own", task.name, part)
+                                     : fmt::format("there is no {} in {} or {}", fmt::join(names, " or "),
+                                                   (root / task.folder).string(), root.string()),
+               .where = fmt::format("dataset_dir: {}", root.string()),
+               .fix = fmt::format("Set dataset_dir to the folder that holds {}, or set {}_file.", task.folder, part)}};
+}
+
+}  // namespace deltaw
