@@ -29,8 +29,10 @@ struct EncodeOptions {
 
 class Tokenizer {
  public:
-  /// Reads `tokenizer.json`; where it is missing, `vocab.txt` (WordPiece) or `vocab.json` + `merges.txt` (byte-level
-  /// BPE), with `tokenizer_config.json` and `special_tokens_map.json` where they stand beside it.
+  /// Reads `tokenizer.json`; where it is missing, `vocab.txt` (WordPiece), `vocab.json` + `merges.txt` (byte-level BPE)
+  /// or a SentencePiece model (`tokenizer.model`, `spiece.model`), with `tokenizer_config.json` and
+  /// `special_tokens_map.json` where they stand beside it. `add_bos_token` and `add_eos_token` of the configuration
+  /// replace the tokens that the file would add.
   /// Throws format.* naming file and part for what it does not implement, io.not-found when there is nothing to read.
   static Tokenizer from_folder(const std::filesystem::path& folder);
 
@@ -52,15 +54,52 @@ class Tokenizer {
   std::optional<std::string> id_to_token(int64_t id) const;
 
   std::optional<int64_t> pad_id() const;  // of tokenizer_config.json, special_tokens_map.json or the usual names
-  bool pads_left() const;                 // padding_side of tokenizer_config.json
+  std::optional<int64_t> bos_id() const;  // likewise
+  std::optional<int64_t> eos_id() const;
+  bool pads_left() const;    // padding_side of tokenizer_config.json
+  bool prepends_bos() const;  // whether encode() with special tokens begins a text with bos_id()
+  bool appends_eos() const;   // whether it ends one with eos_id()
+  bool is_special(int64_t id) const;
+
+  /// Adds tokens behind the vocabulary, as transformers' add_tokens (add_special_tokens where `special`); one that is
+  /// there already keeps its id, and becomes special where asked. Returns how many are new. Not to be called while
+  /// another thread encodes. Throws config.token for an empty one.
+  int64_t add_tokens(const std::vector<std::string>& tokens, bool special);
+
+  /// Writes tokenizer.json, with the tokens added since, and the configuration files beside it, for transformers and
+  /// from_folder() to read with the same ids. Reads files() again. Throws io.* errors.
+  void save(const std::filesystem::path& folder) const;
 
   /// The files this tokenizer was read from, to be copied beside an adapter or a merged model.
   const std::vector<std::filesystem::path>& files() const;
 
  private:
+  friend class TextStream;
   struct Impl;
   explicit Tokenizer(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
+};
+
+/// The text of a growing list of ids, handed out as soon as no later id can change it. All parts together are what
+/// decode() makes of all ids. Costs time in proportion to the number of ids.
+class TextStream {
+ public:
+  /// `tokenizer` must outlive the stream.
+  explicit TextStream(const Tokenizer& tokenizer, bool skip_special_tokens = true);
+
+  /// The text that `id` adds: valid UTF-8, empty within a character.
+  std::string put(int64_t id);
+
+  /// The rest, such as a character that was never finished. The stream may then be used anew.
+  std::string end();
+
+ private:
+  std::string take();
+
+  const Tokenizer* tokenizer_;
+  bool skip_special_tokens_;
+  std::vector<std::string> tokens_;  // from the last ones that were handed out on
+  size_t done_ = 0;                  // tokens of these that were handed out
 };
 
 }  // namespace deltaw

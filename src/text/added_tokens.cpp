@@ -74,14 +74,30 @@ AddedTokens::AddedTokens(const PartReader& part, const Vocabulary& vocabulary, c
                    .where = item.where(),
                    .fix = "ids must be dense: number added tokens on from the model's vocabulary, in order"}};
     }
-    if (token.normalized && normalizer != nullptr) {
-      Aligned form = aligned(token.content);
-      normalizer->normalize(form);
-      if (form.text != token.content) normalized_[assigned] = form.text;
-    }
-    ids_[token.content] = assigned;
-    tokens_[assigned] = std::move(token);
+    set(std::move(token), assigned, normalizer);
   }
+  build_tries();
+}
+
+void AddedTokens::add(const AddedToken& token, int64_t id, const Normalizer* normalizer) {
+  set(token, id, normalizer);
+  build_tries();
+}
+
+void AddedTokens::set(AddedToken token, int64_t id, const Normalizer* normalizer) {
+  normalized_.erase(id);
+  if (token.normalized && normalizer != nullptr) {
+    Aligned form = aligned(token.content);
+    normalizer->normalize(form);
+    if (form.text != token.content) normalized_[id] = form.text;
+  }
+  ids_[token.content] = id;
+  tokens_[id] = std::move(token);
+}
+
+void AddedTokens::build_tries() {
+  raw_ = {};
+  normal_ = {};
   for (const auto& [id, token] : tokens_) {
     (token.normalized ? normal_ : raw_).insert(token.normalized ? decoding_form(id) : token.content, id);
   }

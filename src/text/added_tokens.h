@@ -29,6 +29,9 @@ class AddedTokens {
   /// one. Throws format.vocabulary where the file says another id.
   AddedTokens(const PartReader& part, const Vocabulary& vocabulary, const Normalizer* normalizer);
 
+  /// Adds `token`, or puts it in the place of the one with the same content. `id` is its content's.
+  void add(const AddedToken& token, int64_t id, const Normalizer* normalizer);
+
   /// Pieces of the normalized text with the added tokens cut out.
   Pieces extract(std::string text, const Normalizer* normalizer) const;
 
@@ -59,6 +62,8 @@ class AddedTokens {
     std::array<bool, 256> starts_{};
   };
 
+  void set(AddedToken token, int64_t id, const Normalizer* normalizer);
+  void build_tries();
   void cut(const Aligned& text, const Trie& trie, std::vector<Piece>& out) const;
 
   std::map<int64_t, AddedToken> tokens_;

@@ -3,10 +3,13 @@
 #include <fmt/format.h>
 
 #include "text/bpe_merges.h"
+#include "text/byte_pieces.h"
 #include "text/parts.h"
 
 namespace deltaw::text {
 namespace {
+
+constexpr std::string_view kBlank = "\xE2\x96\x81";
 
 [[noreturn]] void bad_merges(const PartReader& part, std::string what) {
   throw Error{{.id = "format.merges",
@@ -38,7 +41,6 @@ class Bpe final : public Model {
         suffix_(part.text("end_of_word_suffix", "")),
         fuse_unknown_(part.flag("fuse_unk", false)),
         ignore_merges_(part.flag("ignore_merges", false)) {
-    if (part.flag("byte_fallback", false)) part.unsupported("byte_fallback is not implemented for BPE");
     if (part.has("dropout") && part.at("dropout").json() != 0.0) part.unsupported("BPE dropout is not implemented");
     if (part.has("unk_token")) {
       const std::string unknown = part.text("unk_token");
@@ -53,6 +55,10 @@ class Bpe final : public Model {
       text::append(text, c);
       characters_[c] = vocabulary_.id(text);
     }
+    if (part.flag("byte_fallback", false)) bytes_ = BytePieces(vocabulary_);
+    // A blank that is in the vocabulary ends whatever unknown characters stand before it.
+    cuts_before_blanks_ =
+        blanks_only_begin_ && prefix_.empty() && suffix_.empty() && !ignore_merges_ && vocabulary_.id(kBlank) >= 0;
   }
 
   void tokenize(std::string_view word, std::vector<WordToken>& out) const override {
@@ -69,6 +75,7 @@ class Bpe final : public Model {
   }
 
   const Vocabulary& vocabulary() const override { return vocabulary_; }
+  bool cuts_before_blanks() const override { return cuts_before_blanks_; }
 
  private:
   void read_merges(const PartReader& part) {
@@ -89,6 +96,7 @@ class Bpe final : public Model {
                                       left, right, *piece, vocabulary_.size()));
       }
       merges_.set(vocabulary_.id(left), vocabulary_.id(right), {rank++, vocabulary_.id(joined)});
+      if (joined.find(kBlank) != std::string::npos && has_blank_inside(joined)) blanks_only_begin_ = false;
     }
   }
 
@@ -105,26 +113,41 @@ class Bpe final : public Model {
     return vocabulary_.id(piece);
   }
 
-  /// Unknown characters become the unknown token, or vanish where there is none.
+  static bool has_blank_inside(std::string_view piece) {
+    while (piece.starts_with(kBlank)) piece.remove_prefix(kBlank.size());
+    return piece.find(kBlank) != std::string_view::npos;
+  }
+
+  /// Unknown characters become bytes, else the unknown token, else vanish. The library writes an unknown token down at
+  /// the next character of the vocabulary, so behind bytes that follow it.
   std::vector<WordToken> symbols_of(std::string_view word) const {
     std::vector<WordToken> symbols;
     symbols.reserve(word.size());
     uint32_t done = 0;  // bytes that the symbols stand for
-    bool fusing = false;
+    uint32_t unknown = 0;  // bytes of the unknown token not yet written
+    const auto add = [&](int32_t id, uint32_t bytes) {
+      symbols.push_back({id, done, done + bytes});
+      done += bytes;
+    };
+    const auto add_unknown = [&] {
+      if (unknown > 0) add(unknown_, unknown);
+      unknown = 0;
+    };
     for (size_t at = 0; at < word.size();) {
       const uint32_t bytes = width(word[at]);
-      int32_t id = character_id(word, at, at + bytes);
-      at += bytes;
-      const bool unknown = id < 0;
-      if (unknown && unknown_ < 0) continue;
-      if (unknown && fusing && fuse_unknown_) {
-        symbols.back().end = done += bytes;
-        continue;
+      const int32_t id = character_id(word, at, at + bytes);
+      if (id >= 0) {
+        add_unknown();
+        add(id, bytes);
+      } else if (const std::string_view character = word.substr(at, bytes); bytes_.cover(character)) {
+        for (const char byte : character) add(bytes_.id(byte), 1);
+      } else if (unknown_ >= 0) {
+        if (!fuse_unknown_) add_unknown();
+        unknown += bytes;
       }
-      symbols.push_back({unknown ? unknown_ : id, done, done + bytes});
-      done += bytes;
-      fusing = unknown;
+      at += bytes;
     }
+    add_unknown();
     return symbols;
   }
 
@@ -133,7 +156,10 @@ class Bpe final : public Model {
   std::array<int32_t, 0x180> characters_{};
   std::string prefix_;  // of every character but the first
   std::string suffix_;  // of the last character
+  BytePieces bytes_;    // none without byte_fallback
   int32_t unknown_ = -1;
+  bool blanks_only_begin_ = true;  // no merge has U+2581 behind another character
+  bool cuts_before_blanks_ = false;
   bool fuse_unknown_;
   bool ignore_merges_;
 };

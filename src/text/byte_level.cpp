@@ -120,6 +120,22 @@ class ByteLevelDecoder final : public Decoder {
     }
     tokens.assign(1, repaired(bytes));
   }
+
+  bool settled(const std::vector<std::string>& tokens) const override {
+    std::string bytes;
+    for (size_t i = tokens.size(); i > 0 && bytes.size() < 4; --i) {
+      std::string more;
+      if (!append_bytes(tokens[i - 1], more)) more = tokens[i - 1];
+      bytes.insert(0, more);
+    }
+    // A text cut within a character may go on; repairing closes the character with the same U+FFFD only when not.
+    for (size_t back = 1; back <= std::min<size_t>(3, bytes.size()); ++back) {
+      const auto lead = static_cast<unsigned char>(bytes[bytes.size() - back]);
+      if ((lead & 0xC0) == 0x80) continue;
+      return lead < 0xC2 || lead > 0xF4 || width(static_cast<char>(lead)) <= back;
+    }
+    return true;
+  }
 };
 
 bool is_blank(char32_t c) {

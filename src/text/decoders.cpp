@@ -1,6 +1,8 @@
+#include <algorithm>
 #include <array>
 #include <utility>
 
+#include "text/byte_pieces.h"
 #include "text/parts.h"
 
 namespace deltaw::text {
@@ -127,6 +129,41 @@ class Strip final : public Decoder {
   int64_t stop_;
 };
 
+/// Joins runs of byte pieces to text; a run that is not UTF-8 becomes one U+FFFD for each byte.
+class ByteFallback final : public Decoder {
+ public:
+  explicit ByteFallback(const PartReader&) {}
+
+  void decode(std::vector<std::string>& tokens) const override {
+    std::vector<std::string> result;
+    result.reserve(tokens.size());
+    std::string run;
+    const auto end_run = [&] {
+      if (run.empty()) return;
+      if (repaired(run) == run) {
+        result.push_back(run);
+      } else {
+        result.insert(result.end(), run.size(), "\xEF\xBF\xBD");
+      }
+      run.clear();
+    };
+    for (std::string& token : tokens) {
+      if (const auto byte = byte_of_piece(token)) {
+        run.push_back(*byte);
+        continue;
+      }
+      end_run();
+      result.push_back(std::move(token));
+    }
+    end_run();
+    tokens = std::move(result);
+  }
+
+  bool settled(const std::vector<std::string>& tokens) const override {
+    return tokens.empty() || !byte_of_piece(tokens.back());
+  }
+};
+
 class Sequence final : public Decoder {
  public:
   explicit Sequence(const PartReader& part) {
@@ -135,6 +172,10 @@ class Sequence final : public Decoder {
 
   void decode(std::vector<std::string>& tokens) const override {
     for (const auto& step : steps_) step->decode(tokens);
+  }
+
+  bool settled(const std::vector<std::string>& tokens) const override {
+    return std::all_of(steps_.begin(), steps_.end(), [&](const auto& step) { return step->settled(tokens); });
   }
 
  private:
@@ -147,8 +188,14 @@ std::unique_ptr<Decoder> make(const PartReader& part) {
 }
 
 constexpr PartKind<Decoder> kKinds[] = {
-    {"BPEDecoder", make<BpeDecoder>}, {"ByteLevel", make_byte_level_decoder}, {"Fuse", make<Fuse>},
-    {"Replace", make<Replace>},       {"Sequence", make<Sequence>},           {"Strip", make<Strip>},
+    {"BPEDecoder", make<BpeDecoder>},
+    {"ByteFallback", make<ByteFallback>},
+    {"ByteLevel", make_byte_level_decoder},
+    {"Fuse", make<Fuse>},
+    {"Metaspace", make_metaspace_decoder},
+    {"Replace", make<Replace>},
+    {"Sequence", make<Sequence>},
+    {"Strip", make<Strip>},
     {"WordPiece", make<WordPiece>},
 };
 

@@ -5,6 +5,7 @@ namespace {
 
 constexpr PartKind<Model> kKinds[] = {
     {"BPE", make_bpe},
+    {"Unigram", make_unigram},
     {"WordPiece", make_wordpiece},
 };
 

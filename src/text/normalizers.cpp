@@ -103,6 +103,7 @@ constexpr PartKind<Normalizer> kKinds[] = {
     {"NFD", make_normal_form<NormalForm::kNfd>},
     {"NFKC", make_normal_form<NormalForm::kNfkc>},
     {"NFKD", make_normal_form<NormalForm::kNfkd>},
+    {"Precompiled", make_precompiled},
     {"Prepend", make_prepend},
     {"Replace", make_replace},
     {"Sequence", make_sequence},

@@ -76,7 +76,7 @@ void PartReader::unsupported(const std::string& what) const {
   throw Error{{.id = "format.unsupported",
                .what = what,
                .where = where(),
-               .fix = "use a checkpoint whose tokenizer is of the WordPiece or byte-level BPE kind"}};
+               .fix = "use a checkpoint with another tokenizer, or convert it"}};
 }
 
 }  // namespace deltaw::text

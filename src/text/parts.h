@@ -39,6 +39,12 @@ class Model {
   virtual ~Model() = default;
   virtual void tokenize(std::string_view word, std::vector<WordToken>& out) const = 0;
   virtual const Vocabulary& vocabulary() const = 0;
+
+  /// The id whose token in an Encoding is the text it stands for, not the vocabulary's piece; -1: none.
+  virtual int32_t shown_as_text() const { return -1; }
+
+  /// Whether no token reaches across a place where U+2581 follows another character, so that a text may be cut there.
+  virtual bool cuts_before_blanks() const { return false; }
 };
 
 class PostProcessor {
@@ -53,6 +59,13 @@ class Decoder {
  public:
   virtual ~Decoder() = default;
   virtual void decode(std::vector<std::string>& tokens) const = 0;
+
+  /// Whether the text of `tokens`, which are as in the vocabulary, stays as it is whatever tokens follow: false within
+  /// a character of which more bytes may come.
+  virtual bool settled(const std::vector<std::string>& tokens) const {
+    static_cast<void>(tokens);
+    return true;
+  }
 };
 
 std::unique_ptr<Normalizer> make_normalizer(const PartReader& part);
@@ -64,7 +77,11 @@ std::unique_ptr<Decoder> make_decoder(const PartReader& part);
 // One file each.
 std::unique_ptr<Model> make_wordpiece(const PartReader& part);
 std::unique_ptr<Model> make_bpe(const PartReader& part);
+std::unique_ptr<Model> make_unigram(const PartReader& part);
 std::unique_ptr<Normalizer> make_bert_normalizer(const PartReader& part);
+std::unique_ptr<Normalizer> make_precompiled(const PartReader& part);
+std::unique_ptr<PreTokenizer> make_metaspace(const PartReader& part);
+std::unique_ptr<Decoder> make_metaspace_decoder(const PartReader& part);
 std::unique_ptr<PreTokenizer> make_byte_level(const PartReader& part);
 std::unique_ptr<Decoder> make_byte_level_decoder(const PartReader& part);
 std::unique_ptr<PostProcessor> make_template(const PartReader& part);

@@ -131,6 +131,7 @@ constexpr PartKind<PreTokenizer> kKinds[] = {
     {"BertPreTokenizer", make<BertPreTokenizer>},
     {"ByteLevel", make_byte_level},
     {"Digits", make_digits},
+    {"Metaspace", make_metaspace},
     {"Punctuation", make_punctuation},
     {"Sequence", make_sequence},
     {"Split", make_split},

@@ -2,43 +2,16 @@
 
 #include <algorithm>
 #include <limits>
-#include <mutex>
 #include <utility>
 
 #include <fmt/format.h>
 
 #include "deltaw/error.h"
-#include "text/added_tokens.h"
-#include "text/tokenizer_files.h"
+#include "text/older_files.h"
+#include "text/tokenizer_impl.h"
 #include "text/truncation.h"
-#include "text/word_cache.h"
 
 namespace deltaw {
-
-using namespace text;  // NOLINT: the parts this file puts together
-
-struct Tokenizer::Impl {
-  std::unique_ptr<Normalizer> normalizer;
-  std::unique_ptr<PreTokenizer> pre_tokenizer;
-  std::unique_ptr<Model> model;
-  std::unique_ptr<PostProcessor> post_processor;
-  std::unique_ptr<Decoder> decoder;
-  std::unique_ptr<AddedTokens> added;
-  std::optional<int64_t> pad_id;
-  bool pads_left = false;
-  std::vector<std::filesystem::path> files;
-
-  // Caches that no call uses at the moment.
-  std::mutex idle_mutex;
-  std::vector<std::unique_ptr<WordCache>> idle;
-
-  Impl(const PartJson& json, const std::string& file);
-
-  Encoding encode_text(std::string_view text, int64_t type_id);
-  Encoding finish(std::vector<Encoding> parts, const EncodeOptions& options) const;
-  void configure(const TokenizerConfig& config);
-  std::optional<int64_t> token_to_id(std::string_view token) const;
-};
 
 namespace {
 
@@ -52,6 +25,14 @@ void add_piece(const Pieces& pieces, const Piece& piece, int64_t id, const std::
   out.ids.push_back(id);
   out.tokens.push_back(token);
   out.offsets.emplace_back(pieces.buffer.spans[piece.begin].begin, pieces.buffer.spans[piece.end - 1].end);
+}
+
+/// Where U+2581 first follows another character; the size of `text` where it never does.
+size_t blank_inside(std::string_view text) {
+  static constexpr std::string_view kBlank = "\xE2\x96\x81";
+  size_t at = 0;
+  while (text.substr(at).starts_with(kBlank)) at += kBlank.size();
+  return std::min(text.find(kBlank, at), text.size());
 }
 
 }  // namespace
@@ -81,16 +62,58 @@ std::optional<int64_t> Tokenizer::Impl::token_to_id(std::string_view token) cons
 
 void Tokenizer::Impl::configure(const TokenizerConfig& config) {
   files.insert(files.end(), config.files.begin(), config.files.end());
-  if (const auto named = config.token("pad_token")) pad_id = token_to_id(*named);
-  for (const char* usual : {"[PAD]", "<pad>"}) {
-    if (!pad_id) pad_id = token_to_id(usual);
-  }
+  pad_id = named(config, "pad_token", {"[PAD]", "<pad>"});
+  bos_id = named(config, "bos_token", {"<s>", "<bos>", "<|begin_of_text|>"});
+  eos_id = named(config, "eos_token", {"</s>", "<eos>", "<|end_of_text|>", "<|endoftext|>"});
   const PartReader reader(config.config, "tokenizer_config.json");
   const std::string side = reader.text("padding_side", "right");
   if (side != "left" && side != "right") {
     reader.at("padding_side").fail(fmt::format("expected \"left\" or \"right\", found \"{}\"", side));
   }
   pads_left = side == "left";
+
+  // As transformers does: flags that are there decide, whatever the file's own template adds.
+  if (!reader.has("add_bos_token") && !reader.has("add_eos_token")) return;
+  const auto mark = [&](const char* flag, const char* name) -> Mark {
+    const auto token = reader.flag(flag, false) ? config.token(name) : std::nullopt;
+    const auto id = token ? token_to_id(*token) : std::nullopt;
+    return id ? Mark(std::pair{*token, *id}) : std::nullopt;
+  };
+  const Mark bos = mark("add_bos_token", "bos_token");
+  const Mark eos = mark("add_eos_token", "eos_token");
+  const bool adds = post_processor && post_processor->added_tokens(false) > 0;
+  if (!adds && !bos && !eos) return;
+  const PartJson plain = plain_template(bos, eos);
+  post_processor = make_template(PartReader(plain, "tokenizer_config.json"));
+}
+
+/// The id of the token that the configuration names, else of the first usual name in the vocabulary.
+std::optional<int64_t> Tokenizer::Impl::named(const TokenizerConfig& config, const char* name,
+                                              std::initializer_list<const char*> usual) const {
+  std::optional<int64_t> id;
+  if (const auto token = config.token(name)) id = token_to_id(*token);
+  for (const char* other : usual) {
+    if (!id) id = token_to_id(other);
+  }
+  return id;
+}
+
+/// What stands for `id` before decoding; null where nothing does.
+const std::string* Tokenizer::Impl::shown(int64_t id, bool skip_special_tokens) const {
+  const bool is_added = added->find(id) != nullptr;
+  if (!is_added && !model->vocabulary().has(id)) return nullptr;
+  const std::string& token = is_added ? added->decoding_form(id) : model->vocabulary().piece(id);
+  return skip_special_tokens && added->is_special(token) ? nullptr : &token;
+}
+
+std::string Tokenizer::Impl::join(std::vector<std::string> tokens) const {
+  if (decoder) decoder->decode(tokens);
+  std::string result;
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    if (i > 0 && !decoder) result += ' ';
+    result += tokens[i];
+  }
+  return result;
 }
 
 Encoding Tokenizer::Impl::encode_text(std::string_view text, int64_t type_id) {
@@ -122,16 +145,35 @@ Encoding Tokenizer::Impl::encode_text(std::string_view text, int64_t type_id) {
       add_piece(pieces, piece, piece.added, std::string(pieces.text(piece)), out);
       continue;
     }
-    for (const WordToken& token : cache->tokens(*model, pieces.text(piece))) {
-      add_piece(pieces, {piece.begin + token.begin, piece.begin + token.end, -1}, token.id,
-                model->vocabulary().piece(token.id), out);
+    std::string_view word = pieces.text(piece);
+    if (model->cuts_before_blanks()) {
+      for (size_t end = blank_inside(word); end < word.size(); end = blank_inside(word)) {
+        encode_word(word.substr(0, end), piece.end - static_cast<uint32_t>(word.size()), pieces, *cache, out);
+        word.remove_prefix(end);
+      }
     }
+    encode_word(word, piece.end - static_cast<uint32_t>(word.size()), pieces, *cache, out);
   }
   out.type_ids.assign(out.ids.size(), type_id);
   out.special.assign(out.ids.size(), 0);
   const std::lock_guard lock(idle_mutex);
   idle.push_back(std::move(cache));
   return out;
+}
+
+/// `word` begins at byte `begin` of the pieces' buffer.
+void Tokenizer::Impl::encode_word(std::string_view word, uint32_t begin, const Pieces& pieces, WordCache& cache,
+                                  Encoding& out) const {
+  const Vocabulary& vocabulary = model->vocabulary();
+  const int32_t as_text = model->shown_as_text();
+  for (const WordToken& token : cache.tokens(*model, word)) {
+    const Piece place{begin + token.begin, begin + token.end, -1};
+    if (token.id == as_text) {
+      add_piece(pieces, place, token.id, std::string(pieces.text(place)), out);
+    } else {
+      add_piece(pieces, place, token.id, vocabulary.piece(token.id), out);
+    }
+  }
 }
 
 Encoding Tokenizer::Impl::finish(std::vector<Encoding> parts, const EncodeOptions& options) const {
@@ -158,26 +200,10 @@ Tokenizer Tokenizer::from_file(const std::filesystem::path& file) {
 }
 
 Tokenizer Tokenizer::from_folder(const std::filesystem::path& folder) {
-  const auto exists = [&](const char* name) { return std::filesystem::exists(folder / name); };
   const TokenizerConfig config = read_tokenizer_config(folder);
-  std::unique_ptr<Impl> impl;
-  std::vector<std::filesystem::path> files;
-  if (exists("tokenizer.json")) {
-    files = {folder / "tokenizer.json"};
-    impl = std::make_unique<Impl>(read_part_json(files.front()), files.front().string());
-  } else if (exists("vocab.txt")) {
-    files = {folder / "vocab.txt"};
-    impl = std::make_unique<Impl>(from_vocab_txt(folder, config), files.front().string());
-  } else if (exists("vocab.json") && exists("merges.txt")) {
-    files = {folder / "vocab.json", folder / "merges.txt"};
-    impl = std::make_unique<Impl>(from_vocab_json(folder, config), "vocab.json with merges.txt of " + folder.string());
-  } else {
-    throw Error{{.id = "io.not-found",
-                 .what = "there is no tokenizer.json, no vocab.txt and no vocab.json with merges.txt",
-                 .where = folder.string(),
-                 .fix = "copy the tokenizer's files of the checkpoint into this folder"}};
-  }
-  impl->files = std::move(files);
+  TokenizerSource source = read_tokenizer_source(folder, config);
+  auto impl = std::make_unique<Impl>(source.json, source.name);
+  impl->files = std::move(source.files);
   impl->configure(config);
   return Tokenizer(std::move(impl));
 }
@@ -196,22 +222,12 @@ Encoding Tokenizer::encode(std::string_view text, std::string_view pair, const E
 }
 
 std::string Tokenizer::decode(const std::vector<int64_t>& ids, bool skip_special_tokens) const {
-  const Vocabulary& vocabulary = impl_->model->vocabulary();
   std::vector<std::string> tokens;
   tokens.reserve(ids.size());
   for (const int64_t id : ids) {
-    const bool is_added = impl_->added->find(id) != nullptr;
-    if (!is_added && !vocabulary.has(id)) continue;
-    const std::string& token = is_added ? impl_->added->decoding_form(id) : vocabulary.piece(id);
-    if (!skip_special_tokens || !impl_->added->is_special(token)) tokens.push_back(token);
+    if (const std::string* token = impl_->shown(id, skip_special_tokens)) tokens.push_back(*token);
   }
-  if (impl_->decoder) impl_->decoder->decode(tokens);
-  std::string result;
-  for (size_t i = 0; i < tokens.size(); ++i) {
-    if (i > 0 && !impl_->decoder) result += ' ';
-    result += tokens[i];
-  }
-  return result;
+  return impl_->join(std::move(tokens));
 }
 
 int64_t Tokenizer::vocab_size() const {
@@ -230,6 +246,24 @@ std::optional<std::string> Tokenizer::id_to_token(int64_t id) const {
 
 std::optional<int64_t> Tokenizer::pad_id() const {
   return impl_->pad_id;
+}
+std::optional<int64_t> Tokenizer::bos_id() const {
+  return impl_->bos_id;
+}
+std::optional<int64_t> Tokenizer::eos_id() const {
+  return impl_->eos_id;
+}
+bool Tokenizer::is_special(int64_t id) const {
+  const AddedToken* token = impl_->added->find(id);
+  return token != nullptr && token->special;
+}
+bool Tokenizer::prepends_bos() const {
+  const Encoding probe = encode("a");
+  return impl_->bos_id && !probe.ids.empty() && probe.special.front() != 0 && probe.ids.front() == *impl_->bos_id;
+}
+bool Tokenizer::appends_eos() const {
+  const Encoding probe = encode("a");
+  return impl_->eos_id && !probe.ids.empty() && probe.special.back() != 0 && probe.ids.back() == *impl_->eos_id;
 }
 bool Tokenizer::pads_left() const {
   return impl_->pads_left;

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "core/files.h"
+#include "text/older_files.h"
 #include "text/unicode.h"
 
 namespace deltaw::text {
@@ -32,105 +33,6 @@ std::vector<std::string_view> lines_of(std::string_view text) {
     text.remove_prefix(std::min(end + 1, text.size()));
   }
   return lines;
-}
-
-/// The `added_tokens` of a tokenizer.json: those the configuration lists by id, then its special tokens.
-class AddedList {
- public:
-  AddedList(const PartJson& vocabulary, const TokenizerConfig& config) : vocabulary_(vocabulary) {
-    next_ = static_cast<int64_t>(vocabulary.size());
-    if (!config.config.contains("added_tokens_decoder")) return;
-    const PartReader listed(config.config["added_tokens_decoder"], "tokenizer_config.json", "added_tokens_decoder");
-    std::vector<std::pair<int64_t, PartJson>> tokens;
-    for (const auto& [id, token] : listed.fields()) {
-      if (id.empty() || id.size() > 9 || id.find_first_not_of("0123456789") != std::string::npos) {
-        token.fail("expected an id as key");
-      }
-      tokens.emplace_back(std::stoll(id), token.json());
-    }
-    std::sort(tokens.begin(), tokens.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
-    for (const auto& [id, token] : tokens) add(token, false);
-  }
-
-  /// `token` is a string or an object with the fields of an added token. Returns its id.
-  int64_t add(const PartJson& token, bool special) {
-    const PartReader reader(token, "tokenizer_config.json");
-    const std::string content = token.is_string() ? token.get<std::string>() : reader.text("content");
-    for (const PartJson& known : list_) {
-      if (known["content"] == content) return known["id"].get<int64_t>();
-    }
-    const auto found = vocabulary_.find(content);
-    const int64_t id = found != vocabulary_.end() && found->is_number() ? found->get<int64_t>() : next_++;
-    const auto flag = [&](const char* name) { return token.is_object() && reader.flag(name, false); };
-    special = special || flag("special");
-    list_.push_back({{"id", id},
-                     {"content", content},
-                     {"single_word", flag("single_word")},
-                     {"lstrip", flag("lstrip")},
-                     {"rstrip", flag("rstrip")},
-                     {"normalized", token.is_object() ? reader.flag("normalized", !special) : !special},
-                     {"special", special}});
-    return id;
-  }
-
-  PartJson take() {
-    std::stable_sort(list_.begin(), list_.end(),
-                     [](const PartJson& a, const PartJson& b) { return a["id"] < b["id"]; });
-    return std::move(list_);
-  }
-
- private:
-  const PartJson& vocabulary_;
-  PartJson list_ = PartJson::array();
-  int64_t next_ = 0;
-};
-
-constexpr const char* kSpecialNames[] = {"bos_token", "eos_token", "unk_token", "sep_token",
-                                         "pad_token", "cls_token", "mask_token"};
-
-/// Adds the special tokens in the library's order; `defaults` names those that the class has without configuration.
-PartJson add_special_tokens(AddedList& added, const TokenizerConfig& config, const PartJson& defaults) {
-  PartJson ids = PartJson::object();
-  for (const char* name : kSpecialNames) {
-    const PartJson& entry = config.entry(name);
-    const PartJson& token = entry.is_null() && defaults.contains(name) ? defaults[name] : entry;
-    if (!token.is_null()) ids[name] = added.add(token, true);
-  }
-  return ids;
-}
-
-PartJson place(const char* kind, const std::string& id, int64_t type_id) {
-  return {{kind, {{"id", id}, {"type_id", type_id}}}};
-}
-
-PartJson marks(const std::vector<std::pair<std::string, PartJson>>& tokens) {
-  PartJson result = PartJson::object();
-  for (const auto& [token, id] : tokens) {
-    result[token] = {{"id", token}, {"ids", PartJson::array({id})}, {"tokens", PartJson::array({token})}};
-  }
-  return result;
-}
-
-/// GPT-2's template: the texts, with the start and end tokens that the configuration asks for.
-PartJson plain_template(const TokenizerConfig& config, const PartJson& ids, const std::string& bos,
-                        const std::string& eos) {
-  const PartReader reader(config.config, "tokenizer_config.json");
-  const bool add_bos = reader.flag("add_bos_token", false);
-  const bool add_eos = reader.flag("add_eos_token", false);
-  PartJson single = PartJson::array();
-  PartJson pair = PartJson::array();
-  std::vector<std::pair<std::string, PartJson>> tokens;
-  const auto text = [&](const char* id, int64_t type_id, PartJson& to) {
-    if (add_bos) to.push_back(place("SpecialToken", bos, type_id));
-    to.push_back(place("Sequence", id, type_id));
-    if (add_eos) to.push_back(place("SpecialToken", eos, type_id));
-  };
-  text("A", 0, single);
-  text("A", 0, pair);
-  text("B", 1, pair);
-  if (add_bos) tokens.emplace_back(bos, ids.at("bos_token"));
-  if (add_eos) tokens.emplace_back(eos, ids.at("eos_token"));
-  return {{"type", "TemplateProcessing"}, {"single", single}, {"pair", pair}, {"special_tokens", marks(tokens)}};
 }
 
 PartJson byte_level(bool add_prefix_space, bool use_regex = true) {
@@ -214,6 +116,32 @@ TokenizerConfig read_tokenizer_config(const std::filesystem::path& folder) {
   return result;
 }
 
+TokenizerSource read_tokenizer_source(const std::filesystem::path& folder, const TokenizerConfig& config) {
+  const auto exists = [&](const char* name) { return std::filesystem::exists(folder / name); };
+  if (exists("tokenizer.json")) {
+    const std::filesystem::path file = folder / "tokenizer.json";
+    return {read_part_json(file), file.string(), {file}};
+  }
+  if (exists("vocab.txt")) {
+    const std::filesystem::path file = folder / "vocab.txt";
+    return {from_vocab_txt(folder, config), file.string(), {file}};
+  }
+  if (exists("vocab.json") && exists("merges.txt")) {
+    return {from_vocab_json(folder, config),
+            "vocab.json with merges.txt of " + folder.string(),
+            {folder / "vocab.json", folder / "merges.txt"}};
+  }
+  for (const char* name : {"tokenizer.model", "spiece.model"}) {
+    if (!exists(name)) continue;
+    const std::filesystem::path file = folder / name;
+    return {from_sentencepiece(file, config), file.string(), {file}};
+  }
+  throw Error{{.id = "io.not-found",
+               .what = "there is no tokenizer.json, no vocab.txt, no vocab.json with merges.txt and no tokenizer.model",
+               .where = folder.string(),
+               .fix = "copy the tokenizer's files of the checkpoint into this folder"}};
+}
+
 PartJson from_vocab_txt(const std::filesystem::path& folder, const TokenizerConfig& config) {
   const std::filesystem::path file = folder / "vocab.txt";
   const std::string text = repaired(read_file(file));
@@ -295,8 +223,11 @@ PartJson from_vocab_json(const std::filesystem::path& folder, const TokenizerCon
                                 {"trim_offsets", settings.flag("trim_offsets", true)},
                                 {"add_prefix_space", add_prefix_space}};
   } else {
-    result["post_processor"] = plain_template(config, ids, content_of(config, "bos_token", "<|endoftext|>"),
-                                              content_of(config, "eos_token", "<|endoftext|>"));
+    const auto mark = [&](const char* flag, const char* name) -> Mark {
+      if (!settings.flag(flag, false) || !ids.contains(name)) return std::nullopt;
+      return std::pair{content_of(config, name, "<|endoftext|>"), ids[name].get<int64_t>()};
+    };
+    result["post_processor"] = plain_template(mark("add_bos_token", "bos_token"), mark("add_eos_token", "eos_token"));
   }
   result["model"] = {{"type", "BPE"}, {"vocab", std::move(vocabulary)}, {"merges", std::move(merges)}};
   return result;

@@ -34,4 +34,16 @@ PartJson from_vocab_txt(const std::filesystem::path& folder, const TokenizerConf
 /// by `tokenizer_class`, else RoBERTa's where the vocabulary has <s> and </s>. Throws format.unsupported for others.
 PartJson from_vocab_json(const std::filesystem::path& folder, const TokenizerConfig& config);
 
+/// The tokenizer.json that transformers would write for a SentencePiece model: Llama's, Gemma's, ALBERT's or T5's by
+/// `tokenizer_class`, else by what the model holds. Throws format.sentencepiece, format.unsupported.
+PartJson from_sentencepiece(const std::filesystem::path& file, const TokenizerConfig& config);
+
+/// What `folder` holds of a tokenizer, as a tokenizer.json, and the files it was read from. Throws io.not-found.
+struct TokenizerSource {
+  PartJson json;
+  std::string name;  // for errors
+  std::vector<std::filesystem::path> files;
+};
+TokenizerSource read_tokenizer_source(const std::filesystem::path& folder, const TokenizerConfig& config);
+
 }  // namespace deltaw::text

@@ -34,11 +34,27 @@ Vocabulary::Vocabulary(const PartReader& part) {
     }
     present[index] = true;
     pieces_[index] = piece;
-    longest_ = std::max(longest_, piece.size());
   }
-  ids_.reserve(part.json().size());
-  for (size_t index = 0; index < pieces_.size(); ++index) {
-    ids_.emplace(pieces_[index], static_cast<int32_t>(index));
+  index();
+}
+
+Vocabulary::Vocabulary(std::vector<std::string> pieces, const PartReader& part) : pieces_(std::move(pieces)) {
+  if (pieces_.empty()) bad_vocabulary(part, "the vocabulary is empty");
+  index();
+  if (ids_.size() == pieces_.size()) return;
+  for (size_t id = 0; id < pieces_.size(); ++id) {
+    const auto first = static_cast<size_t>(ids_.at(pieces_[id]));
+    if (first != id) {
+      bad_vocabulary(part, fmt::format("the ids {} and {} have the same piece \"{}\"", first, id, pieces_[id]));
+    }
+  }
+}
+
+void Vocabulary::index() {
+  ids_.reserve(pieces_.size());
+  for (size_t id = 0; id < pieces_.size(); ++id) {
+    ids_.emplace(pieces_[id], static_cast<int32_t>(id));
+    longest_ = std::max(longest_, pieces_[id].size());
   }
 }
 

@@ -19,6 +19,9 @@ class Vocabulary {
   /// 0 to n - 1, each once.
   explicit Vocabulary(const PartReader& part);
 
+  /// Pieces by id. Throws format.vocabulary, naming `part`, where there are none or two are the same.
+  Vocabulary(std::vector<std::string> pieces, const PartReader& part);
+
   Vocabulary(const Vocabulary&) = delete;
   Vocabulary& operator=(const Vocabulary&) = delete;
   Vocabulary(Vocabulary&&) = default;
@@ -35,6 +38,8 @@ class Vocabulary {
   size_t longest() const { return longest_; }  // bytes of the longest piece
 
  private:
+  void index();
+
   std::vector<std::string> pieces_;  // by id; never resized after construction, ids_ points into it
   std::unordered_map<std::string_view, int32_t> ids_;
   size_t longest_ = 0;

@@ -1,0 +1,69 @@
+// Tokens added to a tokenizer after it was read, and the files that keep them.
+#include <fmt/format.h>
+
+#include "core/files.h"
+#include "deltaw/error.h"
+#include "text/tokenizer_impl.h"
+
+namespace deltaw {
+
+int64_t Tokenizer::add_tokens(const std::vector<std::string>& tokens, bool special) {
+  int64_t added = 0;
+  for (const std::string& content : tokens) {
+    if (content.empty() || repaired(content) != content) {
+      throw Error{{.id = "config.token",
+                   .what = content.empty() ? "a new token is empty" : "a new token is not UTF-8",
+                   .where = "the tokens to add",
+                   .fix = "name tokens of at least one character"}};
+    }
+    const bool is_new = !token_to_id(content);
+    const AddedToken* known = is_new ? nullptr : impl_->added->find(*token_to_id(content));
+    AddedToken token = known != nullptr ? *known : AddedToken{.content = content, .normalized = !special};
+    token.special = token.special || special;
+    impl_->added->add(token, is_new ? vocab_size() : *token_to_id(content), impl_->normalizer.get());
+    impl_->more.push_back(std::move(token));
+    added += is_new;
+  }
+  return added;
+}
+
+void Tokenizer::save(const std::filesystem::path& folder) const {
+  if (files().empty()) throw std::logic_error("a tokenizer without files");
+  const std::filesystem::path home = files().front().parent_path();
+  TokenizerConfig config = read_tokenizer_config(home);
+  PartJson json = files().front().filename() == "tokenizer.json" || files().front().extension() != ".json"
+                      ? read_tokenizer_source(home, config).json
+                      : read_part_json(files().front());
+  json["version"] = "1.0";
+  PartJson& list = json["added_tokens"];
+  if (!list.is_array()) list = PartJson::array();
+  for (const AddedToken& token : impl_->more) {
+    const PartJson entry = {{"id", *token_to_id(token.content)},
+                            {"content", token.content},
+                            {"single_word", token.single_word},
+                            {"lstrip", token.lstrip},
+                            {"rstrip", token.rstrip},
+                            {"normalized", token.normalized},
+                            {"special", token.special}};
+    const auto known = std::find_if(list.begin(), list.end(),
+                                    [&](const PartJson& other) { return other.value("content", "") == token.content; });
+    if (known != list.end()) {
+      *known = entry;
+    } else {
+      list.push_back(entry);
+    }
+  }
+  if (!config.config.contains("tokenizer_class")) config.config["tokenizer_class"] = "PreTrainedTokenizerFast";
+  for (const auto& [name, id] : {std::pair{"bos_token", bos_id()}, std::pair{"eos_token", eos_id()},
+                                 std::pair{"pad_token", pad_id()}}) {
+    if (id && !config.token(name)) config.config[name] = *id_to_token(*id);
+  }
+  std::filesystem::create_directories(folder);
+  write_file(folder / "tokenizer.json", json.dump(2) + "\n");
+  write_file(folder / "tokenizer_config.json", config.config.dump(2) + "\n");
+  if (!config.special_tokens.empty()) {
+    write_file(folder / "special_tokens_map.json", config.special_tokens.dump(2) + "\n");
+  }
+}
+
+}  // namespace deltaw

@@ -1,0 +1,95 @@
+#include "text/older_files.h"
+
+#include <algorithm>
+
+namespace deltaw::text {
+
+AddedList::AddedList(const PartJson& vocabulary, const TokenizerConfig& config) : vocabulary_(vocabulary) {
+  next_ = static_cast<int64_t>(vocabulary.size());
+  if (!config.config.contains("added_tokens_decoder")) return;
+  const PartReader listed(config.config["added_tokens_decoder"], "tokenizer_config.json", "added_tokens_decoder");
+  std::vector<std::pair<int64_t, PartJson>> tokens;
+  for (const auto& [id, token] : listed.fields()) {
+    if (id.empty() || id.size() > 9 || id.find_first_not_of("0123456789") != std::string::npos) {
+      token.fail("expected an id as key");
+    }
+    tokens.emplace_back(std::stoll(id), token.json());
+  }
+  std::sort(tokens.begin(), tokens.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  for (const auto& [id, token] : tokens) add(token, false);
+}
+
+int64_t AddedList::add(const PartJson& token, bool special) {
+  const PartReader reader(token, "tokenizer_config.json");
+  const std::string content = token.is_string() ? token.get<std::string>() : reader.text("content");
+  for (const PartJson& known : list_) {
+    if (known["content"] == content) return known["id"].get<int64_t>();
+  }
+  const auto found = vocabulary_.find(content);
+  const int64_t id = found != vocabulary_.end() && found->is_number() ? found->get<int64_t>() : next_++;
+  const auto flag = [&](const char* name) { return token.is_object() && reader.flag(name, false); };
+  special = special || flag("special");
+  list_.push_back({{"id", id},
+                   {"content", content},
+                   {"single_word", flag("single_word")},
+                   {"lstrip", flag("lstrip")},
+                   {"rstrip", flag("rstrip")},
+                   {"normalized", token.is_object() ? reader.flag("normalized", !special) : !special},
+                   {"special", special}});
+  return id;
+}
+
+PartJson AddedList::take() {
+  std::stable_sort(list_.begin(), list_.end(),
+                   [](const PartJson& a, const PartJson& b) { return a["id"] < b["id"]; });
+  return std::move(list_);
+}
+
+namespace {
+
+constexpr const char* kSpecialNames[] = {"bos_token", "eos_token", "unk_token", "sep_token",
+                                         "pad_token", "cls_token", "mask_token"};
+
+}  // namespace
+
+PartJson add_special_tokens(AddedList& added, const TokenizerConfig& config, const PartJson& defaults) {
+  PartJson ids = PartJson::object();
+  for (const char* name : kSpecialNames) {
+    const PartJson& entry = config.entry(name);
+    const PartJson& token = entry.is_null() && defaults.contains(name) ? defaults[name] : entry;
+    if (!token.is_null()) ids[name] = added.add(token, true);
+  }
+  return ids;
+}
+
+PartJson place(const char* kind, const std::string& id, int64_t type_id) {
+  return {{kind, {{"id", id}, {"type_id", type_id}}}};
+}
+
+PartJson marks(const std::vector<std::pair<std::string, PartJson>>& tokens) {
+  PartJson result = PartJson::object();
+  for (const auto& [token, id] : tokens) {
+    result[token] = {{"id", token}, {"ids", PartJson::array({id})}, {"tokens", PartJson::array({token})}};
+  }
+  return result;
+}
+
+PartJson plain_template(const Mark& bos, const Mark& eos) {
+  PartJson single = PartJson::array();
+  PartJson pair = PartJson::array();
+  const auto text = [&](const char* id, int64_t type_id, PartJson& to) {
+    if (bos) to.push_back(place("SpecialToken", bos->first, type_id));
+    to.push_back(place("Sequence", id, type_id));
+    if (eos) to.push_back(place("SpecialToken", eos->first, type_id));
+  };
+  text("A", 0, single);
+  text("A", 0, pair);
+  text("B", 1, pair);
+  std::vector<std::pair<std::string, PartJson>> tokens;
+  for (const Mark* mark : {&bos, &eos}) {
+    if (*mark) tokens.emplace_back((*mark)->first, (*mark)->second);
+  }
+  return {{"type", "TemplateProcessing"}, {"single", single}, {"pair", pair}, {"special_tokens", marks(tokens)}};
+}
+
+}  // namespace deltaw::text

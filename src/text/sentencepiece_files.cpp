@@ -1,0 +1,276 @@
+// A SentencePiece model as the tokenizer.json that transformers would make of it.
+#include <algorithm>
+#include <array>
+#include <optional>
+
+#include <fmt/format.h>
+
+#include "text/older_files.h"
+#include "text/sentencepiece_model.h"
+#include "text/unicode.h"
+
+namespace deltaw::text {
+namespace {
+
+using PieceType = SentencePieceModel::PieceType;
+
+const std::string kBlank = "\xE2\x96\x81";
+
+std::string to_base64(std::string_view bytes) {
+  static constexpr char kDigits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string result;
+  result.reserve(bytes.size() / 3 * 4 + 4);
+  for (size_t at = 0; at < bytes.size(); at += 3) {
+    const size_t count = std::min<size_t>(3, bytes.size() - at);
+    uint32_t bits = 0;
+    for (size_t i = 0; i < 3; ++i) bits = bits << 8 | (i < count ? static_cast<unsigned char>(bytes[at + i]) : 0u);
+    for (size_t i = 0; i < 4; ++i) result.push_back(i <= count ? kDigits[bits >> (18 - 6 * i) & 63] : '=');
+  }
+  return result;
+}
+
+PartJson replace(PartJson pattern, const std::string& content) {
+  return {{"type", "Replace"}, {"pattern", std::move(pattern)}, {"content", content}};
+}
+
+PartJson plain(const std::string& text) {
+  return {{"String", text}};
+}
+
+PartJson metaspace(const std::string& scheme, bool split) {
+  return {{"type", "Metaspace"}, {"replacement", kBlank}, {"prepend_scheme", scheme}, {"split", split}};
+}
+
+PartJson sequence(const char* of, PartJson steps) {
+  return {{"type", "Sequence"}, {of, std::move(steps)}};
+}
+
+/// Every way to join two pieces to a third: by the id of the third, then with the shorter left part first.
+PartJson merges_of(const SentencePieceModel& model, const PartJson& vocabulary) {
+  PartJson merges = PartJson::array();
+  for (const SentencePieceModel::Piece& piece : model.pieces) {
+    for (size_t at = 0; at < piece.text.size();) {
+      at += width(piece.text[at]);
+      if (at >= piece.text.size()) break;
+      const std::string left = piece.text.substr(0, at);
+      const std::string right = piece.text.substr(at);
+      if (vocabulary.contains(left) && vocabulary.contains(right)) merges.push_back(PartJson::array({left, right}));
+    }
+  }
+  return merges;
+}
+
+PartJson vocabulary_of(const SentencePieceModel& model, const std::string& where) {
+  PartJson vocabulary = PartJson::object();
+  for (size_t id = 0; id < model.pieces.size(); ++id) {
+    if (vocabulary.emplace(model.pieces[id].text, id).second) continue;
+    throw Error{{.id = "format.sentencepiece",
+                 .what = fmt::format("the piece \"{}\" is there twice", model.pieces[id].text),
+                 .where = where,
+                 .fix = "take the file from the checkpoint again"}};
+  }
+  return vocabulary;
+}
+
+enum class Family { kLlama, kGemma, kAlbert, kT5 };
+
+Family family_of(const SentencePieceModel& model, const PartJson& vocabulary, const TokenizerConfig& config,
+                 const std::string& where) {
+  const PartReader reader(config.config, "tokenizer_config.json");
+  const std::string name = reader.text("tokenizer_class", "");
+  const bool bpe = model.kind == SentencePieceModel::Kind::kBpe;
+  const auto fits = [&](Family family, bool wants_bpe) {
+    if (bpe == wants_bpe) return family;
+    throw Error{{.id = "format.sentencepiece",
+                 .what = fmt::format("{} takes a {} model", name, wants_bpe ? "BPE" : "unigram"),
+                 .where = where,
+                 .fix = "correct tokenizer_class in tokenizer_config.json"}};
+  };
+  if (name.starts_with("Llama") || name.starts_with("CodeLlama")) return fits(Family::kLlama, true);
+  if (name.starts_with("Gemma")) return fits(Family::kGemma, true);
+  if (name.starts_with("Albert")) return fits(Family::kAlbert, false);
+  if (name.starts_with("T5")) return fits(Family::kT5, false);
+  if (name.empty() || name.starts_with("PreTrainedTokenizer") || name == "TokenizersBackend") {
+    if (bpe) return model.add_dummy_prefix ? Family::kLlama : Family::kGemma;
+    if (vocabulary.contains("[CLS]") && vocabulary.contains("[SEP]")) return Family::kAlbert;
+    if (vocabulary.contains("</s>")) return Family::kT5;
+  }
+  throw Error{{.id = "format.unsupported",
+               .what = fmt::format("\"{}\" needs a tokenizer.json; from a SentencePiece model LlamaTokenizer, "
+                                   "GemmaTokenizer, AlbertTokenizer and T5Tokenizer can be built",
+                                   name),
+               .where = where,
+               .fix = "save the tokenizer with transformers' save_pretrained, which writes tokenizer.json"}};
+}
+
+/// Makes the parts of one model.
+class Converter {
+ public:
+  Converter(const SentencePieceModel& model, const TokenizerConfig& config, const std::string& where)
+      : model_(model),
+        config_(config),
+        settings_(config.config, "tokenizer_config.json"),
+        vocabulary_(vocabulary_of(model, where)),
+        family_(family_of(model, vocabulary_, config, where)) {}
+
+  PartJson convert() {
+    if (family_ == Family::kT5) add_sentinels();
+    PartJson defaults = {{"unk_token", model_.unk_piece}};
+    if (family_ == Family::kAlbert) {
+      defaults.update({{"bos_token", "[CLS]"},
+                       {"eos_token", "[SEP]"},
+                       {"sep_token", "[SEP]"},
+                       {"pad_token", "<pad>"},
+                       {"cls_token", "[CLS]"},
+                       {"mask_token", "[MASK]"}});
+    } else {
+      defaults["eos_token"] = model_.eos_piece;
+      if (family_ != Family::kT5) defaults["bos_token"] = model_.bos_piece;
+      if (family_ != Family::kLlama) defaults["pad_token"] = "<pad>";
+    }
+    AddedList added(vocabulary_, config_);
+    for (const SentencePieceModel::Piece& piece : model_.pieces) {
+      const bool control = piece.type == PieceType::kControl;
+      if (!control && piece.type != PieceType::kUserDefined) continue;
+      const bool turn = piece.text == "<start_of_turn>" || piece.text == "<end_of_turn>";
+      added.add({{"content", piece.text}, {"normalized", false}}, control || (family_ == Family::kGemma && turn));
+    }
+    for (const std::string& sentinel : sentinels_) added.add({{"content", sentinel}, {"normalized", false}}, true);
+    const PartJson ids = add_special_tokens(added, config_, defaults);
+    PartJson result = {{"added_tokens", added.take()}, {"post_processor", post_processor(ids, defaults)}};
+    set_text_parts(result);
+    result["model"] = model();
+    return result;
+  }
+
+ private:
+  /// <extra_id_99> to <extra_id_0>, behind the pieces.
+  void add_sentinels() {
+    const int64_t count = settings_.has("extra_ids") ? settings_.count("extra_ids") : 100;
+    if (count > 10000) settings_.at("extra_ids").fail("more than 10000 sentinel tokens");
+    for (int64_t i = count - 1; i >= 0; --i) {
+      const std::string name = fmt::format("<extra_id_{}>", i);
+      if (vocabulary_.emplace(name, vocabulary_.size()).second) sentinels_.push_back(name);
+    }
+  }
+
+  PartJson post_processor(const PartJson& ids, const PartJson& defaults) const {
+    const auto content = [&](const char* name) {
+      return config_.token(name).value_or(defaults.value(name, std::string()));
+    };
+    const auto mark = [&](bool wanted, const char* name) -> Mark {
+      if (!wanted || !ids.contains(name)) return std::nullopt;
+      return std::pair{content(name), ids[name].get<int64_t>()};
+    };
+    switch (family_) {
+      case Family::kAlbert: {
+        const std::string cls = content("cls_token");
+        const std::string sep = content("sep_token");
+        PartJson single = {place("SpecialToken", cls, 0), place("Sequence", "A", 0), place("SpecialToken", sep, 0)};
+        PartJson pair = single;
+        pair.push_back(place("Sequence", "B", 1));
+        pair.push_back(place("SpecialToken", sep, 1));
+        return {{"type", "TemplateProcessing"},
+                {"single", std::move(single)},
+                {"pair", std::move(pair)},
+                {"special_tokens", marks({{cls, ids["cls_token"]}, {sep, ids["sep_token"]}})}};
+      }
+      case Family::kT5: {
+        PartJson result = plain_template(std::nullopt, mark(true, "eos_token"));
+        for (PartJson& step : result["pair"]) step.begin().value()["type_id"] = 0;
+        return result;
+      }
+      default:
+        return plain_template(mark(settings_.flag("add_bos_token", true), "bos_token"),
+                              mark(settings_.flag("add_eos_token", false), "eos_token"));
+    }
+  }
+
+  void set_text_parts(PartJson& result) const {
+    const bool prefix = settings_.flag("add_prefix_space", family_ != Family::kGemma);
+    PartJson decoding = {replace(plain(kBlank), " "), {{"type", "ByteFallback"}}, {{"type", "Fuse"}}};
+    PartJson charsmap;
+    if (!model_.charsmap.empty()) {
+      charsmap = {{"type", "Precompiled"}, {"precompiled_charsmap", to_base64(model_.charsmap)}};
+    }
+    result["normalizer"] = nullptr;
+    switch (family_) {
+      case Family::kLlama: {
+        const bool legacy = settings_.flag("legacy", false);
+        result["pre_tokenizer"] = metaspace(prefix ? (legacy ? "always" : "first") : "never", false);
+        if (prefix) decoding.push_back({{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop", 0}});
+        result["decoder"] = sequence("decoders", decoding);
+        return;
+      }
+      case Family::kGemma:
+        result["normalizer"] = replace(plain(" "), kBlank);
+        result["pre_tokenizer"] = {
+            {"type", "Split"}, {"pattern", plain(" ")}, {"behavior", "MergedWithPrevious"}, {"invert", false}};
+        result["decoder"] = sequence("decoders", decoding);
+        return;
+      case Family::kAlbert: {
+        PartJson steps = {replace(plain("``"), "\""), replace(plain("''"), "\"")};
+        if (!settings_.flag("keep_accents", false)) {
+          steps.push_back({{"type", "NFKD"}});
+          steps.push_back({{"type", "StripAccents"}});
+        }
+        if (settings_.flag("do_lower_case", true)) steps.push_back({{"type", "Lowercase"}});
+        if (!charsmap.is_null()) steps.push_back(charsmap);
+        result["normalizer"] = sequence("normalizers", std::move(steps));
+        break;
+      }
+      case Family::kT5:
+        if (!charsmap.is_null()) result["normalizer"] = charsmap;
+        break;
+    }
+    const char* scheme = prefix ? "always" : "never";
+    result["pre_tokenizer"] = sequence("pretokenizers", {{{"type", "WhitespaceSplit"}}, metaspace(scheme, true)});
+    result["decoder"] = metaspace(scheme, true);
+  }
+
+  PartJson model() {
+    if (family_ == Family::kLlama || family_ == Family::kGemma) {
+      PartJson merges = merges_of(model_, vocabulary_);
+      return {{"type", "BPE"},
+              {"unk_token", vocabulary_.contains(model_.unk_piece) ? PartJson(model_.unk_piece) : PartJson()},
+              {"fuse_unk", true},
+              {"byte_fallback", true},
+              {"vocab", std::move(vocabulary_)},
+              {"merges", std::move(merges)}};
+    }
+    PartJson scores = PartJson::array();
+    for (const SentencePieceModel::Piece& piece : model_.pieces) {
+      scores.push_back(PartJson::array({piece.text, static_cast<double>(piece.score)}));
+    }
+    for (const std::string& sentinel : sentinels_) scores.push_back(PartJson::array({sentinel, 0.0}));
+    return {{"type", "Unigram"}, {"unk_id", model_.unk_id}, {"byte_fallback", false}, {"vocab", std::move(scores)}};
+  }
+
+  const SentencePieceModel& model_;
+  const TokenizerConfig& config_;
+  PartReader settings_;
+  PartJson vocabulary_;
+  Family family_;
+  std::vector<std::string> sentinels_;
+};
+
+}  // namespace
+
+PartJson from_sentencepiece(const std::filesystem::path& file, const TokenizerConfig& config) {
+  const SentencePieceModel model = read_sentencepiece(file);
+  if (model.kind != SentencePieceModel::Kind::kBpe && model.kind != SentencePieceModel::Kind::kUnigram) {
+    throw Error{{.id = "format.unsupported",
+                 .what = "a word or character model; implemented are BPE and unigram",
+                 .where = file.string(),
+                 .fix = "use a checkpoint with another tokenizer"}};
+  }
+  if (model.blank_is_suffix) {
+    throw Error{{.id = "format.unsupported",
+                 .what = "blanks behind the words (treat_whitespace_as_suffix)",
+                 .where = file.string(),
+                 .fix = "use a checkpoint with another tokenizer"}};
+  }
+  return Converter(model, config, file.string()).convert();
+}
+
+}  // namespace deltaw::text
