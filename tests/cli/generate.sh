@@ -33,38 +33,39 @@ if [ ! -e "$stories/model.safetensors" ]; then
   echo 'SKIPPED: everything that generates, for want of models/stories260k_hf below $DELTAW_DATA'
   finish
 fi
+story=(--model "$stories" --dtype float32)
 said=', there was a little girl named Lily. She loved to play outside in the park.'
 
 # One prompt: the text as it comes, and nothing else on standard output.
-expect 0 generate --model_name_or_path "$stories" --prompt 'Once upon a time' --stop 'One day'
+expect 0 generate "${story[@]}" --prompt 'Once upon a time' --stop 'One day'
 [ "$(cat out)" = "$said " ] || fail 'another text'
 contains err 'a second'
-printf 'Once upon a time\n' | "$deltaw" generate --model "$stories" --stop 'One day' >piped 2>err
+printf 'Once upon a time\n' | "$deltaw" generate "${story[@]}" --stop 'One day' >piped 2>err
 cmp -s out piped || fail 'standard input gives another text'
-printf 'Once upon a time' | "$deltaw" generate --model "$stories" --prompt - --stop=' One day' >piped 2>err
+printf 'Once upon a time' | "$deltaw" generate "${story[@]}" --prompt - --stop=' One day' >piped 2>err
 [ "$(cat piped)" = "$said" ] || fail 'a stop text with a space is not cut'
 
 # Several: JSON lines in their order.
-expect 0 generate --model "$stories" --prompt 'Once upon a time' --prompt 'The dog' --max_new_tokens 5 --dtype float32
+expect 0 generate "${story[@]}" --prompt 'Once upon a time' --prompt 'The dog' --max_new_tokens 5
 lines out 2
 contains out '{"prompt":"Once upon a time","text":", '
 contains out '{"prompt":"The dog","text":" was'
 contains out '"finish_reason":"length"}'
 printf 'The dog\nOnce upon a time\n' >prompts.txt
-expect 0 generate --model "$stories" --input_file prompts.txt --max_tokens 5 --output_file said.jsonl
+expect 0 generate "${story[@]}" --input_file prompts.txt --max_tokens 5 --output_file said.jsonl
 empty out
 lines said.jsonl 2
 head -n 1 said.jsonl >first
 contains first '{"prompt":"The dog","text":" was'
-sampled() { "$deltaw" generate --model "$stories" --prompt 'The dog' --temp 1 --top_p 0.9 --max_tokens 20 "$@" 2>err; }
+sampled() { "$deltaw" generate "${story[@]}" --prompt 'The dog' --temp 1 --top_p 0.9 --max_tokens 20 "$@" 2>err; }
 [ "$(sampled)" = "$(sampled)" ] || fail 'one seed, two texts'
 [ "$(sampled)" != "$(sampled --seed 7)" ] || fail 'two seeds, one text'
 long=$(yes 'Once upon a time' | head -n 200 | tr '\n' ' ')
-expect 1 generate --model "$stories" --prompt "$long"
+expect 1 generate "${story[@]}" --prompt "$long"
 contains err 'error[data.long-prompt]'
 
 # Conversations need a template.
-expect 2 generate --model "$stories" --chat
+expect 2 generate "${story[@]}" --chat
 contains err 'error[config.no-chat-template]'
 mkdir talker
 cp "$stories"/* talker/
@@ -72,12 +73,14 @@ cat >talker/chat_template.jinja <<'END'
 {% for message in messages %}{{ message['role'] }}: {{ message['content'] }}
 {% endfor %}{% if add_generation_prompt %}assistant:{% endif %}
 END
-turns() { "$deltaw" generate --model talker --chat --max_new_tokens 12 --stop $'\n' 2>err; }
+turns() { "$deltaw" generate --model talker --dtype float32 --chat --max_new_tokens 12 --stop $'\n' 2>err; }
 printf 'Hello\nAnd then?\n' | turns >out || fail 'a chat fails'
 lines out 2
-printf 'Hello\n/reset\nHello\n' | turns >out
-lines out 2
-[ "$(sort -u out | wc -l)" = 1 ] || fail '/reset forgets nothing'
+turn=$(yes 'Once upon a time' | head -n 50 | tr '\n' ' ') # 200 tokens of 512
+printf '%s\n' "$turn" "$turn" "$turn" | turns >out && fail 'a conversation longer than the model reads'
+contains err 'error[data.long-prompt]'
+printf '%s\n' "$turn" "$turn" /reset "$turn" | turns >out || fail '/reset forgets nothing'
+lines out 3
 printf '\nHello\n/exit\nHello\n' | turns >out
 lines out 1
 {
