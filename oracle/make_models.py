@@ -68,7 +68,7 @@ def write_io(name, batch, model=None):
     logits64 = logits_of(double, batch)
     require_equal(f"{name} float64", logits, logits64)
     loss = double(**inputs_of(batch), labels=labels_for(batch, torch.float64)).loss
-    assert torch.allclose(loss, task_loss(logits64, batch["labels"]))
+    assert torch.allclose(loss, task_loss(logits64, batch))
     save_tensors(MODELS / name / "io.safetensors",
                  {**batch, "logits": logits, "logits64": logits64, "loss64": loss.reshape(1)}, __file__, name)
 
