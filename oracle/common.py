@@ -90,7 +90,7 @@ def load_base(name, **changes):
 
 
 class Widened(TorchFunctionMode):
-    """Float64 wherever a model asks for float32: norms, softmax, rotary angles and losses, whatever its own type."""
+    """Float64 wherever a model asks for float32, whatever its own type: norms, softmax and losses."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         def wide(value):
@@ -102,11 +102,15 @@ class Widened(TorchFunctionMode):
 
 
 def widen(model):
-    """The same weights in float64, with rotary frequencies that were never rounded; to be run within Widened()."""
-    model.double()
-    for rotary in (m for m in model.modules() if hasattr(m, "original_inv_freq")):
-        with Widened():
-            rotary.__init__(rotary.config)
+    """The same weights in float64, to be run within Widened(); rotary angles alone stay float32, as always."""
+    def narrow(forward):
+        def call(*args, **kwargs):
+            with torch._C.DisableTorchFunction():
+                return forward(*args, **kwargs)
+        return call
+
+    for rotary in (m for m in model.double().modules() if hasattr(m, "original_inv_freq")):
+        rotary.forward = narrow(rotary.forward)
     return model
 
 

@@ -3,7 +3,7 @@
 Nothing here is shared with an implementation: every adapted weight becomes W0 + dW, with dW written out as a matrix,
 bottlenecks are hooks on the transformers model, and autograd does the rest in float64.
 """
-from common import (GOLDEN, OPTIMIZER, generator, inputs_of, labels_for, load_base, logits_of, make_batch, normal,
+from common import (GOLDEN, OPTIMIZER, generator, inputs_of, load_base, logits_of, make_batch, normal,
                     provenance, require_equal, require_moved, rounding_only, save_json, save_tensors, task_loss,
                     training_record)
 from dense_cases import (BOTTLENECKS, CASES, DELTA, FROZEN, SHAPES, bottleneck, drawn, has_butterfly, lora_xs_planes,
