@@ -27,6 +27,7 @@ class Case:
     lowers_base: bool = False                    # the start value is taken off the base's weight
     calibration: list = field(default_factory=list)  # lengths of the batches that the start follows from
     converted: bool = False                      # saved as a plain LoRA of twice the rank
+    embeddings: object = False                   # PEFT's save_embedding_layers
     parts: str = ""                              # last parts of the names in the file, the head's aside
 
 
@@ -127,7 +128,8 @@ def reversed_prompt(model):
 
 def values_before_keys(model):
     weight = model.prompt_encoder["default"].embedding.weight
-    weight.data = weight.data.view(len(weight), -1, 2, model.config.hidden_size).flip(2).reshape(weight.shape)
+    width = model.peft_config["default"].token_dim
+    weight.data = weight.data.view(len(weight), -1, 2, width).flip(2).reshape(weight.shape)
 
 
 LORA_SCALE = ("alpha/r instead of rsLoRA", scale_as(lambda l: l.lora_alpha["default"] / l.r["default"]))

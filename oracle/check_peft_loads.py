@@ -6,7 +6,7 @@ LOGITS holds `logits`; INPUT holds `input_ids`, `attention_mask` and, for BERT, 
 a line for each adapter and exits with 1 when one cannot be loaded, a tensor is missing or unexpected, or a logit differs
 by more than 1e-4 max(1, |logits|).
 """
-from common import tolerance
+from common import is_causal, logits_of, tolerance
 
 import argparse
 import json
@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from peft import PeftModel, get_peft_model_state_dict
 from safetensors.torch import load_file
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
@@ -49,13 +49,14 @@ def name_problems(model, found):
 
 def check(model_folder, adapter_folder, logits_file, input_file):
     tensors = load_file(adapter_folder / "adapter_model.safetensors")
-    base = AutoModelForSequenceClassification.from_pretrained(model_folder, dtype=torch.float32, **label_count(tensors))
+    causal = is_causal(AutoConfig.from_pretrained(model_folder))
+    kind, options = (AutoModelForCausalLM, {}) if causal else (AutoModelForSequenceClassification, label_count(tensors))
+    base = kind.from_pretrained(model_folder, dtype=torch.float32, **options)
     wanted = load_file(logits_file)["logits"].float()
     inputs = {k: v for k, v in load_file(input_file).items() if k in INPUTS}
-    with torch.no_grad():
-        plain = base.eval()(**inputs).logits
-        model = PeftModel.from_pretrained(base, adapter_folder).eval()
-        logits = model(**inputs).logits
+    plain = logits_of(base.eval(), inputs)
+    model = PeftModel.from_pretrained(base, adapter_folder).eval()
+    logits = logits_of(model, inputs)
     problems = name_problems(model, set(tensors))
     report = {"peft_type": str(model.peft_config["default"].peft_type.value), "tensors": len(tensors)}
     if logits.shape != wanted.shape:

@@ -10,7 +10,8 @@ import peft
 import torch
 import transformers
 from safetensors.torch import save_file
-from transformers import AutoModelForSequenceClassification
+from torch.overrides import TorchFunctionMode
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
 
 GOLDEN = HERE.parent / "tests" / "golden"
 MODELS = GOLDEN / "models"
@@ -56,26 +57,67 @@ def randomise(model, name):
     rng = generator(name)
     with torch.no_grad():
         for key, value in model.named_parameters():
-            if "LayerNorm" in key or "layer_norm" in key:
-                value.copy_(normal(value.shape, 0.3, rng, mean=1.0 if key.endswith("weight") else 0.0))
+            if "norm" in key.lower() or "ln_" in key:
+                one = 0.0 if key.endswith("bias") or model.config.model_type.startswith("gemma") else 1.0
+                value.copy_(normal(value.shape, 0.3, rng, mean=one))
             elif key.endswith("bias"):
                 value.copy_(normal(value.shape, 0.3, rng))
             else:
-                value.copy_(normal(value.shape, 0.5 if "embeddings" in key else 0.4, rng))
+                table = "embed" in key or "wte" in key or "wpe" in key
+                value.copy_(normal(value.shape, 0.5 if table else 0.4, rng))
     return model.eval()
 
 
-def load_base(name, **options):
-    """A committed base model, in float32, under its bare name (no path of this machine enters a file)."""
-    model = AutoModelForSequenceClassification.from_pretrained(
-        MODELS / name, dtype=torch.float32, attn_implementation="eager", **options).eval()
+def is_causal(config):
+    return config.model_type not in ("bert", "roberta")
+
+
+def load_base(name, **changes):
+    """A committed base model, in float32, under its bare name (no path of this machine enters a file).
+
+    `changes` are made to its config.json.
+    """
+    given = json.loads((MODELS / name / "config.json").read_text())
+    if "rope_parameters" in changes:  # the older keys would go before
+        given = {k: v for k, v in given.items() if k not in ("rope_scaling", "rope_theta", "partial_rotary_factor")}
+    config = AutoConfig.for_model(**{**given, **changes})
+    kind = AutoModelForCausalLM if is_causal(config) else AutoModelForSequenceClassification
+    model = kind.from_pretrained(MODELS / name, config=config, dtype=torch.float32,
+                                 attn_implementation="eager").eval()
     model.name_or_path = name
     model.config._name_or_path = name
     return model
 
 
+class Widened(TorchFunctionMode):
+    """Float64 wherever a model asks for float32, whatever its own type: norms, softmax and losses."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        def wide(value):
+            return torch.float64 if value is torch.float32 else value
+
+        if func is torch.Tensor.float:
+            func = torch.Tensor.double
+        return func(*map(wide, args), **{k: wide(v) for k, v in (kwargs or {}).items()})
+
+
+def widen(model):
+    """The same weights in float64, to be run within Widened(); rotary angles alone stay float32, as always."""
+    def narrow(forward):
+        def call(*args, **kwargs):
+            with torch._C.DisableTorchFunction():
+                return forward(*args, **kwargs)
+        return call
+
+    for rotary in (m for m in model.double().modules() if hasattr(m, "original_inv_freq")):
+        rotary.forward = narrow(rotary.forward)
+    return model
+
+
 def make_batch(config, name, lengths=LENGTHS):
     """Random ids with real padding; both token types for BERT; labels as the head wants them."""
+    if is_causal(config):
+        return make_token_batch(config, name, lengths)
     rng = generator(name)
     roberta = config.model_type == "roberta"
     start, end = (0, 2) if roberta else (2, 3)
@@ -96,24 +138,46 @@ def make_batch(config, name, lengths=LENGTHS):
     return batch
 
 
+def make_token_batch(config, name, lengths):
+    """Random ids padded on the right with 0; one token or more of each row's beginning is not trained on."""
+    rng = generator(name)
+    ids = torch.zeros((len(lengths), max(lengths)), dtype=torch.long)
+    mask, labels = torch.zeros_like(ids), torch.full_like(ids, -100)
+    for row, length in enumerate(lengths):
+        ids[row, :length] = torch.randint(0, config.vocab_size, (length,), generator=rng)
+        mask[row, :length] = 1
+        first = 1 + row % 3
+        labels[row, first:length] = ids[row, first:length]
+    return {"input_ids": ids, "attention_mask": mask, "token_labels": labels}
+
+
 def inputs_of(batch):
-    return {k: v for k, v in batch.items() if k != "labels"}
+    return {k: v for k, v in batch.items() if k not in ("labels", "token_labels")}
 
 
 def labels_for(batch, dtype):
-    return batch["labels"].to(dtype) if batch["labels"].is_floating_point() else batch["labels"]
+    labels = batch["token_labels" if "token_labels" in batch else "labels"]
+    return labels.to(dtype) if labels.is_floating_point() else labels
 
 
-def task_loss(logits, labels):
-    """Mean squared error for one output, else cross-entropy: transformers' own choice."""
+def task_loss(logits, batch):
+    """Cross-entropy of the next token; of a classifier, mean squared error for one output, else cross-entropy."""
+    labels = labels_for(batch, logits.dtype)
+    if "token_labels" in batch:
+        return torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
     if labels.is_floating_point():
-        return torch.nn.functional.mse_loss(logits.squeeze(-1), labels.to(logits.dtype))
+        return torch.nn.functional.mse_loss(logits.squeeze(-1), labels)
     return torch.nn.functional.cross_entropy(logits, labels)
 
 
 def logits_of(model, batch):
+    """Of a causal model: of the text alone, without virtual tokens, and zero on padding."""
     with torch.no_grad():
-        return model(**inputs_of(batch)).logits
+        logits = model(**inputs_of(batch)).logits
+    if logits.dim() < 3:
+        return logits
+    mask = batch["attention_mask"]
+    return logits[:, -mask.shape[1]:].masked_fill(mask.unsqueeze(-1) == 0, 0)
 
 
 def tolerance(logits):

@@ -1,16 +1,18 @@
 """Writes tests/golden/adapters: adapters saved by PEFT, their logits, gradients and ten AdamW steps."""
-from common import (GOLDEN, OPTIMIZER, generator, inputs_of, labels_for, load_base, logits_of, make_batch, normal,
-                    provenance, require_equal, require_moved, rounding_only, save_json, save_tensors, task_loss,
-                    seed_of, training_record)
+from common import (GOLDEN, OPTIMIZER, Widened, generator, inputs_of, is_causal, labels_for, load_base, logits_of,
+                    make_batch, normal, provenance, require_equal, require_moved, rounding_only, save_json,
+                    save_tensors, task_loss, seed_of, training_record, widen)
 
 import json
 import shutil
 import tempfile
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
 from adapter_cases import FAMILIES, layers
+from causal_cases import FAMILIES as CAUSAL_FAMILIES
 from make_starts import Start, start_model
 from peft import PeftModel, get_peft_model, get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
@@ -33,11 +35,17 @@ def trained_by_key(model):
 
     With bias="all", PEFT also writes the classifier's bias under the names of its wrapper's parts; those are left out.
     """
-    keys = {v.data_ptr(): k for k, v in get_peft_model_state_dict(model, save_embedding_layers=False).items()
+    state = get_peft_model_state_dict(model, save_embedding_layers=False).items()
+    keys = {v.data_ptr(): k for k, v in sorted(state, key=lambda named: "embed_tokens" in named[0])  # of tied ones
             if v.numel() and ".modules_to_save." not in k and ".original_module." not in k}
     for prompt in getattr(model, "prompt_encoder", {}).values():
         keys[prompt.embedding.weight.data_ptr()] = "prompt_embeddings"
     return {keys[p.data_ptr()]: p for _, p in model.named_parameters() if p.requires_grad and p.numel()}
+
+
+def batches_of(config, case):
+    lengths = ([10, 7, 4], [6, 9]) if is_causal(config) else ([12, 9, 5, 7], [6, 10, 10, 8])
+    return [make_batch(config, f"{case.name} batch {i}", rows) for i, rows in enumerate(lengths)]
 
 
 def shared_bases(model, case):
@@ -101,8 +109,9 @@ def save_adapter(case, folder):
     fill(model, case)
     if case.prune:
         prune(model, case)
-    before = logits_of(model, make_batch(model.config, case.name + " batch 0"))
-    model.save_pretrained(folder, save_embedding_layers=False, path_initial_model_for_weight_conversion=initial)
+    before = logits_of(model, batches_of(model.config, case)[0])
+    model.save_pretrained(folder, save_embedding_layers=case.embeddings,
+                          path_initial_model_for_weight_conversion=initial)
     (folder / "README.md").unlink(missing_ok=True)
     if case.bases == "model level only":
         path = folder / "adapter_model.safetensors"
@@ -177,8 +186,8 @@ def write_case(case):
     written_config = json.loads(json.dumps(case.config.to_dict(), default=sorted))
     before, start = save_adapter(case, folder)
     model = load_adapter(case, folder)
-    batches = [make_batch(model.config, f"{case.name} batch {i}", lengths)
-               for i, lengths in enumerate(([12, 9, 5, 7], [6, 10, 10, 8]))]
+    causal = is_causal(model.config)
+    batches = batches_of(model.config, case)
     logits = logits_of(model, batches[0])
     require_equal(f"{case.name} reloaded", before, logits, at_most=0.05)  # pruned rows are gone: rounding only
     check_case(case, folder, batches[0], logits)
@@ -186,12 +195,13 @@ def write_case(case):
     tensors = {**batches[0], **{f"batch1.{k}": v for k, v in batches[1].items()}, "logits": logits, **start}
     if case.config.peft_type in ("RANDLORA", "VERA"):
         tensors |= {f"bases.{part}": bases.float() for part, bases in shared_bases(model, case).items()}
-    model.double()
-    tensors["logits64"] = logits_of(model, batches[0])
-    require_equal(f"{case.name} float64", logits, tensors["logits64"])
-    task = task_loss(tensors["logits64"], batches[0]["labels"])
-    trained = trained_by_key(model)
-    record = training_record(trained, loss_function(model), batches)
+    with Widened() if causal else nullcontext():
+        widen(model)
+        tensors["logits64"] = logits_of(model, batches[0])
+        require_equal(f"{case.name} float64", logits, tensors["logits64"])
+        task = task_loss(tensors["logits64"], batches[0])
+        trained = trained_by_key(model)
+        record = training_record(trained, loss_function(model), batches)
     tensors |= record
     tensors["task_loss64"] = task.reshape(1)
     tensors["penalty64"] = record["loss64"] - task
@@ -212,7 +222,7 @@ def write_case(case):
 
 def main():
     shutil.rmtree(ADAPTERS, ignore_errors=True)
-    for family in FAMILIES:
+    for family in [*FAMILIES, *CAUSAL_FAMILIES]:
         for case in family():
             write_case(case)
             print(f"  {case.name}")

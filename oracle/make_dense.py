@@ -3,7 +3,7 @@
 Nothing here is shared with an implementation: every adapted weight becomes W0 + dW, with dW written out as a matrix,
 bottlenecks are hooks on the transformers model, and autograd does the rest in float64.
 """
-from common import (GOLDEN, OPTIMIZER, generator, inputs_of, labels_for, load_base, logits_of, make_batch, normal,
+from common import (GOLDEN, OPTIMIZER, generator, inputs_of, load_base, logits_of, make_batch, normal,
                     provenance, require_equal, require_moved, rounding_only, save_json, save_tensors, task_loss,
                     training_record)
 from dense_cases import (BOTTLENECKS, CASES, DELTA, FROZEN, SHAPES, bottleneck, drawn, has_butterfly, lora_xs_planes,
@@ -62,7 +62,7 @@ class Patched:
         return torch.zeros((), dtype=torch.float64)
 
     def loss(self, batch):
-        return task_loss(self(batch), labels_for(batch, torch.float64)) + self.penalty()
+        return task_loss(self(batch), batch) + self.penalty()
 
     def after_step(self):
         xi = self.case.options.get("sparse_lambda_2")
@@ -179,7 +179,7 @@ def write_case(case):
     require_equal(f"{case.name} float64", logits, logits64)
 
     record = {**batches[0], **{f"batch1.{k}": v for k, v in batches[1].items()}, "logits": logits,
-              "logits64": logits64, "task_loss64": task_loss(logits64, batches[0]["labels"]).reshape(1),
+              "logits64": logits64, "task_loss64": task_loss(logits64, batches[0]).reshape(1),
               "penalty64": patched.penalty().detach().reshape(1)}
     if case.method == "lora2":
         record |= regulariser_record(patched)

@@ -68,7 +68,7 @@ def start_model(start):
 
     def learn():
         for batch in batches:
-            task_loss(base(**inputs_of(batch)).logits, batch["labels"]).backward()
+            task_loss(base(**inputs_of(batch)).logits, batch).backward()
 
     if config.init_lora_weights == "corda":
         preprocess_corda(base, config, run_model=run)

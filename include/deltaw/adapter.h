@@ -25,7 +25,7 @@ struct AdapterConfig {
   Json layers_pattern;            // a name or a list of them
   std::vector<std::string> modules_to_save;
   std::string bias = "none";  // none, all, or lora_only (<method>_only): the base biases that train
-  std::string task_type = "SEQ_CLS";
+  std::string task_type;  // SEQ_CLS or CAUSAL_LM; empty: what the model is for
   Json share;   // {"lora_AB": "attention"}: layers whose name ends so have one tensor of that name
   Json beside;  // configurations of further adapters on the same model; see Adapter::create
   std::string base_model_name_or_path;

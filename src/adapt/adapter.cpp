@@ -76,9 +76,20 @@ void check_place(const Layer& layer, const MethodSpec& spec, const Method& metho
   }
 }
 
+void settle_task_type(const Model& model, AdapterConfig& config) {
+  if (config.task_type.empty()) config.task_type = model.task_type();
+  if (config.task_type == model.task_type()) return;
+  throw Error({.id = "config.task-type",
+               .what = fmt::format("the adapter is for {}, and a {} is loaded for {}", config.task_type,
+                                   model.architecture(), model.task_type()),
+               .where = "key \"task_type\"",
+               .fix = "leave task_type out, or use a model of that kind"});
+}
+
 }  // namespace
 
 AdapterBuilder::AdapterBuilder(const Model& model, AdapterConfig config) {
+  settle_task_type(model, config);
   adapter_.spec_ = &find_method(config.method);
   adapter_.model_ = &model;
   adapter_.method_ = adapter_.spec_->make(config.options, "options of " + adapter_.spec_->id);

@@ -53,7 +53,8 @@ void AdapterConfig::fields(FieldVisitor& f) {
       "beside", beside,
       "Further adapters that act and train with this one: a list of configurations, or of {adapter_name_or_path} of "
       "finished ones, which stay frozen.");
-  f.field("task_type", task_type, "What the model is for.", one_of({"SEQ_CLS"}));
+  f.field("task_type", task_type, "What the model is for, as PEFT names it; empty: what its model_type is loaded as.",
+          one_of({"", "SEQ_CLS", "CAUSAL_LM"}));
 }
 
 bool settings_hold(const Json& settings, const Json& values) {

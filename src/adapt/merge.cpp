@@ -94,10 +94,12 @@ MergeReport merge_checkpoint(const Adapter& adapter, const std::filesystem::path
          .where = "key \"adapter_name_or_path\"",
          .fix = "use the adapter beside its base model: --adapter_name_or_path"});
   }
-  ModelOptions options{.dtype = model.dtype() == at::kDouble ? "float64" : "float32",
-                       .problem_type = model.is_regression() ? "regression" : "single_label_classification",
-                       .label_names = model.label_names(),
-                       .ignore_mismatched_sizes = true};
+  ModelOptions options{.dtype = model.dtype() == at::kDouble ? "float64" : "float32"};
+  if (!model.is_causal()) {
+    options.problem_type = model.is_regression() ? "regression" : "single_label_classification";
+    options.label_names = model.label_names();
+    options.ignore_mismatched_sizes = true;
+  }
   const auto original = load_model(model.folder().string(), options);
 
   MergeReport report;

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 #include <torch/torch.h>
 
+#include "core/files.h"
 #include "deltaw/error.h"
 #include "models/families.h"
 #include "ops/cross_entropy.h"
@@ -129,6 +130,11 @@ void ModelOptions::fields(FieldVisitor& f) {
 uint64_t Call::next_key() {
   const uint64_t run = ops::mix(seed, static_cast<uint64_t>(step));
   return ops::mix(ops::mix(run, static_cast<uint64_t>(micro_step)), static_cast<uint64_t>(draws++));
+}
+
+std::string task_type_of(const std::string& model_name_or_path) {
+  const auto file = io::resolve_model(model_name_or_path) / "config.json";
+  return find_family(read_json(file), file.string() + ", key \"model_type\"").head_weight ? "SEQ_CLS" : "CAUSAL_LM";
 }
 
 std::unique_ptr<Model> load_model(const std::string& model_name_or_path, const ModelOptions& options) {

@@ -6,6 +6,7 @@
 
 #include "deltaw/adapter.h"
 #include "deltaw/error.h"
+#include "ops/cross_entropy.h"
 #include "support/golden.h"
 #include "support/opened.h"
 #include "support/temporary.h"
@@ -26,11 +27,26 @@ using test::logit_tolerance;
 using test::logits_of;
 using test::Opened;
 
+// A committed model with as many outputs as its fixture has.
+std::unique_ptr<Model> open_model(const std::string& name, const Golden& io, const std::string& dtype) {
+  const int64_t labels = io.has("token_labels") ? 0 : io["logits"].size(1);
+  return load_model(base_folder(name), {.dtype = dtype, .num_labels = labels});
+}
+
+Golden io_of(const std::string& model) {
+  return Golden(fixture("golden/models/" + model + "/io.safetensors"));
+}
+
+// The loss of logits on a batch of a fixture.
+Tensor loss_of(const Model& model, const Tensor& logits, const Golden& io, const std::string& prefix) {
+  if (model.is_causal()) return ops::causal_loss(logits, io[prefix + "token_labels"]);
+  return model_loss(model, logits, io[prefix + "labels"].to(model.is_regression() ? at::kDouble : at::kLong));
+}
+
 // The model's loss on a batch of a fixture, with the adapter's penalty.
 Tensor loss_of(const Model& model, const Adapter& adapter, const Golden& io, const std::string& prefix, int64_t step) {
   Call call{.adapter = &adapter, .training = true, .step = step};
-  const Tensor labels = io[prefix + "labels"].to(model.is_regression() ? at::kDouble : at::kLong);
-  const Tensor loss = model_loss(model, model.forward(io.input(prefix), call), labels);
+  const Tensor loss = loss_of(model, model.forward(io.input(prefix), call), io, prefix);
   const Tensor penalty = adapter.penalty();
   return penalty.defined() ? loss + penalty : loss;
 }
@@ -38,10 +54,10 @@ Tensor loss_of(const Model& model, const Adapter& adapter, const Golden& io, con
 class ModelOracle : public testing::TestWithParam<std::string> {};
 
 TEST_P(ModelOracle, GivesTheLogitsOfTransformers) {
-  const Golden io(fixture("golden/models/" + GetParam() + "/io.safetensors"));
+  const Golden io = io_of(GetParam());
   for (const char* dtype : {"float32", "float64"}) {
     const bool wide = std::string(dtype) == "float64";
-    const auto model = load_model(base_folder(GetParam()), {.dtype = dtype, .num_labels = io["logits"].size(1)});
+    const auto model = open_model(GetParam(), io, dtype);
     const Tensor expected = io[wide ? "logits64" : "logits"];
     if (!model->new_modules().empty()) {
       EXPECT_TRUE(io.has("classifier.weight") || io.has("classifier.out_proj.weight"));
@@ -52,8 +68,8 @@ TEST_P(ModelOracle, GivesTheLogitsOfTransformers) {
 }
 
 TEST_P(ModelOracle, ComputesInBf16) {
-  const Golden io(fixture("golden/models/" + GetParam() + "/io.safetensors"));
-  const auto model = load_model(base_folder(GetParam()), {.dtype = "bf16", .num_labels = io["logits"].size(1)});
+  const Golden io = io_of(GetParam());
+  const auto model = open_model(GetParam(), io, "bf16");
   if (!model->new_modules().empty()) return;
   const Tensor expected = io["logits"];
   // The fixtures' weights are ten times a real model's, and so is what becomes of bf16's rounding of 2^-8.
@@ -66,8 +82,8 @@ INSTANTIATE_TEST_SUITE_P(Models, ModelOracle, testing::ValuesIn(folders("models"
 
 TEST(ModelOracle, ABareBaseModelGetsANewHeadThatAnAdapterCanBring) {
   for (const char* name : {"bert_base", "roberta_mlm"}) {
-    const Golden io(fixture(std::string("golden/models/") + name + "/io.safetensors"));
-    const auto model = load_model(base_folder(name), {.dtype = "float32", .num_labels = io["logits"].size(1)});
+    const Golden io = io_of(name);
+    const auto model = open_model(name, io, "float32");
     EXPECT_FALSE(model->new_modules().empty());
     AdapterConfig config;
     Adapter adapter = Adapter::create(*model, config, 1);
@@ -79,6 +95,89 @@ TEST(ModelOracle, ABareBaseModelGetsANewHeadThatAnAdapterCanBring) {
         << name;
   }
 }
+
+std::vector<std::string> decoders() {
+  std::vector<std::string> names = folders("models");
+  std::erase_if(names, [](const std::string& name) { return !io_of(name).has("greedy_ids"); });
+  return names;
+}
+
+// Angles that depend on the longest row so far: keys that a cache holds were turned by others.
+bool turns_by_length(const std::string& name) {
+  return name == "llama_dynamic" || name == "phi3_long";
+}
+
+class CausalOracle : public testing::TestWithParam<std::string> {
+ protected:
+  Golden io = io_of(GetParam());
+};
+
+// Logits of a row read in pieces: `first` tokens at once, then one at a time.
+Tensor piecewise(const Model& model, const ModelInput& input, int64_t first) {
+  const at::NoGradGuard no_grad;
+  KeyValueCache cache;
+  std::vector<Tensor> pieces;
+  const int64_t all = input.input_ids.size(1);
+  for (int64_t begin = 0, end = first; end <= all; begin = end++) {
+    Call call{.cache = &cache};
+    const ModelInput piece{.input_ids = input.input_ids.slice(1, begin, end),
+                           .attention_mask = input.attention_mask.slice(1, 0, end)};
+    pieces.push_back(model.forward(piece, call));
+    EXPECT_EQ(cache.length(), end);
+  }
+  return at::cat(pieces, 1).masked_fill(input.attention_mask.eq(0).unsqueeze(-1), 0);
+}
+
+TEST_P(CausalOracle, GivesTheLossOfTransformers) {
+  const auto model = open_model(GetParam(), io, "float64");
+  ASSERT_TRUE(model->is_causal());
+  const Tensor loss = loss_of(*model, logits_of(*model, nullptr, io.input()), io, "");
+  EXPECT_EQ(differs(loss.reshape({1}), io["loss64"], 1e-9), "");
+}
+
+TEST_P(CausalOracle, TakesPaddingOnTheLeft) {
+  const auto model = open_model(GetParam(), io, "float32");
+  const Tensor expected = io["left.logits"];
+  EXPECT_EQ(differs(logits_of(*model, nullptr, io.input("left.")), expected, logit_tolerance(expected)), "");
+}
+
+TEST_P(CausalOracle, KeepsPackedDocumentsApart) {
+  const auto model = open_model(GetParam(), io, "float32");
+  const Tensor expected = io["packed.logits"];
+  EXPECT_EQ(differs(logits_of(*model, nullptr, io.input("packed.")), expected, logit_tolerance(expected)), "");
+}
+
+TEST_P(CausalOracle, GivesTheSameLogitsStepByStep) {
+  const auto model = open_model(GetParam(), io, "float64");
+  ModelInput row{.input_ids = at::cat({io["greedy_prompt"], io["greedy_ids"]}, 1)};
+  row.attention_mask = at::ones_like(row.input_ids);
+  const Tensor whole = logits_of(*model, nullptr, row);
+  EXPECT_EQ(differs(piecewise(*model, row, io["greedy_prompt"].size(1)), whole, 1e-9), "");
+  if (!turns_by_length(GetParam())) EXPECT_EQ(differs(piecewise(*model, row, 1), whole, 1e-9), "");
+}
+
+TEST_P(CausalOracle, StepsThroughRowsOfUnequalLength) {
+  if (turns_by_length(GetParam())) return;
+  const auto model = open_model(GetParam(), io, "float32");
+  const Tensor expected = io["left.logits"];
+  EXPECT_EQ(differs(piecewise(*model, io.input("left."), 6), expected, logit_tolerance(expected)), "");
+}
+
+TEST_P(CausalOracle, GeneratesTheSameTokens) {
+  const auto model = open_model(GetParam(), io, "float32");
+  const at::NoGradGuard no_grad;
+  KeyValueCache cache;
+  ModelInput input{.input_ids = io["greedy_prompt"], .attention_mask = at::ones_like(io["greedy_prompt"])};
+  const Tensor expected = io["greedy_ids"];
+  for (int64_t i = 0; i < expected.size(1); ++i) {
+    Call call{.cache = &cache};
+    const Tensor token = model->forward(input, call).select(1, -1).argmax(-1, true);  // [1, 1]
+    ASSERT_EQ(token.item<int64_t>(), expected[0][i].item<int64_t>()) << "token " << i;
+    input = {.input_ids = token, .attention_mask = at::cat({input.attention_mask, at::ones_like(token)}, 1)};
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Decoders, CausalOracle, testing::ValuesIn(decoders()), [](const auto& i) { return i.param; });
 
 // Cases in which PEFT has rounded to float32 whatever the base's type: it decomposes the base so, and projects the
 // weights of a constrained rotation in place, in the first model that it runs.

@@ -28,10 +28,12 @@ inline std::string base_folder(const std::string& name) {
   return fixture("golden/models/" + name).string();
 }
 
+/// Of a causal model [batch, seq, vocabulary], zero on padding: nothing is said of what a model computes there.
 inline Tensor logits_of(const Model& model, const Adapter* adapter, const ModelInput& input) {
   const at::NoGradGuard no_grad;
   Call call{.adapter = adapter};
-  return model.forward(input, call);
+  const Tensor logits = model.forward(input, call);
+  return logits.dim() == 3 ? logits.masked_fill(input.attention_mask.eq(0).unsqueeze(-1), 0) : logits;
 }
 
 struct Opened {
