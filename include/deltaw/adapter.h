@@ -24,10 +24,12 @@ struct AdapterConfig {
   Json layers_to_transform;       // an index or a list of them
   Json layers_pattern;            // a name or a list of them
   std::vector<std::string> modules_to_save;
-  std::string bias = "none";  // none, all, or lora_only (<method>_only): the base biases that train
-  std::string task_type;  // SEQ_CLS or CAUSAL_LM; empty: what the model is for
-  Json share;   // {"lora_AB": "attention"}: layers whose name ends so have one tensor of that name
-  Json beside;  // configurations of further adapters on the same model; see Adapter::create
+  Json trainable_token_indices;      // rows of an embedding that train: a list, or {"embed_tokens": [...]}
+  bool ensure_weight_tying = false;  // tied modules that modules_to_save names stay one tensor
+  std::string bias = "none";         // none, all, or lora_only (<method>_only): the base biases that train
+  std::string task_type;             // SEQ_CLS or CAUSAL_LM; empty: what the model is for
+  Json share;                        // {"lora_AB": "attention"}: layers whose name ends so have one tensor of that name
+  Json beside;                       // configurations of further adapters on the same model; see Adapter::create
   std::string base_model_name_or_path;
 
   void fields(FieldVisitor& f);  // all but method and options
@@ -43,6 +45,13 @@ struct AdaptedLayer {
   const Layer* base = nullptr;
   const Method* method = nullptr;
   Params params;
+};
+
+/// Rows of an embedding that train while the others stay (PEFT's trainable_token_indices).
+struct TrainedTokens {
+  Tensor indices;  // [k] int64: which rows
+  Tensor rows;     // [k, width]: what stands in their place
+  Tensor places;   // [rows of the embedding] int64: where in `rows` each one's stand-in is, or -1
 };
 
 /// A tensor that training moves, by its name in adapter_model.safetensors (less the prefix "base_model.model.").
@@ -108,6 +117,15 @@ class Adapter {
     return parameter.slot >= 0 && overrides_[parameter.slot].defined();
   }
 
+  /// The rows that stand in for some of a parameter's: of an embedding, and of a head that is tied to it. Null for
+  /// none.
+  const TrainedTokens* tokens(const Parameter& parameter) const {
+    const auto found = tokens_.find(parameter.slot);
+    return found == tokens_.end() ? nullptr : &found->second;
+  }
+  /// value() with these rows in place.
+  Tensor whole_value(const Parameter& parameter) const;
+
   /// Training does not move it from now on.
   void freeze();
 
@@ -145,7 +163,8 @@ class Adapter {
   Params whole_;
   std::vector<std::unique_ptr<AdaptedLayer>> by_layer_;
   std::vector<AdaptedLayer*> ordered_;
-  std::vector<Tensor> overrides_;  // by slot
+  std::vector<Tensor> overrides_;            // by slot
+  std::map<int64_t, TrainedTokens> tokens_;  // likewise
   bool frozen_ = false;
 
   // Of a composite. Its layers and overrides are the parts' own tensors.

@@ -76,6 +76,52 @@ void check_place(const Layer& layer, const MethodSpec& spec, const Method& metho
   }
 }
 
+const Parameter* parameter_named(const Model& model, const std::string& name) {
+  const auto& all = model.parameters();
+  return *std::find_if(all.begin(), all.end(), [&](const Parameter* parameter) { return parameter->name == name; });
+}
+
+[[noreturn]] void refuse_tokens(const std::string& what, const std::string& fix) {
+  throw Error({.id = "config.tokens", .what = what, .where = "key \"trainable_token_indices\"", .fix = fix});
+}
+
+// Which rows of which embedding train: a list is meant for the word embeddings, the model's first.
+std::map<const Layer*, std::vector<int64_t>> tokens_by_table(const Model& model, const Json& wanted) {
+  std::vector<const Layer*> tables;
+  for (const Layer* layer : model.layers()) {
+    if (layer->kind == LayerKind::embedding) tables.push_back(layer);
+  }
+  std::map<const Layer*, std::vector<int64_t>> found;
+  const auto add = [&](const Layer& table, const Json& indices) {
+    const int64_t rows = table.weight.value.size(0);
+    std::set<int64_t> seen;
+    for (const Json& index : indices.is_array() ? indices : Json::array({indices})) {
+      const int64_t id = index.is_number_integer() ? index.get<int64_t>() : -1;
+      if (id < 0 || id >= rows || !seen.insert(id).second) {
+        refuse_tokens(fmt::format("{} is no row of '{}', or stands there twice", index.dump(), table.name),
+                      fmt::format("give ids from 0 to {}, each once", rows - 1));
+      }
+      found[&table].push_back(id);
+    }
+    if (found[&table].empty()) refuse_tokens("the list is empty", "give the ids of the tokens, or leave the key out");
+  };
+  if (tables.empty()) refuse_tokens("the model has no embedding", "leave the key out");
+  if (!wanted.is_object()) {
+    add(*tables.front(), wanted);
+    return found;
+  }
+  for (const auto& [name, indices] : wanted.items()) {
+    const auto table = std::find_if(tables.begin(), tables.end(),
+                                    [&, &end = name](const Layer* layer) { return has_suffix(layer->name, end); });
+    if (table != tables.end()) {
+      add(**table, indices);
+    } else if (!has_suffix(model.head(), name)) {  // a tied head follows its embedding
+      refuse_tokens(fmt::format("'{}' is no embedding of the model", name), "name one: " + tables.front()->name);
+    }
+  }
+  return found;
+}
+
 void settle_task_type(const Model& model, AdapterConfig& config) {
   if (config.task_type.empty()) config.task_type = model.task_type();
   if (config.task_type == model.task_type()) return;
@@ -189,6 +235,40 @@ void AdapterBuilder::override_parameters() {
   }
 }
 
+void AdapterBuilder::tie_overrides() {
+  const bool wanted = adapter_.config_.ensure_weight_tying || adapter_.spec_->trains == BaseTensors::all;
+  if (!wanted) return;
+  for (const Parameter* tied : adapter_.model_->parameters()) {
+    if (tied->tied_to.empty()) continue;
+    const Parameter& source = *parameter_named(*adapter_.model_, tied->tied_to);
+    Tensor &first = adapter_.overrides_[source.slot], &second = adapter_.overrides_[tied->slot];
+    if (first.defined() || second.defined()) first = second = first.defined() ? first : second;
+  }
+}
+
+void AdapterBuilder::train_tokens() {
+  const Json& wanted = adapter_.config_.trainable_token_indices;
+  if (wanted.is_null()) return;
+  const Model& model = *adapter_.model_;
+  for (const auto& [table, indices] : tokens_by_table(model, wanted)) {
+    if (adapter_.by_layer_[table->index] || adapter_.overrides_[table->weight.slot].defined()) {
+      throw Error({.id = "config.conflict",
+                   .what = fmt::format("'{}' is trained by target_modules or modules_to_save too", table->name),
+                   .where = "key \"trainable_token_indices\"",
+                   .fix = "train the embedding in one way only"});
+    }
+    TrainedTokens tokens;
+    tokens.indices = at::tensor(indices, at::kLong);
+    tokens.rows = table->weight.value.index_select(0, tokens.indices).to(type());
+    tokens.places = at::full({table->weight.value.size(0)}, -1, at::kLong);
+    tokens.places.index_copy_(0, tokens.indices, at::arange(tokens.indices.numel(), at::kLong));
+    adapter_.tokens_[table->weight.slot] = tokens;
+    for (const Parameter* tied : model.parameters()) {
+      if (tied->tied_to == table->weight.name) adapter_.tokens_[tied->slot] = tokens;  // the same rows
+    }
+  }
+}
+
 std::vector<Param> AdapterBuilder::draw_shared() const {
   std::vector<LayerInfo> infos;
   for (const AdaptedLayer* layer : adapter_.ordered_) infos.push_back(layer->info);
@@ -208,6 +288,7 @@ void AdapterBuilder::set_trainable(bool trainable) {
   for (Tensor& tensor : adapter_.overrides_) {
     if (tensor.defined()) tensor.set_requires_grad(trainable);
   }
+  for (auto& [slot, tokens] : adapter_.tokens_) tokens.rows.set_requires_grad(trainable);
 }
 
 Adapter Adapter::create(const Model& model, const AdapterConfig& config, uint64_t seed,
@@ -255,6 +336,8 @@ Adapter Adapter::create_one(const Model& model, AdapterConfig config, uint64_t s
   builder.wrap(seed);
   builder.share_tensors(/*must_agree=*/false);
   builder.override_parameters();
+  builder.tie_overrides();
+  builder.train_tokens();
   builder.use_shared(builder.draw_shared());
   builder.set_trainable(true);
   return builder.take();
@@ -262,6 +345,12 @@ Adapter Adapter::create_one(const Model& model, AdapterConfig config, uint64_t s
 
 const Tensor& Adapter::value(const Parameter& parameter) const {
   return overrides(parameter) ? overrides_[parameter.slot] : parameter.value;
+}
+
+Tensor Adapter::whole_value(const Parameter& parameter) const {
+  const Tensor& own = value(parameter);
+  const TrainedTokens* some = tokens(parameter);
+  return some ? own.index_copy(0, some->indices, some->rows.to(own.scalar_type())) : own;
 }
 
 VirtualTokens Adapter::virtual_tokens() const {
@@ -287,8 +376,14 @@ std::vector<NamedTensor> Adapter::trained() const {
       tensors.push_back({layer->info.name + "." + param.file_name, param.value, param.rate});
     }
   }
+  const auto is_new = [&](const Tensor& tensor) { return seen.insert(tensor.unsafeGetTensorImpl()).second; };
   for (const Parameter* parameter : model_->parameters()) {
-    if (overrides(*parameter)) tensors.push_back({override_name(*this, *parameter), overrides_[parameter->slot]});
+    if (overrides(*parameter) && is_new(value(*parameter))) {
+      tensors.push_back({override_name(*this, *parameter), value(*parameter)});
+    }
+    if (const TrainedTokens* some = tokens(*parameter); some && is_new(some->rows)) {
+      tensors.push_back({tokens_name(*parameter), some->rows});
+    }
   }
   return tensors;
 }
@@ -298,6 +393,10 @@ std::string override_name(const Adapter& adapter, const Parameter& parameter) {
     if (layer->base->bias.slot == parameter.slot) return layer->info.name + ".base_layer.bias";
   }
   return parameter.name;
+}
+
+std::string tokens_name(const Parameter& parameter) {
+  return parameter.name.substr(0, parameter.name.rfind('.')) + ".token_adapter.trainable_tokens_delta";
 }
 
 int64_t Adapter::trained_count() const {

@@ -83,6 +83,8 @@ std::vector<NamedTensor> file_tensors(const Adapter& adapter, const KeptRanks& k
     if (adapter.overrides(*parameter)) {
       tensors.push_back({base_prefix(adapter) + override_name(adapter, *parameter), adapter.value(*parameter)});
     }
+    const TrainedTokens* tokens = adapter.tokens(*parameter);
+    if (tokens && parameter->tied_to.empty()) tensors.push_back({kModel + tokens_name(*parameter), tokens->rows});
   }
   if (adapter.method().saves_shared()) {
     for (const Param& param : adapter.shared().all()) tensors.push_back({kShared + param.file_name, param.value});
@@ -127,6 +129,8 @@ class Reader {
       read(base_prefix(builder_.adapter()) + override_name(builder_.adapter(), *parameter),
            builder_.override_of(*parameter));
     }
+    read_tokens();
+    for (const AdaptedLayer* layer : builder_.layers()) check_base_copy(*layer->base);
   }
 
   // One copy for the model, or PEFT's copy for every layer, which must all be equal.
@@ -171,6 +175,36 @@ class Reader {
   }
 
  private:
+  // The rows of an embedding, which a head that is tied to it shares.
+  void read_tokens() {
+    const Model& model = builder_.adapter().model();
+    for (const Parameter* parameter : model.parameters()) {
+      const auto found = builder_.tokens().find(parameter->slot);
+      if (found == builder_.tokens().end() || !parameter->tied_to.empty()) continue;
+      read(kModel + tokens_name(*parameter), found->second.rows);
+      for (const Parameter* tied : model.parameters()) {
+        if (tied->tied_to == parameter->name) builder_.tokens()[tied->slot].rows = found->second.rows;
+      }
+    }
+  }
+
+  // Where an embedding is targeted, PEFT adds the base's own weight to the file.
+  void check_base_copy(const Layer& layer) {
+    const std::string name = kModel + layer.name + ".base_layer.weight";
+    const io::TensorBytes* bytes = file_->find(name);
+    if (!bytes) return;
+    taken_.insert(name);
+    const Tensor& own = layer.weight.value;
+    const bool same = at::IntArrayRef(bytes->shape) == own.sizes() &&
+                      to_tensor(*bytes, layer.weight.stored, file_).to(own.scalar_type()).equal(own);
+    if (same) return;
+    throw Error({.id = "format.other-base",
+                 .what = fmt::format("'{}' is a weight of the base, and it is not this base's", name),
+                 .where = file_->path().string(),
+                 .fix = "use the base model that the adapter was trained on; one with resized embeddings must be saved "
+                        "as a checkpoint first"});
+  }
+
   void read(const std::string& name, Tensor& into) {
     const io::TensorBytes* bytes = file_->find(name);
     if (!bytes) {
@@ -356,8 +390,10 @@ Adapter Adapter::load(const Model& model, const std::filesystem::path& folder, c
   AdapterBuilder builder(model, adapter_config_from_json(json, where));
   builder.wrap(0);
   builder.override_parameters();
+  builder.train_tokens();
   Reader reader(folder, builder, options.allow_partial);
   reader.read_layers();
+  builder.tie_overrides();
   reader.read_shared();
   reader.finish();
   builder.share_tensors(/*must_agree=*/!options.allow_partial);

@@ -203,6 +203,15 @@ Adapter Adapter::compose(std::vector<Adapter> parts, std::vector<double> weights
       }
     }
   }
+  for (size_t i = 0; i < parts.size(); ++i) {
+    for (const auto& [slot, tokens] : parts[i].tokens_) {
+      if (whole.tokens_.emplace(slot, tokens).second && !whole.overrides_[slot].defined()) continue;
+      throw Error({.id = "config.conflict",
+                   .what = fmt::format("two adapters train rows of '{}'", whole.model_->parameters()[slot]->name),
+                   .where = "key \"trainable_token_indices\"",
+                   .fix = "leave it out of all but one"});
+    }
+  }
   whole.parts_ = std::move(parts);
   whole.weights_ = std::move(weights);
   return whole;

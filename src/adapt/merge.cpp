@@ -32,8 +32,8 @@ std::vector<NamedTensor> merged_tensors(const Adapter& adapter, const Model& ori
     Tensor value = parameter->value;
     if (const auto found = changed.find(parameter->slot); found != changed.end()) {
       value = found->second;
-    } else if (adapter.overrides(*parameter)) {
-      value = adapter.value(*parameter);
+    } else if (adapter.overrides(*parameter) || adapter.tokens(*parameter)) {
+      value = adapter.whole_value(*parameter);
     }
     tensors.push_back({parameter->name, rounded(value, parameter->stored)});
     if (tensors.back().value.isfinite().all().item<bool>()) continue;

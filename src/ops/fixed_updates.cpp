@@ -49,10 +49,11 @@ const Update& FixedUpdates::update(const AdaptedLayer& adapted) {
 }
 
 Tensor FixedUpdates::value(const Parameter& parameter, at::ScalarType type) {
+  const bool patched = adapter_.tokens(parameter) != nullptr;
   const Tensor& value = adapter_.value(parameter);
-  if (!value.defined() || value.scalar_type() == type || parameter.slot < 0) return as(value, type);
+  if (!patched && (!value.defined() || value.scalar_type() == type || parameter.slot < 0)) return as(value, type);
   Tensor& kept = values_[parameter.slot];
-  if (!kept.defined() || kept.scalar_type() != type) kept = as(value, type);
+  if (!kept.defined() || kept.scalar_type() != type) kept = as(adapter_.whole_value(parameter), type);
   return kept;
 }
 

@@ -36,6 +36,11 @@ class Dropout : public torch::autograd::Function<Dropout> {
 Tensor embedding(const Tensor& ids, const Embedding& table, const Call& call) {
   const Tensor& weight = call.adapter ? call.adapter->value(table.weight) : table.weight.value;
   Tensor rows = at::embedding(weight, ids);
+  if (const TrainedTokens* tokens = call.adapter ? call.adapter->tokens(table.weight) : nullptr) {
+    const Tensor places = tokens->places.index_select(0, ids.flatten()).view_as(ids);
+    const Tensor trained = at::embedding(tokens->rows, places.clamp_min(0)).to(rows.scalar_type());
+    rows = at::where(places.ge(0).unsqueeze(-1), trained, rows);
+  }
   const AdaptedLayer* adapted = call.adapter ? call.adapter->layer(table) : nullptr;
   if (adapted) {
     // Column `id` of W. The factors are thin and few rows are asked for, so plain autograd serves.
@@ -57,10 +62,10 @@ namespace {
 // Statistics in float32 whatever the type of x, and transformers' order of casts: Llama rounds to the model's type
 // before it multiplies by the weight, Gemma after.
 Tensor rms_normalised(const Tensor& x, const Norm& norm, const Call& call) {
-  const Tensor wide = x.to(at::kFloat);
+  const Tensor wide = x.to(at::promote_types(x.scalar_type(), at::kFloat));
   const Tensor scaled = wide * at::rsqrt(wide.square().mean(-1, /*keepdim=*/true) + norm.eps);
   if (norm.offset == 0) return value(norm.weight, call, x.scalar_type()) * scaled.to(x.scalar_type());
-  return (scaled * (value(norm.weight, call, at::kFloat) + norm.offset)).to(x.scalar_type());
+  return (scaled * (value(norm.weight, call, wide.scalar_type()) + norm.offset)).to(x.scalar_type());
 }
 
 }  // namespace

@@ -345,7 +345,9 @@ Tensor plain_linear(const Tensor& x, const Linear& layer, const Call& call) {
   }
   const Tensor& weight = call.adapter ? call.adapter->value(layer.weight) : layer.weight.value;
   const Tensor& bias = call.adapter ? call.adapter->value(layer.bias) : layer.bias.value;
-  return at::linear(x, turned(layer.kind, as(weight, x)), bias.defined() ? as(bias, x) : bias);
+  const Tensor y = at::linear(x, turned(layer.kind, as(weight, x)), bias.defined() ? as(bias, x) : bias);
+  const TrainedTokens* tokens = call.adapter ? call.adapter->tokens(layer.weight) : nullptr;
+  return tokens ? y.index_copy(-1, tokens->indices, at::linear(x, as(tokens->rows, x))) : y;
 }
 
 // A method that acts on the input: its maps are small products, and plain autograd keeps what they need.

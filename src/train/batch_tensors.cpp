@@ -45,6 +45,7 @@ std::vector<Tensor> trained_head(const Model& model, const Adapter* adapter) {
       for (const Param& param : adapted->params.all()) add(param.value);
     }
     add(adapter->value(layer->weight));
+    if (const TrainedTokens* tokens = adapter->tokens(layer->weight)) add(tokens->rows);
     add(adapter->value(layer->bias));
   }
   return trained;
