@@ -83,7 +83,7 @@ ModelInput probe_of(const Served& served) {
 
 int finish(const Served& served, const Usage& usage, const FolderKeys& keys, const WriteReport& report, Json facts) {
   if (served.tokenizer) write_tokenizer(*served.tokenizer, keys.output_dir);
-  write_chat_template(served.text, keys.output_dir);
+  write_chat_template(served.text, {served.keys.adapter_name_or_path, served.model->folder()}, keys.output_dir);
   Json result{{"output_dir", keys.output_dir},
               {"model_name_or_path", served.base.model_name_or_path},
               {"adapter_name_or_path", served.keys.adapter_name_or_path},

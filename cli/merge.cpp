@@ -30,7 +30,7 @@ int merge(const Args& args) {
   FolderKeys keys;
   read_into(keys, invocation);
   load_source(served, invocation, kUsageText, keys);
-  const MergeReport report = merge_checkpoint(*served.adapter, keys.output_dir, probe_of(served));
+  const WriteReport report = merge_checkpoint(*served.adapter, keys.output_dir, probe_of(served));
   return finish(served, kUsageText, keys, report, Json::object());
 }
 

@@ -30,8 +30,18 @@ std::optional<int64_t> end_id_of(const Tokenizer& tokenizer, const Model& model)
   return id.is_number_integer() ? std::optional(id.get<int64_t>()) : std::nullopt;
 }
 
-void write_chat_template(const TextOptions& text, const std::filesystem::path& folder) {
-  if (!text.chat_template.empty()) write_file(folder / "chat_template.jinja", read_file(text.chat_template));
+void write_chat_template(const TextOptions& text, const std::vector<std::filesystem::path>& folders,
+                         const std::filesystem::path& output) {
+  const std::filesystem::path name = "chat_template.jinja";
+  std::filesystem::path source = text.chat_template;
+  for (const std::filesystem::path& folder : folders) {
+    if (source.empty() && std::filesystem::exists(folder / name)) source = folder / name;
+  }
+  if (source.empty() ||
+      (std::filesystem::exists(output / name) && std::filesystem::equivalent(source, output / name))) {
+    return;
+  }
+  write_file(output / name, read_file(source));
 }
 
 }  // namespace deltaw::cli

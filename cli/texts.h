@@ -25,7 +25,9 @@ ChatRenderer renderer_of(const std::optional<ChatTemplate>& chat_template);
 /// The end-of-text token: the tokenizer's, else config.json's (the first of a list).
 std::optional<int64_t> end_id_of(const Tokenizer& tokenizer, const Model& model);
 
-/// Writes the template that `text` names beside the tokenizer's files, so that the folder stands alone.
-void write_chat_template(const TextOptions& text, const std::filesystem::path& folder);
+/// Writes the template file that find_chat_template would read into `output`, so that this folder stands alone. One
+/// inside tokenizer_config.json comes with that.
+void write_chat_template(const TextOptions& text, const std::vector<std::filesystem::path>& folders,
+                         const std::filesystem::path& output);
 
 }  // namespace deltaw::cli

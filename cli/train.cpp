@@ -71,7 +71,7 @@ Json train_results(const TrainResult& result, const Run& run, double epoch) {
 void write_companions(const fs::path& folder, const Setup& setup, const Run& run, const Json& settings,
                       const Json& facts, const Json& results) {
   write_tokenizer(*run.tokenizer, folder);
-  write_chat_template(setup.text, folder);
+  write_chat_template(setup.text, {run.model->folder()}, folder);
   write_json(folder / "run.json", settings, false);
   write_file(folder / "README.md", model_card(settings, facts, results));
 }

@@ -192,8 +192,6 @@ struct WriteReport {
   bool passed = false;
 };
 
-struct MergeReport : WriteReport {};
-
 struct ExportReport : WriteReport {
   int64_t rank = 0;          // the highest of a layer
   bool exact = true;         // no layer was cut to a lower rank; else nothing bounds the difference
@@ -208,9 +206,10 @@ ExportReport export_lora(const Adapter& adapter, const std::filesystem::path& ou
                          const std::function<void(const std::filesystem::path&)>& companions = {});
 
 /// Writes base + adapter as a checkpoint folder that transformers loads, starting from the checkpoint's own tensors, in
-/// float32, rounded once; then reads it back and compares logits on `probe`.
+/// float32, rounded once, with its generation_config.json; then reads it back and compares logits on `probe`. Tied
+/// weights that the update has parted are both written, and config.json says so.
 /// `companions` adds files to the folder before it takes its name.
-MergeReport merge_checkpoint(const Adapter& adapter, const std::filesystem::path& output, const ModelInput& probe,
+WriteReport merge_checkpoint(const Adapter& adapter, const std::filesystem::path& output, const ModelInput& probe,
                              const std::function<void(const std::filesystem::path&)>& companions = {});
 
 }  // namespace deltaw

@@ -1,7 +1,10 @@
 #include <fmt/format.h>
 #include <torch/torch.h>
 
+#include <algorithm>
+
 #include "adapt/builder.h"
+#include "adapt/comparison.h"
 #include "core/files.h"
 #include "deltaw/adapter.h"
 #include "deltaw/error.h"
@@ -45,20 +48,34 @@ std::vector<NamedTensor> merged_tensors(const Adapter& adapter, const Model& ori
   return tensors;
 }
 
-void write_checkpoint(const std::filesystem::path& folder, const Model& model,
-                      const std::vector<NamedTensor>& tensors) {
+// Leaves out what is one tensor with another still; false where the update has parted the two.
+bool drop_tied(const Model& model, std::vector<NamedTensor>& tensors) {
+  bool all_tied = true;
+  for (const Parameter* parameter : model.parameters()) {
+    if (parameter->tied_to.empty()) continue;
+    const auto named = [&](const std::string& name) {
+      return std::find_if(tensors.begin(), tensors.end(),
+                          [&](const NamedTensor& tensor) { return tensor.name == name; });
+    };
+    const auto own = named(parameter->name);
+    if (own->value.equal(named(parameter->tied_to)->value)) {
+      tensors.erase(own);
+    } else {
+      all_tied = false;
+    }
+  }
+  return all_tied;
+}
+
+void write_checkpoint(const std::filesystem::path& folder, const Model& model, std::vector<NamedTensor> tensors) {
+  const bool tied = drop_tied(model, tensors);
   std::vector<io::TensorBytes> bytes;
   for (const NamedTensor& tensor : tensors) bytes.push_back(to_bytes(tensor.name, tensor.value));
   io::write_safetensors(folder / "model.safetensors", bytes);
   Json config = model.config();
   config["architectures"] = {model.architecture()};
+  if (!tied) config["tie_word_embeddings"] = false;
   write_json(folder / "config.json", config);
-}
-
-Tensor logits_of(const Model& model, const Adapter* adapter, const ModelInput& probe) {
-  const torch::NoGradGuard no_grad;
-  Call call{.adapter = adapter};
-  return model.forward(probe, call).to(at::kDouble);
 }
 
 }  // namespace
@@ -84,7 +101,7 @@ MergedLayer merge_layer(const AdaptedLayer& layer, const Tensor& weight, const T
           merged_bias.defined() ? merged_bias.to(weight.scalar_type()) : merged_bias};
 }
 
-MergeReport merge_checkpoint(const Adapter& adapter, const std::filesystem::path& output, const ModelInput& probe,
+WriteReport merge_checkpoint(const Adapter& adapter, const std::filesystem::path& output, const ModelInput& probe,
                              const std::function<void(const std::filesystem::path&)>& companions) {
   const Model& model = adapter.model();
   if (!adapter.spec().mergeable) {
@@ -102,24 +119,22 @@ MergeReport merge_checkpoint(const Adapter& adapter, const std::filesystem::path
   }
   const auto original = load_model(model.folder().string(), options);
 
-  MergeReport report;
+  WriteReport report;
   report.layers = static_cast<int64_t>(adapter.layers().size());
   bool half = model.dtype() == at::kBFloat16;
   for (const Parameter* parameter : original->parameters())
     half |= parameter->value.defined() && at::isReducedFloatingType(parameter->stored);
   write_folder(output, [&](const std::filesystem::path& folder) {
     write_checkpoint(folder, *original, merged_tensors(adapter, *original));
+    const auto generation = model.folder() / "generation_config.json";
+    if (std::filesystem::exists(generation)) write_file(folder / generation.filename(), read_file(generation));
     if (companions) companions(folder);
   });
 
   ModelOptions again;
   again.dtype = model.dtype() == at::kBFloat16 ? "bf16" : options.dtype;
   const Tensor expected = logits_of(model, &adapter, probe);
-  const Tensor actual = logits_of(*load_model(output.string(), again), nullptr, probe);
-  report.max_difference = (expected - actual).abs().max().item<double>();
-  const double largest = std::max(1.0, expected.abs().max().item<double>());
-  report.tolerance = (half ? 2e-2 : 1e-4) * largest;
-  report.passed = report.max_difference <= report.tolerance;
+  compare(report, expected, logits_of(*load_model(output.string(), again), nullptr, probe), half);
   return report;
 }
 
