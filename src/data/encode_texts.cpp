@@ -58,7 +58,8 @@ class Encoder {
  private:
   EncodedRow labelled(const TextExample& example) const {
     Encoding encoding = tokenizer_.encode(example.text, {.add_special_tokens = example.add_special_tokens});
-    EncodedRow row{.ids = std::move(encoding.ids)};
+    EncodedRow row;
+    row.ids = std::move(encoding.ids);
     row.token_labels.assign(row.ids.size(), kNoLabel);
     const ByteRanges trained = in_code_points(example.trained, example.text);
     for (size_t i = 0; i < row.ids.size(); ++i) {
@@ -108,8 +109,9 @@ class Encoder {
       if (dataset_.most_blocks > 0 && result_.facts.rows == dataset_.most_blocks) return;
       const auto first = static_cast<std::ptrdiff_t>(begin);
       const auto last = static_cast<std::ptrdiff_t>(std::min(begin + step, text.ids.size()));
-      EncodedRow block{.ids = {text.ids.begin() + first, text.ids.begin() + last},
-                       .token_labels = {text.token_labels.begin() + first, text.token_labels.begin() + last}};
+      EncodedRow block;
+      block.ids.assign(text.ids.begin() + first, text.ids.begin() + last);
+      block.token_labels.assign(text.token_labels.begin() + first, text.token_labels.begin() + last);
       block.token_labels[0] = kNoLabel;
       keep(std::move(block));
     }
