@@ -56,7 +56,7 @@ class Tokenizer {
   std::optional<int64_t> pad_id() const;  // of tokenizer_config.json, special_tokens_map.json or the usual names
   std::optional<int64_t> bos_id() const;  // likewise
   std::optional<int64_t> eos_id() const;
-  bool pads_left() const;    // padding_side of tokenizer_config.json
+  bool pads_left() const;     // padding_side of tokenizer_config.json
   bool prepends_bos() const;  // whether encode() with special tokens begins a text with bos_id()
   bool appends_eos() const;   // whether it ends one with eos_id()
   bool is_special(int64_t id) const;
