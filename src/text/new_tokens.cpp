@@ -54,8 +54,8 @@ void Tokenizer::save(const std::filesystem::path& folder) const {
     }
   }
   if (!config.config.contains("tokenizer_class")) config.config["tokenizer_class"] = "PreTrainedTokenizerFast";
-  for (const auto& [name, id] : {std::pair{"bos_token", bos_id()}, std::pair{"eos_token", eos_id()},
-                                 std::pair{"pad_token", pad_id()}}) {
+  for (const auto& [name, id] :
+       {std::pair{"bos_token", bos_id()}, std::pair{"eos_token", eos_id()}, std::pair{"pad_token", pad_id()}}) {
     if (id && !config.token(name)) config.config[name] = *id_to_token(*id);
   }
   std::filesystem::create_directories(folder);
