@@ -115,15 +115,24 @@ def main():
                 result = render(template, conversation["messages"], add, conversation.get("more", {}))
                 assert "syntax" not in result, (file.name, result)
                 rendered += "text" in result
-                cases.append({"template": file.stem, "conversation": name, "add_generation_prompt": add, **result})
+                if not result.get("generated", True):
+                    del result["generated"]
+                cases.append({"template": file.stem, "conversation": name, "add": add, **result})
         assert rendered >= 16, f"{file.name} renders {rendered} conversations only"
     expressions = []
     for source in json.loads((FOLDER / "expressions.json").read_text()):
         expressions.append({"source": source, **render(source, CONVERSATIONS["tool_call"]["messages"], False,
                                                        CONVERSATIONS["tool_call"]["more"])})
-    written = {"provenance": f"oracle/make_chat.py, transformers {transformers.__version__}, jinja2 {jinja2.__version__}",
-               "variables": TOKENS, "conversations": CONVERSATIONS, "cases": cases, "expressions": expressions}
-    (FOLDER / "cases.json").write_text(json.dumps(written, indent=1) + "\n")
+    head = {"provenance": f"oracle/make_chat.py, transformers {transformers.__version__}, jinja2 {jinja2.__version__}",
+            "variables": TOKENS}
+    lines = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in head.items()]
+    for key, rows in {"conversations": CONVERSATIONS, "cases": cases, "expressions": expressions}.items():
+        if isinstance(rows, dict):
+            inner = [f"{json.dumps(name)}: {json.dumps(row)}" for name, row in rows.items()]
+            lines.append(f"{json.dumps(key)}: {{\n" + ",\n".join(inner) + "\n}")
+        else:
+            lines.append(f"{json.dumps(key)}: [\n" + ",\n".join(map(json.dumps, rows)) + "\n]")
+    (FOLDER / "cases.json").write_text("{" + ",\n".join(lines) + "}\n")
     print(f"{len(cases)} renderings, {len(expressions)} expressions")
 
 

@@ -28,7 +28,7 @@ report 'no room includes one above it, nor do core, io, text and data see a tens
     rank["text"] = rank["io"]      # side by side
     rank["eval"] = rank["train"]
     plain = " core io text data "
-    plain_headers = " data error options tokenizer version "
+    plain_headers = " chat data error options tokenizer version "
   }
   FNR == 1 { split(FILENAME, path, "/"); room = path[2] }
   !/^#include/ || !(room in rank) { next }

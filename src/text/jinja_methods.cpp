@@ -48,7 +48,7 @@ std::vector<std::string> split_white(std::string_view text, int64_t most, bool f
   std::vector<std::string> parts;
   while (!(text = strip(text, !from_right, from_right)).empty()) {
     if (most >= 0 && static_cast<int64_t>(parts.size()) == most) {
-      parts.emplace_back(strip(text, from_right, !from_right).empty() ? text : text);
+      parts.emplace_back(text);
       break;
     }
     size_t at = from_right ? text.size() : 0;
@@ -98,7 +98,8 @@ Value split(const Value& text, const Arguments& arguments, Work& work, bool from
 }
 
 Value split_lines(const Value& subject, const Arguments& arguments, Work& work) {
-  if (truth(arguments.bind("splitlines()", {"keepends"})[0] ? *arguments.bind("", {"keepends"})[0] : Value())) {
+  const Value* keep = arguments.bind("splitlines()", {"keepends"})[0];
+  if (keep && truth(*keep)) {
     throw Problem{"splitlines() that keeps line ends"};
   }
   const std::string& text = subject.text();
@@ -168,6 +169,17 @@ Value partition(const Value& subject, const Arguments& arguments, Work&) {
       {Value::string(text.substr(0, at)), Value::string(by), Value::string(text.substr(at + by.size()))});
 }
 
+icu::UnicodeString wide(const std::string& text) {
+  return icu::UnicodeString::fromUTF8(text);
+}
+
+/// One character in title case, which may be several.
+std::string titled(const std::string& character) {
+  std::string out;
+  constexpr uint32_t kOptions = U_TITLECASE_WHOLE_STRING | U_TITLECASE_NO_BREAK_ADJUSTMENT;
+  return wide(character).toTitle(nullptr, icu::Locale::getRoot(), kOptions).toUTF8String(out);
+}
+
 std::string title(const std::string& text) {
   std::string out;
   bool inside = false;
@@ -177,7 +189,7 @@ std::string title(const std::string& text) {
     if (inside) {
       out += lower(text.substr(at, bytes));
     } else {
-      append(out, static_cast<char32_t>(u_totitle(point)));
+      out += titled(text.substr(at, bytes));
     }
     inside = u_hasBinaryProperty(point, UCHAR_CASED);
     at += bytes;
@@ -350,9 +362,7 @@ std::string lower(const std::string& text) {
 std::string capitalized(const std::string& text) {
   if (text.empty()) return text;
   const std::string first = text.substr(0, width(text[0]));
-  std::string out;
-  append(out, static_cast<char32_t>(u_totitle(static_cast<UChar32>(decode(text, 0).value))));
-  return out + lower(text).substr(lower(first).size());
+  return titled(first) + lower(text).substr(lower(first).size());
 }
 
 std::string replaced(const std::string& text, const std::string& from, const std::string& to, int64_t count,
