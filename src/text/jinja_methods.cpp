@@ -320,10 +320,6 @@ Function look_up(const Methods& methods, std::string_view name) {
   return found == methods.end() ? nullptr : found->second;
 }
 
-icu::UnicodeString wide(const std::string& text) {
-  return icu::UnicodeString::fromUTF8(text);
-}
-
 }  // namespace
 
 Function find_method(Kind kind, std::string_view name) {
