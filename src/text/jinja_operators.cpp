@@ -174,7 +174,7 @@ Value repeated(const Value& value, int64_t times, Work& work) {
   }
   const std::vector<Value>& items = value.items();
   if (items.empty() || count == 0) return Value::sequence(value.kind(), {});
-  work.charge(count > (1u << 30) ? count : count * items.size());
+  work.charge_items(count > (1u << 30) ? count : count * items.size());
   std::vector<Value> out;
   for (size_t i = 0; i < count; ++i) out.insert(out.end(), items.begin(), items.end());
   return Value::sequence(value.kind(), std::move(out));
@@ -270,7 +270,7 @@ Value binary(std::string_view op, const Value& a, const Value& b, Work& work) {
     return Value::string(joinable_text(a, work) + joinable_text(b, work));
   }
   if (op == "+" && a.kind() == b.kind() && (a.is(Kind::list) || a.is(Kind::tuple))) {
-    work.charge(a.items().size() + b.items().size());
+    work.charge_items(a.items().size() + b.items().size());
     std::vector<Value> items = a.items();
     items.insert(items.end(), b.items().begin(), b.items().end());
     return Value::sequence(a.kind(), std::move(items));

@@ -13,6 +13,7 @@ namespace {
 
 constexpr size_t kMaxWork = 30'000'000;
 constexpr size_t kMaxText = 64 << 20;
+constexpr size_t kMaxItems = 1'000'000;
 constexpr int kMaxDepth = 400;
 
 void check_depth(const Object& object) {
@@ -38,6 +39,11 @@ void Work::charge(size_t units) {
 void Work::charge_text(size_t bytes) {
   if (bytes > kMaxText) throw Problem{fmt::format("a text grows beyond {} MiB", kMaxText >> 20)};
   charge(1 + bytes / 64);
+}
+
+void Work::charge_items(size_t count) {
+  if (count > kMaxItems) throw Problem{fmt::format("a list grows beyond {} items", kMaxItems)};
+  charge(1 + count);
 }
 
 Value Value::none() {
@@ -348,7 +354,7 @@ bool contains(const Value& container, const Value& item, Work& work) {
 
 std::vector<Value> iterate(const Value& value, Work& work) {
   if (is_sequence(value.kind())) {
-    work.charge(1 + value.items().size() / 8);
+    work.charge(1 + value.items().size() / 2);
     if (!value.is(Kind::iterator)) return value.items();
     if (std::exchange(value.as<Sequence>().used, true)) return {};
     return value.items();
@@ -359,7 +365,7 @@ std::vector<Value> iterate(const Value& value, Work& work) {
       break;
     case Kind::string: {
       const std::string& text = value.text();
-      work.charge(1 + text.size());
+      work.charge_items(text.size());
       for (size_t at = 0; at < text.size(); at += width(text[at])) {
         items.push_back(Value::string(text.substr(at, width(text[at]))));
       }

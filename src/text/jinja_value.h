@@ -23,7 +23,8 @@ class Work {
  public:
   /// One unit is an operation or 64 bytes of text. Throws Problem where the sum passes the limit.
   void charge(size_t units = 1);
-  void charge_text(size_t bytes);  // also throws where a single text is too long
+  void charge_text(size_t bytes);   // also throws where a single text is too long
+  void charge_items(size_t count);  // the same for lists
 
  private:
   size_t spent_ = 0;

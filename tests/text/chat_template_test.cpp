@@ -92,6 +92,7 @@ TEST(ChatTemplate, RefusesWhatIsOutsideTheSubsetWithItsLine) {
   EXPECT_EQ(refused("{{ x | groupby('y') }}"), id + "the filter 'groupby' is not among those of chat templates" + end);
   EXPECT_EQ(refused("{{ x is weird }}"), id + "the test 'weird' is not among those of chat templates" + end);
   EXPECT_EQ(refused("{{ x.encode() }}"), id + "the method 'encode()' is not among those of chat templates" + end);
+  EXPECT_EQ(refused("{{ x.append(1) }}"), id + "the method 'append()' is not among those of chat templates" + end);
   EXPECT_EQ(refused("{{ load(1) }}"), id + "the function 'load' is not known" + end);
   EXPECT_EQ(refused("{{ cycler('a') }}"), id + "the name 'cycler' is not among those of chat templates" + end);
   EXPECT_EQ(refused("{{ x | map('pprint') }}"), id + "the filter 'pprint' is not among those of chat templates" + end);
@@ -120,7 +121,7 @@ TEST(ChatTemplate, NamesTheLineOfAnOperationWithoutMeaning) {
   EXPECT_EQ(failed("{{ {}.a.b }}"), id + "a dict has no 'a'" + end);
   EXPECT_EQ(failed("{{ 'a' + 1 }}"), id + "'+' has no meaning for a str and a int" + end);
   EXPECT_EQ(failed("{{ 1 < 'a' }}"), id + "a int and a str have no order" + end);
-  EXPECT_EQ(failed("{{ [1].append(2) }}"), id + "'append' would change a list, which templates cannot" + end);
+  EXPECT_EQ(failed("{{ {}.clear + 1 }}"), id + "'clear' would change a dict, which templates cannot" + end);
   EXPECT_EQ(failed("{{ [1] | map('string') }}"), id + "a value of type iterator has no text" + end);
   EXPECT_EQ(failed("{{ ('a' | safe) + 'b' }}"),
             id + "a text marked safe is worked on further, which would escape what is joined to it" + end);
