@@ -111,6 +111,12 @@ std::optional<ChatTemplate> ChatTemplate::from_folder(const fs::path& folder) {
   return ChatTemplate(*source, variables, config_file.string() + ": chat_template");
 }
 
+ChatTemplate ChatTemplate::from_file(const fs::path& file, const fs::path& folder) {
+  const Json config = read_object(folder / "tokenizer_config.json");
+  return ChatTemplate(read_file(file), special_tokens(config, read_object(folder / "special_tokens_map.json")),
+                      file.string());
+}
+
 ChatTemplate::Rendered ChatTemplate::render(const Json& messages, bool add_generation_prompt,
                                             const Json& variables) const {
   const auto refuse = [&](const std::string& what, const char* fix) {
