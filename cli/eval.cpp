@@ -13,7 +13,8 @@ namespace {
 const Usage kUsageText = {
     .verb = "eval",
     .what =
-        "Scores a model on the validation rows, with an adapter or without: a classifier by the task's metrics, a causal "
+        "Scores a model on the validation rows, with an adapter or without: a classifier by the task's metrics, a "
+        "causal "
         "language model by perplexity, by the likelihood of choices, or by the answers it writes. What is left open "
         "comes from run.json beside the adapter. One JSON object on standard output.",
     .example =
@@ -53,7 +54,8 @@ void print_results(Json results, const Served& served) {
 int eval(const Args& args) {
   Served served;
   Invocation invocation;
-  if (!read_serving(kUsageText, args, section_of<EvaluationOptions>("Language models"), invocation, served)) return kDone;
+  if (!read_serving(kUsageText, args, section_of<EvaluationOptions>("Language models"), invocation, served))
+    return kDone;
   load_served(served, invocation, true);
   if (served.model->is_causal()) {
     EvaluationOptions options;
