@@ -24,7 +24,7 @@ import transformers  # noqa: E402
 
 KINDS = {
     "gpt2": (transformers.GPT2Tokenizer, {"tokenizer_class": "GPT2Tokenizer"}, ["tokenizer.json"]),
-    "llama2": (transformers.LlamaTokenizer, {"tokenizer_class": "LlamaTokenizer", "add_bos_token": True}, ["tokenizer.model"]),
+    "llama2": (transformers.LlamaTokenizer, {"tokenizer_class": "LlamaTokenizer", "add_bos_token": True, "bos_token": "<s>"}, ["tokenizer.model"]),
     "qwen3": (transformers.Qwen2Tokenizer, {"tokenizer_class": "Qwen2Tokenizer"}, ["vocab.json", "merges.txt"]),
 }
 

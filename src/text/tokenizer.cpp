@@ -72,7 +72,9 @@ void Tokenizer::Impl::configure(const TokenizerConfig& config) {
   }
   pads_left = side == "left";
 
-  // Flags that contradict the file's own template replace it.
+  // Flags that contradict the file's own template replace it, for the classes whose template follows the flags.
+  const std::string kind = reader.text("tokenizer_class", "");
+  if (!kind.starts_with("Llama") && !kind.starts_with("CodeLlama") && !kind.starts_with("Gemma")) return;
   const bool wants_bos = reader.flag("add_bos_token", false) && bos_id;
   const bool wants_eos = reader.flag("add_eos_token", false) && eos_id;
   const auto [has_bos, has_eos] = surroundings();
