@@ -40,6 +40,7 @@ class Encoder {
       : dataset_(dataset), tokenizer_(tokenizer), max_length_(static_cast<size_t>(max_length)), end_id_(end_id) {}
 
   EncodedTexts run() {
+    result_.facts.left_out = dataset_.left_out;
     for (const TextExample& example : dataset_.rows) {
       if (dataset_.continuous) {
         cut_into_blocks(labelled(example));
@@ -166,6 +167,9 @@ std::vector<std::string> warnings(const TextFacts& facts, int64_t max_length) {
   if (facts.dropped > 0) {
     result.push_back(fmt::format("{} of {} rows were dropped: nothing to train on is within max_length {}",
                                  facts.dropped, all, max_length));
+  }
+  if (facts.left_out > 0) {
+    result.push_back(fmt::format("{} rows lack a question or an answer and are left out", facts.left_out));
   }
   if (facts.turns_left_out > 0) {
     result.push_back(fmt::format(
