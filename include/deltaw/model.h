@@ -98,6 +98,7 @@ struct Call {
   uint64_t seed = 0;
   int64_t step = 0;
   int64_t micro_step = 0;
+  bool recompute = false;  // blocks keep what enters them and run again in the backward pass (ops/checkpoint.h)
   LinearPath path = LinearPath::automatic;
   Observer* observer = nullptr;    // or none
   KeyValueCache* cache = nullptr;  // or none; of a causal model
