@@ -33,6 +33,7 @@ struct TrainOptions {
   double adam_epsilon = 1e-8;
   double max_grad_norm = 1;  // 0: no clipping
   double label_smoothing_factor = 0;
+  bool gradient_checkpointing = false;  // keep what enters each block only, and compute it again going back
   int64_t logging_steps = 50;
   std::string eval_strategy = "no";  // no, steps, epoch
   int64_t eval_steps = 500;

@@ -98,9 +98,9 @@ CausalPass causal_pass(const ModelInput& input, int64_t window, at::ScalarType d
   return pass;
 }
 
-std::pair<Tensor, Tensor> with_past(int64_t layer, Tensor keys, Tensor values, const CausalPass& pass, Call& call) {
-  if (pass.prefix.defined()) {
-    const Tensor own = pass.prefix.select(1, layer).to(keys.scalar_type());  // [n, 2, width]
+std::pair<Tensor, Tensor> with_past(int64_t layer, Tensor keys, Tensor values, const Tensor& prefix, Call& call) {
+  if (prefix.defined()) {
+    const Tensor own = prefix.to(keys.scalar_type());
     const auto before = [&](int64_t which, const Tensor& x) {
       const Tensor rows = own.select(1, which).view({own.size(0), x.size(1), x.size(3)}).transpose(0, 1);
       return at::cat({rows.expand({x.size(0), -1, -1, -1}), x}, 2);

@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "ops/checkpoint.h"
 #include "ops/layers.h"
 #include "ops/linear.h"
 
@@ -86,7 +87,7 @@ Decoder::Decoder(const FamilyInput& input, DecoderConfig config, std::string arc
   for (int64_t i = 0; i < c.num_hidden_layers; ++i) load_block(load, i);
   norm_ = load.rms_norm("model.norm", c.hidden_size, c.rms_norm_eps, c.norm_offset);
   lm_head_ = c.tie_word_embeddings ? load.tied_head("lm_head", *word_)
-                                   : load.linear("lm_head", c.vocab_size, c.hidden_size, {.bias = false});
+                                   : load.linear("lm_head", c.vocab_size, c.hidden_size, {.bias = false, .head = true});
   load.finish({}, {".rotary_emb.inv_freq"});
 
   causal_ = true;
@@ -149,8 +150,8 @@ Tensor Decoder::embed(const ModelInput& input, const CausalPass& pass, const Cal
   return at::cat({pass.prompt.to(words.scalar_type()).expand({words.size(0), -1, -1}), words}, 1);
 }
 
-Tensor Decoder::attend(const Tensor& x, int64_t index, const CausalPass& pass, const Rotary::Turn& turn,
-                       Call& call) const {
+Tensor Decoder::attend(const Tensor& x, int64_t index, const Tensor& prefix, const CausalPass& pass,
+                       const Rotary::Turn& turn, Call& call) const {
   const DecoderConfig& c = config_;
   const Block& block = blocks_[index];
   std::vector<Tensor> qkv = ops::linear_group(x, block.qkv, call);
@@ -164,7 +165,7 @@ Tensor Decoder::attend(const Tensor& x, int64_t index, const CausalPass& pass, c
     qkv[1] = ops::normalised(qkv[1], *block.k_norm, call);
   }
   const Tensor q = rotated(qkv[0].transpose(1, 2), turn);
-  const auto [k, v] = with_past(index, rotated(qkv[1].transpose(1, 2), turn), qkv[2].transpose(1, 2), pass, call);
+  const auto [k, v] = with_past(index, rotated(qkv[1].transpose(1, 2), turn), qkv[2].transpose(1, 2), prefix, call);
   const bool windowed = !c.windowed.empty() && c.windowed[index];
   const Tensor mixed = ops::attention(
       q, k, v, windowed ? pass.windowed : pass.full,
@@ -178,19 +179,29 @@ Tensor Decoder::feed(const Tensor& x, const Block& block, Call& call) const {
   return ops::linear(activation_(gate_up[0]) * gate_up[1], *block.down, call);
 }
 
-Tensor Decoder::features(const ModelInput& input, Call& call) const {
-  const CausalPass pass = causal_pass(input, config_.window, dtype_, call);
-  const Rotary::Turn turn = config_.rotary->turn(pass.positions, dtype_);
-  Tensor x = embed(input, pass, call);
+Tensor Decoder::run_block(const Tensor& input, int64_t index, const Tensor& prefix, const CausalPass& pass,
+                          const Rotary::Turn& turn, Call& call) const {
+  const Block& block = blocks_[index];
+  Tensor x = input;
   const auto add = [&](Tensor output, const Norm* behind, const Linear& last) {
     if (behind) output = ops::normalised(output, *behind, call);
     x = x + ops::mapped_output(ops::dropout(output, config_.resid_pdrop, call), last, call);
   };
-  for (size_t i = 0; i < blocks_.size(); ++i) {
-    const Block& block = blocks_[i];
-    const Tensor read = ops::normalised(x, *block.before_attention, call);
-    add(attend(read, static_cast<int64_t>(i), pass, turn, call), block.behind_attention, *block.o);
-    add(feed(ops::normalised(x, *block.before_mlp, call), block, call), block.behind_mlp, *block.down);
+  const Tensor read = ops::normalised(x, *block.before_attention, call);
+  add(attend(read, index, prefix, pass, turn, call), block.behind_attention, *block.o);
+  add(feed(ops::normalised(x, *block.before_mlp, call), block, call), block.behind_mlp, *block.down);
+  return x;
+}
+
+Tensor Decoder::features(const ModelInput& input, Call& call) const {
+  const CausalPass pass = causal_pass(input, config_.window, dtype_, call);
+  const Rotary::Turn turn = config_.rotary->turn(pass.positions, dtype_);
+  Tensor x = embed(input, pass, call);
+  for (int64_t i = 0; i < config_.num_hidden_layers; ++i) {
+    const auto block = [this, i, pass, turn](const std::vector<Tensor>& inputs, Call& own) {
+      return run_block(inputs[0], i, inputs[1], pass, turn, own);
+    };
+    x = ops::checkpointed(block, {x, pass.prefix_of(i)}, call);
   }
   if (pass.prompt.defined()) x = x.narrow(1, pass.prompt.size(0), input.input_ids.size(1));
   return ops::normalised(x, *norm_, call);

@@ -80,7 +80,10 @@ class Decoder final : public Model {
   };
   void load_block(Loader& load, int64_t index);
   Tensor embed(const ModelInput& input, const CausalPass& pass, const Call& call) const;
-  Tensor attend(const Tensor& x, int64_t index, const CausalPass& pass, const Rotary::Turn& turn, Call& call) const;
+  Tensor run_block(const Tensor& input, int64_t index, const Tensor& prefix, const CausalPass& pass,
+                   const Rotary::Turn& turn, Call& call) const;
+  Tensor attend(const Tensor& x, int64_t index, const Tensor& prefix, const CausalPass& pass, const Rotary::Turn& turn,
+                Call& call) const;
   Tensor feed(const Tensor& x, const Block& block, Call& call) const;
 
   DecoderConfig config_;

@@ -6,6 +6,7 @@
 #include "deltaw/error.h"
 #include "models/config_values.h"
 #include "ops/attention.h"
+#include "ops/checkpoint.h"
 #include "ops/layers.h"
 #include "ops/linear.h"
 
@@ -117,9 +118,19 @@ Tensor Encoder::embed(const ModelInput& input, const Tensor& prompt, const Tenso
   return words + ops::embedding(types, *type_, call) + ops::embedding(position_ids, *position_, call);
 }
 
+Tensor Encoder::run_block(const Tensor& input, const Padding& padding, const Block& block, const Tensor& prefix,
+                          const Tensor& mask, Call& call) const {
+  const double p = config_.hidden_dropout_prob;
+  const Tensor mixed = ops::dropout(attend(input, padding, block, prefix, mask, call), p, call);
+  const Tensor x =
+      ops::normalised(ops::mapped_output(mixed, *block.attention_output, call) + input, *block.attention_norm, call);
+  const Tensor inner = activation_(ops::linear(x, *block.intermediate, call));
+  const Tensor fed = ops::dropout(ops::linear(inner, *block.output, call), p, call);
+  return ops::normalised(ops::mapped_output(fed, *block.output, call) + x, *block.output_norm, call);
+}
+
 Tensor Encoder::forward(const ModelInput& input, const VirtualTokens& virtual_tokens, const Tensor& position_ids,
                         Call& call) const {
-  const double p = config_.hidden_dropout_prob;
   Tensor x = embed(input, virtual_tokens.embeddings, position_ids, call);
   const auto behind = [&](int64_t n) {
     const Tensor& own = input.attention_mask;
@@ -127,16 +138,13 @@ Tensor Encoder::forward(const ModelInput& input, const VirtualTokens& virtual_to
   };
   const Tensor mask = ops::attention_bias(behind(virtual_tokens.count()), x.scalar_type());
   const Padding padding(behind(virtual_tokens.embeddings.defined() ? virtual_tokens.count() : 0));
-  x = ops::dropout(ops::normalised(padding.remove(x), *embedding_norm_, call), p, call);
-  for (size_t i = 0; i < blocks_.size(); ++i) {
-    const Block& block = blocks_[i];
+  x = ops::dropout(ops::normalised(padding.remove(x), *embedding_norm_, call), config_.hidden_dropout_prob, call);
+  for (int64_t i = 0; i < config_.num_hidden_layers; ++i) {
     const Tensor& all = virtual_tokens.prefix;
-    const Tensor prefix = all.defined() ? all.select(1, static_cast<int64_t>(i)) : Tensor();
-    const Tensor mixed = ops::dropout(attend(x, padding, block, prefix, mask, call), p, call);
-    x = ops::normalised(ops::mapped_output(mixed, *block.attention_output, call) + x, *block.attention_norm, call);
-    const Tensor inner = activation_(ops::linear(x, *block.intermediate, call));
-    const Tensor fed = ops::dropout(ops::linear(inner, *block.output, call), p, call);
-    x = ops::normalised(ops::mapped_output(fed, *block.output, call) + x, *block.output_norm, call);
+    const auto block = [this, i, padding, mask](const std::vector<Tensor>& inputs, Call& own) {
+      return run_block(inputs[0], padding, blocks_[i], inputs[1], mask, own);
+    };
+    x = ops::checkpointed(block, {x, all.defined() ? all.select(1, i) : Tensor()}, call);
   }
   return padding.add(x);
 }

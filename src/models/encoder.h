@@ -51,6 +51,8 @@ class Encoder {
     const Norm* output_norm;
   };
   Tensor embed(const ModelInput& input, const Tensor& prompt, const Tensor& position_ids, const Call& call) const;
+  Tensor run_block(const Tensor& input, const Padding& padding, const Block& block, const Tensor& prefix,
+                   const Tensor& mask, Call& call) const;
   /// `x` [tokens, hidden]. `prefix` [n, 2, hidden]: keys and values before the layer's own; undefined for none.
   Tensor attend(const Tensor& x, const Padding& padding, const Block& block, const Tensor& prefix, const Tensor& mask,
                 Call& call) const;

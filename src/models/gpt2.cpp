@@ -9,6 +9,7 @@
 #include "models/config_values.h"
 #include "models/families.h"
 #include "models/loader.h"
+#include "ops/checkpoint.h"
 #include "ops/layers.h"
 #include "ops/linear.h"
 
@@ -57,7 +58,7 @@ class Gpt2 final : public Model {
     for (int64_t i = 0; i < c.n_layer; ++i) load_block(load, fmt::format("transformer.h.{}.", i));
     norm_ = load.layer_norm("transformer.ln_f", c.n_embd, c.layer_norm_epsilon);
     lm_head_ = c.tie_word_embeddings ? load.tied_head("lm_head", *word_)
-                                     : load.linear("lm_head", c.vocab_size, c.n_embd, {.bias = false});
+                                     : load.linear("lm_head", c.vocab_size, c.n_embd, {.bias = false, .head = true});
     load.finish({}, {".attn.bias", ".attn.masked_bias"});
     causal_ = true;
     vocab_size_ = c.vocab_size;
@@ -75,14 +76,11 @@ class Gpt2 final : public Model {
   Tensor features(const ModelInput& input, Call& call) const override {
     const CausalPass pass = causal_pass(input, 0, dtype_, call);
     Tensor x = ops::dropout(embed(input, pass, call), config_.embd_pdrop, call);
-    const auto add = [&](const Tensor& output, const Linear& last) {
-      x = x + ops::mapped_output(ops::dropout(output, config_.resid_pdrop, call), last, call);
-    };
-    for (size_t i = 0; i < blocks_.size(); ++i) {
-      const Block& block = blocks_[i];
-      add(attend(ops::normalised(x, *block.ln_1, call), static_cast<int64_t>(i), pass, call), *block.attention_output);
-      const Tensor inner = activation_(ops::linear(ops::normalised(x, *block.ln_2, call), *block.c_fc, call));
-      add(ops::linear(inner, *block.mlp_output, call), *block.mlp_output);
+    for (int64_t i = 0; i < config_.n_layer; ++i) {
+      const auto block = [this, i, pass](const std::vector<Tensor>& inputs, Call& own) {
+        return run_block(inputs[0], i, inputs[1], pass, own);
+      };
+      x = ops::checkpointed(block, {x, pass.prefix_of(i)}, call);
     }
     if (pass.prompt.defined()) x = x.narrow(1, pass.prompt.size(0), input.input_ids.size(1));
     return ops::normalised(x, *norm_, call);
@@ -124,13 +122,25 @@ class Gpt2 final : public Model {
     return words + ops::embedding(pass.positions, *position_, call);
   }
 
-  Tensor attend(const Tensor& x, int64_t index, const CausalPass& pass, Call& call) const {
+  Tensor run_block(const Tensor& input, int64_t index, const Tensor& prefix, const CausalPass& pass, Call& call) const {
+    const Block& block = blocks_[index];
+    Tensor x = input;
+    const auto add = [&](const Tensor& output, const Linear& last) {
+      x = x + ops::mapped_output(ops::dropout(output, config_.resid_pdrop, call), last, call);
+    };
+    add(attend(ops::normalised(x, *block.ln_1, call), index, prefix, pass, call), *block.attention_output);
+    const Tensor inner = activation_(ops::linear(ops::normalised(x, *block.ln_2, call), *block.c_fc, call));
+    add(ops::linear(inner, *block.mlp_output, call), *block.mlp_output);
+    return x;
+  }
+
+  Tensor attend(const Tensor& x, int64_t index, const Tensor& prefix, const CausalPass& pass, Call& call) const {
     const Gpt2Config& c = config_;
     const Block& block = blocks_[index];
     const int64_t width = c.n_embd / c.n_head;
     std::vector<Tensor> qkv = ops::linear(x, *block.c_attn, call).chunk(3, -1);
     for (Tensor& part : qkv) part = part.unflatten(-1, {c.n_head, width}).transpose(1, 2);
-    const auto [k, v] = with_past(index, qkv[1], qkv[2], pass, call);
+    const auto [k, v] = with_past(index, qkv[1], qkv[2], prefix, call);
     const double scale = c.scale_attn_weights ? 1 / std::sqrt(static_cast<double>(width)) : 1;
     const Tensor mixed =
         ops::attention(qkv[0], k, v, pass.full,

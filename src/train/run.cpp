@@ -139,6 +139,7 @@ double Run::backward(const std::vector<int64_t>& positions, int64_t micro_step, 
   call.seed = static_cast<uint64_t>(options_.seed);
   call.step = state_.step;
   call.micro_step = micro_step;
+  call.recompute = options_.gradient_checkpointing;
   const Tensor features = setup_.model.features(to_input(batch), call);
   Tensor loss;
   if (setup_.model.is_causal()) {
