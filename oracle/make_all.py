@@ -8,7 +8,7 @@ HERE = Path(__file__).resolve().parent
 GOLDEN = HERE.parent / "tests" / "golden"
 PARTS = {"models": "make_models.py", "starts": "make_starts.py", "adapters": "make_adapters.py",
          "adalora_trace": "make_adalora_trace.py", "dense": "make_dense.py", "dropout": "make_dropout.py",
-         "sampling": "make_sampling.py"}
+         "sampling": "make_sampling.py", "evaluation": "make_choices.py"}
 KIB = 1024
 LARGEST_FILE, LARGEST_SET = 200 * KIB, 6 * 1024 * KIB
 
