@@ -1,7 +1,9 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
+#include <algorithm>
 #include <cmath>
+#include <map>
 
 #include "eval/answer_rules.h"
 #include "eval/counting_model.h"
@@ -17,15 +19,23 @@ using eval::strict_number;
 using test::Counting;
 using test::error_of;
 
-const TextTask kWord{.name = "word", .kind = AnswerKind::word, .answers = {"answer1", "answer2", "answer3"}};
-const TextTask kLetter{.name = "letter", .kind = AnswerKind::letter};
-const TextTask kNumber{.name = "number", .kind = AnswerKind::number};
+TextTask task_of(AnswerKind kind, std::vector<std::string> answers = {}, std::string name = "task") {
+  TextTask task;
+  task.name = std::move(name);
+  task.kind = kind;
+  task.answers = std::move(answers);
+  return task;
+}
+
+const TextTask kWord = task_of(AnswerKind::word, {"answer1", "answer2", "answer3"});
+const TextTask kLetter = task_of(AnswerKind::letter);
+const TextTask kNumber = task_of(AnswerKind::number);
 
 TEST(FindAnswer, TakesTheFirstWordOfTheTask) {
   EXPECT_EQ(find_answer(kWord, "the correct answer is answer2, not answer1"), "answer2");
   EXPECT_EQ(find_answer(kWord, "answer3answer1"), "answer3");
   EXPECT_EQ(find_answer(kWord, "answer4 or Answer1"), "");
-  const TextTask mixed{.name = "mixed", .kind = AnswerKind::word};  // lists none: those of all tasks
+  const TextTask mixed = task_of(AnswerKind::word);  // lists none: those of all tasks
   EXPECT_EQ(find_answer(mixed, "it is option2"), "option2");
   EXPECT_EQ(find_answer(mixed, "true, not false"), "true");
 }
@@ -85,7 +95,8 @@ TEST(SameNumber, IgnoresCommasDollarsAndAFullStop) {
 // A model that says after "ask<word>" what it is asked for, and then stops.
 struct Answering : Counting {
   Answering() : Counting({"please", "ask1", "ask2", "ask7", "answer1", "answer2", "7", "and"}, 300) {
-    for (const auto& [asked, said] : {std::pair{"ask1", "answer1"}, {"ask2", "answer2"}, {"ask7", "7"}}) {
+    const std::map<std::string, std::string> answers = {{"ask1", "answer1"}, {"ask2", "answer2"}, {"ask7", "7"}};
+    for (const auto& [asked, said] : answers) {
       say(asked, said, 50);
       say(said, "[SEP]", 100);  // its end token
     }
@@ -146,7 +157,7 @@ TEST(ScoreAnswers, IsTheShareOfRightOnes) {
 
 TEST(ScoreAnswers, OfGsm8kComparesTextToo) {
   const Answering model;
-  const TextTask gsm8k{.name = "gsm8k", .kind = AnswerKind::number};
+  const TextTask gsm8k = task_of(AnswerKind::number, {}, "gsm8k");
   const Json scores = score_answers(model.lm(), gsm8k, {{"Question: ask7", "7.0", 1}, {"ask7", "7.0005", 2}});
   EXPECT_EQ(scores["eval_exact_match"], 1.0);
   EXPECT_EQ(scores["eval_exact_match_flexible"], 0.5);

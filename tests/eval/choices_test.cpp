@@ -18,59 +18,33 @@ using test::TemporaryFolder;
 
 using Ids = std::vector<int64_t>;
 
-// Byte-level BPE whose words begin with their space, behind a start token: <s>, a, b, c, space, " b", " c".
+// Byte-level BPE whose words begin with their space.
+constexpr const char* kSpacedWords = R"({
+  "version": "1.0", "truncation": null, "padding": null, "normalizer": null, "post_processor": null,
+  "added_tokens": [{"id": 0, "content": "<s>", "single_word": false, "lstrip": false, "rstrip": false,
+                    "normalized": false, "special": true}],
+  "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": true},
+  "decoder": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": true},
+  "model": {"type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
+            "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "ignore_merges": false,
+            "vocab": {"<s>": 0, "a": 1, "b": 2, "c": 3, "\u0120": 4, "\u0120b": 5, "\u0120c": 6},
+            "merges": ["\u0120 b", "\u0120 c"]}
+})";
+
+constexpr const char* kStart = R"({
+  "type": "TemplateProcessing",
+  "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+  "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+  "special_tokens": {"<s>": {"id": "<s>", "ids": [0], "tokens": ["<s>"]}}
+})";
+
 struct SpacedWords {
   TemporaryFolder folder;
   Tokenizer with_start = make(true), without_start = make(false);
 
   Tokenizer make(bool start) const {
-    Json file = {
-        {"version", "1.0"},
-        {"truncation", nullptr},
-        {"padding", nullptr},
-        {"added_tokens", Json::array({{{"id", 0},
-                                       {"content", "<s>"},
-                                       {"single_word", false},
-                                       {"lstrip", false},
-                                       {"rstrip", false},
-                                       {"normalized", false},
-                                       {"special", true}}})},
-        {"normalizer", nullptr},
-        {"pre_tokenizer",
-         {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", false}, {"use_regex", true}}},
-        {"post_processor", nullptr},
-        {"decoder", {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", false}, {"use_regex", true}}},
-        {"model",
-         {{"type", "BPE"},
-          {"dropout", nullptr},
-          {"unk_token", nullptr},
-          {"continuing_subword_prefix", nullptr},
-          {"end_of_word_suffix", nullptr},
-          {"fuse_unk", false},
-          {"byte_fallback", false},
-          {"ignore_merges", false},
-          {"vocab",
-           {{"<s>", 0},
-            {"a", 1},
-            {"b", 2},
-            {"c", 3},
-            {"\xC4\xA0", 4},
-            {"\xC4\xA0"
-             "b",
-             5},
-            {"\xC4\xA0"
-             "c",
-             6}}},
-          {"merges", Json::array({"\xC4\xA0 b", "\xC4\xA0 c"})}}}};
-    if (start) {
-      file["post_processor"] = {
-          {"type", "TemplateProcessing"},
-          {"single", Json::array({{{"SpecialToken", {{"id", "<s>"}, {"type_id", 0}}}},
-                                  {{"Sequence", {{"id", "A"}, {"type_id", 0}}}}})},
-          {"pair",
-           Json::array({{{"Sequence", {{"id", "A"}, {"type_id", 0}}}}, {{"Sequence", {{"id", "B"}, {"type_id", 1}}}}})},
-          {"special_tokens", {{"<s>", {{"id", "<s>"}, {"ids", Json::array({0})}, {"tokens", Json::array({"<s>"})}}}}}};
-    }
+    Json file = Json::parse(kSpacedWords);
+    if (start) file["post_processor"] = Json::parse(kStart);
     return Tokenizer::from_file(put(folder / (start ? "with.json" : "without.json"), file.dump()));
   }
 };
