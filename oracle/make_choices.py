@@ -3,9 +3,9 @@
 choices.json: for the first 100 rows of ARC-Easy's test set, as LLM-Adapters wrote it, the log-likelihood of every
 choice, and accuracy with its standard error, by the definitions of lm-evaluation-harness: the tokens of the choice are
 those of "context + choice" behind as many as the context alone has; accuracy takes the likeliest choice, acc_norm the
-likeliest by its length in characters. perplexity.json: a piece of tinyshakespeare in windows that overlap, and the
-model's own first 125 tokens. Checkpoint and data lie below $DELTAW_DATA and are no part of this repository; without
-them the files are left as they are.
+likeliest by its length in characters. perplexity.json: a piece of tinyshakespeare in windows that
+overlap, and the first 125 tokens of what the model says itself, the start token among them. Checkpoint and data lie
+below $DELTAW_DATA and are no part of this repository; without them the files are left as they are.
 """
 import hashlib
 import json
@@ -107,8 +107,8 @@ def own_words(model, tokenizer):
     encoded = tokenizer(OWN_PROMPT, return_tensors="pt")
     said = model.generate(**{key: encoded[key] for key in ("input_ids", "attention_mask")}, do_sample=False,
                           max_new_tokens=OWN_TOKENS, pad_token_id=0, eos_token_id=-1)[0].tolist()
-    ids = said[:OWN_TOKENS + 1]
-    return {"ids": ids, "tokens": OWN_TOKENS, "nll": -log_likelihoods(model, ids).sum().item()}
+    ids = said[:OWN_TOKENS]
+    return {"ids": ids, "nll": -log_likelihoods(model, ids).sum().item()}
 
 
 def main():

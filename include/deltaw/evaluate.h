@@ -87,7 +87,7 @@ Json score_choices(const LanguageModel& lm, const std::vector<ChoiceExample>& ex
 // ---- generated answers ----
 
 struct AnswerResult {
-  std::string text;   // what the model said
+  std::string text;   // what the model said, without white space around it
   std::string found;  // the answer in it, or empty
   bool right = false;
   bool truncated = false;  // the prompt lost its beginning

@@ -31,6 +31,12 @@ GenerateOptions greedy(const LanguageModel& lm, int64_t max_new_tokens, std::vec
   return options;
 }
 
+std::string trimmed(const std::string& text) {
+  constexpr const char* kSpaces = " \t\r\n";
+  const size_t begin = text.find_first_not_of(kSpaces);
+  return begin == std::string::npos ? std::string() : text.substr(begin, text.find_last_not_of(kSpaces) + 1 - begin);
+}
+
 /// LLM-Adapters' copy of GSM8K writes whole numbers with a fraction of zero.
 std::string without_zero_fraction(const std::string& number) {
   return number.ends_with(".0") ? number.substr(0, number.size() - 2) : number;
@@ -59,9 +65,9 @@ std::vector<AnswerResult> generate_answers(const LanguageModel& lm, const TextTa
     prompts.push_back(std::move(ids));
   }
   TextGenerator generator(lm.model, lm.adapter, lm.tokenizer, greedy(lm, max_new_tokens, stop_texts(examples)));
-  std::vector<Generation> said = generator.run(prompts);
+  const std::vector<Generation> said = generator.run(prompts);
   for (size_t i = 0; i < examples.size(); ++i) {
-    results[i].text = std::move(said[i].text);
+    results[i].text = trimmed(said[i].text);
     results[i].found = eval::find_answer(task, results[i].text);
     results[i].right = eval::is_right(task, results[i].found, examples[i].answer);
   }
