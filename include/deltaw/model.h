@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <deque>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -135,6 +136,13 @@ struct LabelledInput {
   Tensor labels;
 };
 
+/// Rows that the word embeddings, or a head of its own, have beyond those of the checkpoint.
+struct AddedRows {
+  Tensor stored;  // [rows, width] as the checkpoint has it
+  Tensor added;   // [k, width] in the same type
+  Tensor whole() const { return at::cat({stored, added}); }
+};
+
 struct ModelOptions {
   /// auto (bf16 where the machine computes it natively, else float32), float32, bf16 or float64.
   std::string dtype = "auto";
@@ -148,6 +156,10 @@ struct ModelOptions {
   std::string bnb_4bit_quant_type = "nf4";  // or fp4
   bool bnb_4bit_use_double_quant = false;   // the scales of the 4-bit blocks are quantised too
   uint64_t seed = 42;                       // of a head that is drawn
+  /// Rows of a causal model's embeddings and head where the checkpoint has fewer. Those beyond are the last rows of the
+  /// tensor that `embeddings` has under the parameter's name, else the mean of the checkpoint's rows.
+  int64_t vocab_size = 0;
+  std::map<std::string, Tensor> embeddings;
 
   void fields(FieldVisitor& f);  // dtype, ignore_mismatched_sizes and those of quantisation
 };
@@ -181,6 +193,8 @@ class Model {
   std::string task_type() const { return is_causal() ? "CAUSAL_LM" : "SEQ_CLS"; }
   bool is_causal() const { return causal_; }
   int64_t vocab_size() const { return vocab_size_; }  // rows of the word embeddings
+  /// Of resized embeddings and of a head that is not tied to them, by the parameter's name; empty: as stored.
+  const std::map<std::string, AddedRows>& added_rows() const { return added_rows_; }
 
   int64_t num_labels() const { return static_cast<int64_t>(labels_.size()); }
   const std::vector<std::string>& label_names() const { return labels_; }
@@ -217,6 +231,7 @@ class Model {
   bool regression_ = false;
   bool causal_ = false;
   int64_t vocab_size_ = 0;
+  std::map<std::string, AddedRows> added_rows_;
   int64_t max_positions_ = 0;
   std::string head_;
   std::string architecture_;
