@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -192,7 +193,11 @@ struct WriteReport {
   bool passed = false;
 };
 
-struct MergeReport : WriteReport {};
+struct MergeReport : WriteReport {
+  /// Over a quantised base: how far the adapter's logits on it are from those on the checkpoint's own weights, which
+  /// are what is merged and compared.
+  std::optional<double> quantisation_difference;
+};
 
 struct ExportReport : WriteReport {
   int64_t rank = 0;          // the highest of a layer

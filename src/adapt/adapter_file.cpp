@@ -194,6 +194,7 @@ class Reader {
     const io::TensorBytes* bytes = file_->find(name);
     if (!bytes) return;
     taken_.insert(name);
+    if (layer.weight.quantised) return;  // its own bits are gone
     const Tensor& own = layer.weight.value;
     const bool same = at::IntArrayRef(bytes->shape) == own.sizes() &&
                       to_tensor(*bytes, layer.weight.stored, file_).to(own.scalar_type()).equal(own);

@@ -22,7 +22,9 @@ std::vector<NamedTensor> merged_tensors(const Adapter& adapter, const Model& ori
   for (const AdaptedLayer* layer : adapter.layers()) {
     const Layer& base = *original.layers()[layer->base->index];
     const Tensor bias = adapter.overrides(base.bias) ? adapter.value(base.bias) : base.bias.value;
-    const MergedLayer merged = merge_layer(*layer, base.weight.value, bias);
+    // Over the original's weights: the adapter's own model may hold them in fewer bits.
+    const AdaptedLayer moved{.info = layer->info, .base = &base, .method = layer->method, .params = layer->params};
+    const MergedLayer merged = merge_layer(moved, base.weight.value, bias);
     changed[base.weight.slot] = merged.weight;
     if (merged.bias.defined()) changed[base.bias.slot] = merged.bias;
   }
@@ -113,11 +115,15 @@ MergeReport merge_checkpoint(const Adapter& adapter, const std::filesystem::path
   });
 
   ModelOptions again;
-  again.dtype = model.dtype() == at::kBFloat16 ? "bf16" : options.dtype;
-  const Tensor expected = logits_of(model, &adapter, probe);
+  const bool quantised = model.quantisation_error().has_value();
+  again.dtype = model.dtype() == at::kBFloat16 && !quantised ? "bf16" : options.dtype;
+  const Tensor expected = logits_of(quantised ? *original : model, &adapter, probe);
   const Tensor actual = logits_of(*load_model(output.string(), again), nullptr, probe);
   report.max_difference = (expected - actual).abs().max().item<double>();
   const double largest = std::max(1.0, expected.abs().max().item<double>());
+  if (quantised) {
+    report.quantisation_difference = (expected - logits_of(model, &adapter, probe)).abs().max().item<double>();
+  }
   report.tolerance = (half ? 2e-2 : 1e-4) * largest;
   report.passed = report.max_difference <= report.tolerance;
   return report;

@@ -86,7 +86,7 @@ Decoder::Decoder(const FamilyInput& input, DecoderConfig config, std::string arc
   for (int64_t i = 0; i < c.num_hidden_layers; ++i) load_block(load, i);
   norm_ = load.rms_norm("model.norm", c.hidden_size, c.rms_norm_eps, c.norm_offset);
   lm_head_ = c.tie_word_embeddings ? load.tied_head("lm_head", *word_)
-                                   : load.linear("lm_head", c.vocab_size, c.hidden_size, {.bias = false});
+                                   : load.linear("lm_head", c.vocab_size, c.hidden_size, {.bias = false, .head = true});
   load.finish({}, {".rotary_emb.inv_freq"});
 
   causal_ = true;

@@ -2,9 +2,11 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 
 #include "deltaw/model.h"
 #include "io/checkpoint.h"
+#include "ops/quantised.h"
 
 namespace deltaw {
 
@@ -15,6 +17,7 @@ struct FamilyInput {
   std::vector<std::string> labels;
   bool new_head = false;  // draw what the checkpoint has in another size
   uint64_t seed = 42;
+  std::optional<Quantisation> quantisation = {};  // of the linear layers but for heads
 };
 
 std::unique_ptr<Model> load_bert(const FamilyInput& input);

@@ -57,7 +57,7 @@ class Gpt2 final : public Model {
     for (int64_t i = 0; i < c.n_layer; ++i) load_block(load, fmt::format("transformer.h.{}.", i));
     norm_ = load.layer_norm("transformer.ln_f", c.n_embd, c.layer_norm_epsilon);
     lm_head_ = c.tie_word_embeddings ? load.tied_head("lm_head", *word_)
-                                     : load.linear("lm_head", c.vocab_size, c.n_embd, {.bias = false});
+                                     : load.linear("lm_head", c.vocab_size, c.n_embd, {.bias = false, .head = true});
     load.finish({}, {".attn.bias", ".attn.masked_bias"});
     causal_ = true;
     vocab_size_ = c.vocab_size;
