@@ -1,7 +1,7 @@
 """Writes tests/golden/quantised: what bitsandbytes makes of matrices in 4 and 8 bits, and back.
 
-Its CPU kernel for the scales of double quantisation looks codes up in a table and errs near the midpoints between two of
-them; here they are the nearest by definition, as its GPU kernels find them, and must be within one code of its answer.
+Its CPU kernel for the scales of double quantisation looks codes up in a table and errs near the midpoints between two
+of them; here they are the nearest by definition, as its GPU kernels find them, and must be within one code of its answer.
 """
 from common import GOLDEN, generator, normal, save_tensors
 
@@ -15,7 +15,7 @@ BLOCK, NESTED_BLOCK = 64, 256
 def matrices():
     """Name, and the weight in the type of a checkpoint."""
     rng = generator("quantised")
-    yield "plain", normal((24, 48), 0.05, rng)
+    yield "plain", normal((12, 128), 0.05, rng)
     yield "short", normal((5, 13), 1.0, rng)  # the last block is one element, and the last byte half a code
     holes = normal((8, 64), 2.0, rng)
     holes[3] = 0  # a block and a row without a scale
@@ -48,6 +48,9 @@ def four_bits(weight, kind, nested):
         record |= {"scales": codes, "nested_scales": scales, "nested_offset": offset}
     state.dtype = torch.float32
     record["dequantised"] = bnb.dequantize_4bit(packed, state)
+    # which its CPU kernel gets wrong where a row is 48 wide, for one
+    error = (record["dequantised"] - weight.float()).norm() / weight.float().norm()
+    assert error < 0.2, f"dequantised weights are off by {error:.2f}"
     if not nested:
         state.dtype = torch.bfloat16
         record["dequantised_bf16"] = bnb.dequantize_4bit(packed, state)
