@@ -160,9 +160,13 @@ Json memory_facts(const Setup& setup, const Run& run) {
   const auto number = [&](const char* key, double fallback) {
     return config.contains(key) && config[key].is_number() ? config[key].get<double>() : fallback;
   };
-  double base = 0;
+  double base = 0, at_hand = 0;  // the largest layer that is dequantised for its turn
   for (const Parameter* parameter : run.model->parameters()) {
-    if (parameter->tied_to.empty()) base += static_cast<double>(parameter->nbytes());
+    if (!parameter->tied_to.empty()) continue;
+    base += static_cast<double>(parameter->nbytes());
+    if (!parameter->quantised) continue;
+    at_hand = std::max(
+        at_hand, static_cast<double>(parameter->numel()) * static_cast<double>(at::elementSize(run.model->dtype())));
   }
   const std::vector<int64_t> lengths = row_lengths(run.train_rows);
   const auto tokens = static_cast<double>(*std::max_element(lengths.begin(), lengths.end()));
@@ -172,10 +176,12 @@ Json memory_facts(const Setup& setup, const Run& run) {
                              static_cast<double>(at::elementSize(run.model->dtype()));
   // Value, gradient and two moments of each trained element, in float32.
   const double adapter = static_cast<double>(run.adapter->trained_count()) * 16;
-  return {{"base_bytes", static_cast<int64_t>(base)},
-          {"adapter_bytes", static_cast<int64_t>(adapter)},
-          {"activation_bytes", static_cast<int64_t>(activations)},
-          {"total_bytes", static_cast<int64_t>(base + adapter + activations)}};
+  Json facts = {{"base_bytes", static_cast<int64_t>(base)},
+                {"adapter_bytes", static_cast<int64_t>(adapter)},
+                {"activation_bytes", static_cast<int64_t>(activations)},
+                {"total_bytes", static_cast<int64_t>(base + adapter + activations + at_hand)}};
+  if (at_hand > 0) facts["dequantised_bytes"] = static_cast<int64_t>(at_hand);
+  return facts;
 }
 
 }  // namespace

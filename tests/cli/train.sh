@@ -25,6 +25,14 @@ contains out 'ready to train'
 expect 0 validate run.yaml --json
 contains out '"trained_parameters"'
 absent checked output
+lacks out '"quantisation"'
+expect 0 validate run.yaml --json --load_in_4bit true --bnb_4bit_use_double_quant true
+contains out 'nf4, double quantisation'
+contains out '"dequantised_bytes"'
+expect 0 validate run.yaml --load_in_8bit true
+contains out '12 linear layers in int8'
+expect 2 validate run.yaml --load_in_8bit true --load_in_4bit true
+contains err 'error[config.conflict]'
 expect 2 validate run.yaml --target_modules qury
 contains err 'query'
 expect 2 validate run.yaml --text_column txt
@@ -108,6 +116,10 @@ lines lines.jsonl 12
 expect 0 merge --adapter_name_or_path whole --output_dir merged
 contains out '"passed": true'
 present merged/config.json merged/model.safetensors merged/vocab.txt
+lacks out 'quantisation_difference'
+expect 0 merge --adapter_name_or_path whole --output_dir merged_from_nf4 --load_in_4bit true
+contains out '"quantisation_difference"'
+cmp merged/model.safetensors merged_from_nf4/model.safetensors || fail 'merging depends on how the base is held'
 expect 0 predict --model_name_or_path merged --input_file dev.csv --text_column text
 sed 's/,"logits.*//' out >merged.labels
 sed 's/,"logits.*//' lines.jsonl | cmp - merged.labels || fail 'the merged model answers otherwise'
