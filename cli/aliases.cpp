@@ -71,7 +71,6 @@ const std::vector<Fixed>& fixed_settings() {
       {"load_in_4bit", {"false"}, "quantised bases are not read; dtype: bf16 halves the memory"},
       {"load_in_8bit", {"false"}, "quantised bases are not read; dtype: bf16 halves the memory"},
       {"quantization_bit", {"null"}, "quantised bases are not read; dtype: bf16 halves the memory"},
-      {"gradient_checkpointing", {"false"}, "lower per_device_train_batch_size and raise gradient_accumulation_steps"},
       {"packing", {"false"}, "rows are not packed; group_by_length keeps the padding small"},
       {"report_to", {"none", "[]", "null", "[\"none\"]"}, "set it to none; log.jsonl in output_dir holds every event"},
       {"push_to_hub", {"false"}, "nothing is uploaded; output_dir is a folder that can be"},
