@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <deque>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <string>
 #include <utility>
@@ -125,6 +126,13 @@ struct LabelledInput {
   Tensor labels;
 };
 
+/// Rows that the word embeddings, or a head of its own, have beyond those of the checkpoint.
+struct AddedRows {
+  Tensor stored;  // [rows, width] as the checkpoint has it
+  Tensor added;   // [k, width] in the same type
+  Tensor whole() const { return at::cat({stored, added}); }
+};
+
 struct ModelOptions {
   /// auto (bf16 where the machine computes it natively, else float32), float32, bf16 or float64.
   std::string dtype = "auto";
@@ -133,6 +141,10 @@ struct ModelOptions {
   std::vector<std::string> label_names;  // empty: what config.json says
   bool ignore_mismatched_sizes = false;  // draw a new head where the checkpoint's has other labels
   uint64_t seed = 42;                    // of a head that is drawn
+  /// Rows of a causal model's embeddings and head where the checkpoint has fewer. Those beyond are the last rows of the
+  /// tensor that `embeddings` has under the parameter's name, else the mean of the checkpoint's rows.
+  int64_t vocab_size = 0;
+  std::map<std::string, Tensor> embeddings;
 
   void fields(FieldVisitor& f);  // dtype, ignore_mismatched_sizes
 };
@@ -158,6 +170,8 @@ class Model {
   std::string task_type() const { return is_causal() ? "CAUSAL_LM" : "SEQ_CLS"; }
   bool is_causal() const { return causal_; }
   int64_t vocab_size() const { return vocab_size_; }  // rows of the word embeddings
+  /// Of resized embeddings and of a head that is not tied to them, by the parameter's name; empty: as stored.
+  const std::map<std::string, AddedRows>& added_rows() const { return added_rows_; }
 
   int64_t num_labels() const { return static_cast<int64_t>(labels_.size()); }
   const std::vector<std::string>& label_names() const { return labels_; }
@@ -192,6 +206,7 @@ class Model {
   bool regression_ = false;
   bool causal_ = false;
   int64_t vocab_size_ = 0;
+  std::map<std::string, AddedRows> added_rows_;
   int64_t max_positions_ = 0;
   std::string head_;
   std::string architecture_;

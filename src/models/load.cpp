@@ -118,6 +118,15 @@ void refuse_labels(const ModelOptions& options, const Family& family) {
                .fix = "leave the key out, or use an encoder (bert, roberta)"});
 }
 
+void refuse_vocabulary(const ModelOptions& options, const Family& family) {
+  if (options.vocab_size == 0) return;
+  throw Error({.id = "config.unsupported",
+               .what = fmt::format("new tokens for model_type '{}' are not implemented: it is loaded as a classifier",
+                                   family.model_type),
+               .where = "ModelOptions::vocab_size",
+               .fix = "use a causal language model, or a checkpoint that has the tokens"});
+}
+
 }  // namespace
 
 void ModelOptions::fields(FieldVisitor& f) {
@@ -148,8 +157,11 @@ std::unique_ptr<Model> load_model(const std::string& model_name_or_path, const M
   const Family& family = find_family(config, (folder / "config.json").string() + ", key \"model_type\"");
   if (!family.head_weight) {
     refuse_labels(options, family);
+    input.vocab_size = options.vocab_size;
+    input.embeddings = options.embeddings;
     return family.load(input);
   }
+  refuse_vocabulary(options, family);
   settle_labels(input, config, family, options);
   std::unique_ptr<Model> model = family.load(input);
   model->settle_task(options.problem_type);
