@@ -78,6 +78,7 @@ const std::vector<Fixed>& fixed_settings() {
       {"trust_remote_code", {"false"}, "no code of a checkpoint is run"},
       {"revision", {"main", "null"}, "give the folder of that revision as model_name_or_path"},
       {"full_determinism", {"true", "false"}, ""},
+      {"resize_vocab", {"true", "false"}, ""},
       {"use_cpu", {"true"}, "this build computes on the CPU"},
       {"do_train", {"true"}, "use the verb eval or predict"},
       {"do_eval", {"true", "false"}, ""},

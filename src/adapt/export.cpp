@@ -135,9 +135,8 @@ ExportReport export_lora(const Adapter& adapter, const std::filesystem::path& ou
   }
   for (const Parameter* parameter : adapter.model().parameters()) {
     if (adapter.overrides(*parameter)) builder.override_of(*parameter) = adapter.value(*parameter).detach().clone();
-    if (const TrainedTokens* tokens = adapter.tokens(*parameter)) {
-      builder.tokens()[parameter->slot].rows = tokens->rows.detach().clone();
-    }
+    const auto tokens = builder.tokens().find(parameter->slot);
+    if (tokens != builder.tokens().end()) tokens->second.rows = adapter.tokens(*parameter)->rows.detach().clone();
   }
   const Adapter lora = builder.take();
   write_folder(output, [&](const std::filesystem::path& folder) {

@@ -118,8 +118,9 @@ void refuse_labels(const ModelOptions& options, const Family& family) {
                .fix = "leave the key out, or use an encoder (bert, roberta)"});
 }
 
-void refuse_vocabulary(const ModelOptions& options, const Family& family) {
-  if (options.vocab_size == 0) return;
+void refuse_vocabulary(const ModelOptions& options, const Json& config, const Family& family) {
+  const Json stored = config.value("vocab_size", Json());
+  if (options.vocab_size == 0 || (stored.is_number_integer() && options.vocab_size <= stored.get<int64_t>())) return;
   throw Error({.id = "config.unsupported",
                .what = fmt::format("new tokens for model_type '{}' are not implemented: it is loaded as a classifier",
                                    family.model_type),
@@ -161,7 +162,7 @@ std::unique_ptr<Model> load_model(const std::string& model_name_or_path, const M
     input.embeddings = options.embeddings;
     return family.load(input);
   }
-  refuse_vocabulary(options, family);
+  refuse_vocabulary(options, config, family);
   settle_labels(input, config, family, options);
   std::unique_ptr<Model> model = family.load(input);
   model->settle_task(options.problem_type);
