@@ -5,6 +5,7 @@
 #include "eval_text.h"
 #include "output.h"
 #include "serve.h"
+#include "texts.h"
 
 namespace deltaw::cli {
 namespace {
@@ -12,8 +13,10 @@ namespace {
 const Usage kUsageText = {
     .verb = "eval",
     .what =
-        "Scores a model on the validation rows, with an adapter or without. What is left open comes from run.json "
-        "beside the adapter. One JSON object on standard output.",
+        "Scores a model on the validation rows, with an adapter or without: a classifier by the task's metrics, a "
+        "causal "
+        "language model by perplexity, by the likelihood of choices, or by the answers it writes. What is left open "
+        "comes from run.json beside the adapter. One JSON object on standard output.",
     .example =
         "  deltaw eval --adapter_name_or_path out --validation_file dev.csv\n"
         "  deltaw eval --model_name_or_path MODEL --task_name rte --dataset_dir glue",
@@ -51,10 +54,13 @@ void print_results(Json results, const Served& served) {
 int eval(const Args& args) {
   Served served;
   Invocation invocation;
-  if (!read_serving(kUsageText, args, {}, invocation, served)) return kDone;
+  if (!read_serving(kUsageText, args, section_of<EvaluationOptions>("Language models"), invocation, served))
+    return kDone;
   load_served(served, invocation, true);
   if (served.model->is_causal()) {
-    print_results(score_text(served, invocation), served);
+    EvaluationOptions options;
+    read_into(options, invocation);
+    print_results(score_text(served, options, renderer_of(served.chat_template)), served);
     return kDone;
   }
   const Dataset dataset = load_split(served.data, Split::validation, served.labels, Labels::needed,

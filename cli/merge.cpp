@@ -30,8 +30,10 @@ int merge(const Args& args) {
   FolderKeys keys;
   read_into(keys, invocation);
   load_source(served, invocation, kUsageText, keys);
-  const WriteReport report = merge_checkpoint(*served.adapter, keys.output_dir, probe_of(served));
-  return finish(served, kUsageText, keys, report, Json::object());
+  const MergeReport report = merge_checkpoint(*served.adapter, keys.output_dir, probe_of(served));
+  Json facts = Json::object();
+  if (report.quantisation_difference) facts["quantisation_difference"] = *report.quantisation_difference;
+  return finish(served, kUsageText, keys, report, facts);
 }
 
 }  // namespace deltaw::cli

@@ -26,9 +26,15 @@ std::string words(const Json& list, size_t most) {
 }
 
 std::string model_lines(const Json& model) {
-  return fmt::format("model    {}\n         {}, {} parameters, {} on {} ({})\n", text(model["path"]),
-                     text(model["model_type"]), count(model["parameters"]), text(model["dtype"]), text(model["device"]),
-                     text(model["dtype_reason"]));
+  std::string lines = fmt::format("model    {}\n         {}, {} parameters, {} on {} ({})\n", text(model["path"]),
+                                  text(model["model_type"]), count(model["parameters"]), text(model["dtype"]),
+                                  text(model["device"]), text(model["dtype_reason"]));
+  if (const auto found = model.find("quantisation"); found != model.end()) {
+    lines += fmt::format("         {} linear layers in {}, off by {:.3g} % on average, {:.3g} % at worst ({})\n",
+                         count((*found)["layers"]), text((*found)["type"]), 100 * (*found)["mean_error"].get<double>(),
+                         100 * (*found)["worst_error"].get<double>(), text((*found)["worst_layer"]));
+  }
+  return lines;
 }
 
 std::string adapter_lines(const Json& adapter) {

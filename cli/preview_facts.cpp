@@ -79,6 +79,23 @@ std::string dtype_reason(const Setup& setup, const Model& model) {
                                         : "auto: this machine has no native bf16";
 }
 
+Json model_facts(const Setup& setup, const Model& model, int64_t parameters) {
+  Json facts = {{"path", model.folder().string()},
+                {"model_type", model.config().value("model_type", std::string("?"))},
+                {"parameters", parameters},
+                {"dtype", dtype_word(model.dtype())},
+                {"dtype_reason", dtype_reason(setup, model)},
+                {"device", "cpu"}};
+  if (const auto error = model.quantisation_error()) {
+    facts["quantisation"] = {{"type", error->type},
+                             {"layers", error->layers},
+                             {"mean_error", error->mean},
+                             {"worst_error", error->worst},
+                             {"worst_layer", error->worst_layer}};
+  }
+  return facts;
+}
+
 Json tokens_of(const EncodedRow& row, const Tokenizer& tokenizer) {
   Json tokens = Json::array();
   for (const int64_t id : row.ids) tokens.push_back(tokenizer.id_to_token(id).value_or("?"));
@@ -146,7 +163,7 @@ Json memory_facts(const Setup& setup, const Run& run) {
   };
   double base = 0;
   for (const Parameter* parameter : run.model->parameters()) {
-    if (parameter->value.defined()) base += static_cast<double>(parameter->value.nbytes());
+    if (parameter->tied_to.empty()) base += static_cast<double>(parameter->nbytes());
   }
   const std::vector<int64_t> lengths = row_lengths(run.train_rows);
   const auto tokens = static_cast<double>(*std::max_element(lengths.begin(), lengths.end()));
@@ -168,22 +185,16 @@ Json memory_facts(const Setup& setup, const Run& run) {
 Json preview(const Setup& setup, const Run& run, int64_t total_steps) {
   int64_t parameters = 0;
   for (const Parameter* parameter : run.model->parameters()) {
-    if (parameter->value.defined()) parameters += parameter->value.numel();
+    parameters += parameter->numel();
   }
   int64_t replaced = 0;
   for (const Parameter* parameter : run.model->parameters()) {
-    if (run.adapter->overrides(*parameter)) replaced += parameter->value.numel();
+    if (run.adapter->overrides(*parameter)) replaced += parameter->numel();
   }
   const int64_t trained = run.adapter->trained_count();
   const int64_t all = parameters - replaced + trained;
   const TrainOptions& train = setup.train;
-  return {{"model",
-           {{"path", run.model->folder().string()},
-            {"model_type", run.model->config().value("model_type", std::string("?"))},
-            {"parameters", parameters},
-            {"dtype", dtype_word(run.model->dtype())},
-            {"dtype_reason", dtype_reason(setup, *run.model)},
-            {"device", "cpu"}}},
+  return {{"model", model_facts(setup, *run.model, parameters)},
           {"adapter",
            {{"method", run.adapter->spec().id},
             {"layers", layer_table(*run.model, *run.adapter)},

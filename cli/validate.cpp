@@ -2,14 +2,23 @@
 #include "output.h"
 #include "preview.h"
 #include "setup.h"
+#include "train/options.h"
+#include "train/schedule.h"
 
 namespace deltaw::cli {
 namespace {
 
 struct Keys {
   bool json = false;
+  std::string rows_file;
 
-  void fields(FieldVisitor& f) { f.field("json", json, "One JSON object."); }
+  void fields(FieldVisitor& f) {
+    f.field("json", json, "One JSON object.");
+    f.field(
+        "rows_file", rows_file,
+        "Also write the rows to this file as they would be trained, in that order, and those of the validation set: "
+        "JSON lines of {\"split\", \"epoch\", \"ids\", \"token_labels\" or \"label\"}.");
+  }
 };
 
 const Usage kUsageText = {
@@ -26,6 +35,33 @@ const Usage kUsageText = {
     .exit_codes = "0 the run could start; 1 a file cannot be used; 2 usage or configuration",
 };
 
+Json row_line(const char* split, int64_t epoch, const EncodedRow& row) {
+  Json line = {{"split", split}, {"epoch", epoch}, {"ids", row.ids}};
+  if (row.token_labels.empty()) {
+    line["label"] = row.label;
+  } else {
+    line["token_labels"] = row.token_labels;
+  }
+  if (!row.documents.empty()) line["documents"] = row.documents;
+  return line;
+}
+
+void write_rows(const Setup& setup, const Run& run, const std::string& path) {
+  LineWriter output(path);
+  const auto schedule = train::make_schedule(setup.train, static_cast<int64_t>(run.train_rows.size()));
+  for (int64_t epoch = 0; epoch < schedule.epochs; ++epoch) {
+    for (const std::vector<int64_t>& batch :
+         plan_batches(row_lengths(run.train_rows), setup.train.per_device_train_batch_size,
+                      train::data_seed(setup.train), epoch, setup.data.group_by_length)) {
+      for (const int64_t row : batch) {
+        output.write(to_line(row_line("train", epoch, run.train_rows[static_cast<size_t>(row)])));
+      }
+    }
+  }
+  for (const EncodedRow& row : run.validation_rows) output.write(to_line(row_line("validation", 0, row)));
+  output.finish();
+}
+
 }  // namespace
 
 int validate(const Args& args) {
@@ -41,6 +77,7 @@ int validate(const Args& args) {
   Json facts = preview(setup, run, trainer.total_steps());
   facts["warnings"] = doubts(setup, run);
   facts["settings"] = resolved(setup);
+  if (!keys.rows_file.empty()) write_rows(setup, run, keys.rows_file);
   if (keys.json) {
     print(to_text(facts));
     return kDone;

@@ -6,7 +6,7 @@ LOGITS holds `logits`; INPUT holds `input_ids`, `attention_mask` and, for BERT, 
 a line for each adapter and exits with 1 when one cannot be loaded, a tensor is missing or unexpected, or a logit differs
 by more than 1e-4 max(1, |logits|).
 """
-from common import is_causal, logits_of, tolerance
+from common import is_causal, logits_of, of_text, tolerance
 
 import argparse
 import json
@@ -43,11 +43,16 @@ def resize(base, tensors):
 
 
 def name_problems(model, found, resized):
-    """What PEFT would write for this adapter against what the file holds. RandLoRA's bases may be stored once."""
+    """What PEFT would write for this adapter against what the file holds.
+
+    RandLoRA's bases may be stored once; the base's weights of adapted embeddings may be left out.
+    """
     wanted = set(get_peft_model_state_dict(model, save_embedding_layers=resized))
     if model.config.tie_word_embeddings:  # PEFT's copies of the embedding's
         wanted = {k for k in wanted if ".lm_head.token_adapter." not in k}
     wanted = {k for k in wanted if ".modules_to_save." not in k and ".original_module." not in k}
+    ends = [model.get_base_model().get_input_embeddings(), model.get_base_model().get_output_embeddings()]
+    ends = {f"{name}.base_layer.weight" for name, module in model.named_modules() if module in ends}
     problems = []
     bases = {k for k in wanted if k.endswith((".randlora_A", ".randlora_B"))}
     for part in ("randlora_A", "randlora_B"):
@@ -56,7 +61,8 @@ def name_problems(model, found, resized):
             problems.append(f"missing: every copy of {part}")
     problems += [f"missing: {k}" for k in sorted(wanted - bases - found)]
     problems += [f"unexpected: {k}" for k in sorted(found - wanted)
-                 if ".modules_to_save." not in k and ".original_module." not in k]
+                 if ".modules_to_save." not in k and ".original_module." not in k and k not in ends
+                 and not (resized and k.endswith(".token_adapter.base_layer.weight"))]
     return problems
 
 
@@ -65,8 +71,8 @@ def check(model_folder, adapter_folder, logits_file, input_file):
     causal = is_causal(AutoConfig.from_pretrained(model_folder))
     kind, options = (AutoModelForCausalLM, {}) if causal else (AutoModelForSequenceClassification, label_count(tensors))
     base = kind.from_pretrained(model_folder, dtype=torch.float32, **options)
-    wanted = load_file(logits_file)["logits"].float()
     inputs = {k: v for k, v in load_file(input_file).items() if k in INPUTS}
+    wanted = of_text(load_file(logits_file)["logits"].float(), inputs)
     resized = resize(base, tensors)
     plain = logits_of(base.eval(), inputs)
     model = PeftModel.from_pretrained(base, adapter_folder).eval()

@@ -170,14 +170,17 @@ def task_loss(logits, batch):
     return torch.nn.functional.cross_entropy(logits, labels)
 
 
-def logits_of(model, batch):
-    """Of a causal model: of the text alone, without virtual tokens, and zero on padding."""
-    with torch.no_grad():
-        logits = model(**inputs_of(batch)).logits
+def of_text(logits, batch):
+    """Of a causal model's logits those of the text, without virtual tokens and zero on padding; of others all."""
     if logits.dim() < 3:
         return logits
     mask = batch["attention_mask"]
     return logits[:, -mask.shape[1]:].masked_fill(mask.unsqueeze(-1) == 0, 0)
+
+
+def logits_of(model, batch):
+    with torch.no_grad():
+        return of_text(model(**inputs_of(batch)).logits, batch)
 
 
 def tolerance(logits):

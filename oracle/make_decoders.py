@@ -225,6 +225,7 @@ def greedy_case(case):
                                 eos_token_id=None, pad_token_id=0, return_dict_in_generate=True, output_scores=True)
     for attempt in range(100):
         model = load_base(case.name)
+        model.generation_config.eos_token_id = None  # min_new_tokens would forbid the model's own
         prompt = make_batch(model.config, f"{case.name} greedy {attempt}", [case.prompt])["input_ids"]
         with torch.no_grad():
             found = model.generate(prompt, attention_mask=torch.ones_like(prompt), generation_config=settings)
@@ -255,8 +256,9 @@ def write_io(case):
     logits = logits_of(model, batch)
     check_features(case, batch, logits)
     tensors = {**batch, "logits": logits, **left_case(case, model), **packed_case(case, model), **greedy_case(case)}
+    double = load_base(case.name)  # here, so that the rotary frequencies are the float32 numbers they always are
     with Widened():
-        double = widen(load_base(case.name))
+        widen(double)
         tensors["logits64"] = logits_of(double, batch)
         with torch.no_grad():
             loss = double(**inputs_of(batch), labels=labels_for(batch, torch.float64)).loss

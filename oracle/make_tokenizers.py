@@ -20,6 +20,7 @@ import zlib
 sys.path = [entry for entry in sys.path if pathlib.Path(entry or ".").resolve() != pathlib.Path(__file__).parent.resolve()]
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
+import sentencepiece as spm  # noqa: E402
 import tokenizers  # noqa: E402
 import transformers  # noqa: E402
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers  # noqa: E402
@@ -32,6 +33,11 @@ FOLDER = pathlib.Path(__file__).resolve().parent.parent / "tests" / "text" / "fi
 QWEN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
+
+LLAMA3 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+BLANK = "\u2581"
 
 WORDS = """the of and to in a is that for it as was with be by on not he his but at are this have from or had an they
 which one you were all her she there would their we him been has when who will no more if out so up said what its about
@@ -312,6 +318,67 @@ def train_suffixed(lines):
     return tokenizer
 
 
+def train_llama3(lines):
+    """Llama 3's kind: numbers in threes, whole words before merges, a start token."""
+    tokenizer = Tokenizer(models.BPE(ignore_merges=True))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
+        pre_tokenizers.Split(Regex(LLAMA3), "isolated"),
+        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    tokenizer.train_from_iterator(lines, trainers.BpeTrainer(
+        vocab_size=1500, special_tokens=["<|begin_of_text|>", "<|end_of_text|>"], show_progress=False,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
+    tokenizer.post_processor = processors.Sequence([
+        processors.ByteLevel(trim_offsets=True),
+        processors.TemplateProcessing(single="<|begin_of_text|> $A", pair="<|begin_of_text|> $A <|begin_of_text|>:1 $B:1",
+                                      special_tokens=[("<|begin_of_text|>", 0)])])
+    tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer
+
+
+def train_byte_fallback(lines, marks, normalizer, pre_tokenizer, decoder):
+    """Characters with U+2581 for blanks, bytes for those that are too rare; `marks` are the first ids."""
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    tokenizer.normalizer = normalizers.Replace(" ", BLANK)
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="never")
+    tokenizer.train_from_iterator(lines, trainers.BpeTrainer(
+        vocab_size=1400, special_tokens=marks + [f"<0x{byte:02X}>" for byte in range(256)], limit_alphabet=200,
+        show_progress=False))
+    value = json.loads(tokenizer.to_str())
+    value["added_tokens"] = value["added_tokens"][:len(marks)]
+    value.update(normalizer=normalizer, pre_tokenizer=pre_tokenizer, decoder={"type": "Sequence", "decoders": [
+        {"type": "Replace", "pattern": {"String": BLANK}, "content": " "}, {"type": "ByteFallback"}, {"type": "Fuse"}] + decoder})
+    tokenizer = Tokenizer.from_str(json.dumps(value))
+    bos = marks[-2]
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{bos} $A", pair=f"{bos} $A {bos}:1 $B:1", special_tokens=[(bos, tokenizer.token_to_id(bos))])
+    return tokenizer
+
+
+def train_llama2(lines):
+    blanks = {"type": "Replace", "pattern": {"String": " "}, "content": BLANK}
+    return train_byte_fallback(
+        lines, ["<unk>", "<s>", "</s>"], {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": BLANK}, blanks]},
+        None, [{"type": "Strip", "content": " ", "start": 1, "stop": 0}])
+
+
+def train_gemma(lines):
+    return train_byte_fallback(
+        lines, ["<pad>", "<eos>", "<bos>", "<unk>"], {"type": "Replace", "pattern": {"String": " "}, "content": BLANK},
+        {"type": "Split", "pattern": {"String": " "}, "behavior": "MergedWithPrevious", "invert": False}, [])
+
+
+def train_unigram(lines):
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")])
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.train_from_iterator([line for line in lines if line.isascii()], trainers.UnigramTrainer(
+        vocab_size=700, special_tokens=["<s>", "<pad>", "</s>", "<unk>"], unk_token="<unk>", show_progress=False))
+    tokenizer.decoder = decoders.Metaspace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)])
+    return tokenizer
+
+
 def roberta_folder(lines, folder):
     """vocab.json and merges.txt only: what is read when tokenizer.json is missing."""
     tokenizer = Tokenizer(models.BPE())
@@ -397,6 +464,45 @@ def shared(data, lines):
         write(FOLDER / "shared_qwen3.json", goldens(qwen._tokenizer, lines))
 
 
+def sentencepiece(data, lines):
+    """Folders with a SentencePiece model and a configuration only."""
+    for name, file, make, config in (
+        ("llama2", "llama2/tokenizer.model", transformers.LlamaTokenizer, {"add_bos_token": True, "add_eos_token": False}),
+        ("albert", "albert_spiece/spiece.model", transformers.AlbertTokenizer, {}),
+    ):
+        with tempfile.TemporaryDirectory() as folder:
+            folder = pathlib.Path(folder)
+            shutil.copy(data / "tokenizers" / file, folder)
+            (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": make.__name__, **config}))
+            write(FOLDER / f"shared_{name}.json", goldens(make.from_pretrained(folder)._tokenizer, lines))
+    stories = transformers.AutoTokenizer.from_pretrained(data / "models" / "stories260k_hf")
+    write(FOLDER / "shared_stories260k.json", goldens(stories._tokenizer, lines))
+
+
+def train_sentencepiece(lines):
+    """Small models of Gemma's and T5's kind, as folders without a tokenizer.json."""
+    kinds = (
+        ("gemma_model", "tokenizer.model", transformers.GemmaTokenizer,
+         {"add_bos_token": True, "add_eos_token": True, "bos_token": "<bos>", "eos_token": "<eos>"},
+         {"model_type": "bpe", "byte_fallback": True, "add_dummy_prefix": False, "remove_extra_whitespaces": False,
+          "pad_id": 0, "eos_id": 1, "bos_id": 2, "unk_id": 3, "bos_piece": "<bos>", "eos_piece": "<eos>",
+          "user_defined_symbols": ["Deltaword", "<start_of_turn>"], "control_symbols": ["[left]"]}),
+        ("t5", "spiece.model", transformers.T5Tokenizer, {"extra_ids": 5},
+         {"model_type": "unigram", "pad_id": 0, "eos_id": 1, "unk_id": 2, "bos_id": -1}),
+    )
+    for name, file, make, config, options in kinds:
+        folder = FOLDER / name
+        folder.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory() as temporary:
+            text = pathlib.Path(temporary) / "lines.txt"
+            text.write_text("\n".join(line for line in lines if line.isascii() and line.isprintable()), encoding="ascii")
+            spm.SentencePieceTrainer.train(input=str(text), model_prefix=f"{temporary}/m", vocab_size=600,
+                                           normalization_rule_name="identity", minloglevel=2, **options)
+            shutil.copyfile(f"{temporary}/m.model", folder / file)
+        write(folder / "tokenizer_config.json", {"tokenizer_class": make.__name__, **config})
+        write(folder / "golden.json", goldens(make.from_pretrained(folder)._tokenizer, lines))
+
+
 def main():
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--data", default=os.environ.get("DELTAW_DATA"))
@@ -405,7 +511,8 @@ def main():
     FOLDER.mkdir(parents=True, exist_ok=True)
     (FOLDER / "lines.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="ascii")
     corpus = lines * 2
-    for name, train in (("wordpiece", train_wordpiece), ("byte_level", train_byte_level), ("suffixed", train_suffixed)):
+    for name, train in (("wordpiece", train_wordpiece), ("byte_level", train_byte_level), ("suffixed", train_suffixed),
+                        ("llama3", train_llama3), ("llama2", train_llama2), ("gemma", train_gemma), ("unigram", train_unigram)):
         tokenizer = train(corpus)
         folder = FOLDER / name
         folder.mkdir(exist_ok=True)
@@ -418,9 +525,11 @@ def main():
                 {"name": title, "parts": parts, **{k: v for k, v in goldens(patched(text, parts), lines, 300, 0).items()
                                                    if k in ("encode", "pair", "decode")}}
                 for title, parts in variants()]})
+    train_sentencepiece(lines)
     write(FOLDER / "roberta" / "golden.json", goldens(roberta_folder(corpus, FOLDER / "roberta"), lines))
     if data:
         shared(pathlib.Path(data) / "tokenizers", lines)
+        sentencepiece(pathlib.Path(data), lines)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -201,6 +202,12 @@ struct WriteReport {
   bool passed = false;
 };
 
+struct MergeReport : WriteReport {
+  /// Over a quantised base: how far the adapter's logits on it are from those on the checkpoint's own weights, which
+  /// are what is merged and compared.
+  std::optional<double> quantisation_difference;
+};
+
 struct ExportReport : WriteReport {
   int64_t rank = 0;          // the highest of a layer
   bool exact = true;         // no layer was cut to a lower rank; else nothing bounds the difference
@@ -218,7 +225,7 @@ ExportReport export_lora(const Adapter& adapter, const std::filesystem::path& ou
 /// float32, rounded once, with its generation_config.json; then reads it back and compares logits on `probe`. Tied
 /// weights that the update has parted are both written, and config.json says so.
 /// `companions` adds files to the folder before it takes its name.
-WriteReport merge_checkpoint(const Adapter& adapter, const std::filesystem::path& output, const ModelInput& probe,
+MergeReport merge_checkpoint(const Adapter& adapter, const std::filesystem::path& output, const ModelInput& probe,
                              const std::function<void(const std::filesystem::path&)>& companions = {});
 
 }  // namespace deltaw

@@ -14,6 +14,7 @@
 
 #include <ATen/ATen.h>
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -28,6 +29,8 @@
 namespace deltaw {
 
 using at::Tensor;
+
+class Quantised;
 
 /// Conv1D is GPT-2's linear layer, which stores its weight transposed.
 enum class LayerKind { linear, conv1d, embedding };
@@ -61,9 +64,10 @@ class BaseView {
  public:
   /// `observed`, where given, must outlive the view.
   explicit BaseView(Tensor weight, const Observed* observed = nullptr);
+  explicit BaseView(std::shared_ptr<const Quantised> weight, const Observed* observed = nullptr);
 
-  int64_t d_out() const { return weight_.size(0); }
-  int64_t d_in() const { return weight_.size(1); }
+  int64_t d_out() const { return d_out_; }
+  int64_t d_in() const { return d_in_; }
 
   /// What the method's needs() asked for; null where tensors are declared to be read from a file.
   const Observed* observed() const { return observed_; }
@@ -87,7 +91,11 @@ class BaseView {
   std::pair<Tensor, Tensor> qr(int64_t r) const;
 
  private:
-  Tensor weight_;
+  Tensor weight() const;  // W0 for one use
+
+  Tensor weight_;  // or quantised:
+  std::shared_ptr<const Quantised> quantised_;
+  int64_t d_out_, d_in_;
   const Observed* observed_ = nullptr;
   mutable std::once_flag norms_once_;
   mutable Tensor norms_;

@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -19,14 +20,21 @@ namespace deltaw {
 
 class Adapter;
 class FixedUpdates;
+class Quantised;
 
 /// One frozen tensor of the model. `slot` counts all of them, so that an adapter can stand in for it.
 struct Parameter {
   std::string name;  // as in the checkpoint of the whole model: "bert.encoder.layer.0.output.dense.weight"
-  Tensor value;      // never written; undefined where the module has none (a linear layer without bias)
+  /// Never written; undefined where the module has none (a linear layer without bias) and where it is quantised.
+  Tensor value;
   int64_t slot = -1;
   at::ScalarType stored = at::kFloat;  // its type in the checkpoint
   std::string tied_to;                 // the parameter whose tensor this one is (tied embeddings), or empty
+  std::shared_ptr<const Quantised> quantised = nullptr;  // W0, whatever the layer's layout: in place of a value
+
+  bool exists() const { return value.defined() || quantised; }
+  int64_t numel() const;
+  int64_t nbytes() const;  // as it is held
 };
 
 /// `weight` from the layout that a layer of this kind is stored in to W0's, [d_out, d_in], and back.
@@ -42,7 +50,9 @@ struct Layer {
   bool ends_sublayer = false;  // its output, after dropout, is what the residual sum adds
   std::unique_ptr<BaseView> view;
 
-  Tensor matrix() const { return turned(kind, weight.value); }  // W0
+  /// W0. A quantised one is dequantised anew by every call: for one use, and never for an autograd graph to keep.
+  Tensor matrix() const;
+  BaseView view_with(const Observed* observed) const;
   LayerInfo info() const;
 };
 
@@ -140,13 +150,26 @@ struct ModelOptions {
   std::string problem_type;              // single_label_classification or regression; empty: by num_labels
   std::vector<std::string> label_names;  // empty: what config.json says
   bool ignore_mismatched_sizes = false;  // draw a new head where the checkpoint's has other labels
-  uint64_t seed = 42;                    // of a head that is drawn
+  // The frozen linear layers, but for heads, are held in 4 or 8 bits; names as transformers' BitsAndBytesConfig.
+  bool load_in_4bit = false;
+  bool load_in_8bit = false;
+  std::string bnb_4bit_quant_type = "nf4";  // or fp4
+  bool bnb_4bit_use_double_quant = false;   // the scales of the 4-bit blocks are quantised too
+  uint64_t seed = 42;                       // of a head that is drawn
   /// Rows of a causal model's embeddings and head where the checkpoint has fewer. Those beyond are the last rows of the
   /// tensor that `embeddings` has under the parameter's name, else the mean of the checkpoint's rows.
   int64_t vocab_size = 0;
   std::map<std::string, Tensor> embeddings;
 
-  void fields(FieldVisitor& f);  // dtype, ignore_mismatched_sizes
+  void fields(FieldVisitor& f);  // dtype, ignore_mismatched_sizes and those of quantisation
+};
+
+/// What quantising a model's layers changed: || W - W0 || / || W0 || of a layer, Frobenius norms.
+struct QuantisationError {
+  std::string type;    // "nf4", "nf4, double quantisation", "int8"
+  int64_t layers = 0;  // that are quantised
+  double mean = 0, worst = 0;
+  std::string worst_layer;
 };
 
 class Model {
@@ -182,6 +205,8 @@ class Model {
   const std::vector<const Layer*>& layers() const { return layers_; }
   const std::deque<Norm>& norms() const { return norms_; }
   const std::vector<const Parameter*>& parameters() const { return parameters_; }
+  /// None where no layer is quantised.
+  std::optional<QuantisationError> quantisation_error() const;
   /// Names of all modules in order, containers included: what target_modules is matched against.
   const std::vector<std::string>& module_names() const { return modules_; }
   /// Modules that belong to the task and that the checkpoint lacked: freshly drawn, to be trained and saved.

@@ -52,6 +52,7 @@ struct TextDataset {
   std::string unit = "line";  // what TextExample::line counts: "line" or "item"
   bool continuous = false;    // one running text, to be cut into blocks of max_length tokens
   int64_t most_blocks = 0;    // of a running text; 0 is all
+  int64_t left_out = 0;       // rows of a task's own file that lack a text; elsewhere they are an error
   std::vector<TextExample> rows = {};
 };
 
@@ -98,6 +99,7 @@ struct TextFacts {
   int64_t dropped = 0;  // rows that had no trained token left within max_length; not among `rows`
   int64_t tokens = 0;   // of the rows kept
   int64_t trained = 0;  // tokens that a loss is computed for
+  int64_t left_out = 0;  // TextDataset::left_out
   int64_t turns_left_out = 0;
   int64_t without_end = 0;  // uncut rows of answers whose last answer has no special token at its end
 };

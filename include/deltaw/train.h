@@ -37,6 +37,7 @@ struct TrainOptions {
   int64_t logging_steps = 50;
   std::string eval_strategy = "no";  // no, steps, epoch
   int64_t eval_steps = 500;
+  bool eval_on_start = false;
   std::string save_strategy = "no";  // no, steps, epoch
   int64_t save_steps = 500;
   int64_t save_total_limit = 0;  // 0: keep all

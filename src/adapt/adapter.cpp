@@ -81,6 +81,13 @@ const Parameter* parameter_named(const Model& model, const std::string& name) {
   return *std::find_if(all.begin(), all.end(), [&](const Parameter* parameter) { return parameter->name == name; });
 }
 
+[[noreturn]] void refuse_quantised(const Parameter& parameter) {
+  throw Error({.id = "config.quantised",
+               .what = fmt::format("'{}' is held in few bits and cannot train as a whole", parameter.name),
+               .where = "keys \"method\" and \"modules_to_save\"",
+               .fix = "train factors beside it (target_modules), or leave out load_in_4bit and load_in_8bit"});
+}
+
 [[noreturn]] void refuse_tokens(const std::string& what, const std::string& fix) {
   throw Error({.id = "config.tokens", .what = what, .where = "key \"trainable_token_indices\"", .fix = fix});
 }
@@ -203,7 +210,7 @@ void AdapterBuilder::wrap(uint64_t seed) {
   }
   for (size_t i = 0; i < targets_.size(); ++i) {
     const Layer* base = targets_[i];
-    const BaseView informed(base->matrix(), observed_.empty() ? nullptr : &observed_[i]);
+    const BaseView informed = base->view_with(observed_.empty() ? nullptr : &observed_[i]);
     const BaseView& view = observed_.empty() ? *base->view : informed;  // which keeps what it computed
     auto layer = std::make_unique<AdaptedLayer>();
     layer->info = base->info();
@@ -222,6 +229,7 @@ Params AdapterBuilder::in_type(std::vector<Param> params) const {
 
 void AdapterBuilder::override_parameters() {
   const auto replace = [&](const Parameter& parameter) {
+    if (parameter.quantised) refuse_quantised(parameter);
     adapter_.overrides_[parameter.slot] = parameter.value.to(type(), /*non_blocking=*/false, /*copy=*/true);
   };
   for (const Parameter* parameter : find_saved(*adapter_.model_, adapter_.config_.modules_to_save)) replace(*parameter);

@@ -221,6 +221,7 @@ class Reader {
 
   // Whether these are the base's first rows, all of them or fewer, in the narrower of the two types.
   bool is_base(const io::TensorBytes& bytes, const Parameter& weight) const {
+    if (weight.quantised) return true;  // its own bits are gone
     const Tensor& own = weight.value;
     if (static_cast<int64_t>(bytes.shape.size()) != own.dim() || bytes.shape[0] > own.size(0)) return false;
     const Tensor rows = own.narrow(0, 0, bytes.shape[0]);

@@ -25,7 +25,9 @@ std::vector<NamedTensor> merged_tensors(const Adapter& adapter, const Model& ori
   for (const AdaptedLayer* layer : adapter.layers()) {
     const Layer& base = *original.layers()[layer->base->index];
     const Tensor bias = adapter.overrides(base.bias) ? adapter.value(base.bias) : base.bias.value;
-    const MergedLayer merged = merge_layer(*layer, base.weight.value, bias);
+    // Over the original's weights: the adapter's own model may hold them in fewer bits.
+    const AdaptedLayer moved{.info = layer->info, .base = &base, .method = layer->method, .params = layer->params};
+    const MergedLayer merged = merge_layer(moved, base.weight.value, bias);
     changed[base.weight.slot] = merged.weight;
     if (merged.bias.defined()) changed[base.bias.slot] = merged.bias;
   }
@@ -101,7 +103,7 @@ MergedLayer merge_layer(const AdaptedLayer& layer, const Tensor& weight, const T
           merged_bias.defined() ? merged_bias.to(weight.scalar_type()) : merged_bias};
 }
 
-WriteReport merge_checkpoint(const Adapter& adapter, const std::filesystem::path& output, const ModelInput& probe,
+MergeReport merge_checkpoint(const Adapter& adapter, const std::filesystem::path& output, const ModelInput& probe,
                              const std::function<void(const std::filesystem::path&)>& companions) {
   const Model& model = adapter.model();
   if (!adapter.spec().mergeable) {
@@ -123,7 +125,7 @@ WriteReport merge_checkpoint(const Adapter& adapter, const std::filesystem::path
   }
   const auto original = load_model(model.folder().string(), options);
 
-  WriteReport report;
+  MergeReport report;
   report.layers = static_cast<int64_t>(adapter.layers().size());
   bool half = model.dtype() == at::kBFloat16;
   for (const Parameter* parameter : original->parameters())
@@ -136,9 +138,13 @@ WriteReport merge_checkpoint(const Adapter& adapter, const std::filesystem::path
   });
 
   ModelOptions again;
-  again.dtype = model.dtype() == at::kBFloat16 ? "bf16" : options.dtype;
-  const Tensor expected = logits_of(model, &adapter, probe);
+  const bool quantised = model.quantisation_error().has_value();
+  again.dtype = model.dtype() == at::kBFloat16 && !quantised ? "bf16" : options.dtype;
+  const Tensor expected = logits_of(quantised ? *original : model, &adapter, probe);
   compare(report, expected, logits_of(*load_model(output.string(), again), nullptr, probe), half);
+  if (quantised) {
+    report.quantisation_difference = (expected - logits_of(model, &adapter, probe)).abs().max().item<double>();
+  }
   return report;
 }
 

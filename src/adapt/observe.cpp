@@ -15,10 +15,10 @@ namespace {
 // Sums while the model runs; finish() makes means of them.
 class Sums final : public Observer {
  public:
-  Sums(const std::vector<const Layer*>& layers, bool gradients) : gradients_(gradients) {
+  Sums(const std::vector<const Layer*>& layers, bool gradients, bool wide) : gradients_(gradients) {
     for (const Layer* layer : layers) {
       const int64_t d_out = layer->view->d_out(), d_in = layer->view->d_in();
-      const at::TensorOptions type = layer->weight.value.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+      const at::TensorOptions type = wide ? at::kDouble : at::kFloat;
       Observed& sums = sums_[layer];
       sums.mean = at::zeros({d_in}, type);
       sums.second_moment = at::zeros({d_in, d_in}, type);
@@ -90,7 +90,7 @@ std::vector<Observed> observe(const Model& model, const std::vector<const Layer*
          .fix = "name linear layers only, or choose another start"});
   }
   const bool gradients = what == Observations::gradients;
-  Sums sums(layers, gradients);
+  Sums sums(layers, gradients, /*wide=*/model.dtype() == at::kDouble);
   int64_t samples = 0;
   for (const LabelledInput& batch : batches) {
     const at::AutoGradMode recording(gradients);

@@ -158,7 +158,7 @@ std::vector<const Parameter*> find_base_tensors(const Model& model, const Adapte
   const Json& targets = config.target_modules;
   const bool chosen = !spec.on_layers && !targets.empty() && targets != "all-linear";
   for (const Parameter* parameter : model.parameters()) {
-    if (!parameter->value.defined() || !parameter->tied_to.empty()) continue;
+    if (!parameter->exists() || !parameter->tied_to.empty()) continue;
     const std::string module = parameter->name.substr(0, parameter->name.rfind('.'));
     if (spec.trains == BaseTensors::biases && !parameter->name.ends_with(".bias")) continue;
     if (spec.trains == BaseTensors::norms && !norms.contains(module)) continue;
@@ -181,7 +181,7 @@ std::vector<const Parameter*> find_saved(const Model& model, const std::vector<s
     for (const std::string& module : model.module_names()) {
       if (!has_suffix(module, entry)) continue;
       for (const Parameter* parameter : model.parameters()) {
-        if (!parameter->value.defined() || !parameter->name.starts_with(module + ".")) continue;
+        if (!parameter->exists() || !parameter->name.starts_with(module + ".")) continue;
         slots.insert(parameter->slot);
         any = true;
       }

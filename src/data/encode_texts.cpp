@@ -40,6 +40,7 @@ class Encoder {
       : dataset_(dataset), tokenizer_(tokenizer), max_length_(static_cast<size_t>(max_length)), end_id_(end_id) {}
 
   EncodedTexts run() {
+    result_.facts.left_out = dataset_.left_out;
     for (const TextExample& example : dataset_.rows) {
       if (dataset_.continuous) {
         cut_into_blocks(labelled(example));
@@ -58,7 +59,8 @@ class Encoder {
  private:
   EncodedRow labelled(const TextExample& example) const {
     Encoding encoding = tokenizer_.encode(example.text, {.add_special_tokens = example.add_special_tokens});
-    EncodedRow row{.ids = std::move(encoding.ids)};
+    EncodedRow row;
+    row.ids = std::move(encoding.ids);
     row.token_labels.assign(row.ids.size(), kNoLabel);
     const ByteRanges trained = in_code_points(example.trained, example.text);
     for (size_t i = 0; i < row.ids.size(); ++i) {
@@ -108,8 +110,9 @@ class Encoder {
       if (dataset_.most_blocks > 0 && result_.facts.rows == dataset_.most_blocks) return;
       const auto first = static_cast<std::ptrdiff_t>(begin);
       const auto last = static_cast<std::ptrdiff_t>(std::min(begin + step, text.ids.size()));
-      EncodedRow block{.ids = {text.ids.begin() + first, text.ids.begin() + last},
-                       .token_labels = {text.token_labels.begin() + first, text.token_labels.begin() + last}};
+      EncodedRow block;
+      block.ids.assign(text.ids.begin() + first, text.ids.begin() + last);
+      block.token_labels.assign(text.token_labels.begin() + first, text.token_labels.begin() + last);
       block.token_labels[0] = kNoLabel;
       keep(std::move(block));
     }
@@ -164,6 +167,9 @@ std::vector<std::string> warnings(const TextFacts& facts, int64_t max_length) {
   if (facts.dropped > 0) {
     result.push_back(fmt::format("{} of {} rows were dropped: nothing to train on is within max_length {}",
                                  facts.dropped, all, max_length));
+  }
+  if (facts.left_out > 0) {
+    result.push_back(fmt::format("{} rows lack a question or an answer and are left out", facts.left_out));
   }
   if (facts.turns_left_out > 0) {
     result.push_back(fmt::format(

@@ -86,8 +86,7 @@ Parts take_apart(const TextTask& task, const std::string& instruction, const std
   for (const std::string& answer : task.answers) {
     const size_t found = body.find(heading(answer), begin);
     if (found == std::string::npos) break;
-    (parts.choices.empty() && begin == 0 ? parts.question : parts.choices.back()) =
-        trimmed(body.substr(begin, found - begin));
+    (parts.choices.empty() ? parts.question : parts.choices.back()) = trimmed(body.substr(begin, found - begin));
     parts.choices.emplace_back();
     begin = found + heading(answer).size();
   }
@@ -148,7 +147,9 @@ std::vector<ChoiceExample> load_choices(const TextTask& task, const fs::path& fi
 std::vector<AnswerExample> load_answers(const TextTask& task, const fs::path& file) {
   std::vector<AnswerExample> examples;
   data::each_row(file, [&](Json& row, int64_t line, const std::string& where) {
-    AnswerExample example{.answer = answer_of(task, row, where), .line = line};
+    AnswerExample example;
+    example.answer = answer_of(task, row, where);
+    example.line = line;
     if (row.contains("question")) {
       example.prompt = data::question_prompt(data::text_of(row, "question", where));
     } else {

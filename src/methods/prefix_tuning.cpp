@@ -1,9 +1,8 @@
 // Prefix tuning: trained keys and values before those of every attention layer. Li and Liang 2021, arXiv:2101.00190,
 // section 4, without the network that produces them in training.
 //
-//   prompt_embeddings [n, layers * 2 * d]   N(0, 1), or zero; a row holds layer by layer a key and a value, d numbers
-//   of
-//                                           all key heads together
+//   prompt_embeddings [n, layers * 2 * d]   N(0, 1), or zero; a row holds layer by layer a key and a value of all key
+//                                           heads, d numbers each
 //
 // The text's positions begin behind the prefix. Zeros change the attention too: a key of zeros takes a share of it.
 // Trained: 2 n d numbers a layer of the model. Tensor and options as HF PEFT's PREFIX_TUNING with prefix_projection

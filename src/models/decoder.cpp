@@ -167,12 +167,9 @@ Tensor Decoder::attend(const Tensor& x, int64_t index, const Tensor& prefix, con
   const Tensor q = rotated(qkv[0].transpose(1, 2), turn);
   const auto [k, v] = with_past(index, rotated(qkv[1].transpose(1, 2), turn), qkv[2].transpose(1, 2), prefix, call);
   const bool windowed = !c.windowed.empty() && c.windowed[index];
-  const Tensor mixed = ops::attention(q, k, v, windowed ? pass.windowed : pass.full,
-                                      {.scale = c.attention_scale,
-                                       .softcap = c.attention_softcap,
-                                       .dropout = c.attention_dropout,
-                                       .float32_softmax = true},
-                                      call);
+  const Tensor mixed = ops::attention(
+      q, k, v, windowed ? pass.windowed : pass.full,
+      {.scale = c.attention_scale, .softcap = c.attention_softcap, .dropout = c.attention_dropout}, call);
   return ops::linear(mixed.transpose(1, 2).flatten(2), *block.o, call);
 }
 

@@ -2,9 +2,11 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 
 #include "deltaw/model.h"
 #include "io/checkpoint.h"
+#include "ops/quantised.h"
 
 namespace deltaw {
 
@@ -17,6 +19,7 @@ struct FamilyInput {
   std::map<std::string, Tensor> embeddings;
   bool new_head = false;  // draw what the checkpoint has in another size
   uint64_t seed = 42;
+  std::optional<Quantisation> quantisation = {};  // of the linear layers but for heads
 };
 
 std::unique_ptr<Model> load_bert(const FamilyInput& input);

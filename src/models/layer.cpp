@@ -1,4 +1,5 @@
 #include "deltaw/model.h"
+#include "ops/quantised.h"
 
 namespace deltaw {
 
@@ -6,8 +7,44 @@ Tensor turned(LayerKind kind, const Tensor& weight) {
   return kind == LayerKind::linear ? weight : weight.t();
 }
 
+int64_t Parameter::numel() const {
+  if (quantised) return quantised->d_out() * quantised->d_in();
+  return value.defined() ? value.numel() : 0;
+}
+
+int64_t Parameter::nbytes() const {
+  if (quantised) return quantised->nbytes();
+  return value.defined() ? static_cast<int64_t>(value.nbytes()) : 0;
+}
+
+Tensor Layer::matrix() const {
+  return weight.quantised ? weight.quantised->dequantised() : turned(kind, weight.value);
+}
+
+BaseView Layer::view_with(const Observed* observed) const {
+  if (weight.quantised) return BaseView(weight.quantised, observed);
+  return BaseView(matrix(), observed);
+}
+
 LayerInfo Layer::info() const {
   return {.name = name, .d_out = view->d_out(), .d_in = view->d_in(), .kind = kind};
+}
+
+std::optional<QuantisationError> Model::quantisation_error() const {
+  QuantisationError found;
+  for (const Layer* layer : layers_) {
+    const Quantised* weight = layer->weight.quantised.get();
+    if (!weight) continue;
+    found.type = weight->how().name();
+    ++found.layers;
+    found.mean += weight->relative_error();
+    if (found.layers > 1 && weight->relative_error() <= found.worst) continue;
+    found.worst = weight->relative_error();
+    found.worst_layer = layer->name;
+  }
+  if (found.layers == 0) return std::nullopt;
+  found.mean /= static_cast<double>(found.layers);
+  return found;
 }
 
 }  // namespace deltaw

@@ -128,6 +128,44 @@ void refuse_vocabulary(const ModelOptions& options, const Json& config, const Fa
                .fix = "use a causal language model, or a checkpoint that has the tokens"});
 }
 
+std::optional<Quantisation> quantisation_of(const ModelOptions& options) {
+  if (options.load_in_4bit && options.load_in_8bit) {
+    throw Error({.id = "config.conflict",
+                 .what = "load_in_4bit and load_in_8bit are both set",
+                 .where = "keys \"load_in_4bit\" and \"load_in_8bit\"",
+                 .fix = "keep one of them"});
+  }
+  if (options.bnb_4bit_use_double_quant && !options.load_in_4bit) {
+    throw Error({.id = "config.conflict",
+                 .what = "bnb_4bit_use_double_quant is set, and the base is not loaded in 4 bits",
+                 .where = "key \"bnb_4bit_use_double_quant\"",
+                 .fix = "set load_in_4bit too, or leave the key out"});
+  }
+  if (options.load_in_8bit) return Quantisation{.type = QuantType::int8};
+  if (!options.load_in_4bit) return std::nullopt;
+  const std::string& type = options.bnb_4bit_quant_type;
+  if (type != "nf4" && type != "fp4") {
+    throw Error({.id = "config.out-of-range",
+                 .what = fmt::format("bnb_4bit_quant_type '{}' is not implemented", type),
+                 .where = "key \"bnb_4bit_quant_type\"",
+                 .fix = "one of: nf4, fp4"});
+  }
+  return Quantisation{.type = type == "nf4" ? QuantType::nf4 : QuantType::fp4,
+                      .nested = options.bnb_4bit_use_double_quant};
+}
+
+// Codes of another program are not read.
+void refuse_quantised(const Json& config, const std::string& where) {
+  const auto own = config.find("quantization_config");
+  if (own == config.end() || own->is_null()) return;
+  const Json method = own->is_object() ? own->value("quant_method", Json()) : Json();
+  throw Error({.id = "format.unsupported",
+               .what = fmt::format("the checkpoint is quantised already{}",
+                                   method.is_string() ? fmt::format(" ({})", method.get<std::string>()) : ""),
+               .where = where + ", key \"quantization_config\"",
+               .fix = "use the unquantised checkpoint, with load_in_4bit or load_in_8bit to save memory"});
+}
+
 }  // namespace
 
 void ModelOptions::fields(FieldVisitor& f) {
@@ -135,6 +173,12 @@ void ModelOptions::fields(FieldVisitor& f) {
           one_of({"auto", "float32", "fp32", "bf16", "bfloat16", "float64"}));
   f.field("ignore_mismatched_sizes", ignore_mismatched_sizes,
           "Draw a new head where the checkpoint's has another number of labels.");
+  f.field("load_in_4bit", load_in_4bit, "Hold the frozen linear layers, but for heads, in 4 bits (QLoRA).");
+  f.field("load_in_8bit", load_in_8bit, "Hold them in 8 bits, scaled by rows; their inputs stay as they are.");
+  f.field("bnb_4bit_quant_type", bnb_4bit_quant_type, "The 16 numbers of 4 bits: NormalFloat or a tiny float.",
+          one_of({"nf4", "fp4"}));
+  f.field("bnb_4bit_use_double_quant", bnb_4bit_use_double_quant,
+          "Quantise the scales of the 4-bit blocks too: 0.4 bits less for each weight.");
 }
 
 uint64_t Call::next_key() {
@@ -153,9 +197,12 @@ std::unique_ptr<Model> load_model(const std::string& model_name_or_path, const M
   input.checkpoint = std::make_shared<const io::Checkpoint>(folder);
   input.dtype = parse_dtype(options.dtype);
   input.seed = options.seed;
+  input.quantisation = quantisation_of(options);
 
   const Json& config = input.checkpoint->config();
-  const Family& family = find_family(config, (folder / "config.json").string() + ", key \"model_type\"");
+  const std::string file = (folder / "config.json").string();
+  const Family& family = find_family(config, file + ", key \"model_type\"");
+  refuse_quantised(config, file);
   if (!family.head_weight) {
     refuse_labels(options, family);
     input.vocab_size = options.vocab_size;

@@ -6,6 +6,7 @@
 #include <ATen/CPUGeneratorImpl.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "core/log.h"
 #include "deltaw/error.h"
@@ -120,6 +121,7 @@ Loader::Loader(Model& model, const FamilyInput& input, std::string base_prefix)
       new_head_(input.new_head),
       vocab_size_(input.vocab_size),
       embeddings_(input.embeddings),
+      quantisation_(input.quantisation),
       generator_(at::make_generator<at::CPUGeneratorImpl>(input.seed)) {
   model.folder_ = checkpoint_->folder();
   model.config_ = checkpoint_->config();
@@ -143,7 +145,7 @@ const io::TensorBytes* Loader::find(const std::string& name) {
   return nullptr;
 }
 
-Parameter Loader::parameter(const std::string& name, std::vector<int64_t> shape) {
+const io::TensorBytes& Loader::checked(const std::string& name, const std::vector<int64_t>& shape) {
   const io::TensorBytes* bytes = find(name);
   if (!bytes) {
     const std::string near = suggest_names(name, checkpoint_->names());
@@ -159,14 +161,33 @@ Parameter Loader::parameter(const std::string& name, std::vector<int64_t> shape)
                  .where = checkpoint_->file_of(bytes->name).string(),
                  .fix = "the weights and config.json are of different models: take both from one checkpoint"});
   }
-  const at::ScalarType stored = scalar_type(bytes->dtype);
-  if (!at::isFloatingType(stored)) {
+  if (!at::isFloatingType(scalar_type(bytes->dtype))) {
     throw Error({.id = "format.unsupported",
                  .what = fmt::format("tensor '{}' is of type {}", bytes->name, io::dtype_name(bytes->dtype)),
                  .where = checkpoint_->file_of(bytes->name).string(),
                  .fix = "use an unquantised checkpoint (F32, F16 or BF16)"});
   }
-  return {.name = name, .value = to_tensor(*bytes, model_.dtype_, checkpoint_), .stored = stored};
+  return *bytes;
+}
+
+Parameter Loader::parameter(const std::string& name, const std::vector<int64_t>& shape) {
+  const io::TensorBytes& bytes = checked(name, shape);
+  return {.name = name, .value = to_tensor(bytes, model_.dtype_, checkpoint_), .stored = scalar_type(bytes.dtype)};
+}
+
+Parameter Loader::quantised(const std::string& name, const std::vector<int64_t>& shape, LayerKind kind) {
+  const io::TensorBytes& bytes = checked(name, shape);
+  const at::ScalarType stored = scalar_type(bytes.dtype);
+  const Tensor W0 = turned(kind, to_tensor(bytes, stored, checkpoint_));  // one layer at a time leaves the file
+  auto weight = std::make_shared<const Quantised>(W0, *quantisation_, model_.dtype_);
+  if (!std::isfinite(weight->relative_error())) {
+    throw Error(
+        {.id = "numeric.non-finite",
+         .what = fmt::format("tensor '{}' holds values that are not finite and cannot be quantised", bytes.name),
+         .where = checkpoint_->file_of(bytes.name).string(),
+         .fix = "the checkpoint is broken: take it from its source again"});
+  }
+  return {.name = name, .stored = stored, .quantised = std::move(weight)};
 }
 
 Parameter Loader::vocabulary(const std::string& name, const std::string& stored_name, int64_t rows, int64_t width) {
@@ -217,7 +238,7 @@ const Embedding* Loader::add_embedding(const std::string& name, Parameter weight
 void Loader::add_layer(Layer& layer) {
   add_module(layer.name);
   layer.index = static_cast<int64_t>(model_.layers_.size());
-  layer.view = std::make_unique<BaseView>(layer.matrix());
+  layer.view.reset(new BaseView(layer.view_with(nullptr)));  // made in place: a view does not move
   model_.layers_.push_back(&layer);
   add_parameter(layer.weight);
   add_parameter(layer.bias);
@@ -230,8 +251,9 @@ void Loader::add_parameter(Parameter& parameter) {
 
 const Linear* Loader::linear(const std::string& name, int64_t d_out, int64_t d_in, const LinearForm& form) {
   const bool turned = form.kind == LayerKind::conv1d;
+  const std::vector<int64_t> shape = turned ? std::vector{d_in, d_out} : std::vector{d_out, d_in};
   Parameter weight =
-      parameter(name + ".weight", turned ? std::vector<int64_t>{d_in, d_out} : std::vector<int64_t>{d_out, d_in});
+      quantisation_ && !form.head ? quantised(name + ".weight", shape, form.kind) : parameter(name + ".weight", shape);
   Parameter bias = form.bias ? parameter(name + ".bias", {d_out}) : Parameter{.name = name + ".bias"};
   return add_linear(name, std::move(weight), std::move(bias), form);
 }
@@ -239,7 +261,7 @@ const Linear* Loader::linear(const std::string& name, int64_t d_out, int64_t d_i
 const Linear* Loader::head(const std::string& name, int64_t d_out, int64_t d_in, double std) {
   const io::TensorBytes* stored = find(name + ".weight");
   const bool fits = stored && stored->shape == std::vector<int64_t>{d_out, d_in};
-  if (fits || (stored && !new_head_)) return linear(name, d_out, d_in);
+  if (fits || (stored && !new_head_)) return linear(name, d_out, d_in, {.head = true});
   find(name + ".bias");
   model_.new_modules_.push_back(name);
   const auto options = at::TensorOptions().dtype(at::kFloat);

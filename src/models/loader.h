@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -21,6 +22,7 @@ struct LinearForm {
   bool bias = true;
   bool ends_sublayer = false;
   LayerKind kind = LayerKind::linear;  // or conv1d, stored [d_in, d_out]
+  bool head = false;                   // never quantised
 };
 
 class Loader {
@@ -42,7 +44,8 @@ class Loader {
   /// The head that shares the tensor of `table`; one of its own where the checkpoint has another tensor for it.
   const Linear* tied_head(const std::string& name, const Embedding& table);
 
-  /// A linear layer of the task's head: where the checkpoint lacks it, drawn from N(0, std^2) with zero bias.
+  /// A linear layer of the task's head, never quantised: where the checkpoint lacks it, drawn from N(0, std^2) with
+  /// zero bias.
   const Linear* head(const std::string& name, int64_t d_out, int64_t d_in, double std);
 
   /// Ends the loading. Tensors of the checkpoint that nothing took are an error, save those whose names begin with one
@@ -50,7 +53,9 @@ class Loader {
   void finish(const std::vector<std::string>& others, const std::vector<std::string>& buffers = {});
 
  private:
-  Parameter parameter(const std::string& name, std::vector<int64_t> shape);
+  Parameter parameter(const std::string& name, const std::vector<int64_t>& shape);
+  Parameter quantised(const std::string& name, const std::vector<int64_t>& shape, LayerKind kind);
+  const io::TensorBytes& checked(const std::string& name, const std::vector<int64_t>& shape);
   Parameter vocabulary(const std::string& name, const std::string& stored_name, int64_t rows, int64_t width);
   const io::TensorBytes* find(const std::string& name);
   const Linear* add_linear(const std::string& name, Parameter weight, Parameter bias, const LinearForm& form = {});
@@ -65,6 +70,7 @@ class Loader {
   bool new_head_;
   int64_t vocab_size_;
   std::map<std::string, Tensor> embeddings_;
+  std::optional<Quantisation> quantisation_;
   at::Generator generator_;
   std::set<std::string> taken_;
   std::set<std::string> modules_;

@@ -22,12 +22,14 @@ Tensor by_key_head(const Tensor& x, int64_t key_heads) {
 Tensor in_steps(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionMask& mask, const AttentionForm& form,
                 double scale, Call& call) {
   const at::ScalarType type = q.scalar_type();
-  const auto widened = [&](const Tensor& x) { return form.float32_scores ? x.to(at::kFloat) : x; };
+  const auto widened = [&](const Tensor& x) {
+    return form.float32_scores && type == at::kBFloat16 ? x.to(at::kFloat) : x;
+  };
   const Tensor rows = by_key_head(widened(q) * scale, k.size(1));
   Tensor scores = at::matmul(rows, widened(k).transpose(2, 3)).view({q.size(0), q.size(1), q.size(2), k.size(2)});
   if (form.softcap != 0) scores = at::tanh(scores / form.softcap) * form.softcap;
   if (mask.bias.defined()) scores = scores + widened(mask.bias);
-  const bool narrow = scores.scalar_type() == at::kBFloat16 || form.float32_softmax;
+  const bool narrow = scores.scalar_type() == at::kBFloat16;
   const Tensor probabilities = at::softmax(scores, -1, narrow ? at::kFloat : scores.scalar_type()).to(type);
   const Tensor mixed = at::matmul(by_key_head(dropout(probabilities, form.dropout, call), k.size(1)), v);
   return mixed.view({q.size(0), q.size(1), q.size(2), v.size(3)});
@@ -54,8 +56,7 @@ Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Attent
                  const AttentionForm& form, Call& call) {
   const double scale = form.scale != 0 ? form.scale : 1 / std::sqrt(static_cast<double>(q.size(3)));
   const bool drops = call.training && form.dropout > 0;
-  const bool as_written = form.softcap == 0 && !(form.float32_softmax && q.scalar_type() == at::kDouble);
-  if (!drops && as_written && (!at::GradMode::is_enabled() || k.size(2) >= kFusedFrom)) {
+  if (!drops && form.softcap == 0 && (!at::GradMode::is_enabled() || k.size(2) >= kFusedFrom)) {
     return fused(q, k, v, mask, scale);
   }
   return in_steps(q, k, v, mask, form, scale, call);

@@ -14,15 +14,14 @@ struct AttentionMask {
 };
 
 struct AttentionForm {
-  double scale = 0;              // of the scores; 0: 1 / sqrt(width)
-  double softcap = 0;            // scores become softcap tanh(scores / softcap); 0: none
-  double dropout = 0;            // on the probabilities, in training
-  bool float32_scores = false;   // products of queries and keys in float32, whatever the model's type
-  bool float32_softmax = false;  // the softmax in float32, over a float64 model too
+  double scale = 0;             // of the scores; 0: 1 / sqrt(width)
+  double softcap = 0;           // scores become softcap tanh(scores / softcap); 0: none
+  double dropout = 0;           // on the probabilities, in training
+  bool float32_scores = false;  // products of queries and keys in float32 over a bf16 model
 };
 
-/// softmax(scale q k^T + bias) v. q [batch, heads, queries, width]; k and v [batch, key_heads, keys, width], each of
-/// their heads serving heads / key_heads neighbours -> [batch, heads, queries, width].
+/// softmax(scale q k^T + bias) v, the softmax in float32 at least. q [batch, heads, queries, width]; k and v [batch,
+/// key_heads, keys, width], each of their heads serving heads / key_heads neighbours -> [batch, heads, queries, width].
 at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const AttentionMask& mask,
                      const AttentionForm& form, Call& call);
 
@@ -30,8 +29,7 @@ at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor&
 /// Undefined when nothing is masked.
 at::Tensor attention_bias(const at::Tensor& attention_mask, at::ScalarType dtype);
 
-/// 0 where `seen` (bool) is true, else the lowest value of float32 or, in bf16, of that: what it is added to stays
-/// finite, whichever type the softmax has.
+/// 0 where `seen` (bool) is true, else the lowest finite value of `dtype`, or of float32 where that is wider.
 at::Tensor bias_of(const at::Tensor& seen, at::ScalarType dtype);
 
 }  // namespace deltaw::ops

@@ -60,19 +60,20 @@ Tensor FixedUpdates::value(const Parameter& parameter, at::ScalarType type) {
 FixedUpdates::Settled FixedUpdates::settle(const Linear& layer, const AdaptedLayer& adapted, at::ScalarType type,
                                            LinearPath path) {
   const Update update = adapted.method->update(adapted.info, adapted.params, *layer.view);
-  const Tensor weight = layer.matrix();
-  const at::ScalarType wide = at::promote_types(weight.scalar_type(), at::kFloat);
   Settled result;
+  result.type = type;
   result.bias = as(adapter_.value(layer.bias), type);
   if (result.bias.defined() && update.out_gain.defined() && update.gain_on_bias) {
     result.bias = result.bias * as(update.out_gain, type);
   }
   if (update.bias.defined()) result.bias = ops::plus(result.bias, as(update.bias * update.scale, type));
   if (folds(update, path)) {
+    const Tensor weight = layer.matrix();
+    const at::ScalarType wide = at::promote_types(weight.scalar_type(), at::kFloat);
     result.weight = as(ops::updated_weight(update, weight.to(wide)), type).contiguous();
     return result;
   }
-  result.weight = as(weight, type);
+  if (!layer.weight.quantised) result.weight = as(layer.matrix(), type);
   result.beside.left = as(update.left, type);
   result.beside.right = as(update.right, type);
   result.beside.dense = as(update.dense, type);
@@ -84,11 +85,12 @@ FixedUpdates::Settled FixedUpdates::settle(const Linear& layer, const AdaptedLay
 
 Tensor FixedUpdates::linear(const Tensor& x, const Linear& layer, const AdaptedLayer& adapted, LinearPath path) {
   std::optional<Settled>& kept = settled_[layer.index];
-  if (!kept || kept->weight.scalar_type() != x.scalar_type()) kept = settle(layer, adapted, x.scalar_type(), path);
+  if (!kept || kept->type != x.scalar_type()) kept = settle(layer, adapted, x.scalar_type(), path);
   const Update& beside = kept->beside;
   const bool gained = beside.out_gain.defined();
   const Tensor input = beside.in_gain.defined() ? x * beside.in_gain : x;
-  Tensor y = at::linear(input, kept->weight, gained ? Tensor() : kept->bias);
+  const Tensor weight = kept->weight.defined() ? kept->weight : as(layer.matrix(), x.scalar_type());
+  Tensor y = at::linear(input, weight, gained ? Tensor() : kept->bias);
   if (beside.left.defined()) y.addmm_(at::mm(input, beside.right.t()), beside.left.t(), 1, beside.scale);
   if (beside.dense.defined()) y.addmm_(input, beside.dense.t(), 1, beside.scale);
   if (!gained) return y;

@@ -11,7 +11,8 @@ namespace deltaw {
 
 /// Reading text token by token calls every layer with few rows, and a method's map would cost more than the layer
 /// itself. Here it is computed when a layer is first met. Narrow factors are kept beside W0 in the model's type; wide
-/// ones, dense updates, maps of the input and small layers are folded into a W of their own.
+/// ones, dense updates, maps of the input and small layers are folded into a W of their own, which over a quantised
+/// base is held in full.
 ///
 /// Put one into Call::fixed for passes of the same adapter that record no gradient and between which its tensors stand
 /// still. Not for several threads at once.
@@ -32,9 +33,10 @@ class FixedUpdates {
 
  private:
   struct Settled {
-    Tensor weight;  // [d_out, d_in]: W0, or W where nothing is beside it
-    Tensor bias;    // [d_out] or undefined
-    Update beside;  // what is not in the weight, in the model's type
+    at::ScalarType type;  // of the passes that it serves
+    Tensor weight;        // [d_out, d_in]: W0, or W where nothing is beside it; undefined for a quantised W0
+    Tensor bias;          // [d_out] or undefined
+    Update beside;        // what is not in the weight, in the model's type
   };
   Settled settle(const Linear& layer, const AdaptedLayer& adapted, at::ScalarType type, LinearPath path);
 

@@ -59,13 +59,13 @@ Tensor embedding(const Tensor& ids, const Embedding& table, const Call& call) {
 
 namespace {
 
-// Statistics in float32 whatever the type of x, and transformers' order of casts: Llama rounds to the model's type
-// before it multiplies by the weight, Gemma after.
+// In transformers' order of casts: Llama rounds to the model's type before it multiplies by the weight, Gemma after.
 Tensor rms_normalised(const Tensor& x, const Norm& norm, const Call& call) {
-  const Tensor wide = x.to(at::promote_types(x.scalar_type(), at::kFloat));
+  const at::ScalarType type = x.scalar_type(), wide_type = type == at::kDouble ? type : at::kFloat;
+  const Tensor wide = x.to(wide_type);
   const Tensor scaled = wide * at::rsqrt(wide.square().mean(-1, /*keepdim=*/true) + norm.eps);
-  if (norm.offset == 0) return value(norm.weight, call, x.scalar_type()) * scaled.to(x.scalar_type());
-  return (scaled * (value(norm.weight, call, wide.scalar_type()) + norm.offset)).to(x.scalar_type());
+  if (norm.offset == 0) return value(norm.weight, call, type) * scaled.to(type);
+  return (scaled * (value(norm.weight, call, wide_type) + norm.offset)).to(type);
 }
 
 }  // namespace

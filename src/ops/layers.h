@@ -13,7 +13,7 @@ namespace deltaw::ops {
 /// Rows of the table: ids [...] int64 -> [..., width].
 at::Tensor embedding(const at::Tensor& ids, const Embedding& table, const Call& call);
 
-/// Normalised over the last axis as the norm says. Statistics are float32 or, of a LayerNorm over float64, float64.
+/// Normalised over the last axis as the norm says; statistics in float32 at least.
 at::Tensor normalised(const at::Tensor& x, const Norm& norm, const Call& call);
 
 /// Zeroes elements with probability p in training and scales the rest by 1 / (1 - p). The mask is drawn again in the

@@ -6,6 +6,7 @@
 #include "deltaw/adapter.h"
 #include "deltaw/error.h"
 #include "ops/fixed_updates.h"
+#include "ops/quantised.h"
 #include "ops/random.h"
 #include "ops/sum.h"
 
@@ -18,7 +19,7 @@ using torch::autograd::variable_list;
 // One linear layer of a group: what its forward pass decided and its backward pass needs again.
 struct Item {
   const AdaptedLayer* adapted = nullptr;
-  Tensor weight;             // W0 [d_out, d_in]
+  const Linear* layer = nullptr;
   Tensor bias;               // [d_out] or undefined
   size_t first_input = 0;    // of its tensors among the function's inputs
   size_t params = 0;         // trained tensors of the method
@@ -40,13 +41,14 @@ Tensor as(const Tensor& tensor, const Tensor& like) {
 }
 
 // The method's map on the given values of its trained tensors.
-Update run_map(const AdaptedLayer& layer, const variable_list& trained) {
+Update run_map(const Item& item, const variable_list& trained) {
+  const AdaptedLayer& layer = *item.adapted;
   std::vector<Param> params = layer.params.all();
   size_t next = 0;
   for (Param& param : params) {
     if (param.trained) param.value = trained[next++];
   }
-  return layer.method->update(layer.info, Params(std::move(params)), *layer.base->view);
+  return layer.method->update(layer.info, Params(std::move(params)), *item.layer->view);
 }
 
 // The map with its graph, on leaves that stand for the trained tensors.
@@ -54,10 +56,10 @@ struct Replay {
   variable_list leaves;
   Update update;
 
-  Replay(const AdaptedLayer& layer, const variable_list& trained) {
+  Replay(const Item& item, const variable_list& trained) {
     at::AutoGradMode enabled(true);
     for (const Tensor& tensor : trained) leaves.push_back(tensor.detach().requires_grad_());
-    update = run_map(layer, leaves);
+    update = run_map(item, leaves);
   }
 
   // Gradients of the leaves from those of the outputs; an output that is a leaf costs nothing.
@@ -152,16 +154,16 @@ bool choose_folding(const Item& item, const Update& update, const Plan& plan, in
 Tensor forward_item(const Tensor& x, Item& item, const Plan& plan, const variable_list& trained, variable_list& saved) {
   Update update;
   {
-    const Replay replay(*item.adapted, trained);  // only to see which outputs train; its graph ends here
+    const Replay replay(item, trained);  // only to see which outputs train; its graph ends here
     item.folded = choose_folding(item, replay.update, plan, x.size(0));
     update = detached(replay.update);
   }
   const Tensor bias = updated_bias(item, update, x);
-  if (item.folded) return at::linear(x, with_gains(folded_weight(item.weight, update), update), bias);
+  if (item.folded) return at::linear(x, with_gains(folded_weight(item.layer->matrix(), update), update), bias);
 
   const Tensor input = update.in_gain.defined() ? x * as(update.in_gain, x) : x;
   const bool gained = update.out_gain.defined();
-  Tensor y = at::linear(input, item.weight, gained ? Tensor() : bias);
+  Tensor y = at::linear(input, item.layer->matrix(), gained ? Tensor() : bias);
   if (update.left.defined()) {
     const Tensor h = at::mm(dropped(input, item), as(update.right, x).t());
     y.addmm_(h, as(update.left, x).t(), 1, update.scale);
@@ -191,7 +193,7 @@ Update backward_sequence(const Tensor& x, const Tensor& dy, const Item& item, co
   const bool needs_input = needs_dx || gained;
   Tensor dinput;  // of x * in_gain
   if (needs_input) {
-    dinput = at::mm(dz, item.weight);
+    dinput = at::mm(dz, item.layer->matrix());
   }
   const Tensor mask =
       item.dropout > 0 && has_delta(update) ? dropout_mask(x, item.dropout, item.dropout_key) : Tensor();
@@ -229,7 +231,7 @@ Update backward_folded(const Tensor& x, const Tensor& dy, const Item& item, cons
                        bool needs_dx) {
   const at::NoGradGuard no_grad;
   Update result;
-  const Tensor raw = folded_weight(item.weight, detached(update));
+  const Tensor raw = folded_weight(item.layer->matrix(), detached(update));
   if (needs_dx) {
     const Tensor weight = with_gains(raw, detached(update));
     if (dx.defined()) {
@@ -293,7 +295,7 @@ class LinearGroup : public torch::autograd::Function<LinearGroup> {
       const Tensor& dy = gradients[i];
       if (!dy.defined()) continue;
       const auto first = saved.begin() + 1 + static_cast<int64_t>(item.first_input);
-      const Replay replay(*item.adapted, {first, first + static_cast<int64_t>(item.params)});
+      const Replay replay(item, {first, first + static_cast<int64_t>(item.params)});
       const Update& update = replay.update;
       Update own = item.folded ? backward_folded(x, dy, item, update, dx, needs_dx)
                                : backward_sequence(x, dy, item, update, saved, dx, needs_dx);
@@ -315,7 +317,7 @@ class LinearGroup : public torch::autograd::Function<LinearGroup> {
 Item make_item(const Linear& layer, const AdaptedLayer& adapted, Call& call, variable_list& inputs) {
   Item item;
   item.adapted = &adapted;
-  item.weight = layer.matrix();
+  item.layer = &layer;
   item.bias = call.adapter->value(layer.bias);
   item.first_input = inputs.size();
   for (const Param& param : adapted.params.all()) {
@@ -339,6 +341,10 @@ void check_width(const Tensor& x, const Linear& layer) {
 }
 
 Tensor plain_linear(const Tensor& x, const Linear& layer, const Call& call) {
+  if (layer.weight.quantised) {  // which nothing stands in for
+    return quantised_linear(x, layer.weight.quantised,
+                            call.adapter ? call.adapter->value(layer.bias) : layer.bias.value);
+  }
   if (call.fixed && call.fixed->serves(call)) {
     const Tensor weight = call.fixed->value(layer.weight, x.scalar_type());
     return at::linear(x, turned(layer.kind, weight), call.fixed->value(layer.bias, x.scalar_type()));
@@ -356,7 +362,8 @@ Tensor operator_linear(const Tensor& x, const Linear& layer, const AdaptedLayer&
   const double p = call.training ? adapted.method->dropout() : 0;
   const Tensor input = update.before ? update.before(x) : x;
   const Tensor& bias = call.adapter->value(layer.bias);
-  const Tensor y = at::linear(input, layer.matrix(), bias.defined() ? as(bias, x) : bias);
+  const Tensor y = layer.weight.quantised ? quantised_linear(input, layer.weight.quantised, bias)
+                                          : at::linear(input, layer.matrix(), bias.defined() ? as(bias, x) : bias);
   if (!update.beside) return y;
   const Tensor dropped = p > 0 ? x * dropout_mask(x, p, call.next_key()) : x;
   return y + update.beside(dropped) * update.scale;

@@ -123,7 +123,7 @@ class Bpe final : public Model {
   std::vector<WordToken> symbols_of(std::string_view word) const {
     std::vector<WordToken> symbols;
     symbols.reserve(word.size());
-    uint32_t done = 0;  // bytes that the symbols stand for
+    uint32_t done = 0;     // bytes that the symbols stand for
     uint32_t unknown = 0;  // bytes of the unknown token not yet written
     const auto add = [&](int32_t id, uint32_t bytes) {
       symbols.push_back({id, done, done + bytes});

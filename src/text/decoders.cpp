@@ -188,14 +188,10 @@ std::unique_ptr<Decoder> make(const PartReader& part) {
 }
 
 constexpr PartKind<Decoder> kKinds[] = {
-    {"BPEDecoder", make<BpeDecoder>},
-    {"ByteFallback", make<ByteFallback>},
-    {"ByteLevel", make_byte_level_decoder},
-    {"Fuse", make<Fuse>},
-    {"Metaspace", make_metaspace_decoder},
-    {"Replace", make<Replace>},
-    {"Sequence", make<Sequence>},
-    {"Strip", make<Strip>},
+    {"BPEDecoder", make<BpeDecoder>},       {"ByteFallback", make<ByteFallback>},
+    {"ByteLevel", make_byte_level_decoder}, {"Fuse", make<Fuse>},
+    {"Metaspace", make_metaspace_decoder},  {"Replace", make<Replace>},
+    {"Sequence", make<Sequence>},           {"Strip", make<Strip>},
     {"WordPiece", make<WordPiece>},
 };
 

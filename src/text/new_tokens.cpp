@@ -1,5 +1,6 @@
 // Tokens added to a tokenizer after it was read, and the files that keep them.
-#include <fmt/format.h>
+#include <algorithm>
+#include <stdexcept>
 
 #include "core/files.h"
 #include "deltaw/error.h"
@@ -31,9 +32,9 @@ void Tokenizer::save(const std::filesystem::path& folder) const {
   if (files().empty()) throw std::logic_error("a tokenizer without files");
   const std::filesystem::path home = files().front().parent_path();
   TokenizerConfig config = read_tokenizer_config(home);
-  PartJson json = files().front().filename() == "tokenizer.json" || files().front().extension() != ".json"
-                      ? read_tokenizer_source(home, config).json
-                      : read_part_json(files().front());
+  const std::filesystem::path name = files().front().filename();
+  const bool lone_file = name.extension() == ".json" && name != "tokenizer.json" && name != "vocab.json";
+  PartJson json = lone_file ? read_part_json(files().front()) : read_tokenizer_source(home, config).json;
   json["version"] = "1.0";
   PartJson& list = json["added_tokens"];
   if (!list.is_array()) list = PartJson::array();
@@ -54,8 +55,8 @@ void Tokenizer::save(const std::filesystem::path& folder) const {
     }
   }
   if (!config.config.contains("tokenizer_class")) config.config["tokenizer_class"] = "PreTrainedTokenizerFast";
-  for (const auto& [name, id] : {std::pair{"bos_token", bos_id()}, std::pair{"eos_token", eos_id()},
-                                 std::pair{"pad_token", pad_id()}}) {
+  for (const auto& [name, id] :
+       {std::pair{"bos_token", bos_id()}, std::pair{"eos_token", eos_id()}, std::pair{"pad_token", pad_id()}}) {
     if (id && !config.token(name)) config.config[name] = *id_to_token(*id);
   }
   std::filesystem::create_directories(folder);

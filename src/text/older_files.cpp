@@ -40,8 +40,7 @@ int64_t AddedList::add(const PartJson& token, bool special) {
 }
 
 PartJson AddedList::take() {
-  std::stable_sort(list_.begin(), list_.end(),
-                   [](const PartJson& a, const PartJson& b) { return a["id"] < b["id"]; });
+  std::stable_sort(list_.begin(), list_.end(), [](const PartJson& a, const PartJson& b) { return a["id"] < b["id"]; });
   return std::move(list_);
 }
 

@@ -127,13 +127,13 @@ class Converter {
       defaults["eos_token"] = model_.eos_piece;
       if (family_ != Family::kT5) defaults["bos_token"] = model_.bos_piece;
       if (family_ != Family::kLlama) defaults["pad_token"] = "<pad>";
+      if (family_ == Family::kGemma) defaults["mask_token"] = "<mask>";
     }
     AddedList added(vocabulary_, config_);
     for (const SentencePieceModel::Piece& piece : model_.pieces) {
       const bool control = piece.type == PieceType::kControl;
       if (!control && piece.type != PieceType::kUserDefined) continue;
-      const bool turn = piece.text == "<start_of_turn>" || piece.text == "<end_of_turn>";
-      added.add({{"content", piece.text}, {"normalized", false}}, control || (family_ == Family::kGemma && turn));
+      added.add({{"content", piece.text}, {"normalized", false}}, control);
     }
     for (const std::string& sentinel : sentinels_) added.add({{"content", sentinel}, {"normalized", false}}, true);
     const PartJson ids = add_special_tokens(added, config_, defaults);

@@ -30,7 +30,8 @@ std::string TextStream::end() {
   return rest;
 }
 
-/// A decoder treats the first token of a text in its own way, so the last token with text stays as the next one's first.
+/// A decoder treats the first token of a text in its own way, so the last token with text stays as the next one's
+/// first.
 std::string TextStream::take() {
   const Tokenizer::Impl& impl = *tokenizer_->impl_;
   const auto last = [&](size_t count) {

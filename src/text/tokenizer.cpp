@@ -72,19 +72,33 @@ void Tokenizer::Impl::configure(const TokenizerConfig& config) {
   }
   pads_left = side == "left";
 
-  // As transformers does: flags that are there decide, whatever the file's own template adds.
-  if (!reader.has("add_bos_token") && !reader.has("add_eos_token")) return;
-  const auto mark = [&](const char* flag, const char* name) -> Mark {
-    const auto token = reader.flag(flag, false) ? config.token(name) : std::nullopt;
-    const auto id = token ? token_to_id(*token) : std::nullopt;
-    return id ? Mark(std::pair{*token, *id}) : std::nullopt;
+  // Flags that contradict the file's own template replace it, for the classes whose template follows the flags.
+  const std::string kind = reader.text("tokenizer_class", "");
+  if (!kind.starts_with("Llama") && !kind.starts_with("CodeLlama") && !kind.starts_with("Gemma")) return;
+  const bool wants_bos = reader.flag("add_bos_token", false) && bos_id;
+  const bool wants_eos = reader.flag("add_eos_token", false) && eos_id;
+  const auto [has_bos, has_eos] = surroundings();
+  if ((!reader.has("add_bos_token") || wants_bos == has_bos) &&
+      (!reader.has("add_eos_token") || wants_eos == has_eos)) {
+    return;
+  }
+  const auto mark = [&](bool wanted, std::optional<int64_t> id) -> Mark {
+    if (!wanted) return std::nullopt;
+    const AddedToken* token = added->find(*id);
+    return std::pair{token != nullptr ? token->content : model->vocabulary().piece(*id), *id};
   };
-  const Mark bos = mark("add_bos_token", "bos_token");
-  const Mark eos = mark("add_eos_token", "eos_token");
-  const bool adds = post_processor && post_processor->added_tokens(false) > 0;
-  if (!adds && !bos && !eos) return;
+  const Mark bos = mark(wants_bos, bos_id);
+  const Mark eos = mark(wants_eos, eos_id);
   const PartJson plain = plain_template(bos, eos);
   post_processor = make_template(PartReader(plain, "tokenizer_config.json"));
+}
+
+/// Whether a text begins with bos_id and ends with eos_id, both from the template.
+std::pair<bool, bool> Tokenizer::Impl::surroundings() const {
+  Encoding text{.ids = {0}, .type_ids = {0}, .tokens = {""}, .offsets = {{0, 0}}, .special = {0}};
+  const Encoding whole = finish({std::move(text)}, {});
+  return {bos_id && whole.special.front() != 0 && whole.ids.front() == *bos_id,
+          eos_id && whole.special.back() != 0 && whole.ids.back() == *eos_id};
 }
 
 /// The id of the token that the configuration names, else of the first usual name in the vocabulary.
@@ -258,12 +272,10 @@ bool Tokenizer::is_special(int64_t id) const {
   return token != nullptr && token->special;
 }
 bool Tokenizer::prepends_bos() const {
-  const Encoding probe = encode("a");
-  return impl_->bos_id && !probe.ids.empty() && probe.special.front() != 0 && probe.ids.front() == *impl_->bos_id;
+  return impl_->surroundings().first;
 }
 bool Tokenizer::appends_eos() const {
-  const Encoding probe = encode("a");
-  return impl_->eos_id && !probe.ids.empty() && probe.special.back() != 0 && probe.ids.back() == *impl_->eos_id;
+  return impl_->surroundings().second;
 }
 bool Tokenizer::pads_left() const {
   return impl_->pads_left;

@@ -36,6 +36,7 @@ struct Tokenizer::Impl {
   Encoding finish(std::vector<Encoding> parts, const EncodeOptions& options) const;
   void encode_word(std::string_view word, uint32_t begin, const Pieces& pieces, WordCache& cache, Encoding& out) const;
   void configure(const TokenizerConfig& config);
+  std::pair<bool, bool> surroundings() const;
   std::optional<int64_t> named(const TokenizerConfig& config, const char* name,
                                std::initializer_list<const char*> usual) const;
   const std::string* shown(int64_t id, bool skip_special_tokens) const;

@@ -32,7 +32,7 @@ class Trie {
     nodes_.emplace_back();
     for (size_t node = 0; node < nodes_.size(); ++node) {
       auto [begin, end, depth] = ranges[node];
-      if (begin < end && piece(begin).size() == depth) nodes_[node].id = order[begin++];
+      for (; begin < end && piece(begin).size() == depth; ++begin) nodes_[node].id = vocabulary.id(piece(begin));
       nodes_[node].first = static_cast<uint32_t>(nodes_.size());
       while (begin < end) {
         const char byte = piece(begin)[depth];

@@ -41,19 +41,12 @@ Vocabulary::Vocabulary(const PartReader& part) {
 Vocabulary::Vocabulary(std::vector<std::string> pieces, const PartReader& part) : pieces_(std::move(pieces)) {
   if (pieces_.empty()) bad_vocabulary(part, "the vocabulary is empty");
   index();
-  if (ids_.size() == pieces_.size()) return;
-  for (size_t id = 0; id < pieces_.size(); ++id) {
-    const auto first = static_cast<size_t>(ids_.at(pieces_[id]));
-    if (first != id) {
-      bad_vocabulary(part, fmt::format("the ids {} and {} have the same piece \"{}\"", first, id, pieces_[id]));
-    }
-  }
 }
 
 void Vocabulary::index() {
   ids_.reserve(pieces_.size());
   for (size_t id = 0; id < pieces_.size(); ++id) {
-    ids_.emplace(pieces_[id], static_cast<int32_t>(id));
+    ids_.insert_or_assign(pieces_[id], static_cast<int32_t>(id));
     longest_ = std::max(longest_, pieces_[id].size());
   }
 }

@@ -19,7 +19,8 @@ class Vocabulary {
   /// 0 to n - 1, each once.
   explicit Vocabulary(const PartReader& part);
 
-  /// Pieces by id. Throws format.vocabulary, naming `part`, where there are none or two are the same.
+  /// Pieces by id; the last id of a piece that is there twice counts. Throws format.vocabulary, naming `part`, where
+  /// there are none.
   Vocabulary(std::vector<std::string> pieces, const PartReader& part);
 
   Vocabulary(const Vocabulary&) = delete;
@@ -34,7 +35,7 @@ class Vocabulary {
   bool has(int64_t id) const { return id >= 0 && id < size(); }
   const std::string& piece(int64_t id) const { return pieces_[static_cast<size_t>(id)]; }
 
-  int64_t size() const { return static_cast<int64_t>(ids_.size()); }
+  int64_t size() const { return static_cast<int64_t>(pieces_.size()); }
   size_t longest() const { return longest_; }  // bytes of the longest piece
 
  private:

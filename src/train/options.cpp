@@ -37,6 +37,7 @@ void TrainOptions::fields(FieldVisitor& f) {
   f.field("logging_steps", logging_steps, "Steps from one log line to the next.", at_least(1));
   f.field("eval_strategy", eval_strategy, "When the validation rows are scored.", strategies);
   f.field("eval_steps", eval_steps, "Steps from one evaluation to the next (eval_strategy steps).", at_least(1));
+  f.field("eval_on_start", eval_on_start, "Also score the validation rows before the first step.");
   f.field("save_strategy", save_strategy, "When a checkpoint is written.", strategies);
   f.field("save_steps", save_steps, "Steps from one checkpoint to the next (save_strategy steps).", at_least(1));
   f.field("save_total_limit", save_total_limit,
@@ -94,9 +95,9 @@ void check_options(const TrainOptions& options, bool has_validation, bool regres
     refuse("early_stopping_patience", "early stopping needs evaluations, but eval_strategy is no",
            "set eval_strategy to steps or epoch");
   }
-  if (options.eval_strategy != "no" && !has_validation) {
-    refuse("eval_strategy", fmt::format("eval_strategy is {}, but there are no validation rows", options.eval_strategy),
-           "give validation_file or validation_split, or set eval_strategy to no");
+  if ((options.eval_strategy != "no" || options.eval_on_start) && !has_validation) {
+    refuse(options.eval_on_start ? "eval_on_start" : "eval_strategy", "there are no validation rows to score",
+           "give validation_file or validation_split, or leave evaluation out");
   }
   if (options.label_smoothing_factor > 0 && regression) {
     refuse("label_smoothing_factor", "labels of a regression cannot be smoothed", "set it to 0");

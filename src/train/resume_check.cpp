@@ -42,9 +42,9 @@ Json fingerprint(const std::vector<EncodedRow>& rows) {
 
 /// Keys that leave the trained tensors as they are.
 std::set<std::string> free_keys(const TrainOptions& options) {
-  std::set<std::string> keys = {"output_dir",       "resume_from_checkpoint", "per_device_eval_batch_size",
-                                "logging_steps",    "save_strategy",          "save_steps",
-                                "save_total_limit", "gradient_checkpointing"};
+  std::set<std::string> keys = {
+      "eval_on_start", "output_dir", "resume_from_checkpoint", "per_device_eval_batch_size", "logging_steps",
+      "save_strategy", "save_steps", "save_total_limit",       "gradient_checkpointing"};
   if (!options.load_best_model_at_end && options.early_stopping_patience == 0) {
     keys.insert({"eval_strategy", "eval_steps", "load_best_model_at_end", "metric_for_best_model", "greater_is_better",
                  "early_stopping_patience", "early_stopping_threshold"});

@@ -83,6 +83,7 @@ TrainResult Run::train() {
   const auto begin = Clock::now();
   const SignalGuard signals;
   TrainResult result;
+  if (options_.eval_on_start && state_.step == 0) log_evaluation(evaluate(setup_));
   while (state_.step < schedule_.total_steps && !out_of_patience() && result.signal == 0) {
     const auto step_begin = Clock::now();
     const Step step = take_step();
@@ -205,12 +206,16 @@ bool Run::run_evaluation() {
   const double value = score.is_null() ? std::numeric_limits<double>::quiet_NaN() : score.get<double>();
   const bool greater = options_.greater_is_better && eval::greater_is_better(chosen);
   const bool is_best = note_metric(state_, options_, value, greater);
+  log_evaluation(std::move(metrics));
+  return is_best;
+}
+
+void Run::log_evaluation(Json metrics) {
   Json entry = metrics;
   entry["epoch"] = schedule_.epochs_done(state_.step);
   entry["step"] = state_.step;
   state_.log_history.push_back(std::move(entry));
   emit(TrainEvent::Kind::eval, std::move(metrics));
-  return is_best;
 }
 
 void Run::save() {

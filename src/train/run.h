@@ -28,6 +28,7 @@ class Run {
   double backward(const std::vector<int64_t>& positions, int64_t micro_step, int64_t micro_steps, int64_t targets);
   void after_step(const Step& step);
   void log_step(const Step& step);
+  void log_evaluation(Json metrics);
   bool run_evaluation();  // true where it is the best so far
   void save();
   void finish(TrainResult& result);

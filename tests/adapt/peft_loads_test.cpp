@@ -126,7 +126,19 @@ const std::vector<Saved>& saved_cases() {
             "llama_tied",
             {{"method", "lora"}, {"target_modules", {"q_proj"}}, {"modules_to_save", {"embed_tokens"}}},
             false,
-            3}};
+            3},
+      Saved{"causal_lora", "mistral_window", {{"method", "lora"}, {"r", 4}}},
+      Saved{"causal_all_linear", "phi3_window", {{"method", "lora"}, {"r", 3}, {"target_modules", "all-linear"}}},
+      Saved{"causal_conv1d", "gpt2", {{"method", "dora"}, {"r", 3}, {"target_modules", {"c_attn", "c_fc"}}}},
+      Saved{"causal_ends",
+            "llama_heads",
+            {{"method", "lora"}, {"r", 3}, {"target_modules", {"q_proj", "embed_tokens", "lm_head"}}}},
+      Saved{"causal_save_ends",
+            "llama_heads",
+            {{"method", "lora"}, {"r", 3}, {"modules_to_save", {"embed_tokens", "lm_head"}}}},
+      Saved{"causal_tokens", "llama_tied", {{"method", "lora"}, {"r", 3}, {"trainable_token_indices", {3, 5, 8}}}},
+      Saved{"causal_prefix", "qwen2_tied", {{"method", "prefix_tuning"}, {"num_virtual_tokens", 3}}},
+      Saved{"causal_prompt", "gemma2", {{"method", "prompt_tuning"}, {"num_virtual_tokens", 3}}}};
   return cases;
 }
 

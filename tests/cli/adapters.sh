@@ -1,10 +1,6 @@
 # Several adapters at once, and tensors that layers share, as a user meets them.
 . "$(dirname "$0")/support.sh"
-make_model bert_base model
-make_rows train.csv 32
-make_rows dev.csv 8
-common="--model_name_or_path model --train_file train.csv --validation_file dev.csv --text_column text --dtype float32
-  --per_device_train_batch_size 8 --learning_rate 1e-2 --logging_steps 1"
+prepare_runs
 saving="--max_steps 4 --save_strategy steps --save_steps 2"
 logits() { sed 's/.*"logits"://' out | tr -c '0-9.e+\n-' ' '; }
 # Whether two files of numbers agree to four places.

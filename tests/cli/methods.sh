@@ -1,10 +1,6 @@
 # Every method and short name, as a user meets it: trained, asked, merged, exported.
 . "$(dirname "$0")/support.sh"
-make_model bert_base model
-make_rows train.csv 32
-make_rows dev.csv 8
-common="--model_name_or_path model --train_file train.csv --validation_file dev.csv --text_column text --dtype float32
-  --per_device_train_batch_size 8 --learning_rate 1e-2 --logging_steps 1"
+prepare_runs
 
 expect 0 methods --json
 ids=$(sed -n -E 's/^    "id": "([a-z0-9_]+)",?$/\1/p' out)

@@ -70,6 +70,15 @@ make_rows() { # FILE COUNT
     done; } >"$1"
 }
 
+# A classifier's base in `model`, rows in train.csv and dev.csv, and the flags of a short run on them in $common.
+prepare_runs() {
+  make_model bert_base model
+  make_rows train.csv 32
+  make_rows dev.csv 8
+  common="--model_name_or_path model --train_file train.csv --validation_file dev.csv --text_column text --dtype float32
+    --per_device_train_batch_size 8 --learning_rate 1e-2 --logging_steps 1"
+}
+
 finish() {
   [ "$failures" = 0 ] && echo 'all checks passed'
   exit $((failures > 0))

@@ -19,7 +19,9 @@ TEST_P(Golden, AgreesWithTheReferenceOnFiveThousandLines) {
   test::expect_golden(test::read_fixture(name + "/golden.json"), tokenizer);
 }
 
-INSTANTIATE_TEST_SUITE_P(Tokenizer, Golden, ::testing::Values("wordpiece", "byte_level", "suffixed", "roberta"),
+INSTANTIATE_TEST_SUITE_P(Tokenizer, Golden,
+                         ::testing::Values("wordpiece", "byte_level", "suffixed", "roberta", "llama3", "llama2",
+                                           "gemma", "unigram", "gemma_model", "t5"),
                          [](const auto& info) { return std::string(info.param); });
 
 TEST(Tokenizer, AgreesWithTheReferenceForEveryOtherPart) {
@@ -70,6 +72,40 @@ TEST(Tokenizer, AgreesWithTheReferenceOnQwen3) {
   copy.copy(folder / "merges.txt");
   copy.write("tokenizer_config.json", R"({"tokenizer_class": "Qwen2Tokenizer"})");
   test::expect_golden(test::read_fixture("shared_qwen3.json"), Tokenizer::from_folder(copy.path()));
+}
+
+TEST(Tokenizer, AgreesWithTheReferenceOnTheSentencePieceModelOfLlama2) {
+  DELTAW_NEEDS_DATA(folder, "tokenizers/llama2");
+  const test::TemporaryFolder copy;
+  copy.copy(folder / "tokenizer.model");
+  const nlohmann::json golden = test::read_fixture("shared_llama2.json");
+  test::expect_golden(golden, Tokenizer::from_folder(copy.path()));  // the start token without being asked
+
+  copy.write("tokenizer_config.json", R"({"tokenizer_class": "LlamaTokenizer", "add_bos_token": true})");
+  const Tokenizer tokenizer = Tokenizer::from_folder(copy.path());
+  test::expect_golden(golden, tokenizer);
+  EXPECT_EQ(tokenizer.vocab_size(), 32000);
+  EXPECT_EQ(tokenizer.bos_id(), 1);
+  EXPECT_EQ(tokenizer.eos_id(), 2);
+  EXPECT_TRUE(tokenizer.prepends_bos());
+  EXPECT_FALSE(tokenizer.appends_eos());
+
+  copy.write("tokenizer_config.json", R"({"add_bos_token": false, "add_eos_token": true})");
+  EXPECT_EQ(Tokenizer::from_folder(copy.path()).encode("a").ids, (std::vector<int64_t>{263, 2}));
+}
+
+TEST(Tokenizer, AgreesWithTheReferenceOnTheSentencePieceModelOfAlbert) {
+  DELTAW_NEEDS_DATA(folder, "tokenizers/albert_spiece");
+  const Tokenizer tokenizer = Tokenizer::from_folder(folder);
+  test::expect_golden(test::read_fixture("shared_albert.json"), tokenizer);
+  EXPECT_EQ(tokenizer.pad_id(), 0);
+}
+
+TEST(Tokenizer, AgreesWithTheReferenceOnStories260k) {
+  DELTAW_NEEDS_DATA(folder, "models/stories260k_hf");
+  const Tokenizer tokenizer = Tokenizer::from_folder(folder);
+  test::expect_golden(test::read_fixture("shared_stories260k.json"), tokenizer);
+  EXPECT_TRUE(tokenizer.prepends_bos());
 }
 
 TEST(Tokenizer, GivesTheSameFromSeveralThreadsAndAfterManyWords) {

@@ -1,0 +1,96 @@
+#include "eval_text.h"
+
+#include <filesystem>
+#include <optional>
+
+#include "deltaw/error.h"
+#include "output.h"
+
+namespace deltaw::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+const TextTask* task_of(const DataOptions& data) {
+  if (data.task_name.empty()) return nullptr;
+  const TextTask* task = find_text_task(data.task_name);
+  if (!task) text_split_file({.task_name = data.task_name}, Split::test);  // its error names the tasks there are
+  return task;
+}
+
+std::string protocol_of(const EvaluationOptions& options, const TextTask* task) {
+  if (options.protocol == "auto") {
+    if (!task) return "perplexity";
+    return task->kind == AnswerKind::word && !task->answers.empty() ? "likelihood" : "generate";
+  }
+  if (!task && options.protocol != "perplexity") {
+    throw Error({.id = "config.no-task",
+                 .what = "the protocol '" + options.protocol + "' needs to know the task's answers",
+                 .where = "key 'protocol'",
+                 .fix = "set task_name, or score by perplexity"});
+  }
+  return options.protocol;
+}
+
+/// The validation file, else the test set of the task.
+std::optional<fs::path> evaluation_file(const DataOptions& data) {
+  if (auto file = text_split_file(data, Split::validation)) return file;
+  return data.task_name.empty() ? std::nullopt : text_split_file(data, Split::test);
+}
+
+fs::path needed_file(const DataOptions& data) {
+  if (auto file = evaluation_file(data)) return *file;
+  throw Error({.id = "config.no-data",
+               .what = "there are no rows to evaluate on",
+               .where = "key 'validation_file'",
+               .fix = "name a file, or the dataset_dir that holds the task's test set"});
+}
+
+template <class Row>
+std::vector<Row> first_rows(std::vector<Row> rows, int64_t most) {
+  if (most > 0 && rows.size() > static_cast<size_t>(most)) rows.resize(static_cast<size_t>(most));
+  return rows;
+}
+
+/// Texts as training holds them out, where no file is named.
+TextDataset texts_of(const Served& served, const ChatRenderer& render) {
+  const DataOptions& data = served.data;
+  if (text_split_file(data, Split::validation) || data.validation_split == 0) {
+    TextDataset dataset = load_texts(needed_file(data), data, served.text, render);
+    dataset.most_blocks = data.max_eval_samples;
+    if (!dataset.continuous) dataset.rows = first_rows(std::move(dataset.rows), data.max_eval_samples);
+    return dataset;
+  }
+  return load_text_data(data, served.text, render, static_cast<uint64_t>(served.batch.seed)).validation;
+}
+
+Json score_texts(const Served& served, const LanguageModel& lm, const EvaluationOptions& options,
+                 const ChatRenderer& render) {
+  const int64_t max_length = served.data.max_length;
+  const TextDataset dataset = texts_of(served, render);
+  if (dataset.continuous) {
+    return score_running_text(lm, dataset.rows.at(0).text, max_length, options.stride, dataset.most_blocks);
+  }
+  const EncodedTexts encoded = encode_texts(dataset, lm.tokenizer, max_length, served.end_id);
+  for (const std::string& sentence : warnings(encoded.facts, max_length)) warning(sentence);
+  return score_rows(lm, encoded.rows);
+}
+
+}  // namespace
+
+Json score_text(const Served& served, const EvaluationOptions& options, const ChatRenderer& render) {
+  const LanguageModel lm{.model = *served.model,
+                         .adapter = served.acting(),
+                         .tokenizer = *served.tokenizer,
+                         .pad_id = served.pad_id,
+                         .batch_size = served.batch.per_device_eval_batch_size};
+  const TextTask* task = task_of(served.data);
+  const std::string protocol = protocol_of(options, task);
+  if (protocol == "perplexity") return score_texts(served, lm, options, render);
+  const fs::path file = needed_file(served.data);
+  const int64_t most = served.data.max_eval_samples;
+  if (protocol == "likelihood") return score_choices(lm, first_rows(load_choices(*task, file), most));
+  return score_answers(lm, *task, first_rows(load_answers(*task, file), most), options.max_new_tokens);
+}
+
+}  // namespace deltaw::cli

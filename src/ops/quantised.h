@@ -1,0 +1,80 @@
+// A frozen weight in few bits: NormalFloat and 4-bit floats (Dettmers et al. 2023, arXiv:2305.14314), and int8 by rows.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+namespace deltaw {
+
+enum class QuantType { nf4, fp4, int8 };
+
+/// How the weights of frozen linear layers are held.
+struct Quantisation {
+  QuantType type = QuantType::nf4;
+  bool nested = false;  // the scales of 4-bit blocks are quantised too
+
+  std::string name() const;  // "nf4", "nf4, double quantisation", "int8"
+};
+
+/// W0 [d_out, d_in] as codes and scales, with the numerics of bitsandbytes.
+///
+/// 4 bits: a block is 64 elements of the flattened weight, the last one may be shorter; its scale is its largest
+/// magnitude, a code the nearest of 16 fixed numbers to element / scale. Two codes make a byte, the first one above.
+/// Nested: the scales less their mean are quantised in turn, in blocks of 256 with the signed dynamic map of 8 bits
+/// (Dettmers et al. 2022, arXiv:2110.02861).
+///
+/// int8: code = round(127 element / scale) with the largest magnitude of the row as its scale, which is what LLM.int8()
+/// (arXiv:2208.07339) makes of a weight. Inputs are not quantised, so its outlier columns need no case.
+class Quantised {
+ public:
+  static constexpr int64_t kBlock = 64, kNestedBlock = 256;
+
+  /// `weight` is of any floating type and is read in float32; `type` is what products are computed in.
+  Quantised(const at::Tensor& weight, const Quantisation& how, at::ScalarType type);
+
+  int64_t d_out() const { return d_out_; }
+  int64_t d_in() const { return d_in_; }
+  at::ScalarType type() const { return type_; }
+  const Quantisation& how() const { return how_; }
+
+  /// [d_out, d_in] in type(), computed in float32 and rounded once. Made anew by every call: keep it for one use.
+  at::Tensor dequantised() const;
+
+  /// || dequantised - weight || / || weight ||, Frobenius norms before rounding to type(). Not finite where the weight
+  /// is not.
+  double relative_error() const { return error_; }
+  int64_t nbytes() const;  // of codes and scales
+
+  /// 4 bits: uint8 [ceil(n / 2)] for the n elements. int8: int8 [d_out, d_in].
+  const at::Tensor& codes() const { return codes_; }
+  /// 4 bits: [ceil(n / 64)], float32, or uint8 where they are nested. int8: float32 [d_out].
+  const at::Tensor& scales() const { return scales_; }
+  /// Of the nested scales: float32 [ceil(blocks / 256)], and what was taken off them, float32 [].
+  const at::Tensor& nested_scales() const { return nested_scales_; }
+  const at::Tensor& nested_offset() const { return nested_offset_; }
+
+ private:
+  at::Tensor block_scales() const;  // float32 [ceil(n / 64)]
+  void quantise_blocks(const at::Tensor& weight);
+  void nest_scales();
+  void quantise_rows(const at::Tensor& weight);
+
+  Quantisation how_;
+  int64_t d_out_ = 0, d_in_ = 0;
+  at::ScalarType type_ = at::kFloat;
+  at::Tensor codes_, scales_, nested_scales_, nested_offset_;
+  double error_ = 0;
+};
+
+namespace ops {
+
+/// x W0^T + bias for x [..., d_in] in any type; `bias` [d_out] may be undefined. The autograd graph keeps neither x nor
+/// the dequantised weight: the backward pass makes the latter again.
+at::Tensor quantised_linear(const at::Tensor& x, const std::shared_ptr<const Quantised>& weight,
+                            const at::Tensor& bias);
+
+}  // namespace ops
+}  // namespace deltaw

@@ -1,0 +1,148 @@
+#include "deltaw/chat.h"
+
+#include <array>
+
+#include <fmt/format.h>
+
+#include "core/files.h"
+#include "deltaw/error.h"
+#include "text/jinja_interpreter.h"
+#include "text/jinja_parser.h"
+
+namespace deltaw {
+namespace {
+
+using text::jinja::Value;
+namespace fs = std::filesystem;
+
+constexpr std::array<const char*, 7> kTokenNames = {"bos_token", "eos_token", "unk_token", "sep_token",
+                                                    "pad_token", "cls_token", "mask_token"};
+
+Json read_object(const fs::path& file) {
+  if (!fs::exists(file)) return Json::object();
+  Json json = read_json(file);
+  if (!json.is_object()) {
+    throw Error({.id = "format.chat-template",
+                 .what = "expected an object",
+                 .where = file.string(),
+                 .fix = "take the file from the model's repository again"});
+  }
+  return json;
+}
+
+/// The text of a token, which stands there as text or as an object that describes it.
+std::optional<std::string> token_text(const Json& token) {
+  if (token.is_string()) return token.get<std::string>();
+  if (token.is_object() && token.contains("content") && token["content"].is_string()) {
+    return token["content"].get<std::string>();
+  }
+  return std::nullopt;
+}
+
+/// What templates may name: bos_token, ... as transformers passes them.
+Json special_tokens(const Json& config, const Json& map) {
+  Json tokens = Json::object();
+  for (const Json* source : {&config, &map}) {
+    for (const char* name : kTokenNames) {
+      if (tokens.contains(name) || !source->contains(name)) continue;
+      if (const auto token = token_text((*source)[name])) tokens[name] = *token;
+    }
+  }
+  return tokens;
+}
+
+std::optional<std::string> template_in(const Json& config, const fs::path& file) {
+  if (!config.contains("chat_template") || config["chat_template"].is_null()) return std::nullopt;
+  const Json& given = config["chat_template"];
+  if (given.is_string()) return given.get<std::string>();
+  const auto named = [](const Json& entry) {
+    return entry.is_object() && entry.contains("name") && entry.contains("template") && entry["template"].is_string();
+  };
+  if (given.is_array()) {
+    for (const Json& entry : given) {
+      if (named(entry) && entry["name"] == "default") return entry["template"].get<std::string>();
+    }
+  }
+  throw Error({.id = "format.chat-template",
+               .what = "'chat_template' is neither a text nor a list with an entry named \"default\"",
+               .where = file.string(),
+               .fix = "give the template to use as the text of 'chat_template', or in chat_template.jinja"});
+}
+
+/// Reasoning goes by several names: each is filled from the first that is there, as transformers does.
+Json with_reasoning(const Json& message) {
+  const Json* reasoning = nullptr;
+  for (const char* name : {"reasoning_content", "thinking", "reasoning"}) {
+    if (!reasoning && message.contains(name) && !message[name].is_null()) reasoning = &message[name];
+  }
+  if (!reasoning) return message;
+  Json filled = message;
+  if (!filled.contains("thinking")) filled["thinking"] = *reasoning;
+  filled["reasoning_content"] = *reasoning;
+  return filled;
+}
+
+}  // namespace
+
+struct ChatTemplate::Impl {
+  std::string where;
+  Json variables;
+  text::jinja::Body body;
+};
+
+ChatTemplate::ChatTemplate(const std::string& source, Json variables, const std::string& where)
+    : impl_(std::make_unique<Impl>()) {
+  impl_->where = where;
+  impl_->variables = std::move(variables);
+  impl_->body = text::jinja::parse(source, where);
+}
+
+ChatTemplate::ChatTemplate(ChatTemplate&&) noexcept = default;
+ChatTemplate& ChatTemplate::operator=(ChatTemplate&&) noexcept = default;
+ChatTemplate::~ChatTemplate() = default;
+
+std::optional<ChatTemplate> ChatTemplate::from_folder(const fs::path& folder) {
+  const fs::path jinja = folder / "chat_template.jinja", config_file = folder / "tokenizer_config.json";
+  const Json config = read_object(config_file);
+  const Json variables = special_tokens(config, read_object(folder / "special_tokens_map.json"));
+  if (fs::exists(jinja)) return ChatTemplate(read_file(jinja), variables, jinja.string());
+  const auto source = template_in(config, config_file);
+  if (!source) return std::nullopt;
+  return ChatTemplate(*source, variables, config_file.string() + ": chat_template");
+}
+
+ChatTemplate ChatTemplate::from_file(const fs::path& file, const fs::path& folder) {
+  const Json config = read_object(folder / "tokenizer_config.json");
+  return ChatTemplate(read_file(file), special_tokens(config, read_object(folder / "special_tokens_map.json")),
+                      file.string());
+}
+
+ChatTemplate::Rendered ChatTemplate::render(const Json& messages, bool add_generation_prompt,
+                                            const Json& variables) const {
+  const auto refuse = [&](const std::string& what, const char* fix) {
+    throw Error({.id = "data.chat-template", .what = what, .where = impl_->where, .fix = fix});
+  };
+  if (!messages.is_array()) refuse("the messages are no list", "give a list of {\"role\": ..., \"content\": ...}");
+  Json all = Json::object({{"tools", nullptr}, {"documents", nullptr}});
+  for (const Json* given : {static_cast<const Json*>(&impl_->variables), &variables}) {
+    if (given->is_object()) all.update(*given);
+  }
+  Json chat = Json::array();
+  for (const Json& message : messages) {
+    if (!message.is_object()) refuse("a message is no object", "give {\"role\": ..., \"content\": ...}");
+    chat.push_back(with_reasoning(message));
+  }
+  all["messages"] = std::move(chat);
+  all["add_generation_prompt"] = add_generation_prompt;
+
+  std::vector<std::pair<std::string, Value>> values;
+  try {
+    for (const auto& [name, value] : all.items()) values.emplace_back(name, text::jinja::from_json(value));
+  } catch (const text::jinja::Problem& problem) {
+    refuse(problem.what, "change the messages or the template's variables");
+  }
+  text::jinja::Output output = text::jinja::run(impl_->body, values, impl_->where);
+  return {.text = std::move(output.text), .generated = std::move(output.generated)};
+}
+
+}  // namespace deltaw

@@ -1,0 +1,74 @@
+# A causal language model as a user meets it: the lines of README.md, then data of other kinds. What they run on is the
+# one below $DELTAW_DATA.
+. "$(dirname "$0")/support.sh"
+stories=${DELTAW_DATA:-$tests/../../shared/data}/models/stories260k_hf
+if [ ! -e "$stories/model.safetensors" ]; then
+  echo 'SKIPPED: all of it, for want of models/stories260k_hf below $DELTAW_DATA'
+  finish
+fi
+cp "$tests"/../examples/talk/* .
+
+# The README's lines, with its MODEL and a few words more for a short run.
+readme() { # VERB
+  sed -n '/^## Language models/,/^## /p' "$tests/../README.md" | grep -m 1 "^deltaw $1 " |
+    sed -E "s|^deltaw ||; s| +#.*||; s|MODEL|$stories|"
+}
+expect 0 $(readme train) --dtype float32 --max_steps 60 --learning_rate 1e-2 --target_modules all-linear --r 16
+contains err ' learns  The cat is called Tom. He likes milk.</s>'
+contains err '  reads  <|user|>\nWhat is the cat called?\n<|assistant|>\n'
+contains out '"eval_perplexity"'
+present talk/adapter_model.safetensors talk/chat_template.jinja talk/tokenizer.json talk/README.md
+contains talk/README.md 'AutoModelForCausalLM'
+printf 'Who lives in the tree?\n/exit\n' | "$deltaw" $(readme generate) --dtype float32 --max_new_tokens 30 >out 2>err ||
+  fail 'a chat with the adapter fails'
+contains out 'An old owl lives in the tree.'
+expect 0 $(readme merge) --dtype float32
+contains out '"passed": true'
+present merged/config.json merged/model.safetensors merged/chat_template.jinja merged/tokenizer.json
+printf 'Who lives in the tree?\n/exit\n' |
+  "$deltaw" generate --model merged --chat --dtype float32 --max_new_tokens 30 >out 2>err
+contains out 'An old owl lives in the tree.'
+python=${DELTAW_ORACLE_PYTHON:-$tests/../.venv/bin/python}
+if "$python" -c 'import transformers' 2>/dev/null; then
+  "$python" -W ignore - >out 2>err <<'END' || fail 'transformers does not load what merge wrote'
+from transformers import AutoModelForCausalLM, AutoTokenizer
+tokenizer, model = AutoTokenizer.from_pretrained("merged"), AutoModelForCausalLM.from_pretrained("merged")
+messages = [{"role": "user", "content": "Who lives in the tree?"}]
+ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+print(tokenizer.decode(model.generate(**ids, max_new_tokens=30, do_sample=False)[0]))
+END
+  contains out 'An old owl lives in the tree.'
+else
+  echo 'SKIPPED: transformers reads the merged model, for want of transformers: scripts/setup --oracle'
+fi
+
+# Text and answers, packed and not; the loss of an adapter and of its merged model.
+{ for i in 1 2 3 4 5 6; do echo '{"prompt": "The dog said", "completion": " hello to the cat."}'; done; } >pairs.jsonl
+expect 0 train --model "$stories" --train_file pairs.jsonl --packing true --max_length 64 --dtype float32 \
+  --max_steps 20 --learning_rate 1e-2 --output_dir pairs --gradient_accumulation_steps 2
+expect 0 predict --adapter_name_or_path pairs --input_file pairs.jsonl --dtype float32 --logits_file logits.safetensors
+lines out 6
+cp out beside
+present logits.safetensors
+expect 0 merge --adapter_name_or_path pairs --output_dir pairs-merged --dtype float32
+expect 0 predict --model pairs-merged --input_file pairs.jsonl --dtype float32
+paste -d' ' out beside | tr -c '0-9.\n-' ' ' | awk '{ if (($1 - $3) ^ 2 > 1e-6 || $2 != $4) exit 1 }' ||
+  fail 'the merged model has another loss'
+expect 0 eval --adapter_name_or_path pairs --validation_file pairs.jsonl --dtype float32
+contains out '"eval_perplexity"'
+expect 0 train --model "$stories" --train_file pairs.jsonl --max_steps 2 --dtype float32 --method randlora \
+  --randlora_alpha 64 --target_modules all-linear --output_dir full-rank
+expect 0 export --adapter_name_or_path full-rank --rank 8 --output_dir exported --dtype float32
+
+# What cannot be.
+expect 2 train --model "$stories" --train_file talk.jsonl --output_dir x
+contains err 'error[config.no-chat-template]'
+expect 2 train --model "$stories" --train_file pairs.jsonl --task_type SEQ_CLS --output_dir x
+contains err 'error[config.task-type]'
+expect 2 train --model "$stories" --train_file pairs.jsonl --metric_for_best_model accuracy --output_dir x
+contains err 'error[config.unknown-metric]'
+printf '{"text": "a"}\n{"prompt": "a"}\n' >mixed.jsonl
+expect 1 train --model "$stories" --train_file mixed.jsonl --output_dir x
+contains err 'error[data.mixed-rows]'
+absent x
+finish

@@ -1,0 +1,216 @@
+// Which tokens are trained on, where rows are cut, and how they are packed.
+#include <algorithm>
+#include <map>
+#include <random>
+
+#include "data/bytes.h"
+#include "data/files.h"
+
+namespace deltaw {
+namespace {
+
+using test::expect_error;
+using test::kEnd;
+using test::kTurnEnd;
+using test::trained_text;
+using Numbers = std::vector<int64_t>;
+
+class EncodeTexts : public test::Files {
+ protected:
+  void SetUp() override {
+    Files::SetUp();
+    tokenizer_.emplace(test::byte_tokenizer(folder_));
+  }
+
+  EncodedTexts encode(std::string_view rows, int64_t max_length = 0, const ChatRenderer& render = test::render_turns,
+                      const std::string& name = "rows.jsonl") const {
+    return encode_texts(load_texts(write(name, rows), {}, {}, render), *tokenizer_, max_length, kEnd);
+  }
+
+  std::optional<Tokenizer> tokenizer_;
+};
+
+TEST_F(EncodeTexts, TrainsTheAnswerAndTheEndToken) {
+  const EncodedTexts texts = encode("{\"prompt\": \"\xC3\xA4?\", \"completion\": \"\xC3\xB6!\"}");
+  ASSERT_EQ(texts.rows.size(), 1u);
+  EXPECT_EQ(texts.rows[0].ids, (Numbers{0xC3, 0xA4, '?', 0xC3, 0xB6, '!', kEnd}));
+  EXPECT_EQ(texts.rows[0].token_labels, (Numbers{-100, -100, -100, 0xC3, 0xB6, '!', kEnd}));
+  EXPECT_EQ(texts.facts.rows, 1);
+  EXPECT_EQ(texts.facts.tokens, 7);
+  EXPECT_EQ(texts.facts.trained, 4);
+  EXPECT_EQ(texts.facts.without_end, 0);
+  EXPECT_TRUE(warnings(texts.facts, 0).empty());
+}
+
+TEST_F(EncodeTexts, DoesNotDoubleAnEndTokenThatTheFileSpells) {
+  EXPECT_EQ(encode(R"({"prompt": "a", "completion": "b<end>"})").rows[0].ids, (Numbers{'a', 'b', kEnd}));
+}
+
+TEST_F(EncodeTexts, TheFirstTokenOfARowIsNeverPredicted) {
+  EXPECT_EQ(encode(R"({"text": "ab"})").rows[0].token_labels, (Numbers{-100, 'b', kEnd}));
+}
+
+TEST_F(EncodeTexts, TrainsTheAssistantsTurns) {
+  const EncodedTexts texts =
+      encode(R"({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}, )"
+             R"({"role": "user", "content": "c"}, {"role": "assistant", "content": "d"}]})");
+  EXPECT_EQ(trained_text(texts.rows[0], *tokenizer_), "b<turn>\n|d<turn>\n");
+  EXPECT_EQ(std::count(texts.rows[0].ids.begin(), texts.rows[0].ids.end(), kTurnEnd), 4);
+  EXPECT_EQ(texts.facts.without_end, 0);
+}
+
+TEST_F(EncodeTexts, CountsAnswersWithoutAnEnd) {
+  const auto endless = [](const Json& messages, bool prompt, const Json&) {
+    std::string text;
+    for (const Json& message : messages) text += "\n" + message["role"].get<std::string>() + ":" + test::said(message);
+    return ChatTemplate::Rendered{text + (prompt ? "\nassistant:" : ""), {}};
+  };
+  const EncodedTexts texts =
+      encode(R"({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]})", 0, endless);
+  EXPECT_EQ(trained_text(texts.rows[0], *tokenizer_), "b");
+  EXPECT_EQ(texts.facts.without_end, 1);
+  ASSERT_EQ(warnings(texts.facts, 0).size(), 1u);
+  EXPECT_NE(warnings(texts.facts, 0)[0].find("eos_token"), std::string::npos);
+}
+
+TEST_F(EncodeTexts, CutsTheEndAndDropsWhatHasNoAnswerLeft) {
+  const EncodedTexts texts = encode(
+      "{\"prompt\": \"ab\", \"completion\": \"cdef\"}\n"
+      "{\"prompt\": \"abcdef\", \"completion\": \"g\"}\n"
+      "{\"prompt\": \"a\", \"completion\": \"bc\"}\n",
+      4);
+  ASSERT_EQ(texts.rows.size(), 2u);
+  EXPECT_EQ(trained_text(texts.rows[0], *tokenizer_), "cd");
+  EXPECT_EQ(trained_text(texts.rows[1], *tokenizer_), "bc<end>");
+  EXPECT_EQ(texts.rows[1].index, 1);
+  EXPECT_EQ(texts.facts.cut, 1);
+  EXPECT_EQ(texts.facts.dropped, 1);
+  EXPECT_EQ(texts.facts.rows, 2);
+  EXPECT_EQ(texts.facts.tokens, 8);
+  EXPECT_EQ(texts.facts.trained, 5);
+  const std::vector<std::string> told = warnings(texts.facts, 4);
+  ASSERT_EQ(told.size(), 2u);
+  EXPECT_NE(told[0].find("1 of 3 rows"), std::string::npos);
+  EXPECT_NE(told[1].find("1 of 3 rows"), std::string::npos);
+}
+
+TEST_F(EncodeTexts, RefusesWhenNothingIsLeftAndWhenThereIsNoEndToken) {
+  expect_error([&] { encode(R"({"prompt": "abcdef", "completion": "g"})", 4); }, "data.no-trained-tokens",
+               {"rows.jsonl", "max_length 4"});
+  const TextDataset dataset = load_texts(write("a.jsonl", R"({"text": "a"})"), {}, {}, {});
+  expect_error([&] { encode_texts(dataset, *tokenizer_, 0, std::nullopt); }, "config.no-end-token",
+               {"a.jsonl, line 1", "eos_token"});
+}
+
+TEST_F(EncodeTexts, CutsARunningTextIntoBlocksAndLosesNothing) {
+  const std::string text = "abcdefghijk";
+  const EncodedTexts texts = encode(text, 4, {}, "a.txt");
+  ASSERT_EQ(texts.rows.size(), 3u);
+  EXPECT_EQ(texts.rows[0].token_labels, (Numbers{-100, 'b', 'c', 'd'}));
+  EXPECT_EQ(texts.rows[2].ids, (Numbers{'i', 'j', 'k'}));
+  EXPECT_EQ(texts.rows[2].index, 2);
+  EXPECT_EQ(texts.facts.trained, 8);
+  EXPECT_EQ(texts.facts.cut, 0);
+  EXPECT_EQ(encode("abcde", 4, {}, "a.txt").rows.size(), 1u);  // a block of one token trains nothing
+  EXPECT_EQ(encode(text, 0, {}, "a.txt").rows.size(), 1u);
+  DataOptions options{.train_file = write("a.txt", text).string(), .max_train_samples = 2};
+  EXPECT_EQ(encode_texts(load_text_data(options, {}, {}, 1).train, *tokenizer_, 4, kEnd).rows.size(), 2u);
+}
+
+TEST_F(EncodeTexts, DescribesARowTokenByToken) {
+  const EncodedRow row = encode("{\"prompt\": \"\xC3\xA4?\", \"completion\": \"b\"}").rows[0];
+  const std::vector<SampleToken> tokens = describe_row(row, *tokenizer_);
+  ASSERT_EQ(tokens.size(), 5u);
+  EXPECT_EQ(tokens[0].text, "");  // the first half of a character
+  EXPECT_EQ(tokens[1].text, "\xC3\xA4");
+  EXPECT_EQ(tokens[2].text, "?");
+  EXPECT_FALSE(tokens[2].trained);
+  EXPECT_EQ(tokens[3].text, "b");
+  EXPECT_TRUE(tokens[3].trained);
+  EXPECT_EQ(tokens[4].text, "<end>");
+  EXPECT_TRUE(tokens[4].trained);
+}
+
+std::vector<EncodedRow> rows_of(const Numbers& lengths) {
+  std::vector<EncodedRow> rows;
+  int64_t id = 0;
+  for (const int64_t length : lengths) {
+    EncodedRow& row = rows.emplace_back();
+    row.index = static_cast<int64_t>(rows.size()) - 1;
+    for (int64_t i = 0; i < length; ++i) row.ids.push_back(id++);
+    row.token_labels = row.ids;
+  }
+  return rows;
+}
+
+TEST(PackRows, FillsTheFullestRowThatHasRoom) {
+  const std::vector<EncodedRow> packed = pack_rows(rows_of({3, 6, 4, 7}), 10);
+  ASSERT_EQ(packed.size(), 2u);
+  EXPECT_EQ(packed[0].ids, (Numbers{0, 1, 2, 13, 14, 15, 16, 17, 18, 19}));  // rows 0 and 3
+  EXPECT_EQ(packed[0].documents, (Numbers{1, 1, 1, 2, 2, 2, 2, 2, 2, 2}));
+  EXPECT_EQ(packed[0].token_labels, (Numbers{-100, 1, 2, -100, 14, 15, 16, 17, 18, 19}));
+  EXPECT_EQ(packed[1].ids.size(), 10u);  // rows 1 and 2
+  EXPECT_EQ(packed[1].index, 1);
+}
+
+TEST(PackRows, LosesNothingAndSplitsNothing) {
+  std::mt19937 engine(1);
+  Numbers lengths;
+  for (int i = 0; i < 500; ++i) lengths.push_back(1 + static_cast<int64_t>(engine() % 70));
+  lengths[7] = 200;  // longer than a packed row
+  const std::vector<EncodedRow> rows = rows_of(lengths);
+  const std::vector<EncodedRow> packed = pack_rows(rows, 128);
+  std::map<int64_t, size_t> row_beginning_with;
+  for (size_t i = 0; i < rows.size(); ++i) row_beginning_with[rows[i].ids[0]] = i;
+  size_t found = 0;
+  size_t places = 0;
+  for (size_t p = 0; p < packed.size(); ++p) {
+    const EncodedRow& row = packed[p];
+    ASSERT_EQ(row.documents.size(), row.ids.size());
+    ASSERT_EQ(row.token_labels.size(), row.ids.size());
+    EXPECT_EQ(row.index, static_cast<int64_t>(p));
+    places += row.ids.size();
+    int64_t document = 0;
+    for (size_t at = 0; at < row.ids.size();) {
+      const EncodedRow& part = rows.at(row_beginning_with.at(row.ids[at]));
+      ++found;
+      ++document;
+      ASSERT_LE(at + part.ids.size(), row.ids.size());
+      EXPECT_EQ(row.token_labels[at], kNoLabel);
+      for (size_t i = 0; i < part.ids.size(); ++i, ++at) {
+        EXPECT_EQ(row.ids[at], part.ids[i]);
+        EXPECT_EQ(row.documents[at], document);
+        EXPECT_EQ(row.token_labels[at], i > 0 ? part.ids[i] : kNoLabel);
+      }
+    }
+    EXPECT_TRUE(document == 1 || row.ids.size() <= 128u);
+  }
+  EXPECT_EQ(found, rows.size());
+  const size_t tokens = [&] {
+    size_t sum = 0;
+    for (const int64_t length : lengths) sum += static_cast<size_t>(length);
+    return sum;
+  }();
+  EXPECT_EQ(places, tokens);
+  EXPECT_LE(packed.size(), (tokens + 127) / 128 + 3);  // next to the least number of rows there can be
+  const std::vector<EncodedRow> again = pack_rows(rows, 128);
+  ASSERT_EQ(again.size(), packed.size());
+  for (size_t i = 0; i < packed.size(); ++i) EXPECT_EQ(again[i].ids, packed[i].ids);
+}
+
+TEST(PackRows, KeepsTypeIdsInPlaceAndNeedsALength) {
+  std::vector<EncodedRow> rows = rows_of({3, 2});
+  rows[1].type_ids = {1, 1};
+  EXPECT_EQ(pack_rows(rows, 8).at(0).type_ids, (Numbers{0, 0, 0, 1, 1}));
+  expect_error([&] { pack_rows(rows, 0); }, "config.packing", {"max_length"});
+}
+
+TEST(PackRows, ABatchNumbersTheDocuments) {
+  const Batch batch = collate(pack_rows(rows_of({3, 2, 4}), 5), {0, 1}, 0, false);
+  EXPECT_EQ(batch.length, 5);
+  EXPECT_EQ(batch.attention_mask, (Numbers{1, 1, 1, 2, 2, 1, 1, 1, 1, 0}));
+  EXPECT_EQ(batch.token_labels, (Numbers{-100, 1, 2, -100, 4, -100, 6, 7, 8, -100}));
+}
+
+}  // namespace
+}  // namespace deltaw

@@ -1,0 +1,311 @@
+// Every kind of row, and every way to get one wrong.
+#include <algorithm>
+
+#include "data/bytes.h"
+#include "data/files.h"
+
+namespace deltaw {
+namespace {
+
+using test::expect_error;
+
+class TextFormats : public test::Files {
+ protected:
+  TextDataset load(const std::string& name, std::string_view text, const ChatRenderer& render = test::render_turns,
+                   const TextOptions& options = {}, const DataOptions& data = {}) const {
+    return load_texts(write(name, text), data, options, render);
+  }
+
+  TextExample only(std::string_view row, const ChatRenderer& render = test::render_turns,
+                   const TextOptions& options = {}) const {
+    const TextDataset dataset = load("rows.jsonl", row, render, options);
+    EXPECT_EQ(dataset.rows.size(), 1u);
+    return dataset.rows.at(0);
+  }
+
+  void refuses(std::string_view text, const std::string& id, const std::vector<std::string>& words,
+               const ChatRenderer& render = test::render_turns) const {
+    expect_error([&] { load("rows.jsonl", text, render); }, id, words);
+  }
+};
+
+/// The trained parts, a bar between them.
+std::string trained(const TextExample& example) {
+  std::string text;
+  for (const auto& [begin, end] : example.trained) {
+    text += (text.empty() ? "" : "|") + example.text.substr(begin, end - begin);
+  }
+  return text;
+}
+
+TEST_F(TextFormats, TextIsADocumentThatEnds) {
+  const TextDataset dataset = load("rows.jsonl", "{\"text\": \"one\", \"id\": 7}\n\n{\"text\": \"two\"}\n");
+  ASSERT_EQ(dataset.rows.size(), 2u);
+  EXPECT_FALSE(dataset.continuous);
+  EXPECT_EQ(dataset.rows[1].text, "two");
+  EXPECT_EQ(trained(dataset.rows[1]), "two");
+  EXPECT_EQ(dataset.rows[1].line, 3);
+  EXPECT_TRUE(dataset.rows[1].end);
+  EXPECT_TRUE(dataset.rows[1].add_special_tokens);
+  EXPECT_FALSE(dataset.rows[1].answers);
+}
+
+TEST_F(TextFormats, AnArrayCountsItems) {
+  const TextDataset dataset = load("rows.json", R"([{"text": "one"}, {"text": "two"}])");
+  EXPECT_EQ(dataset.unit, "item");
+  EXPECT_EQ(dataset.rows.at(1).line, 2);
+}
+
+TEST_F(TextFormats, PromptAndCompletionTrainTheCompletion) {
+  const TextExample row = only(R"({"prompt": "2+2=", "completion": " 4"})");
+  EXPECT_EQ(row.text, "2+2= 4");
+  EXPECT_EQ(trained(row), " 4");
+  EXPECT_TRUE(row.end);
+  EXPECT_TRUE(row.answers);
+  EXPECT_EQ(trained(only(R"({"prompt": "", "completion": "4"})")), "4");
+  TextOptions all;
+  all.completion_only_loss = false;
+  EXPECT_EQ(trained(only(R"({"prompt": "2+2=", "completion": " 4"})", test::render_turns, all)), "2+2= 4");
+}
+
+TEST_F(TextFormats, InstructionsAreWordedAsAlpacaWordsThem) {
+  const TextExample bare = only(R"({"instruction": "Add.", "input": "", "output": "4", "answer": "4"})");
+  EXPECT_EQ(bare.text,
+            "Below is an instruction that describes a task. Write a response that appropriately completes the "
+            "request.\n\n### Instruction:\nAdd.\n\n### Response:\n4");
+  EXPECT_EQ(trained(bare), "4");
+  const TextExample input = only(R"({"instruction": "Add.", "input": "2 2", "output": "4"})");
+  EXPECT_EQ(input.text,
+            "Below is an instruction that describes a task, paired with an input that provides further context. Write "
+            "a response that appropriately completes the request.\n\n### Instruction:\nAdd.\n\n### Input:\n2 2\n\n### "
+            "Response:\n4");
+  EXPECT_EQ(trained(input), "4");
+}
+
+TEST_F(TextFormats, QuestionsHaveTheirPrompt) {
+  const TextExample row = only(R"({"question": "2+2?", "answer": "It is 4.\n#### 4"})");
+  EXPECT_EQ(row.text, "Question: 2+2?\nAnswer: It is 4.\n#### 4");
+  EXPECT_EQ(trained(row), " It is 4.\n#### 4");
+}
+
+TEST_F(TextFormats, TablesHoldRowsToo) {
+  const TextDataset dataset = load("rows.csv", "prompt,completion\n\"a, b\",c\n");
+  EXPECT_EQ(dataset.rows.at(0).text, "a, bc");
+  EXPECT_EQ(trained(dataset.rows.at(0)), "c");
+}
+
+TEST_F(TextFormats, ColumnsMayHaveOtherNames) {
+  const char* rows = R"({"q": "a", "a": "b"})";
+  const DataOptions both{.text_column = "q", .label_column = "a"};
+  EXPECT_EQ(trained(load("rows.jsonl", rows, {}, {}, both).rows.at(0)), "b");
+  const DataOptions one{.text_column = "q"};
+  EXPECT_EQ(trained(load("rows.jsonl", rows, {}, {}, one).rows.at(0)), "a");
+  const DataOptions wrong{.text_column = "z"};
+  expect_error([&] { load("rows.jsonl", rows, {}, {}, wrong); }, "config.missing-column", {"text_column", "q, a"});
+  const DataOptions chat{.text_column = "turns"};
+  const char* turns = R"({"turns": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]})";
+  EXPECT_EQ(trained(load("rows.jsonl", turns, test::render_turns, {}, chat).rows.at(0)), "b<turn>\n");
+}
+
+constexpr const char* kTwoTurns =
+    R"({"messages": [{"role": "system", "content": "S"}, {"role": "user", "content": "a"},
+ {"role": "assistant", "content": "b"}, {"role": "user", "content": "c"}, {"role": "assistant", "content": "d"}]})";
+
+std::string one_line(std::string text) {
+  std::erase(text, '\n');
+  return text;
+}
+
+TEST_F(TextFormats, MessagesTrainEveryAnswerWithItsEnd) {
+  const TextExample row = only(one_line(kTwoTurns));
+  EXPECT_EQ(row.text, "system:S<turn>\nuser:a<turn>\nassistant:b<turn>\nuser:c<turn>\nassistant:d<turn>\n");
+  EXPECT_EQ(trained(row), "b<turn>\n|d<turn>\n");
+  EXPECT_FALSE(row.add_special_tokens);
+  EXPECT_FALSE(row.end);
+  EXPECT_EQ(row.turns_left_out, 0);
+  EXPECT_EQ(trained(only(one_line(kTwoTurns), test::render_marked)), "b<turn>|d<turn>");
+  TextOptions all;
+  all.completion_only_loss = false;
+  EXPECT_EQ(trained(only(one_line(kTwoTurns), test::render_turns, all)), row.text);
+}
+
+TEST_F(TextFormats, AClosedTextEndsTurnsWhereTheyEnd) {
+  EXPECT_EQ(trained(only(one_line(kTwoTurns), test::render_closed)), "b<turn>\n|d<turn>\n<end>");
+}
+
+TEST_F(TextFormats, AnAnswerThatIsRewrittenLaterIsLeftOut) {
+  const TextExample row = only(one_line(kTwoTurns), test::render_thoughts);
+  EXPECT_EQ(trained(row), "(thought)d<turn>\n");
+  EXPECT_EQ(row.turns_left_out, 1);
+}
+
+TEST_F(TextFormats, ATemplateWhoseAnswersCannotBeToldApartIsRefused) {
+  refuses(one_line(kTwoTurns), "data.chat-template", {"message 5", "rows.jsonl, line 1", "generation"},
+          test::render_opened);
+}
+
+TEST_F(TextFormats, SharegptIsAConversationToo) {
+  const TextExample row =
+      only(R"({"system": "S", "conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]})");
+  EXPECT_EQ(row.text, "system:S<turn>\nuser:a<turn>\nassistant:b<turn>\n");
+  EXPECT_EQ(trained(row), "b<turn>\n");
+  const TextExample tool =
+      only(R"({"conversations": [{"from": "user", "value": "a"}, {"from": "observation", "value": "o"},)"
+           R"( {"from": "assistant", "value": "b"}]})");
+  EXPECT_EQ(tool.text, "user:a<turn>\ntool:o<turn>\nassistant:b<turn>\n");
+}
+
+TEST_F(TextFormats, ToolsReachTheTemplate) {
+  const char* list =
+      R"({"tools": [1], "messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]})";
+  const char* text =
+      R"({"tools": "[1]", "messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]})";
+  EXPECT_EQ(only(list).text, "tools:[1]\nuser:a<turn>\nassistant:b<turn>\n");
+  EXPECT_EQ(only(text).text, only(list).text);
+  refuses(R"({"tools": 3, "messages": [{"role": "user", "content": "a"}]})", "data.messages", {"tools"});
+}
+
+TEST_F(TextFormats, MessagesOfWeightZeroAreNotTrainedOn) {
+  const char* row = R"({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", )"
+                    R"("weight": 0}, {"role": "user", "content": "c"}, {"role": "assistant", "content": "d"}]})";
+  EXPECT_EQ(trained(only(row)), "d<turn>\n");
+  EXPECT_EQ(trained(only(row, test::render_marked)), "d<turn>");
+  const auto joined = [](const Json& messages, bool prompt, const Json& variables) {
+    ChatTemplate::Rendered result = test::render_marked(messages, prompt, variables);
+    result.generated.resize(1);
+    return result;
+  };
+  refuses(row, "data.chat-template", {"1 generated parts for 2 answers"}, joined);
+}
+
+TEST_F(TextFormats, MessagesMayBePromptAndCompletion) {
+  const char* row = R"({"prompt": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}, )"
+                    R"({"role": "user", "content": "c"}], "completion": [{"role": "assistant", "content": "d"}]})";
+  EXPECT_EQ(trained(only(row)), "d<turn>\n");
+  EXPECT_EQ(trained(only(row, test::render_marked)), "d<turn>");
+}
+
+TEST_F(TextFormats, ConversationsThatAreNoneAreRefused) {
+  refuses(R"({"messages": []})", "data.messages", {"rows.jsonl, line 1"});
+  refuses(R"({"messages": "hello"})", "data.messages", {"list of messages"});
+  refuses(R"({"messages": ["hello"]})", "data.messages", {"message 1", "string"});
+  refuses(R"({"messages": [{"role": "user"}]})", "data.messages", {"message 1", "content"});
+  refuses(R"({"messages": [{"content": "a"}]})", "data.messages", {"message 1", "role"});
+  refuses(R"({"messages": [{"role": "user", "content": 4}]})", "data.messages", {"message 1", "content"});
+  refuses(R"({"messages": [{"role": "user", "content": "a"}]})", "data.messages", {"assistant says nothing"});
+  refuses(R"({"conversations": [{"from": "alien", "value": "a"}]})", "data.messages", {"alien", "human"});
+  refuses(R"({"conversations": [{"from": "human"}]})", "data.messages", {"value"});
+  refuses(one_line(kTwoTurns), "config.no-chat-template", {"chat_template"}, ChatRenderer());
+  const auto needs_user = [](const Json& messages, bool prompt, const Json& variables) {
+    if (messages.empty())
+      throw Error{{.id = "data.chat-template", .what = "no first message", .where = "t", .fix = "f"}};
+    return test::render_turns(messages, prompt, variables);
+  };
+  refuses(R"({"messages": [{"role": "assistant", "content": "a"}]})", "data.messages",
+          {"speaks first", "no first message"}, needs_user);
+}
+
+TEST_F(TextFormats, RowsOfSeveralKindsAreRefused) {
+  refuses("{\"text\": \"a\"}\n{\"prompt\": \"a\", \"completion\": \"b\"}\n", "data.mixed-rows",
+          {"line 2", "holds text", "prompt, completion"});
+  refuses("{\"prompt\": \"a\", \"completion\": \"b\"}\n{\"prompt\": \"a\", \"completion\": null}\n", "data.mixed-rows",
+          {"line 2"});
+  refuses("{\"prompt\": \"a\", \"completion\": \"b\"}\n{\"prompt\": [], \"completion\": []}\n", "data.mixed-rows",
+          {"line 2", "another type"});
+}
+
+TEST_F(TextFormats, RowsThatHoldNothingAreRefused) {
+  refuses("{\"text\": \"a\"}\n{\"text\": \" \\n\"}\n", "data.empty-text", {"line 2", "text"});
+  refuses(R"({"prompt": "a", "completion": ""})", "data.empty-text", {"completion"});
+  refuses(R"({"instruction": " ", "output": "b"})", "data.empty-text", {"instruction"});
+  refuses(R"({"question": "a", "answer": ""})", "data.empty-text", {"answer"});
+  refuses(R"({"text": 4})", "data.not-text", {"number"});
+  refuses(R"({"prompt": "a", "completion": ["b"]})", "data.not-text", {"completion", "array"});
+  refuses(R"({"words": "a"})", "config.text-format", {"words", "completion"});
+  refuses("", "data.empty-file", {"rows.jsonl"});
+  refuses("{\"text\": \"a\"}\n{\"text\": ", "format.json-line", {"line 2"});
+  refuses("[1]", "format.json-line", {"item 1", "number"});
+  expect_error([&] { load("rows.parquet", "x"); }, "config.file-format", {".parquet", ".jsonl"});
+  expect_error([&] { load("rows.txt", " \n"); }, "data.empty-file", {"rows.txt"});
+  expect_error([&] { load("rows.txt", "\xFF\xFEh"); }, "format.encoding", {"UTF-16"});
+  expect_error([&] { load_texts(folder_ / "none.jsonl", {}, {}, {}); }, "io.not-found", {"none.jsonl"});
+}
+
+TEST_F(TextFormats, BytesThatAreNoUtf8AreReplaced) {
+  EXPECT_EQ(load("rows.txt",
+                 "a\xFF"
+                 "b")
+                .rows.at(0)
+                .text,
+            "a\xEF\xBF\xBD"
+            "b");
+  EXPECT_EQ(only("{\"text\": \"a\xFF\"}").text, "a\xEF\xBF\xBD");
+}
+
+class LoadTextData : public test::Files {};
+
+TEST_F(LoadTextData, HoldsOutRowsAndKeepsTheFirst) {
+  std::string rows;
+  for (int i = 0; i < 20; ++i) rows += "{\"text\": \"row " + std::to_string(i) + "\"}\n";
+  DataOptions options{.train_file = write("rows.jsonl", rows).string(), .validation_split = 0.25};
+  const TextData data = load_text_data(options, {}, {}, 42);
+  EXPECT_EQ(data.train.rows.size(), 15u);
+  EXPECT_EQ(data.validation.rows.size(), 5u);
+  std::vector<int64_t> lines;
+  for (const TextDataset* dataset : {&data.train, &data.validation}) {
+    EXPECT_TRUE(std::is_sorted(dataset->rows.begin(), dataset->rows.end(),
+                               [](const auto& a, const auto& b) { return a.line < b.line; }));
+    for (const TextExample& row : dataset->rows) lines.push_back(row.line);
+  }
+  std::sort(lines.begin(), lines.end());
+  for (int64_t i = 0; i < 20; ++i) EXPECT_EQ(lines[static_cast<size_t>(i)], i + 1);
+  EXPECT_EQ(load_text_data(options, {}, {}, 42).validation.rows[0].line, data.validation.rows[0].line);
+  options.max_train_samples = 3;
+  options.max_eval_samples = 2;
+  const TextData few = load_text_data(options, {}, {}, 42);
+  EXPECT_EQ(few.train.rows.size(), 3u);
+  EXPECT_EQ(few.validation.rows.size(), 2u);
+  EXPECT_EQ(few.validation.rows[0].line, data.validation.rows[0].line);
+}
+
+TEST_F(LoadTextData, HoldsOutTheEndOfARunningText) {
+  const std::string text = "one line\ntwo lines\nthree lines\nfour lines\n";
+  const DataOptions options{.train_file = write("a.txt", text).string(), .validation_split = 0.3};
+  const TextData data = load_text_data(options, {}, {}, 42);
+  EXPECT_EQ(data.train.rows.at(0).text, "one line\ntwo lines\n");
+  EXPECT_EQ(data.validation.rows.at(0).text, "three lines\nfour lines\n");
+  EXPECT_EQ(data.validation.rows.at(0).line, 3);
+  EXPECT_EQ(data.validation.rows.at(0).trained, (ByteRanges{{0, 23}}));
+  EXPECT_TRUE(data.validation.continuous);
+  const DataOptions character{.train_file = write("b.txt", "\xC3\xA4\xC3\xA4").string(), .validation_split = 0.6};
+  EXPECT_EQ(load_text_data(character, {}, {}, 1).validation.rows.at(0).text, "\xC3\xA4");
+  const DataOptions short_text{.train_file = write("c.txt", "a").string(), .validation_split = 0.3};
+  expect_error([&] { load_text_data(short_text, {}, {}, 1); }, "data.too-few-rows", {"c.txt"});
+}
+
+TEST_F(LoadTextData, ReadsAValidationFile) {
+  const DataOptions options{.train_file = write("a.txt", "train").string(),
+                            .validation_file = write("b.jsonl", "{\"text\": \"check\"}").string()};
+  EXPECT_EQ(load_text_data(options, {}, {}, 1).validation.rows.at(0).text, "check");
+}
+
+TEST_F(LoadTextData, FindsTheFilesOfATask) {
+  write("ARC-Easy/train.json", R"([{"instruction": "a", "output": "b"}])");
+  const DataOptions options{.task_name = "ARC-Easy", .dataset_dir = folder_.string()};
+  EXPECT_EQ(text_split_file(options, Split::train), folder_ / "ARC-Easy/train.json");
+  EXPECT_EQ(text_split_file(options, Split::validation), std::nullopt);
+  EXPECT_EQ(load_text_data(options, {}, {}, 1).train.rows.size(), 1u);
+  const DataOptions inside{.task_name = "arc_easy", .dataset_dir = (folder_ / "ARC-Easy").string()};
+  EXPECT_EQ(text_split_file(inside, Split::train), folder_ / "ARC-Easy/train.json");
+  expect_error([&] { text_split_file(options, Split::test); }, "config.dataset-dir", {"test.json", "test_file"});
+  const DataOptions training{.task_name = "math_10k", .dataset_dir = folder_.string()};
+  expect_error([&] { text_split_file(training, Split::test); }, "config.dataset-dir", {"no test set"});
+  const DataOptions unknown{.task_name = "arc_esy", .dataset_dir = folder_.string()};
+  expect_error([&] { text_split_file(unknown, Split::train); }, "config.unknown-task", {"did you mean 'arc_easy'"});
+  const DataOptions unnamed{.dataset_dir = folder_.string()};
+  expect_error([&] { text_split_file(unnamed, Split::train); }, "config.dataset-dir", {"task_name"});
+  expect_error([&] { load_text_data({}, {}, {}, 1); }, "config.no-data", {"train_file"});
+}
+
+}  // namespace
+}  // namespace deltaw

@@ -1,0 +1,112 @@
+#include "text/sentencepiece_model.h"
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <iterator>
+
+#include "deltaw/error.h"
+#include "deltaw/tokenizer.h"
+#include "support/data.h"
+#include "temporary_folder.h"
+
+namespace deltaw {
+namespace {
+
+using test::TemporaryFolder;
+
+/// A field with a length, of a protocol buffer; the numbers here are all below 128.
+std::string field(int number, const std::string& bytes) {
+  return std::string{static_cast<char>(number << 3 | 2), static_cast<char>(bytes.size())} + bytes;
+}
+std::string number(int field, int value) {
+  std::string tag;
+  const int key = field << 3;
+  if (key >= 128) {
+    tag = {static_cast<char>((key & 127) | 128), static_cast<char>(key >> 7)};
+  } else {
+    tag = {static_cast<char>(key)};
+  }
+  return tag + static_cast<char>(value);
+}
+std::string piece(const std::string& text, int type = 1) {
+  return field(1, field(1, text) + number(3, type));
+}
+
+/// A BPE model: <unk>, <s>, </s>, a, b, ab, U+2581 and, with `more`, other pieces.
+std::string small_model(const std::string& more = "") {
+  return piece("<unk>", 2) + piece("<s>", 3) + piece("</s>", 3) + piece("a") + piece("b") + piece("ab") +
+         piece("\xE2\x96\x81") + more + field(2, number(3, 2));
+}
+
+std::string error_of(const std::string& bytes) {
+  try {
+    text::parse_sentencepiece(bytes, "m.model");
+  } catch (const Error& error) {
+    EXPECT_NE(error.parts().where.find("m.model"), std::string::npos);
+    return error.id();
+  }
+  return "none";
+}
+
+TEST(SentencePiece, ReadsASmallModel) {
+  const TemporaryFolder folder;
+  folder.write("tokenizer.model", small_model());
+  const Tokenizer tokenizer = Tokenizer::from_folder(folder.path());
+  EXPECT_EQ(tokenizer.encode("ab a").ids, (std::vector<int64_t>{1, 6, 5, 6, 3}));
+  EXPECT_EQ(tokenizer.encode("abc").ids, (std::vector<int64_t>{1, 6, 5, 0}));
+  EXPECT_EQ(tokenizer.decode({1, 6, 5, 6, 3}), "ab a");
+  EXPECT_EQ(tokenizer.files().size(), 1u);
+}
+
+TEST(SentencePiece, RefusesWhatIsNoModel) {
+  EXPECT_EQ(error_of(small_model()), "none");
+  EXPECT_EQ(error_of(""), "format.sentencepiece");
+  EXPECT_EQ(error_of("hello, world"), "format.sentencepiece");
+  EXPECT_EQ(error_of(field(2, number(3, 2))), "format.sentencepiece");                    // no pieces
+  EXPECT_EQ(error_of(small_model(piece("\xFF"))), "format.sentencepiece");                // not UTF-8
+  EXPECT_EQ(error_of(small_model(piece("x", 9))), "format.sentencepiece");                // a type that is none
+  EXPECT_EQ(error_of(small_model() + field(2, number(40, 99))), "format.sentencepiece");  // unk_id beyond the pieces
+  EXPECT_EQ(error_of(small_model() + field(2, number(3, 7))), "format.sentencepiece");    // a kind that is none
+  EXPECT_EQ(error_of(small_model() + std::string("\x12\x7F\x00", 3)), "format.sentencepiece");
+  EXPECT_EQ(error_of(small_model() + std::string(12, '\xFF')), "format.sentencepiece");  // an endless number
+  EXPECT_EQ(error_of(small_model() + "\x0B"), "format.sentencepiece");                   // a group
+  const std::string nan = field(1, field(1, "n") + std::string("\x15\x00\x00\xC0\x7F", 5));
+  EXPECT_EQ(error_of(small_model(nan)), "format.sentencepiece");
+}
+
+TEST(SentencePiece, RefusesOrReadsAFileCutShortAndNeverCrashes) {
+  const std::string whole = small_model();
+  const TemporaryFolder folder;
+  for (size_t size = 0; size < whole.size(); ++size) {
+    folder.write("tokenizer.model", whole.substr(0, size));
+    try {
+      Tokenizer::from_folder(folder.path());
+    } catch (const Error& error) {
+      EXPECT_TRUE(error.id().starts_with("format.")) << error.id();
+    }
+  }
+}
+
+TEST(SentencePiece, NamesWhatItCannotConvert) {
+  const auto id_with = [](const std::string& model, const std::string& config) -> std::string {
+    const TemporaryFolder folder;
+    folder.write("tokenizer.model", model);
+    folder.write("tokenizer_config.json", config);
+    try {
+      Tokenizer::from_folder(folder.path());
+    } catch (const Error& error) {
+      return error.id();
+    }
+    return "none";
+  };
+  EXPECT_EQ(id_with(small_model(), "{}"), "none");
+  EXPECT_EQ(id_with(small_model(), R"({"tokenizer_class": "BarthezTokenizer"})"), "format.unsupported");
+  EXPECT_EQ(id_with(small_model(), R"({"tokenizer_class": "AlbertTokenizer"})"), "format.sentencepiece");
+  EXPECT_EQ(id_with(small_model() + field(2, number(3, 4)), "{}"), "format.unsupported");
+  EXPECT_EQ(id_with(small_model() + field(2, number(24, 1)), "{}"), "format.unsupported");
+  EXPECT_EQ(id_with(small_model(piece("a")), "{}"), "format.sentencepiece");  // twice
+}
+
+}  // namespace
+}  // namespace deltaw
