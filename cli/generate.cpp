@@ -149,6 +149,7 @@ void load(Session& session, const Invocation& invocation) {
   read_into(batch, invocation);
   require("model_name_or_path or adapter_name_or_path", base.model_name_or_path, kUsageText, "MODEL");
 
+  if (task_type_of(base.model_name_or_path) == "CAUSAL_LM") options = with_vocabularies(std::move(options), adapter);
   session.model = load_model(base.model_name_or_path, options);
   check_causal(*session.model);
   if (!adapter.adapter_name_or_path.empty()) session.adapter = load_adapters(*session.model, adapter);

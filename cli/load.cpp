@@ -46,6 +46,22 @@ void check_training(const Setup& setup, const Run& run, bool causal) {
   eval::compute_metrics({run.best_metric}, eval::Values(static_cast<size_t>(outputs)), outputs, regression, {0});
 }
 
+/// The tokenizer and the model's size with the tokens that were asked for.
+void add_vocabulary(Setup& setup, Run& run) {
+  run.new_tokens = add_new_tokens(setup.vocabulary, *run.tokenizer);
+  if (run.new_tokens.empty()) return;
+  const int64_t last = *std::max_element(run.new_tokens.begin(), run.new_tokens.end());
+  setup.model.vocab_size = std::max(run.tokenizer->vocab_size(), last + 1);
+}
+
+void refuse_vocabulary(const VocabularyKeys& keys, const std::filesystem::path& folder) {
+  if (keys.add_tokens.empty() && keys.add_special_tokens.empty()) return;
+  throw Error({.id = "config.unsupported",
+               .what = "new tokens are for causal language models, and this checkpoint is trained as a classifier",
+               .where = folder.string() + ", keys 'add_tokens', 'add_special_tokens'",
+               .fix = "leave the keys out, or name a causal language model"});
+}
+
 std::vector<EncodedRow> encode_texts_of(const TextDataset& texts, const Setup& setup, const Run& run,
                                         TextFacts& facts) {
   if (texts.rows.empty()) return {};
@@ -134,13 +150,14 @@ int64_t checked_length(const Model& model, int64_t max_length, bool asked_for) {
                .fix = "set max_length to " + std::to_string(model.max_positions()) + " or less"});
 }
 
-void write_tokenizer(const Tokenizer& tokenizer, const std::filesystem::path& folder) {
+void write_tokenizer(const Tokenizer& tokenizer, const std::filesystem::path& folder, bool changed) {
   for (const std::filesystem::path& file : tokenizer.files()) {
     const std::filesystem::path target = folder / file.filename();
     if (!std::filesystem::exists(target) || !std::filesystem::equivalent(file, target)) {
       write_file(target, read_file(file));
     }
   }
+  if (changed) tokenizer.save(folder);
 }
 
 Run load_run(Setup& setup, const Invocation& invocation) {
@@ -150,10 +167,12 @@ Run load_run(Setup& setup, const Invocation& invocation) {
   Run run;
   run.tokenizer = Tokenizer::from_folder(folder);
   if (causal) {
+    add_vocabulary(setup, run);
     if (!setup.length_given) setup.data.max_length = kTextLength;
     const auto chat_template = find_chat_template(setup.text, {folder});
     run.texts = load_text_data(setup.data, setup.text, renderer_of(chat_template), seed);
   } else {
+    refuse_vocabulary(setup.vocabulary, folder);
     run.data = load_training_data(setup.data, seed);
     settle_labels(setup, run.data.labels);
   }
@@ -161,6 +180,7 @@ Run load_run(Setup& setup, const Invocation& invocation) {
   check_training(setup, run, causal);
 
   run.model = load_model(folder.string(), setup.model);
+  train_new_tokens(*run.model, setup.adapter, run.new_tokens);
   setup.data.max_length = checked_length(*run.model, setup.data.max_length, setup.length_given);
   run.pad_id = pad_id_of(*run.tokenizer, *run.model);
   if (resumes(setup.train) && starts_from_data(setup.adapter)) {

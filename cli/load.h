@@ -26,14 +26,16 @@ int64_t pad_id_of(const Tokenizer& tokenizer, const Model& model);
 /// default is shortened.
 int64_t checked_length(const Model& model, int64_t max_length, bool asked_for);
 
-/// Copies the tokenizer's files into `folder`, a chat template among them.
-void write_tokenizer(const Tokenizer& tokenizer, const std::filesystem::path& folder);
+/// Copies the tokenizer's files into `folder`, a chat template among them; with `changed`, those that tokens were added
+/// to are written anew.
+void write_tokenizer(const Tokenizer& tokenizer, const std::filesystem::path& folder, bool changed = false);
 
 /// Everything that stands before the first step.
 struct Run {
   std::optional<Tokenizer> tokenizer;
-  TrainingData data;  // of a classifier
-  TextData texts;     // of a causal model
+  std::vector<int64_t> new_tokens;  // ids that add_tokens and add_special_tokens gave it
+  TrainingData data;                // of a classifier
+  TextData texts;                   // of a causal model
   TextFacts train_facts, validation_facts;
   std::unique_ptr<Model> model;
   std::optional<Adapter> adapter;

@@ -154,7 +154,8 @@ Json data_facts(const Setup& setup, const Run& run) {
 }
 
 /// An estimate: what a transformer block keeps for the backward pass, about 17 values of the hidden width per token and
-/// 3 attention matrices per head, at the longest batch.
+/// 3 attention matrices per head, at the longest batch. With gradient checkpointing one block at a time does, and the
+/// others keep their input.
 Json memory_facts(const Setup& setup, const Run& run) {
   const Json& config = run.model->config();
   const auto number = [&](const char* key, double fallback) {
@@ -170,8 +171,9 @@ Json memory_facts(const Setup& setup, const Run& run) {
   }
   const std::vector<int64_t> lengths = row_lengths(run.train_rows);
   const auto tokens = static_cast<double>(*std::max_element(lengths.begin(), lengths.end()));
-  const double values = number("num_hidden_layers", 12) * tokens *
-                        (17 * number("hidden_size", 768) + 3 * number("num_attention_heads", 12) * tokens);
+  const double layers = number("num_hidden_layers", 12), width = number("hidden_size", 768);
+  const double block = tokens * (17 * width + 3 * number("num_attention_heads", 12) * tokens);
+  const double values = setup.train.gradient_checkpointing ? block + layers * tokens * width : layers * block;
   const double activations = values * static_cast<double>(setup.train.per_device_train_batch_size) *
                              static_cast<double>(at::elementSize(run.model->dtype()));
   // Value, gradient and two moments of each trained element, in float32.

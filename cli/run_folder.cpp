@@ -113,13 +113,18 @@ std::string model_card(const Json& settings, const Json& preview, const Json& re
   const char* python_class = causal ? "AutoModelForCausalLM" : "AutoModelForSequenceClassification";
   const std::string labels =
       causal ? "" : fmt::format(", num_labels={}", std::max<size_t>(1, preview["data"]["labels"].size()));
+  const bool new_tokens = settings.contains("add_tokens") || settings.contains("add_special_tokens");
+  const std::string resize = !new_tokens ? ""
+                                         : "tokenizer = AutoTokenizer.from_pretrained(\"THIS_FOLDER\")\n"
+                                           "if len(tokenizer) > base.get_input_embeddings().num_embeddings:\n"
+                                           "    base.resize_token_embeddings(len(tokenizer))\n";
   text += fmt::format(
       "\n## Use\n\n```sh\ndeltaw {} --adapter_name_or_path THIS_FOLDER {}\n```\n\n"
-      "```python\nfrom peft import PeftModel\nfrom transformers import {}\n\n"
-      "base = {}.from_pretrained({}{})\n"
+      "```python\nfrom peft import PeftModel\nfrom transformers import {}{}\n\n"
+      "base = {}.from_pretrained({}{})\n{}"
       "model = PeftModel.from_pretrained(base, \"THIS_FOLDER\")\n```\n",
       causal ? "generate" : "predict", causal ? "--prompt \"...\"" : "--input_file texts.txt", python_class,
-      python_class, Json(base).dump(), labels);
+      new_tokens ? ", AutoTokenizer" : "", python_class, Json(base).dump(), labels, resize);
   return text;
 }
 

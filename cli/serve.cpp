@@ -140,6 +140,13 @@ Adapter load_adapters(const Model& model, const AdapterKeys& keys) {
   return Adapter::compose(std::move(all), std::move(weights));
 }
 
+ModelOptions with_vocabularies(ModelOptions options, const AdapterKeys& keys) {
+  if (keys.adapter_name_or_path.empty()) return options;
+  options = with_adapter_vocabulary(std::move(options), keys.adapter_name_or_path);
+  for (const std::string& folder : keys.with_adapters) options = with_adapter_vocabulary(std::move(options), folder);
+  return options;
+}
+
 fs::path tokenizer_folder(const Model& model, const AdapterKeys& keys) {
   const fs::path adapter = keys.adapter_name_or_path;
   for (const char* name : {"tokenizer.json", "vocab.txt", "vocab.json"}) {
@@ -190,7 +197,11 @@ bool read_serving(const Usage& usage, const Args& args, Section own, Invocation&
 
 void load_served(Served& served, const Invocation& invocation, bool needs_tokenizer) {
   const bool causal = task_type_of(served.base.model_name_or_path) == "CAUSAL_LM";
-  if (!causal) choose_labels(served);
+  if (causal) {
+    served.model_options = with_vocabularies(std::move(served.model_options), served.keys);
+  } else {
+    choose_labels(served);
+  }
   served.model_options.seed = static_cast<uint64_t>(served.batch.seed);
   served.model = load_model(served.base.model_name_or_path, served.model_options);
   if (!served.keys.adapter_name_or_path.empty()) {

@@ -59,6 +59,9 @@ Invocation inherited(const AdapterKeys& keys);
 /// The adapter of the keys, or all of them as one.
 Adapter load_adapters(const Model& model, const AdapterKeys& keys);
 
+/// `options` of a causal model with the vocabulary that these adapters were made for.
+ModelOptions with_vocabularies(ModelOptions options, const AdapterKeys& keys);
+
 /// The adapter's folder where it holds a tokenizer, else the model's.
 std::filesystem::path tokenizer_folder(const Model& model, const AdapterKeys& keys);
 

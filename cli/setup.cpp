@@ -104,6 +104,15 @@ void BaseKeys::fields(FieldVisitor& f) {
   f.field("model_name_or_path", model_name_or_path, "A checkpoint folder, or a hub name in the local cache.");
 }
 
+void VocabularyKeys::fields(FieldVisitor& f) {
+  f.field(
+      "add_tokens", add_tokens,
+      "New tokens of a language model. Embeddings and head get rows for them where the checkpoint has none to spare, "
+      "which start as the mean of its rows, and these rows train.");
+  f.field("add_special_tokens", add_special_tokens,
+          "The same for tokens that are left out of decoded text, such as the marks of a chat template.");
+}
+
 void OutputKeys::fields(FieldVisitor& f) {
   f.field("overwrite_output_dir", overwrite_output_dir, "Replace the run that output_dir holds.");
 }
@@ -112,8 +121,10 @@ std::vector<Section> run_sections(const std::string& method) {
   const std::vector<MethodInfo> methods = method_infos();
   Section model = section_of<BaseKeys>("Model");
   for (FieldInfo& key : section_of<ModelOptions>("").keys) model.keys.push_back(std::move(key));
+  Section text = section_of<TextOptions>("Text for language models");
+  for (FieldInfo& key : section_of<VocabularyKeys>("").keys) text.keys.push_back(std::move(key));
   std::vector<Section> sections = {std::move(model), without(section_of<DataOptions>("Data"), "test_file"),
-                                   section_of<TextOptions>("Text for language models"), adapter_section(methods)};
+                                   std::move(text), adapter_section(methods)};
   for (const MethodInfo& info : methods) {
     if (info.id == method) sections.push_back({.title = info.title, .keys = info.options, .listed = true});
   }
@@ -154,6 +165,7 @@ bool read_setup(const Usage& usage, const Args& args, Section extra, Invocation&
   read_into(setup.model, invocation);
   read_into(setup.data, invocation);
   read_into(setup.text, invocation);
+  read_into(setup.vocabulary, invocation);
   read_into(setup.train, invocation);
   read_into(setup.output, invocation);
   read_adapter(invocation, setup.adapter);
@@ -178,7 +190,10 @@ Json resolved(const Setup& setup) {
   add(write_fields(fields_of(copy.base)));
   add(write_fields(fields_of(copy.model)));
   add(write_fields(fields_of(copy.data)));
-  if (copy.adapter.task_type == "CAUSAL_LM") add(write_fields(fields_of(copy.text)));
+  if (copy.adapter.task_type == "CAUSAL_LM") {
+    add(write_fields(fields_of(copy.text)));
+    add(write_fields(fields_of(copy.vocabulary)));
+  }
   add({{"method", copy.adapter.method}});
   add(write_fields(fields_of(copy.adapter)));
   add(find_method(copy.adapter.method).normalized(copy.adapter.options, "resolved options"));

@@ -19,6 +19,14 @@ struct BaseKeys {
   void fields(FieldVisitor& f);
 };
 
+/// Tokens that the model is to learn, with the names of LLaMA-Factory.
+struct VocabularyKeys {
+  std::vector<std::string> add_tokens;
+  std::vector<std::string> add_special_tokens;
+
+  void fields(FieldVisitor& f);
+};
+
 struct OutputKeys {
   bool overwrite_output_dir = false;
 
@@ -30,6 +38,7 @@ struct Setup {
   ModelOptions model;
   DataOptions data;
   TextOptions text;
+  VocabularyKeys vocabulary;
   AdapterConfig adapter;
   TrainOptions train;
   OutputKeys output;

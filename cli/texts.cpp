@@ -30,6 +30,17 @@ std::optional<int64_t> end_id_of(const Tokenizer& tokenizer, const Model& model)
   return id.is_number_integer() ? std::optional(id.get<int64_t>()) : std::nullopt;
 }
 
+std::vector<int64_t> add_new_tokens(const VocabularyKeys& keys, Tokenizer& tokenizer) {
+  std::vector<int64_t> ids;
+  for (const bool special : {false, true}) {
+    for (const std::string& token : special ? keys.add_special_tokens : keys.add_tokens) {
+      const bool is_new = tokenizer.add_tokens({token}, special) > 0;
+      if (is_new) ids.push_back(*tokenizer.token_to_id(token));
+    }
+  }
+  return ids;
+}
+
 void write_chat_template(const TextOptions& text, const std::vector<std::filesystem::path>& folders,
                          const std::filesystem::path& output) {
   const std::filesystem::path name = "chat_template.jinja";

@@ -9,6 +9,7 @@
 #include "deltaw/model.h"
 #include "deltaw/text_data.h"
 #include "deltaw/tokenizer.h"
+#include "setup.h"
 
 namespace deltaw::cli {
 
@@ -24,6 +25,9 @@ ChatRenderer renderer_of(const std::optional<ChatTemplate>& chat_template);
 
 /// The end-of-text token: the tokenizer's, else config.json's (the first of a list).
 std::optional<int64_t> end_id_of(const Tokenizer& tokenizer, const Model& model);
+
+/// Adds the tokens that the keys name to the tokenizer; the ids of those that are new to it.
+std::vector<int64_t> add_new_tokens(const VocabularyKeys& keys, Tokenizer& tokenizer);
 
 /// Writes the template file that find_chat_template would read into `output`, so that this folder stands alone. One
 /// inside tokenizer_config.json comes with that.

@@ -70,7 +70,7 @@ Json train_results(const TrainResult& result, const Run& run, double epoch) {
 /// Files that stand beside an adapter, in a checkpoint as in output_dir.
 void write_companions(const fs::path& folder, const Setup& setup, const Run& run, const Json& settings,
                       const Json& facts, const Json& results) {
-  write_tokenizer(*run.tokenizer, folder);
+  write_tokenizer(*run.tokenizer, folder, !run.new_tokens.empty());
   write_chat_template(setup.text, {run.model->folder()}, folder);
   write_json(folder / "run.json", settings, false);
   write_file(folder / "README.md", model_card(settings, facts, results));

@@ -28,6 +28,7 @@ class Case:
     calibration: list = field(default_factory=list)  # lengths of the batches that the start follows from
     converted: bool = False                      # saved as a plain LoRA of twice the rank
     embeddings: object = False                   # PEFT's save_embedding_layers
+    new_tokens: int = 0                          # rows that the vocabulary grows by, drawn as transformers does
     parts: str = ""                              # last parts of the names in the file, the head's aside
 
 

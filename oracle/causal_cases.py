@@ -11,6 +11,14 @@ ENDS = ["embed_tokens", "lm_head"]
 def tokens_as_they_were(model):
     """The rows that trainable_token_indices trains, as the base has them."""
     table = model.get_input_embeddings()
+    forget(table)
+
+
+def head_as_it_was(model):
+    forget(model.get_output_embeddings())
+
+
+def forget(table):
     rows = table.token_adapter.token_indices["default"]
     table.token_adapter.trainable_tokens_delta["default"].data = table.original_module.weight[rows].detach().clone()
 
@@ -53,6 +61,28 @@ def end_cases():
                "some rows of a tied embedding trained: the head's too", off)
 
 
+def resized_cases():
+    """Vocabularies that have grown: the file holds the base's embeddings too."""
+    new = list(range(61, 73))
+    both = {"embed_tokens": new, "lm_head": new}
+    off = [("the tokens as they were", tokens_as_they_were)]
+    grown = {"new_tokens": 12, "embeddings": True}
+    yield Case("lora_head_tokens", "llama_heads", lora(trainable_token_indices={"embed_tokens": list(range(3, 20)), "lm_head": [4]}),
+               "rows of an untied head trained", [*off, ("the head as it was", head_as_it_was)])
+    yield Case("lora_new_tokens", "llama_heads", lora(trainable_token_indices=both),
+               "new tokens, rows of embedding and untied head trained", [*off, ("the head as it was", head_as_it_was)],
+               **grown)
+    yield Case("lora_new_tokens_words", "llama_heads", lora(trainable_token_indices=new),
+               "new tokens, the head's rows as transformers drew them", off, **grown)
+    yield Case("lora_new_tokens_tied", "llama_tied", lora(trainable_token_indices=new), "new tokens, tied", off, **grown)
+    yield Case("lora_new_tokens_gpt2", "gpt2", lora(trainable_token_indices=new), "new tokens of GPT-2", off, **grown)
+    yield Case("lora_new_save_ends", "llama_heads", lora(modules_to_save=ENDS), "resized ends trained whole", **grown)
+    yield Case("lora_new_save_embedding_tied", "llama_tied", lora(modules_to_save=["embed_tokens"]),
+               "a resized embedding trained whole; the tied head stays the base's", **grown)
+    yield Case("lora_new_ends", "llama_heads", lora(target_modules=["q_proj", *ENDS]), "resized ends adapted", **grown)
+    yield Case("lora_new_untrained", "llama_heads", lora(), "resized ends that do not train", **grown)
+
+
 def method_cases():
     yield Case("dora_llama", "llama_biases", lora(use_dora=True, target_modules="all-linear"), "DoRA",
                [("no DoRA", plain_lora)])
@@ -82,4 +112,4 @@ def method_cases():
                    "three keys and values before those of each layer", [("values before keys", values_before_keys)])
 
 
-FAMILIES = [family_cases, end_cases, method_cases]
+FAMILIES = [family_cases, end_cases, resized_cases, method_cases]

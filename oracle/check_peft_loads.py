@@ -31,12 +31,25 @@ def label_count(tensors):
     return {}
 
 
-def name_problems(model, found):
+def resize(base, tensors):
+    """As many rows as the file's copy of the embeddings has; whether that is more than the base had."""
+    rows = [v.shape[0] for k, v in tensors.items() if k.endswith(".weight") and "lora_" not in k
+            and ("embed_tokens." in k or ".wte." in k)]
+    if not rows or rows[0] == base.get_input_embeddings().weight.shape[0]:
+        return False
+    torch.manual_seed(0)
+    base.resize_token_embeddings(rows[0])
+    return True
+
+
+def name_problems(model, found, resized):
     """What PEFT would write for this adapter against what the file holds.
 
     RandLoRA's bases may be stored once; the base's weights of adapted embeddings may be left out.
     """
-    wanted = set(get_peft_model_state_dict(model, save_embedding_layers=False))
+    wanted = set(get_peft_model_state_dict(model, save_embedding_layers=resized))
+    if model.config.tie_word_embeddings:  # PEFT's copies of the embedding's
+        wanted = {k for k in wanted if ".lm_head.token_adapter." not in k}
     wanted = {k for k in wanted if ".modules_to_save." not in k and ".original_module." not in k}
     ends = [model.get_base_model().get_input_embeddings(), model.get_base_model().get_output_embeddings()]
     ends = {f"{name}.base_layer.weight" for name, module in model.named_modules() if module in ends}
@@ -48,7 +61,8 @@ def name_problems(model, found):
             problems.append(f"missing: every copy of {part}")
     problems += [f"missing: {k}" for k in sorted(wanted - bases - found)]
     problems += [f"unexpected: {k}" for k in sorted(found - wanted)
-                 if ".modules_to_save." not in k and ".original_module." not in k and k not in ends]
+                 if ".modules_to_save." not in k and ".original_module." not in k and k not in ends
+                 and not (resized and k.endswith(".token_adapter.base_layer.weight"))]
     return problems
 
 
@@ -59,10 +73,11 @@ def check(model_folder, adapter_folder, logits_file, input_file):
     base = kind.from_pretrained(model_folder, dtype=torch.float32, **options)
     inputs = {k: v for k, v in load_file(input_file).items() if k in INPUTS}
     wanted = of_text(load_file(logits_file)["logits"].float(), inputs)
+    resized = resize(base, tensors)
     plain = logits_of(base.eval(), inputs)
     model = PeftModel.from_pretrained(base, adapter_folder).eval()
     logits = logits_of(model, inputs)
-    problems = name_problems(model, set(tensors))
+    problems = name_problems(model, set(tensors), resized)
     report = {"peft_type": str(model.peft_config["default"].peft_type.value), "tensors": len(tensors)}
     if logits.shape != wanted.shape:
         problems.append(f"logits have the shape {list(wanted.shape)}, PEFT's have {list(logits.shape)}")

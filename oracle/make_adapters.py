@@ -43,6 +43,15 @@ def trained_by_key(model):
     return {keys[p.data_ptr()]: p for _, p in model.named_parameters() if p.requires_grad and p.numel()}
 
 
+def base_of(case, name=None):
+    """The base, its vocabulary as large as the case wants it. The new rows are drawn by the name."""
+    model = load_base(case.base)
+    if case.new_tokens:
+        torch.manual_seed(seed_of(name or case.name))
+        model.resize_token_embeddings(model.config.vocab_size + case.new_tokens)
+    return model.eval()
+
+
 def batches_of(config, case):
     lengths = ([10, 7, 4], [6, 9]) if is_causal(config) else ([12, 9, 5, 7], [6, 10, 10, 8])
     return [make_batch(config, f"{case.name} batch {i}", rows) for i, rows in enumerate(lengths)]
@@ -99,7 +108,7 @@ def save_adapter(case, folder):
     if case.calibration:
         model, _ = start_model(Start(case.name, case.base, case.config, case.calibration))
     else:
-        model = get_peft_model(load_base(case.base), case.config).eval()
+        model = get_peft_model(base_of(case), case.config).eval()
     start = start_record(model) if case.lowers_base else {}
     # Where the start changed the base and cannot be made again, PEFT writes what training added to it.
     scratch = tempfile.TemporaryDirectory()
@@ -132,7 +141,8 @@ def start_record(model):
 def load_adapter(case, folder):
     """PEFT loads prompts for inference only: their tensors are set to train here."""
     trainable = not case.config.is_prompt_learning
-    model = PeftModel.from_pretrained(load_base(case.base), folder, is_trainable=trainable).eval()
+    base = base_of(case, case.name + " again")  # with other rows: the file's must take their place
+    model = PeftModel.from_pretrained(base, folder, is_trainable=trainable).eval()
     if not trainable:
         for name, value in model.named_parameters():
             value.requires_grad_("prompt_encoder" in name or "modules_to_save" in name)
@@ -158,7 +168,7 @@ def check_parts(case, folder):
 
 def check_case(case, folder, batch, logits):
     check_parts(case, folder)
-    plain = load_base(case.base)
+    plain = base_of(case)
     require_moved(f"{case.name}: the adapter", logits, logits_of(plain, batch))
     base = dict(plain.named_parameters())
     model = load_adapter(case, folder)

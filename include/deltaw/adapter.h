@@ -25,7 +25,7 @@ struct AdapterConfig {
   Json layers_to_transform;       // an index or a list of them
   Json layers_pattern;            // a name or a list of them
   std::vector<std::string> modules_to_save;
-  Json trainable_token_indices;      // rows of an embedding that train: a list, or {"embed_tokens": [...]}
+  Json trainable_token_indices;      // rows that train: a list, or {"embed_tokens": [...], "lm_head": [...]}
   bool ensure_weight_tying = false;  // tied modules that modules_to_save names stay one tensor
   std::string bias = "none";         // none, all, or lora_only (<method>_only): the base biases that train
   std::string task_type;             // SEQ_CLS or CAUSAL_LM; empty: what the model is for
@@ -48,7 +48,7 @@ struct AdaptedLayer {
   Params params;
 };
 
-/// Rows of an embedding that train while the others stay (PEFT's trainable_token_indices).
+/// Rows of an embedding or a head that train while the others stay (PEFT's trainable_token_indices).
 struct TrainedTokens {
   Tensor indices;  // [k] int64: which rows
   Tensor rows;     // [k, width]: what stands in their place
@@ -118,8 +118,8 @@ class Adapter {
     return parameter.slot >= 0 && overrides_[parameter.slot].defined();
   }
 
-  /// The rows that stand in for some of a parameter's: of an embedding, and of a head that is tied to it. Null for
-  /// none.
+  /// The rows that stand in for some of a parameter's: of an embedding, of a head that is tied to it and has the same,
+  /// or of a head of its own. Null for none.
   const TrainedTokens* tokens(const Parameter& parameter) const {
     const auto found = tokens_.find(parameter.slot);
     return found == tokens_.end() ? nullptr : &found->second;
@@ -176,6 +176,15 @@ class Adapter {
 
 /// `options` with the labels and the problem type of the head that the adapter brings.
 ModelOptions with_adapter_head(ModelOptions options, const std::filesystem::path& adapter_folder);
+
+/// `options` with the rows that the base had when the adapter was made, where its vocabulary has grown: their number,
+/// and their values where the file holds them. May be called for several adapters in turn.
+ModelOptions with_adapter_vocabulary(ModelOptions options, const std::filesystem::path& adapter_folder);
+
+/// Has the rows of these tokens train: adds them to config.trainable_token_indices for the word embeddings and for a
+/// head that is not tied to them, where modules_to_save, target_modules or the method do not train these already.
+/// Throws config.conflict for a method that trains no rows.
+void train_new_tokens(const Model& model, AdapterConfig& config, const std::vector<int64_t>& ids);
 
 /// One adapted layer's weight and bias (undefined where there is none), in `weight`'s layout and type. Throws
 /// config.not-mergeable when the method adds a bias to a layer without one.

@@ -92,7 +92,7 @@ const Parameter* parameter_named(const Model& model, const std::string& name) {
   throw Error({.id = "config.tokens", .what = what, .where = "key \"trainable_token_indices\"", .fix = fix});
 }
 
-// Which rows of which embedding train: a list is meant for the word embeddings, the model's first.
+// Which rows of which embedding or head train: a list is meant for the word embeddings, the model's first.
 std::map<const Layer*, std::vector<int64_t>> tokens_by_table(const Model& model, const Json& wanted) {
   std::vector<const Layer*> tables;
   for (const Layer* layer : model.layers()) {
@@ -117,13 +117,18 @@ std::map<const Layer*, std::vector<int64_t>> tokens_by_table(const Model& model,
     add(*tables.front(), wanted);
     return found;
   }
+  for (const Layer* layer : model.layers()) {
+    const bool own_head = layer->name == model.head() && layer->weight.tied_to.empty();
+    if (own_head && model.is_causal()) tables.push_back(layer);
+  }
   for (const auto& [name, indices] : wanted.items()) {
     const auto table = std::find_if(tables.begin(), tables.end(),
                                     [&, &end = name](const Layer* layer) { return has_suffix(layer->name, end); });
     if (table != tables.end()) {
       add(**table, indices);
     } else if (!has_suffix(model.head(), name)) {  // a tied head follows its embedding
-      refuse_tokens(fmt::format("'{}' is no embedding of the model", name), "name one: " + tables.front()->name);
+      refuse_tokens(fmt::format("'{}' is neither an embedding nor the head of the model", name),
+                    "name one: " + tables.front()->name);
     }
   }
   return found;
@@ -258,21 +263,25 @@ void AdapterBuilder::train_tokens() {
   const Json& wanted = adapter_.config_.trainable_token_indices;
   if (wanted.is_null()) return;
   const Model& model = *adapter_.model_;
+  const auto refuse_trained = [&](const Layer& layer) {
+    if (!adapter_.by_layer_[layer.index] && !adapter_.overrides_[layer.weight.slot].defined()) return;
+    throw Error({.id = "config.conflict",
+                 .what = fmt::format("'{}' is trained by target_modules or modules_to_save too", layer.name),
+                 .where = "key \"trainable_token_indices\"",
+                 .fix = "train its rows in one way only"});
+  };
   for (const auto& [table, indices] : tokens_by_table(model, wanted)) {
-    if (adapter_.by_layer_[table->index] || adapter_.overrides_[table->weight.slot].defined()) {
-      throw Error({.id = "config.conflict",
-                   .what = fmt::format("'{}' is trained by target_modules or modules_to_save too", table->name),
-                   .where = "key \"trainable_token_indices\"",
-                   .fix = "train the embedding in one way only"});
-    }
+    refuse_trained(*table);
     TrainedTokens tokens;
     tokens.indices = at::tensor(indices, at::kLong);
     tokens.rows = table->weight.value.index_select(0, tokens.indices).to(type());
     tokens.places = at::full({table->weight.value.size(0)}, -1, at::kLong);
     tokens.places.index_copy_(0, tokens.indices, at::arange(tokens.indices.numel(), at::kLong));
     adapter_.tokens_[table->weight.slot] = tokens;
-    for (const Parameter* tied : model.parameters()) {
-      if (tied->tied_to == table->weight.name) adapter_.tokens_[tied->slot] = tokens;  // the same rows
+    for (const Layer* tied : model.layers()) {  // the same rows
+      if (tied->weight.tied_to != table->weight.name) continue;
+      refuse_trained(*tied);
+      adapter_.tokens_[tied->weight.slot] = tokens;
     }
   }
 }

@@ -8,6 +8,7 @@
 #include "adapt/builder.h"
 #include "adapt/composite.h"
 #include "adapt/config.h"
+#include "adapt/vocabulary.h"
 #include "core/files.h"
 #include "core/log.h"
 #include "deltaw/error.h"
@@ -89,6 +90,9 @@ std::vector<NamedTensor> file_tensors(const Adapter& adapter, const KeptRanks& k
   if (adapter.method().saves_shared()) {
     for (const Param& param : adapter.shared().all()) tensors.push_back({kShared + param.file_name, param.value});
   }
+  for (const NamedTensor& tensor : resized_weights(adapter)) {
+    tensors.push_back({base_prefix(adapter) + tensor.name, tensor.value});
+  }
   for (NamedTensor& tensor : tensors) tensor.value = tensor.value.detach().contiguous();
   std::sort(tensors.begin(), tensors.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
   return tensors;
@@ -104,9 +108,11 @@ void refuse_non_finite(const std::vector<NamedTensor>& tensors) {
   }
 }
 
-// With bias "all", PEFT also writes its wrappers' own copies of a saved module's bias.
+// With bias "all", PEFT also writes its wrappers' own copies of a saved module's bias; with a resized vocabulary, of a
+// saved embedding's weight.
 bool is_peft_copy(const std::string& name) {
-  return name.ends_with(".modules_to_save.bias") || name.ends_with(".original_module.bias");
+  return name.ends_with(".modules_to_save.bias") || name.ends_with(".original_module.bias") ||
+         name.ends_with(".modules_to_save.weight");
 }
 
 // Reads an adapter file into the tensors that its config declares, and keeps account of names.
@@ -130,7 +136,13 @@ class Reader {
            builder_.override_of(*parameter));
     }
     read_tokens();
-    for (const AdaptedLayer* layer : builder_.layers()) check_base_copy(*layer->base);
+    for (const AdaptedLayer* layer : builder_.layers()) check_base_copies(*layer->base);
+    const Model& model = builder_.adapter().model();
+    for (const Layer* layer : model.layers()) {
+      const bool of_vocabulary =
+          layer->kind == LayerKind::embedding || (model.is_causal() && layer->name == model.head());
+      if (of_vocabulary) check_base_copies(*layer);
+    }
   }
 
   // One copy for the model, or PEFT's copy for every layer, which must all be equal.
@@ -183,27 +195,40 @@ class Reader {
       if (found == builder_.tokens().end() || !parameter->tied_to.empty()) continue;
       read(kModel + tokens_name(*parameter), found->second.rows);
       for (const Parameter* tied : model.parameters()) {
-        if (tied->tied_to == parameter->name) builder_.tokens()[tied->slot].rows = found->second.rows;
+        if (tied->tied_to != parameter->name) continue;
+        builder_.tokens()[tied->slot].rows = found->second.rows;
+        taken_.insert(kModel + tokens_name(*tied));  // PEFT's copy
       }
     }
   }
 
-  // Where an embedding is targeted, PEFT adds the base's own weight to the file.
-  void check_base_copy(const Layer& layer) {
-    const std::string name = kModel + layer.name + ".base_layer.weight";
-    const io::TensorBytes* bytes = file_->find(name);
-    if (!bytes) return;
-    taken_.insert(name);
-    if (layer.weight.quantised) return;  // its own bits are gone
-    const Tensor& own = layer.weight.value;
-    const bool same = at::IntArrayRef(bytes->shape) == own.sizes() &&
-                      to_tensor(*bytes, layer.weight.stored, file_).to(own.scalar_type()).equal(own);
-    if (same) return;
-    throw Error({.id = "format.other-base",
-                 .what = fmt::format("'{}' is a weight of the base, and it is not this base's", name),
-                 .where = file_->path().string(),
-                 .fix = "use the base model that the adapter was trained on; one with resized embeddings must be saved "
-                        "as a checkpoint first"});
+  // Where an embedding is targeted or resized, PEFT adds the base's own weights to the file.
+  void check_base_copies(const Layer& layer) {
+    const Adapter& adapter = builder_.adapter();
+    const bool tied_copy = adapter.config().ensure_weight_tying && !layer.weight.tied_to.empty();
+    for (const std::string& copy : base_copies(layer.name)) {
+      const std::string name = base_prefix(adapter) + copy;
+      const io::TensorBytes* bytes = file_->find(name);
+      if (!bytes || (copy == layer.weight.name && adapter.overrides(layer.weight))) continue;
+      taken_.insert(name);
+      if (tied_copy || is_base(*bytes, layer.weight)) continue;
+      throw Error({.id = "format.other-base",
+                   .what = fmt::format("'{}' is a weight of the base, and it is not this base's", name),
+                   .where = file_->path().string(),
+                   .fix = "use the base model that the adapter was trained on"});
+    }
+  }
+
+  // Whether these are the base's first rows, all of them or fewer, in the narrower of the two types.
+  bool is_base(const io::TensorBytes& bytes, const Parameter& weight) const {
+    if (weight.quantised) return true;  // its own bits are gone
+    const Tensor& own = weight.value;
+    if (static_cast<int64_t>(bytes.shape.size()) != own.dim() || bytes.shape[0] > own.size(0)) return false;
+    const Tensor rows = own.narrow(0, 0, bytes.shape[0]);
+    if (at::IntArrayRef(bytes.shape) != rows.sizes()) return false;
+    const at::ScalarType type = scalar_type(bytes.dtype);
+    return to_tensor(bytes, weight.stored, file_).to(own.scalar_type()).equal(rows) ||
+           to_tensor(bytes, type, file_).equal(rows.to(type));
   }
 
   void read(const std::string& name, Tensor& into) {

@@ -44,9 +44,10 @@ void AdapterConfig::fields(FieldVisitor& f) {
   f.field("layers_to_transform", layers_to_transform, "Only these layer numbers: one or a list.");
   f.field("layers_pattern", layers_pattern, "What stands before the layer number in a module's name.");
   f.field("modules_to_save", modules_to_save, "Modules trained whole and saved with the adapter; the head always is.");
-  f.field(
-      "trainable_token_indices", trainable_token_indices,
-      "Tokens whose embeddings train while all others stay: a list of ids, or a map of an embedding's name to one.");
+  f.field("trainable_token_indices", trainable_token_indices,
+          "Tokens whose embeddings train while all others stay: a list of ids, or a map to one from the name of an "
+          "embedding "
+          "or of a head that is not tied to it.");
   f.field("ensure_weight_tying", ensure_weight_tying,
           "Train tied modules (embeddings and head) that modules_to_save names as one; else they part.");
   f.field("bias", bias, "Biases of the base that train: none, all, or lora_only (of the adapted layers).",

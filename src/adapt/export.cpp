@@ -120,6 +120,7 @@ ExportReport export_lora(const Adapter& adapter, const std::filesystem::path& ou
   AdapterBuilder builder(adapter.model(), lora_config(adapter, factors));
   builder.wrap(0);
   builder.override_parameters();
+  builder.train_tokens();
   for (size_t i = 0; i < factors.size(); ++i) {
     Params& params = builder.layers()[i]->params;
     Tensor A = params["lora_A"], B = params["lora_B"];
@@ -134,6 +135,8 @@ ExportReport export_lora(const Adapter& adapter, const std::filesystem::path& ou
   }
   for (const Parameter* parameter : adapter.model().parameters()) {
     if (adapter.overrides(*parameter)) builder.override_of(*parameter) = adapter.value(*parameter).detach().clone();
+    const auto tokens = builder.tokens().find(parameter->slot);
+    if (tokens != builder.tokens().end()) tokens->second.rows = adapter.tokens(*parameter)->rows.detach().clone();
   }
   const Adapter lora = builder.take();
   write_folder(output, [&](const std::filesystem::path& folder) {

@@ -119,6 +119,10 @@ MergeReport merge_checkpoint(const Adapter& adapter, const std::filesystem::path
     options.label_names = model.label_names();
     options.ignore_mismatched_sizes = true;
   }
+  for (const auto& [name, rows] : model.added_rows()) {
+    options.vocab_size = model.vocab_size();
+    options.embeddings[name] = rows.added;
+  }
   const auto original = load_model(model.folder().string(), options);
 
   MergeReport report;

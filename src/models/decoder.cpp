@@ -83,15 +83,15 @@ Decoder::Decoder(const FamilyInput& input, DecoderConfig config, std::string arc
   Loader load(*this, input, "model");
   const char* words = "model.embed_tokens";
   word_ = c.tie_word_embeddings ? load.tied_embedding(words, "lm_head", c.vocab_size, c.hidden_size, c.padding_idx)
-                                : load.embedding(words, c.vocab_size, c.hidden_size, c.padding_idx);
+                                : load.word_embedding(words, c.vocab_size, c.hidden_size, c.padding_idx);
   for (int64_t i = 0; i < c.num_hidden_layers; ++i) load_block(load, i);
   norm_ = load.rms_norm("model.norm", c.hidden_size, c.rms_norm_eps, c.norm_offset);
   lm_head_ = c.tie_word_embeddings ? load.tied_head("lm_head", *word_)
-                                   : load.linear("lm_head", c.vocab_size, c.hidden_size, {.bias = false, .head = true});
+                                   : load.word_head("lm_head", c.vocab_size, c.hidden_size);
   load.finish({}, {".rotary_emb.inv_freq"});
 
   causal_ = true;
-  vocab_size_ = c.vocab_size;
+  vocab_size_ = word_->weight.value.size(0);
   max_positions_ = c.max_position_embeddings;
   head_ = "lm_head";
   architecture_ = std::move(architecture);

@@ -15,6 +15,8 @@ struct FamilyInput {
   std::shared_ptr<const io::Checkpoint> checkpoint;
   at::ScalarType dtype = at::kFloat;
   std::vector<std::string> labels;
+  int64_t vocab_size = 0;  // of ModelOptions, as are the embeddings
+  std::map<std::string, Tensor> embeddings;
   bool new_head = false;  // draw what the checkpoint has in another size
   uint64_t seed = 42;
   std::optional<Quantisation> quantisation = {};  // of the linear layers but for heads

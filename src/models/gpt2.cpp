@@ -53,15 +53,15 @@ class Gpt2 final : public Model {
     Loader load(*this, input, "transformer");
     const char* words = "transformer.wte";
     word_ = c.tie_word_embeddings ? load.tied_embedding(words, "lm_head", c.vocab_size, c.n_embd)
-                                  : load.embedding(words, c.vocab_size, c.n_embd);
+                                  : load.word_embedding(words, c.vocab_size, c.n_embd);
     position_ = load.embedding("transformer.wpe", c.n_positions, c.n_embd);
     for (int64_t i = 0; i < c.n_layer; ++i) load_block(load, fmt::format("transformer.h.{}.", i));
     norm_ = load.layer_norm("transformer.ln_f", c.n_embd, c.layer_norm_epsilon);
-    lm_head_ = c.tie_word_embeddings ? load.tied_head("lm_head", *word_)
-                                     : load.linear("lm_head", c.vocab_size, c.n_embd, {.bias = false, .head = true});
+    lm_head_ =
+        c.tie_word_embeddings ? load.tied_head("lm_head", *word_) : load.word_head("lm_head", c.vocab_size, c.n_embd);
     load.finish({}, {".attn.bias", ".attn.masked_bias"});
     causal_ = true;
-    vocab_size_ = c.vocab_size;
+    vocab_size_ = word_->weight.value.size(0);
     max_positions_ = c.n_positions;
     head_ = "lm_head";
     architecture_ = "GPT2LMHeadModel";

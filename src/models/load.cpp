@@ -118,6 +118,16 @@ void refuse_labels(const ModelOptions& options, const Family& family) {
                .fix = "leave the key out, or use an encoder (bert, roberta)"});
 }
 
+void refuse_vocabulary(const ModelOptions& options, const Json& config, const Family& family) {
+  const Json stored = config.value("vocab_size", Json());
+  if (options.vocab_size == 0 || (stored.is_number_integer() && options.vocab_size <= stored.get<int64_t>())) return;
+  throw Error({.id = "config.unsupported",
+               .what = fmt::format("new tokens for model_type '{}' are not implemented: it is loaded as a classifier",
+                                   family.model_type),
+               .where = "ModelOptions::vocab_size",
+               .fix = "use a causal language model, or a checkpoint that has the tokens"});
+}
+
 std::optional<Quantisation> quantisation_of(const ModelOptions& options) {
   if (options.load_in_4bit && options.load_in_8bit) {
     throw Error({.id = "config.conflict",
@@ -195,8 +205,11 @@ std::unique_ptr<Model> load_model(const std::string& model_name_or_path, const M
   refuse_quantised(config, file);
   if (!family.head_weight) {
     refuse_labels(options, family);
+    input.vocab_size = options.vocab_size;
+    input.embeddings = options.embeddings;
     return family.load(input);
   }
+  refuse_vocabulary(options, config, family);
   settle_labels(input, config, family, options);
   std::unique_ptr<Model> model = family.load(input);
   model->settle_task(options.problem_type);

@@ -21,6 +21,13 @@ std::string legacy_name(const std::string& name) {
   return {};
 }
 
+// [1, width], summed in float64, a few rows at a time.
+Tensor mean_row(const Tensor& table) {
+  Tensor sum = at::zeros({1, table.size(1)}, at::kDouble);
+  for (const Tensor& rows : table.split(4096)) sum += rows.to(at::kDouble).sum(0, /*keepdim=*/true);
+  return (sum / table.size(0)).to(table.scalar_type());
+}
+
 }  // namespace
 
 at::ScalarType scalar_type(io::Dtype dtype) {
@@ -112,6 +119,8 @@ Loader::Loader(Model& model, const FamilyInput& input, std::string base_prefix)
       checkpoint_(input.checkpoint),
       base_prefix_(std::move(base_prefix) + "."),
       new_head_(input.new_head),
+      vocab_size_(input.vocab_size),
+      embeddings_(input.embeddings),
       quantisation_(input.quantisation),
       generator_(at::make_generator<at::CPUGeneratorImpl>(input.seed)) {
   model.folder_ = checkpoint_->folder();
@@ -181,6 +190,23 @@ Parameter Loader::quantised(const std::string& name, const std::vector<int64_t>&
   return {.name = name, .stored = stored, .quantised = std::move(weight)};
 }
 
+Parameter Loader::vocabulary(const std::string& name, const std::string& stored_name, int64_t rows, int64_t width) {
+  Parameter result = parameter(stored_name, {rows, width});
+  result.name = name;
+  const int64_t more = vocab_size_ - rows;
+  if (more <= 0) return result;
+  AddedRows added{.stored = to_tensor(*find(stored_name), result.stored, checkpoint_)};
+  const auto given = embeddings_.find(name);
+  const bool fits = given != embeddings_.end() && given->second.dim() == 2 && given->second.size(1) == width &&
+                    (given->second.size(0) == more || given->second.size(0) == vocab_size_);
+  added.added = fits ? given->second.narrow(0, given->second.size(0) - more, more).to(result.stored).contiguous()
+                     : mean_row(added.stored).expand({more, width}).contiguous();
+  result.value = at::cat({result.value, added.added.to(model_.dtype_)});
+  model_.config_["vocab_size"] = vocab_size_;
+  model_.added_rows_[name] = std::move(added);
+  return result;
+}
+
 void Loader::add_module(const std::string& name) {
   for (size_t dot = name.find('.'); dot != std::string::npos; dot = name.find('.', dot + 1)) {
     if (modules_.insert(name.substr(0, dot)).second) model_.modules_.push_back(name.substr(0, dot));
@@ -248,22 +274,30 @@ const Embedding* Loader::embedding(const std::string& name, int64_t rows, int64_
   return add_embedding(name, parameter(name + ".weight", {rows, width}), padding_idx);
 }
 
+const Embedding* Loader::word_embedding(const std::string& name, int64_t rows, int64_t width, int64_t padding_idx) {
+  return add_embedding(name, vocabulary(name + ".weight", name + ".weight", rows, width), padding_idx);
+}
+
+const Linear* Loader::word_head(const std::string& name, int64_t rows, int64_t width) {
+  return add_linear(name, vocabulary(name + ".weight", name + ".weight", rows, width), {.name = name + ".bias"});
+}
+
 const Embedding* Loader::tied_embedding(const std::string& name, const std::string& head, int64_t rows, int64_t width,
                                         int64_t padding_idx) {
-  if (find(name + ".weight") || !find(head + ".weight")) return embedding(name, rows, width, padding_idx);
-  Parameter weight = parameter(head + ".weight", {rows, width});
-  weight.name = name + ".weight";
-  return add_embedding(name, std::move(weight), padding_idx);
+  const bool under_head = !find(name + ".weight") && find(head + ".weight");
+  return add_embedding(name, vocabulary(name + ".weight", (under_head ? head : name) + ".weight", rows, width),
+                       padding_idx);
 }
 
 const Linear* Loader::tied_head(const std::string& name, const Embedding& table) {
   const Tensor& shared = table.weight.value;
   if (find(name + ".weight")) {
-    Parameter own = parameter(name + ".weight", shared.sizes().vec());
-    if (!own.value.equal(shared)) {
+    const auto resized = model_.added_rows_.find(table.weight.name);
+    const int64_t rows = resized == model_.added_rows_.end() ? shared.size(0) : resized->second.stored.size(0);
+    if (!parameter(name + ".weight", {rows, shared.size(1)}).value.equal(shared.narrow(0, 0, rows))) {
       log().warn("{}.weight differs from {}, which config.json ties it to: both stay as they are", name,
                  table.weight.name);
-      return add_linear(name, std::move(own), {.name = name + ".bias"});
+      return word_head(name, rows, shared.size(1));
     }
   }
   Parameter weight = table.weight;

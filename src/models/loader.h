@@ -35,6 +35,9 @@ class Loader {
   const Embedding* embedding(const std::string& name, int64_t rows, int64_t width, int64_t padding_idx = -1);
   const Norm* layer_norm(const std::string& name, int64_t width, double eps);
   const Norm* rms_norm(const std::string& name, int64_t width, double eps, double offset = 0);
+  // Of a vocabulary: they may get more rows than the checkpoint has.
+  const Embedding* word_embedding(const std::string& name, int64_t rows, int64_t width, int64_t padding_idx = -1);
+  const Linear* word_head(const std::string& name, int64_t rows, int64_t width);
   /// The word embeddings of a model whose head may be the same tensor: a checkpoint may have it under either name.
   const Embedding* tied_embedding(const std::string& name, const std::string& head, int64_t rows, int64_t width,
                                   int64_t padding_idx = -1);
@@ -53,6 +56,7 @@ class Loader {
   Parameter parameter(const std::string& name, const std::vector<int64_t>& shape);
   Parameter quantised(const std::string& name, const std::vector<int64_t>& shape, LayerKind kind);
   const io::TensorBytes& checked(const std::string& name, const std::vector<int64_t>& shape);
+  Parameter vocabulary(const std::string& name, const std::string& stored_name, int64_t rows, int64_t width);
   const io::TensorBytes* find(const std::string& name);
   const Linear* add_linear(const std::string& name, Parameter weight, Parameter bias, const LinearForm& form = {});
   const Embedding* add_embedding(const std::string& name, Parameter weight, int64_t padding_idx);
@@ -64,6 +68,8 @@ class Loader {
   std::shared_ptr<const io::Checkpoint> checkpoint_;
   std::string base_prefix_;
   bool new_head_;
+  int64_t vocab_size_;
+  std::map<std::string, Tensor> embeddings_;
   std::optional<Quantisation> quantisation_;
   at::Generator generator_;
   std::set<std::string> taken_;

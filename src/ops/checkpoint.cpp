@@ -17,17 +17,14 @@ using torch::autograd::variable_list;
 
 struct Plan : torch::CustomClassHolder {
   Block block;
-  Call call;          // as it stood before the block, its count of masks included
-  size_t inputs = 0;  // of the block; trained leaves follow them among the function's
-  Tensor output;      // on its way through the function
+  Call call;                  // as it stood before the block, its count of masks included
+  size_t inputs = 0;          // of the block
+  std::vector<size_t> given;  // those that are defined: the function's first inputs
+  Tensor output;              // on its way through the function
 };
 
-variable_list on_their_own(const variable_list& tensors) {
-  variable_list result;
-  for (const Tensor& tensor : tensors) {
-    result.push_back(tensor.defined() ? tensor.detach().set_requires_grad(tensor.requires_grad()) : tensor);
-  }
-  return result;
+Tensor on_its_own(const Tensor& tensor) {
+  return tensor.defined() ? tensor.detach().set_requires_grad(tensor.requires_grad()) : tensor;
 }
 
 // The leaves that the output's graph ends in, `inputs` aside. They become inputs of the function: torch then adds up
@@ -52,7 +49,7 @@ variable_list leaves_behind(const Tensor& output, const variable_list& inputs) {
 
 class Recomputed : public torch::autograd::Function<Recomputed> {
  public:
-  // `tensors`: the block's inputs, then the trained leaves.
+  // `tensors`: the block's inputs, undefined ones aside, then the trained leaves.
   static Tensor forward(AutogradContext* ctx, at::TensorList tensors, const c10::intrusive_ptr<Plan>& plan) {
     ctx->save_for_backward(tensors.vec());
     ctx->saved_data["plan"] = c10::IValue::make_capsule(plan);
@@ -63,9 +60,8 @@ class Recomputed : public torch::autograd::Function<Recomputed> {
     const auto holder = ctx->saved_data["plan"].toCapsule();
     const auto& plan = static_cast<const Plan&>(*holder);
     variable_list tensors = ctx->get_saved_variables();
-    const auto leaves = tensors.begin() + static_cast<int64_t>(plan.inputs);
-    const variable_list inputs = on_their_own({tensors.begin(), leaves});
-    std::copy(inputs.begin(), inputs.end(), tensors.begin());
+    variable_list inputs(plan.inputs);
+    for (size_t i = 0; i < plan.given.size(); ++i) inputs[plan.given[i]] = tensors[i] = on_its_own(tensors[i]);
 
     at::AutoGradMode enabled(true);
     Call call = plan.call;
@@ -73,7 +69,7 @@ class Recomputed : public torch::autograd::Function<Recomputed> {
     variable_list wanted;
     std::vector<size_t> places;
     for (size_t i = 0; i < tensors.size(); ++i) {
-      if (!tensors[i].defined() || !tensors[i].requires_grad()) continue;
+      if (!tensors[i].requires_grad()) continue;
       wanted.push_back(tensors[i]);
       places.push_back(i);
     }
@@ -93,10 +89,16 @@ Tensor checkpointed(const Block& block, const std::vector<Tensor>& inputs, Call&
   plan->block = block;
   plan->call = call;
   plan->inputs = inputs.size();
-  variable_list tensors = inputs;
+  variable_list tensors;
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    if (!inputs[i].defined()) continue;
+    plan->given.push_back(i);
+    tensors.push_back(inputs[i]);
+  }
   {
     // Recorded, since some operations take another way where nothing is; the graph ends with this scope.
-    const variable_list own = on_their_own(inputs);
+    variable_list own;
+    for (const Tensor& input : inputs) own.push_back(on_its_own(input));
     const Tensor output = block(own, call);
     if (!output.requires_grad()) return output;
     const variable_list leaves = leaves_behind(output, own);

@@ -26,19 +26,32 @@ struct Saved {
   const char* name;
   const char* base;
   Json options;
-  bool exported = false;  // as a plain LoRA
+  bool exported = false;   // as a plain LoRA
+  int64_t new_tokens = 0;  // that the vocabulary grows by
 };
 
 // Saves the adapter and its logits below `folder`, and answers what the script needs to know of them.
 std::string write_case(const Saved& saved, const std::filesystem::path& folder) {
   const std::string base = fixture(std::string("golden/models/") + saved.base).string();
-  const auto model = load_model(base, {.dtype = "float32"});
-  const std::string input = base + "/io.safetensors";
+  ModelOptions options{.dtype = "float32"};
+  const int64_t stored = saved.new_tokens > 0 ? load_model(base, options)->vocab_size() : 0;
+  if (saved.new_tokens > 0) options.vocab_size = stored + saved.new_tokens;
+  const auto model = load_model(base, options);
+  std::string input = base + "/io.safetensors";
+  AdapterConfig config = adapter_config_from_json(saved.options, "test");
+  if (saved.new_tokens > 0) {
+    std::vector<int64_t> ids;
+    for (int64_t id = stored; id < model->vocab_size(); ++id) ids.push_back(id);
+    train_new_tokens(*model, config, ids);
+    input = (folder / fmt::format("{}_input.safetensors", saved.name)).string();
+    const Tensor tokens = at::cat({at::tensor(ids, at::kLong), at::arange(5, 9, at::kLong)}).unsqueeze(0);
+    io::write_safetensors(input, {to_bytes("input_ids", tokens), to_bytes("attention_mask", at::ones_like(tokens))});
+  }
   const auto rows = [&](int64_t) {  // for starts from data
     const ModelInput batch = test::Golden(input).input();
     return std::vector<LabelledInput>{{batch, at::zeros({batch.input_ids.size(0)}, at::kLong)}};
   };
-  Adapter adapter = Adapter::create(*model, adapter_config_from_json(saved.options, "test"), 1, rows);
+  Adapter adapter = Adapter::create(*model, config, 1, rows);
   test::randomise(adapter, 2);
   if (adapter.method().rank_budget()) {  // as after pruning
     for (const AdaptedLayer* layer : adapter.layers()) {
@@ -97,6 +110,23 @@ const std::vector<Saved>& saved_cases() {
             "roberta_cls",
             {{"method", "lora"}, {"r", 3}, {"target_modules", {"word_embeddings", "query"}}}},
       Saved{"ia3", "roberta_reg", {{"method", "ia3"}}},
+      Saved{"head_tokens",
+            "llama_heads",
+            {{"method", "lora"}, {"trainable_token_indices", {{"embed_tokens", {3, 5}}, {"lm_head", {5}}}}}},
+      Saved{"new_tokens", "llama_heads", {{"method", "lora"}}, false, 3},
+      Saved{"new_tokens_tied", "llama_tied", {{"method", "lora"}}, false, 3},
+      Saved{"new_tokens_gpt2", "gpt2", {{"method", "lora"}}, false, 3},
+      Saved{"new_tokens_exported", "llama_heads", {{"method", "lora"}}, true, 3},
+      Saved{"new_tokens_head_adapted",
+            "llama_heads",
+            {{"method", "lora"}, {"target_modules", {"q_proj", "lm_head"}}},
+            false,
+            3},
+      Saved{"new_tokens_saved",
+            "llama_tied",
+            {{"method", "lora"}, {"target_modules", {"q_proj"}}, {"modules_to_save", {"embed_tokens"}}},
+            false,
+            3},
       Saved{"causal_lora", "mistral_window", {{"method", "lora"}, {"r", 4}}},
       Saved{"causal_all_linear", "phi3_window", {{"method", "lora"}, {"r", 3}, {"target_modules", "all-linear"}}},
       Saved{"causal_conv1d", "gpt2", {{"method", "dora"}, {"r", 3}, {"target_modules", {"c_attn", "c_fc"}}}},

@@ -94,4 +94,26 @@ contains out '{"prompt":"system: Be kind.\nuser: Hi\nassistant:","text":'
 contains out '{"prompt":"system: Own.\nuser: Hi\nassistant:","text":'
 contains out '{"prompt":"Hi","text":'
 
+# New tokens: the model gets rows for them, which train and stay with the adapter and the merged model.
+for _ in 1 2 3 4; do echo '{"text": "<|user|> Once <tab> upon a time there was a dog."}'; done >marked.jsonl
+marked=(--train_file marked.jsonl --max_steps 2 --learning_rate 1e-2 --add_tokens '<tab>' --add_special_tokens '<|user|>')
+expect 0 train "${story[@]}" "${marked[@]}" --output_dir marked
+contains marked/adapter_config.json '"trainable_token_indices"'
+contains marked/tokenizer.json '"<|user|>"'
+contains marked/README.md 'resize_token_embeddings'
+expect 0 train marked/run.json --output_dir marked_again
+cmp marked/adapter_model.safetensors marked_again/adapter_model.safetensors || fail 'run.json does not repeat its run'
+expect 0 train "${story[@]}" "${marked[@]}" --gradient_checkpointing true --output_dir marked_thrifty
+cmp marked/adapter_model.safetensors marked_thrifty/adapter_model.safetensors || fail 'checkpointing changes numbers'
+beside=(--prompt '<|user|> Once <tab>' --max_new_tokens 8 --dtype float32)
+expect 0 generate --adapter_name_or_path marked "${beside[@]}"
+cp out from_adapter
+expect 0 merge --adapter_name_or_path marked --dtype float32 --output_dir marked_merged
+contains marked_merged/config.json '"vocab_size": 514'
+contains marked_merged/tokenizer.json '"<tab>"'
+expect 0 generate --model marked_merged "${beside[@]}"
+cmp out from_adapter || fail 'the merged model says something else'
+expect 0 eval --adapter_name_or_path marked --validation_file marked.jsonl
+contains out 'perplexity'
+
 finish

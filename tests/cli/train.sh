@@ -39,6 +39,8 @@ expect 2 validate run.yaml --text_column txt
 contains err 'text'
 expect 2 train run.yaml --eval_strategy steps --validation_file '' --output_dir refused
 absent refused
+expect 2 validate run.yaml --add_tokens '<tab>'
+contains err "keys 'add_tokens'"
 expect 2 validate run.yaml --max_length 4000
 contains err 'error[config.max-length]'
 

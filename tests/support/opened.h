@@ -49,7 +49,10 @@ struct Opened {
     const std::filesystem::path source = fixture("golden/" + kind + "/" + name);
     std::filesystem::copy(source, folder.path(), std::filesystem::copy_options::recursive);
     if (kind == "dense") write_config();
-    model = load_model(base_folder(facts["base"]), {.dtype = dtype});
+    ModelOptions options{.dtype = dtype};
+    const std::string base = base_folder(facts["base"]);
+    if (task_type_of(base) == "CAUSAL_LM") options = with_adapter_vocabulary(options, folder.path());
+    model = load_model(base, options);
     adapter = std::make_unique<Adapter>(Adapter::load(*model, folder.path(), {.trainable = true}));
   }
 

@@ -1,0 +1,176 @@
+#include "adapt/vocabulary.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+
+#include "adapt/targets.h"
+#include "core/files.h"
+#include "core/log.h"
+#include "deltaw/error.h"
+#include "io/safetensors.h"
+#include "models/loader.h"
+
+namespace deltaw {
+namespace {
+
+// The last parts of the names that embeddings and heads of causal models have.
+const std::set<std::string> kVocabularyModules = {"embed_tokens", "wte", "lm_head"};
+
+std::string last_part(const std::string& name) {
+  return name.substr(name.rfind('.') + 1);
+}
+
+const Layer* word_embedding_of(const Model& model) {
+  for (const Layer* layer : model.layers()) {
+    if (layer->kind == LayerKind::embedding) return layer;
+  }
+  return nullptr;
+}
+
+const Layer* head_of(const Model& model) {
+  for (const Layer* layer : model.layers()) {
+    if (layer->name == model.head()) return layer;
+  }
+  return nullptr;
+}
+
+// More than any vocabulary has: an id beyond is a mistake, which the adapter's reader names.
+constexpr int64_t kMostRows = int64_t{1} << 22;
+
+// The slots of the parameters that the adapter trains without trainable_token_indices.
+std::set<int64_t> trained_slots(const Model& model, const AdapterConfig& config, const MethodSpec& spec) {
+  std::set<int64_t> slots;
+  for (const Parameter* parameter : find_saved(model, config.modules_to_save)) slots.insert(parameter->slot);
+  for (const Parameter* parameter : find_base_tensors(model, config, spec)) slots.insert(parameter->slot);
+  if (!spec.on_layers) return slots;
+  for (const Layer* layer : find_targets(model, config, spec)) slots.insert(layer->weight.slot);
+  return slots;
+}
+
+void add_ids(Json& list, const std::vector<int64_t>& ids) {
+  if (!list.is_array()) list = list.is_null() ? Json::array() : Json::array({list});
+  for (const int64_t id : ids) {
+    if (std::find(list.begin(), list.end(), Json(id)) == list.end()) list.push_back(id);
+  }
+}
+
+// trainable_token_indices as a map from the names of modules.
+Json by_module(const Json& indices, const std::string& words) {
+  if (indices.is_object()) return indices;
+  Json map = Json::object();
+  if (!indices.is_null()) map[words] = indices;
+  return map;
+}
+
+int64_t highest(const Json& indices) {
+  int64_t most = -1;
+  if (indices.is_number_integer()) return indices.get<int64_t>();
+  if (!indices.is_structured()) return most;
+  for (const Json& entry : indices) most = std::max(most, highest(entry));
+  return most;
+}
+
+}  // namespace
+
+std::vector<std::string> base_copies(const std::string& module) {
+  return {module + ".original_module.weight", module + ".token_adapter.base_layer.weight",
+          module + ".base_layer.weight", module + ".weight"};
+}
+
+std::vector<NamedTensor> resized_weights(const Adapter& adapter) {
+  std::vector<NamedTensor> tensors;
+  const Model& model = adapter.model();
+  const auto& resized = model.added_rows();
+  if (resized.empty()) return tensors;
+  for (const Layer* layer : model.layers()) {
+    const Parameter& weight = layer->weight;
+    const bool tied = !weight.tied_to.empty();
+    const auto rows = resized.find(tied ? weight.tied_to : weight.name);
+    if (rows == resized.end()) continue;
+    const bool replaced = adapter.overrides(weight);
+    if (tied) {  // PEFT fills it from the embedding's copy, unless that trains as a whole
+      const Layer* words = word_embedding_of(model);
+      if (replaced || adapter.tokens(weight) || adapter.layer(*layer) || !adapter.overrides(words->weight)) continue;
+    }
+    const char* where = replaced                 ? ".original_module.weight"
+                        : adapter.tokens(weight) ? ".token_adapter.base_layer.weight"
+                        : adapter.layer(*layer)  ? ".base_layer.weight"
+                                                 : ".weight";
+    tensors.push_back({layer->name + where, rows->second.whole()});
+  }
+  return tensors;
+}
+
+ModelOptions with_adapter_vocabulary(ModelOptions options, const std::filesystem::path& adapter_folder) {
+  const Json config = read_json(adapter_folder / "adapter_config.json");
+  if (const auto parts = config.find("parts"); parts != config.end() && parts->is_array()) {
+    for (const Json& part : *parts) {
+      const auto folder = part.is_object() ? part.find("folder") : part.end();
+      if (!part.is_object() || folder == part.end() || !folder->is_string()) continue;
+      options = with_adapter_vocabulary(std::move(options), adapter_folder / folder->get<std::string>());
+    }
+    return options;
+  }
+  const int64_t rows = highest(config.value("trainable_token_indices", Json())) + 1;
+  if (rows <= kMostRows) options.vocab_size = std::max(options.vocab_size, rows);
+  const auto file = std::make_shared<io::SafetensorsFile>(adapter_folder / "adapter_model.safetensors");
+  std::set<std::string> modules;
+  for (const io::TensorBytes& tensor : file->tensors()) {
+    for (size_t dot = tensor.name.find('.'); dot != std::string::npos; dot = tensor.name.find('.', dot + 1)) {
+      const std::string module = tensor.name.substr(0, dot);
+      if (kVocabularyModules.contains(last_part(module))) modules.insert(module);
+    }
+  }
+  for (const std::string& module : modules) {
+    const io::TensorBytes* base = nullptr;
+    for (const std::string& copy : base_copies(module)) {
+      if (!base) base = file->find(copy);
+    }
+    if (!base || base->shape.size() != 2) continue;
+    options.vocab_size = std::max(options.vocab_size, base->shape[0]);
+    std::string name = module;
+    for (const char* prefix : {"base_model.model.", "base_model."}) {
+      if (name.starts_with(prefix)) {
+        name.erase(0, std::string(prefix).size());
+        break;
+      }
+    }
+    options.embeddings.emplace(name + ".weight", to_tensor(*base, scalar_type(base->dtype), file));
+  }
+  return options;
+}
+
+void train_new_tokens(const Model& model, AdapterConfig& config, const std::vector<int64_t>& ids) {
+  if (ids.empty()) return;
+  const MethodSpec& spec = find_method(config.method);
+  const Layer* words = word_embedding_of(model);
+  if (spec.virtual_tokens || !words) {
+    throw Error({.id = "config.conflict",
+                 .what = fmt::format("{} has no rows for new tokens", words ? spec.title : model.architecture()),
+                 .where = "keys \"add_tokens\", \"add_special_tokens\"",
+                 .fix = "choose a method that adapts layers, or add no tokens"});
+  }
+  const std::set<int64_t> trained = trained_slots(model, config, spec);
+  const Layer* head = head_of(model);
+  const bool tied = head && !head->weight.tied_to.empty(), words_train = trained.contains(words->weight.slot);
+  const bool head_trains = !head || trained.contains(head->weight.slot);
+  if (tied && words_train && !head_trains && !config.ensure_weight_tying && spec.trains != BaseTensors::all) {
+    log().warn(
+        "'{}' is tied to '{}' and does not train with it: the scores of the new tokens stay as they start; "
+        "ensure_weight_tying true or a target_modules that names both mends that",
+        head->name, words->name);
+  }
+  Json& indices = config.trainable_token_indices;
+  if (!words_train && (tied || head_trains) && !indices.is_object()) {
+    add_ids(indices, ids);
+    return;
+  }
+  Json map = by_module(indices, last_part(words->name));
+  if (!words_train) add_ids(map[last_part(words->name)], ids);
+  if (!tied && !head_trains) add_ids(map[last_part(head->name)], ids);
+  if (!map.empty()) indices = std::move(map);
+}
+
+}  // namespace deltaw

@@ -1,0 +1,19 @@
+// What adapter files hold of the base's embeddings and head where the vocabulary has grown.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "deltaw/adapter.h"
+
+namespace deltaw {
+
+/// The names, less the prefix, under which PEFT keeps the base's own weight of a module, whichever way the adapter
+/// trains that. Where several stand in a file, the first is the base's; the last may be a trained stand-in.
+std::vector<std::string> base_copies(const std::string& module);
+
+/// What PEFT adds to the file of an adapter whose base has added rows: the whole weights of embeddings and head, in the
+/// checkpoint's type, by name less the prefix.
+std::vector<NamedTensor> resized_weights(const Adapter& adapter);
+
+}  // namespace deltaw
