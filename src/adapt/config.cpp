@@ -13,6 +13,8 @@ namespace {
 const std::set<std::string> kIgnored = {"peft_type", "method", "peft_version", "auto_mapping", "revision",
                                         "inference_mode", "base_model_name_or_path", "megatron_core",
                                         "qalora_group_size",
+                                        // follows from the layer's kind
+                                        "fan_in_fan_out",
                                         // of virtual tokens: they follow from the base
                                         "token_dim", "num_layers", "num_attention_heads", "num_transformer_submodules",
                                         "encoder_hidden_size", "runtime_config"};

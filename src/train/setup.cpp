@@ -15,7 +15,7 @@
 namespace deltaw::train {
 namespace {
 
-void check_tokens(const Setup& setup, const std::vector<EncodedRow>& rows, const char* split) {
+void check_tokens(const std::vector<EncodedRow>& rows, const char* split) {
   for (const EncodedRow& row : rows) {
     if (trained_tokens(row) > 0 && row.token_labels.size() == row.ids.size()) continue;
     throw Error({.id = "data.no-label",
@@ -26,7 +26,7 @@ void check_tokens(const Setup& setup, const std::vector<EncodedRow>& rows, const
 }
 
 void check_labels(const Setup& setup, const std::vector<EncodedRow>& rows, const char* split) {
-  if (setup.model.is_causal()) return check_tokens(setup, rows, split);
+  if (setup.model.is_causal()) return check_tokens(rows, split);
   if (setup.model.is_regression()) return;
   for (const EncodedRow& row : rows) {
     if (row.label >= 0 && row.label < static_cast<double>(setup.model.num_labels()) &&
