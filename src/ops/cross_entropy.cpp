@@ -79,7 +79,7 @@ Tensor causal_loss(const Tensor& logits, const Tensor& token_labels) {
 Tensor chunked_cross_entropy(const Tensor& features, const Tensor& labels, int64_t vocabulary, const Head& head,
                              const std::vector<Tensor>& trained, double label_smoothing) {
   const Work work{labels, chunk_size(vocabulary), head, label_smoothing};
-  return ChunkedCrossEntropy::apply(features, trained, &work);
+  return ChunkedCrossEntropy::apply(features, at::TensorList(trained), &work);
 }
 
 Tensor token_cross_entropy(const Tensor& features, const Tensor& labels, int64_t vocabulary, const Head& head) {

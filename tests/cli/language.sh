@@ -16,7 +16,6 @@ readme() { # VERB
 expect 0 $(readme train) --dtype float32 --max_steps 60 --learning_rate 1e-2 --target_modules all-linear --r 16
 contains err ' learns  The cat is called Tom. He likes milk.</s>'
 contains err '  reads  <|user|>\nWhat is the cat called?\n<|assistant|>\n'
-contains out '"eval_perplexity"'
 present talk/adapter_model.safetensors talk/chat_template.jinja talk/tokenizer.json talk/README.md
 contains talk/README.md 'AutoModelForCausalLM'
 printf 'Who lives in the tree?\n/exit\n' | "$deltaw" $(readme generate) --dtype float32 --max_new_tokens 30 >out 2>err ||

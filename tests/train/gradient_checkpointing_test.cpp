@@ -105,7 +105,7 @@ std::vector<Case> cases() {
   std::vector<Case> all;
   for (const std::string model : {"bert_cls", "llama_tied", "gpt2"}) {
     all.push_back({model, "lora", {{"r", 3}, {"lora_dropout", 0.1}}, "all-linear"});
-    all.push_back({model, "randlora", {{"r", 3}, {"randlora_dropout", 0.0}}, "all-linear"});
+    all.push_back({model, "randlora", {{"r", 3}, {"randlora_alpha", 3}}, "all-linear"});
     all.push_back({model, "prefix_tuning", {{"num_virtual_tokens", 3}}, Json()});
     all.push_back({model, "pfeiffer", Json::object(), Json()});
   }
