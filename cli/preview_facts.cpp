@@ -191,11 +191,11 @@ Json memory_facts(const Setup& setup, const Run& run) {
 Json preview(const Setup& setup, const Run& run, int64_t total_steps) {
   int64_t parameters = 0;
   for (const Parameter* parameter : run.model->parameters()) {
-    parameters += parameter->numel();
+    if (parameter->tied_to.empty()) parameters += parameter->numel();
   }
   int64_t replaced = 0;
   for (const Parameter* parameter : run.model->parameters()) {
-    if (run.adapter->overrides(*parameter)) replaced += parameter->numel();
+    if (run.adapter->overrides(*parameter) && parameter->tied_to.empty()) replaced += parameter->numel();
   }
   const int64_t trained = run.adapter->trained_count();
   const int64_t all = parameters - replaced + trained;
