@@ -8,7 +8,7 @@
 #include "core/files.h"
 #include "deltaw/adapter.h"
 #include "deltaw/error.h"
-#include "io/safetensors.h"
+#include "io/write_weights.h"
 #include "models/loader.h"
 #include "ops/linear.h"
 
@@ -73,7 +73,7 @@ void write_checkpoint(const std::filesystem::path& folder, const Model& model, s
   const bool tied = drop_tied(model, tensors);
   std::vector<io::TensorBytes> bytes;
   for (const NamedTensor& tensor : tensors) bytes.push_back(to_bytes(tensor.name, tensor.value));
-  io::write_safetensors(folder / "model.safetensors", bytes);
+  io::write_weights(folder, bytes);
   Json config = model.config();
   config["architectures"] = {model.architecture()};
   if (!tied) config["tie_word_embeddings"] = false;

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "core/files.h"
+#include "io/write_weights.h"
 #include "support/data.h"
 #include "support/temporary.h"
 
@@ -51,6 +52,30 @@ TEST(Checkpoint, ReadsOneFile) {
   EXPECT_EQ(checkpoint.file_of("z"), folder / "model.safetensors");
   const Error error = error_of([&] { checkpoint.file_of("zz"); });
   EXPECT_EQ(error.id(), "format.missing-tensor");
+}
+
+TEST(WriteWeights, MakesShardsThatAreReadAgain) {
+  const std::vector<TensorBytes> tensors{tensor("b", 2), tensor("a", 1), tensor("c", 3), tensor("d", 4)};
+  const TemporaryFolder folder;
+  put(folder / "config.json", "{}");
+  write_weights(folder.path(), tensors, 12);  // bytes: c and d do not fit together, and d fits nowhere
+  for (const char* name : {"00001", "00002", "00003"}) {
+    EXPECT_TRUE(std::filesystem::exists(folder / ("model-" + std::string(name) + "-of-00003.safetensors")));
+  }
+  EXPECT_FALSE(std::filesystem::exists(folder / "model.safetensors"));
+  const Json index = read_json(folder / "model.safetensors.index.json");
+  EXPECT_EQ(index["metadata"]["total_size"], 40);
+  EXPECT_EQ(index["weight_map"]["a"], "model-00001-of-00003.safetensors");
+  const Checkpoint checkpoint(folder.path());
+  EXPECT_EQ(checkpoint.names(), (std::vector<std::string>{"b", "a", "c", "d"}));
+  EXPECT_EQ(checkpoint.find("d")->size(), 16u);
+}
+
+TEST(WriteWeights, MakesOneFileOfWhatFits) {
+  const TemporaryFolder folder;
+  write_weights(folder.path(), {tensor("b", 2), tensor("a", 1)}, 12);
+  EXPECT_TRUE(std::filesystem::exists(folder / "model.safetensors"));
+  EXPECT_FALSE(std::filesystem::exists(folder / "model.safetensors.index.json"));
 }
 
 TEST(Checkpoint, ReadsShards) {
