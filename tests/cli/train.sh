@@ -84,6 +84,7 @@ cmp whole/adapter_model.safetensors killed/adapter_model.safetensors || fail 'th
 contains killed/log.jsonl '"kind":"resume"'
 
 # A signal is obeyed after the step, with a checkpoint.
+: >err # whose last run said `step 50/` too
 "$deltaw" train run.yaml --max_steps 100000 --logging_steps 50 --output_dir stopped >out 2>err </dev/null &
 pid=$!
 for _ in $(seq 1 600); do
