@@ -8,6 +8,7 @@
 #include "load.h"
 #include "output.h"
 #include "texts.h"
+#include "train/batch_tensors.h"
 
 namespace deltaw::cli {
 namespace {
@@ -29,11 +30,7 @@ ModelInput text_probe(const Served& served) {
     positions.push_back(static_cast<int64_t>(rows.size()));
     rows.push_back({.ids = encoding.ids, .type_ids = encoding.type_ids, .label = 0, .index = positions.back()});
   }
-  Batch batch = collate(rows, positions, served.pad_id, served.tokenizer->pads_left());
-  const auto tensor = [&](std::vector<int64_t>& values) {
-    return at::from_blob(values.data(), {batch.rows, batch.length}, at::kLong).clone();
-  };
-  return {tensor(batch.input_ids), tensor(batch.attention_mask), tensor(batch.token_type_ids)};
+  return train::to_input(collate(rows, positions, served.pad_id, served.tokenizer->pads_left()));
 }
 
 /// Tokens spread over the vocabulary, where there is no tokenizer.

@@ -14,8 +14,8 @@ const Usage kUsageText = {
     .verb = "eval",
     .what =
         "Scores a model on the validation rows, with an adapter or without: a classifier by the task's metrics, a "
-        "causal "
-        "language model by perplexity, by the likelihood of choices, or by the answers it writes. What is left open "
+        "causal language model by perplexity, by the likelihood of choices, or by the answers it writes. What is left "
+        "open "
         "comes from run.json beside the adapter. One JSON object on standard output.",
     .example =
         "  deltaw eval --adapter_name_or_path out --validation_file dev.csv\n"
@@ -54,8 +54,8 @@ void print_results(Json results, const Served& served) {
 int eval(const Args& args) {
   Served served;
   Invocation invocation;
-  if (!read_serving(kUsageText, args, section_of<EvaluationOptions>("Language models"), invocation, served))
-    return kDone;
+  Section own = section_of<EvaluationOptions>("Language models");
+  if (!read_serving(kUsageText, args, std::move(own), invocation, served)) return kDone;
   load_served(served, invocation, true);
   if (served.model->is_causal()) {
     EvaluationOptions options;

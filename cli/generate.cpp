@@ -15,6 +15,7 @@
 #include "generate_input.h"
 #include "output.h"
 #include "serve.h"
+#include "texts.h"
 #include "train/signals.h"
 
 namespace deltaw::cli {
@@ -112,18 +113,19 @@ struct Session {
   std::optional<Adapter> adapter;
   std::optional<Tokenizer> tokenizer;
   std::optional<ChatTemplate> chat_template;
-  std::vector<fs::path> template_folders;
+  fs::path tokenizer_folder;
   std::unique_ptr<TextGenerator> generator;
 };
 
+// Read when it is asked for: a plain prompt needs none.
 ChatTemplate& template_of(Session& session) {
-  for (const fs::path& folder : session.template_folders) {
-    if (!session.chat_template) session.chat_template = ChatTemplate::from_folder(folder);
+  if (!session.chat_template) {
+    session.chat_template = find_chat_template({}, {session.tokenizer_folder, session.model->folder()});
   }
   if (session.chat_template) return *session.chat_template;
   throw Error({.id = "config.no-chat-template",
                .what = "the model has no chat template: it was not trained on conversations",
-               .where = session.template_folders.back().string(),
+               .where = session.model->folder().string(),
                .fix = "give a text with --prompt, or put its template into chat_template.jinja"});
 }
 
@@ -153,9 +155,8 @@ void load(Session& session, const Invocation& invocation) {
   session.model = load_model(base.model_name_or_path, options);
   check_causal(*session.model);
   if (!adapter.adapter_name_or_path.empty()) session.adapter = load_adapters(*session.model, adapter);
-  const fs::path folder = tokenizer_folder(*session.model, adapter);
-  session.tokenizer = Tokenizer::from_folder(folder);
-  session.template_folders = {folder, session.model->folder()};
+  session.tokenizer_folder = tokenizer_folder(*session.model, adapter);
+  session.tokenizer = Tokenizer::from_folder(session.tokenizer_folder);
   GenerateOptions generation = default_generation(*session.model, *session.tokenizer);
   read_into(generation, invocation);
   generation.batch_size = batch.per_device_eval_batch_size;

@@ -33,7 +33,7 @@ void TrainOptions::fields(FieldVisitor& f) {
           "Share of each label spread over all classes in the training loss.", fraction());
   f.field("gradient_checkpointing", gradient_checkpointing,
           "Keep only what enters each block of layers and compute the rest again in the backward pass: less memory, "
-          "about a third more time, the same numbers.");
+          "more time, the same numbers.");
   f.field("logging_steps", logging_steps, "Steps from one log line to the next.", at_least(1));
   f.field("eval_strategy", eval_strategy, "When the validation rows are scored.", strategies);
   f.field("eval_steps", eval_steps, "Steps from one evaluation to the next (eval_strategy steps).", at_least(1));
