@@ -9,6 +9,7 @@
 #include "ops/checkpoint.h"
 #include "ops/layers.h"
 #include "ops/linear.h"
+#include "ops/norms.h"
 
 namespace deltaw {
 namespace {
@@ -56,7 +57,7 @@ EncoderConfig EncoderConfig::from_json(const Json& json, const std::string& wher
 }
 
 Encoder::Encoder(Loader& load, const EncoderConfig& config, const std::string& prefix)
-    : config_(config), activation_(ops::activation(config.hidden_act)) {
+    : config_(config), activation_(config.hidden_act) {
   const auto& c = config;
   constexpr LinearForm kEnd{.ends_sublayer = true};
   word_ = load.embedding(prefix + ".embeddings.word_embeddings", c.vocab_size, c.hidden_size, c.pad_token_id);
@@ -135,11 +136,11 @@ Tensor Encoder::run_block(const Tensor& input, const Padding& padding, const Blo
   const double p = config_.hidden_dropout_prob;
   const Tensor asking = firsts_only ? padding.firsts(input) : input;
   const Tensor mixed = ops::dropout(attend(input, asking, padding, block, prefix, mask, call), p, call);
-  const Tensor x =
-      ops::normalised(ops::mapped_output(mixed, *block.attention_output, call) + asking, *block.attention_norm, call);
-  const Tensor inner = activation_(ops::linear(x, *block.intermediate, call));
-  const Tensor fed = ops::dropout(ops::linear(inner, *block.output, call), p, call);
-  return ops::normalised(ops::mapped_output(fed, *block.output, call) + x, *block.output_norm, call);
+  const Tensor mapped = ops::mapped_output(mixed, *block.attention_output, call);
+  const Tensor x = ops::add_normalised(mapped, asking, *block.attention_norm, call).normalised;
+  const Tensor inner = ops::linear(x, *block.intermediate, call);
+  const Tensor fed = ops::dropout(ops::activated_linear(activation_, inner, {}, *block.output, call), p, call);
+  return ops::add_normalised(ops::mapped_output(fed, *block.output, call), x, *block.output_norm, call).normalised;
 }
 
 Tensor Encoder::first_states(const ModelInput& input, const VirtualTokens& virtual_tokens, const Tensor& position_ids,

@@ -2,13 +2,13 @@
 // attention, a feed-forward pair, LayerNorm after each residual sum.
 #pragma once
 
-#include <functional>
 #include <string>
 #include <vector>
 
 #include "deltaw/model.h"
 #include "models/loader.h"
 #include "models/padding.h"
+#include "ops/activations.h"
 
 namespace deltaw {
 
@@ -63,7 +63,7 @@ class Encoder {
   const Embedding *word_, *position_, *type_;
   const Norm* embedding_norm_;
   std::vector<Block> blocks_;
-  std::function<Tensor(const Tensor&)> activation_;
+  ops::Activation activation_;
 };
 
 /// What the adapter of the call puts before every row. Throws data.too-long when a row is longer with it than the
