@@ -32,7 +32,7 @@ class Bert final : public Model {
     // A prefix has no hidden states, yet the text's positions begin behind it.
     const int64_t begin = before.prefix.defined() ? before.count() : 0;
     const Tensor positions = at::arange(begin, end, input.input_ids.options()).expand({rows, -1});
-    const Tensor first = encoder_->forward(input, before, positions, call).select(1, 0);
+    const Tensor first = encoder_->first_states(input, before, positions, call);
     return at::tanh(ops::linear(first, *pooler_, call));
   }
 

@@ -7,6 +7,7 @@
 #include "ops/checkpoint.h"
 #include "ops/layers.h"
 #include "ops/linear.h"
+#include "ops/norms.h"
 
 namespace deltaw {
 namespace {
@@ -78,7 +79,7 @@ void DecoderConfig::set_upper_windows(const ConfigValues& values) {
 }
 
 Decoder::Decoder(const FamilyInput& input, DecoderConfig config, std::string architecture)
-    : config_(std::move(config)), activation_(ops::activation(config_.hidden_act)) {
+    : config_(std::move(config)), activation_(config_.hidden_act) {
   const DecoderConfig& c = config_;
   Loader load(*this, input, "model");
   const char* words = "model.embed_tokens";
@@ -176,21 +177,20 @@ Tensor Decoder::attend(const Tensor& x, int64_t index, const Tensor& prefix, con
 Tensor Decoder::feed(const Tensor& x, const Block& block, Call& call) const {
   std::vector<Tensor> gate_up = ops::linear_group(x, block.gate_up, call);
   if (config_.fused) gate_up = gate_up[0].chunk(2, -1);
-  return ops::linear(activation_(gate_up[0]) * gate_up[1], *block.down, call);
+  return ops::activated_linear(activation_, gate_up[0], gate_up[1], *block.down, call);
 }
 
 Tensor Decoder::run_block(const Tensor& input, int64_t index, const Tensor& prefix, const CausalPass& pass,
                           const Rotary::Turn& turn, Call& call) const {
   const Block& block = blocks_[index];
-  Tensor x = input;
-  const auto add = [&](Tensor output, const Norm* behind, const Linear& last) {
+  const auto added = [&](Tensor output, const Norm* behind, const Linear& last) {
     if (behind) output = ops::normalised(output, *behind, call);
-    x = x + ops::mapped_output(ops::dropout(output, config_.resid_pdrop, call), last, call);
+    return ops::mapped_output(ops::dropout(output, config_.resid_pdrop, call), last, call);
   };
-  const Tensor read = ops::normalised(x, *block.before_attention, call);
-  add(attend(read, index, prefix, pass, turn, call), block.behind_attention, *block.o);
-  add(feed(ops::normalised(x, *block.before_mlp, call), block, call), block.behind_mlp, *block.down);
-  return x;
+  const Tensor mixed = attend(ops::normalised(input, *block.before_attention, call), index, prefix, pass, turn, call);
+  const auto [x, inner] =
+      ops::add_normalised(added(mixed, block.behind_attention, *block.o), input, *block.before_mlp, call);
+  return x + added(feed(inner, block, call), block.behind_mlp, *block.down);
 }
 
 Tensor Decoder::features(const ModelInput& input, Call& call) const {

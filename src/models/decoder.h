@@ -13,6 +13,7 @@
 #include "models/families.h"
 #include "models/loader.h"
 #include "models/rotary.h"
+#include "ops/activations.h"
 
 namespace deltaw {
 
@@ -91,7 +92,7 @@ class Decoder final : public Model {
   const Norm* norm_ = nullptr;
   const Linear* lm_head_ = nullptr;
   std::vector<Block> blocks_;
-  std::function<Tensor(const Tensor&)> activation_;
+  ops::Activation activation_;
 };
 
 }  // namespace deltaw

@@ -9,6 +9,7 @@
 #include "ops/checkpoint.h"
 #include "ops/layers.h"
 #include "ops/linear.h"
+#include "ops/norms.h"
 
 namespace deltaw {
 namespace {
@@ -56,7 +57,7 @@ EncoderConfig EncoderConfig::from_json(const Json& json, const std::string& wher
 }
 
 Encoder::Encoder(Loader& load, const EncoderConfig& config, const std::string& prefix)
-    : config_(config), activation_(ops::activation(config.hidden_act)) {
+    : config_(config), activation_(config.hidden_act) {
   const auto& c = config;
   constexpr LinearForm kEnd{.ends_sublayer = true};
   word_ = load.embedding(prefix + ".embeddings.word_embeddings", c.vocab_size, c.hidden_size, c.pad_token_id);
@@ -87,12 +88,21 @@ ModelShape Encoder::shape() const {
           .word_embeddings = word_->weight.value};
 }
 
-Tensor Encoder::attend(const Tensor& x, const Padding& padding, const Block& block, const Tensor& prefix,
-                       const Tensor& mask, Call& call) const {
+// `asking` are the tokens that attend: those of `input` or the rows' first ones.
+Tensor Encoder::attend(const Tensor& input, const Tensor& asking, const Padding& padding, const Block& block,
+                       const Tensor& prefix, const Tensor& mask, Call& call) const {
   const int64_t heads = config_.num_attention_heads, width = config_.hidden_size / heads;
-  const auto split = [&](const Tensor& t) { return t.view({t.size(0), t.size(1), heads, width}).transpose(1, 2); };
-  auto qkv = ops::linear_group(x, {block.query, block.key, block.value}, call);
-  for (Tensor& projection : qkv) projection = padding.add(projection);
+  const bool all_ask = asking.is_same(input);
+  std::vector<Tensor> qkv;
+  if (all_ask) {
+    qkv = ops::linear_group(input, {block.query, block.key, block.value}, call);
+  } else {
+    qkv = ops::linear_group(input, {block.key, block.value}, call);
+    qkv.insert(qkv.begin(), ops::linear(asking, *block.query, call));
+  }
+  qkv[0] = all_ask ? padding.add(qkv[0]) : qkv[0].unsqueeze(1);
+  qkv[1] = padding.add(qkv[1]);
+  qkv[2] = padding.add(qkv[2]);
   if (prefix.defined()) {
     const auto before = [&](int64_t which, const Tensor& own) {
       const Tensor rows = prefix.select(1, which).to(own.scalar_type()).expand({own.size(0), -1, -1});
@@ -101,9 +111,12 @@ Tensor Encoder::attend(const Tensor& x, const Padding& padding, const Block& blo
     qkv[1] = before(0, qkv[1]);
     qkv[2] = before(1, qkv[2]);
   }
+  const auto split = [&](const Tensor& t) { return t.view({t.size(0), t.size(1), heads, width}).transpose(1, 2); };
   const Tensor mixed = ops::attention(split(qkv[0]), split(qkv[1]), split(qkv[2]), {.bias = mask},
-                                      {.dropout = config_.attention_probs_dropout_prob}, call);
-  return ops::linear(padding.remove(mixed.transpose(1, 2).flatten(2)), *block.attention_output, call);
+                                      {.dropout = config_.attention_probs_dropout_prob}, call)
+                           .transpose(1, 2)
+                           .flatten(2);
+  return ops::linear(all_ask ? padding.remove(mixed) : mixed.squeeze(1), *block.attention_output, call);
 }
 
 Tensor Encoder::embed(const ModelInput& input, const Tensor& prompt, const Tensor& position_ids,
@@ -119,18 +132,19 @@ Tensor Encoder::embed(const ModelInput& input, const Tensor& prompt, const Tenso
 }
 
 Tensor Encoder::run_block(const Tensor& input, const Padding& padding, const Block& block, const Tensor& prefix,
-                          const Tensor& mask, Call& call) const {
+                          const Tensor& mask, bool firsts_only, Call& call) const {
   const double p = config_.hidden_dropout_prob;
-  const Tensor mixed = ops::dropout(attend(input, padding, block, prefix, mask, call), p, call);
-  const Tensor x =
-      ops::normalised(ops::mapped_output(mixed, *block.attention_output, call) + input, *block.attention_norm, call);
-  const Tensor inner = activation_(ops::linear(x, *block.intermediate, call));
-  const Tensor fed = ops::dropout(ops::linear(inner, *block.output, call), p, call);
-  return ops::normalised(ops::mapped_output(fed, *block.output, call) + x, *block.output_norm, call);
+  const Tensor asking = firsts_only ? padding.firsts(input) : input;
+  const Tensor mixed = ops::dropout(attend(input, asking, padding, block, prefix, mask, call), p, call);
+  const Tensor mapped = ops::mapped_output(mixed, *block.attention_output, call);
+  const Tensor x = ops::add_normalised(mapped, asking, *block.attention_norm, call).normalised;
+  const Tensor inner = ops::linear(x, *block.intermediate, call);
+  const Tensor fed = ops::dropout(ops::activated_linear(activation_, inner, {}, *block.output, call), p, call);
+  return ops::add_normalised(ops::mapped_output(fed, *block.output, call), x, *block.output_norm, call).normalised;
 }
 
-Tensor Encoder::forward(const ModelInput& input, const VirtualTokens& virtual_tokens, const Tensor& position_ids,
-                        Call& call) const {
+Tensor Encoder::first_states(const ModelInput& input, const VirtualTokens& virtual_tokens, const Tensor& position_ids,
+                             Call& call) const {
   Tensor x = embed(input, virtual_tokens.embeddings, position_ids, call);
   const auto behind = [&](int64_t n) {
     const Tensor& own = input.attention_mask;
@@ -141,12 +155,13 @@ Tensor Encoder::forward(const ModelInput& input, const VirtualTokens& virtual_to
   x = ops::dropout(ops::normalised(padding.remove(x), *embedding_norm_, call), config_.hidden_dropout_prob, call);
   for (int64_t i = 0; i < config_.num_hidden_layers; ++i) {
     const Tensor& all = virtual_tokens.prefix;
-    const auto block = [this, i, padding, mask](const std::vector<Tensor>& inputs, Call& own) {
-      return run_block(inputs[0], padding, blocks_[i], inputs[1], mask, own);
+    const bool firsts_only = i + 1 == config_.num_hidden_layers && !call.observer;  // which is to see every token
+    const auto block = [this, i, padding, mask, firsts_only](const std::vector<Tensor>& inputs, Call& own) {
+      return run_block(inputs[0], padding, blocks_[i], inputs[1], mask, firsts_only, own);
     };
     x = ops::checkpointed(block, {x, all.defined() ? all.select(1, i) : Tensor()}, call);
   }
-  return padding.add(x);
+  return call.observer ? padding.firsts(x) : x;
 }
 
 VirtualTokens virtual_tokens_of(const Call& call, const ModelInput& input, int64_t max_positions) {

@@ -2,13 +2,13 @@
 // attention, a feed-forward pair, LayerNorm after each residual sum.
 #pragma once
 
-#include <functional>
 #include <string>
 #include <vector>
 
 #include "deltaw/model.h"
 #include "models/loader.h"
 #include "models/padding.h"
+#include "ops/activations.h"
 
 namespace deltaw {
 
@@ -36,10 +36,11 @@ class Encoder {
  public:
   Encoder(Loader& load, const EncoderConfig& config, const std::string& prefix);
 
-  /// Token and type ids [batch, seq], mask [batch, seq] -> hidden states [batch, seq, hidden]. With embeddings of n
-  /// virtual tokens, position ids and hidden states are [batch, n + seq], those of the virtual tokens first.
-  Tensor forward(const ModelInput& input, const VirtualTokens& virtual_tokens, const Tensor& position_ids,
-                 Call& call) const;
+  /// Token and type ids [batch, seq], mask [batch, seq] -> hidden states of each row's first token [batch, hidden],
+  /// which is all that heads read: the last block computes no others. With embeddings of n virtual tokens, position ids
+  /// are [batch, n + seq], those of the virtual tokens first.
+  Tensor first_states(const ModelInput& input, const VirtualTokens& virtual_tokens, const Tensor& position_ids,
+                      Call& call) const;
   /// For the model, which owns this.
   ModelShape shape() const;
 
@@ -51,17 +52,18 @@ class Encoder {
     const Norm* output_norm;
   };
   Tensor embed(const ModelInput& input, const Tensor& prompt, const Tensor& position_ids, const Call& call) const;
+  /// `input` [tokens, hidden] -> the same of all tokens or of the rows' first ones. `prefix` [n, 2, hidden]: keys and
+  /// values before the layer's own; undefined for none.
   Tensor run_block(const Tensor& input, const Padding& padding, const Block& block, const Tensor& prefix,
-                   const Tensor& mask, Call& call) const;
-  /// `x` [tokens, hidden]. `prefix` [n, 2, hidden]: keys and values before the layer's own; undefined for none.
-  Tensor attend(const Tensor& x, const Padding& padding, const Block& block, const Tensor& prefix, const Tensor& mask,
-                Call& call) const;
+                   const Tensor& mask, bool firsts_only, Call& call) const;
+  Tensor attend(const Tensor& input, const Tensor& asking, const Padding& padding, const Block& block,
+                const Tensor& prefix, const Tensor& mask, Call& call) const;
 
   EncoderConfig config_;
   const Embedding *word_, *position_, *type_;
   const Norm* embedding_norm_;
   std::vector<Block> blocks_;
-  std::function<Tensor(const Tensor&)> activation_;
+  ops::Activation activation_;
 };
 
 /// What the adapter of the call puts before every row. Throws data.too-long when a row is longer with it than the

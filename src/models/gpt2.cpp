@@ -9,9 +9,11 @@
 #include "models/config_values.h"
 #include "models/families.h"
 #include "models/loader.h"
+#include "ops/activations.h"
 #include "ops/checkpoint.h"
 #include "ops/layers.h"
 #include "ops/linear.h"
+#include "ops/norms.h"
 
 namespace deltaw {
 namespace {
@@ -48,7 +50,7 @@ struct Gpt2Config {
 class Gpt2 final : public Model {
  public:
   explicit Gpt2(const FamilyInput& input, const ConfigValues& values)
-      : config_(values), activation_(ops::activation(config_.activation_function, "activation_function")) {
+      : config_(values), activation_(config_.activation_function, "activation_function") {
     const Gpt2Config& c = config_;
     Loader load(*this, input, "transformer");
     const char* words = "transformer.wte";
@@ -124,14 +126,13 @@ class Gpt2 final : public Model {
 
   Tensor run_block(const Tensor& input, int64_t index, const Tensor& prefix, const CausalPass& pass, Call& call) const {
     const Block& block = blocks_[index];
-    Tensor x = input;
-    const auto add = [&](const Tensor& output, const Linear& last) {
-      x = x + ops::mapped_output(ops::dropout(output, config_.resid_pdrop, call), last, call);
+    const auto added = [&](const Tensor& output, const Linear& last) {
+      return ops::mapped_output(ops::dropout(output, config_.resid_pdrop, call), last, call);
     };
-    add(attend(ops::normalised(x, *block.ln_1, call), index, prefix, pass, call), *block.attention_output);
-    const Tensor inner = activation_(ops::linear(ops::normalised(x, *block.ln_2, call), *block.c_fc, call));
-    add(ops::linear(inner, *block.mlp_output, call), *block.mlp_output);
-    return x;
+    const Tensor mixed = attend(ops::normalised(input, *block.ln_1, call), index, prefix, pass, call);
+    const auto [x, fed] = ops::add_normalised(added(mixed, *block.attention_output), input, *block.ln_2, call);
+    const Tensor inner = ops::linear(fed, *block.c_fc, call);
+    return x + added(ops::activated_linear(activation_, inner, {}, *block.mlp_output, call), *block.mlp_output);
   }
 
   Tensor attend(const Tensor& x, int64_t index, const Tensor& prefix, const CausalPass& pass, Call& call) const {
@@ -156,7 +157,7 @@ class Gpt2 final : public Model {
   const Norm* norm_ = nullptr;
   const Linear* lm_head_ = nullptr;
   std::vector<Block> blocks_;
-  std::function<Tensor(const Tensor&)> activation_;
+  ops::Activation activation_;
 };
 
 }  // namespace

@@ -14,12 +14,19 @@ class Padding {
     if (kept.all().item<bool>()) return;
     kept.select(1, 0).fill_(true);
     tokens_ = kept.flatten().nonzero().flatten();
+    firsts_ = kept.flatten().cumsum(0).view_as(kept).select(1, 0) - 1;
   }
 
   /// [rows, length, width] -> [tokens, width].
   at::Tensor remove(const at::Tensor& padded) const {
     const at::Tensor flat = padded.flatten(0, 1);
     return tokens_.defined() ? flat.index_select(0, tokens_) : flat;
+  }
+
+  /// [tokens, width] -> [rows, width]: of each row's first token.
+  at::Tensor firsts(const at::Tensor& tokens) const {
+    if (firsts_.defined()) return tokens.index_select(0, firsts_);
+    return tokens.view({rows_, length_, tokens.size(1)}).select(1, 0);
   }
 
   /// [tokens, width] -> [rows, length, width], zero where there is padding.
@@ -34,6 +41,7 @@ class Padding {
  private:
   int64_t rows_, length_;
   at::Tensor tokens_;  // positions among rows x length; undefined where nothing is padded
+  at::Tensor firsts_;  // positions among the tokens; undefined likewise
 };
 
 }  // namespace deltaw

@@ -29,7 +29,7 @@ class Roberta final : public Model {
 
   Tensor features(const ModelInput& input, Call& call) const override {
     const VirtualTokens before = virtual_tokens_of(call, input, max_positions_);
-    return encoder_->forward(input, before, positions(input.input_ids, before), call).select(1, 0);
+    return encoder_->first_states(input, before, positions(input.input_ids, before), call);
   }
 
   Tensor logits(const Tensor& features, Call& call) const override {

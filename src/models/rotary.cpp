@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "ops/rotate.h"
+
 namespace deltaw {
 namespace {
 
@@ -148,11 +150,7 @@ Rotary::Turn Rotary::turn(const at::Tensor& positions, at::ScalarType dtype) con
 }
 
 at::Tensor rotated(const at::Tensor& x, const Rotary::Turn& turn) {
-  const int64_t half = turn.cos.size(3), width = x.size(3);
-  const at::Tensor first = x.narrow(3, 0, half), second = x.narrow(3, half, half);
-  std::vector<at::Tensor> parts{first * turn.cos - second * turn.sin, second * turn.cos + first * turn.sin};
-  if (2 * half < width) parts.push_back(x.narrow(3, 2 * half, width - 2 * half));
-  return at::cat(parts, 3);
+  return ops::rotated(x, turn.cos, turn.sin);
 }
 
 }  // namespace deltaw

@@ -1,20 +1,13 @@
 #include "ops/layers.h"
 
-#include <fmt/format.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "deltaw/adapter.h"
-#include "deltaw/error.h"
 #include "ops/fixed_updates.h"
 #include "ops/random.h"
 
 namespace deltaw::ops {
 namespace {
-
-Tensor value(const Parameter& parameter, const Call& call, at::ScalarType type) {
-  const Tensor& tensor = call.adapter ? call.adapter->value(parameter) : parameter.value;
-  return tensor.scalar_type() == type ? tensor : tensor.to(type);
-}
 
 class Dropout : public torch::autograd::Function<Dropout> {
  public:
@@ -57,43 +50,9 @@ Tensor embedding(const Tensor& ids, const Embedding& table, const Call& call) {
   return rows.to(table.weight.value.scalar_type());
 }
 
-namespace {
-
-// In transformers' order of casts: Llama rounds to the model's type before it multiplies by the weight, Gemma after.
-Tensor rms_normalised(const Tensor& x, const Norm& norm, const Call& call) {
-  const at::ScalarType type = x.scalar_type(), wide_type = type == at::kDouble ? type : at::kFloat;
-  const Tensor wide = x.to(wide_type);
-  const Tensor scaled = wide * at::rsqrt(wide.square().mean(-1, /*keepdim=*/true) + norm.eps);
-  if (norm.offset == 0) return value(norm.weight, call, type) * scaled.to(type);
-  return (scaled * (value(norm.weight, call, wide_type) + norm.offset)).to(type);
-}
-
-}  // namespace
-
-Tensor normalised(const Tensor& x, const Norm& norm, const Call& call) {
-  if (!norm.centred) return rms_normalised(x, norm, call);
-  return at::layer_norm(x, {x.size(-1)}, value(norm.weight, call, x.scalar_type()),
-                        value(norm.bias, call, x.scalar_type()), norm.eps);
-}
-
 Tensor dropout(const Tensor& x, double p, Call& call) {
   if (!call.training || p == 0) return x;
   return Dropout::apply(x, p, static_cast<int64_t>(call.next_key()));
-}
-
-std::function<Tensor(const Tensor&)> activation(const std::string& name, const char* key) {
-  if (name == "gelu" || name == "gelu_python") return [](const Tensor& x) { return at::gelu(x); };
-  if (name == "gelu_new" || name == "gelu_fast" || name == "gelu_pytorch_tanh") {
-    return [](const Tensor& x) { return at::gelu(x, "tanh"); };
-  }
-  if (name == "quick_gelu") return [](const Tensor& x) { return x * at::sigmoid(x * 1.702); };
-  if (name == "relu") return [](const Tensor& x) { return at::relu(x); };
-  if (name == "silu" || name == "swish") return [](const Tensor& x) { return at::silu(x); };
-  if (name == "tanh") return [](const Tensor& x) { return at::tanh(x); };
-  throw Error({.id = "config.unsupported",
-               .what = "activation '" + name + "' is not implemented",
-               .where = fmt::format("config.json, key \"{}\"", key),
-               .fix = "supported: gelu, gelu_new, gelu_pytorch_tanh, quick_gelu, relu, silu, tanh"});
 }
 
 }  // namespace deltaw::ops

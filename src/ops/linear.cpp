@@ -6,6 +6,7 @@
 
 #include "deltaw/adapter.h"
 #include "deltaw/error.h"
+#include "ops/activations.h"
 #include "ops/fixed_updates.h"
 #include "ops/quantised.h"
 #include "ops/random.h"
@@ -32,9 +33,31 @@ struct Item {
   int64_t saved_z = -1;  // index of the output before its gain
 };
 
+// What the layers of a group read: x, or the value of an activation.
+struct Input {
+  Tensor x, up;                            // up: undefined where nothing multiplies the activation
+  const Activation* activation = nullptr;  // or none
+
+  Tensor value() const { return activation ? activation->value(x, up) : x; }
+  Tensor recorded() const {  // by autograd
+    if (!activation) return x;
+    return up.defined() ? activation->gated(x, up) : (*activation)(x);
+  }
+  Input in_rows() const {
+    const auto rows = [](const Tensor& t) { return t.defined() ? t.reshape({t.numel() / t.size(-1), t.size(-1)}) : t; };
+    return {rows(x), rows(up), activation};
+  }
+};
+
 struct Plan : torch::CustomClassHolder {
   std::vector<Item> items;
   LinearPath path = LinearPath::automatic;
+  const Activation* activation = nullptr;  // of the model, which outlives the pass
+  size_t first_trained = 1;                // among the function's inputs: behind x and, where there is one, up
+
+  Input input(const variable_list& saved) const {
+    return {saved[0], first_trained == 2 ? saved[1] : Tensor(), activation};
+  }
 };
 
 Tensor as(const Tensor& tensor, const Tensor& like) {
@@ -263,15 +286,15 @@ Update backward_folded(const Tensor& x, const Tensor& dy, const Item& item, cons
 
 class LinearGroup : public torch::autograd::Function<LinearGroup> {
  public:
-  // x [tokens, d_in]; `trained` holds the trained tensors of every item in turn.
-  static variable_list forward(AutogradContext* ctx, const Tensor& x, at::TensorList trained,
-                               const c10::intrusive_ptr<Plan>& plan) {
-    variable_list saved{x};
-    saved.insert(saved.end(), trained.begin(), trained.end());
+  // x [tokens, d_in], up likewise where there is one, then the trained tensors of every item in turn. The value of an
+  // activation is not kept.
+  static variable_list forward(AutogradContext* ctx, at::TensorList inputs, const c10::intrusive_ptr<Plan>& plan) {
+    variable_list saved(inputs.begin(), inputs.end());
+    const Tensor x = plan->input(saved).value();
     variable_list outputs;
     for (Item& item : plan->items) {
-      const variable_list own(trained.begin() + item.first_input, trained.begin() + item.first_input + item.params);
-      outputs.push_back(forward_item(x, item, *plan, own, saved));
+      const auto own = inputs.begin() + static_cast<int64_t>(item.first_input);
+      outputs.push_back(forward_item(x, item, *plan, {own, own + static_cast<int64_t>(item.params)}, saved));
     }
     ctx->save_for_backward(saved);
     ctx->saved_data["plan"] = c10::IValue::make_capsule(plan);
@@ -282,33 +305,39 @@ class LinearGroup : public torch::autograd::Function<LinearGroup> {
     const auto holder = ctx->saved_data["plan"].toCapsule();
     const auto& plan = static_cast<const Plan&>(*holder);
     const variable_list saved = ctx->get_saved_variables();
-    const Tensor& x = saved[0];
-    const bool needs_dx = ctx->needs_input_grad(0);
+    const Input input = plan.input(saved);
+    const Tensor x = input.value();
+    const bool gated = input.up.defined();
+    const bool needs_dx = ctx->needs_input_grad(0) || (gated && ctx->needs_input_grad(1));
 
-    variable_list result(1);  // dx first
     Tensor dx;
-    size_t inputs = 0;
+    size_t inputs = plan.first_trained;
     for (const Item& item : plan.items) inputs += item.params + (item.trains_bias ? 1 : 0);
-    result.resize(1 + inputs + 1);  // the plan is the last argument and has none
+    variable_list result(inputs + 1);  // the plan is the last argument and has none
 
     for (size_t i = 0; i < plan.items.size(); ++i) {
       const Item& item = plan.items[i];
       const Tensor& dy = gradients[i];
       if (!dy.defined()) continue;
-      const auto first = saved.begin() + 1 + static_cast<int64_t>(item.first_input);
+      const auto first = saved.begin() + static_cast<int64_t>(item.first_input);
       const Replay replay(item, {first, first + static_cast<int64_t>(item.params)});
       const Update& update = replay.update;
       Update own = item.folded ? backward_folded(x, dy, item, update, dx, needs_dx)
                                : backward_sequence(x, dy, item, update, saved, dx, needs_dx);
       if (update.bias.defined()) own.bias = dy.sum(0).mul_(update.scale);
       const variable_list pulled = replay.pull_back(own);
-      std::copy(pulled.begin(), pulled.end(), result.begin() + 1 + static_cast<int64_t>(item.first_input));
+      std::copy(pulled.begin(), pulled.end(), result.begin() + static_cast<int64_t>(item.first_input));
       if (item.trains_bias) {
-        const Tensor& bias = saved[1 + item.first_input + item.params];
+        const Tensor& bias = saved[item.first_input + item.params];
         Tensor db = dy.sum(0);
         if (update.gain_on_bias && update.out_gain.defined()) db = db * as(update.out_gain.detach(), db);
-        result[1 + item.first_input + item.params] = as(db, bias);
+        result[item.first_input + item.params] = as(db, bias);
       }
+    }
+    if (dx.defined() && input.activation) {
+      const Activation::Backward through = input.activation->backward(input.x, input.up, dx);
+      dx = through.dx;
+      if (gated) result[1] = through.dup;
     }
     result[0] = dx;
     return result;
@@ -370,6 +399,59 @@ Tensor operator_linear(const Tensor& x, const Linear& layer, const AdaptedLayer&
   return y + update.beside(dropped) * update.scale;
 }
 
+bool in_group(const AdaptedLayer& layer, const Call& call) {
+  return !layer.method->acts_on_inputs() && !(call.fixed && call.fixed->serves(call));
+}
+
+// Layers that no function of ours computes read a value that autograd records.
+Tensor alone(const Tensor& x, const Linear& layer, const AdaptedLayer* adapted, Call& call) {
+  if (!adapted) {
+    Tensor y = plain_linear(x, layer, call);
+    if (call.observer) call.observer->see(layer, x, y);
+    return y;
+  }
+  const Tensor rows = Input{.x = x}.in_rows().x;
+  const bool fixed = call.fixed && call.fixed->serves(call);
+  return fixed ? call.fixed->linear(rows, layer, *adapted, call.path) : operator_linear(rows, layer, *adapted, call);
+}
+
+std::vector<Tensor> run_group(const Input& input, const std::vector<const Linear*>& layers, Call& call) {
+  auto plan = c10::make_intrusive<Plan>();
+  plan->path = call.path;
+  plan->activation = input.activation;
+  const Input rows = input.in_rows();
+  variable_list inputs{rows.x};
+  if (rows.up.defined()) inputs.push_back(rows.up);
+  plan->first_trained = inputs.size();
+  std::vector<Tensor> outputs(layers.size());
+  std::vector<size_t> grouped;
+  Tensor x;
+  for (size_t i = 0; i < layers.size(); ++i) {
+    const Linear& layer = *layers[i];
+    check_width(input.x, layer);
+    const AdaptedLayer* adapted = call.adapter ? call.adapter->layer(layer) : nullptr;
+    if (!adapted || !in_group(*adapted, call)) {
+      if (!x.defined()) x = input.recorded();
+      outputs[i] = alone(x, layer, adapted, call);
+      continue;
+    }
+    grouped.push_back(i);
+    Item item = make_item(layer, *adapted, call, inputs);
+    if (item.bias.defined()) item.bias = as(item.bias, input.x).detach();
+    plan->items.push_back(std::move(item));
+  }
+  if (!grouped.empty()) {
+    const variable_list results = LinearGroup::apply(at::TensorList(inputs), plan);
+    for (size_t i = 0; i < grouped.size(); ++i) outputs[grouped[i]] = results[i];
+  }
+  std::vector<int64_t> shape = input.x.sizes().vec();
+  for (Tensor& output : outputs) {
+    shape.back() = output.size(-1);
+    if (output.sizes() != at::IntArrayRef(shape)) output = output.view(shape);
+  }
+  return outputs;
+}
+
 }  // namespace
 
 Tensor updated_weight(const Update& update, const Tensor& weight) {
@@ -392,51 +474,21 @@ bool folding_is_cheaper(const LinearCost& c) {
 }
 
 std::vector<Tensor> linear_group(const Tensor& x, const std::vector<const Linear*>& layers, Call& call) {
-  auto plan = c10::make_intrusive<Plan>();
-  plan->path = call.path;
-  variable_list inputs;
-  std::vector<Tensor> outputs(layers.size());
-  std::vector<size_t> adapted;
-  for (size_t i = 0; i < layers.size(); ++i) {
-    check_width(x, *layers[i]);
-    const AdaptedLayer* layer = call.adapter ? call.adapter->layer(*layers[i]) : nullptr;
-    if (!layer) {
-      outputs[i] = plain_linear(x, *layers[i], call);
-      if (call.observer) call.observer->see(*layers[i], x, outputs[i]);
-      continue;
-    }
-    const bool fixed = call.fixed && call.fixed->serves(call);
-    if (fixed || layer->method->acts_on_inputs()) {
-      const Tensor rows = x.reshape({x.numel() / x.size(-1), x.size(-1)});
-      std::vector<int64_t> shape = x.sizes().vec();
-      shape.back() = layer->info.d_out;
-      const Tensor y = fixed ? call.fixed->linear(rows, *layers[i], *layer, call.path)
-                             : operator_linear(rows, *layers[i], *layer, call);
-      outputs[i] = y.view(shape);
-      continue;
-    }
-    adapted.push_back(i);
-    plan->items.push_back(make_item(*layers[i], *layer, call, inputs));
-    if (plan->items.back().bias.defined()) plan->items.back().bias = as(plan->items.back().bias, x).detach();
-  }
-  if (adapted.empty()) return outputs;
-  const Tensor rows = x.reshape({x.numel() / x.size(-1), x.size(-1)});
-  const variable_list results = LinearGroup::apply(rows, at::TensorList(inputs), plan);
-  std::vector<int64_t> shape = x.sizes().vec();
-  for (size_t i = 0; i < adapted.size(); ++i) {
-    shape.back() = results[i].size(1);
-    outputs[adapted[i]] = results[i].view(shape);
-  }
-  return outputs;
+  return run_group({.x = x}, layers, call);
+}
+
+Tensor linear(const Tensor& x, const Linear& layer, Call& call) {
+  return run_group({.x = x}, {&layer}, call).front();
+}
+
+Tensor activated_linear(const Activation& activation, const Tensor& x, const Tensor& up, const Linear& layer,
+                        Call& call) {
+  return run_group({.x = x, .up = up, .activation = &activation}, {&layer}, call).front();
 }
 
 Tensor mapped_output(const Tensor& output, const Linear& layer, const Call& call) {
   const AdaptedLayer* adapted = call.adapter ? call.adapter->layer(layer) : nullptr;
   return adapted ? adapted->method->map_output(adapted->info, adapted->params, output) : output;
-}
-
-Tensor linear(const Tensor& x, const Linear& layer, Call& call) {
-  return linear_group(x, {&layer}, call).front();
 }
 
 }  // namespace deltaw::ops
