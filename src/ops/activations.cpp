@@ -159,6 +159,7 @@ DELTAW_INLINE inline void backward(const BackwardRow& row, int64_t n, const At& 
   if (row.up) {
     const float* __restrict up = row.up;
     float* __restrict dup = row.dup;
+    DELTAW_INDEPENDENT
     for (int64_t i = 0; i < n; ++i) {
       const Point point = at(x[i]);
       const float own = in_type<kBFloat16>(point.value);
@@ -167,6 +168,7 @@ DELTAW_INLINE inline void backward(const BackwardRow& row, int64_t n, const At& 
       value[i] = own * up[i];
     }
   } else {
+    DELTAW_INDEPENDENT
     for (int64_t i = 0; i < n; ++i) {
       const Point point = at(x[i]);
       dx[i] = dy[i] * point.slope;
