@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <type_traits>
 #include <vector>
 
@@ -158,6 +159,7 @@ DELTAW_INLINE inline void backward(const BackwardRow& row, int64_t n, const At& 
   if (row.up) {
     const float* __restrict up = row.up;
     float* __restrict dup = row.dup;
+    DELTAW_INDEPENDENT
     for (int64_t i = 0; i < n; ++i) {
       const Point point = at(x[i]);
       const float own = in_type<kBFloat16>(point.value);
@@ -166,6 +168,7 @@ DELTAW_INLINE inline void backward(const BackwardRow& row, int64_t n, const At& 
       value[i] = own * up[i];
     }
   } else {
+    DELTAW_INDEPENDENT
     for (int64_t i = 0; i < n; ++i) {
       const Point point = at(x[i]);
       dx[i] = dy[i] * point.slope;
@@ -301,10 +304,10 @@ Tensor plain(Kind kind, const Tensor& x, const Tensor& up) {
 
 class Activated : public torch::autograd::Function<Activated> {
  public:
-  static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& up, Kind kind) {
-    ctx->save_for_backward({x, up});
+  static Tensor forward(AutogradContext* ctx, const Tensor& x, const std::optional<Tensor>& up, Kind kind) {
+    ctx->save_for_backward({x, up.value_or(Tensor())});
     ctx->saved_data["kind"] = static_cast<int64_t>(kind);
-    return value_by_kernel(kind, x, up);
+    return value_by_kernel(kind, x, up.value_or(Tensor()));
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& gradients) {
@@ -318,7 +321,8 @@ class Activated : public torch::autograd::Function<Activated> {
 Tensor activated(Kind kind, const Tensor& x, const Tensor& up) {
   if (!has_kernels(x, up)) return plain(kind, x, up);
   const bool recorded = at::GradMode::is_enabled() && (x.requires_grad() || (up.defined() && up.requires_grad()));
-  return recorded ? Activated::apply(x, up, kind) : value_by_kernel(kind, x, up);
+  if (!recorded) return value_by_kernel(kind, x, up);
+  return Activated::apply(x, up.defined() ? std::optional(up) : std::nullopt, kind);
 }
 
 Kind kind_of(const std::string& name, const char* key) {

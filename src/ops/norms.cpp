@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <memory>
+#include <optional>
 #include <type_traits>
 
 #include "deltaw/adapter.h"
@@ -257,38 +258,50 @@ Gradients backward_pass(const Tensor& sum, const Tensor& moments, const Tensor& 
   return run(as_rows(sum), moments, as_rows(dy), rows_or_none(dsum), affine.form, wanted, std::move(dx));
 }
 
+// An input that may be missing: torch counts those that are there.
+std::optional<Tensor> given(const Tensor& tensor) {
+  return tensor.defined() ? std::optional(tensor) : std::nullopt;
+}
+
 // (x, residual, weight, bias) -> (normalised, sum), or (x, -, weight, bias) -> (normalised).
 class Normalised : public torch::autograd::Function<Normalised> {
  public:
-  static variable_list forward(AutogradContext* ctx, const Tensor& x, const Tensor& residual, const Tensor& weight,
-                               const Tensor& bias, bool centred, double offset, double eps) {
-    Forward result = forward_pass(x, residual, Affine(weight, bias, centred, offset, eps), /*records=*/true);
+  static variable_list forward(AutogradContext* ctx, const Tensor& x, const std::optional<Tensor>& residual,
+                               const Tensor& weight, const std::optional<Tensor>& bias, bool centred, double offset,
+                               double eps) {
+    const Affine affine(weight, bias.value_or(Tensor()), centred, offset, eps);
+    Forward result = forward_pass(x, residual.value_or(Tensor()), affine, /*records=*/true);
     ctx->set_materialize_grads(false);
-    ctx->save_for_backward({residual.defined() ? result.sum : x, result.moments, weight});
+    ctx->save_for_backward({residual ? result.sum : x, result.moments, weight});
+    ctx->saved_data["residual"] = residual.has_value();
+    ctx->saved_data["bias"] = bias.has_value();
     ctx->saved_data["centred"] = centred;
     ctx->saved_data["offset"] = offset;
-    if (bias.defined()) ctx->saved_data["bias_type"] = bias.scalar_type();
-    if (!residual.defined()) return {result.normalised};
+    if (!residual) return {result.normalised};
     return {result.normalised, result.sum};
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& gradients) {
     const variable_list saved = ctx->get_saved_variables();
     const Tensor &sum = saved[0], &weight = saved[2];
-    const Tensor &dy = gradients[0], dsum = gradients.size() > 1 ? gradients[1] : Tensor();
+    const bool residual = ctx->saved_data["residual"].toBool(), bias = ctx->saved_data["bias"].toBool();
+    const bool wants_residual = residual && ctx->needs_input_grad(1);
+    const size_t weight_input = residual ? 2 : 1;
+    const Wanted wanted{.x = ctx->needs_input_grad(0) || wants_residual,
+                        .weight = ctx->needs_input_grad(weight_input),
+                        .bias = bias && ctx->needs_input_grad(weight_input + 1)};
+    const Tensor &dy = gradients[0], dsum = residual ? gradients[1] : Tensor();
     variable_list result(7);  // the last three of no tensors
-    const bool wants_residual = ctx->needs_input_grad(1);
-    const Wanted wanted{ctx->needs_input_grad(0) || wants_residual, ctx->needs_input_grad(2), ctx->needs_input_grad(3)};
-    if (!dy.defined()) {
-      result[0] = result[1] = dsum;
-      return result;
+    if (dy.defined()) {
+      const Affine affine(weight, {}, ctx->saved_data["centred"].toBool(), ctx->saved_data["offset"].toDouble(), 0);
+      const Gradients found = backward_pass(sum, saved[1], dy, dsum, affine, wanted);
+      result[0] = found.x;
+      if (wanted.weight) result[2] = found.weight.to(weight.scalar_type());
+      if (wanted.bias) result[3] = found.bias.to(weight.scalar_type());
+    } else {
+      result[0] = dsum;
     }
-    const Affine affine(weight, {}, ctx->saved_data["centred"].toBool(), ctx->saved_data["offset"].toDouble(), 0);
-    const Gradients found = backward_pass(sum, saved[1], dy, dsum, affine, wanted);
-    result[0] = found.x;
-    if (wants_residual) result[1] = found.x;
-    if (wanted.weight) result[2] = found.weight.to(weight.scalar_type());
-    if (wanted.bias) result[3] = found.bias.to(ctx->saved_data["bias_type"].toScalarType());
+    if (wants_residual) result[1] = result[0];
     return result;
   }
 };
@@ -307,7 +320,8 @@ Sum with_kernels(const Tensor& x, const Tensor& residual, const Norm& norm, cons
     Forward result = forward_pass(x, residual, Affine(weight, bias, norm.centred, norm.offset, norm.eps), false);
     return {std::move(result.sum), std::move(result.normalised)};
   }
-  variable_list result = Normalised::apply(x, residual, weight, bias, norm.centred, norm.offset, norm.eps);
+  variable_list result =
+      Normalised::apply(x, given(residual), weight, given(bias), norm.centred, norm.offset, norm.eps);
   return {residual.defined() ? std::move(result[1]) : Tensor(), std::move(result[0])};
 }
 

@@ -10,6 +10,12 @@
 #include <bit>
 #include <cstdint>
 
+/// Before a loop none of whose iterations reads what another writes; more pointers than a few hide that.
+#if defined(__GNUC__) && !defined(__clang__)
+#define DELTAW_INDEPENDENT _Pragma("GCC ivdep")
+#else
+#define DELTAW_INDEPENDENT
+#endif
 /// Before a function that is no template. What it calls is compiled the same way only where it is DELTAW_INLINE.
 #if defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 12 && defined(__x86_64__) && defined(__GLIBC__)
 #define DELTAW_VECTORISED __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default"), optimize("O3")))
