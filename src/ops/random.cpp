@@ -83,6 +83,11 @@ uint64_t mix(uint64_t a, uint64_t b) {
   return z ^ (z >> 31);
 }
 
+void fill_dropout_mask(float* out, int64_t n, double p, uint64_t key) {
+  const double share = std::round(p * 65536) / 65536;
+  fill_mask(out, n, static_cast<uint32_t>(share * 65536), static_cast<float>(1 / (1 - share)), key);
+}
+
 at::Tensor dropout_mask(const at::Tensor& like, double p, uint64_t key) {
   at::Tensor mask = at::empty(like.sizes(), like.options().memory_format(at::MemoryFormat::Contiguous));
   // In 65,536ths; the scale follows what is left, so that the mean of the mask is one.

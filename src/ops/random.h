@@ -14,4 +14,7 @@ uint64_t mix(uint64_t a, uint64_t b);
 /// mask, whatever the number of threads.
 at::Tensor dropout_mask(const at::Tensor& like, double p, uint64_t key);
 
+/// The first n numbers of such a mask.
+void fill_dropout_mask(float* out, int64_t n, double p, uint64_t key);
+
 }  // namespace deltaw::ops

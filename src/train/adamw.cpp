@@ -3,7 +3,8 @@
 #include <ATen/ATen.h>
 
 #include <cctype>
-#include <cmath>
+#include <map>
+#include <utility>
 
 namespace deltaw::train {
 namespace {
@@ -15,6 +16,10 @@ bool has_part(const std::string& name, const std::string& part) {
 bool ends_a_part(const std::string& name, const std::string& ending) {
   return (name + ".").find(ending + ".") != std::string::npos;
 }
+
+struct Lists {
+  std::vector<Tensor> weights, gradients, means, squares;
+};
 
 }  // namespace
 
@@ -38,19 +43,22 @@ AdamW::AdamW(std::vector<NamedTensor> tensors, const Settings& settings) : setti
 void AdamW::step(double rate) {
   const at::NoGradGuard no_grad;
   ++steps_;
-  const auto t = static_cast<double>(steps_);
-  const double correction = 1 - std::pow(settings_.beta1, t);
-  const double square_correction = std::sqrt(1 - std::pow(settings_.beta2, t));
+  // Tensors of one rate and one decay in one call.
+  std::map<std::pair<double, double>, Lists> groups;
   for (Slot& slot : slots_) {
-    Tensor& weight = slot.tensor.value;
-    const Tensor& gradient = weight.grad();
+    const Tensor& gradient = slot.tensor.value.grad();
     if (!gradient.defined()) continue;
-    const double own_rate = rate * slot.tensor.rate;
-    if (settings_.weight_decay != 0 && slot.decays) weight.mul_(1 - own_rate * settings_.weight_decay);
-    slot.mean.lerp_(gradient, 1 - settings_.beta1);
-    slot.square.mul_(settings_.beta2).addcmul_(gradient, gradient, 1 - settings_.beta2);
-    weight.addcdiv_(slot.mean, slot.square.sqrt().div_(square_correction).add_(settings_.epsilon),
-                    -own_rate / correction);
+    Lists& lists = groups[{rate * slot.tensor.rate, slot.decays ? settings_.weight_decay : 0}];
+    lists.weights.push_back(slot.tensor.value);
+    lists.gradients.push_back(gradient);
+    lists.means.push_back(slot.mean);
+    lists.squares.push_back(slot.square);
+  }
+  const Tensor step = at::scalar_tensor(steps_, at::kFloat);
+  for (auto& [key, lists] : groups) {
+    const std::vector<Tensor> steps(lists.weights.size(), step);
+    at::_fused_adamw_(lists.weights, lists.gradients, lists.means, lists.squares, {}, steps, key.first, settings_.beta1,
+                      settings_.beta2, key.second, settings_.epsilon, /*amsgrad=*/false, /*maximize=*/false);
   }
 }
 
