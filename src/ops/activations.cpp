@@ -26,28 +26,23 @@ struct Point {
   float value, slope;
 };
 
-DELTAW_INLINE inline float clamped(float x, float limit) {  // NaN stays NaN
-  const float low = x < -limit ? -limit : x;
-  return low > limit ? limit : low;
+DELTAW_INLINE inline float size(float x, float limit) {  // NaN stays NaN
+  const float a = std::abs(x);
+  return a > limit ? limit : a;
 }
 
-// 1 / (1 + e^-x) and what it lacks to one, both to full precision.
-struct Sigmoid {
-  float value, rest;
-};
-DELTAW_INLINE inline Sigmoid sigmoid(float x) {
-  const float e = exp_negative(-std::abs(x));
-  const float large = 1.0f / (1.0f + e), small = e * large;
-  return x < 0 ? Sigmoid{small, large} : Sigmoid{large, small};
+// x share(x), where share(-x) = 1 - share(x) runs from zero to one: max(x, 0) - a share(-a) with a = |x|. `tail` is
+// share(-a) and `density` the derivative there; limits on a keep them normal numbers, and what they cut off is zero.
+DELTAW_INLINE inline Point shared(float x, float a, float tail, float density) {
+  const float slope = tail - a * density;  // at -a
+  return {(x < 0 ? 0.0f : x) - a * tail, x < 0 ? slope : 1.0f - slope};
 }
 
 // x Phi(x). The normal tail Phi(-a) is e^(-a^2/2) times a smooth function of a, here a polynomial in t = 1 / (1 + 0.3
 // a) of relative error 1.5e-7; value and slope share the exponential.
 DELTAW_INLINE inline Point gelu(float x) {
   constexpr float kDensity = 0.398942280f;  // 1 / sqrt(2 pi)
-  const float near = clamped(x, 14.0f), a = std::abs(near);
-  const float e = exp_negative(-0.5f * a * a);
-  const float t = 1.0f / (1.0f + 0.3f * a);
+  const float a = size(x, 12.8f), e = exp_negative(-0.5f * a * a), t = 1.0f / (1.0f + 0.3f * a);
   float p = 0.03567477688f;
   p = p * t - 0.1572031081f;
   p = p * t + 0.2063535303f;
@@ -56,25 +51,22 @@ DELTAW_INLINE inline Point gelu(float x) {
   p = p * t + 0.09991348534f;
   p = p * t + 0.1207539588f;
   p = p * t + 0.1196293011f;
-  const float tail = p * t * e;
-  const float share = x < 0 ? tail : 1.0f - tail;
-  return {x * share, share + near * e * kDensity};
+  return shared(x, a, p * t * e, kDensity * e);
 }
 
 // 0.5 x (1 + tanh(u)) = x sigmoid(2 u) with u = sqrt(2 / pi) (x + 0.044715 x^3).
 DELTAW_INLINE inline Point gelu_tanh(float x) {
   constexpr float kTwice = 1.59576912f;  // 2 sqrt(2 / pi)
-  const float near = clamped(x, 20.0f), square = near * near;
-  const Sigmoid s = sigmoid(kTwice * near * (1.0f + 0.044715f * square));
-  const float inner = kTwice * (1.0f + 3 * 0.044715f * square);
-  return {x * s.value, s.value + near * inner * (s.value * s.rest)};
+  const float a = size(x, 9.9f), square = a * a;
+  const float e = exp_negative(-kTwice * a * (1.0f + 0.044715f * square));
+  const float r = 1.0f / (1.0f + e), tail = e * r;
+  return shared(x, a, tail, tail * r * kTwice * (1.0f + 3 * 0.044715f * square));
 }
 
 // x sigmoid(c x)
 DELTAW_INLINE inline Point swish(float x, float c) {
-  const float near = clamped(c * x, 100.0f);
-  const Sigmoid s = sigmoid(near);
-  return {x * s.value, s.value + near * (s.value * s.rest)};
+  const float a = size(x, 85.0f / c), e = exp_negative(-c * a), r = 1.0f / (1.0f + e), tail = e * r;
+  return shared(x, a, tail, c * tail * r);
 }
 
 DELTAW_INLINE inline Point relu(float x) {
@@ -82,15 +74,15 @@ DELTAW_INLINE inline Point relu(float x) {
 }
 
 DELTAW_INLINE inline Point hyperbolic_tangent(float x) {
-  const float a = std::abs(x), e = exp_negative(-2.0f * a), r = 1.0f / (1.0f + e);
-  const float far = (1.0f - e) * r, z = x * x;
-  float p = -0.005704987821f;  // of tanh(x) / x - 1 in x^2
+  const float a = size(x, 40.0f), e = exp_negative(-2.0f * a), r = 1.0f / (1.0f + e), z = a * a;
+  float p = -0.005704987821f;  // of tanh(a) / a - 1 in a^2
   p = p * z + 0.02063908794f;
   p = p * z - 0.05373971529f;
   p = p * z + 0.1333144220f;
   p = p * z - 0.3333328194f;
-  const float signed_far = x < 0 ? -far : far;
-  return {a < 0.625f ? x + x * (z * p) : signed_far, 4.0f * e * r * r};
+  const float value = a < 0.625f ? a + a * (z * p) : (1.0f - e) * r;
+  const float signed_value = x < 0 ? -value : value;
+  return {x != x ? x : signed_value, 4.0f * e * r * r};
 }
 
 // visit(point) with the function that `kind` names.

@@ -59,20 +59,18 @@ DELTAW_INLINE inline float in_type(float value) {
   return kBFloat16 ? rounded(value) : value;
 }
 
-/// e^x for x <= 0, to two units in the last place; zero below the normal numbers.
+/// e^x for -87 <= x <= 0, to two units in the last place.
 DELTAW_INLINE inline float exp_negative(float x) {
-  constexpr float kLowest = -87.3f, kRounder = 12582912.0f;  // 1.5 * 2^23: adding it leaves an integer in the low bits
-  const float clamped = x < kLowest ? kLowest : x;
-  const float shifted = clamped * 1.44269504f + kRounder, n = shifted - kRounder;
-  const float r = (clamped - n * 0.693359375f) + n * 2.12194440e-4f;  // log 2 in two parts
+  constexpr float kRounder = 12582912.0f;  // 1.5 * 2^23: adding it leaves an integer in the low bits
+  const float shifted = x * 1.44269504f + kRounder, n = shifted - kRounder;
+  const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;  // log 2 in two parts
   float p = 0.00138146f;
   p = p * r + 0.00836872f;
   p = p * r + 0.04166839f;
   p = p * r + 0.16666521f;
   p = p * r + 0.49999993f;
   p = p * r * r + r + 1.0f;
-  const uint32_t exponent = std::bit_cast<uint32_t>(shifted) - std::bit_cast<uint32_t>(kRounder) + 127u;
-  return x < kLowest ? 0.0f : p * std::bit_cast<float>(exponent << 23);
+  return std::bit_cast<float>(std::bit_cast<uint32_t>(p) + (std::bit_cast<uint32_t>(shifted) << 23));  // p * 2^n
 }
 
 /// The sum of term(0), ..., term(n - 1), in an order that follows from n alone.

@@ -82,9 +82,9 @@ TEST(Activation, OfHugeNumbersAndOfNone) {
       y.sum().backward();
       EXPECT_TRUE(x.grad().isfinite().all().item<bool>()) << named.name;
       EXPECT_TRUE(act(at::tensor({nan}).to(type)).isnan().all().item<bool>()) << named.name;
-      const Tensor ends = at::tensor({inf, -inf}).to(type);
-      const Tensor at_ends = named.plain(ends.to(at::kDouble)).to(type);  // in float32 ATen's gelu of inf is NaN
-      EXPECT_TRUE(at::allclose(act(ends), at_ends, 0, 0, /*equal_nan=*/true)) << named.name;
+      const Tensor end = at::tensor({inf}).to(type);  // in float32 ATen's gelu of it is NaN
+      EXPECT_TRUE(act(end).equal(named.plain(end.to(at::kDouble)).to(type))) << named.name;
+      EXPECT_LE(std::abs(act(-end).item<float>()), 1) << named.name;  // of most 0, where formulas have 0 * inf
     }
   }
 }
