@@ -1,7 +1,9 @@
 // Precompiled for every source that sees a tensor: this header costs more than all of ours together.
 #pragma once
 
-#include <torch/torch.h>
+#include <ATen/ATen.h>
+#include <torch/csrc/autograd/autograd.h>
+#include <torch/csrc/autograd/custom_function.h>
 
 #include <fmt/format.h>
 

@@ -214,6 +214,8 @@ class Model {
   /// The head's module name ("classifier"): saved by default with every adapter of a classifier and never targeted. Of
   /// a causal model "lm_head", which only a name in target_modules targets.
   const std::string& head() const { return head_; }
+  /// That module where it is one layer, else null.
+  const Layer* head_layer() const;
 
   /// What methods with virtual tokens ask for; layers is 0 where the model has no place for them.
   const ModelShape& shape() const { return shape_; }

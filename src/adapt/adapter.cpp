@@ -12,6 +12,7 @@
 #include "adapt/config.h"
 #include "adapt/observe.h"
 #include "adapt/targets.h"
+#include "adapt/vocabulary.h"
 #include "core/patterns.h"
 #include "deltaw/error.h"
 #include "ops/sum.h"
@@ -86,52 +87,6 @@ const Parameter* parameter_named(const Model& model, const std::string& name) {
                .what = fmt::format("'{}' is held in few bits and cannot train as a whole", parameter.name),
                .where = "keys \"method\" and \"modules_to_save\"",
                .fix = "train factors beside it (target_modules), or leave out load_in_4bit and load_in_8bit"});
-}
-
-[[noreturn]] void refuse_tokens(const std::string& what, const std::string& fix) {
-  throw Error({.id = "config.tokens", .what = what, .where = "key \"trainable_token_indices\"", .fix = fix});
-}
-
-// Which rows of which embedding or head train: a list is meant for the word embeddings, the model's first.
-std::map<const Layer*, std::vector<int64_t>> tokens_by_table(const Model& model, const Json& wanted) {
-  std::vector<const Layer*> tables;
-  for (const Layer* layer : model.layers()) {
-    if (layer->kind == LayerKind::embedding) tables.push_back(layer);
-  }
-  std::map<const Layer*, std::vector<int64_t>> found;
-  const auto add = [&](const Layer& table, const Json& indices) {
-    const int64_t rows = table.weight.value.size(0);
-    std::set<int64_t> seen;
-    for (const Json& index : indices.is_array() ? indices : Json::array({indices})) {
-      const int64_t id = index.is_number_integer() ? index.get<int64_t>() : -1;
-      if (id < 0 || id >= rows || !seen.insert(id).second) {
-        refuse_tokens(fmt::format("{} is no row of '{}', or stands there twice", index.dump(), table.name),
-                      fmt::format("give ids from 0 to {}, each once", rows - 1));
-      }
-      found[&table].push_back(id);
-    }
-    if (found[&table].empty()) refuse_tokens("the list is empty", "give the ids of the tokens, or leave the key out");
-  };
-  if (tables.empty()) refuse_tokens("the model has no embedding", "leave the key out");
-  if (!wanted.is_object()) {
-    add(*tables.front(), wanted);
-    return found;
-  }
-  for (const Layer* layer : model.layers()) {
-    const bool own_head = layer->name == model.head() && layer->weight.tied_to.empty();
-    if (own_head && model.is_causal()) tables.push_back(layer);
-  }
-  for (const auto& [name, indices] : wanted.items()) {
-    const auto table = std::find_if(tables.begin(), tables.end(),
-                                    [&, &end = name](const Layer* layer) { return has_suffix(layer->name, end); });
-    if (table != tables.end()) {
-      add(**table, indices);
-    } else if (!has_suffix(model.head(), name)) {  // a tied head follows its embedding
-      refuse_tokens(fmt::format("'{}' is neither an embedding nor the head of the model", name),
-                    "name one: " + tables.front()->name);
-    }
-  }
-  return found;
 }
 
 void settle_task_type(const Model& model, AdapterConfig& config) {

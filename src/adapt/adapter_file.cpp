@@ -139,9 +139,8 @@ class Reader {
     for (const AdaptedLayer* layer : builder_.layers()) check_base_copies(*layer->base);
     const Model& model = builder_.adapter().model();
     for (const Layer* layer : model.layers()) {
-      const bool of_vocabulary =
-          layer->kind == LayerKind::embedding || (model.is_causal() && layer->name == model.head());
-      if (of_vocabulary) check_base_copies(*layer);
+      if (layer->kind == LayerKind::embedding || (model.is_causal() && layer == model.head_layer()))
+        check_base_copies(*layer);
     }
   }
 

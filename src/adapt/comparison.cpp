@@ -1,13 +1,13 @@
 #include "adapt/comparison.h"
 
-#include <torch/torch.h>
+#include <ATen/ATen.h>
 
 #include <algorithm>
 
 namespace deltaw {
 
 Tensor logits_of(const Model& model, const Adapter* adapter, const ModelInput& probe) {
-  const torch::NoGradGuard no_grad;
+  const at::NoGradGuard no_grad;
   Call call{.adapter = adapter};
   const Tensor logits = model.forward(probe, call).to(at::kDouble);
   return model.is_causal() ? logits.index({probe.attention_mask.ne(0)}) : logits;

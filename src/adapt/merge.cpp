@@ -1,5 +1,5 @@
+#include <ATen/ATen.h>
 #include <fmt/format.h>
-#include <torch/torch.h>
 
 #include <algorithm>
 
@@ -83,7 +83,7 @@ void write_checkpoint(const std::filesystem::path& folder, const Model& model, s
 }  // namespace
 
 MergedLayer merge_layer(const AdaptedLayer& layer, const Tensor& weight, const Tensor& bias) {
-  const torch::NoGradGuard no_grad;
+  const at::NoGradGuard no_grad;
   const Update u = layer.method->update(layer.info, layer.params, *layer.base->view);
   // In float32 at least, whatever the checkpoint's type; rounded once at the end.
   const at::ScalarType type = at::promote_types(weight.scalar_type(), at::kFloat);

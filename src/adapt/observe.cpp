@@ -1,7 +1,7 @@
 #include "adapt/observe.h"
 
+#include <ATen/ATen.h>
 #include <fmt/format.h>
-#include <torch/torch.h>
 
 #include <algorithm>
 #include <limits>

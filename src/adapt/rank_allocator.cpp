@@ -1,7 +1,7 @@
 #include "adapt/rank_allocator.h"
 
+#include <ATen/ATen.h>
 #include <fmt/format.h>
-#include <torch/torch.h>
 
 #include <cmath>
 
@@ -78,7 +78,7 @@ int64_t RankAllocator::budget_at(int64_t step) const {
 }
 
 void RankAllocator::update(int64_t step) {
-  const torch::NoGradGuard no_grad;
+  const at::NoGradGuard no_grad;
   const int64_t last = budget_.total_step - budget_.tfinal;
   if (step > last) {
     hold_pattern();

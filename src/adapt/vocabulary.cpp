@@ -22,16 +22,13 @@ std::string last_part(const std::string& name) {
   return name.substr(name.rfind('.') + 1);
 }
 
+[[noreturn]] void refuse_tokens(const std::string& what, const std::string& fix) {
+  throw Error({.id = "config.tokens", .what = what, .where = "key \"trainable_token_indices\"", .fix = fix});
+}
+
 const Layer* word_embedding_of(const Model& model) {
   for (const Layer* layer : model.layers()) {
     if (layer->kind == LayerKind::embedding) return layer;
-  }
-  return nullptr;
-}
-
-const Layer* head_of(const Model& model) {
-  for (const Layer* layer : model.layers()) {
-    if (layer->name == model.head()) return layer;
   }
   return nullptr;
 }
@@ -73,6 +70,45 @@ int64_t highest(const Json& indices) {
 }
 
 }  // namespace
+
+std::map<const Layer*, std::vector<int64_t>> tokens_by_table(const Model& model, const Json& wanted) {
+  std::vector<const Layer*> tables;
+  for (const Layer* layer : model.layers()) {
+    if (layer->kind == LayerKind::embedding) tables.push_back(layer);
+  }
+  std::map<const Layer*, std::vector<int64_t>> found;
+  const auto add = [&](const Layer& table, const Json& indices) {
+    const int64_t rows = table.weight.value.size(0);
+    std::set<int64_t> seen;
+    for (const Json& index : indices.is_array() ? indices : Json::array({indices})) {
+      const int64_t id = index.is_number_integer() ? index.get<int64_t>() : -1;
+      if (id < 0 || id >= rows || !seen.insert(id).second) {
+        refuse_tokens(fmt::format("{} is no row of '{}', or stands there twice", index.dump(), table.name),
+                      fmt::format("give ids from 0 to {}, each once", rows - 1));
+      }
+      found[&table].push_back(id);
+    }
+    if (found[&table].empty()) refuse_tokens("the list is empty", "give the ids of the tokens, or leave the key out");
+  };
+  if (tables.empty()) refuse_tokens("the model has no embedding", "leave the key out");
+  if (!wanted.is_object()) {
+    add(*tables.front(), wanted);
+    return found;
+  }
+  const Layer* head = model.head_layer();
+  if (model.is_causal() && head->weight.tied_to.empty()) tables.push_back(head);
+  for (const auto& [name, indices] : wanted.items()) {
+    const auto table = std::find_if(tables.begin(), tables.end(),
+                                    [&, &end = name](const Layer* layer) { return has_suffix(layer->name, end); });
+    if (table != tables.end()) {
+      add(**table, indices);
+    } else if (!has_suffix(model.head(), name)) {  // a tied head follows its embedding
+      refuse_tokens(fmt::format("'{}' is neither an embedding nor the head of the model", name),
+                    "name one: " + tables.front()->name);
+    }
+  }
+  return found;
+}
 
 std::vector<std::string> base_copies(const std::string& module) {
   return {module + ".original_module.weight", module + ".token_adapter.base_layer.weight",
@@ -153,7 +189,7 @@ void train_new_tokens(const Model& model, AdapterConfig& config, const std::vect
                  .fix = "choose a method that adapts layers, or add no tokens"});
   }
   const std::set<int64_t> trained = trained_slots(model, config, spec);
-  const Layer* head = head_of(model);
+  const Layer* head = model.head_layer();
   const bool tied = head && !head->weight.tied_to.empty(), words_train = trained.contains(words->weight.slot);
   const bool head_trains = !head || trained.contains(head->weight.slot);
   if (tied && words_train && !head_trains && !config.ensure_weight_tying && spec.trains != BaseTensors::all) {

@@ -1,12 +1,18 @@
 // What adapter files hold of the base's embeddings and head where the vocabulary has grown.
 #pragma once
 
+#include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
 #include "deltaw/adapter.h"
 
 namespace deltaw {
+
+/// Which rows of which embedding or head train by trainable_token_indices: a list is meant for the word embeddings, the
+/// model's first. Throws config.tokens.
+std::map<const Layer*, std::vector<int64_t>> tokens_by_table(const Model& model, const Json& wanted);
 
 /// The names, less the prefix, under which PEFT keeps the base's own weight of a module, whichever way the adapter
 /// trains that. Where several stand in a file, the first is the base's; the last may be a trained stand-in.

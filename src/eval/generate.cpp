@@ -1,7 +1,7 @@
 #include "deltaw/generate.h"
 
+#include <ATen/ATen.h>
 #include <fmt/format.h>
-#include <torch/torch.h>
 
 #include <algorithm>
 #include <chrono>
@@ -270,7 +270,7 @@ TextGenerator::TextGenerator(const Model& model, const Adapter* adapter, const T
 TextGenerator::~TextGenerator() = default;
 
 std::vector<Generation> TextGenerator::run(const std::vector<std::vector<int64_t>>& prompts, const OnText& on_text) {
-  const torch::NoGradGuard no_grad;
+  const at::NoGradGuard no_grad;
   std::vector<int64_t> lengths;
   for (size_t i = 0; i < prompts.size(); ++i) {
     check_prompt(prompts[i], static_cast<int64_t>(i), impl_->model);

@@ -12,27 +12,19 @@
 namespace deltaw {
 namespace {
 
-/// Sums over all rows. Throws where there is nothing to score.
+/// What all rows come to. Throws where there is nothing to score.
 RowLoss total_loss(const LanguageModel& lm, const std::vector<EncodedRow>& rows) {
-  RowLoss sum;
-  for (const RowLoss& row :
-       predict_losses(lm.model, lm.adapter, rows, lm.batch_size, lm.pad_id, lm.tokenizer.pads_left())) {
-    sum.nll += row.nll;
-    sum.tokens += row.tokens;
-  }
-  if (sum.tokens == 0) {
-    throw Error({.id = "data.no-scored-tokens",
-                 .what = "no token has another one before it that it could be predicted from",
-                 .where = "the evaluation data",
-                 .fix = "give a longer text"});
-  }
-  eval::check_finite(sum.nll, "the logits of the evaluation data");
-  return sum;
+  const RowLoss sum =
+      eval::sum_of(predict_losses(lm.model, lm.adapter, rows, lm.batch_size, lm.pad_id, lm.tokenizer.pads_left()));
+  if (sum.tokens > 0) return sum;
+  throw Error({.id = "data.no-scored-tokens",
+               .what = "no token has another one before it that it could be predicted from",
+               .where = "the evaluation data",
+               .fix = "give a longer text"});
 }
 
 Json per_token(const RowLoss& sum) {
-  const double loss = sum.nll / static_cast<double>(sum.tokens);
-  return {{"eval_loss", loss}, {"eval_perplexity", std::exp(loss)}};
+  return eval::mean_loss(sum, "the logits of the evaluation data");
 }
 
 /// Bytes that the first `count` code points take.

@@ -1,4 +1,7 @@
 #include "deltaw/model.h"
+
+#include <algorithm>
+
 #include "ops/quantised.h"
 
 namespace deltaw {
@@ -28,6 +31,12 @@ BaseView Layer::view_with(const Observed* observed) const {
 
 LayerInfo Layer::info() const {
   return {.name = name, .d_out = view->d_out(), .d_in = view->d_in(), .kind = kind};
+}
+
+const Layer* Model::head_layer() const {
+  const auto found =
+      std::find_if(layers_.begin(), layers_.end(), [&](const Layer* layer) { return layer->name == head_; });
+  return found == layers_.end() ? nullptr : *found;
 }
 
 std::optional<QuantisationError> Model::quantisation_error() const {

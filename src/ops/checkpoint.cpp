@@ -1,7 +1,8 @@
 #include "ops/checkpoint.h"
 
+#include <torch/csrc/autograd/autograd.h>
+#include <torch/csrc/autograd/custom_function.h>
 #include <torch/csrc/autograd/functions/accumulate_grad.h>
-#include <torch/torch.h>
 
 #include <algorithm>
 #include <unordered_set>

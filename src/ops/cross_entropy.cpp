@@ -1,6 +1,7 @@
 #include "ops/cross_entropy.h"
 
-#include <torch/torch.h>
+#include <torch/csrc/autograd/autograd.h>
+#include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
 
@@ -37,7 +38,7 @@ struct Work {
 class ChunkedCrossEntropy : public torch::autograd::Function<ChunkedCrossEntropy> {
  public:
   static Tensor forward(AutogradContext* ctx, const Tensor& features, at::TensorList trained, const Work* work) {
-    const torch::AutoGradMode grad(true);
+    const at::AutoGradMode grad(true);
     variable_list gradients(1 + trained.size());
     gradients[0] = at::empty_like(features);
     Tensor sum;
@@ -83,7 +84,7 @@ Tensor chunked_cross_entropy(const Tensor& features, const Tensor& labels, int64
 }
 
 Tensor token_cross_entropy(const Tensor& features, const Tensor& labels, int64_t vocabulary, const Head& head) {
-  const torch::NoGradGuard no_grad;
+  const at::NoGradGuard no_grad;
   const int64_t chunk = chunk_size(vocabulary);
   std::vector<Tensor> losses;
   for (int64_t begin = 0; begin < features.size(0); begin += chunk) {

@@ -1,6 +1,6 @@
 #include "ops/fixed_updates.h"
 
-#include <torch/torch.h>
+#include <ATen/ATen.h>
 
 #include "ops/linear.h"
 #include "ops/sum.h"

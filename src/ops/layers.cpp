@@ -1,7 +1,7 @@
 #include "ops/layers.h"
 
 #include <fmt/format.h>
-#include <torch/torch.h>
+#include <torch/csrc/autograd/custom_function.h>
 
 #include "deltaw/adapter.h"
 #include "deltaw/error.h"

@@ -1,7 +1,8 @@
 #include "ops/linear.h"
 
 #include <fmt/format.h>
-#include <torch/torch.h>
+#include <torch/csrc/autograd/autograd.h>
+#include <torch/csrc/autograd/custom_function.h>
 
 #include "deltaw/adapter.h"
 #include "deltaw/error.h"

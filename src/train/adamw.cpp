@@ -1,6 +1,6 @@
 #include "train/adamw.h"
 
-#include <torch/torch.h>
+#include <ATen/ATen.h>
 
 #include <cctype>
 #include <cmath>
@@ -36,7 +36,7 @@ AdamW::AdamW(std::vector<NamedTensor> tensors, const Settings& settings) : setti
 }
 
 void AdamW::step(double rate) {
-  const torch::NoGradGuard no_grad;
+  const at::NoGradGuard no_grad;
   ++steps_;
   const auto t = static_cast<double>(steps_);
   const double correction = 1 - std::pow(settings_.beta1, t);

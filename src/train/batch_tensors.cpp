@@ -1,6 +1,6 @@
 #include "train/batch_tensors.h"
 
-#include <torch/torch.h>
+#include <ATen/ATen.h>
 
 #include <algorithm>
 
@@ -32,22 +32,20 @@ ops::Head head_of(const Model& model, Call& call) {
   return [&model, &call](const Tensor& features) { return model.logits(features, call); };
 }
 
-/// What an adapter trains of the model's head.
+/// What an adapter trains of a causal model's head.
 std::vector<Tensor> trained_head(const Model& model, const Adapter* adapter) {
   std::vector<Tensor> trained;
   if (!adapter) return trained;
   const auto add = [&](const Tensor& tensor) {
     if (tensor.defined() && tensor.requires_grad()) trained.push_back(tensor);
   };
-  for (const Layer* layer : model.layers()) {
-    if (layer->name != model.head()) continue;
-    if (const AdaptedLayer* adapted = adapter->layer(*layer)) {
-      for (const Param& param : adapted->params.all()) add(param.value);
-    }
-    add(adapter->value(layer->weight));
-    if (const TrainedTokens* tokens = adapter->tokens(layer->weight)) add(tokens->rows);
-    add(adapter->value(layer->bias));
+  const Layer& head = *model.head_layer();
+  if (const AdaptedLayer* adapted = adapter->layer(head)) {
+    for (const Param& param : adapted->params.all()) add(param.value);
   }
+  add(adapter->value(head.weight));
+  if (const TrainedTokens* tokens = adapter->tokens(head.weight)) add(tokens->rows);
+  add(adapter->value(head.bias));
   return trained;
 }
 
@@ -114,7 +112,7 @@ namespace deltaw {
 
 Tensor predict_logits(const Model& model, const Adapter* adapter, const std::vector<EncodedRow>& rows,
                       int64_t batch_size, int64_t pad_id, bool pads_left) {
-  const torch::NoGradGuard no_grad;  // no inference mode: what the model caches now may serve training later
+  const at::NoGradGuard no_grad;  // no inference mode: what the model caches now may serve training later
   Tensor all = at::empty({static_cast<int64_t>(rows.size()), model.num_labels()}, at::kFloat);
   for (const std::vector<int64_t>& positions : plan_evaluation(row_lengths(rows), batch_size)) {
     const ModelInput input = train::to_input(collate(rows, positions, pad_id, pads_left));
@@ -128,7 +126,7 @@ Tensor predict_logits(const Model& model, const Adapter* adapter, const std::vec
 
 std::vector<RowLoss> predict_losses(const Model& model, const Adapter* adapter, const std::vector<EncodedRow>& rows,
                                     int64_t batch_size, int64_t pad_id, bool pads_left) {
-  const torch::NoGradGuard no_grad;
+  const at::NoGradGuard no_grad;
   std::vector<RowLoss> all(rows.size());
   for (const std::vector<int64_t>& positions : plan_evaluation(row_lengths(rows), batch_size)) {
     const Batch batch = collate(rows, positions, pad_id, pads_left);

@@ -1,8 +1,8 @@
 #include "train/checkpoint.h"
 
+#include <ATen/ATen.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <torch/torch.h>
 
 #include <algorithm>
 #include <set>
@@ -85,7 +85,7 @@ std::vector<NamedTensor> all_tensors(const RunParts& parts) {
 /// Copies the file's tensors into `targets`, one for one.
 void copy_tensors(const fs::path& file, const std::map<std::string, Tensor>& stored,
                   const std::vector<NamedTensor>& targets) {
-  const torch::NoGradGuard no_grad;
+  const at::NoGradGuard no_grad;
   for (const NamedTensor& target : targets) {
     const auto found = stored.find(target.name);
     if (found == stored.end()) refuse_tensor(file, target.name, "the checkpoint lacks this trained tensor");

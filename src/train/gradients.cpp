@@ -1,7 +1,7 @@
 #include "train/gradients.h"
 
+#include <ATen/ATen.h>
 #include <fmt/format.h>
-#include <torch/torch.h>
 
 #include <cmath>
 
@@ -38,7 +38,7 @@ std::string first_bad(const std::vector<NamedTensor>& tensors) {
 }  // namespace
 
 double gradient_norm(const std::vector<NamedTensor>& tensors) {
-  const torch::NoGradGuard no_grad;
+  const at::NoGradGuard no_grad;
   const std::vector<Tensor> gradients = gradients_of(tensors);
   if (gradients.empty()) return 0;
   return at::linalg_vector_norm(at::stack(at::_foreach_norm(gradients, 2)), 2).item<double>();
@@ -47,7 +47,7 @@ double gradient_norm(const std::vector<NamedTensor>& tensors) {
 void clip_gradients(const std::vector<NamedTensor>& tensors, double norm, double max_norm) {
   const double coefficient = max_norm / (norm + 1e-6);
   if (!(coefficient < 1)) return;
-  const torch::NoGradGuard no_grad;
+  const at::NoGradGuard no_grad;
   const std::vector<Tensor> gradients = gradients_of(tensors);
   at::_foreach_mul_(gradients, coefficient);
 }
@@ -68,7 +68,7 @@ void check_all_reached(const std::vector<NamedTensor>& tensors) {
 
 void check_finite(const std::vector<NamedTensor>& tensors, double loss, double norm, int64_t step) {
   if (std::isfinite(loss) && std::isfinite(norm)) return;
-  const torch::NoGradGuard no_grad;
+  const at::NoGradGuard no_grad;
   throw Error({.id = "numeric.non-finite",
                .what = fmt::format("loss {} and gradient norm {} at step {}", loss, norm, step),
                .where = first_bad(tensors),

@@ -1,6 +1,6 @@
 #include "train/run.h"
 
-#include <torch/torch.h>
+#include <ATen/ATen.h>
 
 #include <chrono>
 #include <limits>

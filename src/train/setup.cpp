@@ -1,7 +1,7 @@
 #include "train/setup.h"
 
+#include <ATen/ATen.h>
 #include <fmt/format.h>
-#include <torch/torch.h>
 
 #include <algorithm>
 #include <chrono>
@@ -9,6 +9,7 @@
 
 #include "deltaw/error.h"
 #include "eval/metrics.h"
+#include "eval/results.h"
 #include "train/batch_tensors.h"
 #include "train/options.h"
 
@@ -56,13 +57,7 @@ std::vector<std::string> metric_list(const Setup& setup) {
   return names;
 }
 
-void check_finite_loss(double loss) {
-  if (std::isfinite(loss)) return;
-  throw Error({.id = "numeric.non-finite",
-               .what = fmt::format("the validation loss is {}", loss),
-               .where = "the logits of the validation rows",
-               .fix = "lower learning_rate, or compute with --dtype float32"});
-}
+constexpr const char* kLogits = "the logits of the validation rows";
 
 /// Loss and scores of a classifier on the validation rows.
 Json classifier_metrics(const Setup& setup) {
@@ -70,7 +65,7 @@ Json classifier_metrics(const Setup& setup) {
                                        setup.options.per_device_eval_batch_size, setup.pad_id, setup.pads_left);
   const std::vector<double> labels = labels_of(setup.validation);
   const double loss = model_loss(setup.model, logits, to_labels(setup.model, labels)).item<double>();
-  check_finite_loss(loss);
+  eval::check_finite(loss, kLogits);
   const Tensor wide = logits.to(at::kDouble).contiguous();
   const eval::Values values(wide.data_ptr<double>(), wide.data_ptr<double>() + wide.numel());
   const Json scores =
@@ -80,17 +75,11 @@ Json classifier_metrics(const Setup& setup) {
   return metrics;
 }
 
-/// Mean loss of a validation token.
 Json causal_metrics(const Setup& setup) {
-  RowLoss sum;
-  for (const RowLoss& row : predict_losses(setup.model, &setup.adapter, setup.validation,
-                                           setup.options.per_device_eval_batch_size, setup.pad_id, setup.pads_left)) {
-    sum.nll += row.nll;
-    sum.tokens += row.tokens;
-  }
-  const double loss = sum.nll / static_cast<double>(sum.tokens);
-  check_finite_loss(loss);
-  return {{"eval_loss", loss}, {"eval_perplexity", std::exp(loss)}};
+  return eval::mean_loss(
+      eval::sum_of(predict_losses(setup.model, &setup.adapter, setup.validation,
+                                  setup.options.per_device_eval_batch_size, setup.pad_id, setup.pads_left)),
+      kLogits);
 }
 
 }  // namespace

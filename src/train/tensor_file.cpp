@@ -1,6 +1,6 @@
 #include "train/tensor_file.h"
 
-#include <torch/torch.h>
+#include <ATen/ATen.h>
 
 #include <cstring>
 

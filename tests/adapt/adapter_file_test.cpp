@@ -1,6 +1,6 @@
 // Adapter folders that are whole, and every way in which they are not.
+#include <ATen/ATen.h>
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include <fstream>
 

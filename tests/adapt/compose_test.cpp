@@ -1,6 +1,6 @@
 // Several adapters on one model, and tensors that layers share.
+#include <ATen/ATen.h>
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include "deltaw/error.h"
 #include "support/golden.h"

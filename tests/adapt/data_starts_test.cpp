@@ -1,7 +1,7 @@
 // Starts that follow from data: PEFT's own factors on the same rows (tests/golden/starts), and what creating, saving
 // and loading such an adapter must keep.
+#include <ATen/ATen.h>
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include <set>
 

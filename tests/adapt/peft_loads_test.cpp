@@ -1,8 +1,8 @@
 // PEFT itself loads what we save, with equal logits and no name missing or unexpected. Needs the Python of
 // scripts/setup --oracle.
+#include <ATen/ATen.h>
 #include <fmt/format.h>
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include <cstdlib>
 #include <sstream>

@@ -1,7 +1,7 @@
 #include "adapt/rank_allocator.h"
 
+#include <ATen/ATen.h>
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include "core/files.h"
 #include "support/data.h"
@@ -43,7 +43,7 @@ std::vector<RankAllocator::Layer> layers_of(const Json& modules, const Trace& tr
 
 /// Sets what the optimiser of the trace left at `step`.
 void set_weights(std::vector<RankAllocator::Layer>& layers, const Trace& trace, int64_t step) {
-  const torch::NoGradGuard no_grad;
+  const at::NoGradGuard no_grad;
   const std::string at_step = "step" + std::to_string(step) + ".";
   for (RankAllocator::Layer& layer : layers) {
     for (RankAllocator::ScoredTensor& tensor : layer.scored) {
@@ -110,7 +110,7 @@ TEST(RankAllocator, GoesOnFromItsStateAfterAnyStep) {
 /// One layer with `gate` as its only tensor, all gradients 1.
 std::vector<RankAllocator::Layer> gate_only(std::vector<double> gate) {
   const auto rank = static_cast<int64_t>(gate.size());
-  const Tensor value = torch::tensor(gate, torch::kDouble).view({rank, 1}).requires_grad_(true);
+  const Tensor value = at::tensor(gate, at::kDouble).view({rank, 1}).requires_grad_(true);
   value.mutable_grad() = at::ones_like(value);
   return {{"layer", value, {{"layer.gate", value, 0}}}};
 }
@@ -128,7 +128,7 @@ TEST(RankAllocator, CutsTheWeakestAndTies) {
   EXPECT_EQ(allocator.pattern().at("layer"), (std::vector<bool>{true, false, false, true}))
       << "one is to go, and its equal goes with it";
   EXPECT_EQ(allocator.ranks().at("layer"), 2);
-  EXPECT_TRUE(at::equal(layers[0].gate, torch::tensor({4., 0., 0., 3.}, torch::kDouble).view({4, 1})));
+  EXPECT_TRUE(at::equal(layers[0].gate, at::tensor({4., 0., 0., 3.}, at::kDouble).view({4, 1})));
 }
 
 TEST(RankAllocator, HoldsTheLastPatternToTheEnd) {
@@ -141,7 +141,7 @@ TEST(RankAllocator, HoldsTheLastPatternToTheEnd) {
   for (int64_t step = 3; step <= 4; ++step) {
     Tensor(layers[0].gate.detach()).fill_(7);
     allocator.update(step);
-    EXPECT_TRUE(at::equal(layers[0].gate, torch::tensor({7., 0., 0., 7.}, torch::kDouble).view({4, 1})));
+    EXPECT_TRUE(at::equal(layers[0].gate, at::tensor({7., 0., 0., 7.}, at::kDouble).view({4, 1})));
   }
 }
 
@@ -149,7 +149,7 @@ TEST(RankAllocator, PrunesNothingWhenTheTargetIsTheStart) {
   const auto layers = gate_only({4, 1, 2, 3});
   RankAllocator allocator(small_budget(4), layers, 3);
   for (int64_t step = 1; step <= 3; ++step) allocator.update(step);
-  EXPECT_TRUE(at::equal(layers[0].gate, torch::tensor({4., 1., 2., 3.}, torch::kDouble).view({4, 1})));
+  EXPECT_TRUE(at::equal(layers[0].gate, at::tensor({4., 1., 2., 3.}, at::kDouble).view({4, 1})));
 }
 
 TEST(RankAllocator, RefusesSchedulesThatCannotPrune) {
@@ -169,8 +169,7 @@ TEST(RankAllocator, RefusesSchedulesThatCannotPrune) {
 TEST(RankAllocator, RefusesAStateOfAnotherShape) {
   RankAllocator allocator(small_budget(2), gate_only({1, 2, 3, 4}), 5);
   const Error error = test::error_of([&] {
-    allocator.set_state(
-        {{"importance.layer.gate", torch::zeros({3, 1})}, {"uncertainty.layer.gate", torch::zeros({3, 1})}});
+    allocator.set_state({{"importance.layer.gate", at::zeros({3, 1})}, {"uncertainty.layer.gate", at::zeros({3, 1})}});
   });
   EXPECT_EQ(error.id(), "config.resume");
 }

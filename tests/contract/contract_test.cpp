@@ -1,7 +1,8 @@
 // What every method must keep, over all methods of the table, shapes and types. A new method is tested here before its
 // author writes a line.
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/csrc/autograd/autograd.h>
+#include <torch/csrc/autograd/custom_function.h>
 
 #include "deltaw/error.h"
 #include "ops/fixed_updates.h"

@@ -1,6 +1,6 @@
 // Decoders on a tiny checkpoint of their own: where tokens stand, what they see, what a cache keeps, what is refused.
+#include <ATen/ATen.h>
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include "core/files.h"
 #include "deltaw/adapter.h"

@@ -1,7 +1,7 @@
 // Logits, gradients and ten optimiser steps against transformers and PEFT (tests/golden, written by oracle/).
+#include <ATen/ATen.h>
 #include <fmt/format.h>
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include <set>
 

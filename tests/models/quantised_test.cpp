@@ -1,6 +1,6 @@
 // Models whose frozen layers are held in few bits.
+#include <ATen/ATen.h>
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include "deltaw/adapter.h"
 #include "io/safetensors.h"

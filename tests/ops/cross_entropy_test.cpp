@@ -1,8 +1,8 @@
 // The loss that never holds its logits, against the plain one.
 #include "ops/cross_entropy.h"
 
+#include <ATen/ATen.h>
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include "support/golden.h"
 
@@ -17,11 +17,11 @@ struct Problem {
   Tensor features, weight, bias, labels;
 
   Problem() {
-    torch::manual_seed(5);
-    features = torch::randn({70, 6}, torch::kDouble).requires_grad_();
-    weight = torch::randn({11, 6}, torch::kDouble).requires_grad_();
-    bias = torch::randn({11}, torch::kDouble).requires_grad_();
-    labels = torch::randint(11, {70}, torch::kLong);
+    at::manual_seed(5);
+    features = at::randn({70, 6}, at::kDouble).requires_grad_();
+    weight = at::randn({11, 6}, at::kDouble).requires_grad_();
+    bias = at::randn({11}, at::kDouble).requires_grad_();
+    labels = at::randint(11, {70}, at::kLong);
   }
   ops::Head head() const {
     return [this](const Tensor& x) { return at::linear(x, weight, bias); };
@@ -59,7 +59,7 @@ TEST(ChunkedCrossEntropy, LeavesAFrozenHeadAlone) {
 
 TEST(ChunkedCrossEntropy, MayHaveTensorsThatTheHeadDoesNotReach) {
   Problem p;
-  const Tensor apart = torch::ones({2}, torch::kDouble).requires_grad_();
+  const Tensor apart = at::ones({2}, at::kDouble).requires_grad_();
   const Tensor loss = ops::chunked_cross_entropy(p.features, p.labels, kManyChunks, p.head(), {apart, p.weight});
   loss.backward();
   EXPECT_FALSE(apart.grad().defined());
@@ -75,9 +75,9 @@ TEST(TokenCrossEntropy, AddsUpToTheLoss) {
 }
 
 TEST(CausalLoss, ReadsTheNextLabelAndPassesOverThoseOfNoToken) {
-  torch::manual_seed(6);
-  const Tensor logits = torch::randn({2, 4, 5}, torch::kDouble);
-  const Tensor labels = torch::tensor({{0, 3, -100, 1}, {4, -100, 2, -100}}, torch::kLong);
+  at::manual_seed(6);
+  const Tensor logits = at::randn({2, 4, 5}, at::kDouble);
+  const Tensor labels = at::tensor({{0, 3, -100, 1}, {4, -100, 2, -100}}, at::kLong);
   const Tensor scores = at::log_softmax(logits, -1);
   const double expected = -(scores[0][0][3] + scores[0][2][1] + scores[1][1][2]).item<double>() / 3;
   EXPECT_NEAR(ops::causal_loss(logits, labels).item<double>(), expected, 1e-12);

@@ -1,7 +1,7 @@
 // The model's own dropouts and the adapter's: rates, and masks that come again in the backward pass.
+#include <ATen/ATen.h>
 #include <ATen/core/PhiloxRNGEngine.h>
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include "ops/layers.h"
 #include "ops/linear.h"

@@ -1,8 +1,8 @@
 // What is kept between passes, and when it is not used. That it computes the formula is part of the contract.
 #include "ops/fixed_updates.h"
 
+#include <ATen/ATen.h>
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include "support/golden.h"
 #include "support/tiny_model.h"

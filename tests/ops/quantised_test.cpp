@@ -1,8 +1,8 @@
 // Weights in few bits: against bitsandbytes, and what quantising may change.
 #include "ops/quantised.h"
 
+#include <ATen/ATen.h>
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include <cmath>
 #include <limits>

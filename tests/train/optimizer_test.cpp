@@ -1,5 +1,5 @@
+#include <ATen/ATen.h>
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include "deltaw/error.h"
 #include "support/temporary.h"
@@ -10,11 +10,11 @@ namespace deltaw::train {
 namespace {
 
 NamedTensor leaf(const std::string& name, std::vector<double> values) {
-  return {name, torch::tensor(values, torch::kDouble).requires_grad_(true)};
+  return {name, at::tensor(values, at::kDouble).requires_grad_(true)};
 }
 
 void set_gradient(const NamedTensor& tensor, std::vector<double> values) {
-  tensor.value.mutable_grad() = torch::tensor(values, torch::kDouble).view_as(tensor.value);
+  tensor.value.mutable_grad() = at::tensor(values, at::kDouble).view_as(tensor.value);
 }
 
 void expect_near(const Tensor& tensor, const std::vector<double>& expected, double tolerance) {
@@ -89,7 +89,7 @@ TEST(AdamW, DoesNotDecayBiasesAndNorms) {
 // Norm and gradients as torch.nn.utils.clip_grad_norm_([a, b], 1.0) leaves them.
 TEST(Gradients, AreClippedTogether) {
   const NamedTensor a = leaf("a", {0, 0});
-  const NamedTensor b{"b", torch::zeros({2, 2}, torch::kDouble).requires_grad_(true)};
+  const NamedTensor b{"b", at::zeros({2, 2}, at::kDouble).requires_grad_(true)};
   set_gradient(a, {3, -4});
   set_gradient(b, {1, 2, 0, -2});
   const double norm = gradient_norm({a, b});

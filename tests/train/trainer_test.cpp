@@ -1,5 +1,5 @@
+#include <ATen/ATen.h>
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include <csignal>
 
@@ -122,7 +122,7 @@ TEST(Trainer, StopsAtTheFirstValueThatIsNoNumber) {
   options.save_steps = 1;
   TinyRun run(lora_config(), options);
   run.trainer.on_event([&](const TrainEvent& event) {
-    const torch::NoGradGuard no_grad;
+    const at::NoGradGuard no_grad;
     if (event.kind == TrainEvent::Kind::save && event.step == 3) run.adapter.trained()[2].value.fill_(INFINITY);
   });
   const Error error = test::error_of([&] { run.trainer.train(); });
@@ -159,7 +159,7 @@ TrainOptions best_options(const fs::path& folder) {
 
 void spoil_after(TinyRun& run, int64_t step) {
   run.trainer.on_event([&run, step](const TrainEvent& event) {
-    const torch::NoGradGuard no_grad;
+    const at::NoGradGuard no_grad;
     if (event.kind != TrainEvent::Kind::step || event.step <= step) return;
     for (const NamedTensor& tensor : run.adapter.trained()) Tensor(tensor.value).mul_(-3).add_(1);
   });
@@ -251,7 +251,7 @@ TEST(Trainer, RefusesBeforeAnythingIsWritten) {
 
 TEST(Trainer, SmoothsLabelsAsTorchDoes) {
   const auto model = test::tiny_model("float64");
-  const Tensor logits = torch::tensor({{1.0, -2.0, 0.5}, {0.0, 3.0, -1.0}}, torch::kDouble);
+  const Tensor logits = at::tensor({{1.0, -2.0, 0.5}, {0.0, 3.0, -1.0}}, at::kDouble);
   const Tensor labels = train::to_labels(*model, std::vector<double>{2, 1});
   // torch.nn.functional.cross_entropy(logits, labels, label_smoothing=0.1)
   EXPECT_NEAR(train::training_loss(*model, logits, labels, 0.1).item<double>(), 0.6852404030498562, 1e-14);
