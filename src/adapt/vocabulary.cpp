@@ -8,6 +8,7 @@
 #include "adapt/targets.h"
 #include "core/files.h"
 #include "core/log.h"
+#include "core/patterns.h"
 #include "deltaw/error.h"
 #include "io/safetensors.h"
 #include "models/loader.h"

@@ -77,7 +77,7 @@ TEST(TokenCrossEntropy, AddsUpToTheLoss) {
 TEST(CausalLoss, ReadsTheNextLabelAndPassesOverThoseOfNoToken) {
   at::manual_seed(6);
   const Tensor logits = at::randn({2, 4, 5}, at::kDouble);
-  const Tensor labels = at::tensor({{0, 3, -100, 1}, {4, -100, 2, -100}}, at::kLong);
+  const Tensor labels = at::tensor({0, 3, -100, 1, 4, -100, 2, -100}, at::kLong).view({2, 4});
   const Tensor scores = at::log_softmax(logits, -1);
   const double expected = -(scores[0][0][3] + scores[0][2][1] + scores[1][1][2]).item<double>() / 3;
   EXPECT_NEAR(ops::causal_loss(logits, labels).item<double>(), expected, 1e-12);

@@ -1,5 +1,6 @@
 // The model's own dropouts and the adapter's: rates, and masks that come again in the backward pass.
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <ATen/core/PhiloxRNGEngine.h>
 #include <gtest/gtest.h>
 

@@ -2,6 +2,7 @@
 #include "ops/quantised.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
