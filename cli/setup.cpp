@@ -146,21 +146,34 @@ std::vector<std::string> run_keys() {
   return keys;
 }
 
-bool read_setup(const Usage& usage, const Args& args, Section extra, Invocation& invocation, Setup& setup) {
-  const std::vector<std::string> shared = {"test_file",       "adapter_name_or_path", "with_adapters",
-                                           "adapter_weights", "input_file",           "output_file"};
-  std::vector<Section> sections = run_sections("");
-  sections.push_back(extra);
-  const Invocation peeked = peek_args(usage, sections, args, shared);
-  const std::string method = chosen_method(peeked.all(), peeked.where());
-  sections = run_sections(method);
-  sections.push_back(std::move(extra));
+bool parse_setup(const Usage& usage, const Args& args, Section extra, Invocation& invocation,
+                 const std::vector<std::string>& unused) {
+  std::vector<std::string> shared = {"test_file",       "adapter_name_or_path", "with_adapters",
+                                     "adapter_weights", "input_file",           "output_file"};
+  shared.insert(shared.end(), unused.begin(), unused.end());
+  const auto sections_with = [&](const std::string& method) {
+    std::vector<Section> sections = run_sections(method);
+    for (const std::string& key : unused) {
+      for (Section& section : sections) section = without(std::move(section), key);
+    }
+    sections.push_back(extra);
+    return sections;
+  };
+  const Invocation peeked = peek_args(usage, sections_with(""), args, shared);
+  const std::vector<Section> sections = sections_with(chosen_method(peeked.all(), peeked.where()));
   if (peeked.help) {
     print_help(usage, sections);
     return false;
   }
   invocation = parse_args(usage, sections, args, shared);
-  refuse_foreign_options(invocation.all(), sections, method, invocation.where());
+  for (const std::string& key : unused) invocation.file.erase(key);
+  return true;
+}
+
+Setup setup_of(const Usage& usage, const Invocation& invocation) {
+  const std::string method = chosen_method(invocation.all(), invocation.where());
+  refuse_foreign_options(invocation.all(), run_sections(method), method, invocation.where());
+  Setup setup;
   read_into(setup.base, invocation);
   read_into(setup.model, invocation);
   read_into(setup.data, invocation);
@@ -173,6 +186,12 @@ bool read_setup(const Usage& usage, const Args& args, Section extra, Invocation&
   setup.length_given = invocation.has("max_length");
   setup.model.seed = static_cast<uint64_t>(setup.train.seed);
   setup.adapter.base_model_name_or_path = setup.base.model_name_or_path;
+  return setup;
+}
+
+bool read_setup(const Usage& usage, const Args& args, Section extra, Invocation& invocation, Setup& setup) {
+  if (!parse_setup(usage, args, std::move(extra), invocation)) return false;
+  setup = setup_of(usage, invocation);
   return true;
 }
 

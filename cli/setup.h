@@ -51,7 +51,14 @@ std::vector<Section> run_sections(const std::string& method);
 /// Every key that a file of `train` may hold.
 std::vector<std::string> run_keys();
 
-/// Reads argv. Where help is asked for, prints it and answers false.
+/// Reads argv in two parts: the keys, with the values not looked at, and what they say. Where help is asked for, the
+/// first prints it and answers false. `unused` keys of a run are none of this verb; a file may hold them, and they are
+/// dropped.
+bool parse_setup(const Usage& usage, const Args& args, Section extra, Invocation& invocation,
+                 const std::vector<std::string>& unused = {});
+Setup setup_of(const Usage& usage, const Invocation& invocation);
+
+/// Both.
 bool read_setup(const Usage& usage, const Args& args, Section extra, Invocation& invocation, Setup& setup);
 
 /// The setup as a file that `deltaw train` reads.

@@ -32,6 +32,7 @@ int tokenize(const Args& args);
 int info(const Args& args);
 int methods(const Args& args);
 int validate(const Args& args);
+int bench(const Args& args);
 int help(const Args& args);
 
 /// Runs the verb that argv names.

@@ -26,6 +26,19 @@ double seconds_since(Clock::time_point begin) {
   return std::chrono::duration<double>(Clock::now() - begin).count();
 }
 
+class LapTimer {
+ public:
+  /// Seconds since the last call, or since the beginning.
+  double lap() {
+    const double seconds = seconds_since(begin_);
+    begin_ = Clock::now();
+    return seconds;
+  }
+
+ private:
+  Clock::time_point begin_ = Clock::now();
+};
+
 Setup& checked(Setup& setup) {
   check_setup(setup);
   return setup;
@@ -99,6 +112,7 @@ TrainResult Run::train() {
 }
 
 Run::Step Run::take_step() {
+  LapTimer timer;
   const int64_t epoch = schedule_.epoch_of(state_.step);
   if (epoch != planned_epoch_) {
     batches_ = plan_batches(lengths_, options_.per_device_train_batch_size, data_seed(options_), epoch,
@@ -111,8 +125,13 @@ Run::Step Run::take_step() {
   for (int64_t i = 0; i < count; ++i) {
     for (const int64_t row : batches_[static_cast<size_t>(first + i)]) targets += targets_[static_cast<size_t>(row)];
   }
-  for (int64_t i = 0; i < count; ++i)
-    step.loss += backward(batches_[static_cast<size_t>(first + i)], i, count, targets);
+  for (int64_t i = 0; i < count; ++i) {
+    const Tensor loss = forward(batches_[static_cast<size_t>(first + i)], i, count, targets);
+    step.forward_seconds += timer.lap();
+    loss.backward();
+    step.loss += loss.item<double>();
+    step.backward_seconds += timer.lap();
+  }
   if (!all_reached_) check_all_reached(tensors_);
   all_reached_ = true;
   step.norm = gradient_norm(tensors_);
@@ -128,10 +147,11 @@ Run::Step Run::take_step() {
     setup_.adapter.kept_ranks = allocator_->held();
   }
   clear_gradients(tensors_);
+  step.optimizer_seconds = timer.lap();
   return step;
 }
 
-double Run::backward(const std::vector<int64_t>& positions, int64_t micro_step, int64_t micro_steps, int64_t targets) {
+Tensor Run::forward(const std::vector<int64_t>& positions, int64_t micro_step, int64_t micro_steps, int64_t targets) {
   const Batch batch = collate(setup_.train, positions, setup_.pad_id, setup_.pads_left);
   Call call;
   call.adapter = &setup_.adapter;
@@ -155,10 +175,9 @@ double Run::backward(const std::vector<int64_t>& positions, int64_t micro_step, 
     const Tensor penalty = setup_.adapter.penalty();
     if (penalty.defined()) loss = loss + penalty;
   }
-  loss.backward();
   for (const int64_t row : positions) tokens_since_log_ += lengths_[static_cast<size_t>(row)];
   for (const int64_t row : positions) state_.tokens_seen += lengths_[static_cast<size_t>(row)];
-  return loss.item<double>();
+  return loss;
 }
 
 bool Run::is_due(const std::string& strategy, int64_t every) const {
@@ -175,7 +194,12 @@ void Run::after_step(const Step& step) {
   state_.total_loss += step.loss;
   state_.loss_since_log += step.loss;
   ++state_.steps_since_log;
-  emit(TrainEvent::Kind::step, {{"loss", step.loss}, {"grad_norm", step.norm}, {"learning_rate", step.rate}});
+  emit(TrainEvent::Kind::step, {{"loss", step.loss},
+                                {"grad_norm", step.norm},
+                                {"learning_rate", step.rate},
+                                {"forward_seconds", step.forward_seconds},
+                                {"backward_seconds", step.backward_seconds},
+                                {"optimizer_seconds", step.optimizer_seconds}});
   if (state_.step % options_.logging_steps == 0) log_step(step);
   const bool is_best = is_due(options_.eval_strategy, options_.eval_steps) && run_evaluation();
   if (is_due(options_.save_strategy, options_.save_steps) || (is_best && options_.load_best_model_at_end)) save();

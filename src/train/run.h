@@ -21,11 +21,14 @@ class Run {
     double loss = 0;
     double norm = 0;
     double rate = 0;
+    double forward_seconds = 0;
+    double backward_seconds = 0;
+    double optimizer_seconds = 0;
   };
 
   void resume();
   Step take_step();
-  double backward(const std::vector<int64_t>& positions, int64_t micro_step, int64_t micro_steps, int64_t targets);
+  Tensor forward(const std::vector<int64_t>& positions, int64_t micro_step, int64_t micro_steps, int64_t targets);
   void after_step(const Step& step);
   void log_step(const Step& step);
   void log_evaluation(Json metrics);

@@ -1,0 +1,135 @@
+#include <algorithm>
+
+#include "bench_rounds.h"
+#include "bench_steps.h"
+#include "core/files.h"
+#include "deltaw/method.h"
+#include "method_infos.h"
+#include "output.h"
+#include "setup.h"
+#include "temporary_folder.h"
+
+namespace deltaw::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Keys {
+  int64_t steps = 6;
+  int64_t rounds = 3;
+  std::vector<std::string> methods;
+  bool json = false;
+
+  void fields(FieldVisitor& f) {
+    f.field("steps", steps, "Optimiser steps of each process; the first is reported apart.", at_least(2));
+    f.field("rounds", rounds, "How often each method is timed, in turns. The least figure of all rounds counts.",
+            at_least(1));
+    f.field("methods", methods,
+            "Methods to compare, the others with the first; default: the one that method names. An option of one of "
+            "them is not looked at by the rest.");
+    f.field("json", json, "One JSON object instead of a table.");
+  }
+};
+
+const Usage kUsageText = {
+    .verb = "bench",
+    .what =
+        "Times training steps of a model on rows of random tokens, with the loop that `deltaw train` runs. Every round "
+        "is a fresh process and the methods take turns. The dropouts of the model's config.json act. One method in one "
+        "round runs in this process and prints one JSON object.",
+    .example =
+        "  deltaw bench --model_name_or_path MODEL --per_device_train_batch_size 32\n"
+        "  deltaw bench run.yaml --methods lora,randlora,dora --r 8",
+    .positional = "CONFIG",
+    .positional_help = "A YAML or JSON file of keys, that of `deltaw train` for one; flags win over it.",
+    .positional_is_config = true,
+    .exit_codes = "0 done; 1 failed; 2 usage or configuration, nothing was started; 128+n stopped by signal n",
+};
+
+/// Keys of a run that have no part in a step.
+std::vector<std::string> unused_keys() {
+  std::vector<std::string> keys = {"output_dir",
+                                   "num_train_epochs",
+                                   "max_steps",
+                                   "per_device_eval_batch_size",
+                                   "logging_steps",
+                                   "eval_strategy",
+                                   "eval_steps",
+                                   "eval_on_start",
+                                   "save_strategy",
+                                   "save_steps",
+                                   "save_total_limit",
+                                   "load_best_model_at_end",
+                                   "greater_is_better",
+                                   "metric_for_best_model",
+                                   "data_seed",
+                                   "early_stopping_patience",
+                                   "early_stopping_threshold",
+                                   "resume_from_checkpoint"};
+  for (const Section& section : {section_of<DataOptions>(""), section_of<TextOptions>(""),
+                                 section_of<VocabularyKeys>(""), section_of<OutputKeys>("")}) {
+    for (const FieldInfo& key : section.keys) {
+      if (key.name != "max_length") keys.push_back(key.name);
+    }
+  }
+  return keys;
+}
+
+/// The keys as `method` reads them: without the options that only others of `methods` have.
+Invocation keys_for(const std::string& method, const std::vector<std::string>& methods, Invocation invocation) {
+  invocation.flags["method"] = method;
+  const auto takes = [](const MethodInfo& info, const std::string& key) {
+    return std::any_of(info.options.begin(), info.options.end(), [&](const FieldInfo& o) { return o.name == key; });
+  };
+  std::vector<MethodInfo> infos = method_infos();
+  const auto info_of = [&](const std::string& name) {
+    return *std::find_if(infos.begin(), infos.end(), [&](const MethodInfo& i) { return i.id == find_method(name).id; });
+  };
+  const MethodInfo own = info_of(method);
+  for (const std::string& name : methods) {
+    for (const FieldInfo& option : info_of(name).options) {
+      if (takes(own, option.name)) continue;
+      invocation.file.erase(option.name);
+      invocation.flags.erase(option.name);
+    }
+  }
+  return invocation;
+}
+
+int run_in_turns(const Keys& keys, const Invocation& invocation) {
+  const TemporaryFolder scratch;
+  std::vector<Contestant> contestants;
+  for (const std::string& method : keys.methods) {
+    const Setup setup = setup_of(kUsageText, keys_for(method, keys.methods, invocation));
+    Json settings = resolved(setup);
+    if (!setup.length_given) settings.erase("max_length");
+    const fs::path file = scratch.path() / (std::to_string(contestants.size()) + ".json");
+    write_json(file, settings);
+    contestants.push_back({method, {file.string(), "--rounds=1", "--steps=" + std::to_string(keys.steps)}});
+    const Json all = invocation.all();
+    if (all.contains("log_level"))
+      contestants.back().args.push_back("--log_level=" + all["log_level"].get<std::string>());
+  }
+  try {
+    const Json facts = run_rounds(contestants, keys.rounds);
+    print(keys.json ? to_text(facts) : rounds_text(facts));
+    return kDone;
+  } catch (const ChildFailed& failure) {
+    return failure.exit_code;
+  }
+}
+
+}  // namespace
+
+int bench(const Args& args) {
+  Invocation invocation;
+  if (!parse_setup(kUsageText, args, section_of<Keys>("Benchmark"), invocation, unused_keys())) return kDone;
+  Keys keys;
+  read_into(keys, invocation);
+  if (keys.methods.empty()) keys.methods = {chosen_method(invocation.all(), invocation.where())};
+  if (keys.methods.size() > 1 || keys.rounds > 1) return run_in_turns(keys, invocation);
+  Setup setup = setup_of(kUsageText, keys_for(keys.methods[0], keys.methods, invocation));
+  return time_steps(setup, keys.steps);
+}
+
+}  // namespace deltaw::cli

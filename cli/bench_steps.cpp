@@ -1,0 +1,201 @@
+#include "bench_steps.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <chrono>
+#include <random>
+
+#include "core/progress.h"
+#include "data/random.h"
+#include "deltaw/error.h"
+#include "io/checkpoint.h"
+#include "load.h"
+#include "output.h"
+#include "temporary_folder.h"
+#include "texts.h"
+#include "train/batch_tensors.h"
+
+namespace deltaw::cli {
+namespace {
+
+namespace fs = std::filesystem;
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point begin) {
+  return std::chrono::duration<double>(Clock::now() - begin).count();
+}
+
+/// As many rows as a step takes, all of `length` tokens, so that every step is the same work.
+std::vector<EncodedRow> random_rows(const Model& model, int64_t count, int64_t length, uint64_t seed) {
+  std::mt19937_64 engine(seed);
+  const Json& config = model.config();
+  const auto pad = config.find("pad_token_id");
+  const int64_t pad_id = pad != config.end() && pad->is_number_integer() ? pad->get<int64_t>() : -1;
+  std::vector<EncodedRow> rows(static_cast<size_t>(count));
+  for (EncodedRow& row : rows) {
+    row.index = &row - rows.data();
+    while (static_cast<int64_t>(row.ids.size()) < length) {
+      const auto id = static_cast<int64_t>(data::draw_below(engine, static_cast<uint64_t>(model.vocab_size())));
+      if (id != pad_id || model.vocab_size() == 1) row.ids.push_back(id);
+    }
+    if (model.is_causal()) {
+      row.token_labels = row.ids;
+    } else if (model.is_regression()) {
+      row.label = static_cast<double>(data::draw_below(engine, 1000)) / 1000;
+    } else {
+      row.label = static_cast<double>(data::draw_below(engine, static_cast<uint64_t>(model.num_labels())));
+    }
+  }
+  return rows;
+}
+
+/// The rows as batches, for a start from data.
+std::vector<LabelledInput> calibration_batches(const Model& model, const std::vector<EncodedRow>& rows,
+                                               int64_t batch_size, int64_t samples) {
+  std::vector<LabelledInput> batches;
+  const int64_t count = std::min(samples, static_cast<int64_t>(rows.size()));
+  for (int64_t begin = 0; begin < count; begin += batch_size) {
+    std::vector<int64_t> positions;
+    for (int64_t i = begin; i < std::min(count, begin + batch_size); ++i) positions.push_back(i);
+    const Batch batch = collate(rows, positions, /*pad_id=*/0, /*pads_left=*/false);
+    batches.push_back({train::to_input(batch), train::to_labels(model, batch)});
+  }
+  return batches;
+}
+
+/// Seconds to merge the update into every adapted layer, one after another in memory, in the type that the base is held
+/// in. Null where it cannot be merged.
+Json merge_seconds(const Adapter& adapter) {
+  if (!adapter.spec().mergeable) return nullptr;
+  const auto begin = Clock::now();
+  for (const AdaptedLayer* layer : adapter.layers()) {
+    const Tensor weight = turned(layer->info.kind, layer->base->matrix());
+    const Parameter& bias = layer->base->bias;
+    try {
+      merge_layer(*layer, weight, adapter.overrides(bias) ? adapter.value(bias) : bias.value);
+    } catch (const Error& error) {
+      if (error.id() == "config.not-mergeable") return nullptr;
+      throw;
+    }
+  }
+  return seconds_since(begin);
+}
+
+/// Dropouts that act: those that config.json names, and the adapter's.
+Json dropouts(const Model& model, const Adapter& adapter) {
+  Json found = Json::object();
+  for (const auto& [key, value] : model.config().items()) {
+    const bool names_dropout = key.find("dropout") != std::string::npos || key.ends_with("_pdrop");
+    if (names_dropout && value.is_number()) found[key] = value;
+  }
+  found["adapter"] = adapter.method().dropout();
+  return found;
+}
+
+int64_t head_parameters(const Model& model, const Adapter& adapter) {
+  int64_t count = 0;
+  for (const NamedTensor& tensor : adapter.trained()) {
+    if (!model.head().empty() && tensor.name.starts_with(model.head() + ".")) count += tensor.value.numel();
+  }
+  return count;
+}
+
+Json what_was_set(const Setup& setup, const Model& model, const Adapter& adapter) {
+  const Json options = adapter.spec().normalized(adapter.config().options, "the options");
+  return {{"model_name_or_path", setup.base.model_name_or_path},
+          {"dtype", model.dtype() == at::kBFloat16 ? "bf16"
+                    : model.dtype() == at::kDouble ? "float64"
+                                                   : "float32"},
+          {"threads", at::get_num_threads()},
+          {"per_device_train_batch_size", setup.train.per_device_train_batch_size},
+          {"gradient_accumulation_steps", setup.train.gradient_accumulation_steps},
+          {"rows_per_step", setup.train.per_device_train_batch_size * setup.train.gradient_accumulation_steps},
+          {"max_length", setup.data.max_length},
+          {"gradient_checkpointing", setup.train.gradient_checkpointing},
+          {"dropouts", dropouts(model, adapter)},
+          {"adapted_layers", adapter.layers().size()},
+          {"options", options}};
+}
+
+/// What the loop says of each step.
+struct Timings {
+  struct Step {
+    double seconds = 0, forward = 0, backward = 0, optimizer = 0;
+  };
+  std::vector<Step> steps;
+  Clock::time_point last = Clock::now();
+
+  void add(const TrainEvent& event) {
+    if (event.kind != TrainEvent::Kind::step) return;
+    const Json& values = event.values;
+    steps.push_back({seconds_since(last), values.at("forward_seconds"), values.at("backward_seconds"),
+                     values.at("optimizer_seconds")});
+    last = Clock::now();
+  }
+};
+
+Json timing_facts(const Timings& timings, int64_t tokens) {
+  std::vector<Timings::Step> steps(timings.steps.begin() + 1, timings.steps.end());
+  Json all = Json::array();
+  for (const Timings::Step& step : steps) all.push_back(step.seconds);
+  std::sort(steps.begin(), steps.end(), [](const auto& a, const auto& b) { return a.seconds < b.seconds; });
+  const Timings::Step& fastest = steps.front();
+  const size_t half = steps.size() / 2;
+  const double median = (steps[half].seconds + steps[steps.size() - 1 - half].seconds) / 2;
+  return {{"step_seconds", {{"min", fastest.seconds}, {"median", median}, {"all", all}}},
+          {"forward_seconds", fastest.forward},
+          {"backward_seconds", fastest.backward},
+          {"optimizer_seconds", fastest.optimizer},
+          {"tokens_per_step", tokens},
+          {"tokens_per_second", static_cast<double>(tokens) / fastest.seconds}};
+}
+
+/// Settles the length, as `deltaw train` would.
+void settle_length(Setup& setup, const Model& model) {
+  if (!setup.length_given && model.is_causal()) setup.data.max_length = kTextLength;
+  setup.data.max_length = checked_length(model, setup.data.max_length, setup.length_given);
+}
+
+}  // namespace
+
+int time_steps(Setup& setup, int64_t steps) {
+  const TemporaryFolder scratch;
+  TrainOptions& options = setup.train;
+  options.max_steps = steps;
+  options.output_dir = (scratch.path() / "run").string();
+  const auto seed = static_cast<uint64_t>(options.seed);
+  const auto model = load_model(io::resolve_model(setup.base.model_name_or_path).string(), setup.model);
+  settle_length(setup, *model);
+  const int64_t rows_per_step = options.per_device_train_batch_size * options.gradient_accumulation_steps;
+  std::vector<EncodedRow> rows = random_rows(*model, rows_per_step, setup.data.max_length, seed);
+  Adapter adapter = Adapter::create(*model, setup.adapter, seed, [&](int64_t samples) {
+    return calibration_batches(*model, rows, options.per_device_train_batch_size, samples);
+  });
+
+  Timings timings;
+  Trainer trainer(*model, adapter, options);
+  trainer.set_data(std::move(rows), {}, /*pad_id=*/0, /*pads_left=*/false);
+  trainer.on_event([&](const TrainEvent& event) { timings.add(event); });
+  const TrainResult result = trainer.train();
+  if (result.signal != 0) return 128 + result.signal;
+  const int64_t peak = peak_memory_bytes();  // before merging takes its own
+
+  const fs::path folder = scratch.path() / "adapter";
+  fs::create_directory(folder);
+  adapter.save(folder);
+  Json facts = {{"method", adapter.spec().id}, {"steps", steps}};
+  facts.update(timing_facts(timings, rows_per_step * setup.data.max_length));
+  facts.update(Json{{"first_step_seconds", result.first_step_seconds},
+                    {"peak_memory_bytes", peak},
+                    {"adapter_bytes", fs::file_size(folder / "adapter_model.safetensors")},
+                    {"merge_seconds", merge_seconds(adapter)},
+                    {"trained_parameters", adapter.trained_count()},
+                    {"head_parameters", head_parameters(*model, adapter)},
+                    {"set", what_was_set(setup, *model, adapter)}});
+  print(to_text(facts));
+  return kDone;
+}
+
+}  // namespace deltaw::cli

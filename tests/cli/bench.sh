@@ -1,0 +1,95 @@
+# Timing training steps: what is said of them, never how many there are a second.
+. "$(dirname "$0")/support.sh"
+make_model bert_base model
+make_model llama_tied talker
+common="--model_name_or_path model --dtype float32 --per_device_train_batch_size 4"
+short="$common --max_length 8 --steps 3"
+
+# The number that stands behind a key of the JSON in `out`.
+number() { # KEY
+  sed -n -E "s/^ *\"$1\": ([0-9.e+-]+),?$/\1/p" out | head -n 1
+}
+
+positive() { # KEY...
+  local key value
+  for key in "$@"; do
+    value=$(number "$key")
+    awk -v value="${value:-0}" 'BEGIN { exit !(value + 0 > 0) }' || fail "$key is '$value'"
+  done
+}
+
+# One method in one round: a JSON object, and nothing left behind.
+mkdir -p scratch
+expect 0 bench $short --rounds 1 --target_modules query,value --r 2
+empty err
+positive min median forward_seconds backward_seconds optimizer_seconds tokens_per_second first_step_seconds \
+  peak_memory_bytes adapter_bytes merge_seconds trained_parameters head_parameters threads
+[ "$(number tokens_per_step)" = 32 ] || fail 'four rows of eight tokens are not 32'
+[ "$(sed -n '/"all"/,/]/p' out | grep -cE '^ +[0-9]')" = 2 ] || fail 'not two timed steps after the first'
+contains out '"hidden_dropout_prob"'
+contains out '"dtype": "float32"'
+awk -v step="$(number min)" -v parts="$(number forward_seconds) $(number backward_seconds) $(number optimizer_seconds)" \
+  'BEGIN { split(parts, p, " "); exit !(p[1] + p[2] + p[3] <= step * 1.001) }' || fail 'the parts exceed the step'
+TMPDIR=$scratch/scratch expect 0 bench $common --max_length 7 --steps 2 --rounds 1 --method prompt_tuning --num_virtual_tokens 1
+contains out '"merge_seconds": null'
+[ -z "$(ls -A scratch)" ] || fail "left behind: $(ls scratch)"
+
+# The trained numbers are those of a training run.
+{ make_rows train.csv 8; echo 'it was so,neither' >>train.csv; } # as many labels as the model's head
+expect 0 bench $short --rounds 1 --method randlora --r 4
+trained=$(number trained_parameters)
+expect 0 validate --model_name_or_path model --train_file train.csv --text_column text --method randlora --r 4 --json
+[ "$(number trained_parameters)" = "$trained" ] || fail "$trained trained parameters, validate has $(number trained_parameters)"
+
+# A causal model: every token but a row's first is said.
+expect 0 bench --model_name_or_path talker --dtype float32 --max_length 8 --steps 2 --rounds 1 --target_modules all-linear \
+  --per_device_train_batch_size 2 --gradient_accumulation_steps 2 --gradient_checkpointing true
+[ "$(number tokens_per_step)" = 32 ] || fail 'two batches of two rows of eight tokens are not 32'
+contains out '"gradient_checkpointing": true'
+
+# Methods in turns, with options that are not everyone's, from a file of a training run.
+cat >run.yaml <<'END'
+model_name_or_path: model
+train_file: nowhere.csv
+output_dir: nowhere
+num_train_epochs: 7
+eval_strategy: epoch
+dtype: float32
+max_length: 8
+r: 2
+END
+expect 0 bench run.yaml --methods lora,randlora,adalora --randlora_alpha 4 --init_r 9 --rounds 2 --steps 3
+for method in lora randlora adalora; do
+  [ "$(grep -cE "^ +$method +[0-9]" out)" = 1 ] || fail "no row of $method"
+done
+contains out 'start to first'
+contains out '2 rounds'
+absent nowhere
+expect 0 bench run.yaml --methods lora,randlora --rounds 2 --steps 2 --json true
+[ "$(grep -c '"step_ratio": ' out)" = 2 ] || fail 'not a ratio for each method'
+[ "$(grep -c '"first_step_seconds": ' out)" = 6 ] || fail 'not two results and a summary for each method'
+expect 0 bench $short --rounds 2
+[ "$(grep -cE '^ +lora +[0-9]' out)" = 1 ] || fail 'no row of lora'
+
+# What cannot be timed is refused before anything is.
+expect 2 bench
+contains err 'model_name_or_path'
+expect 2 bench $short --train_file train.csv
+contains err 'error[config.unknown-key]'
+expect 2 bench $short --methods lora,randlroa
+contains err 'randlora'
+expect 2 bench $short --methods lora,dora --randlora_alpha 3
+contains err 'error[config.other-method]'
+expect 2 bench $short --methods lora,dora --r 0
+contains err 'error[config.out-of-range]'
+contains err 'command line'
+expect 2 bench $common --steps 1
+contains err "'steps'"
+expect 2 bench $common --rounds 1 --max_length 4000
+contains err 'error[config.max-length]'
+expect 2 bench $short --methods lora,dora --target_modules qury # in the first process
+contains err 'error[config.'
+contains err 'query'
+empty out
+
+finish
