@@ -82,7 +82,7 @@ def check_reached(trained):
 
 
 def train(model, args):
-    """Seconds of (step, forward, backward, optimiser) of every step, the moment of the first, tensors without effect."""
+    """Seconds of (step, forward, backward, optimiser) of each step, the end of the first, tensors with no gradient."""
     trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     parameters = [parameter for _, parameter in trained]
     optimizer = torch.optim.AdamW(parameters, lr=RATE, weight_decay=0, fused=True) if parameters else None
