@@ -33,7 +33,8 @@ struct Item {
   int64_t saved_h = -1;  // index of x right^T among the saved tensors
   int64_t h_begin = 0;   // its first column there
   bool stacked = false;  // its right factor is one of the plan's stack
-  int64_t saved_z = -1;  // index of the output before its gain
+  int64_t saved_z = -1;  // index of the output before its gain, or
+  int64_t saved_y = -1;  // of the output, from which the other follows
 };
 
 // What the layers of a group read: x, or the value of an activation.
@@ -220,13 +221,41 @@ Tensor h_of(const Item& item, const Update& update, const variable_list& saved) 
   return saved[item.saved_h].narrow(1, item.h_begin, update.left.size(1));
 }
 
-Tensor forward_item(const Tensor& x, Item& item, const Update& update, variable_list& saved) {
-  const Tensor bias = updated_bias(item, update, x);
-  if (item.folded) return at::linear(x, with_gains(folded_weight(item.layer->matrix(), update), update), bias);
+Tensor scaled_rows(const Tensor& matrix, const Tensor& gain) {
+  return matrix * as(gain, matrix).unsqueeze(1);
+}
 
-  const Tensor input = update.in_gain.defined() ? x * as(update.in_gain, x) : x;
+// Whether dividing by the gain gives back what it multiplied. The rows of W then carry it, which are fewer than those
+// of x, and the layer's output, kept by whoever reads it, serves the backward pass.
+bool can_divide_by(const Tensor& gain, const Tensor& x) {
+  const double least = x.scalar_type() == at::kBFloat16 ? 0.5 : 1.0 / 64;
+  return gain.numel() > 0 && gain.abs().min().item<double>() >= least;
+}
+
+// The update of a layer whose output is multiplied by the gain, as one of the product alone.
+Update gain_in_rows(Update update) {
+  if (update.left.defined()) update.left = scaled_rows(update.left, update.out_gain);
+  if (update.dense.defined()) update.dense = scaled_rows(update.dense, update.out_gain);
+  update.out_gain = Tensor();
+  return update;
+}
+
+// What is added behind the gain.
+Tensor bias_behind_gain(const Item& item, const Update& update, const Tensor& like) {
+  const Tensor own = update.bias.defined() ? as(update.bias * update.scale, like) : Tensor();
+  return update.gain_on_bias ? own : plus(item.bias, own);
+}
+
+Tensor forward_item(const Tensor& x, Item& item, const Update& original, variable_list& saved) {
+  const Tensor bias = updated_bias(item, original, x);
+  const Tensor weight = item.layer->matrix();
+  if (item.folded) return at::linear(x, with_gains(folded_weight(weight, original), original), bias);
+
+  const Tensor input = original.in_gain.defined() ? x * as(original.in_gain, x) : x;
+  const bool in_rows = original.out_gain.defined() && can_divide_by(original.out_gain, x);
+  const Update update = in_rows ? gain_in_rows(original) : original;
   const bool gained = update.out_gain.defined();
-  Tensor y = at::linear(input, item.layer->matrix(), gained ? Tensor() : bias);
+  Tensor y = at::linear(input, in_rows ? scaled_rows(weight, original.out_gain) : weight, gained ? Tensor() : bias);
   if (update.left.defined()) {
     if (!item.stacked) {
       item.saved_h = static_cast<int64_t>(saved.size());
@@ -235,6 +264,10 @@ Tensor forward_item(const Tensor& x, Item& item, const Update& update, variable_
     y.addmm_(h_of(item, update, saved), as(update.left, x).t(), 1, update.scale);
   }
   if (update.dense.defined()) y.addmm_(dropped(input, item), as(update.dense, x).t(), 1, update.scale);
+  if (in_rows) {
+    item.saved_y = static_cast<int64_t>(saved.size());
+    saved.push_back(y);
+  }
   if (!gained) return y;
   item.saved_z = static_cast<int64_t>(saved.size());
   saved.push_back(y);
@@ -252,21 +285,33 @@ void add_product_to(Tensor& sum, const Tensor& left, const Tensor& right) {
 
 // Gradients of the map's outputs; adds the item's share to dx. Both paths compute the same. Of a stacked item the
 // gradient of h goes to the item's columns of `stacked_dh`, and the rest is left to the stack.
-Update backward_sequence(const Tensor& x, const Tensor& dy, const Item& item, const Update& update,
+Update backward_sequence(const Tensor& x, const Tensor& dy, const Item& item, const Update& original,
                          const variable_list& saved, const Tensor& stacked_dh, Tensor& dx, bool needs_dx) {
   const at::NoGradGuard no_grad;
   Update result;
   Tensor dz = dy;
-  if (update.out_gain.defined()) {
+  const Tensor& gain = original.out_gain;
+  const bool in_rows = item.saved_y >= 0;
+  const Update update = in_rows ? gain_in_rows(original) : original;
+  if (in_rows) {
+    const Tensor added = bias_behind_gain(item, original, dy);
+    const at::ScalarType wide = gain.scalar_type();
+    result.out_gain = (dy * saved[item.saved_y]).sum({0}, false, wide);
+    if (added.defined()) result.out_gain.sub_(dy.sum({0}, false, wide).mul_(added));
+    result.out_gain.div_(gain);
+  } else if (gain.defined()) {
     const Tensor& z = saved[item.saved_z];
     result.out_gain = (dy * (update.gain_on_bias && item.bias.defined() ? z + as(item.bias, z) : z)).sum(0);
-    dz = dy * as(update.out_gain, dy);
+    dz = dy * as(gain, dy);
   }
   const bool gained = update.in_gain.defined();
   const bool needs_input = needs_dx || gained;
   Tensor own_dinput;                          // of x * in_gain
   Tensor& dinput = gained ? own_dinput : dx;  // which is x itself where there is no gain
-  if (needs_input) add_product_to(dinput, dz, item.layer->matrix());
+  if (needs_input) {
+    const Tensor weight = item.layer->matrix();
+    add_product_to(dinput, dz, in_rows ? scaled_rows(weight, gain) : weight);
+  }
   const Tensor mask =
       item.dropout > 0 && has_delta(update) ? dropout_mask(x, item.dropout, item.dropout_key) : Tensor();
   const auto adapter_input = [&] {
@@ -284,7 +329,7 @@ Update backward_sequence(const Tensor& x, const Tensor& dy, const Item& item, co
   if (update.left.defined()) {
     const Tensor h = h_of(item, update, saved);
     const Tensor dh = at::mm(dz, as(update.left, x)).mul_(update.scale);
-    if (update.left.requires_grad()) result.left = thin_product(h, dz).t().mul(update.scale);
+    if (original.left.requires_grad()) result.left = thin_product(h, dz).t().mul(update.scale);
     if (item.stacked) {
       stacked_dh.narrow(1, item.h_begin, h.size(1)).copy_(dh);
     } else {
@@ -293,12 +338,16 @@ Update backward_sequence(const Tensor& x, const Tensor& dy, const Item& item, co
     }
   }
   if (update.dense.defined()) {
-    if (update.dense.requires_grad()) result.dense = at::mm(dz.t(), adapter_input()).mul_(update.scale);
+    if (original.dense.requires_grad()) result.dense = at::mm(dz.t(), adapter_input()).mul_(update.scale);
     add_to_input(dz * update.scale, as(update.dense, x));
   }
   if (gained) {
     result.in_gain = (dinput * x).sum(0);
     if (needs_dx) dx = plus(dx, dinput * as(update.in_gain, x));
+  }
+  if (in_rows) {
+    if (result.left.defined()) result.left = scaled_rows(result.left, gain);
+    if (result.dense.defined()) result.dense = scaled_rows(result.dense, gain);
   }
   return result;
 }
