@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "ops/random.h"
+#include "ops/tiles.h"
 #include "ops/vectors.h"
 
 namespace deltaw::ops {
@@ -13,58 +14,11 @@ namespace {
 
 using at::Tensor;
 
-constexpr int64_t kLanes = 32;    // columns of a tile: two of the widest vectors
-constexpr int64_t kTileRows = 8;  // rows of a tile
+constexpr int64_t kLanes = kTileColumns;
 constexpr int64_t kQueries = 64;  // of a block
 
 constexpr int64_t padded(int64_t n) {
   return (n + kLanes - 1) / kLanes * kLanes;
-}
-
-using Vector = float __attribute__((vector_size(64), aligned(4)));
-
-// A matrix in floats: element (i, j) at data[i * row + j * column].
-struct Left {
-  const float* data;
-  int64_t row, column;
-};
-
-// c += a b over one tile; b and c have kLanes columns, rows `b_row` and `c_row` apart.
-template <int kRows>
-DELTAW_INLINE inline void tile(Left a, const float* b, int64_t b_row, float* c, int64_t c_row, int64_t depth) {
-  Vector sum[kRows][2];
-  for (int i = 0; i < kRows; ++i) {
-    sum[i][0] = *reinterpret_cast<const Vector*>(c + i * c_row);
-    sum[i][1] = *reinterpret_cast<const Vector*>(c + i * c_row + kLanes / 2);
-  }
-  for (int64_t k = 0; k < depth; ++k) {
-    const Vector low = *reinterpret_cast<const Vector*>(b + k * b_row);
-    const Vector high = *reinterpret_cast<const Vector*>(b + k * b_row + kLanes / 2);
-    for (int i = 0; i < kRows; ++i) {
-      const float factor = a.data[i * a.row + k * a.column];
-      sum[i][0] += factor * low;
-      sum[i][1] += factor * high;
-    }
-  }
-  for (int i = 0; i < kRows; ++i) {
-    *reinterpret_cast<Vector*>(c + i * c_row) = sum[i][0];
-    *reinterpret_cast<Vector*>(c + i * c_row + kLanes / 2) = sum[i][1];
-  }
-}
-
-// c [rows, columns] += a [rows, depth] b [depth, columns]; `columns` is a multiple of kLanes, b and c have unit steps.
-DELTAW_VECTORISED
-void add_product(Left a, const float* b, int64_t b_row, float* c, int64_t c_row, int64_t rows, int64_t columns,
-                 int64_t depth) {
-  for (int64_t j = 0; j < columns; j += kLanes) {
-    int64_t i = 0;
-    for (; i + kTileRows <= rows; i += kTileRows) {
-      tile<kTileRows>({a.data + i * a.row, a.row, a.column}, b + j, b_row, c + i * c_row + j, c_row, depth);
-    }
-    for (; i < rows; ++i) {
-      tile<1>({a.data + i * a.row, a.row, a.column}, b + j, b_row, c + i * c_row + j, c_row, depth);
-    }
-  }
 }
 
 // scores <- e^(scores - greatest), zero from `seen` to `width` on; answers their sum.

@@ -11,6 +11,7 @@
 #include "ops/quantised.h"
 #include "ops/random.h"
 #include "ops/sum.h"
+#include "ops/tiles.h"
 
 namespace deltaw::ops {
 namespace {
@@ -30,7 +31,10 @@ struct Item {
   uint64_t dropout_key = 0;
   double dropout = 0;
   int64_t saved_h = -1;  // index of x right^T among the saved tensors
-  int64_t saved_z = -1;  // index of the output before its gain
+  int64_t h_begin = 0;   // its first column there
+  bool stacked = false;  // its right factor is one of the plan's stack
+  int64_t saved_z = -1;  // index of the output before its gain, or
+  int64_t saved_y = -1;  // of the output, from which the other follows
 };
 
 // What the layers of a group read: x, or the value of an activation.
@@ -54,6 +58,7 @@ struct Plan : torch::CustomClassHolder {
   LinearPath path = LinearPath::automatic;
   const Activation* activation = nullptr;  // of the model, which outlives the pass
   size_t first_trained = 1;                // among the function's inputs: behind x and, where there is one, up
+  int64_t saved_h = -1;                    // of the stack
 
   Input input(const variable_list& saved) const {
     return {saved[0], first_trained == 2 ? saved[1] : Tensor(), activation};
@@ -175,26 +180,94 @@ bool choose_folding(const Item& item, const Update& update, const Plan& plan, in
                              .trains_right = update.right.requires_grad()});
 }
 
-Tensor forward_item(const Tensor& x, Item& item, const Plan& plan, const variable_list& trained, variable_list& saved) {
-  Update update;
-  {
-    const Replay replay(item, trained);  // only to see which outputs train; its graph ends here
-    item.folded = choose_folding(item, replay.update, plan, x.size(0));
-    update = detached(replay.update);
-  }
-  const Tensor bias = updated_bias(item, update, x);
-  if (item.folded) return at::linear(x, with_gains(folded_weight(item.layer->matrix(), update), update), bias);
+// What the map says, and the path that follows from it.
+Update prepared(Item& item, const Plan& plan, const variable_list& trained, int64_t tokens) {
+  const Replay replay(item, trained);  // only to see which outputs train; its graph ends here
+  item.folded = choose_folding(item, replay.update, plan, tokens);
+  return detached(replay.update);
+}
 
-  const Tensor input = update.in_gain.defined() ? x * as(update.in_gain, x) : x;
+// Factors of layers that read x as it is stand one below the other, so that x is read once for all of them.
+bool may_stack(const Item& item, const Update& update) {
+  return !item.folded && update.left.defined() && item.dropout == 0 && !update.in_gain.defined();
+}
+
+Tensor stacked_right(const std::vector<Item>& items, const std::vector<Update>& updates, const Tensor& like) {
+  variable_list rights;
+  for (size_t i = 0; i < items.size(); ++i) {
+    if (items[i].stacked) rights.push_back(as(updates[i].right.detach(), like));
+  }
+  return at::cat(rights);
+}
+
+void stack(Plan& plan, const std::vector<Update>& updates, const Tensor& x, variable_list& saved) {
+  int64_t count = 0;
+  for (size_t i = 0; i < updates.size(); ++i) count += may_stack(plan.items[i], updates[i]);
+  if (count < 2) return;
+  plan.saved_h = static_cast<int64_t>(saved.size());
+  int64_t begin = 0;
+  for (size_t i = 0; i < updates.size(); ++i) {
+    Item& item = plan.items[i];
+    if (!may_stack(item, updates[i])) continue;
+    item.stacked = true;
+    item.saved_h = plan.saved_h;
+    item.h_begin = begin;
+    begin += updates[i].right.size(0);
+  }
+  saved.push_back(at::mm(x, stacked_right(plan.items, updates, x).t()));
+}
+
+Tensor h_of(const Item& item, const Update& update, const variable_list& saved) {
+  return saved[item.saved_h].narrow(1, item.h_begin, update.left.size(1));
+}
+
+Tensor scaled_rows(const Tensor& matrix, const Tensor& gain) {
+  return matrix * as(gain, matrix).unsqueeze(1);
+}
+
+// Whether dividing by the gain gives back what it multiplied. The rows of W then carry it, which are fewer than those
+// of x, and the layer's output, kept by whoever reads it, serves the backward pass.
+bool can_divide_by(const Tensor& gain, const Tensor& x) {
+  const double least = x.scalar_type() == at::kBFloat16 ? 0.5 : 1.0 / 64;
+  return gain.numel() > 0 && gain.abs().min().item<double>() >= least;
+}
+
+// The update of a layer whose output is multiplied by the gain, as one of the product alone.
+Update gain_in_rows(Update update) {
+  if (update.left.defined()) update.left = scaled_rows(update.left, update.out_gain);
+  if (update.dense.defined()) update.dense = scaled_rows(update.dense, update.out_gain);
+  update.out_gain = Tensor();
+  return update;
+}
+
+// What is added behind the gain.
+Tensor bias_behind_gain(const Item& item, const Update& update, const Tensor& like) {
+  const Tensor own = update.bias.defined() ? as(update.bias * update.scale, like) : Tensor();
+  return update.gain_on_bias ? own : plus(item.bias, own);
+}
+
+Tensor forward_item(const Tensor& x, Item& item, const Update& original, variable_list& saved) {
+  const Tensor bias = updated_bias(item, original, x);
+  const Tensor weight = item.layer->matrix();
+  if (item.folded) return at::linear(x, with_gains(folded_weight(weight, original), original), bias);
+
+  const Tensor input = original.in_gain.defined() ? x * as(original.in_gain, x) : x;
+  const bool in_rows = original.out_gain.defined() && can_divide_by(original.out_gain, x);
+  const Update update = in_rows ? gain_in_rows(original) : original;
   const bool gained = update.out_gain.defined();
-  Tensor y = at::linear(input, item.layer->matrix(), gained ? Tensor() : bias);
+  Tensor y = at::linear(input, in_rows ? scaled_rows(weight, original.out_gain) : weight, gained ? Tensor() : bias);
   if (update.left.defined()) {
-    const Tensor h = at::mm(dropped(input, item), as(update.right, x).t());
-    y.addmm_(h, as(update.left, x).t(), 1, update.scale);
-    item.saved_h = static_cast<int64_t>(saved.size());
-    saved.push_back(h);
+    if (!item.stacked) {
+      item.saved_h = static_cast<int64_t>(saved.size());
+      saved.push_back(at::mm(dropped(input, item), as(update.right, x).t()));
+    }
+    y.addmm_(h_of(item, update, saved), as(update.left, x).t(), 1, update.scale);
   }
   if (update.dense.defined()) y.addmm_(dropped(input, item), as(update.dense, x).t(), 1, update.scale);
+  if (in_rows) {
+    item.saved_y = static_cast<int64_t>(saved.size());
+    saved.push_back(y);
+  }
   if (!gained) return y;
   item.saved_z = static_cast<int64_t>(saved.size());
   saved.push_back(y);
@@ -202,22 +275,42 @@ Tensor forward_item(const Tensor& x, Item& item, const Plan& plan, const variabl
   return plus(out, bias);
 }
 
-// Gradients of the map's outputs; adds the item's share to dx. Both paths compute the same.
-Update backward_sequence(const Tensor& x, const Tensor& dy, const Item& item, const Update& update,
-                         const variable_list& saved, Tensor& dx, bool needs_dx) {
+void add_product_to(Tensor& sum, const Tensor& left, const Tensor& right) {
+  if (sum.defined()) {
+    sum.addmm_(left, right);
+  } else {
+    sum = at::mm(left, right);
+  }
+}
+
+// Gradients of the map's outputs; adds the item's share to dx. Both paths compute the same. Of a stacked item the
+// gradient of h goes to the item's columns of `stacked_dh`, and the rest is left to the stack.
+Update backward_sequence(const Tensor& x, const Tensor& dy, const Item& item, const Update& original,
+                         const variable_list& saved, const Tensor& stacked_dh, Tensor& dx, bool needs_dx) {
   const at::NoGradGuard no_grad;
   Update result;
   Tensor dz = dy;
-  if (update.out_gain.defined()) {
+  const Tensor& gain = original.out_gain;
+  const bool in_rows = item.saved_y >= 0;
+  const Update update = in_rows ? gain_in_rows(original) : original;
+  if (in_rows) {
+    const Tensor added = bias_behind_gain(item, original, dy);
+    const at::ScalarType wide = gain.scalar_type();
+    result.out_gain = (dy * saved[item.saved_y]).sum({0}, false, wide);
+    if (added.defined()) result.out_gain.sub_(dy.sum({0}, false, wide).mul_(added));
+    result.out_gain.div_(gain);
+  } else if (gain.defined()) {
     const Tensor& z = saved[item.saved_z];
     result.out_gain = (dy * (update.gain_on_bias && item.bias.defined() ? z + as(item.bias, z) : z)).sum(0);
-    dz = dy * as(update.out_gain, dy);
+    dz = dy * as(gain, dy);
   }
   const bool gained = update.in_gain.defined();
   const bool needs_input = needs_dx || gained;
-  Tensor dinput;  // of x * in_gain
+  Tensor own_dinput;                          // of x * in_gain
+  Tensor& dinput = gained ? own_dinput : dx;  // which is x itself where there is no gain
   if (needs_input) {
-    dinput = at::mm(dz, item.layer->matrix());
+    const Tensor weight = item.layer->matrix();
+    add_product_to(dinput, dz, in_rows ? scaled_rows(weight, gain) : weight);
   }
   const Tensor mask =
       item.dropout > 0 && has_delta(update) ? dropout_mask(x, item.dropout, item.dropout_key) : Tensor();
@@ -234,20 +327,28 @@ Update backward_sequence(const Tensor& x, const Tensor& dy, const Item& item, co
     }
   };
   if (update.left.defined()) {
+    const Tensor h = h_of(item, update, saved);
     const Tensor dh = at::mm(dz, as(update.left, x)).mul_(update.scale);
-    if (update.left.requires_grad()) result.left = at::mm(dz.t(), saved[item.saved_h]).mul_(update.scale);
-    if (update.right.requires_grad()) result.right = at::mm(dh.t(), adapter_input());
-    add_to_input(dh, as(update.right, x));
+    if (original.left.requires_grad()) result.left = thin_product(h, dz).t().mul(update.scale);
+    if (item.stacked) {
+      stacked_dh.narrow(1, item.h_begin, h.size(1)).copy_(dh);
+    } else {
+      if (update.right.requires_grad()) result.right = thin_product(dh, adapter_input());
+      add_to_input(dh, as(update.right, x));
+    }
   }
   if (update.dense.defined()) {
-    if (update.dense.requires_grad()) result.dense = at::mm(dz.t(), adapter_input()).mul_(update.scale);
+    if (original.dense.requires_grad()) result.dense = at::mm(dz.t(), adapter_input()).mul_(update.scale);
     add_to_input(dz * update.scale, as(update.dense, x));
   }
   if (gained) {
     result.in_gain = (dinput * x).sum(0);
-    if (needs_dx) dinput = dinput * as(update.in_gain, x);
+    if (needs_dx) dx = plus(dx, dinput * as(update.in_gain, x));
   }
-  if (needs_dx) dx = dx.defined() ? dx.add_(dinput) : dinput;
+  if (in_rows) {
+    if (result.left.defined()) result.left = scaled_rows(result.left, gain);
+    if (result.dense.defined()) result.dense = scaled_rows(result.dense, gain);
+  }
   return result;
 }
 
@@ -284,6 +385,19 @@ Update backward_folded(const Tensor& x, const Tensor& dy, const Item& item, cons
   return result;
 }
 
+// What the items of the stack have left: dx, where it is asked for, and the gradients of the right factors.
+void backward_stack(const std::vector<Item>& items, const std::vector<Update>& updates, const Tensor& x,
+                    const Tensor& dh, std::vector<Update>& own, Tensor& dx) {
+  if (dx.defined()) dx.addmm_(dh, stacked_right(items, updates, x));
+  bool trains = false;
+  for (size_t i = 0; i < items.size(); ++i) trains |= items[i].stacked && updates[i].right.requires_grad();
+  if (!trains) return;
+  const Tensor dright = thin_product(dh, x);
+  for (size_t i = 0; i < items.size(); ++i) {
+    if (items[i].stacked) own[i].right = dright.narrow(0, items[i].h_begin, updates[i].right.size(0));
+  }
+}
+
 class LinearGroup : public torch::autograd::Function<LinearGroup> {
  public:
   // x [tokens, d_in], up likewise where there is one, then the trained tensors of every item in turn. The value of an
@@ -291,11 +405,14 @@ class LinearGroup : public torch::autograd::Function<LinearGroup> {
   static variable_list forward(AutogradContext* ctx, at::TensorList inputs, const c10::intrusive_ptr<Plan>& plan) {
     variable_list saved(inputs.begin(), inputs.end());
     const Tensor x = plan->input(saved).value();
-    variable_list outputs;
+    std::vector<Update> updates;
     for (Item& item : plan->items) {
       const auto own = inputs.begin() + static_cast<int64_t>(item.first_input);
-      outputs.push_back(forward_item(x, item, *plan, {own, own + static_cast<int64_t>(item.params)}, saved));
+      updates.push_back(prepared(item, *plan, {own, own + static_cast<int64_t>(item.params)}, x.size(0)));
     }
+    stack(*plan, updates, x, saved);
+    variable_list outputs;
+    for (size_t i = 0; i < updates.size(); ++i) outputs.push_back(forward_item(x, plan->items[i], updates[i], saved));
     ctx->save_for_backward(saved);
     ctx->saved_data["plan"] = c10::IValue::make_capsule(plan);
     return outputs;
@@ -315,24 +432,32 @@ class LinearGroup : public torch::autograd::Function<LinearGroup> {
     for (const Item& item : plan.items) inputs += item.params + (item.trains_bias ? 1 : 0);
     variable_list result(inputs + 1);  // the plan is the last argument and has none
 
+    const Tensor stacked_dh = plan.saved_h < 0 ? Tensor() : at::zeros_like(saved[plan.saved_h]);
+    std::vector<Replay> replays;
+    std::vector<Update> updates, own(plan.items.size());
     for (size_t i = 0; i < plan.items.size(); ++i) {
       const Item& item = plan.items[i];
+      const auto first = saved.begin() + static_cast<int64_t>(item.first_input);
+      replays.emplace_back(item, variable_list(first, first + static_cast<int64_t>(item.params)));
+      const Update& update = replays.back().update;
+      updates.push_back(update);
       const Tensor& dy = gradients[i];
       if (!dy.defined()) continue;
-      const auto first = saved.begin() + static_cast<int64_t>(item.first_input);
-      const Replay replay(item, {first, first + static_cast<int64_t>(item.params)});
-      const Update& update = replay.update;
-      Update own = item.folded ? backward_folded(x, dy, item, update, dx, needs_dx)
-                               : backward_sequence(x, dy, item, update, saved, dx, needs_dx);
-      if (update.bias.defined()) own.bias = dy.sum(0).mul_(update.scale);
-      const variable_list pulled = replay.pull_back(own);
-      std::copy(pulled.begin(), pulled.end(), result.begin() + static_cast<int64_t>(item.first_input));
+      own[i] = item.folded ? backward_folded(x, dy, item, update, dx, needs_dx)
+                           : backward_sequence(x, dy, item, update, saved, stacked_dh, dx, needs_dx);
+      if (update.bias.defined()) own[i].bias = dy.sum(0).mul_(update.scale);
       if (item.trains_bias) {
         const Tensor& bias = saved[item.first_input + item.params];
         Tensor db = dy.sum(0);
         if (update.gain_on_bias && update.out_gain.defined()) db = db * as(update.out_gain.detach(), db);
         result[item.first_input + item.params] = as(db, bias);
       }
+    }
+    if (stacked_dh.defined()) backward_stack(plan.items, updates, x, stacked_dh, own, dx);
+    for (size_t i = 0; i < plan.items.size(); ++i) {
+      if (!gradients[i].defined()) continue;
+      const variable_list pulled = replays[i].pull_back(own[i]);
+      std::copy(pulled.begin(), pulled.end(), result.begin() + static_cast<int64_t>(plan.items[i].first_input));
     }
     if (dx.defined() && input.activation) {
       const Activation::Backward through = input.activation->backward(input.x, input.up, dx);
