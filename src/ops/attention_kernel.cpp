@@ -24,7 +24,12 @@ constexpr int64_t padded(int64_t n) {
 // scores <- e^(scores - greatest), zero from `seen` to `width` on; answers their sum.
 DELTAW_VECTORISED
 float exponentials(float* __restrict scores, int64_t seen, int64_t width, float greatest) {
-  for (int64_t j = 0; j < seen; ++j) scores[j] = exp_negative(scores[j] - greatest);
+  constexpr float kLowest = -87;
+  for (int64_t j = 0; j < seen; ++j) {
+    const float x = scores[j] - greatest;
+    const float e = exp_negative(x < kLowest ? kLowest : x);
+    scores[j] = x < kLowest ? 0 : e;
+  }
   for (int64_t j = seen; j < width; ++j) scores[j] = 0;
   return total(seen, [&](int64_t j) DELTAW_INLINE { return scores[j]; });
 }
