@@ -1,7 +1,11 @@
-// The choice between the two paths of the layer operation.
+// The paths of the layer operation: how one is chosen, and gains near zero.
 #include "ops/linear.h"
 
 #include <gtest/gtest.h>
+#include <torch/csrc/autograd/autograd.h>
+
+#include "support/golden.h"
+#include "support/tiny_model.h"
 
 namespace deltaw::ops {
 namespace {
@@ -20,6 +24,39 @@ TEST(FoldingIsCheaper, ForRandLoraFromThreeQuartersOfTheWidthInTokens) {
   };
   EXPECT_FALSE(folds(570));
   EXPECT_TRUE(folds(582));
+}
+
+// A gain far from zero goes into the rows of W and is divided by going back; one near it must not be.
+TEST(Gains, NearZeroAreNotDividedBy) {
+  const test::TinyModel model(6, 5, at::kDouble);
+  for (const double least : {0.0, 1e-12, 0.5}) {
+    Adapter adapter = Adapter::create(model, test::small_config(find_method("dora")), 3);
+    test::randomise(adapter, 5, 0.1);
+    std::vector<Tensor> trained;
+    for (NamedTensor& tensor : adapter.trained()) {
+      if (tensor.name.find("magnitude") != std::string::npos) {
+        const at::NoGradGuard no_grad;
+        tensor.value.abs_().add_(1);
+        tensor.value[2] = least;
+      }
+      trained.push_back(tensor.value.requires_grad_());
+    }
+    at::Generator generator = at::make_generator<at::CPUGeneratorImpl>(4);
+    const Tensor x = at::randn({7, 5}, generator, at::kDouble).requires_grad_();
+    const auto run = [&](LinearPath path) {
+      Call call{.adapter = &adapter, .path = path};
+      const Tensor y = model.run(x, call);
+      std::vector<Tensor> inputs = trained;
+      inputs.push_back(x);
+      std::vector<Tensor> result = torch::autograd::grad({y.sin().sum()}, inputs);
+      result.push_back(y);
+      return result;
+    };
+    const std::vector<Tensor> sequence = run(LinearPath::sequence), folded = run(LinearPath::folded);
+    for (size_t i = 0; i < folded.size(); ++i) {
+      EXPECT_TRUE(sequence[i].allclose(folded[i], 1e-9, 1e-11)) << least << ", tensor " << i;
+    }
+  }
 }
 
 }  // namespace

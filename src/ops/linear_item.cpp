@@ -1,0 +1,360 @@
+#include "ops/linear_item.h"
+
+#include <torch/csrc/autograd/autograd.h>
+
+#include "ops/linear.h"
+#include "ops/random.h"
+#include "ops/sum.h"
+#include "ops/tiles.h"
+
+namespace deltaw::ops {
+namespace {
+
+// The method's map on the given values of its trained tensors.
+Update run_map(const Item& item, const Tensors& trained) {
+  const AdaptedLayer& layer = *item.adapted;
+  std::vector<Param> params = layer.params.all();
+  size_t next = 0;
+  for (Param& param : params) {
+    if (param.trained) param.value = trained[next++];
+  }
+  return layer.method->update(layer.info, Params(std::move(params)), *item.layer->view);
+}
+
+Update detached(Update update) {
+  for (Tensor* tensor : {&update.left, &update.right, &update.dense, &update.bias, &update.out_gain, &update.in_gain}) {
+    if (tensor->defined()) *tensor = tensor->detach();
+  }
+  return update;
+}
+
+bool has_delta(const Update& update) {
+  return update.left.defined() || update.dense.defined();
+}
+
+// scale (left right + dense), in the type the factors have.
+Tensor delta(const Update& update) {
+  if (!update.left.defined()) return update.dense * update.scale;
+  Tensor product = at::mm(update.left, update.right);
+  if (update.dense.defined()) product.add_(update.dense);
+  return product.mul_(update.scale);
+}
+
+// W0 + delta, formed in the wider type and rounded once to W0's.
+Tensor folded_weight(const Tensor& weight, const Update& update) {
+  if (!has_delta(update)) return weight;
+  Tensor change = delta(update);
+  return as(change.add_(as(weight, change)), weight);
+}
+
+Tensor with_gains(const Tensor& weight, const Update& update) {
+  Tensor result = weight;
+  if (update.out_gain.defined()) result = result * as(update.out_gain, weight).unsqueeze(1);
+  if (update.in_gain.defined()) result = result * as(update.in_gain, weight);
+  return result;
+}
+
+Tensor updated_bias(const Item& item, const Update& update, const Tensor& like) {
+  Tensor bias = item.bias;
+  if (bias.defined() && update.out_gain.defined() && update.gain_on_bias) bias = bias * as(update.out_gain, bias);
+  if (!update.bias.defined()) return bias;
+  const Tensor own = as(update.bias * update.scale, like);
+  return plus(bias, own);
+}
+
+Tensor dropped(const Tensor& x, const Item& item) {
+  return item.dropout > 0 ? x * dropout_mask(x, item.dropout, item.dropout_key) : x;
+}
+
+bool choose_folding(const Item& item, const Update& update, LinearPath path, int64_t tokens) {
+  if (!has_delta(update) || item.dropout > 0) return false;
+  if (path != LinearPath::automatic) return path == LinearPath::folded;
+  if (update.dense.defined()) return true;  // it is there already, and costs the product with x a second time
+  return folding_is_cheaper({.tokens = tokens,
+                             .d_in = update.right.size(1),
+                             .d_out = update.left.size(0),
+                             .k = update.left.size(1),
+                             .trains_left = update.left.requires_grad(),
+                             .trains_right = update.right.requires_grad()});
+}
+
+// Factors of layers that read x as it is stand one below the other, so that x is read once for all of them.
+bool may_stack(const Item& item, const Update& update) {
+  return !item.folded && update.left.defined() && item.dropout == 0 && !update.in_gain.defined();
+}
+
+Tensor stacked_right(const std::vector<Item>& items, const std::vector<Update>& updates, const Tensor& like) {
+  Tensors rights;
+  for (size_t i = 0; i < items.size(); ++i) {
+    if (items[i].stacked) rights.push_back(as(updates[i].right.detach(), like));
+  }
+  return at::cat(rights);
+}
+
+Tensor h_of(const Item& item, const Update& update, const Tensors& saved) {
+  return saved[item.saved_h].narrow(1, item.h_begin, update.left.size(1));
+}
+
+Tensor scaled_rows(const Tensor& matrix, const Tensor& gain) {
+  return matrix * as(gain, matrix).unsqueeze(1);
+}
+
+// Whether dividing by the gain gives back what it multiplied. The rows of W then carry it, which are fewer than those
+// of x, and the layer's output, kept by whoever reads it, serves the backward pass.
+bool can_divide_by(const Tensor& gain, const Tensor& x) {
+  const double least = x.scalar_type() == at::kBFloat16 ? 0.5 : 1.0 / 64;
+  return gain.numel() > 0 && gain.abs().min().item<double>() >= least;
+}
+
+// The update of a layer whose output is multiplied by the gain, as one of the product alone.
+Update gain_in_rows(Update update) {
+  if (update.left.defined()) update.left = scaled_rows(update.left, update.out_gain);
+  if (update.dense.defined()) update.dense = scaled_rows(update.dense, update.out_gain);
+  update.out_gain = Tensor();
+  return update;
+}
+
+// What is added behind the gain.
+Tensor bias_behind_gain(const Item& item, const Update& update, const Tensor& like) {
+  const Tensor own = update.bias.defined() ? as(update.bias * update.scale, like) : Tensor();
+  return update.gain_on_bias ? own : plus(item.bias, own);
+}
+
+void add_product_to(Tensor& sum, const Tensor& left, const Tensor& right) {
+  if (sum.defined()) {
+    sum.addmm_(left, right);
+  } else {
+    sum = at::mm(left, right);
+  }
+}
+
+Update backward_sequence(const Tensor& x, const Tensor& dy, const Item& item, const Update& original,
+                         const Tensors& saved, const Tensor& stacked_dh, Tensor& dx, bool needs_dx) {
+  const at::NoGradGuard no_grad;
+  Update result;
+  Tensor dz = dy;
+  const Tensor& gain = original.out_gain;
+  const bool in_rows = item.saved_y >= 0;
+  const Update update = in_rows ? gain_in_rows(original) : original;
+  if (in_rows) {
+    const Tensor added = bias_behind_gain(item, original, dy);
+    const at::ScalarType wide = gain.scalar_type();
+    result.out_gain = (dy * saved[item.saved_y]).sum({0}, false, wide);
+    if (added.defined()) result.out_gain.sub_(dy.sum({0}, false, wide).mul_(added));
+    result.out_gain.div_(gain);
+  } else if (gain.defined()) {
+    const Tensor& z = saved[item.saved_z];
+    result.out_gain = (dy * (update.gain_on_bias && item.bias.defined() ? z + as(item.bias, z) : z)).sum(0);
+    dz = dy * as(gain, dy);
+  }
+  const bool gained = update.in_gain.defined();
+  const bool needs_input = needs_dx || gained;
+  Tensor own_dinput;                          // of x * in_gain
+  Tensor& dinput = gained ? own_dinput : dx;  // which is x itself where there is no gain
+  if (needs_input) {
+    const Tensor weight = item.layer->matrix();
+    add_product_to(dinput, dz, in_rows ? scaled_rows(weight, gain) : weight);
+  }
+  const Tensor mask =
+      item.dropout > 0 && has_delta(update) ? dropout_mask(x, item.dropout, item.dropout_key) : Tensor();
+  const auto adapter_input = [&] {
+    const Tensor input = gained ? x * as(update.in_gain, x) : x;
+    return mask.defined() ? input * mask : input;
+  };
+  const auto add_to_input = [&](const Tensor& gradient, const Tensor& weight) {  // of the adapter's branch
+    if (!needs_input) return;
+    if (mask.defined()) {
+      dinput.add_(at::mm(gradient, weight).mul_(mask));
+    } else {
+      dinput.addmm_(gradient, weight);
+    }
+  };
+  if (update.left.defined()) {
+    const Tensor h = h_of(item, update, saved);
+    const Tensor dh = at::mm(dz, as(update.left, x)).mul_(update.scale);
+    if (original.left.requires_grad()) result.left = thin_product(h, dz).t().mul(update.scale);
+    if (item.stacked) {
+      stacked_dh.narrow(1, item.h_begin, h.size(1)).copy_(dh);
+    } else {
+      if (update.right.requires_grad()) result.right = thin_product(dh, adapter_input());
+      add_to_input(dh, as(update.right, x));
+    }
+  }
+  if (update.dense.defined()) {
+    if (original.dense.requires_grad()) result.dense = at::mm(dz.t(), adapter_input()).mul_(update.scale);
+    add_to_input(dz * update.scale, as(update.dense, x));
+  }
+  if (gained) {
+    result.in_gain = (dinput * x).sum(0);
+    if (needs_dx) dx = plus(dx, dinput * as(update.in_gain, x));
+  }
+  if (in_rows) {
+    if (result.left.defined()) result.left = scaled_rows(result.left, gain);
+    if (result.dense.defined()) result.dense = scaled_rows(result.dense, gain);
+  }
+  return result;
+}
+
+Update backward_folded(const Tensor& x, const Tensor& dy, const Item& item, const Update& update, Tensor& dx,
+                       bool needs_dx) {
+  const at::NoGradGuard no_grad;
+  Update result;
+  const Tensor raw = folded_weight(item.layer->matrix(), detached(update));
+  if (needs_dx) {
+    const Tensor weight = with_gains(raw, detached(update));
+    if (dx.defined()) {
+      dx.addmm_(dy, weight);
+    } else {
+      dx = at::mm(dy, weight);
+    }
+  }
+  const Tensor dweight = as(at::mm(dy.t(), x), update.left.defined() ? update.left : update.dense);
+  Tensor draw = dweight;
+  if (update.out_gain.defined()) {
+    const Tensor with_in = update.in_gain.defined() ? as(raw, dweight) * as(update.in_gain, dweight) : as(raw, dweight);
+    result.out_gain = (dweight * with_in).sum(1);
+    if (update.gain_on_bias && item.bias.defined()) result.out_gain += (dy * as(item.bias, dy)).sum(0);
+    draw = draw * as(update.out_gain, draw).unsqueeze(1);
+  }
+  if (update.in_gain.defined()) {
+    result.in_gain = (draw * as(raw, draw)).sum(0);
+    draw = draw * as(update.in_gain, draw);
+  }
+  if (update.left.defined() && update.left.requires_grad())
+    result.left = at::mm(draw, update.right.t()).mul_(update.scale);
+  if (update.right.defined() && update.right.requires_grad())
+    result.right = at::mm(update.left.t(), draw).mul_(update.scale);
+  if (update.dense.defined() && update.dense.requires_grad()) result.dense = draw * update.scale;
+  return result;
+}
+
+}  // namespace
+
+Replay::Replay(const Item& item, const Tensors& trained) {
+  const at::AutoGradMode enabled(true);
+  for (const Tensor& tensor : trained) leaves.push_back(tensor.detach().requires_grad_());
+  update = run_map(item, leaves);
+}
+
+Tensors Replay::pull_back(const Update& gradients) const {
+  Tensors result(leaves.size());
+  Tensors outputs, output_gradients;
+  const auto add = [&](const Tensor& output, const Tensor& gradient) {
+    if (!output.defined() || !gradient.defined() || !output.requires_grad()) return;
+    for (size_t i = 0; i < leaves.size(); ++i) {
+      if (!output.is_same(leaves[i])) continue;
+      const Tensor g = as(gradient, leaves[i]);
+      result[i] = plus(result[i], g);
+      return;
+    }
+    outputs.push_back(output);
+    output_gradients.push_back(as(gradient, output));
+  };
+  add(update.left, gradients.left);
+  add(update.right, gradients.right);
+  add(update.dense, gradients.dense);
+  add(update.bias, gradients.bias);
+  add(update.out_gain, gradients.out_gain);
+  add(update.in_gain, gradients.in_gain);
+  if (outputs.empty()) return result;
+  at::AutoGradMode enabled(true);
+  const Tensors pulled = torch::autograd::grad(outputs, leaves, output_gradients, /*retain_graph=*/false,
+                                               /*create_graph=*/false, /*allow_unused=*/true);
+  for (size_t i = 0; i < leaves.size(); ++i) {
+    result[i] = plus(result[i], pulled[i]);
+  }
+  return result;
+}
+
+Update prepared(Item& item, LinearPath path, const Tensors& trained, int64_t tokens) {
+  const Replay replay(item, trained);  // only to see which outputs train; its graph ends here
+  item.folded = choose_folding(item, replay.update, path, tokens);
+  return detached(replay.update);
+}
+
+int64_t stack(std::vector<Item>& items, const std::vector<Update>& updates, const Tensor& x, Tensors& saved) {
+  int64_t count = 0;
+  for (size_t i = 0; i < updates.size(); ++i) count += may_stack(items[i], updates[i]);
+  if (count < 2) return -1;
+  const auto index = static_cast<int64_t>(saved.size());
+  int64_t begin = 0;
+  for (size_t i = 0; i < updates.size(); ++i) {
+    if (!may_stack(items[i], updates[i])) continue;
+    items[i].stacked = true;
+    items[i].saved_h = index;
+    items[i].h_begin = begin;
+    begin += updates[i].right.size(0);
+  }
+  saved.push_back(at::mm(x, stacked_right(items, updates, x).t()));
+  return index;
+}
+
+Tensor forward_item(const Tensor& x, Item& item, const Update& original, Tensors& saved) {
+  const Tensor bias = updated_bias(item, original, x);
+  const Tensor weight = item.layer->matrix();
+  if (item.folded) return at::linear(x, with_gains(folded_weight(weight, original), original), bias);
+
+  const Tensor input = original.in_gain.defined() ? x * as(original.in_gain, x) : x;
+  const bool in_rows = original.out_gain.defined() && can_divide_by(original.out_gain, x);
+  const Update update = in_rows ? gain_in_rows(original) : original;
+  const bool gained = update.out_gain.defined();
+  Tensor y = at::linear(input, in_rows ? scaled_rows(weight, original.out_gain) : weight, gained ? Tensor() : bias);
+  if (update.left.defined()) {
+    if (!item.stacked) {
+      item.saved_h = static_cast<int64_t>(saved.size());
+      saved.push_back(at::mm(dropped(input, item), as(update.right, x).t()));
+    }
+    y.addmm_(h_of(item, update, saved), as(update.left, x).t(), 1, update.scale);
+  }
+  if (update.dense.defined()) y.addmm_(dropped(input, item), as(update.dense, x).t(), 1, update.scale);
+  if (in_rows) {
+    item.saved_y = static_cast<int64_t>(saved.size());
+    saved.push_back(y);
+  }
+  if (!gained) return y;
+  item.saved_z = static_cast<int64_t>(saved.size());
+  saved.push_back(y);
+  const Tensor out = y * as(update.out_gain, x);
+  return plus(out, bias);
+}
+
+Update backward_item(const Tensor& x, const Tensor& dy, const Item& item, const Update& update, const Tensors& saved,
+                     const Tensor& stacked_dh, Tensor& dx, bool needs_dx) {
+  Update own = item.folded ? backward_folded(x, dy, item, update, dx, needs_dx)
+                           : backward_sequence(x, dy, item, update, saved, stacked_dh, dx, needs_dx);
+  if (update.bias.defined()) own.bias = dy.sum(0).mul_(update.scale);
+  return own;
+}
+
+void backward_stack(const std::vector<Item>& items, const std::vector<Update>& updates, const Tensor& x,
+                    const Tensor& dh, std::vector<Update>& own, Tensor& dx) {
+  if (dx.defined()) dx.addmm_(dh, stacked_right(items, updates, x));
+  bool trains = false;
+  for (size_t i = 0; i < items.size(); ++i) trains |= items[i].stacked && updates[i].right.requires_grad();
+  if (!trains) return;
+  const Tensor dright = thin_product(dh, x);
+  for (size_t i = 0; i < items.size(); ++i) {
+    if (items[i].stacked) own[i].right = dright.narrow(0, items[i].h_begin, updates[i].right.size(0));
+  }
+}
+
+Tensor updated_weight(const Update& update, const Tensor& weight) {
+  Tensor result = with_gains(folded_weight(weight, update), update);
+  const auto identity = [&] { return at::eye(weight.size(1), weight.options()); };
+  if (update.before) result = at::mm(result, update.before(identity()).t());
+  if (update.beside) result = result + update.beside(identity()).t() * update.scale;
+  return result;
+}
+
+bool folding_is_cheaper(const LinearCost& c) {
+  const double factors = static_cast<double>(c.k) * (c.d_in + c.d_out) * c.tokens;
+  const double build = static_cast<double>(c.k) * c.d_in * c.d_out;
+  // In units of one multiplication and addition. Sequence: both factors forward, both for dx, one more for each
+  // factor that trains. Folded: W formed forward and again backward, dW = dy^T x, one product for each trained factor.
+  const double sequence = 2 * factors + static_cast<double>(c.k) * c.tokens *
+                                            ((c.trains_left ? c.d_out : 0) + (c.trains_right ? c.d_in : 0));
+  const double folded = static_cast<double>(c.tokens) * c.d_in * c.d_out + (2 + c.trains_left + c.trains_right) * build;
+  return folded < sequence;
+}
+
+}  // namespace deltaw::ops

@@ -1,0 +1,69 @@
+// One linear layer of a group that shares its input: both paths, forward and backward, in plain tensors. ops/linear.cpp
+// makes an autograd node of them.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "deltaw/adapter.h"
+#include "deltaw/model.h"
+
+namespace deltaw::ops {
+
+using Tensors = std::vector<Tensor>;
+
+/// `tensor` in the type of `like`.
+inline Tensor as(const Tensor& tensor, const Tensor& like) {
+  return tensor.scalar_type() == like.scalar_type() ? tensor : tensor.to(like.scalar_type());
+}
+
+/// What its forward pass decided and its backward pass needs again.
+struct Item {
+  const AdaptedLayer* adapted = nullptr;
+  const Linear* layer = nullptr;
+  Tensor bias;               // [d_out] or undefined
+  size_t first_input = 0;    // of its tensors among the function's inputs
+  size_t params = 0;         // trained tensors of the method
+  bool trains_bias = false;  // one more input after them
+  bool folded = false;
+  uint64_t dropout_key = 0;
+  double dropout = 0;
+  int64_t saved_h = -1;  // index of x right^T among the saved tensors
+  int64_t h_begin = 0;   // its first column there
+  bool stacked = false;  // its right factor is one of the plan's stack
+  int64_t saved_z = -1;  // index of the output before its gain, or
+  int64_t saved_y = -1;  // of the output, from which the other follows
+};
+
+/// The method's map with its graph, on leaves that stand for the trained tensors.
+struct Replay {
+  Tensors leaves;
+  Update update;
+
+  Replay(const Item& item, const Tensors& trained);
+  /// Gradients of the leaves from those of the map's outputs; an output that is a leaf costs nothing.
+  Tensors pull_back(const Update& gradients) const;
+};
+
+/// What the map says of the trained tensors, and the path that follows from it. `tokens` rows of x.
+Update prepared(Item& item, LinearPath path, const Tensors& trained, int64_t tokens);
+
+/// Right factors of layers that read x as it is stand one below the other, so that x is read once for all of them. Adds
+/// x right^T to `saved` and answers its index; -1 where fewer than two layers can share it.
+int64_t stack(std::vector<Item>& items, const std::vector<Update>& updates, const Tensor& x, Tensors& saved);
+
+/// y [tokens, d_out] of x [tokens, d_in]. Adds to `saved` what the backward pass reads.
+Tensor forward_item(const Tensor& x, Item& item, const Update& update, Tensors& saved);
+
+/// Gradients of the map's outputs from dy; adds the item's share to dx, where that is asked for. Of a stacked item the
+/// gradient of x right^T goes to the item's columns of `stacked_dh`, and the rest is left to backward_stack.
+Update backward_item(const Tensor& x, const Tensor& dy, const Item& item, const Update& update, const Tensors& saved,
+                     const Tensor& stacked_dh, Tensor& dx, bool needs_dx);
+
+/// What the items of the stack have left: their share of dx, where there is one, and `right` of their gradients `own`.
+void backward_stack(const std::vector<Item>& items, const std::vector<Update>& updates, const Tensor& x,
+                    const Tensor& dh, std::vector<Update>& own, Tensor& dx);
+
+}  // namespace deltaw::ops
