@@ -164,7 +164,10 @@ class Worker {
         normalisers_of(b, i)[0] = greatest;
         normalisers_of(b, i)[1] = 1 / sum;
       }
-      if (settings_.dropout > 0) apply_mask(b, p);
+      if (settings_.dropout > 0) {
+        draw_mask(b);
+        apply_mask(b, p);
+      }
       clear(out_, b.queries * s_.lanes);
       add_product({p.data(), s_.key_lanes, 1}, values_.data(), s_.lanes, out_.data(), s_.lanes, b.queries, s_.lanes,
                   b.keys);
@@ -177,7 +180,6 @@ class Worker {
 
   void backward(int64_t row, int64_t key_head, const Tensor& dmixed, const AttentionInput& gradients) {
     read_keys(row, key_head);
-    Head<Scalar>(in_.v, row, key_head).read(0, s_.keys, values_.data(), s_.lanes);
     transpose(values_.data(), s_.keys, s_.width, s_.lanes, turned_values_.data(), s_.key_lanes);
     clear(dkeys_, s_.keys * s_.lanes);
     clear(dvalues_, s_.keys * s_.lanes);
@@ -194,18 +196,12 @@ class Worker {
                   b.queries, b.width, s_.width);
       if (settings_.dropout > 0) {
         draw_mask(b);
-        for (int64_t i = 0; i < b.queries; ++i) {
-          multiply_row(dscores_.data() + i * s_.key_lanes, mask_.data() + i * b.width, b.width);
-        }
+        apply_mask(b, dscores_);
       }
       for (int64_t i = 0; i < b.queries; ++i) {
         softmax_gradient(scores_.data() + i * s_.key_lanes, dscores_.data() + i * s_.key_lanes, b.width);
       }
-      if (settings_.dropout > 0) {
-        for (int64_t i = 0; i < b.queries; ++i) {
-          multiply_row(scores_.data() + i * s_.key_lanes, mask_.data() + i * b.width, b.width);
-        }
-      }
+      if (settings_.dropout > 0) apply_mask(b, scores_);
       // query_ holds scale q, so that dscores^T query_ is the whole gradient of the keys.
       add_product({scores_.data(), 1, s_.key_lanes}, dout_.data(), s_.lanes, dvalues_.data(), s_.lanes, b.keys,
                   s_.lanes, b.queries);
@@ -273,8 +269,7 @@ class Worker {
     const auto index = static_cast<uint64_t>((b.row * s_.heads + b.head) * s_.queries + b.first);
     fill_dropout_mask(mask_.data(), b.queries * b.width, settings_.dropout, mix(settings_.key, index));
   }
-  void apply_mask(const Block& b, std::vector<float>& p) {
-    draw_mask(b);
+  void apply_mask(const Block& b, std::vector<float>& p) const {
     for (int64_t i = 0; i < b.queries; ++i) {
       multiply_row(p.data() + i * s_.key_lanes, mask_.data() + i * b.width, b.width);
     }
