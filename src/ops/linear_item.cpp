@@ -47,19 +47,25 @@ Tensor folded_weight(const Tensor& weight, const Update& update) {
   return as(change.add_(as(weight, change)), weight);
 }
 
+Tensor scaled_rows(const Tensor& matrix, const Tensor& gain) {
+  return matrix * as(gain, matrix).unsqueeze(1);
+}
+
 Tensor with_gains(const Tensor& weight, const Update& update) {
   Tensor result = weight;
-  if (update.out_gain.defined()) result = result * as(update.out_gain, weight).unsqueeze(1);
+  if (update.out_gain.defined()) result = scaled_rows(result, update.out_gain);
   if (update.in_gain.defined()) result = result * as(update.in_gain, weight);
   return result;
+}
+
+Tensor own_bias(const Update& update, const Tensor& like) {
+  return update.bias.defined() ? as(update.bias * update.scale, like) : update.bias;
 }
 
 Tensor updated_bias(const Item& item, const Update& update, const Tensor& like) {
   Tensor bias = item.bias;
   if (bias.defined() && update.out_gain.defined() && update.gain_on_bias) bias = bias * as(update.out_gain, bias);
-  if (!update.bias.defined()) return bias;
-  const Tensor own = as(update.bias * update.scale, like);
-  return plus(bias, own);
+  return plus(bias, own_bias(update, like));
 }
 
 Tensor dropped(const Tensor& x, const Item& item) {
@@ -78,7 +84,6 @@ bool choose_folding(const Item& item, const Update& update, LinearPath path, int
                              .trains_right = update.right.requires_grad()});
 }
 
-// Factors of layers that read x as it is stand one below the other, so that x is read once for all of them.
 bool may_stack(const Item& item, const Update& update) {
   return !item.folded && update.left.defined() && item.dropout == 0 && !update.in_gain.defined();
 }
@@ -93,10 +98,6 @@ Tensor stacked_right(const std::vector<Item>& items, const std::vector<Update>& 
 
 Tensor h_of(const Item& item, const Update& update, const Tensors& saved) {
   return saved[item.saved_h].narrow(1, item.h_begin, update.left.size(1));
-}
-
-Tensor scaled_rows(const Tensor& matrix, const Tensor& gain) {
-  return matrix * as(gain, matrix).unsqueeze(1);
 }
 
 // Whether dividing by the gain gives back what it multiplied. The rows of W then carry it, which are fewer than those
@@ -116,7 +117,7 @@ Update gain_in_rows(Update update) {
 
 // What is added behind the gain.
 Tensor bias_behind_gain(const Item& item, const Update& update, const Tensor& like) {
-  const Tensor own = update.bias.defined() ? as(update.bias * update.scale, like) : Tensor();
+  const Tensor own = own_bias(update, like);
   return update.gain_on_bias ? own : plus(item.bias, own);
 }
 
@@ -201,12 +202,7 @@ Update backward_folded(const Tensor& x, const Tensor& dy, const Item& item, cons
   Update result;
   const Tensor raw = folded_weight(item.layer->matrix(), detached(update));
   if (needs_dx) {
-    const Tensor weight = with_gains(raw, detached(update));
-    if (dx.defined()) {
-      dx.addmm_(dy, weight);
-    } else {
-      dx = at::mm(dy, weight);
-    }
+    add_product_to(dx, dy, with_gains(raw, detached(update)));
   }
   const Tensor dweight = as(at::mm(dy.t(), x), update.left.defined() ? update.left : update.dense);
   Tensor draw = dweight;
@@ -214,7 +210,7 @@ Update backward_folded(const Tensor& x, const Tensor& dy, const Item& item, cons
     const Tensor with_in = update.in_gain.defined() ? as(raw, dweight) * as(update.in_gain, dweight) : as(raw, dweight);
     result.out_gain = (dweight * with_in).sum(1);
     if (update.gain_on_bias && item.bias.defined()) result.out_gain += (dy * as(item.bias, dy)).sum(0);
-    draw = draw * as(update.out_gain, draw).unsqueeze(1);
+    draw = scaled_rows(draw, update.out_gain);
   }
   if (update.in_gain.defined()) {
     result.in_gain = (draw * as(raw, draw)).sum(0);
