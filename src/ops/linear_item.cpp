@@ -5,7 +5,7 @@
 #include "ops/linear.h"
 #include "ops/random.h"
 #include "ops/sum.h"
-#include "ops/tiles.h"
+#include "ops/thin.h"
 
 namespace deltaw::ops {
 namespace {
@@ -121,6 +121,11 @@ Tensor bias_behind_gain(const Item& item, const Update& update, const Tensor& li
   return update.gain_on_bias ? own : plus(item.bias, own);
 }
 
+// scale left^T, [k, d_out].
+Tensor turned_left(const Update& update, const Tensor& like) {
+  return as((update.left.detach() * update.scale).t(), like).contiguous();
+}
+
 void add_product_to(Tensor& sum, const Tensor& left, const Tensor& right) {
   if (sum.defined()) {
     sum.addmm_(left, right);
@@ -152,38 +157,48 @@ Update backward_sequence(const Tensor& x, const Tensor& dy, const Item& item, co
   const bool needs_input = needs_dx || gained;
   Tensor own_dinput;                          // of x * in_gain
   Tensor& dinput = gained ? own_dinput : dx;  // which is x itself where there is no gain
-  if (needs_input) {
-    const Tensor weight = item.layer->matrix();
-    add_product_to(dinput, dz, in_rows ? scaled_rows(weight, gain) : weight);
-  }
   const Tensor mask =
       item.dropout > 0 && has_delta(update) ? dropout_mask(x, item.dropout, item.dropout_key) : Tensor();
   const auto adapter_input = [&] {
     const Tensor input = gained ? x * as(update.in_gain, x) : x;
     return mask.defined() ? input * mask : input;
   };
-  const auto add_to_input = [&](const Tensor& gradient, const Tensor& weight) {  // of the adapter's branch
-    if (!needs_input) return;
-    if (mask.defined()) {
-      dinput.add_(at::mm(gradient, weight).mul_(mask));
-    } else {
-      dinput.addmm_(gradient, weight);
-    }
-  };
+  // The thin products come first: the general one adds to what they leave as it writes.
   if (update.left.defined()) {
-    const Tensor h = h_of(item, update, saved);
-    const Tensor dh = at::mm(dz, as(update.left, x)).mul_(update.scale);
-    if (original.left.requires_grad()) result.left = thin_product(h, dz).t().mul(update.scale);
+    const Tensor h = h_of(item, update, saved), turned = turned_left(update, x);
+    Tensor dh;
+    if (original.left.requires_grad()) {
+      const ThinAndFactor both = thin_and_factor_of(dz, turned, h);
+      dh = both.thin;
+      result.left = both.factor.t().mul(update.scale);
+    } else {
+      dh = thin_of(dz, turned);
+    }
     if (item.stacked) {
       stacked_dh.narrow(1, item.h_begin, h.size(1)).copy_(dh);
     } else {
-      if (update.right.requires_grad()) result.right = thin_product(dh, adapter_input());
-      add_to_input(dh, as(update.right, x));
+      const Tensor right = as(update.right, x);
+      if (update.right.requires_grad()) result.right = factor_of(dh, adapter_input());
+      if (needs_input && mask.defined()) {
+        dinput = plus(dinput, wide_of(dh, right).mul_(mask));
+      } else if (needs_input && dinput.defined()) {
+        add_wide(dinput, dh, right);
+      } else if (needs_input) {
+        dinput = wide_of(dh, right);
+      }
     }
+  }
+  if (needs_input) {
+    const Tensor weight = item.layer->matrix();
+    add_product_to(dinput, dz, in_rows ? scaled_rows(weight, gain) : weight);
   }
   if (update.dense.defined()) {
     if (original.dense.requires_grad()) result.dense = at::mm(dz.t(), adapter_input()).mul_(update.scale);
-    add_to_input(dz * update.scale, as(update.dense, x));
+    if (needs_input && mask.defined()) {
+      dinput.add_(at::mm(dz * update.scale, as(update.dense, x)).mul_(mask));
+    } else if (needs_input) {
+      dinput.addmm_(dz, as(update.dense, x), 1, update.scale);
+    }
   }
   if (gained) {
     result.in_gain = (dinput * x).sum(0);
@@ -281,7 +296,7 @@ int64_t stack(std::vector<Item>& items, const std::vector<Update>& updates, cons
     items[i].h_begin = begin;
     begin += updates[i].right.size(0);
   }
-  saved.push_back(at::mm(x, stacked_right(items, updates, x).t()));
+  saved.push_back(thin_of(x, stacked_right(items, updates, x)));
   return index;
 }
 
@@ -294,13 +309,18 @@ Tensor forward_item(const Tensor& x, Item& item, const Update& original, Tensors
   const bool in_rows = original.out_gain.defined() && can_divide_by(original.out_gain, x);
   const Update update = in_rows ? gain_in_rows(original) : original;
   const bool gained = update.out_gain.defined();
-  Tensor y = at::linear(input, in_rows ? scaled_rows(weight, original.out_gain) : weight, gained ? Tensor() : bias);
+  const Tensor own_weight = in_rows ? scaled_rows(weight, original.out_gain) : weight;
+  const Tensor own_bias = gained ? Tensor() : bias;
+  Tensor y;
   if (update.left.defined()) {
     if (!item.stacked) {
       item.saved_h = static_cast<int64_t>(saved.size());
-      saved.push_back(at::mm(dropped(input, item), as(update.right, x).t()));
+      saved.push_back(thin_of(dropped(input, item), as(update.right, x)));
     }
-    y.addmm_(h_of(item, update, saved), as(update.left, x).t(), 1, update.scale);
+    y = wide_of(h_of(item, update, saved), turned_left(update, x), own_bias);
+    y.addmm_(input, own_weight.t());
+  } else {
+    y = at::linear(input, own_weight, own_bias);
   }
   if (update.dense.defined()) y.addmm_(dropped(input, item), as(update.dense, x).t(), 1, update.scale);
   if (in_rows) {
@@ -324,11 +344,11 @@ Update backward_item(const Tensor& x, const Tensor& dy, const Item& item, const 
 
 void backward_stack(const std::vector<Item>& items, const std::vector<Update>& updates, const Tensor& x,
                     const Tensor& dh, std::vector<Update>& own, Tensor& dx) {
-  if (dx.defined()) dx.addmm_(dh, stacked_right(items, updates, x));
+  if (dx.defined()) add_wide(dx, dh, stacked_right(items, updates, x));
   bool trains = false;
   for (size_t i = 0; i < items.size(); ++i) trains |= items[i].stacked && updates[i].right.requires_grad();
   if (!trains) return;
-  const Tensor dright = thin_product(dh, x);
+  const Tensor dright = factor_of(dh, x);
   for (size_t i = 0; i < items.size(); ++i) {
     if (items[i].stacked) own[i].right = dright.narrow(0, items[i].h_begin, updates[i].right.size(0));
   }
