@@ -20,6 +20,7 @@ namespace deltaw {
 
 class Adapter;
 class FixedUpdates;
+class FormedWeights;
 class Quantised;
 
 /// One frozen tensor of the model. `slot` counts all of them, so that an adapter can stand in for it.
@@ -111,9 +112,10 @@ struct Call {
   int64_t micro_step = 0;
   bool recompute = false;  // blocks keep what enters them and run again in the backward pass (ops/checkpoint.h)
   LinearPath path = LinearPath::automatic;
-  Observer* observer = nullptr;    // or none
-  KeyValueCache* cache = nullptr;  // or none; of a causal model
-  FixedUpdates* fixed = nullptr;   // or none; the adapter's, kept from pass to pass (ops/fixed_updates.h)
+  Observer* observer = nullptr;     // or none
+  KeyValueCache* cache = nullptr;   // or none; of a causal model
+  FixedUpdates* fixed = nullptr;    // or none; the adapter's, kept from pass to pass (ops/fixed_updates.h)
+  FormedWeights* formed = nullptr;  // or none; of the micro-batches of one step (ops/formed_weights.h)
 
   int64_t draws = 0;    // dropout masks drawn so far in this pass
   uint64_t next_key();  // of the next mask

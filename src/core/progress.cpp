@@ -4,6 +4,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
@@ -112,6 +113,15 @@ int64_t peak_memory_bytes() {
 }
 int64_t resident_memory_bytes() {
   return status_bytes("VmRSS");
+}
+
+int64_t memory_bytes() {
+  const int64_t machine = int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE);
+  int64_t limit = 0;
+  for (const char* file : {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"}) {
+    if (std::ifstream(file) >> limit && limit > 0) return std::min(machine, limit);
+  }
+  return machine;
 }
 
 double process_seconds() {

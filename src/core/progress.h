@@ -16,6 +16,8 @@ std::string format_count(int64_t count);
 /// Peak and present resident memory of this process in bytes (VmHWM and VmRSS of /proc/self/status; 0 elsewhere).
 int64_t peak_memory_bytes();
 int64_t resident_memory_bytes();
+/// What this process may use: the machine's memory, or less where a control group says so.
+int64_t memory_bytes();
 
 /// Seconds since this process started.
 double process_seconds();

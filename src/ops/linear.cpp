@@ -7,6 +7,7 @@
 #include "deltaw/error.h"
 #include "ops/activations.h"
 #include "ops/fixed_updates.h"
+#include "ops/formed_weights.h"
 #include "ops/linear_item.h"
 #include "ops/quantised.h"
 #include "ops/random.h"
@@ -36,6 +37,7 @@ struct Input {
 struct Plan : torch::CustomClassHolder {
   std::vector<Item> items;
   LinearPath path = LinearPath::automatic;
+  FormedWeights* formed = nullptr;         // or none
   const Activation* activation = nullptr;  // of the model, which outlives the pass
   size_t first_trained = 1;                // among the function's inputs: behind x and, where there is one, up
   int64_t saved_h = -1;                    // of the stack
@@ -44,6 +46,12 @@ struct Plan : torch::CustomClassHolder {
     return {saved[0], first_trained == 2 ? saved[1] : Tensor(), activation};
   }
 };
+
+// The method's tensors among the function's inputs.
+variable_list trained_of(const Item& item, const variable_list& inputs) {
+  const auto first = inputs.begin() + static_cast<int64_t>(item.first_input);
+  return {first, first + static_cast<int64_t>(item.params)};
+}
 
 class LinearGroup : public torch::autograd::Function<LinearGroup> {
  public:
@@ -54,8 +62,9 @@ class LinearGroup : public torch::autograd::Function<LinearGroup> {
     const Tensor x = plan->input(saved).value();
     std::vector<Update> updates;
     for (Item& item : plan->items) {
-      const auto own = inputs.begin() + static_cast<int64_t>(item.first_input);
-      updates.push_back(prepared(item, plan->path, {own, own + static_cast<int64_t>(item.params)}, x.size(0)));
+      const variable_list trained = trained_of(item, saved);
+      if (plan->formed) item.formed = plan->formed->find(item, plan->path, trained, x.size(0));
+      updates.push_back(item.formed ? Update{} : prepared(item, plan->path, trained, x.size(0)));
     }
     plan->saved_h = stack(plan->items, updates, x, saved);
     variable_list outputs;
@@ -80,28 +89,25 @@ class LinearGroup : public torch::autograd::Function<LinearGroup> {
     variable_list result(inputs + 1);  // the plan is the last argument and has none
 
     const Tensor stacked_dh = plan.saved_h < 0 ? Tensor() : at::zeros_like(saved[plan.saved_h]);
-    std::vector<Replay> replays;
-    std::vector<Update> updates, own(plan.items.size());
+    std::vector<std::optional<Replay>> replays(plan.items.size());
+    std::vector<Update> updates(plan.items.size()), own(plan.items.size());
     for (size_t i = 0; i < plan.items.size(); ++i) {
       const Item& item = plan.items[i];
-      const auto first = saved.begin() + static_cast<int64_t>(item.first_input);
-      replays.emplace_back(item, variable_list(first, first + static_cast<int64_t>(item.params)));
-      const Update& update = replays.back().update;
-      updates.push_back(update);
       const Tensor& dy = gradients[i];
+      if (!item.formed) updates[i] = replays[i].emplace(item, trained_of(item, saved)).update;
       if (!dy.defined()) continue;
-      own[i] = backward_item(x, dy, item, update, saved, stacked_dh, dx, needs_dx);
+      own[i] = backward_item(x, dy, item, updates[i], saved, stacked_dh, dx, needs_dx);
       if (item.trains_bias) {
         const Tensor& bias = saved[item.first_input + item.params];
         Tensor db = dy.sum(0);
-        if (update.gain_on_bias && update.out_gain.defined()) db = db * as(update.out_gain.detach(), db);
+        if (updates[i].gain_on_bias && updates[i].out_gain.defined()) db = db * as(updates[i].out_gain.detach(), db);
         result[item.first_input + item.params] = as(db, bias);
       }
     }
     if (stacked_dh.defined()) backward_stack(plan.items, updates, x, stacked_dh, own, dx);
     for (size_t i = 0; i < plan.items.size(); ++i) {
-      if (!gradients[i].defined()) continue;
-      const variable_list pulled = replays[i].pull_back(own[i]);
+      if (!gradients[i].defined() || !replays[i]) continue;  // a formed layer's tensors have theirs at the step's end
+      const variable_list pulled = replays[i]->pull_back(own[i]);
       std::copy(pulled.begin(), pulled.end(), result.begin() + static_cast<int64_t>(plan.items[i].first_input));
     }
     if (dx.defined() && input.activation) {
@@ -188,6 +194,7 @@ Tensor alone(const Tensor& x, const Linear& layer, const AdaptedLayer* adapted, 
 std::vector<Tensor> run_group(const Input& input, const std::vector<const Linear*>& layers, Call& call) {
   auto plan = c10::make_intrusive<Plan>();
   plan->path = call.path;
+  plan->formed = call.formed;
   plan->activation = input.activation;
   const Input rows = input.in_rows();
   variable_list inputs{rows.x};

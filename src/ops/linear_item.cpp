@@ -72,7 +72,7 @@ Tensor dropped(const Tensor& x, const Item& item) {
   return item.dropout > 0 ? x * dropout_mask(x, item.dropout, item.dropout_key) : x;
 }
 
-bool choose_folding(const Item& item, const Update& update, LinearPath path, int64_t tokens) {
+bool choose_folding(const Item& item, const Update& update, LinearPath path, int64_t tokens, int64_t micro_batches) {
   if (!has_delta(update) || item.dropout > 0) return false;
   if (path != LinearPath::automatic) return path == LinearPath::folded;
   if (update.dense.defined()) return true;  // it is there already, and costs the product with x a second time
@@ -81,7 +81,8 @@ bool choose_folding(const Item& item, const Update& update, LinearPath path, int
                              .d_out = update.left.size(0),
                              .k = update.left.size(1),
                              .trains_left = update.left.requires_grad(),
-                             .trains_right = update.right.requires_grad()});
+                             .trains_right = update.right.requires_grad(),
+                             .micro_batches = micro_batches});
 }
 
 bool may_stack(const Item& item, const Update& update) {
@@ -211,32 +212,52 @@ Update backward_sequence(const Tensor& x, const Tensor& dy, const Item& item, co
   return result;
 }
 
+// Gradients of the map's outputs from those of W, [d_out, d_in], and the sum of dy over the rows, which bias and gains
+// may need.
+Update folded_gradients(const Item& item, const Update& update, const Tensor& dweight, const Tensor& dsum) {
+  const at::NoGradGuard no_grad;
+  Update result;
+  Tensor draw = dweight;
+  if (update.out_gain.defined() || update.in_gain.defined()) {
+    const Tensor raw = as(folded_weight(item.layer->matrix(), detached(update)), dweight);
+    if (update.out_gain.defined()) {
+      result.out_gain = (dweight * (update.in_gain.defined() ? raw * as(update.in_gain, raw) : raw)).sum(1);
+      if (update.gain_on_bias && item.bias.defined()) result.out_gain += dsum * as(item.bias, dsum);
+      draw = scaled_rows(draw, update.out_gain);
+    }
+    if (update.in_gain.defined()) {
+      result.in_gain = (draw * raw).sum(0);
+      draw = draw * as(update.in_gain, draw);
+    }
+  }
+  if (update.left.defined() && update.left.requires_grad()) {
+    result.left = at::mm(draw, update.right.t()).mul_(update.scale);
+  }
+  if (update.right.defined() && update.right.requires_grad()) {
+    result.right = at::mm(update.left.t(), draw).mul_(update.scale);
+  }
+  if (update.dense.defined() && update.dense.requires_grad()) result.dense = draw * update.scale;
+  if (update.bias.defined()) result.bias = dsum * update.scale;
+  return result;
+}
+
+bool needs_sum(const Item& item, const Update& update) {
+  return update.bias.defined() || (update.gain_on_bias && item.bias.defined());
+}
+
+at::ScalarType type_of_factors(const Update& update) {
+  return update.left.defined() ? update.left.scalar_type() : update.dense.scalar_type();
+}
+
 Update backward_folded(const Tensor& x, const Tensor& dy, const Item& item, const Update& update, Tensor& dx,
                        bool needs_dx) {
   const at::NoGradGuard no_grad;
-  Update result;
-  const Tensor raw = folded_weight(item.layer->matrix(), detached(update));
   if (needs_dx) {
-    add_product_to(dx, dy, with_gains(raw, detached(update)));
+    const Update own = detached(update);
+    add_product_to(dx, dy, with_gains(folded_weight(item.layer->matrix(), own), own));
   }
-  const Tensor dweight = as(at::mm(dy.t(), x), update.left.defined() ? update.left : update.dense);
-  Tensor draw = dweight;
-  if (update.out_gain.defined()) {
-    const Tensor with_in = update.in_gain.defined() ? as(raw, dweight) * as(update.in_gain, dweight) : as(raw, dweight);
-    result.out_gain = (dweight * with_in).sum(1);
-    if (update.gain_on_bias && item.bias.defined()) result.out_gain += (dy * as(item.bias, dy)).sum(0);
-    draw = scaled_rows(draw, update.out_gain);
-  }
-  if (update.in_gain.defined()) {
-    result.in_gain = (draw * as(raw, draw)).sum(0);
-    draw = draw * as(update.in_gain, draw);
-  }
-  if (update.left.defined() && update.left.requires_grad())
-    result.left = at::mm(draw, update.right.t()).mul_(update.scale);
-  if (update.right.defined() && update.right.requires_grad())
-    result.right = at::mm(update.left.t(), draw).mul_(update.scale);
-  if (update.dense.defined() && update.dense.requires_grad()) result.dense = draw * update.scale;
-  return result;
+  return folded_gradients(item, update, at::mm(dy.t(), x).to(type_of_factors(update)),
+                          needs_sum(item, update) ? dy.sum(0) : Tensor());
 }
 
 }  // namespace
@@ -277,10 +298,38 @@ Tensors Replay::pull_back(const Update& gradients) const {
   return result;
 }
 
-Update prepared(Item& item, LinearPath path, const Tensors& trained, int64_t tokens) {
+Update prepared(Item& item, LinearPath path, const Tensors& trained, int64_t tokens, int64_t micro_batches) {
   const Replay replay(item, trained);  // only to see which outputs train; its graph ends here
-  item.folded = choose_folding(item, replay.update, path, tokens);
+  item.folded = choose_folding(item, replay.update, path, tokens, micro_batches);
   return detached(replay.update);
+}
+
+std::optional<Formed> formed(Item item, LinearPath path, const Tensors& trained, int64_t tokens,
+                             int64_t micro_batches) {
+  const Update update = prepared(item, path, trained, tokens, micro_batches);
+  if (!item.folded || (item.trains_bias && update.gain_on_bias)) return std::nullopt;
+  const Tensor weight = item.layer->matrix();
+  Formed result;
+  result.weight = with_gains(folded_weight(weight, update), update);
+  result.bias = updated_bias(item, update, weight);
+  result.dweight = at::zeros(weight.sizes(), weight.options().dtype(type_of_factors(update)));
+  if (needs_sum(item, update)) result.dsum = at::zeros({weight.size(0)}, result.dweight.options());
+  result.item = std::move(item);
+  return result;
+}
+
+void Formed::add(const Tensor& x, const Tensor& dy) {
+  if (dweight.scalar_type() == dy.scalar_type()) {
+    dweight.addmm_(dy.t(), x);
+  } else {
+    dweight.add_(at::mm(dy.t(), x));
+  }
+  if (dsum.defined()) dsum.add_(dy.sum(0));
+}
+
+Tensors Formed::pull_back(const Tensors& trained) const {
+  const Replay replay(item, trained);
+  return replay.pull_back(folded_gradients(item, replay.update, dweight, dsum));
 }
 
 int64_t stack(std::vector<Item>& items, const std::vector<Update>& updates, const Tensor& x, Tensors& saved) {
@@ -301,6 +350,7 @@ int64_t stack(std::vector<Item>& items, const std::vector<Update>& updates, cons
 }
 
 Tensor forward_item(const Tensor& x, Item& item, const Update& original, Tensors& saved) {
+  if (item.formed) return at::linear(x, item.formed->weight, item.formed->bias);
   const Tensor bias = updated_bias(item, original, x);
   const Tensor weight = item.layer->matrix();
   if (item.folded) return at::linear(x, with_gains(folded_weight(weight, original), original), bias);
@@ -336,8 +386,14 @@ Tensor forward_item(const Tensor& x, Item& item, const Update& original, Tensors
 
 Update backward_item(const Tensor& x, const Tensor& dy, const Item& item, const Update& update, const Tensors& saved,
                      const Tensor& stacked_dh, Tensor& dx, bool needs_dx) {
-  Update own = item.folded ? backward_folded(x, dy, item, update, dx, needs_dx)
-                           : backward_sequence(x, dy, item, update, saved, stacked_dh, dx, needs_dx);
+  if (item.formed) {
+    const at::NoGradGuard no_grad;
+    item.formed->add(x, dy);
+    if (needs_dx) add_product_to(dx, dy, item.formed->weight);
+    return {};
+  }
+  if (item.folded) return backward_folded(x, dy, item, update, dx, needs_dx);
+  Update own = backward_sequence(x, dy, item, update, saved, stacked_dh, dx, needs_dx);
   if (update.bias.defined()) own.bias = dy.sum(0).mul_(update.scale);
   return own;
 }
@@ -366,10 +422,13 @@ bool folding_is_cheaper(const LinearCost& c) {
   const double factors = static_cast<double>(c.k) * (c.d_in + c.d_out) * c.tokens;
   const double build = static_cast<double>(c.k) * c.d_in * c.d_out;
   // In units of one multiplication and addition. Sequence: both factors forward, both for dx, one more for each
-  // factor that trains. Folded: W formed forward and again backward, dW = dy^T x, one product for each trained factor.
+  // factor that trains. Folded: dW = dy^T x, W formed forward and again backward, one product for each trained factor;
+  // what several micro-batches share, once for all of them.
   const double sequence = 2 * factors + static_cast<double>(c.k) * c.tokens *
                                             ((c.trains_left ? c.d_out : 0) + (c.trains_right ? c.d_in : 0));
-  const double folded = static_cast<double>(c.tokens) * c.d_in * c.d_out + (2 + c.trains_left + c.trains_right) * build;
+  const double trained = c.trains_left + c.trains_right;
+  const double builds = c.micro_batches > 1 ? (1 + trained) / static_cast<double>(c.micro_batches) : 2 + trained;
+  const double folded = static_cast<double>(c.tokens) * c.d_in * c.d_out + builds * build;
   return folded < sequence;
 }
 

@@ -5,6 +5,7 @@
 #include <ATen/ATen.h>
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "deltaw/adapter.h"
@@ -19,6 +20,8 @@ inline Tensor as(const Tensor& tensor, const Tensor& like) {
   return tensor.scalar_type() == like.scalar_type() ? tensor : tensor.to(like.scalar_type());
 }
 
+struct Formed;
+
 /// What its forward pass decided and its backward pass needs again.
 struct Item {
   const AdaptedLayer* adapted = nullptr;
@@ -28,6 +31,7 @@ struct Item {
   size_t params = 0;         // trained tensors of the method
   bool trains_bias = false;  // one more input after them
   bool folded = false;
+  Formed* formed = nullptr;  // or none: then W is formed here and forgotten
   uint64_t dropout_key = 0;
   double dropout = 0;
   int64_t saved_h = -1;  // index of x right^T among the saved tensors
@@ -47,8 +51,22 @@ struct Replay {
   Tensors pull_back(const Update& gradients) const;
 };
 
-/// What the map says of the trained tensors, and the path that follows from it. `tokens` rows of x.
-Update prepared(Item& item, LinearPath path, const Tensors& trained, int64_t tokens);
+/// What the map says of the trained tensors, and the path that follows from it. `tokens` rows of x; W serves
+/// `micro_batches` passes.
+Update prepared(Item& item, LinearPath path, const Tensors& trained, int64_t tokens, int64_t micro_batches = 1);
+
+/// A folded layer over several micro-batches (ops/formed_weights.h).
+struct Formed {
+  Item item;
+  Tensor weight, bias;   // W with its gains and what is added to x W^T, in x's type
+  Tensor dweight, dsum;  // sums of dy^T x and, where bias or gains need it, of dy: in the type of the factors
+
+  void add(const Tensor& x, const Tensor& dy);
+  /// Gradients of the trained tensors.
+  Tensors pull_back(const Tensors& trained) const;
+};
+/// Nothing where the item is not folded.
+std::optional<Formed> formed(Item item, LinearPath path, const Tensors& trained, int64_t tokens, int64_t micro_batches);
 
 /// Right factors of layers that read x as it is stand one below the other, so that x is read once for all of them. Adds
 /// x right^T to `saved` and answers its index; -1 where fewer than two layers can share it.

@@ -10,6 +10,7 @@
 #include "core/progress.h"
 #include "deltaw/error.h"
 #include "eval/metrics.h"
+#include "ops/formed_weights.h"
 #include "train/batch_tensors.h"
 #include "train/gradients.h"
 #include "train/options.h"
@@ -20,6 +21,11 @@ namespace deltaw::train {
 namespace {
 
 namespace fs = std::filesystem;
+
+// What weights formed once for several micro-batches may take of the machine's memory: one part of this many. The
+// machine's, not what is free, so that a run that goes on rounds as it did.
+constexpr int64_t kShareOfMemory = 8;
+
 using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point begin) {
@@ -76,7 +82,8 @@ Run::Run(Setup& setup)
       tensors_(trainable(setup.adapter)),
       optimizer_(tensors_, {options_.adam_beta1, options_.adam_beta2, options_.adam_epsilon, options_.weight_decay}),
       allocator_(make_rank_allocator(setup.adapter, schedule_.total_steps)),
-      lengths_(row_lengths(setup.train)) {
+      lengths_(row_lengths(setup.train)),
+      forms_once_(FormedWeights::bytes(setup.adapter) <= memory_bytes() / kShareOfMemory) {
   for (const EncodedRow& row : setup.train) targets_.push_back(trained_tokens(row));
   if (allocator_) setup.adapter.set_option("total_step", allocator_->total_steps());
   identity_ = make_identity(setup.adapter, setup.train, setup.validation, setup.group_by_length);
@@ -125,13 +132,18 @@ Run::Step Run::take_step() {
   for (int64_t i = 0; i < count; ++i) {
     for (const int64_t row : batches_[static_cast<size_t>(first + i)]) targets += targets_[static_cast<size_t>(row)];
   }
+  std::optional<FormedWeights> formed;
+  if (count > 1 && forms_once_) formed.emplace(setup_.adapter, count);
   for (int64_t i = 0; i < count; ++i) {
-    const Tensor loss = forward(batches_[static_cast<size_t>(first + i)], i, count, targets);
+    const MicroBatch at{.index = i, .count = count, .targets = targets, .formed = formed ? &*formed : nullptr};
+    const Tensor loss = forward(batches_[static_cast<size_t>(first + i)], at);
     step.forward_seconds += timer.lap();
     loss.backward();
     step.loss += loss.item<double>();
     step.backward_seconds += timer.lap();
   }
+  if (formed) formed->finish();
+  step.backward_seconds += timer.lap();
   if (!all_reached_) check_all_reached(tensors_);
   all_reached_ = true;
   step.norm = gradient_norm(tensors_);
@@ -151,27 +163,28 @@ Run::Step Run::take_step() {
   return step;
 }
 
-Tensor Run::forward(const std::vector<int64_t>& positions, int64_t micro_step, int64_t micro_steps, int64_t targets) {
+Tensor Run::forward(const std::vector<int64_t>& positions, const MicroBatch& at) {
   const Batch batch = collate(setup_.train, positions, setup_.pad_id, setup_.pads_left);
   Call call;
   call.adapter = &setup_.adapter;
   call.training = true;
   call.seed = static_cast<uint64_t>(options_.seed);
   call.step = state_.step;
-  call.micro_step = micro_step;
+  call.micro_step = at.index;
+  call.formed = at.formed;
   call.recompute = options_.gradient_checkpointing;
   const Tensor features = setup_.model.features(to_input(batch), call);
   Tensor loss;
   if (setup_.model.is_causal()) {
     // Every trained token of the step weighs the same, whichever batch it is in.
     loss = causal_loss_sum(setup_.model, features, to_targets(batch), call, options_.label_smoothing_factor) /
-           static_cast<double>(targets);
+           static_cast<double>(at.targets);
   } else {
     loss = training_loss(setup_.model, setup_.model.logits(features, call), to_labels(setup_.model, batch.labels),
                          options_.label_smoothing_factor);
-    if (micro_steps > 1) loss = loss / static_cast<double>(micro_steps);
+    if (at.count > 1) loss = loss / static_cast<double>(at.count);
   }
-  if (micro_step + 1 == micro_steps) {  // it knows no rows: once a step is enough
+  if (at.index + 1 == at.count) {  // it knows no rows: once a step is enough
     const Tensor penalty = setup_.adapter.penalty();
     if (penalty.defined()) loss = loss + penalty;
   }

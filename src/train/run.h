@@ -26,9 +26,15 @@ class Run {
     double optimizer_seconds = 0;
   };
 
+  struct MicroBatch {  // one of those that make a step
+    int64_t index = 0, count = 1;
+    int64_t targets = 0;              // trained tokens of all of them
+    FormedWeights* formed = nullptr;  // or none
+  };
+
   void resume();
   Step take_step();
-  Tensor forward(const std::vector<int64_t>& positions, int64_t micro_step, int64_t micro_steps, int64_t targets);
+  Tensor forward(const std::vector<int64_t>& positions, const MicroBatch& at);
   void after_step(const Step& step);
   void log_step(const Step& step);
   void log_evaluation(Json metrics);
@@ -53,6 +59,7 @@ class Run {
 
   std::vector<int64_t> lengths_, targets_;     // tokens of each row, and those that are trained on
   std::vector<std::vector<int64_t>> batches_;  // of planned_epoch_
+  bool forms_once_;                            // W of folded layers, where several batches make a step
   int64_t planned_epoch_ = -1;
   int64_t last_saved_ = -1;
   bool all_reached_ = false;

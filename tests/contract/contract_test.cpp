@@ -6,6 +6,7 @@
 
 #include "deltaw/error.h"
 #include "ops/fixed_updates.h"
+#include "ops/formed_weights.h"
 #include "support/gradcheck.h"
 #include "support/temporary.h"
 #include "support/tiny_model.h"
@@ -339,12 +340,16 @@ class Gradients : public Contract {
     }
   }
 
-  void check(LinearPath path) {
+  void check(LinearPath path, FormedWeights* formed = nullptr) {
     randomise(adapter, 5);
     hold();
     x.set_requires_grad(!is_table());
-    Call call{.adapter = &adapter, .path = path};
-    (model.run(x, call) * weights_).sum().backward();
+    Call call{.adapter = &adapter, .path = path, .formed = formed};
+    const int64_t rows = formed ? 1 : x.size(0);
+    for (int64_t i = 0; i < x.size(0); i += rows) {
+      (model.run(x.narrow(0, i, rows), call) * weights_.narrow(0, i, rows)).sum().backward();
+    }
+    if (formed) formed->finish();
     for (const NamedTensor& tensor : adapter.trained()) {
       EXPECT_EQ(check_gradient([&] { return loss(tensor.value); }, tensor.value, tensor.value.grad()), "")
           << tensor.name;
@@ -363,6 +368,10 @@ TEST_P(Gradients, InSequence) {
 }
 TEST_P(Gradients, Folded) {
   check(LinearPath::folded);
+}
+TEST_P(Gradients, FoldedOnceForTwoMicroBatches) {
+  FormedWeights formed(adapter, 2);
+  check(LinearPath::folded, &formed);
 }
 
 INSTANTIATE_TEST_SUITE_P(Methods, Gradients, testing::ValuesIn(cases({at::kDouble})), case_name);

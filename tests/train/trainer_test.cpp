@@ -105,13 +105,16 @@ TEST(Trainer, AccumulatesToTheGradientOfOneBatch) {
   TrainOptions parts = whole;
   parts.per_device_train_batch_size = 2;
   parts.gradient_accumulation_steps = 4;
-  const AdapterConfig config = adapter_config("adalora", {{"init_r", 3}, {"target_r", 3}});
-  TinyRun one(config, whole, 24, "float64", false), four(config, parts, 24, "float64", false);
-  one.trainer.train();
-  four.trainer.train();
-  const auto a = one.adapter.trained(), b = four.adapter.trained();
-  for (size_t i = 0; i < a.size(); ++i) {
-    EXPECT_LT((a[i].value - b[i].value).abs().max().item<double>(), 1e-8) << a[i].name;
+  for (const AdapterConfig& config :
+       {adapter_config("adalora", {{"init_r", 3}, {"target_r", 3}}), adapter_config("randlora", {{"r", 4}}),
+        adapter_config("loha", {{"r", 3}}), adapter_config("lora", {{"r", 2}, {"lora_bias", true}})}) {
+    TinyRun one(config, whole, 24, "float64", false), four(config, parts, 24, "float64", false);
+    one.trainer.train();
+    four.trainer.train();
+    const auto a = one.adapter.trained(), b = four.adapter.trained();
+    for (size_t i = 0; i < a.size(); ++i) {
+      EXPECT_LT((a[i].value - b[i].value).abs().max().item<double>(), 1e-8) << a[i].name;
+    }
   }
 }
 

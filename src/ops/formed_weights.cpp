@@ -1,0 +1,38 @@
+#include "ops/formed_weights.h"
+
+#include "ops/sum.h"
+
+namespace deltaw {
+
+FormedWeights::FormedWeights(const Adapter& adapter, int64_t micro_batches)
+    : adapter_(adapter), micro_batches_(micro_batches), layers_(adapter.model().layers().size()) {}
+
+int64_t FormedWeights::bytes(const Adapter& adapter) {
+  const at::ScalarType type = adapter.model().dtype();
+  int64_t numel = 0;
+  for (const AdaptedLayer* layer : adapter.layers()) numel += layer->info.d_out * layer->info.d_in;
+  return numel * static_cast<int64_t>(at::elementSize(type) + at::elementSize(at::promote_types(type, at::kFloat)));
+}
+
+ops::Formed* FormedWeights::find(const ops::Item& item, LinearPath path, const ops::Tensors& trained, int64_t tokens) {
+  std::optional<ops::Formed>& layer = layers_[item.layer->index];
+  if (!layer) layer = ops::formed(item, path, trained, tokens, micro_batches_);
+  return layer ? &*layer : nullptr;
+}
+
+void FormedWeights::finish() {
+  for (std::optional<ops::Formed>& layer : layers_) {
+    if (!layer) continue;
+    ops::Tensors trained;
+    for (const Param& param : layer->item.adapted->params.all()) {
+      if (param.trained) trained.push_back(param.value);
+    }
+    const ops::Tensors gradients = layer->pull_back(trained);
+    for (size_t i = 0; i < trained.size(); ++i) {
+      if (gradients[i].defined()) trained[i].mutable_grad() = ops::plus(trained[i].grad(), gradients[i]);
+    }
+    layer.reset();
+  }
+}
+
+}  // namespace deltaw
