@@ -4,6 +4,7 @@
 
 #include "ops/linear.h"
 #include "ops/random.h"
+#include "ops/sign_matrix.h"
 #include "ops/sum.h"
 #include "ops/thin.h"
 
@@ -35,9 +36,9 @@ bool has_delta(const Update& update) {
 // scale (left right + dense), in the type the factors have.
 Tensor delta(const Update& update) {
   if (!update.left.defined()) return update.dense * update.scale;
-  Tensor product = at::mm(update.left, update.right);
-  if (update.dense.defined()) product.add_(update.dense);
-  return product.mul_(update.scale);
+  Tensor sum = product(update.left, update.right);
+  if (update.dense.defined()) sum.add_(update.dense);
+  return sum.mul_(update.scale);
 }
 
 // W0 + delta, formed in the wider type and rounded once to W0's.
@@ -231,10 +232,10 @@ Update folded_gradients(const Item& item, const Update& update, const Tensor& dw
     }
   }
   if (update.left.defined() && update.left.requires_grad()) {
-    result.left = at::mm(draw, update.right.t()).mul_(update.scale);
+    result.left = product(draw, update.right.t()).mul_(update.scale);
   }
   if (update.right.defined() && update.right.requires_grad()) {
-    result.right = at::mm(update.left.t(), draw).mul_(update.scale);
+    result.right = product(update.left.t(), draw).mul_(update.scale);
   }
   if (update.dense.defined() && update.dense.requires_grad()) result.dense = draw * update.scale;
   if (update.bias.defined()) result.bias = dsum * update.scale;
