@@ -71,7 +71,7 @@ Json merge_seconds(const Adapter& adapter) {
   if (!adapter.spec().mergeable) return nullptr;
   const auto begin = Clock::now();
   for (const AdaptedLayer* layer : adapter.layers()) {
-    const Tensor weight = turned(layer->info.kind, layer->base->matrix());
+    const Tensor weight = as_stored(layer->info, layer->base->matrix());
     const Parameter& bias = layer->base->bias;
     try {
       merge_layer(*layer, weight, adapter.overrides(bias) ? adapter.value(bias) : bias.value);

@@ -14,6 +14,7 @@
 
 #include <ATen/ATen.h>
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -33,22 +34,32 @@ using at::Tensor;
 class Quantised;
 
 /// Conv1D is GPT-2's linear layer, which stores its weight transposed.
-enum class LayerKind { linear, conv1d, embedding };
+enum class LayerKind { linear, conv1d, conv2d, embedding };
 
 /// The layer that a method adapts. `name` is the Hugging Face module name. An embedding is a linear layer over one-hot
-/// rows: d_in is its number of rows, d_out their width.
+/// rows: d_in is its number of rows, d_out their width. A Conv2d is a linear layer over the patches of an image: d_in
+/// counts the numbers of a patch, channel by channel.
 struct LayerInfo {
   std::string name;
   int64_t d_out = 0;
   int64_t d_in = 0;
   LayerKind kind = LayerKind::linear;
+  std::array<int64_t, 2> kernel = {1, 1};  // rows and columns of a Conv2d's
+
+  int64_t kernel_area() const { return kernel[0] * kernel[1]; }
+  /// Of the input: d_in, but on a Conv2d.
+  int64_t channels() const { return d_in / kernel_area(); }
+  /// A Param's file_shape on a Conv2d, none on other layers.
+  std::vector<int64_t> conv_shape(std::vector<int64_t> shape) const {
+    return kind == LayerKind::conv2d ? std::move(shape) : std::vector<int64_t>();
+  }
 };
 
 /// What a start may want to know of a run of the base model over calibration rows.
 enum class Observations { none, inputs, gradients };
 
-/// What a linear layer saw in that run, over its n rows x [d_in] (one for each token); float32, or float64 over such a
-/// model.
+/// What a linear layer saw in that run, over its n rows x [d_in] (one for each token or patch); float32, or float64
+/// over such a model.
 struct Observed {
   int64_t samples = 0;   // calibration rows
   int64_t rows = 0;      // n
@@ -109,6 +120,8 @@ struct Param {
   bool trained = true;
   bool saved = true;  // false: follows from the base and the options, and is made again on loading
   double rate = 1;    // times the learning rate
+  /// Of the tensor in the file, where its numbers stand there in another shape; -1 for one size that follows.
+  std::vector<int64_t> file_shape = {};
 };
 
 /// The tensors of a method on one layer (or shared by all), in the order of their declaration.

@@ -3,6 +3,7 @@
 
 #include <ATen/ATen.h>
 
+#include <array>
 #include <cstdint>
 #include <deque>
 #include <filesystem>
@@ -38,14 +39,16 @@ struct Parameter {
   int64_t nbytes() const;  // as it is held
 };
 
-/// `weight` from the layout that a layer of this kind is stored in to W0's, [d_out, d_in], and back.
-Tensor turned(LayerKind kind, const Tensor& weight);
+/// W0 [d_out, d_in] of a weight as layers of this kind store it, and back.
+Tensor matrix_of(LayerKind kind, const Tensor& stored);
+Tensor as_stored(const LayerInfo& layer, const Tensor& matrix);
 
 /// A layer that an adapter can change.
 struct Layer {
   std::string name;
   LayerKind kind = LayerKind::linear;
-  Parameter weight;            // W0 [d_out, d_in]; its transpose in a Conv1D or an embedding
+  /// W0 [d_out, d_in]; its transpose in a Conv1D or an embedding; [d_out, channels, rows, columns] in a Conv2d.
+  Parameter weight;
   Parameter bias;              // [d_out], or undefined
   int64_t index = -1;          // counts the model's layers
   bool ends_sublayer = false;  // its output, after dropout, is what the residual sum adds
@@ -58,6 +61,13 @@ struct Layer {
 };
 
 struct Linear : Layer {};  // or a Conv1D
+
+/// A linear layer over the patches of an image (ops/conv2d.h). Of rows and columns each.
+struct Conv2d : Linear {
+  std::array<int64_t, 2> stride = {1, 1};
+  std::array<int64_t, 2> padding = {0, 0};  // zeros on either side
+  std::array<int64_t, 2> dilation = {1, 1};
+};
 
 struct Embedding : Layer {
   int64_t padding_idx = -1;  // a row whose update gets no gradient
@@ -241,6 +251,7 @@ class Model {
   std::string architecture_;
   ModelShape shape_;
   std::deque<Linear> linears_;
+  std::deque<Conv2d> convolutions_;
   std::deque<Embedding> embeddings_;
   std::deque<Norm> norms_;
   std::vector<const Layer*> layers_;

@@ -37,6 +37,11 @@ std::string hash_of(const Params& shared) {
   return fmt::format("{:016x}", hash);
 }
 
+// A layer's tensor in the shape that it has in the file.
+Tensor in_file(const Param& param) {
+  return param.file_shape.empty() ? param.value : param.value.reshape(param.file_shape);
+}
+
 using KeptRanks = std::map<std::string, std::vector<bool>>;
 
 // The components that the file keeps of every layer that has dead ones, or of all where a budget has pruned.
@@ -77,7 +82,7 @@ std::vector<NamedTensor> file_tensors(const Adapter& adapter, const KeptRanks& k
   for (const AdaptedLayer* layer : adapter.layers()) {
     const Params params = pruned(adapter, kept, *layer);
     for (const Param& param : params.all()) {
-      if (param.saved) tensors.push_back({kModel + layer->info.name + "." + param.file_name, param.value});
+      if (param.saved) tensors.push_back({kModel + layer->info.name + "." + param.file_name, in_file(param)});
     }
   }
   for (const Parameter* parameter : adapter.model().parameters()) {
@@ -127,7 +132,7 @@ class Reader {
     for (Param& param : builder_.whole().all()) read(param.file_name, param.value);
     for (AdaptedLayer* layer : builder_.layers()) {
       for (Param& param : layer->params.all()) {
-        if (param.saved) read(kModel + layer->info.name + "." + param.file_name, param.value);
+        if (param.saved) read(kModel + layer->info.name + "." + param.file_name, param.value, in_file(param).sizes());
       }
     }
     for (const Parameter* parameter : builder_.adapter().model().parameters()) {
@@ -161,7 +166,7 @@ class Reader {
         if (!stored) continue;
         if (!first) {
           first = bytes;
-          copy(*bytes, param.value);
+          copy(*bytes, param.value, param.value.sizes());
         } else if (bytes->shape != first->shape || bytes->dtype != first->dtype ||
                    !std::equal(bytes->data, bytes->data + bytes->size(), first->data)) {
           throw Error({.id = "format.conflict",
@@ -230,27 +235,30 @@ class Reader {
            to_tensor(bytes, type, file_).equal(rows.to(type));
   }
 
-  void read(const std::string& name, Tensor& into) {
+  void read(const std::string& name, Tensor& into) { read(name, into, into.sizes()); }
+
+  void read(const std::string& name, Tensor& into, at::IntArrayRef shape) {
     const io::TensorBytes* bytes = file_->find(name);
     if (!bytes) {
       missing_.push_back(name);
       return;
     }
     taken_.insert(name);
-    copy(*bytes, into);
+    copy(*bytes, into, shape);
   }
 
-  void copy(const io::TensorBytes& bytes, Tensor& into) const {
-    if (at::IntArrayRef(bytes.shape) != into.sizes()) {
+  // The numbers of a tensor that has `shape` in the file.
+  void copy(const io::TensorBytes& bytes, Tensor& into, at::IntArrayRef shape) const {
+    if (at::IntArrayRef(bytes.shape) != shape) {
       const std::string& base = builder_.adapter().config().base_model_name_or_path;
       throw Error({.id = "shape.mismatch",
                    .what = fmt::format("tensor '{}' is [{}], this base makes it [{}]", bytes.name,
-                                       fmt::join(bytes.shape, ", "), fmt::join(into.sizes().vec(), ", ")),
+                                       fmt::join(bytes.shape, ", "), fmt::join(shape.vec(), ", ")),
                    .where = file_->path().string(),
                    .fix = base.empty() ? "use the base model that the adapter was trained on"
                                        : "use the base model that the adapter was trained on: " + base});
     }
-    into = to_tensor(bytes, into.scalar_type(), file_).clone();
+    into = to_tensor(bytes, into.scalar_type(), file_).reshape(into.sizes()).clone();
   }
 
   void check_hash() const {

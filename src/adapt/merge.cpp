@@ -87,7 +87,7 @@ MergedLayer merge_layer(const AdaptedLayer& layer, const Tensor& weight, const T
   const Update u = layer.method->update(layer.info, layer.params, *layer.base->view);
   // In float32 at least, whatever the checkpoint's type; rounded once at the end.
   const at::ScalarType type = at::promote_types(weight.scalar_type(), at::kFloat);
-  const Tensor merged = ops::updated_weight(u, turned(layer.info.kind, weight).to(type));
+  const Tensor merged = ops::updated_weight(u, matrix_of(layer.info.kind, weight).to(type));
   Tensor merged_bias = bias;
   if (bias.defined() && u.out_gain.defined() && u.gain_on_bias) merged_bias = bias.to(type) * u.out_gain.to(type);
   if (u.bias.defined()) {
@@ -99,7 +99,7 @@ MergedLayer merge_layer(const AdaptedLayer& layer, const Tensor& weight, const T
     }
     merged_bias = merged_bias.to(type) + u.bias.to(type) * u.scale;
   }
-  return {turned(layer.info.kind, merged.to(weight.scalar_type())),
+  return {as_stored(layer.info, merged.to(weight.scalar_type())),
           merged_bias.defined() ? merged_bias.to(weight.scalar_type()) : merged_bias};
 }
 

@@ -26,6 +26,11 @@ bool names_module(const Json& entries, const std::string& name) {
                      [&](const Json& entry) { return has_suffix(name, entry.get<std::string>()); });
 }
 
+// What PEFT's all-linear takes.
+bool is_linear(const Layer& layer) {
+  return layer.kind == LayerKind::linear || layer.kind == LayerKind::conv1d;
+}
+
 std::vector<std::string> as_list(const Json& value) {
   if (value.is_null()) return {};
   if (value.is_string()) return {value.get<std::string>()};
@@ -88,14 +93,14 @@ void check_every_entry(const Model& model, const Json& targets, const std::vecto
     const auto& modules = model.module_names();
     const bool exists = std::any_of(modules.begin(), modules.end(), hit);
     const bool saved = std::find(never.begin(), never.end(), suffix) != never.end();
-    throw Error({.id = "config.unmatched-target",
-                 .what = exists ? fmt::format("'{}' is no linear layer or embedding of the model", suffix)
-                                : fmt::format("'{}' matches none of the model's {} linear layers and embeddings",
-                                              suffix, layers.size()),
-                 .where = "key \"target_modules\"",
-                 .fix = saved
-                            ? "leave it out: modules_to_save trains it whole"
-                            : suggest_names(suffix, leaf_names(model)) + "; `deltaw info MODEL --modules` lists them"});
+    throw Error(
+        {.id = "config.unmatched-target",
+         .what = exists ? fmt::format("'{}' is no linear layer, Conv2d or embedding of the model", suffix)
+                        : fmt::format("'{}' matches none of the model's {} linear layers, Conv2ds and embeddings",
+                                      suffix, layers.size()),
+         .where = "key \"target_modules\"",
+         .fix = saved ? "leave it out: modules_to_save trains it whole"
+                      : suggest_names(suffix, leaf_names(model)) + "; `deltaw info MODEL --modules` lists them"});
   }
 }
 
@@ -134,16 +139,17 @@ std::vector<const Layer*> find_targets(const Model& model, const AdapterConfig& 
     const auto saved = [&](const std::string& module) { return below(layer->name, module); };
     if (!config.exclude_modules.is_null() && names_module(config.exclude_modules, layer->name)) continue;
     if (std::any_of(never.begin(), never.end(), saved)) continue;
-    if (all_linear ? layer->kind == LayerKind::embedding : !names_module(targets, layer->name)) continue;
+    if (all_linear ? !is_linear(*layer) : !names_module(targets, layer->name)) continue;
     if (!in_layers(layer->name, config)) continue;
     found.push_back(layer);
   }
   if (!found.empty()) return found;
-  throw Error({.id = "config.no-target",
-               .what = fmt::format("target_modules = {} selects none of the model's {} linear layers and embeddings",
-                                   targets.dump(), model.layers().size()),
-               .where = "keys \"target_modules\", \"exclude_modules\", \"layers_to_transform\"",
-               .fix = "`deltaw info MODEL --modules` lists the names"});
+  throw Error(
+      {.id = "config.no-target",
+       .what = fmt::format("target_modules = {} selects none of the model's {} linear layers, Conv2ds and embeddings",
+                           targets.dump(), model.layers().size()),
+       .where = "keys \"target_modules\", \"exclude_modules\", \"layers_to_transform\"",
+       .fix = "`deltaw info MODEL --modules` lists the names"});
 }
 
 std::vector<const Parameter*> find_base_tensors(const Model& model, const AdapterConfig& config,

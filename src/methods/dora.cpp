@@ -21,7 +21,10 @@ class Dora final : public Method {
 
   std::vector<Param> declare(const LayerInfo& layer, const BaseView& base, at::Generator& generator) const override {
     Params factors(options_.factors(layer, base, generator));
-    factors.all().push_back({"lora_magnitude_vector", "lora_magnitude_vector", row_norms(layer, factors, base)});
+    factors.all().push_back({.name = "lora_magnitude_vector",
+                             .file_name = "lora_magnitude_vector",
+                             .value = row_norms(layer, factors, base),
+                             .file_shape = layer.conv_shape({1, layer.d_out, 1, 1})});
     return factors.all();
   }
 

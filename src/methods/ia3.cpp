@@ -1,10 +1,10 @@
 // IA3: infused adapter by inhibiting and amplifying inner activations. Liu et al. 2022, arXiv:2205.05638, section 3.3.
 //
 //   y = l * (W0 x + b)      l [d_out, 1]
-//   y = W0 (l * x) + b      l [1, d_in], in the layers that feedforward_modules names
+//   y = W0 (l * x) + b      l [1, d_in], in the layers that feedforward_modules names; on a Conv2d one number a channel
 //
-// l starts at one. Trained: d_out, or d_in in feed-forward layers. Tensors and options as HF PEFT's IA3; differs from
-// it in nothing.
+// l starts at one. Trained: d_out, or d_in (channels) in feed-forward layers. Tensors and options as HF PEFT's IA3;
+// differs from it in nothing.
 #include <algorithm>
 
 #include "core/patterns.h"
@@ -41,14 +41,14 @@ class Ia3 final : public Method {
 
   std::vector<Param> declare(const LayerInfo& layer, const BaseView&, at::Generator& generator) const override {
     const bool input = scales_input(layer);
-    Tensor l = at::ones({input ? 1 : layer.d_out, input ? layer.d_in : 1}, at::kFloat);
+    Tensor l = at::ones({input ? 1 : layer.d_out, input ? layer.channels() : 1}, at::kFloat);
     if (!options_.init_ia3_weights) l.normal_(0, 1, generator);
-    return {{"ia3_l", "ia3_l", l}};
+    return {{.name = "ia3_l", .file_name = "ia3_l", .value = l, .file_shape = layer.conv_shape({1, -1, 1, 1})}};
   }
 
   Update update(const LayerInfo& layer, const Params& p, const BaseView&) const override {
     const Tensor l = p["ia3_l"].flatten();
-    if (scales_input(layer)) return {.in_gain = l};
+    if (scales_input(layer)) return {.in_gain = l.repeat_interleave(layer.kernel_area())};
     return {.out_gain = l, .gain_on_bias = true};
   }
 
@@ -80,7 +80,7 @@ const MethodSpec& method_ia3() {
                           {"gemma2", {"q_proj", "v_proj", "down_proj"}},
                           {"gpt2", {"c_attn", "mlp.c_proj"}}},
       .parameter_count = "d_out, or d_in in feed-forward layers",
-      .count = [](const LayerInfo& l, const Json&) { return is_feed_forward(l.name) ? l.d_in : l.d_out; },
+      .count = [](const LayerInfo& l, const Json&) { return is_feed_forward(l.name) ? l.channels() : l.d_out; },
   });
   return spec;
 }

@@ -6,6 +6,8 @@
 //   w2 [out_k, in_n]   uniform, bound sqrt(1 / in_n); or w2_a [out_k, r] times w2_b [r, in_n] where r is below half of
 //                      the larger side
 //
+// On a Conv2d in_m in_n are its input channels, and w2 [out_k, in_n, rows, columns] has the whole of the kernel.
+//
 // dW is never formed: with x as a matrix X [in_m, in_n], (w1 (x) w2) x = w1 X w2^T.
 //
 // Trained: at most out_l in_m + out_k in_n numbers a layer. Tensors, options and the way the sides are split as HF
@@ -51,8 +53,8 @@ class LoKr final : public Method {
 
   std::vector<Param> declare(const LayerInfo& layer, const BaseView&, at::Generator& generator) const override {
     const auto [out_l, out_k] = split(layer.d_out, options_.decompose_factor);
-    const auto [in_m, in_n] = split(layer.d_in, options_.decompose_factor);
-    const int64_t r = options_.rank(layer);
+    const auto [in_m, in_n] = split(layer.channels(), options_.decompose_factor);
+    const int64_t r = options_.rank(layer), width = in_n * layer.kernel_area();
     std::vector<Param> params;
     if (options_.decompose_both && 2 * r < std::max(out_l, in_m)) {
       params.push_back({"w1_a", "lokr_w1_a", zeros(out_l, r)});
@@ -62,9 +64,12 @@ class LoKr final : public Method {
     }
     if (2 * r < std::max(out_k, in_n)) {
       params.push_back({"w2_a", "lokr_w2_a", kaiming_uniform(out_k, r, generator)});
-      params.push_back({"w2_b", "lokr_w2_b", kaiming_uniform(r, in_n, generator)});
+      params.push_back({"w2_b", "lokr_w2_b", kaiming_uniform(r, width, generator)});
     } else {
-      params.push_back({"w2", "lokr_w2", kaiming_uniform(out_k, in_n, generator)});
+      params.push_back({.name = "w2",
+                        .file_name = "lokr_w2",
+                        .value = kaiming_uniform(out_k, width, generator),
+                        .file_shape = layer.conv_shape({out_k, in_n, layer.kernel[0], layer.kernel[1]})});
     }
     return params;
   }
@@ -96,10 +101,11 @@ class LoKr final : public Method {
 int64_t count(const LayerInfo& layer, const Json& o) {
   const auto r = o.at("r").get<int64_t>(), factor = o.at("decompose_factor").get<int64_t>();
   const auto [out_l, out_k] = split(layer.d_out, factor);
-  const auto [in_m, in_n] = split(layer.d_in, factor);
+  const auto [in_m, in_n] = split(layer.channels(), factor);
+  const int64_t width = in_n * layer.kernel_area();
   const bool both = o.at("decompose_both").get<bool>() && 2 * r < std::max(out_l, in_m);
   const bool second = 2 * r < std::max(out_k, in_n);
-  return (both ? r * (out_l + in_m) : out_l * in_m) + (second ? r * (out_k + in_n) : out_k * in_n);
+  return (both ? r * (out_l + in_m) : out_l * in_m) + (second ? r * (out_k + width) : out_k * width);
 }
 
 }  // namespace

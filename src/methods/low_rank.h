@@ -102,6 +102,9 @@ struct LowRankOptions : RankOptions {
     const bool table = layer.kind == LayerKind::embedding;
     std::vector<Param> params{{"lora_A", table ? "lora_embedding_A" : "lora_A.weight", A},
                               {"lora_B", table ? "lora_embedding_B" : "lora_B.weight", B}};
+    // PEFT's factors of a convolution are convolutions, the second of single points.
+    params[0].file_shape = layer.conv_shape({-1, layer.channels(), layer.kernel[0], layer.kernel[1]});
+    params[1].file_shape = layer.conv_shape({layer.d_out, -1, 1, 1});
     if (!changes_base()) return params;
     const bool saved = start() != "pissa" && start() != "olora";
     params.push_back({"A0", "lora_A0.weight", A.clone(), /*trained=*/false, saved});

@@ -6,8 +6,15 @@
 
 namespace deltaw {
 
-Tensor turned(LayerKind kind, const Tensor& weight) {
-  return kind == LayerKind::linear ? weight : weight.t();
+Tensor matrix_of(LayerKind kind, const Tensor& stored) {
+  if (kind == LayerKind::linear) return stored;
+  return kind == LayerKind::conv2d ? stored.flatten(1) : stored.t();
+}
+
+Tensor as_stored(const LayerInfo& layer, const Tensor& matrix) {
+  if (layer.kind == LayerKind::linear) return matrix;
+  if (layer.kind != LayerKind::conv2d) return matrix.t();
+  return matrix.reshape({layer.d_out, layer.channels(), layer.kernel[0], layer.kernel[1]});
 }
 
 int64_t Parameter::numel() const {
@@ -21,7 +28,7 @@ int64_t Parameter::nbytes() const {
 }
 
 Tensor Layer::matrix() const {
-  return weight.quantised ? weight.quantised->dequantised() : turned(kind, weight.value);
+  return weight.quantised ? weight.quantised->dequantised() : matrix_of(kind, weight.value);
 }
 
 BaseView Layer::view_with(const Observed* observed) const {
@@ -30,7 +37,9 @@ BaseView Layer::view_with(const Observed* observed) const {
 }
 
 LayerInfo Layer::info() const {
-  return {.name = name, .d_out = view->d_out(), .d_in = view->d_in(), .kind = kind};
+  LayerInfo info{.name = name, .d_out = view->d_out(), .d_in = view->d_in(), .kind = kind};
+  if (kind == LayerKind::conv2d) info.kernel = {weight.value.size(2), weight.value.size(3)};
+  return info;
 }
 
 const Layer* Model::head_layer() const {

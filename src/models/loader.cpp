@@ -21,6 +21,23 @@ std::string legacy_name(const std::string& name) {
   return {};
 }
 
+void check_form(const std::string& name, const Conv2dForm& form) {
+  const auto refuse = [&](const std::string& what) {
+    throw Error({.id = "config.unsupported",
+                 .what = "a Conv2d with " + what,
+                 .where = name,
+                 .fix = "deltaw has convolutions of one group, padded with zeros"});
+  };
+  if (form.groups != 1) refuse(fmt::format("groups = {}", form.groups));
+  if (form.padding_mode != "zeros") refuse(fmt::format("padding_mode = \"{}\"", form.padding_mode));
+  for (size_t i = 0; i < 2; ++i) {
+    if (form.kernel[i] < 1 || form.stride[i] < 1 || form.dilation[i] < 1 || form.padding[i] < 0) {
+      refuse(fmt::format("kernel {}, stride {}, dilation {} and padding {}", form.kernel[i], form.stride[i],
+                         form.dilation[i], form.padding[i]));
+    }
+  }
+}
+
 // [1, width], summed in float64, a few rows at a time.
 Tensor mean_row(const Tensor& table) {
   Tensor sum = at::zeros({1, table.size(1)}, at::kDouble);
@@ -178,7 +195,7 @@ Parameter Loader::parameter(const std::string& name, const std::vector<int64_t>&
 Parameter Loader::quantised(const std::string& name, const std::vector<int64_t>& shape, LayerKind kind) {
   const io::TensorBytes& bytes = checked(name, shape);
   const at::ScalarType stored = scalar_type(bytes.dtype);
-  const Tensor W0 = turned(kind, to_tensor(bytes, stored, checkpoint_));  // one layer at a time leaves the file
+  const Tensor W0 = matrix_of(kind, to_tensor(bytes, stored, checkpoint_));  // one layer at a time leaves the file
   auto weight = std::make_shared<const Quantised>(W0, *quantisation_, model_.dtype_);
   if (!std::isfinite(weight->relative_error())) {
     throw Error(
@@ -256,6 +273,20 @@ const Linear* Loader::linear(const std::string& name, int64_t d_out, int64_t d_i
       quantisation_ && !form.head ? quantised(name + ".weight", shape, form.kind) : parameter(name + ".weight", shape);
   Parameter bias = form.bias ? parameter(name + ".bias", {d_out}) : Parameter{.name = name + ".bias"};
   return add_linear(name, std::move(weight), std::move(bias), form);
+}
+
+const Conv2d* Loader::conv2d(const std::string& name, int64_t c_out, int64_t c_in, const Conv2dForm& form) {
+  check_form(name, form);
+  Conv2d& layer = model_.convolutions_.emplace_back();
+  layer.name = name;
+  layer.kind = LayerKind::conv2d;
+  layer.weight = parameter(name + ".weight", {c_out, c_in, form.kernel[0], form.kernel[1]});
+  layer.bias = form.bias ? parameter(name + ".bias", {c_out}) : Parameter{.name = name + ".bias"};
+  layer.stride = form.stride;
+  layer.padding = form.padding;
+  layer.dilation = form.dilation;
+  add_layer(layer);
+  return &layer;
 }
 
 const Linear* Loader::head(const std::string& name, int64_t d_out, int64_t d_in, double std) {

@@ -1,6 +1,7 @@
 // Takes a model's tensors out of a checkpoint, one module at a time, strictly.
 #pragma once
 
+#include <array>
 #include <memory>
 #include <optional>
 #include <set>
@@ -25,6 +26,17 @@ struct LinearForm {
   bool head = false;                   // never quantised
 };
 
+/// What a convolution is besides its channels, as torch's Conv2d names it; pairs are of rows and columns.
+struct Conv2dForm {
+  std::array<int64_t, 2> kernel = {1, 1};
+  std::array<int64_t, 2> stride = {1, 1};
+  std::array<int64_t, 2> padding = {0, 0};
+  std::array<int64_t, 2> dilation = {1, 1};
+  int64_t groups = 1;
+  std::string padding_mode = "zeros";
+  bool bias = true;
+};
+
 class Loader {
  public:
   /// `base_prefix` ("bert") is what a checkpoint of the bare base model leaves out of its names.
@@ -32,6 +44,8 @@ class Loader {
 
   // Each registers the module under its full name and returns it; the model owns it.
   const Linear* linear(const std::string& name, int64_t d_out, int64_t d_in, const LinearForm& form = {});
+  /// Never quantised. Throws config.unsupported for more than one group and for padding with anything but zeros.
+  const Conv2d* conv2d(const std::string& name, int64_t c_out, int64_t c_in, const Conv2dForm& form = {});
   const Embedding* embedding(const std::string& name, int64_t rows, int64_t width, int64_t padding_idx = -1);
   const Norm* layer_norm(const std::string& name, int64_t width, double eps);
   const Norm* rms_norm(const std::string& name, int64_t width, double eps, double offset = 0);

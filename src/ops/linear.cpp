@@ -153,11 +153,11 @@ Tensor plain_linear(const Tensor& x, const Linear& layer, const Call& call) {
   }
   if (call.fixed && call.fixed->serves(call)) {
     const Tensor weight = call.fixed->value(layer.weight, x.scalar_type());
-    return at::linear(x, turned(layer.kind, weight), call.fixed->value(layer.bias, x.scalar_type()));
+    return at::linear(x, matrix_of(layer.kind, weight), call.fixed->value(layer.bias, x.scalar_type()));
   }
   const Tensor& weight = call.adapter ? call.adapter->value(layer.weight) : layer.weight.value;
   const Tensor& bias = call.adapter ? call.adapter->value(layer.bias) : layer.bias.value;
-  const Tensor y = at::linear(x, turned(layer.kind, as(weight, x)), bias.defined() ? as(bias, x) : bias);
+  const Tensor y = at::linear(x, matrix_of(layer.kind, as(weight, x)), bias.defined() ? as(bias, x) : bias);
   const TrainedTokens* tokens = call.adapter ? call.adapter->tokens(layer.weight) : nullptr;
   return tokens ? y.index_copy(-1, tokens->indices, at::linear(x, as(tokens->rows, x))) : y;
 }

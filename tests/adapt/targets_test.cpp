@@ -77,7 +77,7 @@ TEST(Targets, NameTheNearestRightNameForAWrongOne) {
 TEST(Targets, SayThatAModuleCannotBeAdapted) {
   const auto model = bert();
   const Error error = error_of([&] { targets(*model, {{"target_modules", {"LayerNorm"}}}); });
-  EXPECT_NE(error.parts().what.find("no linear layer or embedding"), std::string::npos);
+  EXPECT_NE(error.parts().what.find("no linear layer, Conv2d or embedding"), std::string::npos);
 }
 
 TEST(Targets, TakeEmbeddingsByNameAndNotAsLinearLayers) {

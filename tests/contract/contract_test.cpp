@@ -30,8 +30,10 @@ struct Case {
   AdapterConfig config() const { return small_config(*spec, options); }
 };
 
-const std::map<LayerKind, std::string> kKinds = {
-    {LayerKind::linear, "linear"}, {LayerKind::conv1d, "conv1d"}, {LayerKind::embedding, "embedding"}};
+const std::map<LayerKind, std::string> kKinds = {{LayerKind::linear, "linear"},
+                                                 {LayerKind::conv1d, "conv1d"},
+                                                 {LayerKind::conv2d, "conv2d"},
+                                                 {LayerKind::embedding, "embedding"}};
 
 void PrintTo(const Case& c, std::ostream* out) {
   *out << c.name << " " << kKinds.at(c.kind) << " " << c.d_out << "x" << c.d_in << " " << at::toString(c.dtype);
@@ -62,10 +64,13 @@ const std::vector<Variant> kVariants = {
     {"oft", "oft_shared", {{"block_share", true}}},
 };
 
-// Those that act on a layer's input or output or follow from it, and options that have no meaning there.
-const std::set<std::string> kNotOnEmbeddings = {"lokr",    "lokr_both", "oft",     "oft_exact",    "oft_shared",
-                                                "houlsby", "pfeiffer",  "lora_fa", "lora_bias",    "bitfit",
-                                                "eva",     "corda",     "lora_ga", "dora_lora_ga", "moslora_corda"};
+// On embeddings those that act on a layer's input or output or follow from it, and options that have no meaning there;
+// on convolutions those that stand behind a sublayer.
+const std::map<LayerKind, std::set<std::string>> kRefused = {
+    {LayerKind::embedding,
+     {"lokr", "lokr_both", "oft", "oft_exact", "oft_shared", "houlsby", "pfeiffer", "lora_fa", "lora_bias", "bitfit",
+      "eva", "corda", "lora_ga", "dora_lora_ga", "moslora_corda"}},
+    {LayerKind::conv2d, {"houlsby", "pfeiffer"}}};
 
 std::vector<Case> cases(const std::vector<at::ScalarType>& dtypes) {
   std::vector<Variant> ways;
@@ -85,8 +90,10 @@ std::vector<Case> cases(const std::vector<at::ScalarType>& dtypes) {
                                {LayerKind::linear, 7, 4},
                                {LayerKind::linear, 4, 7},
                                {LayerKind::conv1d, 4, 7},
+                               {LayerKind::conv2d, 4, 27},
                                {LayerKind::embedding, 4, 7}}) {
-      if (shape.kind == LayerKind::embedding && kNotOnEmbeddings.contains(way.name)) continue;
+      const auto refused = kRefused.find(shape.kind);
+      if (refused != kRefused.end() && refused->second.contains(way.name)) continue;
       for (const at::ScalarType dtype : dtypes) {
         all.push_back({&find_method(way.method), shape.d_out, shape.d_in, shape.kind, dtype, way.name, way.options});
       }
@@ -108,8 +115,11 @@ class Contract : public testing::TestWithParam<Case> {
         x(input(GetParam()).to(GetParam().dtype)) {}
 
   static bool is_table() { return GetParam().kind == LayerKind::embedding; }
+  static bool convolves() { return GetParam().kind == LayerKind::conv2d; }
   static Tensor input(const Case& c) {
-    const Tensor values = at::randn({2, 6, c.d_in}, at::make_generator<at::CPUGeneratorImpl>(9), at::kDouble);
+    at::Generator generator = at::make_generator<at::CPUGeneratorImpl>(9);
+    if (convolves()) return at::randn({2, c.d_in / 9, TinyModel::kRows, TinyModel::kColumns}, generator, at::kDouble);
+    const Tensor values = at::randn({2, 6, c.d_in}, generator, at::kDouble);
     return is_table() ? at::one_hot(values.argmax(-1), c.d_in).to(at::kDouble) : values;
   }
 
@@ -117,6 +127,13 @@ class Contract : public testing::TestWithParam<Case> {
     const at::NoGradGuard no_grad;
     Call call{.adapter = with, .path = path};
     return model.run(x, call);
+  }
+  // What the matrices multiply, [2, 6, d_in]: x, or its patches.
+  Tensor seen() const {
+    if (!convolves()) return x;
+    constexpr int64_t k = TinyModel::kKernel, stride = TinyModel::kStride, edge = TinyModel::kPadding;
+    const Tensor padded = at::constant_pad_nd(x, {edge, edge, edge, edge});
+    return padded.unfold(2, k, stride).unfold(3, k, stride).permute({0, 2, 3, 1, 4, 5}).flatten(3).flatten(1, 2);
   }
   // The formula of the design, dense and in float64, written without the layer operation.
   Tensor dense(const Adapter& with) const {
@@ -132,7 +149,8 @@ class Contract : public testing::TestWithParam<Case> {
   Tensor dense_layer(const Adapter& with, const Layer& base, const Update& u) const {
     const auto wide = [](const Tensor& t) { return t.to(at::kDouble); };
     const Tensor stored = wide(with.value(base.weight));
-    Tensor weight = base.kind == LayerKind::linear ? stored : stored.t();
+    const bool is_matrix = base.kind == LayerKind::linear || convolves();
+    Tensor weight = is_matrix ? stored.reshape({stored.size(0), -1}) : stored.t();
     Tensor bias = base.bias.value.defined() ? wide(with.value(base.bias)) : at::zeros({weight.size(0)}, at::kDouble);
     if (u.left.defined()) weight = weight + u.scale * at::matmul(wide(u.left), wide(u.right));
     if (u.dense.defined()) weight = weight + u.scale * wide(u.dense);
@@ -140,10 +158,10 @@ class Contract : public testing::TestWithParam<Case> {
     if (u.in_gain.defined()) weight = weight.matmul(at::diag(wide(u.in_gain)));
     if (u.out_gain.defined() && u.gain_on_bias) bias = bias * wide(u.out_gain);
     if (u.bias.defined()) bias = bias + u.scale * wide(u.bias);
-    const Tensor rows = wide(x).reshape({-1, x.size(-1)});
+    const Tensor rows = wide(seen()).reshape({-1, GetParam().d_in});
     Tensor y = at::matmul(u.before ? u.before(rows) : rows, weight.t()) + bias;
     if (u.beside) y = y + u.scale * u.beside(rows);
-    y = y.reshape({x.size(0), x.size(1), -1});
+    y = y.reshape({2, 6, -1});
     const AdaptedLayer* layer = with.layer(base);
     return layer ? layer->method->map_output(layer->info, layer->params, y) : y;
   }
@@ -184,7 +202,7 @@ class Contract : public testing::TestWithParam<Case> {
 TEST_P(Contract, StartsAsTheBaseModel) {
   if (!GetParam().spec->identity_at_init) return;
   const Tensor base = run(nullptr), with = run(&adapter);
-  if (starts_bit_equal()) {
+  if (starts_bit_equal() && !convolves()) {  // of which another kernel computes the base alone
     EXPECT_TRUE(with.equal(base));
   } else {
     expect_near(with, base, tolerance(at::kFloat));  // starts are drawn in float32
@@ -221,7 +239,13 @@ TEST_P(Contract, MergingEqualsTheForwardPassAndLeavesTheBaseAlone) {
   std::vector<Tensor> outputs;
   for (const AdaptedLayer* layer : adapter.layers()) {
     const MergedLayer merged = merge_layer(*layer, layer->base->weight.value, layer->base->bias.value);
-    outputs.push_back(at::linear(x, turned(GetParam().kind, merged.weight), merged.bias));
+    EXPECT_EQ(merged.weight.sizes(), layer->base->weight.value.sizes());
+    if (convolves()) {
+      const Tensor y = at::conv2d(x, merged.weight, merged.bias, TinyModel::kStride, TinyModel::kPadding);
+      outputs.push_back(y.flatten(2).transpose(1, 2));
+    } else {
+      outputs.push_back(at::linear(x, matrix_of(GetParam().kind, merged.weight), merged.bias));
+    }
   }
   expect_near(at::cat(outputs, -1), run(&adapter));
   EXPECT_TRUE(model.layers()[0]->weight.value.equal(before));
@@ -261,13 +285,16 @@ TEST_P(Contract, TakesInputsOfAnyRank) {
   const at::NoGradGuard no_grad;
   const int64_t d_in = GetParam().d_in, d_out = GetParam().d_out;
   Call call{.adapter = &adapter};
-  EXPECT_EQ(model.run(x[0][0], call).sizes(), at::IntArrayRef({2 * d_out}));
   EXPECT_EQ(model.run(x[0], call).sizes(), at::IntArrayRef({6, 2 * d_out}));
   EXPECT_EQ(model.run(x.narrow(0, 0, 0), call).sizes(), at::IntArrayRef({0, 6, 2 * d_out}));
-  expect_near(model.run(x[0][0], call), model.run(x, call)[0][0]);
+  expect_near(model.run(x[0], call), model.run(x, call)[0]);
+  if (!convolves()) {
+    EXPECT_EQ(model.run(x[0][0], call).sizes(), at::IntArrayRef({2 * d_out}));
+    expect_near(model.run(x[0][0], call), model.run(x, call)[0][0]);
+  }
   if (is_table()) return;
   try {
-    model.run(at::zeros({2, d_in + 1}, x.options()), call);
+    model.run(convolves() ? at::cat({x, x}, 1) : at::zeros({2, d_in + 1}, x.options()), call);
     FAIL() << "a wrong width was accepted";
   } catch (const Error& error) {
     EXPECT_EQ(error.id(), "shape.mismatch");

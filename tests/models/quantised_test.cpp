@@ -44,7 +44,7 @@ void write_dequantised(const Model& model, const std::filesystem::path& folder) 
   std::vector<NamedTensor> tensors;
   for (const Layer* layer : model.layers()) {
     if (layer->weight.quantised) {
-      tensors.push_back({layer->weight.name, turned(layer->kind, layer->matrix()).contiguous()});
+      tensors.push_back({layer->weight.name, as_stored(layer->info(), layer->matrix()).contiguous()});
     }
   }
   for (const Parameter* parameter : model.parameters()) {

@@ -4,6 +4,7 @@
 #include "deltaw/adapter.h"
 #include "deltaw/model.h"
 #include "models/loader.h"
+#include "ops/conv2d.h"
 #include "ops/layers.h"
 #include "ops/linear.h"
 
@@ -19,15 +20,17 @@ class TinyModel final : public Model {
     folder_ = "tiny";
     at::Generator generator = at::make_generator<at::CPUGeneratorImpl>(seed);
     for (const char* name : {"layer.0.attention.key", "layer.0.output.dense"}) {
-      const bool table = kind == LayerKind::embedding;
-      Layer& layer = table ? static_cast<Layer&>(embeddings_.emplace_back()) : linears_.emplace_back();
+      const bool table = kind == LayerKind::embedding, convolves = kind == LayerKind::conv2d;
+      LayerInfo info{.name = name, .d_out = d_out, .d_in = d_in, .kind = kind};
+      if (convolves) info.kernel = {kKernel, kKernel};
+      Layer& layer = add(kind);
       layer.name = name;
       layer.kind = kind;
       layer.index = static_cast<int64_t>(layers_.size());
       layer.weight = {.name = layer.name + ".weight",
-                      .value = turned(kind, draw({d_out, d_in}, generator)).contiguous()};
+                      .value = as_stored(info, draw({d_out, d_in}, generator)).contiguous()};
       if (!table) layer.bias = {.name = layer.name + ".bias", .value = draw({d_out}, generator)};
-      layer.ends_sublayer = !table;
+      layer.ends_sublayer = !table && !convolves;
       layer.view = std::make_unique<BaseView>(layer.matrix());
       layers_.push_back(&layer);
       modules_.push_back(layer.name);
@@ -38,8 +41,13 @@ class TinyModel final : public Model {
     }
   }
 
-  /// Both layers' outputs side by side: [..., 2 d_out]. Rows of x are one-hot where the layers are embeddings.
+  /// Both layers' outputs side by side: [..., 2 d_out]. Rows of x are one-hot where the layers are embeddings; of
+  /// convolutions x is images [..., d_in / 9, 4, 6], and the output has a row for each of six places.
   Tensor run(const Tensor& x, Call& call) const {
+    if (!convolutions_.empty()) {
+      const auto rows = [&](const Conv2d& layer) { return ops::conv2d(x, layer, call).flatten(-2).transpose(-1, -2); };
+      return at::cat({rows(convolutions_[0]), rows(convolutions_[1])}, -1);
+    }
     if (!embeddings_.empty()) {
       const Tensor ids = x.argmax(-1);
       return at::cat({ops::embedding(ids, embeddings_[0], call), ops::embedding(ids, embeddings_[1], call)}, -1);
@@ -49,11 +57,16 @@ class TinyModel final : public Model {
     return at::cat(outputs, -1);
   }
 
-  /// Both layers' outputs over vectors in place of tokens, for calibration.
+  /// Both layers' outputs over vectors or images in place of tokens, for calibration.
   Tensor features(const ModelInput& input, Call& call) const override {
     at::Generator generator = at::make_generator<at::CPUGeneratorImpl>(11);
-    const Tensor table = draw({32, layers_[0]->view->d_in()}, generator);
-    return run(at::embedding(table, input.input_ids), call);
+    const LayerInfo info = layers_[0]->info();
+    const bool convolves = info.kind == LayerKind::conv2d;
+    const int64_t width = convolves ? info.channels() * kRows * kColumns : info.d_in;
+    const Tensor x = at::embedding(draw({32, width}, generator), input.input_ids);
+    if (!convolves) return run(x, call);
+    const Tensor rows = run(x.reshape({-1, info.channels(), kRows, kColumns}), call);
+    return rows.reshape({x.size(0), -1, rows.size(-1)});
   }
 
   /// Their mean square: [batch, 1].
@@ -61,7 +74,19 @@ class TinyModel final : public Model {
     return features.square().mean({1, 2}).unsqueeze(1);
   }
 
+  // Of convolutions and their images.
+  static constexpr int64_t kKernel = 3, kStride = 2, kPadding = 1, kRows = 4, kColumns = 6;
+
  private:
+  Layer& add(LayerKind kind) {
+    if (kind == LayerKind::embedding) return embeddings_.emplace_back();
+    if (kind != LayerKind::conv2d) return linears_.emplace_back();
+    Conv2d& layer = convolutions_.emplace_back();
+    layer.stride = {kStride, kStride};
+    layer.padding = {kPadding, kPadding};
+    return layer;
+  }
+
   Tensor draw(at::IntArrayRef shape, at::Generator& generator) const {
     return at::empty(shape, at::kDouble).normal_(0, 0.5, generator).to(dtype_);
   }

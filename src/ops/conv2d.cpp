@@ -1,0 +1,57 @@
+#include "ops/conv2d.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "deltaw/adapter.h"
+#include "deltaw/error.h"
+#include "ops/fixed_updates.h"
+#include "ops/linear.h"
+
+namespace deltaw::ops {
+namespace {
+
+[[noreturn]] void refuse(const Tensor& x, const Conv2d& layer, const std::string& takes) {
+  throw Error({.id = "shape.mismatch",
+               .what = fmt::format("the input is [{}], the layer takes {}", fmt::join(x.sizes().vec(), ", "), takes),
+               .where = layer.name,
+               .fix = "check the sizes in config.json against the checkpoint's tensors"});
+}
+
+// Rows and columns of the output.
+std::array<int64_t, 2> output_size(const Tensor& x, const Conv2d& layer, const LayerInfo& info) {
+  if ((x.dim() != 3 && x.dim() != 4) || x.size(-3) != info.channels()) {
+    refuse(x, layer, fmt::format("[batch, {}, rows, columns]", info.channels()));
+  }
+  std::array<int64_t, 2> size{};
+  for (size_t i = 0; i < 2; ++i) {
+    const int64_t reach = layer.dilation[i] * (info.kernel[i] - 1) + 1;
+    const int64_t room = x.size(static_cast<int64_t>(i) - 2) + 2 * layer.padding[i] - reach;
+    if (room < 0) refuse(x, layer, fmt::format("at least {} {}", reach, i == 0 ? "rows" : "columns"));
+    size[i] = room / layer.stride[i] + 1;
+  }
+  return size;
+}
+
+Tensor plain_conv2d(const Tensor& x, const Conv2d& layer, Call& call) {
+  const auto value = [&](const Parameter& parameter) {
+    if (call.fixed && call.fixed->serves(call)) return call.fixed->value(parameter, x.scalar_type());
+    const Tensor& own = call.adapter ? call.adapter->value(parameter) : parameter.value;
+    return own.defined() ? own.to(x.scalar_type()) : own;
+  };
+  return at::conv2d(x, value(layer.weight), value(layer.bias), layer.stride, layer.padding, layer.dilation);
+}
+
+}  // namespace
+
+Tensor conv2d(const Tensor& x, const Conv2d& layer, Call& call) {
+  const LayerInfo info = layer.info();
+  const auto [rows, columns] = output_size(x, layer, info);
+  const bool adapted = call.adapter && call.adapter->layer(layer);
+  if (!adapted && !call.observer) return plain_conv2d(x, layer, call);
+  const Tensor patches = at::im2col(x, info.kernel, layer.dilation, layer.padding, layer.stride);
+  const Tensor y = linear(patches.transpose(-1, -2), layer, call);  // [batch, places, d_out]
+  return y.transpose(-1, -2).unflatten(-1, {rows, columns});
+}
+
+}  // namespace deltaw::ops
