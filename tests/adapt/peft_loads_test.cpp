@@ -4,11 +4,9 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
-#include <cstdlib>
-#include <sstream>
-
 #include "deltaw/adapter.h"
 #include "support/golden.h"
+#include "support/oracle.h"
 #include "support/temporary.h"
 #include "support/tiny_model.h"
 
@@ -16,11 +14,6 @@ namespace deltaw {
 namespace {
 
 using test::fixture;
-
-std::string oracle_python() {
-  if (const char* set = std::getenv("DELTAW_ORACLE_PYTHON")) return set;
-  return (std::filesystem::path(DELTAW_TESTS_FOLDER).parent_path() / ".venv/bin/python").string();
-}
 
 struct Saved {
   const char* name;
@@ -144,23 +137,11 @@ const std::vector<Saved>& saved_cases() {
 
 // One Python for all: it starts slowly.
 TEST(PeftLoads, WhatWeSave) {
-  const std::string python = oracle_python();
-  if (std::system((python + " -c 'import peft' 2>/dev/null").c_str()) != 0) {
-    GTEST_SKIP() << "needs PEFT in " << python << ": scripts/setup --oracle";
-  }
+  if (!test::has_peft()) GTEST_SKIP() << "needs PEFT in " << test::oracle_python() << ": scripts/setup --oracle";
   const test::TemporaryFolder folder;
-  std::string command = fmt::format("{} {} ", python, fixture("../oracle/check_peft_loads.py").string());
-  for (const Saved& saved : saved_cases()) command += write_case(saved, folder.path());
-  command += fmt::format(">{} 2>{}", (folder / "report.jsonl").string(), (folder / "errors.txt").string());
-  const int status = std::system(command.c_str());
-  size_t reports = 0;
-  std::istringstream lines(read_file(folder / "report.jsonl"));
-  for (std::string line; std::getline(lines, line); ++reports) {
-    const Json report = Json::parse(line);
-    EXPECT_TRUE(report["problems"].empty()) << line;
-  }
-  EXPECT_EQ(reports, saved_cases().size()) << read_file(folder / "errors.txt");
-  EXPECT_EQ(status, 0);
+  std::string arguments;
+  for (const Saved& saved : saved_cases()) arguments += write_case(saved, folder.path());
+  test::expect_no_problems("check_peft_loads.py", arguments, saved_cases().size(), folder.path());
 }
 
 }  // namespace

@@ -106,8 +106,8 @@ inline Json small_options(const MethodSpec& spec) {
     if (small.contains(field.name)) options[field.name] = small[field.name];
   }
   if (options.contains("init_r") || spec.id == "lora2") options["target_r"] = 1;
-  if (spec.id == "lokr") options["r"] = 1;  // so that its second factor is decomposed
-  if (spec.id == "oft") options.update({{"r", 1}, {"oft_block_size", 0}});
+  if (spec.id == "lokr") options["r"] = 1;                                  // so that its second factor is decomposed
+  if (spec.id == "oft") options.update({{"r", 0}, {"oft_block_size", 7}});  // or the nearest that divides
   return options;
 }
 
