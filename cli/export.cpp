@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "converted.h"
 #include "output.h"
 
@@ -6,10 +8,17 @@ namespace {
 
 struct Keys : FolderKeys {
   std::string to = "lora";
+  std::string combination_type = "cat";
   int64_t rank = 0;
 
   void fields(FieldVisitor& f) {
     f.field("to", to, "What the adapter becomes.", one_of({"lora"}));
+    f.field(
+        "combination_type", combination_type,
+        "How several adapters become one, in PEFT's words: cat, the sum of their updates; svd, the same cut to rank, "
+        "or to the highest of theirs; linear, sums of their factors A and of their factors B, which is not the sum "
+        "of the updates. PEFT's ties, dare_* and magnitude_prune are not supported.",
+        one_of({"cat", "svd", "linear"}));
     f.field("rank", rank, "Rank to cut the update to by SVD; 0 where it has thin factors of its own.", at_least(0));
     FolderKeys::fields(f);
   }
@@ -22,7 +31,8 @@ const Usage kUsageText = {
         "has thin factors, else cut to a rank by SVD with the error measured. One JSON object on standard output.",
     .example =
         "  deltaw export --adapter_name_or_path out --output_dir lora\n"
-        "  deltaw export --adapter_name_or_path out --rank 16 --output_dir lora",
+        "  deltaw export --adapter_name_or_path out --rank 16 --output_dir lora\n"
+        "  deltaw export --adapter_name_or_path a --with_adapters b --combination_type linear --output_dir lora",
     .positional = "CONFIG",
     .positional_help = "A YAML or JSON file of keys, that of `deltaw train` for one; flags win over it.",
     .positional_is_config = true,
@@ -30,6 +40,17 @@ const Usage kUsageText = {
         "0 done; 1 failed; 2 usage or configuration, nothing was started; 3 an exact export's logits "
         "differ too much",
 };
+
+/// The highest rank that an option r of the adapter or its parts names, 0 for none.
+int64_t highest_rank(const Adapter& adapter) {
+  int64_t highest = adapter.config().options.value("r", int64_t{0});
+  const Json pattern = adapter.config().options.value("rank_pattern", Json());
+  for (const Json& rank : pattern) {
+    if (rank.is_number_integer()) highest = std::max(highest, rank.get<int64_t>());
+  }
+  for (const Adapter& part : adapter.parts()) highest = std::max(highest, highest_rank(part));
+  return highest;
+}
 
 }  // namespace
 
@@ -40,7 +61,9 @@ int export_adapter(const Args& args) {
   Keys keys;
   read_into(keys, invocation);
   load_source(served, invocation, kUsageText, keys);
-  const ExportReport report = export_lora(*served.adapter, keys.output_dir, keys.rank, probe_of(served));
+  if (keys.combination_type == "svd" && keys.rank == 0) keys.rank = highest_rank(*served.adapter);
+  const ExportReport report = export_lora(*served.adapter, keys.output_dir, keys.rank, probe_of(served), {},
+                                          keys.combination_type == "linear" ? Combination::linear : Combination::sum);
   return finish(served, kUsageText, keys, report,
                 {{"method", served.adapter->spec().id},
                  {"to", keys.to},

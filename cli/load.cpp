@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "adapt/rank_allocator.h"
+#include "adapt/rank_budgets.h"
 #include "core/files.h"
 #include "deltaw/error.h"
 #include "eval/metrics.h"
@@ -193,7 +193,7 @@ Run load_run(Setup& setup, const Invocation& invocation) {
   encode(setup, run);
   // Refuses a rank budget that cannot prune, before anything is written.
   const auto schedule = train::make_schedule(setup.train, static_cast<int64_t>(run.train_rows.size()));
-  make_rank_allocator(*run.adapter, schedule.total_steps);
+  const RankBudgets checked(*run.adapter, schedule.total_steps);
   return run;
 }
 

@@ -87,7 +87,7 @@ std::string one(const MethodInfo& method, bool markdown) {
   if (markdown) return options_markdown(method);
   std::string text =
       fmt::format("{} ({}), {}, PEFT type {}\n", method.id, method.title, method.paper, method.peft_type);
-  if (!method.parameters.empty()) text += fmt::format("trains {} parameters per layer\n", method.parameters);
+  if (!method.parameters.empty()) text += fmt::format("trained parameters per layer: {}\n", method.parameters);
   if (!method.preset_of.empty()) {
     text += fmt::format("short for {} with {}\n", method.preset_of, method.settings.dump());
   } else if (!method.settings.empty()) {

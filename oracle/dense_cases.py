@@ -35,6 +35,8 @@ CASES = [
     Case("moslora_roberta", "roberta_reg", "moslora", SIX, moslora(alpha=6, r=3)),
     Case("moslora_butterfly", "bert_cls", "moslora", ["query", "output.dense"],
          moslora(alpha=7, r=4, mixer_init="butterfly")),
+    Case("moslora_four_subspaces", "roberta_cls", "moslora", ["value", "intermediate.dense"],
+         moslora(alpha=6, r=8, mixer_init="butterfly", mixer_subspaces=4)),
     Case("lora2_bert", "bert_cls", "lora2", ["query", "value", "output.dense"], lora2(alpha=10, r=4, k=2)),
     Case("lora2_k1", "roberta_cls", "lora2", SIX, lora2(alpha=12, r=5, k=1)),
     Case("lora2_k_above_r", "bert_reg", "lora2", ["query", "intermediate.dense"], lora2(alpha=8, r=3, k=5)),
@@ -70,14 +72,15 @@ def moslora_shapes(case, q, p):
     return {"lora_A.weight": (r, p), **mixer, "lora_B.weight": (q, r)}
 
 
-def butterfly(r, like):
-    """The fixed mixer of two subspaces: [[I, I], [I, I]] of r/2 by r/2 blocks."""
-    return torch.eye(r // 2, dtype=like.dtype).repeat(2, 2)
+def butterfly(r, subspaces, like):
+    """The fixed mixer: as many blocks each way as there are subspaces, every one the identity."""
+    return torch.eye(r // subspaces, dtype=like.dtype).repeat(subspaces, subspaces)
 
 
 def moslora_delta(case, t):
-    """dW = alpha/r B M A, the mixer M between the two subspaces."""
-    mixer = butterfly(case.options["r"], t["lora_A.weight"]) if has_butterfly(case) else t["lora_AB.weight"]
+    """dW = alpha/r B M A, the mixer M between the subspaces."""
+    subspaces = case.options.get("mixer_subspaces", 2)
+    mixer = butterfly(case.options["r"], subspaces, t["lora_A.weight"]) if has_butterfly(case) else t["lora_AB.weight"]
     return scale(case) * (t["lora_B.weight"] @ mixer @ t["lora_A.weight"])
 
 

@@ -103,6 +103,8 @@ class Adapter {
 
   /// What compose() was given; empty for a single adapter.
   const std::vector<Adapter>& parts() const { return parts_; }
+  std::vector<Adapter>& parts() { return parts_; }
+  const std::vector<double>& weights() const { return weights_; }
 
   /// The adapted layers in the model's order.
   const std::vector<AdaptedLayer*>& layers() const { return ordered_; }
@@ -129,6 +131,7 @@ class Adapter {
 
   /// Training does not move it from now on.
   void freeze();
+  bool frozen() const { return frozen_; }
 
   /// Everything that training moves, in a fixed order.
   std::vector<NamedTensor> trained() const;
@@ -210,16 +213,24 @@ struct MergeReport : WriteReport {
 
 struct ExportReport : WriteReport {
   int64_t rank = 0;          // the highest of a layer
-  bool exact = true;         // no layer was cut to a lower rank; else nothing bounds the difference
+  bool exact = true;         // the LoRA is the whole update; else nothing bounds the difference
   double largest_error = 0;  // || dW - B A || / || dW || of a layer, Frobenius norms
+};
+
+/// How several LoRAs become one.
+enum class Combination {
+  sum,     // sum_i w_i dW_i: PEFT's cat, and its svd where `rank` cuts it
+  linear,  // PEFT's: (sum_i sqrt(w_i s_i) B_i) (sum_i sqrt(w_i s_i) A_i), which keeps the rank and is not the sum
 };
 
 /// Writes the adapter as a plain LoRA over the same base: exact where the update is a product of thin factors, else,
 /// and where `rank` is given and lower, its leading singular triplets. Throws config.no-export for what is no update of
-/// weights, and config.no-rank where the update has no thin factors and `rank` is 0.
+/// weights, config.no-rank where the update has no thin factors and `rank` is 0, and config.conflict for parts that
+/// have no linear combination: other methods than lora, or other ranks on one layer.
 ExportReport export_lora(const Adapter& adapter, const std::filesystem::path& output, int64_t rank,
                          const ModelInput& probe,
-                         const std::function<void(const std::filesystem::path&)>& companions = {});
+                         const std::function<void(const std::filesystem::path&)>& companions = {},
+                         Combination combination = Combination::sum);
 
 /// Writes base + adapter as a checkpoint folder that transformers loads, starting from the checkpoint's own tensors, in
 /// float32, rounded once, with its generation_config.json; then reads it back and compares logits on `probe`. Tied

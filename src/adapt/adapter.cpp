@@ -280,13 +280,6 @@ Adapter Adapter::create(const Model& model, const AdapterConfig& config, uint64_
     refuse_other_keys(entry, choose_method(entry), where);
     parts.push_back(create_one(model, adapter_config_from_json(entry, where), seed + parts.size(), calibration, false));
   }
-  for (const Adapter& part : parts) {
-    if (part.frozen_ || !part.method_->rank_budget()) continue;
-    throw Error({.id = "config.conflict",
-                 .what = fmt::format("the rank budget of {} cannot run beside another adapter", part.spec_->id),
-                 .where = "key \"beside\"",
-                 .fix = "train it alone first, then name its folder as adapter_name_or_path in an entry of beside"});
-  }
   return compose(std::move(parts));
 }
 
@@ -336,12 +329,14 @@ std::vector<NamedTensor> Adapter::trained() const {
   std::vector<NamedTensor> tensors;
   for (size_t i = 0; i < parts_.size(); ++i) {
     for (NamedTensor& tensor : parts_[i].trained()) {
-      tensors.push_back({part_name(i, tensor.name), tensor.value, tensor.rate});
+      tensor.name = part_name(i, tensor.name);
+      tensors.push_back(std::move(tensor));
     }
   }
   if (frozen_ || !parts_.empty()) return tensors;
   std::set<const void*> seen;  // a shared tensor is one
-  for (const Param& param : whole_.all()) tensors.push_back({param.file_name, param.value, param.rate});
+  for (const Param& param : whole_.all())
+    tensors.push_back({param.file_name, param.value, param.rate});
   for (const AdaptedLayer* layer : ordered_) {
     for (const Param& param : layer->params.all()) {
       if (!param.trained || !seen.insert(param.value.unsafeGetTensorImpl()).second) continue;

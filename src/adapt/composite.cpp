@@ -169,6 +169,12 @@ Adapter Adapter::compose(std::vector<Adapter> parts, std::vector<double> weights
   whole.spec_ = whole.own_spec_.get();
   whole.config_.method = whole.spec_->id;
   whole.config_.options = Json::object();
+  for (const Adapter& part : parts) {  // the head may be any part's
+    std::vector<std::string>& saved = whole.config_.modules_to_save;
+    for (const std::string& module : part.config_.modules_to_save) {
+      if (std::find(saved.begin(), saved.end(), module) == saved.end()) saved.push_back(module);
+    }
+  }
   std::vector<Composite::Part> methods;
   for (size_t i = 0; i < parts.size(); ++i) methods.push_back({parts[i].method_.get(), weights[i]});
   whole.method_ = std::make_unique<Composite>(std::move(methods));

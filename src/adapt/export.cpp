@@ -1,4 +1,4 @@
-// Any update as a plain LoRA: dW = B A with a scale of one.
+// Any update as a plain LoRA: dW = B A with a scale of one; several as one.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -9,6 +9,7 @@
 #include "deltaw/adapter.h"
 #include "deltaw/error.h"
 #include "ops/linear.h"
+#include "ops/sum.h"
 
 namespace deltaw {
 namespace {
@@ -63,12 +64,56 @@ Factors weight_factors(const AdaptedLayer& layer, const Update& u, int64_t rank)
        .fix = spec.mergeable ? "`deltaw merge` writes a checkpoint instead" : "use the adapter beside its base model"});
 }
 
-std::vector<Factors> factors_of(const Adapter& adapter, int64_t rank) {
+// || left right ||, Frobenius norm.
+double norm_of(const Tensor& left, const Tensor& right) {
+  const Tensor L = left.to(at::kDouble), R = right.to(at::kDouble);
+  return std::sqrt(std::max(0.0, (at::mm(L.t(), L) * at::mm(R, R.t())).sum().item<double>()));
+}
+
+[[noreturn]] void refuse_linear(const std::string& what, const std::string& where) {
+  throw Error({.id = "config.conflict",
+               .what = "a linear combination " + what,
+               .where = where,
+               .fix = "take the sum of the adapters instead: combination_type cat, or svd with a rank"});
+}
+
+// PEFT's linear: factors are added up, each times the root of its weight and scale, a negative sign on A alone.
+Factors linear_factors(const Adapter& adapter, const AdaptedLayer& whole) {
+  const std::vector<Adapter>& parts = adapter.parts();
+  Factors sum;
+  for (size_t i = 0; i < std::max<size_t>(parts.size(), 1); ++i) {
+    const Adapter& part = parts.empty() ? adapter : parts[i];
+    const AdaptedLayer* layer = part.layer(*whole.base);
+    if (!layer) continue;
+    const Update u = layer->method->update(layer->info, layer->params, *layer->base->view);
+    const bool plain = part.spec().id == "lora" && u.left.is_same(layer->params["lora_B"]) && !u.bias.defined();
+    if (!plain) refuse_linear("is of plain LoRAs, and this is none: " + part.spec().id, whole.info.name);
+    const Tensor &A = layer->params["lora_A"], &B = layer->params["lora_B"];
+    if (sum.A.defined() && sum.A.size(0) != A.size(0)) {
+      refuse_linear(fmt::format("needs equal ranks, and these are {} and {}", sum.A.size(0), A.size(0)),
+                    whole.info.name);
+    }
+    const double weight = u.scale * (parts.empty() ? 1 : adapter.weights()[i]), root = std::sqrt(std::abs(weight));
+    sum.A = ops::plus(sum.A, A * (weight < 0 ? -root : root));
+    sum.B = ops::plus(sum.B, B * root);
+  }
+  const Update u = whole.method->update(whole.info, whole.params, *whole.base->view);
+  const double norm = norm_of(u.left * u.scale, u.right);
+  const double apart = norm_of(at::cat({u.left * u.scale, -sum.B}, 1), at::cat({u.right, sum.A}, 0));
+  sum.error = norm > 0 ? apart / norm : 0;
+  return sum;
+}
+
+std::vector<Factors> factors_of(const Adapter& adapter, int64_t rank, Combination combination) {
   const MethodSpec& spec = adapter.spec();
   if (!spec.mergeable || !spec.on_layers || spec.trains != BaseTensors::none)
     refuse_export(spec, "is no update of layers' weights");
   std::vector<Factors> factors;
   for (const AdaptedLayer* layer : adapter.layers()) {
+    if (combination == Combination::linear) {
+      factors.push_back(linear_factors(adapter, *layer));
+      continue;
+    }
     const Update u = layer->method->update(layer->info, layer->params, *layer->base->view);
     if (u.gain_on_bias && u.out_gain.defined() && layer->base->bias.value.defined())
       refuse_export(spec, "scales biases");
@@ -106,16 +151,18 @@ AdapterConfig lora_config(const Adapter& adapter, const std::vector<Factors>& fa
 }  // namespace
 
 ExportReport export_lora(const Adapter& adapter, const std::filesystem::path& output, int64_t rank,
-                         const ModelInput& probe, const std::function<void(const std::filesystem::path&)>& companions) {
+                         const ModelInput& probe, const std::function<void(const std::filesystem::path&)>& companions,
+                         Combination combination) {
   const at::NoGradGuard no_grad;
+  if (combination == Combination::linear && rank > 0) refuse_linear("keeps the adapters' rank", "key \"rank\"");
   ExportReport report;
   report.layers = static_cast<int64_t>(adapter.layers().size());
-  const std::vector<Factors> factors = factors_of(adapter, rank);
+  const std::vector<Factors> factors = factors_of(adapter, rank, combination);
   for (const Factors& f : factors) {
     report.largest_error = std::max(report.largest_error, f.error);
     report.rank = std::max(report.rank, f.A.size(0));
   }
-  report.exact = report.largest_error == 0;
+  report.exact = report.largest_error == 0 && combination == Combination::sum;
 
   AdapterBuilder builder(adapter.model(), lora_config(adapter, factors));
   builder.wrap(0);

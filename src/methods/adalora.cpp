@@ -31,7 +31,7 @@ class AdaLora final : public Method {
       f.field("lora_dropout", lora_dropout, "Dropout on the adapter's input.", fraction());
       f.field("orth_reg_weight", orth_reg_weight, "Weight of the orthogonality penalty.", at_least(0));
       BudgetOptions::fields(f);
-      f.field("rank_pattern", rank_pattern, "Written on saving: the components each layer keeps.");
+      f.field("rank_pattern", rank_pattern, "Written on saving, not to be given: what each layer keeps.");
     }
   };
   explicit AdaLora(Options options) : options_(std::move(options)) {}

@@ -16,17 +16,18 @@ struct BudgetOptions {
   double beta2 = 0.85;
   int64_t total_step = 0;
 
-  void fields(FieldVisitor& f, int64_t least_target = 0) {
-    f.field(
-        "target_r", target_r,
-        least_target < 0 ? "Mean rank of a layer at the end; -1 for no pruning." : "Mean rank of a layer at the end.",
-        at_least(static_cast<double>(least_target)));
-    f.field("tinit", tinit, "Steps before the first pruning.", at_least(0));
-    f.field("tfinal", tfinal, "Steps after the last pruning (a duration, not a time).", at_least(0));
-    f.field("deltaT", deltaT, "Steps between prunings.", at_least(1));
-    f.field("beta1", beta1, "Decay of the averaged sensitivity.", open_fraction());
-    f.field("beta2", beta2, "Decay of the averaged uncertainty.", open_fraction());
-    f.field("total_step", total_step, "Optimiser steps of the run; 0 for the trainer's own count.", at_least(0));
+  static constexpr const char* kTarget =
+      "Rank budget: components that a layer has at the end, on average over the layers.";
+
+  void fields(FieldVisitor& f, const char* target = kTarget, int64_t least_target = 0) {
+    f.field("target_r", target_r, target, at_least(static_cast<double>(least_target)));
+    f.field("tinit", tinit, "Rank budget: steps before the first pruning.", at_least(0));
+    f.field("tfinal", tfinal, "Rank budget: steps after the last pruning (a duration, not a time).", at_least(0));
+    f.field("deltaT", deltaT, "Rank budget: steps between prunings.", at_least(1));
+    f.field("beta1", beta1, "Rank budget: decay of the averaged sensitivity.", open_fraction());
+    f.field("beta2", beta2, "Rank budget: decay of the averaged uncertainty.", open_fraction());
+    f.field("total_step", total_step, "Rank budget: optimiser steps of the run; 0 for the trainer's own count.",
+            at_least(0));
   }
 
   RankBudget budget(Scored gate, std::vector<Scored> scored, int64_t init_rank) const {
@@ -61,9 +62,12 @@ struct OptionalBudget : BudgetOptions {
 
   OptionalBudget() { target_r = -1; }
 
-  void fields(FieldVisitor& f) {
-    BudgetOptions::fields(f, -1);
-    f.field("kept_components", kept_components, "Written on saving: the components each layer keeps.");
+  static constexpr const char* kTarget =
+      "Rank budget: components (of r) that a layer has at the end, on average over the layers; -1: nothing is pruned.";
+
+  void fields(FieldVisitor& f, const char* target = kTarget) {
+    BudgetOptions::fields(f, target, -1);
+    f.field("kept_components", kept_components, "Written on saving, not to be given: what each layer keeps.");
   }
   static std::vector<std::string> names() {
     return {"target_r", "tinit", "tfinal", "deltaT", "beta1", "beta2", "total_step", "kept_components"};

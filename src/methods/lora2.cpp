@@ -50,7 +50,7 @@ class Lora2 final : public Method {
       f.field("orth_reg_weight", orth_reg_weight, "Weight of the penalties.", at_least(0));
       f.field("regularizers", regularizers, "Which penalties act: uv, UV, PQ.", one_of({"uv", "UV", "PQ"}));
       BudgetOptions::fields(f);
-      f.field("rank_pattern", rank_pattern, "Written on saving: the components each layer keeps.");
+      f.field("rank_pattern", rank_pattern, "Written on saving, not to be given: what each layer keeps.");
       f.field("compact", compact, "Written on saving: planes of pruned layers are as narrow as their components.");
     }
   };

@@ -43,8 +43,9 @@ struct RankOptions {
   void fields(FieldVisitor& f, const char* name, const char* meaning) {
     f.field("r", r, meaning, at_least(1));
     f.field(name, alpha, "Numerator of the scale alpha / r.", above(0));
-    f.field("rank_pattern", rank_pattern, "Ranks of layers whose name ends as the key says (a regular expression).");
-    f.field("alpha_pattern", alpha_pattern, "The same for alpha.");
+    f.field("rank_pattern", rank_pattern,
+            "Ranks of layers whose name ends as the key says, a regular expression: {\"query\": 4}.");
+    f.field("alpha_pattern", alpha_pattern, "The same for alpha: {\"query\": 8}.");
   }
 
   int64_t rank(const LayerInfo& layer) const {
@@ -83,12 +84,13 @@ struct LowRankOptions : RankOptions {
         "Start: true (A Kaiming uniform, B zero), \"gaussian\" (A with std 1/r), \"orthogonal\", \"pissa\", "
         "\"pissa_niter_<n>\", \"olora\"; from training rows \"eva\", \"corda\", \"lora_ga\"; false draws B too, for "
         "tests.");
-    f.field("eva_config", eva_config, "Options of the start eva: rho (2.0), whiten, adjust_scaling_factors (true).");
-    f.field("corda_config", corda_config, "Options of the start corda: corda_method (ipm or kpm).");
+    f.field("eva_config", eva_config,
+            "Options of the start eva, a map: rho (2.0), whiten (false), adjust_scaling_factors (true).");
+    f.field("corda_config", corda_config, "Options of the start corda, a map: corda_method (ipm; or kpm).");
     f.field(
         "lora_ga_config", lora_ga_config,
-        "Options of the start lora_ga: direction (ArB2r, A2rBr, ArBr, random), scale (stable, weight_svd, gd_scale, "
-        "unit), stable_gamma (16).");
+        "Options of the start lora_ga, a map: direction (ArB2r; or A2rBr, ArBr, random), scale (stable; or weight_svd, "
+        "gd_scale, unit), stable_gamma (16).");
     f.field("calibration_samples", calibration_samples, "Training rows that a start from data looks at.", at_least(1));
   }
 
@@ -114,7 +116,12 @@ struct LowRankOptions : RankOptions {
 
   /// scale B right less the start, for the `right` that the method makes of A.
   Update update(const LayerInfo& layer, const Params& p, const Tensor& right) const {
-    Update result{.left = p["lora_B"], .right = right, .scale = scale(layer)};
+    return update(layer, p, p["lora_B"], right);
+  }
+
+  /// The same where the method makes something of B too.
+  Update update(const LayerInfo& layer, const Params& p, const Tensor& left, const Tensor& right) const {
+    Update result{.left = left, .right = right, .scale = scale(layer)};
     if (changes_base()) {
       result.left = at::cat({result.left, -p["B0"]}, 1);
       result.right = at::cat({result.right, p["A0"]}, 0);

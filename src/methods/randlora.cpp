@@ -71,7 +71,9 @@ class RandLora final : public Method {
       f.field("very_sparse", very_sparse, "Ternary bases with 1 / sqrt(m) non-zero; goes before sparse.");
       f.field("randlora_scaling", randlora_scaling, "Scale alpha / r (r) or alpha / (r sqrt(n)) (r_sqrt_n).",
               one_of({"r", "r_sqrt_n"}));
-      budget.fields(f);
+      budget.fields(f,
+                    "Rank budget: random terms (of n) that a layer has at the end, on average over the layers; -1: "
+                    "nothing is pruned.");
     }
   };
   explicit RandLora(Options options) : options_(options) {}

@@ -60,11 +60,9 @@ Json scheduler_state(const RunParts& parts) {
 }
 
 Json run_state(const RunParts& parts) {
-  Json kept = Json::object();
-  for (const auto& [name, ranks] : parts.adapter.kept_ranks) kept[name] = ranks;
   Json state = parts.identity;
   state["progress"] = to_progress(parts.state);
-  state["kept_ranks"] = std::move(kept);
+  state["kept_ranks"] = kept_ranks(parts.adapter);
   state["threads"] = at::get_num_threads();
   return state;
 }
@@ -102,12 +100,6 @@ void copy_tensors(const fs::path& file, const std::map<std::string, Tensor>& sto
   }
 }
 
-std::map<std::string, std::vector<bool>> kept_ranks_of(const Json& run_state) {
-  std::map<std::string, std::vector<bool>> kept;
-  for (const auto& [name, flags] : run_state.at("kept_ranks").items()) kept[name] = flags.get<std::vector<bool>>();
-  return kept;
-}
-
 void check_position(const fs::path& folder, const RunParts& parts) {
   const Json stored = read_json(folder / "rng_state.json");
   if (!is_same(stored, position(parts)) || read_json(folder / "scheduler.json").at("last_epoch") != parts.state.step) {
@@ -137,7 +129,7 @@ void write_checkpoint(const fs::path& folder, const RunParts& parts,
   write_folder(folder, [&](const fs::path& inside) {
     parts.adapter.save(inside);
     write_tensors(inside / "optimizer.safetensors", all_tensors(parts));
-    if (parts.allocator) write_tensors(inside / "rank_budget.safetensors", parts.allocator->state());
+    if (!parts.budgets.empty()) write_tensors(inside / "rank_budget.safetensors", parts.budgets.state());
     write_json(inside / "scheduler.json", scheduler_state(parts));
     write_json(inside / "rng_state.json", position(parts));
     write_json(inside / "trainer_state.json", to_trainer_state(parts.state, parts.options, parts.schedule));
@@ -162,7 +154,7 @@ void read_checkpoint(const fs::path& folder, const RunParts& parts) {
   const fs::path file = folder / "optimizer.safetensors";
   copy_tensors(file, read_tensors(file), parts.optimizer.state());
   parts.optimizer.set_steps(parts.state.step);
-  if (parts.allocator) parts.allocator->set_state(read_tensors(folder / "rank_budget.safetensors"));
+  if (!parts.budgets.empty()) parts.budgets.set_state(read_tensors(folder / "rank_budget.safetensors"));
 }
 
 void restore_adapter(const fs::path& folder, Adapter& adapter) {
@@ -180,7 +172,7 @@ void restore_adapter(const fs::path& folder, Adapter& adapter) {
     }
   }
   copy_tensors(file, stored, targets);
-  adapter.kept_ranks = kept_ranks_of(read_json(folder / "run_state.json"));
+  set_kept_ranks(adapter, read_json(folder / "run_state.json").at("kept_ranks"));
 }
 
 fs::path find_checkpoint(const std::string& resume_from_checkpoint, const fs::path& output_dir) {

@@ -2,7 +2,7 @@
 //
 //   adapter_config.json, adapter_model.safetensors   as Adapter::save writes them
 //   optimizer.safetensors     param.<name>, exp_avg.<name>, exp_avg_sq.<name>: the live tensors, whole
-//   rank_budget.safetensors   the state of the rank budget, where there is one
+//   rank_budget.safetensors   the state of the rank budgets, where there is one
 //   scheduler.json, rng_state.json   the rate's position; the seeds and the position in the data, from which every
 //                             random number of the run follows
 //   trainer_state.json        as transformers reads it
@@ -15,7 +15,7 @@
 #include <string>
 #include <vector>
 
-#include "adapt/rank_allocator.h"
+#include "adapt/rank_budgets.h"
 #include "deltaw/adapter.h"
 #include "deltaw/train.h"
 #include "train/adamw.h"
@@ -32,7 +32,7 @@ struct RunParts {
   RunState& state;
   Adapter& adapter;
   AdamW& optimizer;
-  RankAllocator* allocator = nullptr;  // none without a rank budget
+  RankBudgets& budgets;
 };
 
 /// Writes `folder` whole or not at all; `companions`, where set, adds its files before the folder takes its name.

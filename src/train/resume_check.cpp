@@ -72,6 +72,15 @@ void compare(const std::string& where, const Json& ours, const Json& stored, con
   }
 }
 
+Json identity_of(const Adapter& adapter) {
+  Json identity = {{"method", adapter.spec().id},
+                   {"options", adapter.spec().normalized(adapter.config().options, "the adapter's options")}};
+  for (size_t i = 0; i < adapter.parts().size(); ++i) {
+    identity["parts"][std::to_string(i)] = identity_of(adapter.parts()[i]);
+  }
+  return identity;
+}
+
 }  // namespace
 
 bool is_same(const Json& a, const Json& b) {
@@ -80,14 +89,13 @@ bool is_same(const Json& a, const Json& b) {
 
 Json make_identity(const Adapter& adapter, const std::vector<EncodedRow>& train,
                    const std::vector<EncodedRow>& validation, bool group_by_length) {
+  Json own = identity_of(adapter);
+  own["dtype"] = c10::toString(adapter.model().dtype());
   return {{"data",
            {{"train_rows", fingerprint(train)},
             {"validation_rows", fingerprint(validation)},
             {"group_by_length", group_by_length}}},
-          {"adapter",
-           {{"method", adapter.spec().id},
-            {"options", adapter.spec().normalized(adapter.config().options, "the adapter's options")},
-            {"dtype", c10::toString(adapter.model().dtype())}}}};
+          {"adapter", std::move(own)}};
 }
 
 void check_resumable(const std::filesystem::path& checkpoint, const TrainOptions& options, const Json& identity,

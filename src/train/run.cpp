@@ -81,11 +81,10 @@ Run::Run(Setup& setup)
       schedule_(make_schedule(options_, static_cast<int64_t>(setup.train.size()))),
       tensors_(trainable(setup.adapter)),
       optimizer_(tensors_, {options_.adam_beta1, options_.adam_beta2, options_.adam_epsilon, options_.weight_decay}),
-      allocator_(make_rank_allocator(setup.adapter, schedule_.total_steps)),
+      budgets_(setup.adapter, schedule_.total_steps),
       lengths_(row_lengths(setup.train)),
       forms_once_(FormedWeights::bytes(setup.adapter) <= memory_bytes() / kShareOfMemory) {
   for (const EncodedRow& row : setup.train) targets_.push_back(trained_tokens(row));
-  if (allocator_) setup.adapter.set_option("total_step", allocator_->total_steps());
   identity_ = make_identity(setup.adapter, setup.train, setup.validation, setup.group_by_length);
   const std::string& from = options_.resume_from_checkpoint;
   if (!from.empty() && from != "false") resume();
@@ -154,10 +153,7 @@ Run::Step Run::take_step() {
   optimizer_.step(step.rate);
   setup_.adapter.after_step();
   ++state_.step;
-  if (allocator_) {
-    allocator_->update(state_.step);
-    setup_.adapter.kept_ranks = allocator_->held();
-  }
+  budgets_.update(state_.step);
   clear_gradients(tensors_);
   step.optimizer_seconds = timer.lap();
   return step;
@@ -228,7 +224,7 @@ void Run::log_step(const Step& step) {
   entry.erase("step");
   entry["tokens_per_second"] = static_cast<double>(tokens_since_log_) / seconds_since_log_;
   entry["num_input_tokens_seen"] = state_.tokens_seen;
-  if (allocator_ && !allocator_->pattern().empty()) entry["ranks"] = Json(allocator_->ranks());
+  if (const auto ranks = budgets_.ranks(); !ranks.empty()) entry["ranks"] = Json(ranks);
   emit(TrainEvent::Kind::log, std::move(entry));
   state_.loss_since_log = 0;
   state_.steps_since_log = 0;
@@ -301,7 +297,7 @@ void Run::emit(TrainEvent::Kind kind, Json values) const {
 }
 
 RunParts Run::parts() {
-  return {options_, schedule_, identity_, state_, setup_.adapter, optimizer_, allocator_ ? &*allocator_ : nullptr};
+  return {options_, schedule_, identity_, state_, setup_.adapter, optimizer_, budgets_};
 }
 
 }  // namespace deltaw::train

@@ -1,7 +1,6 @@
 // One run of a trainer, from the first step or a checkpoint to the end.
 #pragma once
 
-#include <optional>
 #include <vector>
 
 #include "train/checkpoint.h"
@@ -53,7 +52,7 @@ class Run {
   Schedule schedule_;
   std::vector<NamedTensor> tensors_;
   AdamW optimizer_;
-  std::optional<RankAllocator> allocator_;
+  RankBudgets budgets_;
   Json identity_;
   RunState state_;
 

@@ -107,12 +107,6 @@ TEST_F(Compose, RefusesByNameWhatCannotActTogether) {
     EXPECT_NE(error.parts().what.find(a), std::string::npos) << error.parts().what;
     EXPECT_NE(error.parts().what.find(b), std::string::npos) << error.parts().what;
   }
-  const Error budget = error_of([&] {
-    Adapter::create(
-        model, small_config(find_method("lora"), {{"beside", {{{"method", "adalora"}, {"target_modules", {"key"}}}}}}),
-        1);
-  });
-  EXPECT_EQ(budget.id(), "config.conflict");
 }
 
 TEST_F(Compose, IsWhatBesideAsksFor) {

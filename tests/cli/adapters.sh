@@ -23,6 +23,19 @@ contains out '"passed": true'
 expect 0 export --adapter_name_or_path a --with_adapters b --rank 16 --adapter_weights 0.5,0.5 --output_dir sum
 contains out '"passed": true'
 contains sum/adapter_config.json '"peft_type": "LORA"'
+expect 0 train $common --method lora --seed 7 --max_steps 4 --output_dir c
+expect 0 export --adapter_name_or_path a --with_adapters c --combination_type linear --output_dir linear
+contains out '"exact": false'
+contains out '"rank": 8'
+expect 0 export --adapter_name_or_path a --with_adapters c --combination_type svd --output_dir svd
+contains out '"rank": 8'
+expect 0 export --adapter_name_or_path a --with_adapters c --output_dir cat
+contains out '"rank": 16'
+expect 2 export --adapter_name_or_path a --with_adapters b --combination_type linear --output_dir none
+contains err 'randlora'
+expect 2 export --adapter_name_or_path a --with_adapters c --combination_type ties --output_dir none
+contains err 'linear'
+absent none
 expect 2 predict --adapter_name_or_path a --with_adapters b --adapter_weights 1 --input_file dev.csv
 contains err '1 weights for 2 adapters'
 expect 2 predict --adapter_name_or_path a --with_adapters b --adapter_weights 1,x --input_file dev.csv
@@ -47,6 +60,22 @@ expect 0 merge --adapter_name_or_path whole --output_dir merged --overwrite_outp
 contains out '"passed": true'
 expect 0 train $common --method lora --beside '[{"method":"prefix_tuning"}]' --max_steps 2 --output_dir prefix
 expect 0 predict --adapter_name_or_path prefix --input_file dev.csv
+
+# One of them with a rank budget, resumed byte for byte.
+beside='[{"method":"adalora","init_r":6,"target_r":2,"tfinal":1}]'
+expect 0 train $common --method lora --beside "$beside" $saving --output_dir pruned
+contains pruned/1-adalora/adapter_config.json '"rank_pattern": {'
+contains pruned/1-adalora/adapter_config.json 'false'
+cp -r pruned again2
+rm -rf again2/checkpoint-4 again2/?-* again2/all_results.json
+expect 0 train $common --method lora --beside "$beside" $saving --output_dir again2 \
+  --resume_from_checkpoint again2/checkpoint-2
+for part in 0-lora 1-adalora; do
+  cmp pruned/$part/adapter_model.safetensors again2/$part/adapter_model.safetensors || fail "the resumed $part differs"
+done
+expect 2 train $common --method lora --beside '[{"method":"adalora","tinit":9}]' --max_steps 4 --output_dir refused
+contains err 'tinit'
+absent refused
 
 expect 2 train $common --method dora --beside '[{"method":"ia3","target_modules":["query"]}]' --output_dir refused
 contains err 'dora and ia3'

@@ -57,6 +57,8 @@ const std::vector<Variant> kVariants = {
     {"dora", "dora_lora_ga", {{"init_lora_weights", "lora_ga"}}},
     {"moslora", "moslora_corda", {{"init_lora_weights", "corda"}, {"mixer_init", "identity"}}},
     {"moslora", "moslora_butterfly", {{"mixer_init", "butterfly"}, {"r", 2}}},
+    {"moslora", "moslora_four_subspaces", {{"mixer_init", "butterfly"}, {"mixer_subspaces", 4}, {"r", 8}}},
+    {"moslora", "moslora_normal", {{"mixer_init", "normal"}}},
     {"moslora", "moslora_olora", {{"init_lora_weights", "olora"}, {"mixer_init", "identity"}}},
     {"randlora", "randlora_sparse", {{"sparse", true}, {"randlora_scaling", "r_sqrt_n"}}},
     {"lokr", "lokr_both", {{"decompose_both", true}, {"decompose_factor", 7}}},

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <csignal>
+#include <set>
 
 #include "support/temporary.h"
 #include "train/tiny_run.h"
@@ -25,12 +26,23 @@ struct Outcome {
   TrainResult result;
 };
 
+/// The bytes of every file of that name, in a fixed order: those of a composite lie in folders.
+std::string all_of(const fs::path& folder, const std::string& name) {
+  std::set<fs::path> files;
+  for (const auto& entry : fs::recursive_directory_iterator(folder)) {
+    if (entry.path().filename() == name) files.insert(entry.path());
+  }
+  std::string bytes;
+  for (const fs::path& file : files) bytes += read_file(file);
+  return bytes;
+}
+
 Outcome outcome_of(TinyRun& run, const TrainResult& result, const fs::path& folder) {
   const fs::path saved = folder / "saved";
   fs::create_directories(saved);
   run.adapter.save(saved);
-  Outcome outcome{test::copies(run.adapter), read_file(saved / "adapter_model.safetensors"),
-                  read_file(saved / "adapter_config.json"), read_json(folder / "trainer_state.json").at("log_history"),
+  Outcome outcome{test::copies(run.adapter), all_of(saved, "adapter_model.safetensors"),
+                  all_of(saved, "adapter_config.json"), read_json(folder / "trainer_state.json").at("log_history"),
                   result};
   for (Json& entry : outcome.log) {
     for (const char* key : {"eval_runtime", "eval_samples_per_second", "eval_steps_per_second"}) entry.erase(key);
@@ -105,6 +117,20 @@ TEST(Resume, GivesTheUndisturbedAdapterAtEveryPhaseOfARankBudget) {
   expect_same_run(
       adapter_config("adalora", {{"init_r", 4}, {"target_r", 2}, {"tinit", 2}, {"tfinal", 5}, {"deltaT", 2}}),
       saving_every_two());
+}
+
+TEST(Resume, GivesTheUndisturbedAdaptersWithTheirRankBudgets) {
+  AdapterConfig config = test::lora_config();
+  const Json targets = {"query", "value"};
+  config.beside = {{{"method", "adalora"},
+                    {"init_r", 4},
+                    {"target_r", 2},
+                    {"tinit", 2},
+                    {"tfinal", 5},
+                    {"deltaT", 2},
+                    {"target_modules", targets}},
+                   {{"method", "moslora"}, {"r", 4}, {"target_r", 3}, {"tfinal", 1}, {"target_modules", targets}}};
+  expect_same_run(config, saving_every_two());
 }
 
 TEST(Resume, CountsOnTowardsAnEarlyStop) {
@@ -196,6 +222,25 @@ TEST_F(ResumeRefusal, NamesDataAndAdapterThatDiffer) {
   const Error error = refusal(more, options_);
   EXPECT_EQ(error.id(), "config.resume");
   EXPECT_NE(error.parts().where.find("value.lora_A"), std::string::npos) << error.parts().where;
+}
+
+TEST(Resume, NamesAnOptionOfAnAdapterBesideThatDiffers) {
+  const test::TemporaryFolder folder;
+  TrainOptions options = saving_every_two();
+  options.output_dir = folder.path().string();
+  options.max_steps = 4;
+  AdapterConfig config = test::lora_config();
+  const auto beside = [](int64_t target) {
+    return Json::array({{{"method", "adalora"}, {"init_r", 4}, {"target_r", target}}});
+  };
+  config.beside = beside(2);
+  TinyRun(config, options).trainer.train();
+  options.resume_from_checkpoint = "true";
+  config.beside = beside(1);
+  TinyRun run(config, options);
+  const Error error = test::error_of([&] { run.trainer.train(); });
+  EXPECT_EQ(error.id(), "config.resume");
+  EXPECT_NE(error.parts().what.find("'target_r' is 1 here and 2"), std::string::npos) << error.parts().what;
 }
 
 TEST_F(ResumeRefusal, PassesOverWhatIsNoWholeCheckpoint) {
