@@ -4,7 +4,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -112,6 +111,10 @@ int64_t peak_memory_bytes() {
 }
 int64_t resident_memory_bytes() {
   return status_bytes("VmRSS");
+}
+
+double seconds_since(std::chrono::steady_clock::time_point begin) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
 
 double process_seconds() {

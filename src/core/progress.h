@@ -1,6 +1,7 @@
 // The progress of a run, on one redrawn line of a terminal or as plain lines elsewhere.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <string>
 
@@ -16,6 +17,8 @@ std::string format_count(int64_t count);
 /// Peak and present resident memory of this process in bytes (VmHWM and VmRSS of /proc/self/status; 0 elsewhere).
 int64_t peak_memory_bytes();
 int64_t resident_memory_bytes();
+
+double seconds_since(std::chrono::steady_clock::time_point begin);
 
 /// Seconds since this process started.
 double process_seconds();

@@ -229,6 +229,30 @@ TEST(Generate, RefusesWhatMakesNoSense) {
   EXPECT_NE(error.parts().fix.find("deltaw predict"), std::string::npos);
 }
 
+// Phi-3 turns all positions of a row by other angles once it is longer than original_max_position_embeddings, 8 here.
+TEST(Generation, GoesOverALimitOfLongropeAsIfItHadReadTheRowAtOnce) {
+  const auto model = load_model(fixture("golden/models/phi3_long").string(), {.dtype = "float32"});
+  Fading words;
+  const std::vector<int64_t> prompt{5, 17, 3, 30, 11};
+  std::vector<int64_t> expected = prompt;
+  const at::NoGradGuard no_grad;
+  while (expected.size() < 14) {
+    const Tensor ids = at::tensor(expected, at::kLong).unsqueeze(0);
+    Call call;
+    const Tensor logits = model->forward({ids, at::ones_like(ids), {}}, call);
+    expected.push_back(logits[0][-1].argmax().item<int64_t>());
+  }
+  GenerateOptions options;
+  options.max_new_tokens = 9;
+  options.temperature = 0;
+  TextGenerator generator(*model, nullptr, words.tokenizer, options);
+  const std::vector<int64_t> said = generator.run({prompt}).front().tokens;
+  EXPECT_EQ(said, std::vector<int64_t>(expected.begin() + 5, expected.end()));
+  // Beside a row that is long from the start, and ends first.
+  const std::vector<int64_t> other{9, 8, 7, 6, 5, 4, 3, 2, 1, 9, 8, 7};
+  EXPECT_EQ(generator.run({prompt, other}).front().tokens.size(), 9u);
+}
+
 TEST(DefaultGeneration, FollowsTheCheckpointsFiles) {
   Fading fading;
   GenerateOptions options = default_generation(fading.model, fading.tokenizer);
