@@ -248,7 +248,7 @@ TEST(Generate, GoesOverALimitOfLongropeAsIfItHadReadTheRowAtOnce) {
   options.max_new_tokens = 9;
   TextGenerator generator(*model, nullptr, words.tokenizer, options);
   EXPECT_EQ(generator.run({prompt}).front().tokens, expected);
-  // Beside a row that is long from the start, and ends first.
+  // Beside a row that is long from the start.
   const std::vector<int64_t> other{9, 8, 7, 6, 5, 4, 3, 2, 1, 9, 8, 7};
   EXPECT_EQ(generator.run({prompt, other}).front().tokens.size(), 9u);
 }
