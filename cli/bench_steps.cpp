@@ -23,10 +23,6 @@ namespace {
 namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 
-double seconds_since(Clock::time_point begin) {
-  return std::chrono::duration<double>(Clock::now() - begin).count();
-}
-
 /// As many rows as a step takes, all of `length` tokens, so that every step is the same work.
 std::vector<EncodedRow> random_rows(const Model& model, int64_t count, int64_t length, uint64_t seed) {
   std::mt19937_64 engine(seed);

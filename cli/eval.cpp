@@ -46,6 +46,7 @@ Json score(const Served& served, const Dataset& dataset) {
 void print_results(Json results, const Served& served) {
   results["model_name_or_path"] = served.base.model_name_or_path;
   if (served.adapter) results["adapter_name_or_path"] = served.keys.adapter_name_or_path;
+  if (const auto error = served.model->quantisation_error()) results["quantisation"] = error->type;
   print(to_text(results));
 }
 

@@ -147,6 +147,7 @@ void load(Session& session, const Invocation& invocation) {
   read_into(base, inherited(adapter));
   read_into(base, invocation);
   read_into(options, invocation);
+  inherit_quantisation(options, adapter, invocation);
   read_into(checked, invocation);
   read_into(batch, invocation);
   require("model_name_or_path or adapter_name_or_path", base.model_name_or_path, kUsageText, "MODEL");

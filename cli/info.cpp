@@ -81,7 +81,7 @@ void copy_keys(const Json& from, Json& to, std::initializer_list<const char*> ke
 Json tokenizer_files(const fs::path& folder) {
   Json files = Json::array();
   for (const char* name : {"tokenizer.json", "vocab.txt", "vocab.json", "merges.txt", "tokenizer_config.json",
-                           "special_tokens_map.json", "sentencepiece.bpe.model", "spiece.model"}) {
+                           "special_tokens_map.json", "tokenizer.model", "sentencepiece.bpe.model", "spiece.model"}) {
     if (fs::exists(folder / name)) files.push_back(name);
   }
   return files;

@@ -2,24 +2,13 @@
 #include <cstdio>
 #include <exception>
 #include <new>
-#ifdef __GLIBC__
-#include <malloc.h>
-#endif
 
+#include "allocation.h"
 #include "deltaw/error.h"
 #include "verbs.h"
 
-// Pages that one step frees serve the next. By default each large tensor is mapped, zeroed by the system page by page,
-// and unmapped again.
-static void keep_pages() {
-#ifdef __GLIBC__
-  mallopt(M_MMAP_MAX, 0);
-  mallopt(M_TRIM_THRESHOLD, -1);
-#endif
-}
-
 int main(int argc, char** argv) {
-  keep_pages();
+  deltaw::cli::keep_memory();
   try {
     return deltaw::cli::dispatch(deltaw::cli::Args(argv + 1, argv + argc));
   } catch (const deltaw::Error& error) {

@@ -116,10 +116,10 @@ std::string data_lines(const Json& data) {
 std::string training_lines(const Json& training, const Json& memory) {
   return fmt::format(
       "training {} steps of {} rows, learning rate {:g}, seed {}\n"
-      "memory   at least {}: base {}, adapter and optimiser {}, activations {}\n",
+      "memory   about {}: base {}, adapter and optimiser {}, activations and gradients {}, program {}\n",
       count(training["steps"]), training["rows_per_step"].get<int64_t>(), training["learning_rate"].get<double>(),
       training["seed"].get<int64_t>(), bytes(memory["total_bytes"]), bytes(memory["base_bytes"]),
-      bytes(memory["adapter_bytes"]), bytes(memory["activation_bytes"]));
+      bytes(memory["adapter_bytes"]), bytes(memory["activation_bytes"]), bytes(memory["program_bytes"]));
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <map>
 
 #include "load.h"
+#include "memory_estimate.h"
 
 namespace deltaw::cli {
 namespace {
@@ -153,39 +154,6 @@ Json data_facts(const Setup& setup, const Run& run) {
   return facts;
 }
 
-/// An estimate: what a transformer block keeps for the backward pass, about 17 values of the hidden width per token and
-/// 3 attention matrices per head, at the longest batch. With gradient checkpointing one block at a time does, and the
-/// others keep their input.
-Json memory_facts(const Setup& setup, const Run& run) {
-  const Json& config = run.model->config();
-  const auto number = [&](const char* key, double fallback) {
-    return config.contains(key) && config[key].is_number() ? config[key].get<double>() : fallback;
-  };
-  double base = 0, at_hand = 0;  // the largest layer that is dequantised for its turn
-  for (const Parameter* parameter : run.model->parameters()) {
-    if (!parameter->tied_to.empty()) continue;
-    base += static_cast<double>(parameter->nbytes());
-    if (!parameter->quantised) continue;
-    at_hand = std::max(
-        at_hand, static_cast<double>(parameter->numel()) * static_cast<double>(at::elementSize(run.model->dtype())));
-  }
-  const std::vector<int64_t> lengths = row_lengths(run.train_rows);
-  const auto tokens = static_cast<double>(*std::max_element(lengths.begin(), lengths.end()));
-  const double layers = number("num_hidden_layers", 12), width = number("hidden_size", 768);
-  const double block = tokens * (17 * width + 3 * number("num_attention_heads", 12) * tokens);
-  const double values = setup.train.gradient_checkpointing ? block + layers * tokens * width : layers * block;
-  const double activations = values * static_cast<double>(setup.train.per_device_train_batch_size) *
-                             static_cast<double>(at::elementSize(run.model->dtype()));
-  // Value, gradient and two moments of each trained element, in float32.
-  const double adapter = static_cast<double>(run.adapter->trained_count()) * 16;
-  Json facts = {{"base_bytes", static_cast<int64_t>(base)},
-                {"adapter_bytes", static_cast<int64_t>(adapter)},
-                {"activation_bytes", static_cast<int64_t>(activations)},
-                {"total_bytes", static_cast<int64_t>(base + adapter + activations + at_hand)}};
-  if (at_hand > 0) facts["dequantised_bytes"] = static_cast<int64_t>(at_hand);
-  return facts;
-}
-
 }  // namespace
 
 Json preview(const Setup& setup, const Run& run, int64_t total_steps) {
@@ -216,7 +184,7 @@ Json preview(const Setup& setup, const Run& run, int64_t total_steps) {
             {"rows_per_step", train.per_device_train_batch_size * train.gradient_accumulation_steps},
             {"learning_rate", train.learning_rate},
             {"seed", train.seed}}},
-          {"memory", memory_facts(setup, run)}};
+          {"memory", memory_estimate(setup, run)}};
 }
 
 std::vector<std::string> doubts(const Setup& setup, const Run& run) {

@@ -10,6 +10,7 @@
 #include "load.h"
 #include "output.h"
 #include "run_folder.h"
+#include "text/tokenizer_files.h"
 #include "texts.h"
 
 namespace deltaw::cli {
@@ -31,6 +32,15 @@ Json values_of(const fs::path& adapter) {
     values["model_name_or_path"] = *base;
   }
   return values;
+}
+
+constexpr const char* kQuantisationKeys[] = {"load_in_4bit", "load_in_8bit", "bnb_4bit_quant_type",
+                                             "bnb_4bit_use_double_quant"};
+
+std::string held(const ModelOptions& options) {
+  if (options.load_in_8bit) return "in int8";
+  if (!options.load_in_4bit) return "as it is stored";
+  return "in " + options.bnb_4bit_quant_type + (options.bnb_4bit_use_double_quant ? " with double quantisation" : "");
 }
 
 bool has_names(const Json& config) {
@@ -121,6 +131,31 @@ Invocation inherited(const AdapterKeys& keys) {
   return below;
 }
 
+void inherit_quantisation(ModelOptions& options, const AdapterKeys& keys, const Invocation& invocation) {
+  const fs::path adapter = keys.adapter_name_or_path;
+  const Json run = adapter.empty() ? Json::object() : settings_of(adapter);
+  Json values = Json::object();
+  for (const char* key : kQuantisationKeys) {
+    if (run.contains(key)) values[key] = run[key];
+  }
+  if (values.empty()) return;  // trained by others, who say nothing of it
+  ModelOptions trained;
+  read_fields(fields_of(trained), values, (adapter / "run.json").string());
+  const bool asked = invocation.has("load_in_4bit") || invocation.has("load_in_8bit");
+  if (!asked) {
+    for (const char* key : kQuantisationKeys) {
+      if (invocation.has(key)) values.erase(key);
+    }
+    read_fields(fields_of(options), values, (adapter / "run.json").string());
+  }
+  const std::string then = held(trained), now = held(options);
+  if (then != now) {
+    warning("the adapter was trained on a base " + then + ", and runs on one " + now);
+  } else if (!asked && (options.load_in_4bit || options.load_in_8bit)) {
+    note("the base is held " + now + ", as when the adapter was trained; --load_in_4bit false: as it is stored\n");
+  }
+}
+
 Adapter load_adapters(const Model& model, const AdapterKeys& keys) {
   std::vector<Adapter> all;
   all.push_back(Adapter::load(model, keys.adapter_name_or_path, {.allow_partial = keys.allow_partial}));
@@ -149,10 +184,7 @@ ModelOptions with_vocabularies(ModelOptions options, const AdapterKeys& keys) {
 
 fs::path tokenizer_folder(const Model& model, const AdapterKeys& keys) {
   const fs::path adapter = keys.adapter_name_or_path;
-  for (const char* name : {"tokenizer.json", "vocab.txt", "vocab.json"}) {
-    if (!adapter.empty() && fs::exists(adapter / name)) return adapter;
-  }
-  return model.folder();
+  return adapter.empty() || text::tokenizer_sources(adapter).empty() ? model.folder() : adapter;
 }
 
 std::vector<Section> serving_sections(Section own) {
@@ -188,6 +220,7 @@ bool read_serving(const Usage& usage, const Args& args, Section own, Invocation&
   }
   read_into(served.base, invocation);
   read_into(served.model_options, invocation);
+  inherit_quantisation(served.model_options, served.keys, invocation);
   read_into(served.data, invocation);
   read_into(served.text, invocation);
   read_into(served.batch, invocation);

@@ -56,6 +56,10 @@ struct Served {
 /// an adapter. Throws config.no-adapter.
 Invocation inherited(const AdapterKeys& keys);
 
+/// How the base was held when the adapter was trained (load_in_4bit, load_in_8bit), where neither file nor flags say
+/// how it is to be held now. Says so, and where the adapter runs on another base than it was trained on.
+void inherit_quantisation(ModelOptions& options, const AdapterKeys& keys, const Invocation& invocation);
+
 /// The adapter of the keys, or all of them as one.
 Adapter load_adapters(const Model& model, const AdapterKeys& keys);
 

@@ -1,6 +1,7 @@
 #include "texts.h"
 
 #include "core/files.h"
+#include "deltaw/generate.h"
 
 namespace deltaw::cli {
 
@@ -24,10 +25,8 @@ ChatRenderer renderer_of(const std::optional<ChatTemplate>& chat_template) {
 
 std::optional<int64_t> end_id_of(const Tokenizer& tokenizer, const Model& model) {
   if (const auto id = tokenizer.eos_id()) return id;
-  const auto found = model.config().find("eos_token_id");
-  if (found == model.config().end()) return std::nullopt;
-  const Json& id = found->is_array() && !found->empty() ? found->front() : *found;
-  return id.is_number_integer() ? std::optional(id.get<int64_t>()) : std::nullopt;
+  const std::vector<int64_t> ids = end_token_ids(model, tokenizer);
+  return ids.empty() ? std::nullopt : std::optional(ids.front());
 }
 
 std::vector<int64_t> add_new_tokens(const VocabularyKeys& keys, Tokenizer& tokenizer) {

@@ -23,7 +23,7 @@ std::optional<ChatTemplate> find_chat_template(const TextOptions& text,
 /// Empty without a template.
 ChatRenderer renderer_of(const std::optional<ChatTemplate>& chat_template);
 
-/// The end-of-text token: the tokenizer's, else config.json's (the first of a list).
+/// The end-of-text token that rows get: the tokenizer's, else the first of end_token_ids().
 std::optional<int64_t> end_id_of(const Tokenizer& tokenizer, const Model& model);
 
 /// Adds the tokens that the keys name to the tokenizer; the ids of those that are new to it.

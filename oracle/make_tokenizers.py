@@ -1,9 +1,11 @@
 """Writes tests/text/fixtures: 5,000 varied lines and what the Hugging Face libraries make of them.
 
-    python oracle/make_tokenizers.py [--data FOLDER]
+    python oracle/make_tokenizers.py [--data FOLDER] [--train]
 
 FOLDER (or $DELTAW_DATA) holds `tokenizers/{bert_uncased,gpt2,qwen3}`; without it their fixtures are left as they are.
-Two kinds of results: whole encodings for the first lines, a CRC-32 of every encoding for all of them.
+The small tokenizers are trained if --train is given or they are missing: trainers break ties differently every time.
+Two kinds of results: whole encodings for the first lines, a CRC-32 of every encoding for all of them. What is decoded from
+them has one CRC-32 for ten lines.
 """
 
 import argparse
@@ -29,6 +31,7 @@ SEED = 20240611
 LINES = 5000
 WHOLE = 100  # lines with whole encodings
 PAIRS = 1000
+DECODED = 10  # lines that share a checksum of what is decoded
 FOLDER = pathlib.Path(__file__).resolve().parent.parent / "tests" / "text" / "fixtures"
 QWEN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -216,6 +219,11 @@ def crc(text):
     return format(zlib.crc32(text.encode("utf-8")), "08x")
 
 
+def decoded(tokenizer, encodings):
+    texts = [tokenizer.decode(e.ids) + "\n" for e in encodings]
+    return " ".join(crc("".join(texts[i : i + DECODED])) for i in range(0, len(texts), DECODED))
+
+
 def whole(encoding):
     return {"ids": encoding.ids, "offsets": [x for pair in encoding.offsets for x in pair], "tokens": encoding.tokens}
 
@@ -245,7 +253,7 @@ def goldens(tokenizer, lines, count=LINES, whole_count=WHOLE):
         "whole": [whole(e) for e in encodings[:whole_count]],
         "encode": " ".join(crc(canonical(e)) for e in encodings),
         "plain": " ".join(crc(canonical(tokenizer.encode(line, add_special_tokens=False))) for line in lines[:PAIRS]),
-        "decode": " ".join(crc(tokenizer.decode(e.ids)) for e in encodings[:PAIRS]),
+        "decode": decoded(tokenizer, encodings),
     }
     pairs = []
     for i in range(min(PAIRS, count - 1)):
@@ -379,15 +387,16 @@ def train_unigram(lines):
     return tokenizer
 
 
-def roberta_folder(lines, folder):
+def roberta_folder(lines, folder, train):
     """vocab.json and merges.txt only: what is read when tokenizer.json is missing."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
-    tokenizer.train_from_iterator(lines, trainers.BpeTrainer(
-        vocab_size=1100, special_tokens=["<s>", "<pad>", "</s>", "<unk>"], show_progress=False,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
     folder.mkdir(parents=True, exist_ok=True)
-    tokenizer.model.save(str(folder))
+    if train or not (folder / "vocab.json").exists():
+        tokenizer = Tokenizer(models.BPE())
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+        tokenizer.train_from_iterator(lines, trainers.BpeTrainer(
+            vocab_size=1100, special_tokens=["<s>", "<pad>", "</s>", "<unk>"], show_progress=False,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
+        tokenizer.model.save(str(folder))
     mask = {"__type": "AddedToken", "content": "<mask>", "lstrip": True, "rstrip": False, "normalized": False,
             "single_word": False, "special": True}
     write(folder / "tokenizer_config.json", {"tokenizer_class": "RobertaTokenizer", "add_prefix_space": True,
@@ -479,7 +488,7 @@ def sentencepiece(data, lines):
     write(FOLDER / "shared_stories260k.json", goldens(stories._tokenizer, lines))
 
 
-def train_sentencepiece(lines):
+def train_sentencepiece(lines, train):
     """Small models of Gemma's and T5's kind, as folders without a tokenizer.json."""
     kinds = (
         ("gemma_model", "tokenizer.model", transformers.GemmaTokenizer,
@@ -493,12 +502,13 @@ def train_sentencepiece(lines):
     for name, file, make, config, options in kinds:
         folder = FOLDER / name
         folder.mkdir(exist_ok=True)
-        with tempfile.TemporaryDirectory() as temporary:
-            text = pathlib.Path(temporary) / "lines.txt"
-            text.write_text("\n".join(line for line in lines if line.isascii() and line.isprintable()), encoding="ascii")
-            spm.SentencePieceTrainer.train(input=str(text), model_prefix=f"{temporary}/m", vocab_size=600,
-                                           normalization_rule_name="identity", minloglevel=2, **options)
-            shutil.copyfile(f"{temporary}/m.model", folder / file)
+        if train or not (folder / file).exists():
+            with tempfile.TemporaryDirectory() as temporary:
+                text = pathlib.Path(temporary) / "lines.txt"
+                text.write_text("\n".join(line for line in lines if line.isascii() and line.isprintable()), encoding="ascii")
+                spm.SentencePieceTrainer.train(input=str(text), model_prefix=f"{temporary}/m", vocab_size=600,
+                                               normalization_rule_name="identity", minloglevel=2, **options)
+                shutil.copyfile(f"{temporary}/m.model", folder / file)
         write(folder / "tokenizer_config.json", {"tokenizer_class": make.__name__, **config})
         write(folder / "golden.json", goldens(make.from_pretrained(folder)._tokenizer, lines))
 
@@ -506,18 +516,22 @@ def train_sentencepiece(lines):
 def main():
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--data", default=os.environ.get("DELTAW_DATA"))
-    data = arguments.parse_args().data
+    arguments.add_argument("--train", action="store_true")
+    arguments = arguments.parse_args()
+    data = arguments.data
     lines = Lines().make()
     FOLDER.mkdir(parents=True, exist_ok=True)
     (FOLDER / "lines.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="ascii")
     corpus = lines * 2
-    for name, train in (("wordpiece", train_wordpiece), ("byte_level", train_byte_level), ("suffixed", train_suffixed),
-                        ("llama3", train_llama3), ("llama2", train_llama2), ("gemma", train_gemma), ("unigram", train_unigram)):
-        tokenizer = train(corpus)
+    for name, trained in (("wordpiece", train_wordpiece), ("byte_level", train_byte_level), ("suffixed", train_suffixed),
+                          ("llama3", train_llama3), ("llama2", train_llama2), ("gemma", train_gemma), ("unigram", train_unigram)):
         folder = FOLDER / name
         folder.mkdir(exist_ok=True)
-        text = json.dumps(json.loads(tokenizer.to_str()), ensure_ascii=True, separators=(",", ":"))
-        (folder / "tokenizer.json").write_text(text + "\n", encoding="ascii")
+        file = folder / "tokenizer.json"
+        if arguments.train or not file.exists():
+            text = json.dumps(json.loads(trained(corpus).to_str()), ensure_ascii=True, separators=(",", ":"))
+            file.write_text(text + "\n", encoding="ascii")
+        text = file.read_text(encoding="ascii")
         tokenizer = Tokenizer.from_str(text)
         write(folder / "golden.json", goldens(tokenizer, lines))
         if name == "wordpiece":
@@ -525,8 +539,8 @@ def main():
                 {"name": title, "parts": parts, **{k: v for k, v in goldens(patched(text, parts), lines, 300, 0).items()
                                                    if k in ("encode", "pair", "decode")}}
                 for title, parts in variants()]})
-    train_sentencepiece(lines)
-    write(FOLDER / "roberta" / "golden.json", goldens(roberta_folder(corpus, FOLDER / "roberta"), lines))
+    train_sentencepiece(lines, arguments.train)
+    write(FOLDER / "roberta" / "golden.json", goldens(roberta_folder(corpus, FOLDER / "roberta", arguments.train), lines))
     if data:
         shared(pathlib.Path(data) / "tokenizers", lines)
         sentencepiece(pathlib.Path(data), lines)

@@ -37,7 +37,11 @@ struct GenerateOptions {
   void fields(FieldVisitor& f);
 };
 
-/// What generation_config.json beside the model says, with config.json and the tokenizer for the end tokens: greedy
+/// The tokens that end a text: generation_config.json's, else config.json's (eos_token_id, one or a list), and the
+/// tokenizer's behind them. Throws format.wrong-type.
+std::vector<int64_t> end_token_ids(const Model& model, const Tokenizer& tokenizer);
+
+/// What generation_config.json beside the model says, with end_token_ids(): greedy
 /// unless it has do_sample, and then with transformers' defaults for what it leaves open. The tokenizer's end token is
 /// one of them always, since that is what training puts behind an answer.
 GenerateOptions default_generation(const Model& model, const Tokenizer& tokenizer);

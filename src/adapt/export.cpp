@@ -123,6 +123,26 @@ std::vector<Factors> factors_of(const Adapter& adapter, int64_t rank, Combinatio
   return factors;
 }
 
+// What any part of a composite trains beside its factors; its own configuration is the first part's.
+void add_parts(const Adapter& adapter, AdapterConfig& config) {
+  if (adapter.parts().empty()) return;
+  for (const Adapter& part : adapter.parts()) {
+    for (const std::string& module : part.config().modules_to_save) {
+      auto& modules = config.modules_to_save;
+      if (std::find(modules.begin(), modules.end(), module) == modules.end()) modules.push_back(module);
+    }
+    if (config.bias != "all" && part.config().bias != "none") config.bias = part.config().bias;
+  }
+  config.trainable_token_indices = Json();
+  for (const Parameter* parameter : adapter.model().parameters()) {
+    const TrainedTokens* tokens = parameter->tied_to.empty() ? adapter.tokens(*parameter) : nullptr;
+    if (!tokens) continue;
+    const std::string module = parameter->name.substr(0, parameter->name.rfind('.'));
+    const auto* ids = tokens->indices.const_data_ptr<int64_t>();
+    config.trainable_token_indices[module] = std::vector<int64_t>(ids, ids + tokens->indices.numel());
+  }
+}
+
 // The configuration of a LoRA with these ranks and a scale of one on every layer.
 AdapterConfig lora_config(const Adapter& adapter, const std::vector<Factors>& factors) {
   AdapterConfig config = adapter.config();
@@ -141,6 +161,7 @@ AdapterConfig lora_config(const Adapter& adapter, const std::vector<Factors>& fa
     const int64_t rank = std::max<int64_t>(factors[i].A.size(0), 1);
     if (rank != highest) ranks[name] = rank;
   }
+  add_parts(adapter, config);
   config.exclude_modules = config.layers_to_transform = config.layers_pattern = Json();
   config.options = {{"r", highest}, {"lora_alpha", highest}, {"rank_pattern", ranks}, {"alpha_pattern", ranks}};
   if (biased) config.options["lora_bias"] = true;

@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -122,6 +121,10 @@ int64_t memory_bytes() {
     if (std::ifstream(file) >> limit && limit > 0) return std::min(machine, limit);
   }
   return machine;
+}
+
+double seconds_since(std::chrono::steady_clock::time_point begin) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
 
 double process_seconds() {

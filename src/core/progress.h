@@ -1,6 +1,7 @@
 // The progress of a run, on one redrawn line of a terminal or as plain lines elsewhere.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <string>
 
@@ -18,6 +19,8 @@ int64_t peak_memory_bytes();
 int64_t resident_memory_bytes();
 /// What this process may use: the machine's memory, or less where a control group says so.
 int64_t memory_bytes();
+
+double seconds_since(std::chrono::steady_clock::time_point begin);
 
 /// Seconds since this process started.
 double process_seconds();

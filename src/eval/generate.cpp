@@ -12,10 +12,12 @@
 #include <utility>
 
 #include "core/files.h"
+#include "core/progress.h"
 #include "deltaw/data.h"
 #include "deltaw/error.h"
 #include "eval/sampling.h"
 #include "eval/stop_texts.h"
+#include "models/rotary.h"
 #include "ops/fixed_updates.h"
 
 namespace deltaw {
@@ -43,10 +45,6 @@ Json found(const Json& values, const char* key) {
 
 void add_id(std::vector<int64_t>& ids, int64_t id) {
   if (std::find(ids.begin(), ids.end(), id) == ids.end()) ids.push_back(id);
-}
-
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
 void check_prompt(const std::vector<int64_t>& prompt, int64_t index, const Model& model) {
@@ -112,15 +110,20 @@ struct Row {
   Generation result;
 };
 
-// Prompts with their padding on the left, so that the last column holds the last token of each.
-ModelInput padded(const std::deque<Row>& rows) {
-  int64_t length = 0;
-  for (const Row& row : rows) length = std::max(length, row.result.prompt_tokens);
-  const auto count = static_cast<int64_t>(rows.size());
+int64_t longest(const std::deque<Row>& rows, const std::vector<int64_t>& alive) {
+  size_t length = 0;
+  for (const int64_t row : alive) length = std::max(length, rows[static_cast<size_t>(row)].history.size());
+  return static_cast<int64_t>(length);
+}
+
+// All tokens of these rows with their padding on the left, so that the last column holds the last token of each.
+ModelInput padded(const std::deque<Row>& rows, const std::vector<int64_t>& alive) {
+  const int64_t length = longest(rows, alive);
+  const auto count = static_cast<int64_t>(alive.size());
   ModelInput input{.input_ids = at::zeros({count, length}, at::kLong),
                    .attention_mask = at::zeros({count, length}, at::kLong)};
   for (int64_t i = 0; i < count; ++i) {
-    const std::vector<int64_t>& ids = rows[static_cast<size_t>(i)].history;
+    const std::vector<int64_t>& ids = rows[static_cast<size_t>(alive[static_cast<size_t>(i)])].history;
     const int64_t begin = length - static_cast<int64_t>(ids.size());
     std::copy(ids.begin(), ids.end(), input.input_ids.data_ptr<int64_t>() + i * length + begin);
     input.attention_mask[i].narrow(0, begin, length - begin).fill_(1);
@@ -145,17 +148,24 @@ void GenerateOptions::fields(FieldVisitor& f) {
   f.field("seed", seed, "The same seed draws the same text.", at_least(0));
 }
 
+std::vector<int64_t> end_token_ids(const Model& model, const Tokenizer& tokenizer) {
+  const std::filesystem::path own = model.folder() / "generation_config.json";
+  Json eos = std::filesystem::exists(own) ? found(read_json(own), "eos_token_id") : Json();
+  std::string where = own.string();
+  if (eos.is_null()) {
+    eos = found(model.config(), "eos_token_id");
+    where = (model.folder() / "config.json").string();
+  }
+  std::vector<int64_t> ids = ids_of(eos, where);
+  if (tokenizer.eos_id()) add_id(ids, *tokenizer.eos_id());
+  return ids;
+}
+
 GenerateOptions default_generation(const Model& model, const Tokenizer& tokenizer) {
   GenerateOptions options;
   const std::filesystem::path file = model.folder() / "generation_config.json";
-  Json eos = found(model.config(), "eos_token_id");
-  std::string where = (model.folder() / "config.json").string();
   if (std::filesystem::exists(file)) {
     const Json values = read_json(file);
-    if (const Json own = found(values, "eos_token_id"); !own.is_null()) {
-      eos = own;
-      where = file.string();
-    }
     const bool samples = found(values, "do_sample") == Json(true);
     if (samples) {
       options.temperature = 1;
@@ -168,8 +178,7 @@ GenerateOptions default_generation(const Model& model, const Tokenizer& tokenize
     read_fields(fields_of(options), known, file.string());
     if (!samples) options.temperature = 0;
   }
-  options.eos_token_ids = ids_of(eos, where);
-  if (tokenizer.eos_id()) add_id(options.eos_token_ids, *tokenizer.eos_id());
+  options.eos_token_ids = end_token_ids(model, tokenizer);
   return options;
 }
 
@@ -193,6 +202,7 @@ struct TextGenerator::Impl {
   const Tokenizer& tokenizer;
   GenerateOptions options;
   std::optional<FixedUpdates> fixed;
+  int64_t short_length = 0;  // of a row, beyond which all its positions turn by other angles; 0: none do
   GenerationSpeed speed;
 
   // Scores of what follows the last column: [rows, vocabulary]. The head sees that column alone.
@@ -218,9 +228,10 @@ struct TextGenerator::Impl {
   void run_batch(std::deque<Row>& rows, const OnText& on_text) {
     const auto start = std::chrono::steady_clock::now();
     KeyValueCache cache;
-    ModelInput input = padded(rows);
     std::vector<int64_t> alive(rows.size());
     std::iota(alive.begin(), alive.end(), int64_t{0});
+    ModelInput input = padded(rows, alive);
+    bool was_long = longest(rows, alive) > short_length;
     Tensor scores = next_scores(input, cache);
     double prompt_seconds = -1;
     while (true) {
@@ -234,6 +245,13 @@ struct TextGenerator::Impl {
         std::vector<int64_t> left;
         for (const int64_t place : kept) left.push_back(alive[static_cast<size_t>(place)]);
         alive = std::move(left);
+      }
+      if (const bool is_long = longest(rows, alive) > short_length; is_long != was_long && short_length > 0) {
+        was_long = is_long;
+        cache = KeyValueCache();  // whose keys were turned by other angles
+        input = padded(rows, alive);
+        scores = next_scores(input, cache);
+        continue;
       }
       std::vector<int64_t> last;
       for (const int64_t row : alive) last.push_back(rows[static_cast<size_t>(row)].history.back());
@@ -264,6 +282,7 @@ TextGenerator::TextGenerator(const Model& model, const Adapter* adapter, const T
   }
   impl_.reset(new Impl{.model = model, .adapter = adapter, .tokenizer = tokenizer, .options = std::move(options)});
   impl_->options.batch_size = std::max<int64_t>(impl_->options.batch_size, 1);
+  impl_->short_length = length_of_other_turns(model.config());
   if (adapter) impl_->fixed.emplace(*adapter);
 }
 

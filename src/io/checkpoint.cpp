@@ -154,6 +154,11 @@ const TensorBytes* Checkpoint::find(const std::string& name) const {
   return &files_[found->second.first].tensors()[found->second.second];
 }
 
+void Checkpoint::release(const std::string& name) const {
+  const auto found = index_.find(name);
+  if (found != index_.end()) files_[found->second.first].release(*find(name));
+}
+
 const fs::path& Checkpoint::file_of(const std::string& name) const {
   const auto found = index_.find(name);
   if (found != index_.end()) return files_[found->second.first].path();

@@ -22,6 +22,7 @@ class Checkpoint {
   const Json& config() const { return config_; }  // config.json, whole
 
   const TensorBytes* find(const std::string& name) const;               // nullptr when absent
+  void release(const std::string& name) const;                          // as SafetensorsFile's
   const std::filesystem::path& file_of(const std::string& name) const;  // throws format.missing-tensor
   std::vector<std::string> names() const;                               // every tensor, in file order
   const std::vector<SafetensorsFile>& files() const { return files_; }

@@ -309,6 +309,14 @@ class SafetensorsFile::Mapping {
 
   std::string_view bytes() const { return {static_cast<const char*>(data_), size_}; }
 
+  void release(const std::byte* data, size_t size) const {
+    const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
+    const auto address = reinterpret_cast<uintptr_t>(data), start = reinterpret_cast<uintptr_t>(data_);
+    if (address < start || address + size > start + size_) return;
+    const uintptr_t begin = (address + page - 1) / page * page, end = (address + size) / page * page;
+    if (begin < end) ::madvise(static_cast<char*>(data_) + (begin - start), end - begin, MADV_DONTNEED);
+  }
+
  private:
   [[noreturn]] static void fail(const std::filesystem::path& path, const std::string& what, bool absent = false) {
     throw Error({.id = absent ? "io.not-found" : "io.unreadable",
@@ -346,6 +354,10 @@ SafetensorsFile::SafetensorsFile(const std::filesystem::path& path)
     index_[entry.tensor.name] = tensors_.size();
     tensors_.push_back(std::move(entry.tensor));
   }
+}
+
+void SafetensorsFile::release(const TensorBytes& tensor) const {
+  mapping_->release(tensor.data, tensor.size());
 }
 
 const TensorBytes* SafetensorsFile::find(const std::string& name) const {

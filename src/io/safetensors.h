@@ -41,6 +41,8 @@ class SafetensorsFile {
   const std::filesystem::path& path() const { return path_; }
   const std::vector<TensorBytes>& tensors() const { return tensors_; }  // in file order
   const TensorBytes* find(const std::string& name) const;               // nullptr when absent
+  /// Hands the pages of one of the tensors back to the system, for who has copied it; reading it again fetches them.
+  void release(const TensorBytes& tensor) const;
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
 
  private:

@@ -189,7 +189,10 @@ const io::TensorBytes& Loader::checked(const std::string& name, const std::vecto
 
 Parameter Loader::parameter(const std::string& name, const std::vector<int64_t>& shape) {
   const io::TensorBytes& bytes = checked(name, shape);
-  return {.name = name, .value = to_tensor(bytes, model_.dtype_, checkpoint_), .stored = scalar_type(bytes.dtype)};
+  const at::ScalarType stored = scalar_type(bytes.dtype);
+  Parameter result{.name = name, .value = to_tensor(bytes, model_.dtype_, checkpoint_), .stored = stored};
+  if (stored != model_.dtype_) checkpoint_->release(bytes.name);
+  return result;
 }
 
 Parameter Loader::quantised(const std::string& name, const std::vector<int64_t>& shape, LayerKind kind) {
@@ -204,6 +207,7 @@ Parameter Loader::quantised(const std::string& name, const std::vector<int64_t>&
          .where = checkpoint_->file_of(bytes.name).string(),
          .fix = "the checkpoint is broken: take it from its source again"});
   }
+  checkpoint_->release(bytes.name);
   return {.name = name, .stored = stored, .quantised = std::move(weight)};
 }
 

@@ -149,6 +149,13 @@ Rotary::Turn Rotary::turn(const at::Tensor& positions, at::ScalarType dtype) con
   return {part(angles.cos()), part(angles.sin())};
 }
 
+int64_t length_of_other_turns(const Json& config) {
+  const ConfigValues values(config, "config.json");
+  if (!values.has("rope_scaling") && !values.has("rope_parameters")) return 0;
+  const ConfigValues rope = parameters_of(values, values.size_or("max_position_embeddings", 0));
+  return rope.json()["rope_type"] == "longrope" ? rope.size_or("original_max_position_embeddings", 0) : 0;
+}
+
 at::Tensor rotated(const at::Tensor& x, const Rotary::Turn& turn) {
   return ops::rotated(x, turn.cos, turn.sin);
 }

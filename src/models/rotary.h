@@ -46,6 +46,10 @@ class Rotary {
   at::Tensor frequencies_, long_frequencies_;  // the latter of longrope, beyond original_
 };
 
+/// The length beyond which all positions of a row turn by other angles, those before it too (longrope), from a model's
+/// config.json; 0 where there is none.
+int64_t length_of_other_turns(const Json& config);
+
 /// x [batch, heads, seq, head_dim] turned by position.
 at::Tensor rotated(const at::Tensor& x, const Rotary::Turn& turn);
 

@@ -116,30 +116,34 @@ TokenizerConfig read_tokenizer_config(const std::filesystem::path& folder) {
   return result;
 }
 
+std::vector<std::filesystem::path> tokenizer_sources(const std::filesystem::path& folder) {
+  for (const auto& names : std::initializer_list<std::vector<const char*>>{
+           {"tokenizer.json"}, {"vocab.txt"}, {"vocab.json", "merges.txt"}, {"tokenizer.model"}, {"spiece.model"}}) {
+    std::vector<std::filesystem::path> files;
+    for (const char* name : names) {
+      if (std::filesystem::exists(folder / name)) files.push_back(folder / name);
+    }
+    if (files.size() == names.size()) return files;
+  }
+  return {};
+}
+
 TokenizerSource read_tokenizer_source(const std::filesystem::path& folder, const TokenizerConfig& config) {
-  const auto exists = [&](const char* name) { return std::filesystem::exists(folder / name); };
-  if (exists("tokenizer.json")) {
-    const std::filesystem::path file = folder / "tokenizer.json";
-    return {read_part_json(file), file.string(), {file}};
+  const std::vector<std::filesystem::path> files = tokenizer_sources(folder);
+  if (files.empty()) {
+    throw Error{
+        {.id = "io.not-found",
+         .what = "there is no tokenizer.json, no vocab.txt, no vocab.json with merges.txt and no tokenizer.model",
+         .where = folder.string(),
+         .fix = "copy the tokenizer's files of the checkpoint into this folder"}};
   }
-  if (exists("vocab.txt")) {
-    const std::filesystem::path file = folder / "vocab.txt";
-    return {from_vocab_txt(folder, config), file.string(), {file}};
+  const std::filesystem::path& file = files.front();
+  if (files.size() > 1) {
+    return {from_vocab_json(folder, config), "vocab.json with merges.txt of " + folder.string(), files};
   }
-  if (exists("vocab.json") && exists("merges.txt")) {
-    return {from_vocab_json(folder, config),
-            "vocab.json with merges.txt of " + folder.string(),
-            {folder / "vocab.json", folder / "merges.txt"}};
-  }
-  for (const char* name : {"tokenizer.model", "spiece.model"}) {
-    if (!exists(name)) continue;
-    const std::filesystem::path file = folder / name;
-    return {from_sentencepiece(file, config), file.string(), {file}};
-  }
-  throw Error{{.id = "io.not-found",
-               .what = "there is no tokenizer.json, no vocab.txt, no vocab.json with merges.txt and no tokenizer.model",
-               .where = folder.string(),
-               .fix = "copy the tokenizer's files of the checkpoint into this folder"}};
+  if (file.extension() == ".model") return {from_sentencepiece(file, config), file.string(), files};
+  if (file.extension() == ".txt") return {from_vocab_txt(folder, config), file.string(), files};
+  return {read_part_json(file), file.string(), files};
 }
 
 PartJson from_vocab_txt(const std::filesystem::path& folder, const TokenizerConfig& config) {

@@ -38,6 +38,9 @@ PartJson from_vocab_json(const std::filesystem::path& folder, const TokenizerCon
 /// `tokenizer_class`, else by what the model holds. Throws format.sentencepiece, format.unsupported.
 PartJson from_sentencepiece(const std::filesystem::path& file, const TokenizerConfig& config);
 
+/// The files that `folder`'s tokenizer is read from, the first form of those that from_folder() names; empty for none.
+std::vector<std::filesystem::path> tokenizer_sources(const std::filesystem::path& folder);
+
 /// What `folder` holds of a tokenizer, as a tokenizer.json, and the files it was read from. Throws io.not-found.
 struct TokenizerSource {
   PartJson json;

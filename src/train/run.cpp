@@ -28,10 +28,6 @@ constexpr int64_t kShareOfMemory = 8;
 
 using Clock = std::chrono::steady_clock;
 
-double seconds_since(Clock::time_point begin) {
-  return std::chrono::duration<double>(Clock::now() - begin).count();
-}
-
 class LapTimer {
  public:
   /// Seconds since the last call, or since the beginning.

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cmath>
 
+#include "core/progress.h"
 #include "deltaw/error.h"
 #include "eval/metrics.h"
 #include "eval/results.h"
@@ -109,12 +110,12 @@ void check_setup(const Setup& setup) {
 Json evaluate(const Setup& setup) {
   const auto begin = std::chrono::steady_clock::now();
   Json metrics = setup.model.is_causal() ? causal_metrics(setup) : classifier_metrics(setup);
-  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
+  const double seconds = seconds_since(begin);
   const auto rows = static_cast<double>(setup.validation.size());
-  metrics["eval_runtime"] = seconds.count();
-  metrics["eval_samples_per_second"] = rows / seconds.count();
+  metrics["eval_runtime"] = seconds;
+  metrics["eval_samples_per_second"] = rows / seconds;
   metrics["eval_steps_per_second"] =
-      std::ceil(rows / static_cast<double>(setup.options.per_device_eval_batch_size)) / seconds.count();
+      std::ceil(rows / static_cast<double>(setup.options.per_device_eval_batch_size)) / seconds;
   return metrics;
 }
 

@@ -5,6 +5,7 @@
 
 #include "deltaw/error.h"
 #include "support/opened.h"
+#include "support/tiny_model.h"
 
 namespace deltaw {
 namespace {
@@ -12,6 +13,7 @@ namespace {
 using test::AdapterCase;
 using test::differs;
 using test::error_of;
+using test::fixture;
 using test::logit_tolerance;
 using test::logits_of;
 using test::Opened;
@@ -64,6 +66,34 @@ TEST(ExportOfAChangedBase, HasTwiceTheRank) {
     const ExportReport report = export_lora(*c.adapter, c.folder / "lora", 0, c.io.input());
     EXPECT_EQ(report.rank, 2 * c.adapter->config().options["r"].get<int64_t>()) << name;
     EXPECT_TRUE(report.exact);
+  }
+}
+
+// What the second part trains beside its factors is in the LoRA too.
+TEST(ExportOfAComposite, KeepsWhatEveryPartTrains) {
+  const auto model = load_model(fixture("golden/models/llama_heads").string(), {.dtype = "float32"});
+  const auto make = [&](const Json& values, uint64_t seed) {
+    Adapter adapter = Adapter::create(*model, adapter_config_from_json(values, "test"), seed);
+    test::randomise(adapter, seed + 10);
+    return adapter;
+  };
+  const Tensor ids = at::tensor(std::vector<int64_t>{3, 5, 8, 13, 21, 34, 3, 9}, at::kLong).view({2, 4});
+  const ModelInput probe{ids, at::ones_like(ids), {}};
+  for (const Json& more : {Json{{"trainable_token_indices", {{"embed_tokens", {3, 8}}, {"lm_head", {5}}}}},
+                           Json{{"modules_to_save", {"lm_head"}}}}) {
+    Json second = {{"method", "lora"}, {"r", 2}, {"target_modules", {"v_proj", "o_proj"}}};
+    second.update(more);
+    std::vector<Adapter> parts;
+    parts.push_back(make({{"method", "lora"}, {"r", 3}, {"target_modules", {"q_proj", "v_proj"}}}, 1));
+    parts.push_back(make(second, 2));
+    const Adapter both = Adapter::compose(std::move(parts), {1, 0.5});
+    const test::TemporaryFolder folder;
+    const ExportReport report = export_lora(both, folder / "lora", 0, probe);
+    EXPECT_TRUE(report.passed) << more.dump() << ": " << report.max_difference;
+    const Adapter lora = Adapter::load(*model, folder / "lora");
+    for (const Parameter* parameter : model->parameters()) {
+      EXPECT_TRUE(at::allclose(both.whole_value(*parameter), lora.whole_value(*parameter))) << parameter->name;
+    }
   }
 }
 

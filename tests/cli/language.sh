@@ -41,6 +41,19 @@ else
   echo 'SKIPPED: transformers reads the merged model, for want of transformers: scripts/setup --oracle'
 fi
 
+# The peak of memory that was foretold, with blocks kept and not.
+for i in $(seq 1 900); do echo 'Once upon a time there was a cat who liked milk, and a dog who did not.'; done >long.txt
+for again in false true; do
+  flags="--model $stories --train_file long.txt --packing true --max_length 256 --per_device_train_batch_size 24
+    --dtype float32 --target_modules all-linear --gradient_checkpointing $again --output_dir memory-$again"
+  expect 0 validate $flags --json
+  foretold=$(sed -n 's/.*"total_bytes": \([0-9]*\).*/\1/p' out)
+  expect 0 train $flags --max_steps 2 --save_strategy no
+  peak=$(sed -n 's/.*"peak_memory_bytes": \([0-9]*\).*/\1/p' out)
+  [ $((4 * foretold)) -gt $((3 * peak)) ] && [ $((3 * foretold)) -lt $((4 * peak)) ] ||
+    fail "the memory of a run was foretold as $foretold bytes, and is $peak"
+done
+
 # Text and answers, packed and not; the loss of an adapter and of its merged model.
 { for i in 1 2 3 4 5 6; do echo '{"prompt": "The dog said", "completion": " hello to the cat."}'; done; } >pairs.jsonl
 expect 0 train --model "$stories" --train_file pairs.jsonl --packing true --max_length 64 --dtype float32 \

@@ -29,6 +29,7 @@ lacks out '"quantisation"'
 expect 0 validate run.yaml --json --load_in_4bit true --bnb_4bit_use_double_quant true
 contains out 'nf4, double quantisation'
 contains out '"dequantised_bytes"'
+contains out '"program_bytes"'
 expect 0 validate run.yaml --load_in_8bit true
 contains out '12 linear layers in int8'
 expect 2 validate run.yaml --load_in_8bit true --load_in_4bit true
@@ -114,6 +115,25 @@ contains out 'F32'
 expect 0 predict --adapter_name_or_path whole --input_file dev.csv --output_file lines.jsonl
 empty out
 lines lines.jsonl 12
+
+# The base is held as it was in training, unless a flag says otherwise.
+expect 0 train run.yaml --max_steps 2 --load_in_4bit true --bnb_4bit_use_double_quant true --output_dir held
+expect 0 eval --adapter_name_or_path held
+contains err 'the base is held in nf4 with double quantisation, as when the adapter was trained'
+contains out '"quantisation": "nf4, double quantisation"'
+cp out held.json
+expect 0 eval --adapter_name_or_path held --load_in_4bit true --bnb_4bit_use_double_quant true
+empty err
+cmp out held.json || fail 'an inherited base is another one'
+expect 0 eval --adapter_name_or_path held --load_in_4bit false
+contains err 'trained on a base in nf4 with double quantisation, and runs on one as it is stored'
+lacks out '"quantisation"'
+expect 0 eval --adapter_name_or_path held --load_in_8bit true
+contains err 'and runs on one in int8'
+expect 0 eval --adapter_name_or_path whole --load_in_8bit true
+contains err 'trained on a base as it is stored, and runs on one in int8'
+expect 0 merge --adapter_name_or_path held --output_dir merged_held
+contains out '"quantisation_difference"'
 
 # Merging.
 expect 0 merge --adapter_name_or_path whole --output_dir merged

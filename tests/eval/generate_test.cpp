@@ -229,6 +229,30 @@ TEST(Generate, RefusesWhatMakesNoSense) {
   EXPECT_NE(error.parts().fix.find("deltaw predict"), std::string::npos);
 }
 
+// Phi-3 turns all positions of a row by other angles once it is longer than original_max_position_embeddings, 8 here.
+TEST(Generate, GoesOverALimitOfLongropeAsIfItHadReadTheRowAtOnce) {
+  const auto model = load_model(fixture("golden/models/phi3_long").string(), {.dtype = "float32"});
+  const std::vector<int64_t> prompt{2, 5, 6, 7, 8, 9, 3};
+  std::vector<int64_t> read = prompt;
+  const at::NoGradGuard no_grad;
+  while (read.size() < prompt.size() + 9) {
+    const Tensor ids = at::tensor(read, at::kLong).unsqueeze(0);
+    Call call;
+    const Tensor logits = model->forward({ids, at::ones_like(ids), {}}, call);
+    read.push_back(logits[0][-1].argmax().item<int64_t>());
+  }
+  const std::vector<int64_t> expected(read.begin() + static_cast<std::ptrdiff_t>(prompt.size()), read.end());
+  EXPECT_EQ(expected, (std::vector<int64_t>{50, 28, 50, 23, 7, 33, 50, 44, 7}));  // transformers 5.23's generate()
+  Fading words;
+  GenerateOptions options;
+  options.max_new_tokens = 9;
+  TextGenerator generator(*model, nullptr, words.tokenizer, options);
+  EXPECT_EQ(generator.run({prompt}).front().tokens, expected);
+  // Beside a row that is long from the start.
+  const std::vector<int64_t> other{9, 8, 7, 6, 5, 4, 3, 2, 1, 9, 8, 7};
+  EXPECT_EQ(generator.run({prompt, other}).front().tokens.size(), 9u);
+}
+
 TEST(DefaultGeneration, FollowsTheCheckpointsFiles) {
   Fading fading;
   GenerateOptions options = default_generation(fading.model, fading.tokenizer);

@@ -70,19 +70,23 @@ inline std::vector<std::string> sums(const nlohmann::json& golden, const char* n
   return result;
 }
 
-/// Compares `actual(i)` with every checksum under `name`; shows the first differences.
+/// Compares `actual(i)` with every checksum under `name`, each of which is of `lines` lines from the i-th; shows the
+/// first differences.
 template <class Actual>
-void expect_sums(const nlohmann::json& golden, const char* name, const Actual& actual) {
+void expect_sums(const nlohmann::json& golden, const char* name, const Actual& actual, size_t lines = 1) {
   const std::vector<std::string> expected = sums(golden, name);
   ASSERT_FALSE(expected.empty());
-  ASSERT_LE(expected.size(), golden_lines().size());
+  ASSERT_LE(expected.size() * lines, golden_lines().size());
   int64_t different = 0;
   std::string shown;
   for (size_t i = 0; i < expected.size(); ++i) {
-    const std::string text = actual(i);
+    const std::string text = actual(i * lines);
     if (crc(text) == expected[i]) continue;
     if (++different > 3) continue;
-    shown += "line " + std::to_string(i) + ": " + nlohmann::json(golden_lines()[i]).dump(-1, ' ', true) + "\n" + text;
+    for (size_t line = i * lines; line < (i + 1) * lines; ++line) {
+      shown += "line " + std::to_string(line) + ": " + nlohmann::json(golden_lines()[line]).dump(-1, ' ', true) + "\n";
+    }
+    shown += text;
   }
   EXPECT_EQ(different, 0) << "of " << expected.size() << " results of \"" << name << "\"; the first:\n" << shown;
 }
@@ -100,6 +104,9 @@ inline void expect_whole(const nlohmann::json& golden, const Tokenizer& tokenize
   }
 }
 
+/// Lines that share a checksum of what is decoded.
+constexpr size_t kDecoded = 10;
+
 /// The lengths that the pairs of the fixtures are cut to.
 inline int64_t pair_length(size_t i) {
   return std::array<int64_t, 4>{8, 16, 32, 64}[i % 4];
@@ -111,7 +118,13 @@ inline void expect_encode_pair_decode(const nlohmann::json& golden, const Tokeni
   expect_sums(golden, "pair", [&](size_t i) {
     return canonical(tokenizer.encode(lines[i], lines[i + 1], {.max_length = pair_length(i)}));
   });
-  expect_sums(golden, "decode", [&](size_t i) { return tokenizer.decode(tokenizer.encode(lines[i]).ids); });
+  const auto decoded = [&](size_t i) {
+    std::string text;
+    for (size_t line = i; line < i + kDecoded; ++line)
+      text += tokenizer.decode(tokenizer.encode(lines[line]).ids) + "\n";
+    return text;
+  };
+  expect_sums(golden, "decode", decoded, kDecoded);
 }
 
 inline void expect_golden(const nlohmann::json& golden, const Tokenizer& tokenizer) {
@@ -120,6 +133,7 @@ inline void expect_golden(const nlohmann::json& golden, const Tokenizer& tokeniz
   expect_sums(golden, "plain",
               [&](size_t i) { return canonical(tokenizer.encode(golden_lines()[i], {.add_special_tokens = false})); });
   EXPECT_EQ(sums(golden, "encode").size(), 5000u);
+  EXPECT_EQ(sums(golden, "decode").size() * kDecoded, 5000u);
 }
 
 }  // namespace deltaw::test

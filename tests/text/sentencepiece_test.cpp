@@ -9,6 +9,7 @@
 #include "deltaw/tokenizer.h"
 #include "support/data.h"
 #include "temporary_folder.h"
+#include "text/tokenizer_files.h"
 
 namespace deltaw {
 namespace {
@@ -57,6 +58,14 @@ TEST(SentencePiece, ReadsASmallModel) {
   EXPECT_EQ(tokenizer.encode("abc").ids, (std::vector<int64_t>{1, 6, 5, 0}));
   EXPECT_EQ(tokenizer.decode({1, 6, 5, 6, 3}), "ab a");
   EXPECT_EQ(tokenizer.files().size(), 1u);
+
+  // Any file but the other half of a pair makes the folder one with a tokenizer.
+  EXPECT_EQ(text::tokenizer_sources(folder.path()), (std::vector{folder.path() / "tokenizer.model"}));
+  const TemporaryFolder other;
+  other.write("vocab.json", "{}");
+  EXPECT_TRUE(text::tokenizer_sources(other.path()).empty());
+  other.write("spiece.model", small_model());
+  EXPECT_EQ(text::tokenizer_sources(other.path()), (std::vector{other.path() / "spiece.model"}));
 }
 
 TEST(SentencePiece, RefusesWhatIsNoModel) {
