@@ -59,7 +59,8 @@ struct TrainedTokens {
 struct NamedTensor {
   std::string name;
   Tensor value;
-  double rate = 1;  // times the learning rate
+  double rate = 1;      // times the learning rate
+  double own_rate = 0;  // in place of both, where above zero
 };
 
 /// Batches that hold `samples` rows between them, fewer where there are no more.

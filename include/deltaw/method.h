@@ -262,6 +262,11 @@ class Method {
   virtual void before_step(const LayerInfo& /*layer*/, Params& /*params*/) const {}
   /// Changes the tensors of one layer after it (SoRA's proximal step).
   virtual void after_step(const LayerInfo& /*layer*/, Params& /*params*/) const {}
+
+  /// Times the learning rate, for vectors of the base that train beside the method's tensors: biases, the head's too.
+  virtual double vector_rate() const { return 1; }
+  /// The learning rate of the method's tensors on embeddings; 0: the run's.
+  virtual double embedding_rate() const { return 0; }
 };
 
 /// A short name for a method with options set: "pissa" is lora with init_lora_weights "pissa".

@@ -335,18 +335,19 @@ std::vector<NamedTensor> Adapter::trained() const {
   }
   if (frozen_ || !parts_.empty()) return tensors;
   std::set<const void*> seen;  // a shared tensor is one
-  for (const Param& param : whole_.all())
-    tensors.push_back({param.file_name, param.value, param.rate});
+  for (const Param& param : whole_.all()) tensors.push_back({param.file_name, param.value, param.rate});
   for (const AdaptedLayer* layer : ordered_) {
+    const double own_rate = layer->info.kind == LayerKind::embedding ? method_->embedding_rate() : 0;
     for (const Param& param : layer->params.all()) {
       if (!param.trained || !seen.insert(param.value.unsafeGetTensorImpl()).second) continue;
-      tensors.push_back({layer->info.name + "." + param.file_name, param.value, param.rate});
+      tensors.push_back({layer->info.name + "." + param.file_name, param.value, param.rate, own_rate});
     }
   }
   const auto is_new = [&](const Tensor& tensor) { return seen.insert(tensor.unsafeGetTensorImpl()).second; };
   for (const Parameter* parameter : model_->parameters()) {
     if (overrides(*parameter) && is_new(value(*parameter))) {
-      tensors.push_back({override_name(*this, *parameter), value(*parameter)});
+      const Tensor& own = value(*parameter);
+      tensors.push_back({override_name(*this, *parameter), own, own.dim() == 1 ? method_->vector_rate() : 1});
     }
     if (const TrainedTokens* some = tokens(*parameter); some && is_new(some->rows)) {
       tensors.push_back({tokens_name(*parameter), some->rows});

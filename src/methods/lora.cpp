@@ -8,9 +8,10 @@
 //
 // Trained: r (d_in + d_out) numbers a layer. Tensors and options as HF PEFT's LORA; differs from it in nothing.
 //
-// LoRA+ (Hayou et al. 2024, arXiv:2402.12354): B learns loraplus_lr_ratio times as fast as A.
-// LoRA-FA (Zhang et al. 2023, arXiv:2308.03303): A stays at its start, and B's gradient is corrected so that dW moves
-// along the gradient of W: g <- g (A A^T + 1e-8 I)^-1 / s^2, as PEFT's optimiser for it does.
+// LoRA+ (Hayou et al. 2024, arXiv:2402.12354): B learns loraplus_lr_ratio times as fast as A. As with PEFT's optimiser
+// for it, so does every vector that trains, the head's bias included, and factors of embeddings have a rate of their
+// own. LoRA-FA (Zhang et al. 2023, arXiv:2308.03303): A stays at its start, and B's gradient is corrected so that dW
+// moves along the gradient of W: g <- g (A A^T + 1e-8 I)^-1 / s^2, as PEFT's optimiser for it does.
 #include "methods/low_rank.h"
 
 namespace deltaw {
@@ -20,12 +21,17 @@ class Lora final : public Method {
  public:
   struct Options : LowRankOptions {
     double loraplus_lr_ratio = 1;
+    double loraplus_lr_embedding = 1e-6;
     bool lora_fa = false;
     bool lora_bias = false;
 
     void fields(FieldVisitor& f) {
       LowRankOptions::fields(f);
-      f.field("loraplus_lr_ratio", loraplus_lr_ratio, "Learning rate of B over that of A (LoRA+).", above(0));
+      f.field("loraplus_lr_ratio", loraplus_lr_ratio,
+              "LoRA+: learning rate of B, biases and other vectors over that of the rest; 1: all learn alike.",
+              above(0));
+      f.field("loraplus_lr_embedding", loraplus_lr_embedding,
+              "LoRA+: learning rate of A and B on embeddings, in place of learning_rate.", above(0));
       f.field("lora_fa", lora_fa, "Train B only, with its gradient corrected for A (LoRA-FA).");
       f.field("lora_bias", lora_bias, "A trained bias beside B.");
     }
@@ -55,6 +61,10 @@ class Lora final : public Method {
   }
 
   double dropout() const override { return options_.lora_dropout; }
+  double vector_rate() const override { return options_.loraplus_lr_ratio; }
+  double embedding_rate() const override {
+    return options_.loraplus_lr_ratio == 1 ? 0 : options_.loraplus_lr_embedding;
+  }
 
   CalibrationNeeds needs() const override { return options_.needs(); }
   Allotment allot(const std::vector<LayerInfo>& layers, const std::vector<Observed>& observed) const override {
@@ -89,7 +99,7 @@ const MethodSpec& method_lora() {
                   {"lora_ga", "LoRA-GA", "arXiv:2407.05000", {{"init_lora_weights", "lora_ga"}}},
                   {"loraplus", "LoRA+", "arXiv:2402.12354", {{"loraplus_lr_ratio", 16.0}}},
                   {"lora_fa", "LoRA-FA", "arXiv:2308.03303", {{"lora_fa", true}}}},
-      .own_options = {"loraplus_lr_ratio", "lora_fa", "calibration_samples"},
+      .own_options = {"loraplus_lr_ratio", "loraplus_lr_embedding", "lora_fa", "calibration_samples"},
       .parameter_count = "r (d_in + d_out), r d_out with lora_fa, d_out more with lora_bias",
       .count =
           [](const LayerInfo& l, const Json& o) {

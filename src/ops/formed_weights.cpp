@@ -3,14 +3,33 @@
 #include "ops/sum.h"
 
 namespace deltaw {
+namespace {
+
+ops::Tensors trained_of(const AdaptedLayer& layer) {
+  ops::Tensors trained;
+  for (const Param& param : layer.params.all()) {
+    if (param.trained) trained.push_back(param.value);
+  }
+  return trained;
+}
+
+}  // namespace
 
 FormedWeights::FormedWeights(const Adapter& adapter, int64_t micro_batches)
     : adapter_(adapter), micro_batches_(micro_batches), layers_(adapter.model().layers().size()) {}
 
-int64_t FormedWeights::bytes(const Adapter& adapter) {
+int64_t FormedWeights::bytes(const Adapter& adapter, int64_t tokens, int64_t micro_batches) {
   const at::ScalarType type = adapter.model().dtype();
   int64_t numel = 0;
-  for (const AdaptedLayer* layer : adapter.layers()) numel += layer->info.d_out * layer->info.d_in;
+  for (const AdaptedLayer* layer : adapter.layers()) {
+    if (layer->info.kind == LayerKind::embedding || layer->method->acts_on_inputs()) continue;
+    ops::Item item;
+    item.adapted = layer;
+    item.layer = static_cast<const Linear*>(layer->base);
+    item.dropout = layer->method->dropout();
+    ops::prepared(item, LinearPath::automatic, trained_of(*layer), tokens, micro_batches);
+    if (item.folded) numel += layer->info.d_out * layer->info.d_in;
+  }
   return numel * static_cast<int64_t>(at::elementSize(type) + at::elementSize(at::promote_types(type, at::kFloat)));
 }
 
@@ -23,10 +42,7 @@ ops::Formed* FormedWeights::find(const ops::Item& item, LinearPath path, const o
 void FormedWeights::finish() {
   for (std::optional<ops::Formed>& layer : layers_) {
     if (!layer) continue;
-    ops::Tensors trained;
-    for (const Param& param : layer->item.adapted->params.all()) {
-      if (param.trained) trained.push_back(param.value);
-    }
+    const ops::Tensors trained = trained_of(*layer->item.adapted);
     const ops::Tensors gradients = layer->pull_back(trained);
     for (size_t i = 0; i < trained.size(); ++i) {
       if (gradients[i].defined()) trained[i].mutable_grad() = ops::plus(trained[i].grad(), gradients[i]);

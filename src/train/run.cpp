@@ -46,7 +46,7 @@ Setup& checked(Setup& setup) {
   return setup;
 }
 
-std::vector<NamedTensor> trainable(const Adapter& adapter) {
+std::vector<NamedTensor> trainable(const Adapter& adapter, double learning_rate) {
   std::vector<NamedTensor> tensors = adapter.trained();
   if (tensors.empty()) {
     throw Error({.id = "config.nothing-to-train",
@@ -54,7 +54,10 @@ std::vector<NamedTensor> trainable(const Adapter& adapter) {
                  .where = "method " + adapter.spec().id,
                  .fix = "target at least one layer"});
   }
-  for (NamedTensor& tensor : tensors) tensor.value.set_requires_grad(true);
+  for (NamedTensor& tensor : tensors) {
+    tensor.value.set_requires_grad(true);
+    if (tensor.own_rate > 0 && learning_rate > 0) tensor.rate = tensor.own_rate / learning_rate;
+  }
   clear_gradients(tensors);
   return tensors;
 }
@@ -75,7 +78,7 @@ Run::Run(Setup& setup)
     : setup_(checked(setup)),
       options_(setup.options),
       schedule_(make_schedule(options_, static_cast<int64_t>(setup.train.size()))),
-      tensors_(trainable(setup.adapter)),
+      tensors_(trainable(setup.adapter, options_.learning_rate)),
       optimizer_(tensors_, {options_.adam_beta1, options_.adam_beta2, options_.adam_epsilon, options_.weight_decay}),
       budgets_(setup.adapter, schedule_.total_steps),
       lengths_(row_lengths(setup.train)),

@@ -29,8 +29,6 @@ contains out '"exact": false'
 contains out '"rank": 8'
 expect 0 export --adapter_name_or_path a --with_adapters c --combination_type svd --output_dir svd
 contains out '"rank": 8'
-expect 0 export --adapter_name_or_path a --with_adapters c --output_dir cat
-contains out '"rank": 16'
 expect 2 export --adapter_name_or_path a --with_adapters b --combination_type linear --output_dir none
 contains err 'randlora'
 expect 2 export --adapter_name_or_path a --with_adapters c --combination_type ties --output_dir none
