@@ -7,6 +7,8 @@
 #include <set>
 #include <string>
 
+#include "train/setup.h"
+
 namespace deltaw::cli {
 namespace {
 
@@ -156,12 +158,14 @@ Json memory_estimate(const Setup& setup, const Run& run) {
   activations = std::max(activations, (kept.block + kept.working) * tokens * element +
                                           static_cast<double>(run.adapter->trained_count()) * 4);
   const double adapter = bytes_of(*run.adapter), program = kProgram + stored;
+  const int64_t formed = train::formed_bytes(*run.adapter, setup.train, lengths);
   Json facts = {{"base_bytes", static_cast<int64_t>(base)},
                 {"adapter_bytes", static_cast<int64_t>(adapter)},
                 {"activation_bytes", static_cast<int64_t>(activations)},
                 {"program_bytes", static_cast<int64_t>(program)},
-                {"total_bytes", static_cast<int64_t>(base + adapter + activations + program + at_hand)}};
+                {"total_bytes", static_cast<int64_t>(base + adapter + activations + program + at_hand) + formed}};
   if (at_hand > 0) facts["dequantised_bytes"] = static_cast<int64_t>(at_hand);
+  if (formed > 0) facts["formed_bytes"] = formed;
   return facts;
 }
 

@@ -6,7 +6,8 @@
 namespace deltaw::cli {
 
 /// base_bytes, adapter_bytes (with the optimiser's moments), activation_bytes (with gradients) and program_bytes, with
-/// dequantised_bytes where weights are quantised, and total_bytes, their sum. For a batch of the longest rows.
+/// dequantised_bytes where weights are quantised, formed_bytes where W is kept for several micro-batches, and
+/// total_bytes, their sum. For a batch of the longest rows.
 Json memory_estimate(const Setup& setup, const Run& run);
 
 }  // namespace deltaw::cli

@@ -1,9 +1,13 @@
 #include "ops/formed_weights.h"
 
+#include "core/progress.h"
 #include "ops/sum.h"
 
 namespace deltaw {
 namespace {
+
+// The machine's memory counts, not what is free of it, so that a run that goes on rounds as it did.
+constexpr int64_t kShareOfMemory = 8;
 
 ops::Tensors trained_of(const AdaptedLayer& layer) {
   ops::Tensors trained;
@@ -19,6 +23,7 @@ FormedWeights::FormedWeights(const Adapter& adapter, int64_t micro_batches)
     : adapter_(adapter), micro_batches_(micro_batches), layers_(adapter.model().layers().size()) {}
 
 int64_t FormedWeights::bytes(const Adapter& adapter, int64_t tokens, int64_t micro_batches) {
+  if (micro_batches <= 1) return 0;
   const at::ScalarType type = adapter.model().dtype();
   int64_t numel = 0;
   for (const AdaptedLayer* layer : adapter.layers()) {
@@ -30,7 +35,9 @@ int64_t FormedWeights::bytes(const Adapter& adapter, int64_t tokens, int64_t mic
     ops::prepared(item, LinearPath::automatic, trained_of(*layer), tokens, micro_batches);
     if (item.folded) numel += layer->info.d_out * layer->info.d_in;
   }
-  return numel * static_cast<int64_t>(at::elementSize(type) + at::elementSize(at::promote_types(type, at::kFloat)));
+  const size_t of_each = at::elementSize(type) + at::elementSize(at::promote_types(type, at::kFloat));
+  const int64_t bytes = numel * static_cast<int64_t>(of_each);
+  return bytes <= memory_bytes() / kShareOfMemory ? bytes : 0;
 }
 
 ops::Formed* FormedWeights::find(const ops::Item& item, LinearPath path, const ops::Tensors& trained, int64_t tokens) {

@@ -22,10 +22,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// What weights formed once for several micro-batches may take of the machine's memory: one part of this many. The
-// machine's, not what is free, so that a run that goes on rounds as it did.
-constexpr int64_t kShareOfMemory = 8;
-
 using Clock = std::chrono::steady_clock;
 
 class LapTimer {
@@ -82,7 +78,7 @@ Run::Run(Setup& setup)
       optimizer_(tensors_, {options_.adam_beta1, options_.adam_beta2, options_.adam_epsilon, options_.weight_decay}),
       budgets_(setup.adapter, schedule_.total_steps),
       lengths_(row_lengths(setup.train)),
-      forms_once_(FormedWeights::bytes(setup.adapter) <= memory_bytes() / kShareOfMemory) {
+      forms_once_(formed_bytes(setup.adapter, options_, lengths_) > 0) {
   for (const EncodedRow& row : setup.train) targets_.push_back(trained_tokens(row));
   identity_ = make_identity(setup.adapter, setup.train, setup.validation, setup.group_by_length);
   const std::string& from = options_.resume_from_checkpoint;

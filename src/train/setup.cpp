@@ -11,6 +11,7 @@
 #include "deltaw/error.h"
 #include "eval/metrics.h"
 #include "eval/results.h"
+#include "ops/formed_weights.h"
 #include "train/batch_tensors.h"
 #include "train/options.h"
 
@@ -105,6 +106,12 @@ void check_setup(const Setup& setup) {
   const int64_t outputs = setup.model.num_labels();
   eval::compute_metrics(metric_list(setup), eval::Values(static_cast<size_t>(outputs)), outputs,
                         setup.model.is_regression(), {0});
+}
+
+int64_t formed_bytes(const Adapter& adapter, const TrainOptions& options, const std::vector<int64_t>& lengths) {
+  if (lengths.empty()) return 0;
+  const int64_t tokens = options.per_device_train_batch_size * *std::max_element(lengths.begin(), lengths.end());
+  return FormedWeights::bytes(adapter, tokens, options.gradient_accumulation_steps);
 }
 
 Json evaluate(const Setup& setup) {

@@ -33,6 +33,10 @@ struct Setup {
 /// Throws config.* for options, data and metrics that do not fit together, data.label for a label outside the model's.
 void check_setup(const Setup& setup);
 
+/// What is kept of weights that are formed once for the micro-batches of a step (ops/formed_weights.h): bytes, 0 where
+/// each forms its own. `lengths` of the training rows.
+int64_t formed_bytes(const Adapter& adapter, const TrainOptions& options, const std::vector<int64_t>& lengths);
+
 /// Metrics on the validation rows with eval_loss and timings. Throws numeric.non-finite for a loss that is no number.
 Json evaluate(const Setup& setup);
 
