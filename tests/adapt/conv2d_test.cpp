@@ -256,7 +256,7 @@ TEST(Conv2d, AdaptersAndExportsAreReadByPeft) {
     arguments += fmt::format("{} {} ", target.string(), logits);
     ++reports;
   };
-  write({{"method", "ia3"}});
+  write({{"method", "ia3"}, {"feedforward_modules", {"mixer"}}});
   for (const char* method : {"lora", "dora", "lora_fa", "loha", "lokr", "moslora"})
     write({{"method", method}, {"r", 2}});
   write({{"method", "oft"}, {"oft_block_size", 3}, {"exclude_modules", {"mixer"}}});  // PEFT's takes square kernels
