@@ -13,16 +13,14 @@ import sys
 from pathlib import Path
 
 from make_conv import CONV, base, outputs, straighten
-from peft import PeftConfig, PeftModel, get_peft_model_state_dict
+from peft import PeftModel, get_peft_model_state_dict
 from safetensors.torch import load_file
 
 
 def check(adapter_folder, logits_file):
     x = load_file(CONV / "base" / "io.safetensors")["x"]
     wanted = load_file(logits_file)["logits"]
-    config = PeftConfig.from_pretrained(adapter_folder)
-    config.task_type = None  # PEFT's classifiers are models of transformers
-    model = straighten(PeftModel.from_pretrained(base(), adapter_folder, config=config).eval())
+    model = straighten(PeftModel.from_pretrained(base(), adapter_folder).eval())
     logits = outputs(model, x)
     names = set(get_peft_model_state_dict(model, save_embedding_layers=False))
     names ^= set(load_file(adapter_folder / "adapter_model.safetensors"))
