@@ -62,7 +62,7 @@ struct Layer {
 
 struct Linear : Layer {};  // or a Conv1D
 
-/// A linear layer over the patches of an image (ops/conv2d.h). Of rows and columns each.
+/// A linear layer over the patches of an image (ops/conv2d.h); pairs are of rows and columns.
 struct Conv2d : Linear {
   std::array<int64_t, 2> stride = {1, 1};
   std::array<int64_t, 2> padding = {0, 0};  // zeros on either side
@@ -201,8 +201,8 @@ class Model {
   at::ScalarType dtype() const { return dtype_; }
   at::Device device() const { return at::kCPU; }
 
-  /// PEFT's name for what the model is for.
-  std::string task_type() const { return is_causal() ? "CAUSAL_LM" : "SEQ_CLS"; }
+  /// PEFT's name for what the model is for; empty where it has none.
+  virtual std::string task_type() const { return is_causal() ? "CAUSAL_LM" : "SEQ_CLS"; }
   bool is_causal() const { return causal_; }
   int64_t vocab_size() const { return vocab_size_; }  // rows of the word embeddings
   /// Of resized embeddings and of a head that is not tied to them, by the parameter's name; empty: as stored.

@@ -171,6 +171,7 @@ Json adapter_config_to_json(const AdapterConfig& config) {
   for (const char* own : {"share", "beside"}) {  // unknown to PEFT
     if (json[own].is_null()) json.erase(own);
   }
+  if (config.task_type.empty()) json["task_type"] = nullptr;
   json["inference_mode"] = true;
   json["auto_mapping"] = nullptr;
   json["revision"] = nullptr;
