@@ -127,10 +127,6 @@ std::vector<Factors> factors_of(const Adapter& adapter, int64_t rank, Combinatio
 void add_parts(const Adapter& adapter, AdapterConfig& config) {
   if (adapter.parts().empty()) return;
   for (const Adapter& part : adapter.parts()) {
-    for (const std::string& module : part.config().modules_to_save) {
-      auto& modules = config.modules_to_save;
-      if (std::find(modules.begin(), modules.end(), module) == modules.end()) modules.push_back(module);
-    }
     if (config.bias != "all" && part.config().bias != "none") config.bias = part.config().bias;
   }
   config.trainable_token_indices = Json();

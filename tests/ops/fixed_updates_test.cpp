@@ -4,6 +4,7 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include "support/compared.h"
 #include "support/golden.h"
 #include "support/tiny_model.h"
 
@@ -33,7 +34,7 @@ TEST(FixedUpdates, KeepsNarrowFactorsBesideALargeWeight) {
   const at::NoGradGuard no_grad;
   FixedUpdates fixed(adapter);
   Call plain{.adapter = &adapter, .path = LinearPath::sequence}, kept{.adapter = &adapter, .fixed = &fixed};
-  EXPECT_TRUE(model.run(x, kept).equal(model.run(x, plain)));  // the same products in the same order
+  test::expect_near(model.run(x, kept), model.run(x, plain), 1e-5, "the same products in another order");
 }
 
 TEST(FixedUpdates, FoldsWideFactors) {
