@@ -20,17 +20,26 @@ namespace {
 class Reusing final : public c10::Allocator {
  public:
   c10::DataPtr allocate(size_t bytes) override {
-    void* const whole = bytes == 0 ? nullptr : std::malloc(bytes + kAlignment);
-    if (bytes > 0 && !whole) throw std::bad_alloc();
-    const auto address = reinterpret_cast<uintptr_t>(whole);
-    void* const data = whole ? static_cast<char*>(whole) + (kAlignment - address % kAlignment) : nullptr;
-    return {data, whole, &std::free, c10::Device(c10::DeviceType::CPU)};
+    void* const data = bytes == 0 ? nullptr : aligned(bytes);
+    return {data, data, &release, c10::Device(c10::DeviceType::CPU)};
   }
-  c10::DeleterFnPtr raw_deleter() const override { return nullptr; }  // data and what is freed differ
+  c10::DeleterFnPtr raw_deleter() const override { return &release; }
   void copy_data(void* to, const void* from, size_t bytes) const override { std::memcpy(to, from, bytes); }
 
  private:
   static constexpr size_t kAlignment = 64;
+
+  // What malloc gave stands before the data: there is room, since it is at addresses of 16 bytes itself.
+  static void* aligned(size_t bytes) {
+    void* const whole = std::malloc(bytes + kAlignment);
+    if (!whole) throw std::bad_alloc();
+    void* const data = static_cast<char*>(whole) + (kAlignment - reinterpret_cast<uintptr_t>(whole) % kAlignment);
+    static_cast<void**>(data)[-1] = whole;
+    return data;
+  }
+  static void release(void* data) {
+    if (data) std::free(static_cast<void**>(data)[-1]);
+  }
 };
 
 }  // namespace
