@@ -20,7 +20,7 @@ namespace {
 
 using at::Tensor;
 
-// From one entry in eight on the dense product keeps up (docs/performance.md).
+// From one entry in eight on the dense product keeps up.
 constexpr int64_t kShare = 8;
 constexpr int64_t kLeastNumbers = 64 * 64;
 
