@@ -7,6 +7,7 @@
 #include <chrono>
 #include <random>
 
+#include "core/memory.h"
 #include "core/progress.h"
 #include "data/random.h"
 #include "deltaw/error.h"

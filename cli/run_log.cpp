@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "core/memory.h"
 #include "deltaw/error.h"
 #include "output.h"
 

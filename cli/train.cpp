@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "core/files.h"
+#include "core/memory.h"
 #include "core/progress.h"
 #include "deltaw/error.h"
 #include "load.h"

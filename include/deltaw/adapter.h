@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -104,7 +105,7 @@ class Adapter {
 
   /// What compose() was given; empty for a single adapter.
   const std::vector<Adapter>& parts() const { return parts_; }
-  std::vector<Adapter>& parts() { return parts_; }
+  std::span<Adapter> parts() { return parts_; }
   const std::vector<double>& weights() const { return weights_; }
 
   /// The adapted layers in the model's order.

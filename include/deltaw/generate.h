@@ -41,9 +41,9 @@ struct GenerateOptions {
 /// tokenizer's behind them. Throws format.wrong-type.
 std::vector<int64_t> end_token_ids(const Model& model, const Tokenizer& tokenizer);
 
-/// What generation_config.json beside the model says, with end_token_ids(): greedy
-/// unless it has do_sample, and then with transformers' defaults for what it leaves open. The tokenizer's end token is
-/// one of them always, since that is what training puts behind an answer.
+/// What generation_config.json beside the model says: greedy unless it has do_sample, and then with transformers'
+/// defaults for what it leaves open. With end_token_ids(): the tokenizer's is one of them always, since that is what
+/// training puts behind an answer.
 GenerateOptions default_generation(const Model& model, const Tokenizer& tokenizer);
 
 /// Throws config.not-causal for a classifier.

@@ -135,6 +135,8 @@ class Params {
   const std::vector<Param>& all() const { return params_; }
   std::vector<Param>& all() { return params_; }
   bool empty() const { return params_.empty(); }
+  /// The values of those that train, in their order.
+  std::vector<Tensor> trained() const;
 
  private:
   std::vector<Param> params_;

@@ -1,6 +1,5 @@
 #include "adapt/rank_budgets.h"
 
-#include <functional>
 #include <utility>
 
 #include "adapt/composite.h"
@@ -8,11 +7,10 @@
 namespace deltaw {
 namespace {
 
-/// An adapter that is no composite, with the prefix of its names.
-using Visitor = std::function<void(const std::string& prefix, Adapter& single)>;
-
-void visit(Adapter& adapter, const Visitor& visitor, const std::string& prefix = "") {
-  std::vector<Adapter>& parts = adapter.parts();
+/// Calls visitor(prefix of its names, adapter) for every adapter that is no composite.
+template <class MaybeConstAdapter, class Visitor>
+void visit(MaybeConstAdapter& adapter, const Visitor& visitor, const std::string& prefix = "") {
+  auto&& parts = adapter.parts();
   if (parts.empty()) visitor(prefix, adapter);
   for (size_t i = 0; i < parts.size(); ++i) visit(parts[i], visitor, prefix + part_name(i, ""));
 }
@@ -63,7 +61,7 @@ void RankBudgets::set_state(const std::map<std::string, Tensor>& state) {
   }
 }
 
-Json kept_ranks(Adapter& adapter) {
+Json kept_ranks(const Adapter& adapter) {
   Json all = Json::object();
   visit(adapter, [&all](const std::string& prefix, const Adapter& single) {
     for (const auto& [name, flags] : single.kept_ranks) all[prefix + name] = flags;

@@ -40,7 +40,7 @@ class RankBudgets {
 };
 
 /// Adapter::kept_ranks of an adapter and its parts, as one object: module name to a list of flags.
-Json kept_ranks(Adapter& adapter);
+Json kept_ranks(const Adapter& adapter);
 void set_kept_ranks(Adapter& adapter, const Json& kept);
 
 }  // namespace deltaw

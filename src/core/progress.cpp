@@ -22,16 +22,6 @@ double steady_seconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-/// A line "VmHWM:   1234 kB" of /proc/self/status, in bytes.
-int64_t status_bytes(const std::string& key) {
-  std::ifstream status("/proc/self/status");
-  std::string line;
-  while (std::getline(status, line)) {
-    if (line.starts_with(key + ":")) return std::atoll(line.c_str() + key.size() + 1) * 1024;
-  }
-  return 0;
-}
-
 /// Seconds from boot to the start of this process; negative where /proc does not tell.
 double start_since_boot() {
   constexpr int kStartField = 22;
@@ -105,22 +95,6 @@ std::string format_count(int64_t count) {
   const size_t first = count < 0 ? 1 : 0;
   for (size_t at = text.size(); at > first + 3; at -= 3) text.insert(at - 3, ",");
   return text;
-}
-
-int64_t peak_memory_bytes() {
-  return status_bytes("VmHWM");
-}
-int64_t resident_memory_bytes() {
-  return status_bytes("VmRSS");
-}
-
-int64_t memory_bytes() {
-  const int64_t machine = int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE);
-  int64_t limit = 0;
-  for (const char* file : {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"}) {
-    if (std::ifstream(file) >> limit && limit > 0) return std::min(machine, limit);
-  }
-  return machine;
 }
 
 double seconds_since(std::chrono::steady_clock::time_point begin) {

@@ -14,12 +14,6 @@ std::string format_bytes(double bytes);
 /// 12345678 -> "12,345,678"
 std::string format_count(int64_t count);
 
-/// Peak and present resident memory of this process in bytes (VmHWM and VmRSS of /proc/self/status; 0 elsewhere).
-int64_t peak_memory_bytes();
-int64_t resident_memory_bytes();
-/// What this process may use: the machine's memory, or less where a control group says so.
-int64_t memory_bytes();
-
 double seconds_since(std::chrono::steady_clock::time_point begin);
 
 /// Seconds since this process started.

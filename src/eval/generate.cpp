@@ -43,8 +43,27 @@ Json found(const Json& values, const char* key) {
   return entry == values.end() ? Json() : *entry;
 }
 
+// generation_config.json beside a model: no values where there is none.
+struct GenerationConfig {
+  explicit GenerationConfig(const Model& model)
+      : file(model.folder() / "generation_config.json"), exists(std::filesystem::exists(file)) {
+    if (exists) values = read_json(file);
+  }
+  std::filesystem::path file;
+  bool exists;
+  Json values = Json::object();
+};
+
 void add_id(std::vector<int64_t>& ids, int64_t id) {
   if (std::find(ids.begin(), ids.end(), id) == ids.end()) ids.push_back(id);
+}
+
+std::vector<int64_t> end_ids(const Model& model, const Tokenizer& tokenizer, const GenerationConfig& config) {
+  const Json own = found(config.values, "eos_token_id");
+  std::vector<int64_t> ids = own.is_null() ? ids_of(found(model.config(), "eos_token_id"), (model.folder() / "config.json").string())
+                                           : ids_of(own, config.file.string());
+  if (tokenizer.eos_id()) add_id(ids, *tokenizer.eos_id());
+  return ids;
 }
 
 void check_prompt(const std::vector<int64_t>& prompt, int64_t index, const Model& model) {
@@ -149,36 +168,26 @@ void GenerateOptions::fields(FieldVisitor& f) {
 }
 
 std::vector<int64_t> end_token_ids(const Model& model, const Tokenizer& tokenizer) {
-  const std::filesystem::path own = model.folder() / "generation_config.json";
-  Json eos = std::filesystem::exists(own) ? found(read_json(own), "eos_token_id") : Json();
-  std::string where = own.string();
-  if (eos.is_null()) {
-    eos = found(model.config(), "eos_token_id");
-    where = (model.folder() / "config.json").string();
-  }
-  std::vector<int64_t> ids = ids_of(eos, where);
-  if (tokenizer.eos_id()) add_id(ids, *tokenizer.eos_id());
-  return ids;
+  return end_ids(model, tokenizer, GenerationConfig(model));
 }
 
 GenerateOptions default_generation(const Model& model, const Tokenizer& tokenizer) {
   GenerateOptions options;
-  const std::filesystem::path file = model.folder() / "generation_config.json";
-  if (std::filesystem::exists(file)) {
-    const Json values = read_json(file);
-    const bool samples = found(values, "do_sample") == Json(true);
+  const GenerationConfig config(model);
+  if (config.exists) {
+    const bool samples = found(config.values, "do_sample") == Json(true);
     if (samples) {
       options.temperature = 1;
       options.top_k = 50;
     }
     Json known = Json::object();
     for (const char* key : {"max_new_tokens", "temperature", "top_k", "top_p", "min_p", "repetition_penalty"}) {
-      known[key] = found(values, key);
+      known[key] = found(config.values, key);
     }
-    read_fields(fields_of(options), known, file.string());
+    read_fields(fields_of(options), known, config.file.string());
     if (!samples) options.temperature = 0;
   }
-  options.eos_token_ids = end_token_ids(model, tokenizer);
+  options.eos_token_ids = end_ids(model, tokenizer, config);
   return options;
 }
 

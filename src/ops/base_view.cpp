@@ -71,4 +71,12 @@ const Tensor& Params::operator[](std::string_view name) const {
                .fix = "declare it in declare() or declare_shared()"});
 }
 
+std::vector<Tensor> Params::trained() const {
+  std::vector<Tensor> values;
+  for (const Param& param : params_) {
+    if (param.trained) values.push_back(param.value);
+  }
+  return values;
+}
+
 }  // namespace deltaw

@@ -1,6 +1,6 @@
 #include "ops/formed_weights.h"
 
-#include "core/progress.h"
+#include "core/memory.h"
 #include "ops/sum.h"
 
 namespace deltaw {
@@ -9,18 +9,7 @@ namespace {
 // The machine's memory counts, not what is free of it, so that a run that goes on rounds as it did.
 constexpr int64_t kShareOfMemory = 8;
 
-ops::Tensors trained_of(const AdaptedLayer& layer) {
-  ops::Tensors trained;
-  for (const Param& param : layer.params.all()) {
-    if (param.trained) trained.push_back(param.value);
-  }
-  return trained;
-}
-
 }  // namespace
-
-FormedWeights::FormedWeights(const Adapter& adapter, int64_t micro_batches)
-    : adapter_(adapter), micro_batches_(micro_batches), layers_(adapter.model().layers().size()) {}
 
 int64_t FormedWeights::bytes(const Adapter& adapter, int64_t tokens, int64_t micro_batches) {
   if (micro_batches <= 1) return 0;
@@ -32,7 +21,7 @@ int64_t FormedWeights::bytes(const Adapter& adapter, int64_t tokens, int64_t mic
     item.adapted = layer;
     item.layer = static_cast<const Linear*>(layer->base);
     item.dropout = layer->method->dropout();
-    ops::prepared(item, LinearPath::automatic, trained_of(*layer), tokens, micro_batches);
+    ops::prepared(item, LinearPath::automatic, layer->params.trained(), tokens, micro_batches);
     if (item.folded) numel += layer->info.d_out * layer->info.d_in;
   }
   const size_t of_each = at::elementSize(type) + at::elementSize(at::promote_types(type, at::kFloat));
@@ -41,21 +30,23 @@ int64_t FormedWeights::bytes(const Adapter& adapter, int64_t tokens, int64_t mic
 }
 
 ops::Formed* FormedWeights::find(const ops::Item& item, LinearPath path, const ops::Tensors& trained, int64_t tokens) {
-  std::optional<ops::Formed>& layer = layers_[item.layer->index];
-  if (!layer) layer = ops::formed(item, path, trained, tokens, micro_batches_);
+  const auto [entry, is_new] = layers_.try_emplace(item.layer->index);
+  std::optional<ops::Formed>& layer = entry->second;
+  if (is_new) layer = ops::formed(item, path, trained, tokens, micro_batches_);
   return layer ? &*layer : nullptr;
 }
 
 void FormedWeights::finish() {
-  for (std::optional<ops::Formed>& layer : layers_) {
+  const at::NoGradGuard no_grad;
+  for (const auto& [index, layer] : layers_) {
     if (!layer) continue;
-    const ops::Tensors trained = trained_of(*layer->item.adapted);
+    const ops::Tensors trained = layer->item.adapted->params.trained();
     const ops::Tensors gradients = layer->pull_back(trained);
     for (size_t i = 0; i < trained.size(); ++i) {
       if (gradients[i].defined()) trained[i].mutable_grad() = ops::plus(trained[i].grad(), gradients[i]);
     }
-    layer.reset();
   }
+  layers_.clear();
 }
 
 }  // namespace deltaw

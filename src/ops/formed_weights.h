@@ -1,8 +1,8 @@
 // W of the layers that are folded, kept for all micro-batches of one optimiser step.
 #pragma once
 
+#include <map>
 #include <optional>
-#include <vector>
 
 #include "deltaw/adapter.h"
 #include "deltaw/model.h"
@@ -17,8 +17,8 @@ namespace deltaw {
 /// Put one into Call::formed for the passes of one optimiser step. Not for several threads at once.
 class FormedWeights {
  public:
-  /// For `micro_batches` passes of `adapter`, which must outlive it.
-  FormedWeights(const Adapter& adapter, int64_t micro_batches);
+  /// For so many passes of one adapter, which must outlive it.
+  explicit FormedWeights(int64_t micro_batches) : micro_batches_(micro_batches) {}
 
   /// What it keeps of this adapter over micro-batches of so many tokens, in bytes; 0 where there is nothing to keep, or
   /// more than an eighth of the machine's memory, and it is of no use.
@@ -32,9 +32,8 @@ class FormedWeights {
   void finish();
 
  private:
-  const Adapter& adapter_;
   int64_t micro_batches_;
-  std::vector<std::optional<ops::Formed>> layers_;  // by Layer::index
+  std::map<int64_t, std::optional<ops::Formed>> layers_;  // by Layer::index, once asked for; none: not folded
 };
 
 }  // namespace deltaw

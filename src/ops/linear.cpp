@@ -48,7 +48,7 @@ struct Plan : torch::CustomClassHolder {
 };
 
 // The method's tensors among the function's inputs.
-variable_list trained_of(const Item& item, const variable_list& inputs) {
+variable_list own_inputs(const Item& item, const variable_list& inputs) {
   const auto first = inputs.begin() + static_cast<int64_t>(item.first_input);
   return {first, first + static_cast<int64_t>(item.params)};
 }
@@ -62,7 +62,7 @@ class LinearGroup : public torch::autograd::Function<LinearGroup> {
     const Tensor x = plan->input(saved).value();
     std::vector<Update> updates;
     for (Item& item : plan->items) {
-      const variable_list trained = trained_of(item, saved);
+      const variable_list trained = own_inputs(item, saved);
       if (plan->formed) item.formed = plan->formed->find(item, plan->path, trained, x.size(0));
       updates.push_back(item.formed ? Update{} : prepared(item, plan->path, trained, x.size(0)));
     }
@@ -94,7 +94,7 @@ class LinearGroup : public torch::autograd::Function<LinearGroup> {
     for (size_t i = 0; i < plan.items.size(); ++i) {
       const Item& item = plan.items[i];
       const Tensor& dy = gradients[i];
-      if (!item.formed) updates[i] = replays[i].emplace(item, trained_of(item, saved)).update;
+      if (!item.formed) updates[i] = replays[i].emplace(item, own_inputs(item, saved)).update;
       if (!dy.defined()) continue;
       own[i] = backward_item(x, dy, item, updates[i], saved, stacked_dh, dx, needs_dx);
       if (item.trains_bias) {
@@ -125,11 +125,10 @@ Item make_item(const Linear& layer, const AdaptedLayer& adapted, Call& call, var
   item.adapted = &adapted;
   item.layer = &layer;
   item.bias = call.adapter->value(layer.bias);
+  const std::vector<Tensor> trained = adapted.params.trained();
   item.first_input = inputs.size();
-  for (const Param& param : adapted.params.all()) {
-    if (param.trained) inputs.push_back(param.value);
-  }
-  item.params = inputs.size() - item.first_input;
+  item.params = trained.size();
+  inputs.insert(inputs.end(), trained.begin(), trained.end());
   item.dropout = call.training ? adapted.method->dropout() : 0;
   if (item.dropout > 0) item.dropout_key = call.next_key();
   item.trains_bias = item.bias.defined() && item.bias.requires_grad();

@@ -127,7 +127,7 @@ Run::Step Run::take_step() {
     for (const int64_t row : batches_[static_cast<size_t>(first + i)]) targets += targets_[static_cast<size_t>(row)];
   }
   std::optional<FormedWeights> formed;
-  if (count > 1 && forms_once_) formed.emplace(setup_.adapter, count);
+  if (count > 1 && forms_once_) formed.emplace(count);
   for (int64_t i = 0; i < count; ++i) {
     const MicroBatch at{.index = i, .count = count, .targets = targets, .formed = formed ? &*formed : nullptr};
     const Tensor loss = forward(batches_[static_cast<size_t>(first + i)], at);

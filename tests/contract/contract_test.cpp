@@ -400,7 +400,7 @@ TEST_P(Gradients, Folded) {
   check(LinearPath::folded);
 }
 TEST_P(Gradients, FoldedOnceForTwoMicroBatches) {
-  FormedWeights formed(adapter, 2);
+  FormedWeights formed(2);
   check(LinearPath::folded, &formed);
 }
 
