@@ -18,8 +18,6 @@
 //
 // Not in the paper: a rank budget on whole terms j, asked for by target_r; lambda_j = 0 switches a term off.
 #include <cmath>
-#include <map>
-#include <mutex>
 
 #include "methods/budget.h"
 #include "methods/random_bases.h"
@@ -97,7 +95,6 @@ class RandLora final : public Method {
   void use_shared(const Params& shared) override {
     A_ = shared["randlora_A"];
     B_ = shared["randlora_B"];
-    bases_.clear();
   }
   bool saves_shared() const override { return options_.save_projection; }
 
@@ -141,21 +138,14 @@ class RandLora final : public Method {
       if (flags[j].get<bool>()) kept.push_back(static_cast<int64_t>(j));
     }
     const Tensor index = at::tensor(kept, at::kLong);
-    return F.view({F.size(0), options_.r, n}).index_select(2, index).reshape({F.size(0), -1});
+    return F.unflatten(1, {options_.r, n}).index_select(2, index).reshape({F.size(0), -1});
   }
 
-  // B's leading part as a matrix [M, n r], copied once for each shape where it is not contiguous.
-  Tensor bases(int64_t M, int64_t n) const {
-    const std::lock_guard lock(mutex_);
-    Tensor& matrix = bases_[{M, n}];
-    if (!matrix.defined()) matrix = B_.narrow(0, 0, M).narrow(1, 0, n).reshape({M, -1});
-    return matrix;
-  }
+  // B's leading part as a matrix [M, n r].
+  Tensor bases(int64_t M, int64_t n) const { return B_.narrow(0, 0, M).narrow(1, 0, n).flatten(1); }
 
   Options options_;
   Tensor A_, B_;
-  mutable std::mutex mutex_;
-  mutable std::map<std::pair<int64_t, int64_t>, Tensor> bases_;
 };
 
 std::vector<std::string> own_options() {

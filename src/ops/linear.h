@@ -34,6 +34,7 @@ struct LinearCost {
   int64_t tokens = 0, d_in = 0, d_out = 0, k = 0;
   bool trains_left = false;  // else that factor is frozen
   bool trains_right = false;
+  bool skips_zeros = false;   // products with the frozen factor do (ops/sign_matrix.h)
   int64_t micro_batches = 1;  // that one W serves
 };
 

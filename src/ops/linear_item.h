@@ -5,11 +5,13 @@
 #include <ATen/ATen.h>
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <vector>
 
 #include "deltaw/adapter.h"
 #include "deltaw/model.h"
+#include "ops/sign_matrix.h"
 
 namespace deltaw::ops {
 
@@ -22,6 +24,11 @@ inline Tensor as(const Tensor& tensor, const Tensor& like) {
 
 struct Formed;
 
+/// The factors that no trained tensor enters, where products with them skip zeros. The transpose of the right one.
+struct SparseFactors {
+  std::shared_ptr<const SignMatrix> left, turned_right;
+};
+
 /// What its forward pass decided and its backward pass needs again.
 struct Item {
   const AdaptedLayer* adapted = nullptr;
@@ -31,6 +38,7 @@ struct Item {
   size_t params = 0;         // trained tensors of the method
   bool trains_bias = false;  // one more input after them
   bool folded = false;
+  SparseFactors sparse;      // of a folded layer
   Formed* formed = nullptr;  // or none: then W is formed here and forgotten
   uint64_t dropout_key = 0;
   double dropout = 0;

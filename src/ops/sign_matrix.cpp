@@ -2,15 +2,11 @@
 
 #include <ATen/Parallel.h>
 
-#include <algorithm>
 #include <cmath>
 #include <map>
-#include <memory>
 #include <mutex>
 #include <tuple>
 #include <type_traits>
-#include <utility>
-#include <vector>
 
 #include "ops/tiles.h"
 #include "ops/vectors.h"
@@ -22,93 +18,36 @@ using at::Tensor;
 
 // From one entry in eight on the dense product keeps up.
 constexpr int64_t kShare = 8;
-constexpr int64_t kLeastNumbers = 64 * 64;
+constexpr int64_t kLeastSize = 64;
+constexpr int64_t kFirstRows = 4;
 
-// The columns of each row's positive entries, then of its negative ones.
-struct Signs {
-  std::vector<int64_t> begin;  // of row i's positive entries at 2 i, of its negative ones at 2 i + 1; the end
-  std::vector<int32_t> columns;
-  int64_t rows() const { return static_cast<int64_t>(begin.size()) / 2; }
-};
-
-Signs signs_of(const Tensor& matrix) {
-  Signs signs;
-  const Tensor rows = matrix.contiguous();
-  const float* data = rows.const_data_ptr<float>();
-  for (int64_t i = 0; i < rows.size(0); ++i) {
-    for (const float sign : {1.0f, -1.0f}) {
-      signs.begin.push_back(static_cast<int64_t>(signs.columns.size()));
-      for (int64_t j = 0; j < rows.size(1); ++j) {
-        if (data[i * rows.size(1) + j] * sign > 0) signs.columns.push_back(static_cast<int32_t>(j));
-      }
-    }
-  }
-  signs.begin.push_back(static_cast<int64_t>(signs.columns.size()));
-  return signs;
-}
-
-struct SignMatrix {
-  Signs rows, columns;  // of the matrix and of its transpose
-  float magnitude;
-};
-
-// The magnitude of the entries where it is one and they are few, else 0.
-float magnitude_of(const float* data, int64_t n) {
+// The magnitude of the entries where it is one and they are few, else 0. Of a matrix whose rows have no gaps.
+float magnitude_of(const Tensor& rows) {
   float magnitude = 0;
   int64_t entries = 0;
-  for (int64_t i = 0; i < n; ++i) {
-    if (data[i] == 0) continue;
-    const float own = std::abs(data[i]);
-    if (magnitude == 0) magnitude = own;
-    if (own != magnitude || ++entries * kShare > n) return 0;
+  for (int64_t i = 0; i < rows.size(0); ++i) {
+    const float* data = rows.const_data_ptr<float>() + i * rows.stride(0);
+    for (int64_t j = 0; j < rows.size(1); ++j) {
+      if (data[j] == 0) continue;
+      const float own = std::abs(data[j]);
+      if (magnitude == 0) magnitude = own;
+      if (own != magnitude || ++entries * kShare > rows.numel()) return 0;
+    }
   }
   return magnitude;
 }
 
 // What is known, by the memory that it is about.
-class Known {
- public:
-  std::shared_ptr<const SignMatrix> find(const Tensor& matrix) {
-    const std::lock_guard lock(mutex_);
-    std::erase_if(entries_, [](const auto& entry) { return entry.second.storage.expired(); });
-    Entry& entry = entries_[{matrix.const_data_ptr<float>(), matrix.size(0), matrix.size(1)}];
-    if (entry.known) return entry.signs;
-    entry.known = true;
-    entry.storage = matrix.storage().getWeakStorageImpl();
-    const float magnitude = magnitude_of(matrix.const_data_ptr<float>(), matrix.numel());
-    if (magnitude != 0) {
-      entry.signs = std::make_shared<SignMatrix>(SignMatrix{signs_of(matrix), signs_of(matrix.t()), magnitude});
-    }
-    return entry.signs;
-  }
-
- private:
-  using Key = std::tuple<const float*, int64_t, int64_t>;  // address and sizes
+struct Known {
+  using Key = std::tuple<const float*, int64_t, int64_t, int64_t>;  // address, sizes, from row to row
   struct Entry {
     bool known = false;
     c10::weak_intrusive_ptr<c10::StorageImpl> storage{c10::intrusive_ptr<c10::StorageImpl>()};
     std::shared_ptr<const SignMatrix> signs;  // or none
   };
-  std::mutex mutex_;
-  std::map<Key, Entry> entries_;
+  std::mutex mutex;
+  std::map<Key, Entry> entries;
 };
-
-// A matrix as it is or as its transpose lies in memory.
-struct Found {
-  std::shared_ptr<const SignMatrix> matrix;
-  bool turned = false;
-  const Signs& signs() const { return turned ? matrix->columns : matrix->rows; }
-};
-
-Found find(const Tensor& matrix) {
-  static Known known;
-  if (!matrix.is_cpu() || matrix.scalar_type() != at::kFloat || matrix.numel() < kLeastNumbers) return {};
-  const bool turned = !matrix.is_contiguous();
-  const Tensor rows = turned ? matrix.t() : matrix;
-  // Most matrices are told by their first row.
-  if (!rows.is_contiguous() || magnitude_of(rows.const_data_ptr<float>(), rows.size(1)) == 0) return {};
-  return {known.find(rows), turned};
-}
 
 template <int kVectors>
 DELTAW_INLINE inline void add_rows(const int32_t* plus, const int32_t* minus, const int32_t* end, float magnitude,
@@ -125,10 +64,48 @@ DELTAW_INLINE inline void add_rows(const int32_t* plus, const int32_t* minus, co
   for (int v = 0; v < kVectors; ++v) *reinterpret_cast<Vector*>(to + v * kVectorLanes) = magnitude * sums[v];
 }
 
+}  // namespace
+
+std::shared_ptr<const SignMatrix> SignMatrix::find(const Tensor& frozen) {
+  if (!frozen.is_cpu() || frozen.scalar_type() != at::kFloat || frozen.size(0) < kLeastSize ||
+      frozen.size(1) < kLeastSize || frozen.stride(1) != 1 || magnitude_of(frozen.narrow(0, 0, kFirstRows)) == 0) {
+    return nullptr;  // most are told by their first rows
+  }
+  static Known all;
+  const std::lock_guard lock(all.mutex);
+  std::erase_if(all.entries, [](const auto& entry) { return entry.second.storage.expired(); });
+  Known::Entry& entry = all.entries[{frozen.const_data_ptr<float>(), frozen.size(0), frozen.size(1), frozen.stride(0)}];
+  if (entry.known) return entry.signs;
+  entry.known = true;
+  entry.storage = frozen.storage().getWeakStorageImpl();
+  const float magnitude = magnitude_of(frozen);
+  if (magnitude != 0) entry.signs.reset(new SignMatrix(frozen, magnitude));
+  return entry.signs;
+}
+
+SignMatrix::SignMatrix(const Tensor& matrix, float magnitude)
+    : rows_(signs_of(matrix)), columns_(signs_of(matrix.t())), magnitude_(magnitude) {}
+
+SignMatrix::Signs SignMatrix::signs_of(const Tensor& matrix) {
+  Signs signs;
+  const Tensor rows = matrix.contiguous();
+  const float* data = rows.const_data_ptr<float>();
+  for (int64_t i = 0; i < rows.size(0); ++i) {
+    for (const float sign : {1.0f, -1.0f}) {
+      signs.begin.push_back(static_cast<int64_t>(signs.columns.size()));
+      for (int64_t j = 0; j < rows.size(1); ++j) {
+        if (data[i * rows.size(1) + j] * sign > 0) signs.columns.push_back(static_cast<int32_t>(j));
+      }
+    }
+  }
+  signs.begin.push_back(static_cast<int64_t>(signs.columns.size()));
+  return signs;
+}
+
 // Rows [first, last) of signs times `from` [., n], rows without gaps.
 DELTAW_VECTORISED
-void multiply(const Signs& signs, float magnitude, int64_t first, int64_t last, const float* from, float* to,
-              int64_t n) {
+void SignMatrix::multiply(const Signs& signs, float magnitude, int64_t first, int64_t last, const float* from,
+                          float* to, int64_t n) {
   constexpr int kVectors = 8;
   const int32_t* columns = signs.columns.data();
   const auto strip = [&](auto vectors, int64_t j) DELTAW_INLINE {
@@ -145,29 +122,15 @@ void multiply(const Signs& signs, float magnitude, int64_t first, int64_t last, 
   for (; j < n; j += kVectorLanes) strip(std::integral_constant<int, 1>(), j);
 }
 
-Tensor multiplied(const Found& found, const Tensor& dense) {
-  const Signs& signs = found.signs();
-  const Tensor rows = dense.contiguous(), result = at::empty({signs.rows(), dense.size(1)}, dense.options());
+Tensor SignMatrix::multiplied(const Signs& signs, const Tensor& dense) const {
+  const int64_t n = dense.size(1), lanes = kVectorLanes, whole = (n + lanes - 1) / lanes * lanes;
+  const Tensor rows = (n == whole ? dense : at::constant_pad_nd(dense, {0, whole - n})).contiguous();
+  const Tensor result = at::empty({signs.rows(), whole}, dense.options());
   const float* from = rows.const_data_ptr<float>();
   float* to = result.data_ptr<float>();
-  at::parallel_for(0, signs.rows(), 16, [&](int64_t first, int64_t last) {
-    multiply(signs, found.matrix->magnitude, first, last, from, to, dense.size(1));
-  });
-  return result;
-}
-
-bool fits(const Found& found, const Tensor& dense, int64_t n) {
-  return found.matrix && dense.scalar_type() == at::kFloat && n % kVectorLanes == 0 && n > 0;
-}
-
-}  // namespace
-
-Tensor product(const Tensor& a, const Tensor& b) {
-  if (const Found found = find(a); fits(found, b, b.size(1))) return multiplied(found, b);
-  Found found = find(b);
-  if (!fits(found, a, a.size(0))) return at::mm(a, b);
-  found.turned = !found.turned;  // a b = (b^T a^T)^T
-  return multiplied(found, a.t()).t().contiguous();
+  at::parallel_for(0, signs.rows(), 16,
+                   [&](int64_t first, int64_t last) { multiply(signs, magnitude_, first, last, from, to, whole); });
+  return n == whole ? result : result.narrow(1, 0, n);
 }
 
 }  // namespace deltaw::ops

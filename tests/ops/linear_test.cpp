@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include "ops/sign_matrix.h"
+#include "support/compared.h"
 #include "support/golden.h"
 #include "support/tiny_model.h"
 
@@ -24,6 +26,44 @@ TEST(FoldingIsCheaper, ForRandLoraFromThreeQuartersOfTheWidthInTokens) {
   };
   EXPECT_FALSE(folds(570));
   EXPECT_TRUE(folds(582));
+}
+
+TEST(FoldingIsCheaper, EarlierWhereZerosAreSkipped) {
+  const auto folds = [](bool skips_zeros) {
+    return folding_is_cheaper(
+        {.tokens = 400, .d_in = 768, .d_out = 768, .k = 768, .trains_right = true, .skips_zeros = skips_zeros});
+  };
+  EXPECT_TRUE(folds(true));
+  EXPECT_FALSE(folds(false));
+}
+
+// The frozen factor is the left one or the right one, by the layer's shape.
+TEST(SparseBases, GiveWhatTheSequenceGives) {
+  for (const auto& [d_out, d_in] : {std::pair{304, 256}, {256, 304}}) {
+    const test::TinyModel model(d_out, d_in, at::kFloat);
+    AdapterConfig config = test::small_config(find_method("randlora"));
+    config.options["very_sparse"] = true;
+    Adapter adapter = Adapter::create(model, config, 3);
+    const AdaptedLayer& layer = *adapter.layers().front();
+    const Update update = layer.method->update(layer.info, layer.params, *layer.base->view);
+    ASSERT_TRUE(SignMatrix::find(d_out > d_in ? update.left : update.right.t()));
+    test::randomise(adapter, 5, 0.1);
+    std::vector<Tensor> inputs = layer.params.trained();
+    for (Tensor& tensor : inputs) tensor.requires_grad_();
+    inputs.push_back(test::drawn({40, d_in}, at::kFloat, 4).requires_grad_());
+    const auto run = [&](LinearPath path) {
+      Call call{.adapter = &adapter, .path = path};
+      const Tensor y = model.run(inputs.back(), call);
+      std::vector<Tensor> result = torch::autograd::grad({y.sin().sum()}, inputs);
+      result.push_back(y);
+      return result;
+    };
+    const std::vector<Tensor> sequence = run(LinearPath::sequence), folded = run(LinearPath::folded);
+    for (size_t i = 0; i < folded.size(); ++i) {
+      const double size = sequence[i].abs().max().item<double>();
+      test::expect_near(folded[i] / size, sequence[i] / size, 1e-4, "against the sequence");
+    }
+  }
 }
 
 // A gain far from zero goes into the rows of W and is divided by going back; one near it must not be.

@@ -17,50 +17,55 @@ Tensor signs(int64_t rows, int64_t columns, double sparsity, double magnitude) {
   return chosen * test::drawn({rows, columns}, at::kFloat, 4).sign() * magnitude;
 }
 
-void expect_product(const Tensor& a, const Tensor& b, const char* what) {
-  const Tensor expected = at::mm(a.to(at::kDouble), b.to(at::kDouble)).to(a.scalar_type());
-  const Tensor actual = product(a, b);
-  EXPECT_TRUE(actual.is_contiguous()) << what;
-  test::expect_near(actual, expected, 1e-4, what);
+Tensor exact(const Tensor& a, const Tensor& b) {
+  return at::mm(a.to(at::kDouble), b.to(at::kDouble)).to(at::kFloat);
 }
 
-TEST(SignMatrix, GivesTheProduct) {
-  for (const double sparsity : {3.0, 20.0}) {
-    for (const auto& [rows, columns, n] : {std::tuple{96, 64, 128}, {64, 200, 144}, {70, 65, 40}, {130, 128, 16}}) {
-      const Tensor few = signs(rows, columns, sparsity, 1.7);
-      const Tensor right = test::drawn({columns, n}, at::kFloat, 1), left = test::drawn({n, rows}, at::kFloat, 2);
-      expect_product(few, right, "few entries on the left");
-      expect_product(few, right.t().contiguous().t(), "a right side that lies otherwise");
-      expect_product(left, few, "on the right");
-      expect_product(few.t(), left.t(), "transposed");
-      expect_product(right.t(), few.t(), "transposed, on the right");
-    }
+// Both products of a matrix that is found.
+void expect_products(const Tensor& few, const char* what) {
+  const auto found = SignMatrix::find(few);
+  ASSERT_TRUE(found) << what;
+  for (const int64_t n : {128, 40, 16, 7}) {
+    const Tensor right = test::drawn({few.size(1), n}, at::kFloat, 1),
+                 left = test::drawn({n, few.size(0)}, at::kFloat, 2);
+    test::expect_near(found->times(right), exact(few, right), 1e-4, what);
+    test::expect_near(found->transpose_times(left.t()), exact(few.t(), left.t()), 1e-4, what);
   }
 }
 
-TEST(SignMatrix, IsNotWhatOnlyBeginsLikeOne) {
+TEST(SignMatrix, GivesBothProducts) {
+  for (const auto& [rows, columns] : {std::pair{96, 64}, {64, 200}, {70, 65}, {130, 128}}) {
+    expect_products(signs(rows, columns, 20, 1.7), "a whole matrix");
+    expect_products(signs(rows + 10, columns + 30, 20, 0.3).narrow(0, 5, rows).narrow(1, 20, columns), "a part of one");
+  }
+}
+
+TEST(SignMatrix, IsNotFoundInOthers) {
   Tensor other = signs(80, 96, 20, 1);
   other[40][3] = 0.5;
-  expect_product(other, test::drawn({96, 64}, at::kFloat, 1), "another magnitude");
-  expect_product(at::cat({signs(1, 96, 20, 1), at::ones({79, 96})}), test::drawn({96, 64}, at::kFloat, 1), "dense");
-  expect_product(signs(80, 96, 20, 1).to(at::kDouble), test::drawn({96, 64}, at::kDouble, 1), "float64");
+  EXPECT_FALSE(SignMatrix::find(other)) << "another magnitude";
+  EXPECT_FALSE(SignMatrix::find(at::cat({signs(4, 96, 20, 1), at::ones({76, 96})}))) << "dense";
+  EXPECT_FALSE(SignMatrix::find(signs(80, 96, 3, 1))) << "a third of the entries";
+  EXPECT_FALSE(SignMatrix::find(at::zeros({80, 96}))) << "none";
+  EXPECT_FALSE(SignMatrix::find(signs(80, 96, 20, 1).to(at::kDouble))) << "float64";
+  EXPECT_FALSE(SignMatrix::find(signs(80, 96, 20, 1).t())) << "a transpose";
 }
 
 TEST(SignMatrix, ForgetsMemoryThatIsGone) {
-  const Tensor right = test::drawn({96, 64}, at::kFloat, 1);
   for (int i = 0; i < 20; ++i) {  // the allocator gives the same memory again
-    const Tensor few = signs(80, 96, 20, 1 + i);
-    expect_product(few, right, "anew");
+    expect_products(signs(80, 96, 20, 1 + i), "anew");
   }
 }
 
 TEST(SignMatrix, IsTheSameInOneThreadAndTwo) {
   const Tensor few = signs(128, 96, 20, 1), right = test::drawn({96, 64}, at::kFloat, 1);
+  const auto found = SignMatrix::find(few);
+  ASSERT_TRUE(found);
   const int threads = at::get_num_threads();
   at::set_num_threads(1);
-  const Tensor one = product(few, right);
+  const Tensor one = found->times(right);
   at::set_num_threads(2);
-  EXPECT_TRUE(one.equal(product(few, right)));
+  EXPECT_TRUE(one.equal(found->times(right)));
   at::set_num_threads(threads);
 }
 
