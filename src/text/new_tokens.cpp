@@ -2,6 +2,8 @@
 #include <algorithm>
 #include <stdexcept>
 
+#include <fmt/format.h>
+
 #include "core/files.h"
 #include "deltaw/error.h"
 #include "text/tokenizer_impl.h"
@@ -21,11 +23,23 @@ int64_t Tokenizer::add_tokens(const std::vector<std::string>& tokens, bool speci
     const AddedToken* known = is_new ? nullptr : impl_->added->find(*token_to_id(content));
     AddedToken token = known != nullptr ? *known : AddedToken{.content = content, .normalized = !special};
     token.special = token.special || special;
-    impl_->added->add(token, is_new ? vocab_size() : *token_to_id(content), impl_->normalizer.get());
+    impl_->added->add(token, is_new ? impl_->next_id() : *token_to_id(content), impl_->normalizer.get());
     impl_->more.push_back(std::move(token));
     added += is_new;
   }
   return added;
+}
+
+/// The number that the tokenizers library gives a new token.
+int64_t Tokenizer::Impl::next_id() const {
+  const int64_t next = std::max(model->vocabulary().size(), added->bound());
+  if (!model->vocabulary().has(next)) return next;
+  throw Error{{.id = "config.token",
+               .what = fmt::format("a new token would get the id {}, which is that of \"{}\": the vocabulary leaves "
+                                   "ids out, and new tokens are numbered from the count of its pieces",
+                                   next, model->vocabulary().piece(next)),
+               .where = "the tokens to add",
+               .fix = "use a tokenizer whose ids have no gaps"}};
 }
 
 void Tokenizer::save(const std::filesystem::path& folder) const {

@@ -245,7 +245,7 @@ std::string Tokenizer::decode(const std::vector<int64_t>& ids, bool skip_special
 }
 
 int64_t Tokenizer::vocab_size() const {
-  return std::max(impl_->model->vocabulary().size(), impl_->added->bound());
+  return std::max(impl_->model->vocabulary().bound(), impl_->added->bound());
 }
 
 std::optional<int64_t> Tokenizer::token_to_id(std::string_view token) const {

@@ -42,6 +42,7 @@ struct Tokenizer::Impl {
   const std::string* shown(int64_t id, bool skip_special_tokens) const;
   std::string join(std::vector<std::string> tokens) const;
   std::optional<int64_t> token_to_id(std::string_view token) const;
+  int64_t next_id() const;
 };
 
 }  // namespace deltaw

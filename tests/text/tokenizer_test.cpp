@@ -43,11 +43,15 @@ ErrorParts error_after(const std::function<void(json&)>& change) {
   return {.id = "none", .what = "", .where = "", .fix = ""};
 }
 
-std::vector<int64_t> ids_after(const std::function<void(json&)>& change, const std::string& text) {
+Tokenizer changed(const std::function<void(json&)>& change) {
   const TemporaryFolder folder;
   json file = small_file();
   change(file);
-  return Tokenizer::from_file(folder.write("tokenizer.json", file.dump())).encode(text).ids;
+  return Tokenizer::from_file(folder.write("tokenizer.json", file.dump()));
+}
+
+std::vector<int64_t> ids_after(const std::function<void(json&)>& change, const std::string& text) {
+  return changed(change).encode(text).ids;
 }
 
 TEST(TokenizerFile, ReadsMergesAsPairsAndAsLines) {
@@ -118,8 +122,22 @@ TEST(TokenizerFile, RefusesMergesOfUnknownPieces) {
   EXPECT_EQ(error_after([](json& file) { file["model"]["merges"] = {{"a"}}; }).id, "format.merges");
 }
 
-TEST(TokenizerFile, RefusesAVocabularyWhoseIdsAreNotDense) {
-  EXPECT_EQ(error_after([](json& file) { file["model"]["vocab"]["c"] = 4; }).id, "format.vocabulary");
+TEST(TokenizerFile, ReadsAVocabularyThatLeavesIdsOut) {
+  const auto gaps = [](json& file) { file["model"]["vocab"]["c"] = 9; };
+  EXPECT_EQ(ids_after(gaps, "abcab"), (std::vector<int64_t>{2, 9, 2}));
+  Tokenizer tokenizer = changed(gaps);
+  EXPECT_EQ(tokenizer.vocab_size(), 10);
+  EXPECT_EQ(tokenizer.decode({2, 3, 8, 9}, false), "ab c") << "nothing stands for 3 and 8";
+  EXPECT_FALSE(tokenizer.id_to_token(3));
+  EXPECT_EQ(tokenizer.add_tokens({"<new>"}, false), 1);
+  EXPECT_EQ(tokenizer.token_to_id("<new>"), 4) << "numbered from the count of the pieces, as the library does";
+
+  Tokenizer taken = changed([](json& file) { file["model"]["vocab"]["c"] = 4; });
+  EXPECT_THROW(taken.add_tokens({"<new>"}, false), Error);
+}
+
+TEST(TokenizerFile, RefusesAVocabularyWhoseIdsCannotBe) {
+  EXPECT_EQ(error_after([](json& file) { file["model"]["vocab"]["c"] = 64; }).id, "format.vocabulary");
   EXPECT_EQ(error_after([](json& file) { file["model"]["vocab"]["c"] = 2; }).id, "format.vocabulary");
   EXPECT_EQ(error_after([](json& file) { file["model"]["vocab"]["c"] = -1; }).id, "format.vocabulary");
   EXPECT_EQ(error_after([](json& file) { file["model"]["vocab"]["c"] = "3"; }).id, "format.vocabulary");
