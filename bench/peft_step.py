@@ -7,7 +7,6 @@ AdamW, clipping at 1. The method `base` is the frozen model, with a gradient dow
 import argparse
 import json
 import pathlib
-import statistics
 import sys
 import tempfile
 import time
@@ -150,17 +149,18 @@ def main():
     adapted = args.method != "base"
     trained = [(name, p.numel()) for name, p in model.named_parameters() if p.requires_grad]
     json.dump({
-        "step_seconds": {"min": step, "median": statistics.median(t[0] for t in later), "all": [t[0] for t in later]},
-        "forward_seconds": forward,
-        "backward_seconds": backward,
-        "optimizer_seconds": optimizer,
-        "first_step_seconds": first,
-        "compile_seconds": times[0][0] - step if args.compile else None,
-        "peak_memory_bytes": peak,
+        "min_ms": step * 1e3,
+        "forward_ms": forward * 1e3,
+        "backward_ms": backward * 1e3,
+        "optimizer_ms": optimizer * 1e3,
+        "all_ms": [t[0] * 1e3 for t in later],
+        "peak_mib": peak / 2**20,
+        "first_step_s": first,
+        "compile_s": times[0][0] - step if args.compile else None,
+        "merge_ms": merge_seconds(model) * 1e3 if adapted else None,
+        "trainable": sum(count for _, count in trained),
+        "head_trainable": sum(count for name, count in trained if is_head(name)),
         "adapter_bytes": saved_bytes(model) if adapted else None,
-        "merge_seconds": merge_seconds(model) if adapted else None,
-        "trained_parameters": sum(count for _, count in trained),
-        "head_parameters": sum(count for name, count in trained if is_head(name)),
         "tensors_with_zero_gradients": still,
         "threads": torch.get_num_threads(),
         "versions": {library.__name__: library.__version__ for library in (torch, transformers, peft)},

@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "bench_rounds.h"
@@ -18,7 +20,6 @@ struct Keys {
   int64_t steps = 6;
   int64_t rounds = 3;
   std::vector<std::string> methods;
-  bool json = false;
 
   void fields(FieldVisitor& f) {
     f.field("steps", steps, "Optimiser steps of each process; the first is reported apart.", at_least(2));
@@ -27,7 +28,6 @@ struct Keys {
     f.field("methods", methods,
             "Methods to compare, the others with the first; default: the one that method names. An option of one of "
             "them is not looked at by the rest.");
-    f.field("json", json, "One JSON object instead of a table.");
   }
 };
 
@@ -35,8 +35,13 @@ const Usage kUsageText = {
     .verb = "bench",
     .what =
         "Times training steps of a model on rows of random tokens, with the loop that `deltaw train` runs. Every round "
-        "is a fresh process and the methods take turns. The dropouts of the model's config.json act. One method in one "
-        "round runs in this process and prints one JSON object.",
+        "is a fresh process and the methods take turns. The dropouts of the model's config.json act. Prints one line "
+        "of "
+        "JSON for each method: step_ms, the median, and min_ms of all timed steps, peak_mib (VmHWM), first_step_s "
+        "(from "
+        "the start of the process), trainable, and more; a table of them goes to standard error. One method in one "
+        "round "
+        "runs in this process, without the table.",
     .example =
         "  deltaw bench --model_name_or_path MODEL --per_device_train_batch_size 32\n"
         "  deltaw bench run.yaml --methods lora,randlora,dora --r 8",
@@ -111,8 +116,9 @@ int run_in_turns(const Keys& keys, const Invocation& invocation) {
       contestants.back().args.push_back("--log_level=" + all["log_level"].get<std::string>());
   }
   try {
-    const Json facts = run_rounds(contestants, keys.rounds);
-    print(keys.json ? to_text(facts) : rounds_text(facts));
+    const std::vector<Json> methods = run_rounds(contestants, keys.rounds);
+    for (const Json& method : methods) print(to_line(method));
+    note(fmt::format("\n{}", figures_text(methods)));
     return kDone;
   } catch (const ChildFailed& failure) {
     return failure.exit_code;
@@ -129,7 +135,10 @@ int bench(const Args& args) {
   if (keys.methods.empty()) keys.methods = {chosen_method(invocation.all(), invocation.where())};
   if (keys.methods.size() > 1 || keys.rounds > 1) return run_in_turns(keys, invocation);
   Setup setup = setup_of(kUsageText, keys_for(keys.methods[0], keys.methods, invocation));
-  return time_steps(setup, keys.steps);
+  const Timed timed = time_steps(setup, keys.steps);
+  if (timed.signal != 0) return 128 + timed.signal;
+  print(to_line(figures_of(keys.methods[0], {timed.figures})));
+  return kDone;
 }
 
 }  // namespace deltaw::cli

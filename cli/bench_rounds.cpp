@@ -81,7 +81,7 @@ pid_t start(const std::vector<std::string>& args, std::FILE* out, std::FILE* err
   return child;
 }
 
-/// The JSON object that the process prints.
+/// The line of JSON that the process prints.
 Json result_of(const Contestant& contestant, bool pass_notes_on) {
   const File out = nameless_file(), err = nameless_file();
   std::vector<std::string> args = {"deltaw", "bench"};
@@ -105,34 +105,8 @@ Json result_of(const Contestant& contestant, bool pass_notes_on) {
   return Json::parse(text_of(out.get()));
 }
 
-double least(const Json& results, const Json::json_pointer& key) {
-  double value = results[0].at(key).get<double>();
-  for (const Json& result : results) value = std::min(value, result.at(key).get<double>());
-  return value;
-}
-
-/// One method's rounds in figures: the fastest step with its parts, the least of the others.
-Json summary(const Contestant& contestant, const Json& results) {
-  const Json::json_pointer step_key("/step_seconds/min");
-  const auto faster = [&](const Json& a, const Json& b) { return a.at(step_key) < b.at(step_key); };
-  const auto [fastest, slowest] = std::minmax_element(results.begin(), results.end(), faster);
-  const double step = fastest->at(step_key).get<double>();
-  Json facts = {{"method", contestant.method},
-                {"step_seconds", step},
-                {"spread", slowest->at(step_key).get<double>() / step - 1}};
-  for (const char* key : {"forward_seconds", "backward_seconds", "optimizer_seconds"}) facts[key] = fastest->at(key);
-  for (const char* key : {"first_step_seconds", "peak_memory_bytes"}) {
-    facts[key] = least(results, Json::json_pointer(std::string("/") + key));
-  }
-  const bool merges = !(*fastest)["merge_seconds"].is_null();
-  facts["merge_seconds"] = merges ? Json(least(results, "/merge_seconds"_json_pointer)) : Json();
-  for (const char* key : {"adapter_bytes", "trained_parameters"}) facts[key] = fastest->at(key);
-  facts["results"] = results;
-  return facts;
-}
-
-std::string milliseconds(const Json& seconds) {
-  return seconds.is_null() ? "-" : fmt::format("{:.1f}", seconds.get<double>() * 1e3);
+std::string milliseconds(const Json& value) {
+  return value.is_null() ? "-" : fmt::format("{:.1f}", value.get<double>());
 }
 
 std::string dropout_text(const Json& dropouts) {
@@ -145,8 +119,35 @@ std::string dropout_text(const Json& dropouts) {
 
 }  // namespace
 
-Json run_rounds(const std::vector<Contestant>& contestants, int64_t rounds) {
-  std::vector<Json> results(contestants.size(), Json::array());
+Json figures_of(const std::string& method, const std::vector<Json>& rounds) {
+  const auto faster = [](const Json& a, const Json& b) { return a.at("min_ms") < b.at("min_ms"); };
+  const auto [fastest, slowest] = std::minmax_element(rounds.begin(), rounds.end(), faster);
+  Json all = Json::array();
+  for (const Json& round : rounds) all.insert(all.end(), round.at("all_ms").begin(), round.at("all_ms").end());
+  auto sorted = all.get<std::vector<double>>();
+  std::sort(sorted.begin(), sorted.end());
+  const double median = (sorted[sorted.size() / 2] + sorted[(sorted.size() - 1) / 2]) / 2;
+  const double least = fastest->at("min_ms");
+  Json figures = {{"method", method},
+                  {"dtype", fastest->at("dtype")},
+                  {"step_ms", median},
+                  {"min_ms", least},
+                  {"spread", slowest->at("min_ms").get<double>() / least - 1},
+                  {"rounds", rounds.size()}};
+  for (const auto& [key, value] : fastest->items()) {
+    if (!figures.contains(key)) figures[key] = value;
+  }
+  figures["all_ms"] = all;
+  for (const char* key : {"peak_mib", "first_step_s", "merge_ms"}) {
+    for (const Json& round : rounds) {
+      if (round.at(key) < figures[key]) figures[key] = round.at(key);
+    }
+  }
+  return figures;
+}
+
+std::vector<Json> run_rounds(const std::vector<Contestant>& contestants, int64_t rounds) {
+  std::vector<std::vector<Json>> results(contestants.size());
   StatusLine status;
   for (int64_t round = 0; round < rounds; ++round) {
     for (size_t i = 0; i < contestants.size(); ++i) {
@@ -155,37 +156,35 @@ Json run_rounds(const std::vector<Contestant>& contestants, int64_t rounds) {
     }
   }
   status.clear();
-  Json methods = Json::array();
-  for (size_t i = 0; i < contestants.size(); ++i) methods.push_back(summary(contestants[i], results[i]));
-  const double step = methods[0]["step_seconds"], memory = methods[0]["peak_memory_bytes"];
+  std::vector<Json> methods;
+  for (size_t i = 0; i < contestants.size(); ++i) methods.push_back(figures_of(contestants[i].method, results[i]));
   for (Json& method : methods) {
-    method["step_ratio"] = method["step_seconds"].get<double>() / step;
-    method["memory_ratio"] = method["peak_memory_bytes"].get<double>() / memory;
+    method["step_ratio"] = method["min_ms"].get<double>() / methods[0]["min_ms"].get<double>();
+    method["memory_ratio"] = method["peak_mib"].get<double>() / methods[0]["peak_mib"].get<double>();
   }
-  return {{"rounds", rounds}, {"methods", methods}};
+  return methods;
 }
 
-std::string rounds_text(const Json& facts) {
-  const Json& first = facts["methods"][0]["results"][0];
-  const Json& set = first["set"];
+std::string figures_text(const std::vector<Json>& methods) {
+  const Json &first = methods[0], &set = first["set"];
   std::string text = fmt::format(
-      "{}, {} on {} threads: {} x {} tokens, {} timed steps in each of {} rounds\nms of the fastest step, dropouts: "
-      "{}\n\n",
-      set["model_name_or_path"].get<std::string>(), set["dtype"].get<std::string>(), set["threads"].get<int64_t>(),
-      set["rows_per_step"].get<int64_t>(), set["max_length"].get<int64_t>(), first["step_seconds"]["all"].size(),
-      facts["rounds"].get<int64_t>(), dropout_text(set["dropouts"]));
+      "{}, {} on {} threads: {} x {} tokens, {} timed steps in {} rounds\nms of the fastest step, dropouts: {}\n\n",
+      set["model_name_or_path"].get<std::string>(), first["dtype"].get<std::string>(), set["threads"].get<int64_t>(),
+      set["rows_per_step"].get<int64_t>(), set["max_length"].get<int64_t>(), first["all_ms"].size(),
+      first["rounds"].get<int64_t>(), dropout_text(set["dropouts"]));
   std::vector<std::vector<std::string>> rows = {{"method", "step", "spread", "ratio", "forward", "backward",
                                                  "optimiser", "peak memory", "ratio", "start to first", "file", "merge",
                                                  "trained"}};
-  for (const Json& method : facts["methods"]) {
-    rows.push_back(
-        {method["method"], milliseconds(method["step_seconds"]),
-         fmt::format("{:.0f} %", method["spread"].get<double>() * 100),
-         fmt::format("{:.2f}", method["step_ratio"].get<double>()), milliseconds(method["forward_seconds"]),
-         milliseconds(method["backward_seconds"]), milliseconds(method["optimizer_seconds"]),
-         format_bytes(method["peak_memory_bytes"]), fmt::format("{:.2f}", method["memory_ratio"].get<double>()),
-         fmt::format("{:.2f} s", method["first_step_seconds"].get<double>()), format_bytes(method["adapter_bytes"]),
-         milliseconds(method["merge_seconds"]), format_count(method["trained_parameters"])});
+  for (const Json& method : methods) {
+    rows.push_back({method["method"], milliseconds(method["min_ms"]),
+                    fmt::format("{:.0f} %", method["spread"].get<double>() * 100),
+                    fmt::format("{:.2f}", method["step_ratio"].get<double>()), milliseconds(method["forward_ms"]),
+                    milliseconds(method["backward_ms"]), milliseconds(method["optimizer_ms"]),
+                    fmt::format("{:.0f} MiB", method["peak_mib"].get<double>()),
+                    fmt::format("{:.2f}", method["memory_ratio"].get<double>()),
+                    fmt::format("{:.2f} s", method["first_step_s"].get<double>()),
+                    format_bytes(method["adapter_bytes"]), milliseconds(method["merge_ms"]),
+                    format_count(method["trainable"])});
   }
   return text + table(rows);
 }

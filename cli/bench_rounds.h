@@ -13,16 +13,20 @@ namespace deltaw::cli {
 /// One row of the comparison.
 struct Contestant {
   std::string method;
-  std::vector<std::string> args;  // of the `deltaw bench` that times it once and prints one JSON object
+  std::vector<std::string> args;  // of the `deltaw bench` that times it in one round and prints one line of JSON
 };
 
-/// Runs all of them `rounds` times, round by round, and answers {"rounds", "methods"}: for each method the least figure
-/// over its rounds, "spread", by how much the slowest round's step is above it, as a fraction, and the ratios to the
-/// first method. What a process writes to standard error is passed on once. Throws ChildFailed.
-Json run_rounds(const std::vector<Contestant>& contestants, int64_t rounds);
+/// The figures of a method from those of its rounds: "step_ms", the median of all timed steps; "min_ms", the fastest
+/// with its parts; "spread", by how much the slowest round's fastest step is above that, as a fraction; and the least
+/// of the other figures.
+Json figures_of(const std::string& method, const std::vector<Json>& rounds);
 
-/// That as a table for people.
-std::string rounds_text(const Json& facts);
+/// Runs all of them `rounds` times, round by round, and answers the figures of each, with their ratios to the first
+/// one's. What a process writes to standard error is passed on once. Throws ChildFailed.
+std::vector<Json> run_rounds(const std::vector<Contestant>& contestants, int64_t rounds);
+
+/// Figures as a table for people.
+std::string figures_text(const std::vector<Json>& methods);
 
 /// A process of the comparison ended without a result; it has said why.
 struct ChildFailed {

@@ -62,9 +62,9 @@ std::vector<LabelledInput> calibration_batches(const Model& model, const std::ve
   return batches;
 }
 
-/// Seconds to merge the update into every adapted layer, one after another in memory, in the type that the base is held
-/// in. Null where it cannot be merged.
-Json merge_seconds(const Adapter& adapter) {
+/// Milliseconds to merge the update into every adapted layer, one after another in memory, in the type that the base is
+/// held in. Null where it cannot be merged.
+Json merge_ms(const Adapter& adapter) {
   if (!adapter.spec().mergeable) return nullptr;
   const auto begin = Clock::now();
   for (const AdaptedLayer* layer : adapter.layers()) {
@@ -77,7 +77,7 @@ Json merge_seconds(const Adapter& adapter) {
       throw;
     }
   }
-  return seconds_since(begin);
+  return seconds_since(begin) * 1e3;
 }
 
 /// Dropouts that act: those that config.json names, and the adapter's.
@@ -99,12 +99,13 @@ int64_t head_parameters(const Model& model, const Adapter& adapter) {
   return count;
 }
 
+const char* dtype_name(const Model& model) {
+  return model.dtype() == at::kBFloat16 ? "bf16" : model.dtype() == at::kDouble ? "float64" : "float32";
+}
+
 Json what_was_set(const Setup& setup, const Model& model, const Adapter& adapter) {
   const Json options = adapter.spec().normalized(adapter.config().options, "the options");
   return {{"model_name_or_path", setup.base.model_name_or_path},
-          {"dtype", model.dtype() == at::kBFloat16 ? "bf16"
-                    : model.dtype() == at::kDouble ? "float64"
-                                                   : "float32"},
           {"threads", at::get_num_threads()},
           {"per_device_train_batch_size", setup.train.per_device_train_batch_size},
           {"gradient_accumulation_steps", setup.train.gradient_accumulation_steps},
@@ -133,22 +134,6 @@ struct Timings {
   }
 };
 
-Json timing_facts(const Timings& timings, int64_t tokens) {
-  std::vector<Timings::Step> steps(timings.steps.begin() + 1, timings.steps.end());
-  Json all = Json::array();
-  for (const Timings::Step& step : steps) all.push_back(step.seconds);
-  std::sort(steps.begin(), steps.end(), [](const auto& a, const auto& b) { return a.seconds < b.seconds; });
-  const Timings::Step& fastest = steps.front();
-  const size_t half = steps.size() / 2;
-  const double median = (steps[half].seconds + steps[steps.size() - 1 - half].seconds) / 2;
-  return {{"step_seconds", {{"min", fastest.seconds}, {"median", median}, {"all", all}}},
-          {"forward_seconds", fastest.forward},
-          {"backward_seconds", fastest.backward},
-          {"optimizer_seconds", fastest.optimizer},
-          {"tokens_per_step", tokens},
-          {"tokens_per_second", static_cast<double>(tokens) / fastest.seconds}};
-}
-
 /// Settles the length, as `deltaw train` would.
 void settle_length(Setup& setup, const Model& model) {
   if (!setup.length_given && model.is_causal()) setup.data.max_length = kTextLength;
@@ -157,7 +142,7 @@ void settle_length(Setup& setup, const Model& model) {
 
 }  // namespace
 
-int time_steps(Setup& setup, int64_t steps) {
+Timed time_steps(Setup& setup, int64_t steps) {
   const TemporaryFolder scratch;
   TrainOptions& options = setup.train;
   options.max_steps = steps;
@@ -176,23 +161,34 @@ int time_steps(Setup& setup, int64_t steps) {
   trainer.set_data(std::move(rows), {}, /*pad_id=*/0, /*pads_left=*/false);
   trainer.on_event([&](const TrainEvent& event) { timings.add(event); });
   const TrainResult result = trainer.train();
-  if (result.signal != 0) return 128 + result.signal;
+  if (result.signal != 0) return {.figures = {}, .signal = result.signal};
   const int64_t peak = peak_memory_bytes();  // before merging takes its own
 
   const fs::path folder = scratch.path() / "adapter";
   fs::create_directory(folder);
   adapter.save(folder);
-  Json facts = {{"method", adapter.spec().id}, {"steps", steps}};
-  facts.update(timing_facts(timings, rows_per_step * setup.data.max_length));
-  facts.update(Json{{"first_step_seconds", result.first_step_seconds},
-                    {"peak_memory_bytes", peak},
-                    {"adapter_bytes", fs::file_size(folder / "adapter_model.safetensors")},
-                    {"merge_seconds", merge_seconds(adapter)},
-                    {"trained_parameters", adapter.trained_count()},
-                    {"head_parameters", head_parameters(*model, adapter)},
-                    {"set", what_was_set(setup, *model, adapter)}});
-  print(to_text(facts));
-  return kDone;
+  Json all = Json::array();
+  const Timings::Step* fastest = &timings.steps[1];  // the first step is reported apart
+  for (size_t i = 1; i < timings.steps.size(); ++i) {
+    all.push_back(timings.steps[i].seconds * 1e3);
+    if (timings.steps[i].seconds < fastest->seconds) fastest = &timings.steps[i];
+  }
+  const int64_t tokens = rows_per_step * setup.data.max_length;
+  return {.figures = {{"dtype", dtype_name(*model)},
+                      {"min_ms", fastest->seconds * 1e3},
+                      {"forward_ms", fastest->forward * 1e3},
+                      {"backward_ms", fastest->backward * 1e3},
+                      {"optimizer_ms", fastest->optimizer * 1e3},
+                      {"all_ms", all},
+                      {"peak_mib", static_cast<double>(peak) / (1 << 20)},
+                      {"first_step_s", result.first_step_seconds},
+                      {"merge_ms", merge_ms(adapter)},
+                      {"trainable", adapter.trained_count()},
+                      {"head_trainable", head_parameters(*model, adapter)},
+                      {"adapter_bytes", fs::file_size(folder / "adapter_model.safetensors")},
+                      {"tokens_per_step", tokens},
+                      {"tokens_per_second", static_cast<double>(tokens) / fastest->seconds},
+                      {"set", what_was_set(setup, *model, adapter)}}};
 }
 
 }  // namespace deltaw::cli

@@ -7,8 +7,12 @@
 
 namespace deltaw::cli {
 
-/// Trains `steps` optimiser steps on random rows, prints what they took as one JSON object and answers the exit code.
-/// Settles in `setup` what the model decides.
-int time_steps(Setup& setup, int64_t steps);
+struct Timed {
+  Json figures;    // that `deltaw bench` prints of one round
+  int signal = 0;  // that stopped the steps: then there are no figures
+};
+
+/// Trains `steps` optimiser steps on random rows. Settles in `setup` what the model decides.
+Timed time_steps(Setup& setup, int64_t steps);
 
 }  // namespace deltaw::cli

@@ -61,7 +61,7 @@ struct Group {
  private:
   static double kept_by(const AdaptedLayer& layer) {
     if (layer.method->acts_on_inputs()) return 2 * static_cast<double>(layer.base->view->d_in());
-    const Update update = layer.method->update(layer.info, layer.params, *layer.base->view);
+    const Update update = layer.update();
     return update.out_gain.defined() ? static_cast<double>(layer.base->view->d_out()) : 0;  // the output before it
   }
 };

@@ -5,9 +5,9 @@ make_model llama_tied talker
 common="--model_name_or_path model --dtype float32 --per_device_train_batch_size 4"
 short="$common --max_length 8 --steps 3"
 
-# The number that stands behind a key of the JSON in `out`.
+# The number that stands behind a key in the first line of `out`.
 number() { # KEY
-  sed -n -E "s/^ *\"$1\": ([0-9.e+-]+),?$/\1/p" out | head -n 1
+  sed -n -E "s/.*\"$1\": ?([0-9.e+-]+).*/\1/p" out | head -n 1
 }
 
 positive() { # KEY...
@@ -18,26 +18,30 @@ positive() { # KEY...
   done
 }
 
-# One method in one round: a JSON object, and nothing left behind.
+# One method in one round: a line of JSON, and nothing left behind.
 mkdir -p scratch
 expect 0 bench $short --rounds 1 --target_modules query,value --r 2
 empty err
-positive min median forward_seconds backward_seconds optimizer_seconds tokens_per_second first_step_seconds \
-  peak_memory_bytes adapter_bytes merge_seconds trained_parameters head_parameters threads
+[ "$(wc -l <out)" = 1 ] || fail 'not one line'
+positive step_ms min_ms forward_ms backward_ms optimizer_ms tokens_per_second first_step_s peak_mib adapter_bytes \
+  merge_ms trainable head_trainable threads
 [ "$(number tokens_per_step)" = 32 ] || fail 'four rows of eight tokens are not 32'
-[ "$(sed -n '/"all"/,/]/p' out | grep -cE '^ +[0-9]')" = 2 ] || fail 'not two timed steps after the first'
+timed=$(sed -n 's/.*"all_ms":\[\([^]]*\)\].*/\1/p' out | tr ',' '\n')
+[ "$(wc -l <<<"$timed")" = 2 ] || fail 'not two timed steps after the first'
+awk -v median="$(number step_ms)" '{ sum += $1 } END { exit !(sum / NR < median * 1.001 && sum / NR > median * 0.999) }' \
+  <<<"$timed" || fail 'step_ms is not the median of two'
 contains out '"hidden_dropout_prob"'
-contains out '"dtype": "float32"'
-awk -v step="$(number min)" -v parts="$(number forward_seconds) $(number backward_seconds) $(number optimizer_seconds)" \
+contains out '"method":"lora","dtype":"float32"'
+awk -v step="$(number min_ms)" -v parts="$(number forward_ms) $(number backward_ms) $(number optimizer_ms)" \
   'BEGIN { split(parts, p, " "); exit !(p[1] + p[2] + p[3] <= step * 1.001) }' || fail 'the parts exceed the step'
 TMPDIR=$scratch/scratch expect 0 bench $common --max_length 7 --steps 2 --rounds 1 --method prompt_tuning --num_virtual_tokens 1
-contains out '"merge_seconds": null'
+contains out '"merge_ms":null'
 [ -z "$(ls -A scratch)" ] || fail "left behind: $(ls scratch)"
 
 # The trained numbers are those of a training run.
 { make_rows train.csv 8; echo 'it was so,neither' >>train.csv; } # as many labels as the model's head
 expect 0 bench $short --rounds 1 --method randlora --r 4
-trained=$(number trained_parameters)
+trained=$(number trainable)
 expect 0 validate --model_name_or_path model --train_file train.csv --text_column text --method randlora --r 4 --json
 [ "$(number trained_parameters)" = "$trained" ] || fail "$trained trained parameters, validate has $(number trained_parameters)"
 
@@ -45,9 +49,10 @@ expect 0 validate --model_name_or_path model --train_file train.csv --text_colum
 expect 0 bench --model_name_or_path talker --dtype float32 --max_length 8 --steps 2 --rounds 1 --target_modules all-linear \
   --per_device_train_batch_size 2 --gradient_accumulation_steps 2 --gradient_checkpointing true
 [ "$(number tokens_per_step)" = 32 ] || fail 'two batches of two rows of eight tokens are not 32'
-contains out '"gradient_checkpointing": true'
+contains out '"gradient_checkpointing":true'
 
-# Methods in turns, with options that are not everyone's, from a file of a training run.
+# Methods in turns, with options that are not everyone's, from a file of a training run: a line of JSON for each, and a
+# table on standard error.
 cat >run.yaml <<'END'
 model_name_or_path: model
 train_file: nowhere.csv
@@ -59,17 +64,16 @@ max_length: 8
 r: 2
 END
 expect 0 bench run.yaml --methods lora,randlora,adalora --randlora_alpha 4 --init_r 9 --rounds 2 --steps 3
+[ "$(cut -d, -f1 out | tr '\n' ' ')" = '{"method":"lora" {"method":"randlora" {"method":"adalora" ' ] || fail 'other lines'
+[ "$(grep -c '"rounds":2,.*"all_ms":\[[^,]*,[^,]*,[^,]*,[^,]*\].*"step_ratio":' out)" = 3 ] || fail 'not four steps each'
 for method in lora randlora adalora; do
-  [ "$(grep -cE "^ +$method +[0-9]" out)" = 1 ] || fail "no row of $method"
+  [ "$(grep -cE "^ +$method +[0-9]" err)" = 1 ] || fail "no row of $method"
 done
-contains out 'start to first'
-contains out '2 rounds'
+contains err 'start to first'
+contains err '4 timed steps in 2 rounds'
 absent nowhere
-expect 0 bench run.yaml --methods lora,randlora --rounds 2 --steps 2 --json true
-[ "$(grep -c '"step_ratio": ' out)" = 2 ] || fail 'not a ratio for each method'
-[ "$(grep -c '"first_step_seconds": ' out)" = 6 ] || fail 'not two results and a summary for each method'
 expect 0 bench $short --rounds 2
-[ "$(grep -cE '^ +lora +[0-9]' out)" = 1 ] || fail 'no row of lora'
+[ "$(grep -cE '^ +lora +[0-9]' err)" = 1 ] || fail 'no row of lora'
 
 # What cannot be timed is refused before anything is.
 expect 2 bench
