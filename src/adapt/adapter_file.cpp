@@ -132,7 +132,13 @@ class Reader {
     for (Param& param : builder_.whole().all()) read(param.file_name, param.value);
     for (AdaptedLayer* layer : builder_.layers()) {
       for (Param& param : layer->params.all()) {
-        if (param.saved) read(kModel + layer->info.name + "." + param.file_name, param.value, in_file(param).sizes());
+        if (!param.saved) continue;
+        const std::string name = kModel + layer->info.name + "." + param.file_name;
+        if (param.may_lack && !file_->find(name)) {
+          drawn_.push_back(name);
+        } else {
+          read(name, param.value, in_file(param).sizes());
+        }
       }
     }
     for (const Parameter* parameter : builder_.adapter().model().parameters()) {
@@ -188,6 +194,12 @@ class Reader {
     }
     report("format.missing-tensor", "the file lacks {} tensors that its config asks for: {}", missing_);
     report("format.unexpected-tensor", "the file holds {} tensors that its config does not ask for: {}", unexpected);
+    if (!drawn_.empty()) {
+      log().warn(
+          "{}: the random start of the factors is not in the file and was drawn again, as PEFT does; outputs are not "
+          "quite those of the training ({})",
+          file_->path().string(), listed(drawn_));
+    }
   }
 
  private:
@@ -273,13 +285,16 @@ class Reader {
          .fix = "this libtorch draws other numbers: save the adapter with save_projection true where it was made"});
   }
 
+  static std::string listed(const std::vector<std::string>& names) {
+    const size_t shown = std::min<size_t>(names.size(), 6);
+    std::string list = fmt::format("{}", fmt::join(names.begin(), names.begin() + static_cast<int64_t>(shown), ", "));
+    return shown < names.size() ? list + ", ..." : list;
+  }
+
   void report(const char* id, fmt::format_string<size_t, std::string> what,
               const std::vector<std::string>& names) const {
     if (names.empty()) return;
-    const size_t shown = std::min<size_t>(names.size(), 6);
-    std::string list = fmt::format("{}", fmt::join(names.begin(), names.begin() + static_cast<int64_t>(shown), ", "));
-    if (shown < names.size()) list += ", ...";
-    const std::string text = fmt::format(what, names.size(), std::move(list));
+    const std::string text = fmt::format(what, names.size(), listed(names));
     if (allow_partial_) {
       log().warn("{}: {}", file_->path().string(), text);
       return;
@@ -294,7 +309,7 @@ class Reader {
   AdapterBuilder& builder_;
   bool allow_partial_;
   std::set<std::string> taken_;
-  std::vector<std::string> missing_;
+  std::vector<std::string> missing_, drawn_;
 };
 
 // How the factors were drawn is of no account once they are read, where it left the base alone.

@@ -65,7 +65,8 @@ struct RankOptions {
 ///
 /// A start from the base's own factors (pissa, olora, corda) or from gradients (lora_ga) leaves a model that is no
 /// longer the base, unless the start is taken off again: the layer then is W0 + s (B A - B0 A0), with B0 and A0 frozen.
-/// They are stored unless they follow from W0 alone. PEFT subtracts them from its copy of W0.
+/// They are stored unless they follow from W0 alone. PEFT subtracts them from its copy of W0, and stores none: it draws
+/// those of pissa_niter_<n> anew when it reads an adapter.
 ///
 /// On embeddings the tensors have PEFT's other names, and B is the random factor, A the zero one.
 struct LowRankOptions : RankOptions {
@@ -111,6 +112,7 @@ struct LowRankOptions : RankOptions {
     const bool saved = start() != "pissa" && start() != "olora";
     params.push_back({"A0", "lora_A0.weight", A.clone(), /*trained=*/false, saved});
     params.push_back({"B0", "lora_B0.weight", B.clone(), /*trained=*/false, saved});
+    for (size_t i : {2, 3}) params[i].may_lack = pissa_iterations() > 0;
     return params;
   }
 

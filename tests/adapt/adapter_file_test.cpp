@@ -6,6 +6,7 @@
 
 #include "deltaw/adapter.h"
 #include "support/golden.h"
+#include "support/opened.h"
 #include "support/temporary.h"
 #include "support/tiny_model.h"
 
@@ -107,6 +108,23 @@ TEST_F(AdapterFile, MayHaveStartedInAnyWayThatLeftTheBaseAlone) {
   }
   edit_config("init_lora_weights", "loftq");
   EXPECT_EQ(load_error().id(), "config.unsupported");
+}
+
+// PEFT stores no start that it drew at random, and draws another when it reads the adapter.
+TEST_F(AdapterFile, MayLackTheStartOfFastPissa) {
+  const auto starts = [](const io::TensorBytes& t) { return t.name.find("0.weight") != std::string::npos; };
+  const Tensor ids = at::arange(12, at::kLong).view({2, 6});
+  const ModelInput input{.input_ids = ids, .attention_mask = at::ones_like(ids)};
+  const Json options{{"r", 4}, {"init_lora_weights", "pissa_niter_64"}};  // so many that any draw ends at one start
+  Adapter adapter = Adapter::create(*model, adapter_config_from_json(options, "test"), 1);
+  test::randomise(adapter, 2);
+  adapter.save(folder.path());
+  const Tensor whole = test::logits_of(*model, &adapter, input);
+  size_t lacking = 0;
+  rewrite([&](auto& tensors) { lacking = std::erase_if(tensors, starts); });
+  EXPECT_EQ(lacking, 8u);
+  const Adapter loaded = Adapter::load(*model, folder.path());
+  EXPECT_EQ(test::differs(test::logits_of(*model, &loaded, input), whole, 1e-3), "");
 }
 
 TEST_F(AdapterFile, CutShortAnywhereIsAnError) {
