@@ -47,6 +47,9 @@ struct AdaptedLayer {
   const Layer* base = nullptr;
   const Method* method = nullptr;
   Params params;
+
+  /// The method's map of this layer in at most two factors.
+  Update update() const { return method->update(info, params, *base->view).in_two_factors(); }
 };
 
 /// Rows of an embedding or a head that train while the others stay (PEFT's trainable_token_indices).

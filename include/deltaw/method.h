@@ -2,7 +2,7 @@
 //
 // A method is a small, pure, differentiable map from its own tensors on one layer, and a view of the frozen layer, to
 //
-//   W = diag(out_gain) (W0 + scale left right) diag(in_gain)      left [d_out, k]   right [k, d_in]
+//   W = diag(out_gain) (W0 + scale left diag(middle) right) diag(in_gain)     left [d_out, k]   right [k, d_in]
 //
 // Few methods are no two thin factors: they answer with a dense update, or with linear maps on activations. Fewer still
 // are no weight update: they map a layer's output (bottleneck adapters) or train the base's own tensors (BitFit).
@@ -122,6 +122,7 @@ struct Param {
   double rate = 1;    // times the learning rate
   /// Of the tensor in the file, where its numbers stand there in another shape; -1 for one size that follows.
   std::vector<int64_t> file_shape = {};
+  bool may_lack = false;  // a file without it is read, with a warning: the declared value stays
 };
 
 /// The tensors of a method on one layer (or shared by all), in the order of their declaration.
@@ -147,8 +148,9 @@ using Operator = std::function<Tensor(const Tensor&)>;
 
 /// A method's answer for one layer. What is not defined is not there: no factors, gains of one.
 struct Update {
-  Tensor left;   // [d_out, k]
-  Tensor right;  // [k, d_in]
+  Tensor left;    // [d_out, k]
+  Tensor middle;  // [k]; beside frozen factors it saves products that a factor with the gain in it would need
+  Tensor right;   // [k, d_in]
   double scale = 1;
   Tensor dense;               // [d_out, d_in], added to left right
   Tensor out_gain;            // [d_out]
@@ -159,6 +161,9 @@ struct Update {
   // From a method whose acts_on_inputs() is true, and from no other: y = W0 before(x) + scale beside(x) + bias.
   Operator before;  // d_in -> d_in
   Operator beside;  // d_in -> d_out
+
+  /// The same with the middle gain in the right factor.
+  Update in_two_factors() const;
 };
 
 /// One entry of a gated rank component, scored over `axis` of the named tensor.

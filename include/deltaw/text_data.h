@@ -94,11 +94,11 @@ std::string alpaca_prompt(const std::string& instruction, const std::string& inp
 // ---- tokens ----
 
 struct TextFacts {
-  int64_t rows = 0;     // encoded; of a running text, blocks
-  int64_t cut = 0;      // rows that lost tokens to max_length
-  int64_t dropped = 0;  // rows that had no trained token left within max_length; not among `rows`
-  int64_t tokens = 0;   // of the rows kept
-  int64_t trained = 0;  // tokens that a loss is computed for
+  int64_t rows = 0;      // encoded; of a running text, blocks
+  int64_t cut = 0;       // rows that lost tokens to max_length
+  int64_t dropped = 0;   // rows that had no trained token left within max_length; not among `rows`
+  int64_t tokens = 0;    // of the rows kept
+  int64_t trained = 0;   // tokens that a loss is computed for
   int64_t left_out = 0;  // TextDataset::left_out
   int64_t turns_left_out = 0;
   int64_t without_end = 0;  // uncut rows of answers whose last answer has no special token at its end

@@ -76,7 +76,7 @@ Update Composite::update(const LayerInfo& layer, const Params& params, const Bas
   std::vector<Tensor> lefts, rights;
   const bool operates = acts_on_inputs();
   for (const auto& [i, own] : split(params)) {
-    const Update u = parts_[i].method->update(layer, own, base);
+    const Update u = parts_[i].method->update(layer, own, base).in_two_factors();
     const double scale = u.scale * parts_[i].weight;
     if (u.before) sum.before = u.before;
     if (u.beside) sum.beside = sum_of(sum.beside, scale, u.beside);
@@ -113,9 +113,7 @@ Tensor Composite::map_output(const LayerInfo& layer, const Params& params, const
 
 void check_parts(const std::vector<Adapter>& parts, const std::vector<double>& weights) {
   const at::NoGradGuard no_grad;
-  const auto update_of = [](const AdaptedLayer& layer) {
-    return layer.method->update(layer.info, layer.params, *layer.base->view);
-  };
+  const auto update_of = [](const AdaptedLayer& layer) { return layer.update(); };
   for (size_t j = 0; j < parts.size(); ++j) {
     for (const AdaptedLayer* layer : parts[j].layers()) {
       const Update own = update_of(*layer);

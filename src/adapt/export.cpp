@@ -85,7 +85,7 @@ Factors linear_factors(const Adapter& adapter, const AdaptedLayer& whole) {
     const Adapter& part = parts.empty() ? adapter : parts[i];
     const AdaptedLayer* layer = part.layer(*whole.base);
     if (!layer) continue;
-    const Update u = layer->method->update(layer->info, layer->params, *layer->base->view);
+    const Update u = layer->update();
     const bool plain = part.spec().id == "lora" && u.left.is_same(layer->params["lora_B"]) && !u.bias.defined();
     if (!plain) refuse_linear("is of plain LoRAs, and this is none: " + part.spec().id, whole.info.name);
     const Tensor &A = layer->params["lora_A"], &B = layer->params["lora_B"];
@@ -97,7 +97,7 @@ Factors linear_factors(const Adapter& adapter, const AdaptedLayer& whole) {
     sum.A = ops::plus(sum.A, A * (weight < 0 ? -root : root));
     sum.B = ops::plus(sum.B, B * root);
   }
-  const Update u = whole.method->update(whole.info, whole.params, *whole.base->view);
+  const Update u = whole.update();
   const double norm = norm_of(u.left * u.scale, u.right);
   const double apart = norm_of(at::cat({u.left * u.scale, -sum.B}, 1), at::cat({u.right, sum.A}, 0));
   sum.error = norm > 0 ? apart / norm : 0;
@@ -114,7 +114,7 @@ std::vector<Factors> factors_of(const Adapter& adapter, int64_t rank, Combinatio
       factors.push_back(linear_factors(adapter, *layer));
       continue;
     }
-    const Update u = layer->method->update(layer->info, layer->params, *layer->base->view);
+    const Update u = layer->update();
     if (u.gain_on_bias && u.out_gain.defined() && layer->base->bias.value.defined())
       refuse_export(spec, "scales biases");
     factors.push_back(weight_factors(*layer, u, rank));

@@ -84,7 +84,7 @@ void write_checkpoint(const std::filesystem::path& folder, const Model& model, s
 
 MergedLayer merge_layer(const AdaptedLayer& layer, const Tensor& weight, const Tensor& bias) {
   const at::NoGradGuard no_grad;
-  const Update u = layer.method->update(layer.info, layer.params, *layer.base->view);
+  const Update u = layer.update();
   // In float32 at least, whatever the checkpoint's type; rounded once at the end.
   const at::ScalarType type = at::promote_types(weight.scalar_type(), at::kFloat);
   const Tensor merged = ops::updated_weight(u, matrix_of(layer.info.kind, weight).to(type));

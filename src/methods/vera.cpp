@@ -61,7 +61,8 @@ class Vera final : public Method {
   Update update(const LayerInfo& layer, const Params& p, const BaseView&) const override {
     const Tensor &b = p["vera_lambda_b"], &d = p["vera_lambda_d"];
     return {.left = b.unsqueeze(1) * B_.narrow(0, 0, layer.d_out).to(b.scalar_type()),
-            .right = d.unsqueeze(1) * A_.narrow(1, 0, layer.d_in).to(d.scalar_type())};
+            .middle = d,
+            .right = A_.narrow(1, 0, layer.d_in).to(d.scalar_type())};
   }
 
   double dropout() const override { return options_.vera_dropout; }

@@ -61,6 +61,13 @@ std::pair<Tensor, Tensor> BaseView::qr(int64_t r) const {
   return {Q.narrow(1, 0, r).contiguous(), R.narrow(0, 0, r).contiguous()};
 }
 
+Update Update::in_two_factors() const {
+  Update result = *this;
+  if (middle.defined()) result.right = middle.unsqueeze(1) * right;
+  result.middle = Tensor();
+  return result;
+}
+
 const Tensor& Params::operator[](std::string_view name) const {
   for (const Param& param : params_) {
     if (param.name == name) return param.value;

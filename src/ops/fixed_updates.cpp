@@ -44,7 +44,7 @@ bool FixedUpdates::serves(const Call& call) const {
 
 const Update& FixedUpdates::update(const AdaptedLayer& adapted) {
   std::optional<Update>& kept = updates_[adapted.base->index];
-  if (!kept) kept = adapted.method->update(adapted.info, adapted.params, *adapted.base->view);
+  if (!kept) kept = adapted.update();
   return *kept;
 }
 
@@ -59,7 +59,7 @@ Tensor FixedUpdates::value(const Parameter& parameter, at::ScalarType type) {
 
 FixedUpdates::Settled FixedUpdates::settle(const Linear& layer, const AdaptedLayer& adapted, at::ScalarType type,
                                            LinearPath path) {
-  const Update update = adapted.method->update(adapted.info, adapted.params, *layer.view);
+  const Update update = adapted.update();
   Settled result;
   result.type = type;
   result.bias = as(adapter_.value(layer.bias), type);

@@ -38,8 +38,7 @@ Tensor embedding(const Tensor& ids, const Embedding& table, const Call& call) {
   if (adapted) {
     // Column `id` of W. The factors are thin and few rows are asked for, so plain autograd serves.
     const bool fixed = call.fixed && call.fixed->serves(call);
-    const Update u =
-        fixed ? call.fixed->update(*adapted) : adapted->method->update(adapted->info, adapted->params, *table.view);
+    const Update u = fixed ? call.fixed->update(*adapted) : adapted->update();
     const auto columns = [&](const Tensor& matrix) { return at::embedding(matrix.t(), ids, table.padding_idx); };
     if (u.left.defined()) rows = rows + u.scale * at::matmul(columns(u.right), u.left.t());
     if (u.dense.defined()) rows = rows + u.scale * columns(u.dense);

@@ -163,7 +163,7 @@ Tensor plain_linear(const Tensor& x, const Linear& layer, const Call& call) {
 
 // A method that acts on the input: its maps are small products, and plain autograd keeps what they need.
 Tensor operator_linear(const Tensor& x, const Linear& layer, const AdaptedLayer& adapted, Call& call) {
-  const Update update = adapted.method->update(adapted.info, adapted.params, *layer.view);
+  const Update update = adapted.update();
   const double p = call.training ? adapted.method->dropout() : 0;
   const Tensor input = update.before ? update.before(x) : x;
   const Tensor& bias = call.adapter->value(layer.bias);

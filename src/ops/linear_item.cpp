@@ -22,7 +22,8 @@ Update run_map(const Item& item, const Tensors& trained) {
 }
 
 Update detached(Update update) {
-  for (Tensor* tensor : {&update.left, &update.right, &update.dense, &update.bias, &update.out_gain, &update.in_gain}) {
+  for (Tensor* tensor :
+       {&update.left, &update.middle, &update.right, &update.dense, &update.bias, &update.out_gain, &update.in_gain}) {
     if (tensor->defined()) *tensor = tensor->detach();
   }
   return update;
@@ -32,9 +33,18 @@ bool has_delta(const Update& update) {
   return update.left.defined() || update.dense.defined();
 }
 
+Tensor scaled_rows(const Tensor& matrix, const Tensor& gain) {
+  return matrix * as(gain, matrix).unsqueeze(1);
+}
+
+// matrix diag(gain), for a gain that may be undefined.
+Tensor in_columns(const Tensor& matrix, const Tensor& gain) {
+  return gain.defined() ? matrix * as(gain, matrix) : matrix;
+}
+
 SparseFactors sparse_factors(const Update& update) {
   SparseFactors found;
-  if (!update.left.defined()) return found;
+  if (!update.left.defined() || update.middle.defined()) return found;
   if (!update.left.requires_grad()) found.left = SignMatrix::find(update.left);
   if (!update.right.requires_grad()) found.turned_right = SignMatrix::find(update.right.t());
   return found;
@@ -43,7 +53,7 @@ SparseFactors sparse_factors(const Update& update) {
 Tensor product(const Update& update, const SparseFactors& sparse) {
   if (sparse.left) return sparse.left->times(update.right);
   if (sparse.turned_right) return sparse.turned_right->times(update.left.t()).t();
-  return at::mm(update.left, update.right);
+  return at::mm(in_columns(update.left, update.middle), update.right);
 }
 
 // scale (left right + dense), in the type the factors have.
@@ -61,15 +71,8 @@ Tensor folded_weight(const Tensor& weight, const Update& update, const SparseFac
   return as(change.add_(as(weight, change)), weight);
 }
 
-Tensor scaled_rows(const Tensor& matrix, const Tensor& gain) {
-  return matrix * as(gain, matrix).unsqueeze(1);
-}
-
 Tensor with_gains(const Tensor& weight, const Update& update) {
-  Tensor result = weight;
-  if (update.out_gain.defined()) result = scaled_rows(result, update.out_gain);
-  if (update.in_gain.defined()) result = result * as(update.in_gain, weight);
-  return result;
+  return in_columns(update.out_gain.defined() ? scaled_rows(weight, update.out_gain) : weight, update.in_gain);
 }
 
 Tensor own_bias(const Update& update, const Tensor& like) {
@@ -86,6 +89,11 @@ Tensor dropped(const Tensor& x, const Item& item) {
   return item.dropout > 0 ? x * dropout_mask(x, item.dropout, item.dropout_key) : x;
 }
 
+// Of W the gradients of both are one product.
+bool trains_left_or_middle(const Update& update) {
+  return update.left.requires_grad() || (update.middle.defined() && update.middle.requires_grad());
+}
+
 bool choose_folding(const Item& item, const Update& update, LinearPath path, int64_t tokens, int64_t micro_batches) {
   if (!has_delta(update) || item.dropout > 0) return false;
   if (path != LinearPath::automatic) return path == LinearPath::folded;
@@ -94,10 +102,22 @@ bool choose_folding(const Item& item, const Update& update, LinearPath path, int
                              .d_in = update.right.size(1),
                              .d_out = update.left.size(0),
                              .k = update.left.size(1),
-                             .trains_left = update.left.requires_grad(),
+                             .trains_left = trains_left_or_middle(update),
                              .trains_right = update.right.requires_grad(),
                              .skips_zeros = item.sparse.left || item.sparse.turned_right,
                              .micro_batches = micro_batches});
+}
+
+// A stacked item before the i-th that has its right factor, which is frozen; or null.
+const Item* earlier_twin(const std::vector<Item>& items, const std::vector<Update>& updates, size_t i) {
+  const Tensor& right = updates[i].right;
+  for (size_t j = 0; j < i && !items[i].trains_right; ++j) {
+    const Tensor& other = updates[j].right;
+    if (items[j].stacked && !items[j].trains_right && other.const_data_ptr() == right.const_data_ptr() &&
+        other.sizes() == right.sizes() && other.strides() == right.strides())
+      return &items[j];
+  }
+  return nullptr;
 }
 
 bool may_stack(const Item& item, const Update& update) {
@@ -106,10 +126,13 @@ bool may_stack(const Item& item, const Update& update) {
 
 Tensor stacked_right(const std::vector<Item>& items, const std::vector<Update>& updates, const Tensor& like) {
   Tensors rights;
+  int64_t begin = 0;
   for (size_t i = 0; i < items.size(); ++i) {
-    if (items[i].stacked) rights.push_back(as(updates[i].right.detach(), like));
+    if (!items[i].stacked || items[i].h_begin < begin) continue;  // an earlier item's
+    rights.push_back(as(updates[i].right.detach(), like));
+    begin += updates[i].right.size(0);
   }
-  return at::cat(rights);
+  return rights.size() == 1 ? rights[0] : at::cat(rights);
 }
 
 Tensor h_of(const Item& item, const Update& update, const Tensors& saved) {
@@ -137,7 +160,7 @@ Tensor bias_behind_gain(const Item& item, const Update& update, const Tensor& li
   return update.gain_on_bias ? own : plus(item.bias, own);
 }
 
-// scale left^T, [k, d_out].
+// scale left^T without the middle gain, [k, d_out].
 Tensor turned_left(const Update& update, const Tensor& like) {
   return as((update.left.detach() * update.scale).t(), like).contiguous();
 }
@@ -186,12 +209,16 @@ Update backward_sequence(const Tensor& x, const Tensor& dy, const Item& item, co
     if (original.left.requires_grad()) {
       const ThinAndFactor both = thin_and_factor_of(dz, turned, h);
       dh = both.thin;
-      result.left = both.factor.t().mul(update.scale);
+      result.left = in_columns(both.factor.t(), update.middle) * update.scale;
     } else {
       dh = thin_of(dz, turned);
     }
+    if (update.middle.defined()) {
+      if (update.middle.requires_grad()) result.middle = (dh * h).sum({0}, false, update.middle.scalar_type());
+      dh = in_columns(dh, update.middle);
+    }
     if (item.stacked) {
-      stacked_dh.narrow(1, item.h_begin, h.size(1)).copy_(dh);
+      stacked_dh.narrow(1, item.h_begin, h.size(1)).add_(dh);
     } else {
       const Tensor right = as(update.right, x);
       if (update.right.requires_grad()) result.right = factor_of(dh, adapter_input());
@@ -245,14 +272,16 @@ Update folded_gradients(const Item& item, const Update& update, const Tensor& dw
       draw = draw * as(update.in_gain, draw);
     }
   }
-  if (update.left.defined() && update.left.requires_grad()) {
+  if (update.left.defined() && trains_left_or_middle(update)) {
     const auto& sparse = item.sparse.turned_right;
-    Tensor dleft = sparse ? sparse->transpose_times(draw.t()).t() : at::mm(draw, update.right.t());
-    result.left = dleft.mul_(update.scale);
+    Tensor dproduct = sparse ? sparse->transpose_times(draw.t()).t() : at::mm(draw, update.right.t());
+    dproduct.mul_(update.scale);
+    if (update.middle.defined()) result.middle = (dproduct * update.left).sum(0);
+    result.left = in_columns(dproduct, update.middle);
   }
   if (update.right.defined() && update.right.requires_grad()) {
     const auto& sparse = item.sparse.left;
-    Tensor dright = sparse ? sparse->transpose_times(draw) : at::mm(update.left.t(), draw);
+    Tensor dright = sparse ? sparse->transpose_times(draw) : at::mm(in_columns(update.left, update.middle).t(), draw);
     result.right = dright.mul_(update.scale);
   }
   if (update.dense.defined() && update.dense.requires_grad()) result.dense = draw * update.scale;
@@ -302,6 +331,7 @@ Tensors Replay::pull_back(const Update& gradients) const {
     output_gradients.push_back(as(gradient, output));
   };
   add(update.left, gradients.left);
+  add(update.middle, gradients.middle);
   add(update.right, gradients.right);
   add(update.dense, gradients.dense);
   add(update.bias, gradients.bias);
@@ -321,6 +351,7 @@ Update prepared(Item& item, LinearPath path, const Tensors& trained, int64_t tok
   const Replay replay(item, trained);  // only to see which outputs train; its graph ends here
   item.sparse = sparse_factors(replay.update);
   item.folded = choose_folding(item, replay.update, path, tokens, micro_batches);
+  item.trains_right = replay.update.right.defined() && replay.update.right.requires_grad();
   return detached(replay.update);
 }
 
@@ -360,10 +391,11 @@ int64_t stack(std::vector<Item>& items, const std::vector<Update>& updates, cons
   int64_t begin = 0;
   for (size_t i = 0; i < updates.size(); ++i) {
     if (!may_stack(items[i], updates[i])) continue;
-    items[i].stacked = true;
     items[i].saved_h = index;
-    items[i].h_begin = begin;
-    begin += updates[i].right.size(0);
+    const Item* twin = earlier_twin(items, updates, i);
+    items[i].h_begin = twin ? twin->h_begin : begin;
+    if (!twin) begin += updates[i].right.size(0);
+    items[i].stacked = true;
   }
   saved.push_back(thin_of(x, stacked_right(items, updates, x)));
   return index;
@@ -387,7 +419,9 @@ Tensor forward_item(const Tensor& x, Item& item, const Update& original, Tensors
       item.saved_h = static_cast<int64_t>(saved.size());
       saved.push_back(thin_of(dropped(input, item), as(update.right, x)));
     }
-    y = wide_of(h_of(item, update, saved), turned_left(update, x), own_bias);
+    const Tensor turned = turned_left(update, x);
+    y = wide_of(h_of(item, update, saved), update.middle.defined() ? scaled_rows(turned, update.middle) : turned,
+                own_bias);
     y.addmm_(input, own_weight.t());
   } else {
     y = at::linear(input, own_weight, own_bias);

@@ -44,7 +44,8 @@ struct Item {
   double dropout = 0;
   int64_t saved_h = -1;  // index of x right^T among the saved tensors
   int64_t h_begin = 0;   // its first column there
-  bool stacked = false;  // its right factor is one of the plan's stack
+  bool stacked = false;  // its right factor is in the plan's stack, where layers of one frozen factor share a place
+  bool trains_right = false;
   int64_t saved_z = -1;  // index of the output before its gain, or
   int64_t saved_y = -1;  // of the output, from which the other follows
 };
@@ -76,8 +77,9 @@ struct Formed {
 /// Nothing where the item is not folded.
 std::optional<Formed> formed(Item item, LinearPath path, const Tensors& trained, int64_t tokens, int64_t micro_batches);
 
-/// Right factors of layers that read x as it is stand one below the other, so that x is read once for all of them. Adds
-/// x right^T to `saved` and answers its index; -1 where fewer than two layers can share it.
+/// Right factors of layers that read x as it is stand one below the other, so that x is read once for all of them; one
+/// that several layers have (VeRA's, with the middle gain apart) stands there once. Adds x right^T to `saved` and
+/// answers its index; -1 where fewer than two layers can share it.
 int64_t stack(std::vector<Item>& items, const std::vector<Update>& updates, const Tensor& x, Tensors& saved);
 
 /// y [tokens, d_out] of x [tokens, d_in]. Adds to `saved` what the backward pass reads.

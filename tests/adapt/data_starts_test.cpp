@@ -51,7 +51,7 @@ struct Start {
 };
 
 double update_scale(const AdaptedLayer& layer) {
-  return layer.method->update(layer.info, layer.params, *layer.base->view).scale;
+  return layer.update().scale;
 }
 
 class DataStart : public testing::TestWithParam<std::string> {};

@@ -47,7 +47,7 @@ TEST(MosLora, TheButterflyIsOfTheRankOfASubspace) {
     const test::Opened c("dense", name, "float32");
     for (const AdaptedLayer* layer : c.adapter->layers()) {
       EXPECT_EQ(layer->params.all().size(), 2u) << "the mixer is not kept";
-      EXPECT_EQ(layer->method->update(layer->info, layer->params, *layer->base->view).left.size(1), rank);
+      EXPECT_EQ(layer->update().left.size(1), rank);
     }
     const ExportReport report = export_lora(*c.adapter, c.folder / "lora", 0, c.io.input());
     EXPECT_EQ(report.rank, rank) << name;

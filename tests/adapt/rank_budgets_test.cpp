@@ -116,7 +116,7 @@ TEST_F(RankBudgetsOfParts, LeaveDeadComponentsOutOfThatPartsFileAndOthersWhole) 
   for (size_t i = 0; i < both.layers().size(); ++i) {
     const auto dense = [&](const Adapter& adapter) {
       const AdaptedLayer* layer = adapter.layers()[i];
-      const Update u = layer->method->update(layer->info, layer->params, *layer->base->view);
+      const Update u = layer->update();
       return at::mm(u.left, u.right) * u.scale;
     };
     EXPECT_TRUE(dense(again).allclose(dense(both), 1e-6, 1e-6));

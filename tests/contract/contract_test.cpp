@@ -146,7 +146,7 @@ class Contract : public testing::TestWithParam<Case> {
   }
   static Update map(const Adapter& with, const Layer& base) {
     const AdaptedLayer* layer = with.layer(base);
-    return layer ? layer->method->update(layer->info, layer->params, *base.view) : Update{};
+    return layer ? layer->update() : Update{};
   }
   Tensor dense_layer(const Adapter& with, const Layer& base, const Update& u) const {
     const auto wide = [](const Tensor& t) { return t.to(at::kDouble); };

@@ -45,7 +45,7 @@ TEST(SparseBases, GiveWhatTheSequenceGives) {
     config.options["very_sparse"] = true;
     Adapter adapter = Adapter::create(model, config, 3);
     const AdaptedLayer& layer = *adapter.layers().front();
-    const Update update = layer.method->update(layer.info, layer.params, *layer.base->view);
+    const Update update = layer.update();
     ASSERT_TRUE(SignMatrix::find(d_out > d_in ? update.left : update.right.t()));
     test::randomise(adapter, 5, 0.1);
     std::vector<Tensor> inputs = layer.params.trained();
