@@ -141,7 +141,7 @@ Json describe_adapter(const fs::path& folder, bool modules) {
   copy_keys(config, info,
             {"peft_type", "task_type", "base_model_name_or_path", "r", "init_r", "target_r", "lora_alpha",
              "randlora_alpha", "target_modules", "modules_to_save", "bias", "rank_pattern", "alpha_pattern"});
-  const io::SafetensorsFile file(folder / "adapter_model.safetensors");
+  const io::TensorFile file = io::open_adapter(folder);
   Tally tally;
   std::set<std::string> seen;
   Json names = Json::array();
@@ -203,7 +203,7 @@ Json describe_run(const fs::path& folder, bool modules) {
 }
 
 Json describe_file(const fs::path& path, bool modules) {
-  const io::SafetensorsFile file(path);
+  const io::TensorFile file = io::open_tensors(path);
   Json info = {{"kind", "tensors"}, {"path", path.string()}};
   Tally tally;
   std::vector<const io::TensorBytes*> tensors;

@@ -124,7 +124,7 @@ bool is_peft_copy(const std::string& name) {
 class Reader {
  public:
   Reader(const std::filesystem::path& folder, AdapterBuilder& builder, bool allow_partial)
-      : file_(std::make_shared<io::SafetensorsFile>(folder / "adapter_model.safetensors")),
+      : file_(std::make_shared<io::TensorFile>(io::open_adapter(folder))),
         builder_(builder),
         allow_partial_(allow_partial) {}
 
@@ -305,7 +305,7 @@ class Reader {
                  .fix = "check that config and tensors belong together; --allow_partial true loads what there is"});
   }
 
-  std::shared_ptr<io::SafetensorsFile> file_;
+  std::shared_ptr<io::TensorFile> file_;
   AdapterBuilder& builder_;
   bool allow_partial_;
   std::set<std::string> taken_;
@@ -455,7 +455,7 @@ ModelOptions with_adapter_head(ModelOptions options, const std::filesystem::path
   if (is_composite(config)) {
     return with_adapter_head(std::move(options), adapter_folder / config["parts"][0].value("folder", std::string()));
   }
-  const io::SafetensorsFile file(adapter_folder / "adapter_model.safetensors");
+  const io::TensorFile file = io::open_adapter(adapter_folder);
   for (const char* name : {"classifier.weight", "classifier.out_proj.weight", "score.weight"}) {
     const io::TensorBytes* head = file.find(kModel + name);
     if (!head) head = file.find(kShared + name);

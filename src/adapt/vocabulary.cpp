@@ -152,7 +152,7 @@ ModelOptions with_adapter_vocabulary(ModelOptions options, const std::filesystem
   }
   const int64_t rows = highest(config.value("trainable_token_indices", Json())) + 1;
   if (rows <= kMostRows) options.vocab_size = std::max(options.vocab_size, rows);
-  const auto file = std::make_shared<io::SafetensorsFile>(adapter_folder / "adapter_model.safetensors");
+  const auto file = std::make_shared<io::TensorFile>(io::open_adapter(adapter_folder));
   std::set<std::string> modules;
   for (const io::TensorBytes& tensor : file->tensors()) {
     for (size_t dot = tensor.name.find('.'); dot != std::string::npos; dot = tensor.name.find('.', dot + 1)) {

@@ -12,8 +12,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kWeights = "model.safetensors";
-constexpr const char* kIndex = "model.safetensors.index.json";
+// The first that is there counts.
+constexpr const char* kWeights[] = {"model.safetensors", "pytorch_model.bin"};
+constexpr const char* kIndexSuffix = ".index.json";
 
 /// "config.json, vocab.txt and 3 more", for messages.
 std::string contents(const fs::path& folder) {
@@ -63,14 +64,9 @@ Json read_config(const fs::path& folder) {
 }
 
 [[noreturn]] void fail_without_weights(const fs::path& folder) {
-  for (const char* pickle : {"pytorch_model.bin", "pytorch_model.bin.index.json"}) {
-    if (!fs::exists(folder / pickle)) continue;
-    fail_not_found(std::string("the weights are in ") + pickle + ", a pickle, and there is no " + kWeights, folder,
-                   "download the checkpoint's safetensors files, or write them with save_pretrained of transformers");
-  }
   fail_not_found(
-      std::string("there is neither ") + kWeights + " nor " + kIndex + "; the folder holds " + contents(folder), folder,
-      "download the weights too: hf download NAME");
+      "there is no model.safetensors, pytorch_model.bin or index of shards; the folder holds " + contents(folder),
+      folder, "download the weights too: hf download NAME");
 }
 
 /// Tensor name -> shard, from the index.
@@ -94,10 +90,10 @@ std::map<std::string, std::string> read_index(const fs::path& path) {
   return shard_of;
 }
 
-void check_shards(const std::map<std::string, std::string>& shard_of, const std::vector<SafetensorsFile>& files,
+void check_shards(const std::map<std::string, std::string>& shard_of, const std::vector<TensorFile>& files,
                   const fs::path& index) {
   std::map<std::string, std::string> seen;
-  for (const SafetensorsFile& file : files) {
+  for (const TensorFile& file : files) {
     const std::string shard = file.path().filename().string();
     for (const TensorBytes& tensor : file.tensors()) {
       const auto [first, is_new] = seen.emplace(tensor.name, shard);
@@ -115,18 +111,18 @@ void check_shards(const std::map<std::string, std::string>& shard_of, const std:
   }
 }
 
-std::vector<SafetensorsFile> open_shards(const fs::path& folder) {
-  const fs::path index = folder / kIndex;
+std::vector<TensorFile> open_shards(const fs::path& index) {
+  const fs::path folder = index.parent_path();
   const auto shard_of = read_index(index);
   std::set<std::string> shards;
   for (const auto& [name, shard] : shard_of) shards.insert(shard);
-  std::vector<SafetensorsFile> files;
+  std::vector<TensorFile> files;
   for (const std::string& shard : shards) {
     if (!fs::exists(folder / shard)) {
       fail_not_found("the index names the shard " + shard + ", which is missing", folder,
                      "download the missing file too: hf download NAME");
     }
-    files.emplace_back(folder / shard);
+    files.push_back(open_tensors(folder / shard));
   }
   check_shards(shard_of, files, index);
   return files;
@@ -135,13 +131,15 @@ std::vector<SafetensorsFile> open_shards(const fs::path& folder) {
 }  // namespace
 
 Checkpoint::Checkpoint(const fs::path& folder) : folder_(folder), config_(read_config(folder)) {
-  if (fs::exists(folder / kWeights)) {
-    files_.emplace_back(folder / kWeights);
-  } else if (fs::exists(folder / kIndex)) {
-    files_ = open_shards(folder);
-  } else {
-    fail_without_weights(folder);
+  for (const std::string weights : kWeights) {
+    if (!files_.empty()) break;
+    if (fs::exists(folder / weights)) {
+      files_.push_back(open_tensors(folder / weights));
+    } else if (fs::exists(folder / (weights + kIndexSuffix))) {
+      files_ = open_shards(folder / (weights + kIndexSuffix));
+    }
   }
+  if (files_.empty()) fail_without_weights(folder);
   for (size_t file = 0; file < files_.size(); ++file) {
     const auto& tensors = files_[file].tensors();
     for (size_t i = 0; i < tensors.size(); ++i) index_[tensors[i].name] = {file, i};
@@ -170,7 +168,7 @@ const fs::path& Checkpoint::file_of(const std::string& name) const {
 
 std::vector<std::string> Checkpoint::names() const {
   std::vector<std::string> names;
-  for (const SafetensorsFile& file : files_) {
+  for (const TensorFile& file : files_) {
     for (const TensorBytes& tensor : file.tensors()) names.push_back(tensor.name);
   }
   return names;

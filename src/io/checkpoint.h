@@ -1,4 +1,5 @@
-// A Hugging Face checkpoint folder: config.json and the weights in one file or in shards.
+// A Hugging Face checkpoint folder: config.json and the weights in one file or in shards, of safetensors or of
+// torch.save.
 #pragma once
 
 #include <filesystem>
@@ -7,30 +8,30 @@
 #include <vector>
 
 #include "deltaw/options.h"
-#include "io/safetensors.h"
+#include "io/tensor_file.h"
 
 namespace deltaw::io {
 
 class Checkpoint {
  public:
-  /// Opens `model.safetensors`, or the shards that `model.safetensors.index.json` names.
-  /// Throws io.not-found (naming what is there: a pytorch_model.bin or an adapter gets its own hint), format.* for an
-  /// index that disagrees with its shards.
+  /// Opens `model.safetensors` or the shards that `model.safetensors.index.json` names, else `pytorch_model.bin` or the
+  /// shards that its index names. Throws io.not-found (naming what is there: an adapter gets its own hint), format.*
+  /// for an index that disagrees with its shards.
   explicit Checkpoint(const std::filesystem::path& folder);
 
   const std::filesystem::path& folder() const { return folder_; }
   const Json& config() const { return config_; }  // config.json, whole
 
   const TensorBytes* find(const std::string& name) const;               // nullptr when absent
-  void release(const std::string& name) const;                          // as SafetensorsFile's
+  void release(const std::string& name) const;                          // as TensorFile's
   const std::filesystem::path& file_of(const std::string& name) const;  // throws format.missing-tensor
   std::vector<std::string> names() const;                               // every tensor, in file order
-  const std::vector<SafetensorsFile>& files() const { return files_; }
+  const std::vector<TensorFile>& files() const { return files_; }
 
  private:
   std::filesystem::path folder_;
   Json config_;
-  std::vector<SafetensorsFile> files_;
+  std::vector<TensorFile> files_;
   std::map<std::string, std::pair<size_t, size_t>> index_;  // name -> file, tensor in it
 };
 

@@ -1,15 +1,7 @@
 #include "io/safetensors.h"
 
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <bit>
-#include <cerrno>
 #include <cstring>
-#include <optional>
 #include <set>
 #include <string_view>
 #include <utility>
@@ -21,45 +13,12 @@
 namespace deltaw::io {
 namespace {
 
-static_assert(std::endian::native == std::endian::little, "tensor data is little endian and used as it lies");
-
 constexpr uint64_t kMaxHeader = 100'000'000;  // the limit of the format's own reader
 constexpr size_t kLengthBytes = 8;
-
-struct DtypeRow {
-  Dtype dtype;
-  const char* name;
-  size_t size;
-};
-
-constexpr DtypeRow kDtypes[] = {
-    {Dtype::f64, "F64", 8}, {Dtype::f32, "F32", 4},      {Dtype::f16, "F16", 2}, {Dtype::bf16, "BF16", 2},
-    {Dtype::i64, "I64", 8}, {Dtype::i32, "I32", 4},      {Dtype::i16, "I16", 2}, {Dtype::i8, "I8", 1},
-    {Dtype::u8, "U8", 1},   {Dtype::boolean, "BOOL", 1},
-};
 
 // Types of the format that no part of this library computes with.
 constexpr const char* kOtherDtypes[] = {"F8_E4M3", "F8_E5M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ", "F4",
                                         "F6_E2M3", "F6_E3M2", "U16",     "U32",         "U64",         "C64"};
-
-const DtypeRow& row_of(Dtype dtype) {
-  return *std::find_if(std::begin(kDtypes), std::end(kDtypes), [&](const DtypeRow& row) { return row.dtype == dtype; });
-}
-
-/// Elements of a shape; nothing where a size is negative or the product leaves int64.
-std::optional<int64_t> element_count(const std::vector<int64_t>& shape) {
-  int64_t count = 1;
-  for (const int64_t size : shape) {
-    if (size < 0 || __builtin_mul_overflow(count, size, &count)) return std::nullopt;
-  }
-  return count;
-}
-
-std::string shape_text(const std::vector<int64_t>& shape) {
-  std::string text = "[";
-  for (size_t i = 0; i < shape.size(); ++i) text += (i ? ", " : "") + std::to_string(shape[i]);
-  return text + "]";
-}
 
 [[noreturn]] void refuse(const std::string& id, const std::string& what, const std::string& where,
                          const std::string& fix = "the file is damaged or was made by a faulty tool; fetch it again") {
@@ -141,9 +100,7 @@ class HeaderReader {
   static Dtype dtype(const Json& value, const std::string& where) {
     if (!value.is_string()) refuse("dtype", std::string("'dtype' is no text but a ") + value.type_name(), where);
     const auto& name = value.get_ref<const std::string&>();
-    for (const DtypeRow& row : kDtypes) {
-      if (name == row.name) return row.dtype;
-    }
+    if (const auto known = dtype_named(name)) return *known;
     for (const char* other : kOtherDtypes) {
       if (name != other) continue;
       refuse("dtype", "the element type " + name + " is not supported", where,
@@ -264,77 +221,10 @@ void check_writable(const std::vector<TensorBytes>& tensors, const std::string& 
 
 }  // namespace
 
-const char* dtype_name(Dtype dtype) {
-  return row_of(dtype).name;
-}
-size_t dtype_size(Dtype dtype) {
-  return row_of(dtype).size;
-}
-
-int64_t TensorBytes::count() const {
-  int64_t count = 1;
-  for (const int64_t size : shape) count *= size;
-  return count;
-}
-
-size_t TensorBytes::size() const {
-  return static_cast<size_t>(count()) * dtype_size(dtype);
-}
-
-bool TensorBytes::is_aligned() const {
-  return reinterpret_cast<uintptr_t>(data) % dtype_size(dtype) == 0;
-}
-
-class SafetensorsFile::Mapping {
- public:
-  explicit Mapping(const std::filesystem::path& path) {
-    // Opening a pipe would wait for its writer.
-    const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (file < 0) fail(path, std::string("cannot open the file: ") + std::strerror(errno), errno == ENOENT);
-    struct stat status = {};
-    const bool known = ::fstat(file, &status) == 0;
-    const bool regular = known && S_ISREG(status.st_mode);
-    size_ = regular ? static_cast<size_t>(status.st_size) : 0;
-    if (size_ > 0) data_ = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file, 0);
-    const int code = errno;
-    ::close(file);
-    if (!regular) fail(path, S_ISDIR(status.st_mode) ? "this is a folder, not a file" : "this is no regular file");
-    if (data_ == MAP_FAILED) fail(path, std::string("cannot map the file: ") + std::strerror(code));
-  }
-  ~Mapping() {
-    if (size_ > 0 && data_ != MAP_FAILED) ::munmap(data_, size_);
-  }
-  Mapping(const Mapping&) = delete;
-  Mapping& operator=(const Mapping&) = delete;
-
-  std::string_view bytes() const { return {static_cast<const char*>(data_), size_}; }
-
-  void release(const std::byte* data, size_t size) const {
-    const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
-    const auto address = reinterpret_cast<uintptr_t>(data), start = reinterpret_cast<uintptr_t>(data_);
-    if (address < start || address + size > start + size_) return;
-    const uintptr_t begin = (address + page - 1) / page * page, end = (address + size) / page * page;
-    if (begin < end) ::madvise(static_cast<char*>(data_) + (begin - start), end - begin, MADV_DONTNEED);
-  }
-
- private:
-  [[noreturn]] static void fail(const std::filesystem::path& path, const std::string& what, bool absent = false) {
-    throw Error({.id = absent ? "io.not-found" : "io.unreadable",
-                 .what = what,
-                 .where = path.string(),
-                 .fix = absent ? "correct the path" : "give a safetensors file that you may read"});
-  }
-
-  size_t size_ = 0;
-  void* data_ = nullptr;
-};
-
-SafetensorsFile::SafetensorsFile(const std::filesystem::path& path)
-    : path_(path), mapping_(std::make_shared<const Mapping>(path)) {
+SafetensorsFile::SafetensorsFile(const std::filesystem::path& path) : TensorFile(path) {
   const std::string file = path.string();
-  const std::string_view bytes = mapping_->bytes();
-  const std::string_view header = checked_header(bytes, file);
-  const std::string_view data = bytes.substr(kLengthBytes + header.size());
+  const std::string_view header = checked_header(bytes(), file);
+  const std::string_view data = bytes().substr(kLengthBytes + header.size());
   const Json json = parse_json(header, file + ", header", DuplicateKeys::refuse);
 
   const HeaderReader reader(file, data.size());
@@ -351,18 +241,8 @@ SafetensorsFile::SafetensorsFile(const std::filesystem::path& path)
   reader.check_cover(entries);
   for (Entry& entry : entries) {
     entry.tensor.data = reinterpret_cast<const std::byte*>(data.data()) + entry.begin;
-    index_[entry.tensor.name] = tensors_.size();
-    tensors_.push_back(std::move(entry.tensor));
+    add(std::move(entry.tensor));
   }
-}
-
-void SafetensorsFile::release(const TensorBytes& tensor) const {
-  mapping_->release(tensor.data, tensor.size());
-}
-
-const TensorBytes* SafetensorsFile::find(const std::string& name) const {
-  const auto found = index_.find(name);
-  return found == index_.end() ? nullptr : &tensors_[found->second];
 }
 
 void write_safetensors(const std::filesystem::path& path, const std::vector<TensorBytes>& tensors,

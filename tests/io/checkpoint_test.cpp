@@ -11,6 +11,7 @@ namespace deltaw::io {
 namespace {
 
 using test::error_of;
+using test::fixture;
 using test::put;
 using test::TemporaryFolder;
 
@@ -149,9 +150,28 @@ TEST(Checkpoint, SaysWhatAFolderHoldsInstead) {
   EXPECT_EQ(error.id(), "io.not-found");
   EXPECT_NE(error.parts().what.find("notes.txt"), std::string::npos) << error.what();
   put(folder / "pytorch_model.bin", "");
-  EXPECT_NE(error_of_opening(folder).parts().what.find("pytorch_model.bin, a pickle"), std::string::npos);
+  EXPECT_EQ(error_of_opening(folder).id(), "format.torch-file");
   EXPECT_EQ(error_of([&] { Checkpoint checkpoint(folder / "no"); }).id(), "io.not-found");
   EXPECT_EQ(error_of([&] { Checkpoint checkpoint(folder / "notes.txt"); }).id(), "io.not-found");
+}
+
+TEST(Checkpoint, ReadsFilesOfTorchSaveWhereThereIsNothingElse) {
+  const TemporaryFolder folder;
+  put(folder / "config.json", "{}");
+  std::filesystem::copy_file(fixture("golden/torch_files/zip.bin"), folder / "pytorch_model.bin");
+  EXPECT_NE(Checkpoint(folder.path()).find("0.weight"), nullptr);
+
+  std::filesystem::rename(folder / "pytorch_model.bin", folder / "pytorch_model-00001-of-00001.bin");
+  Json shards = Json::object();
+  const SafetensorsFile expected(fixture("golden/torch_files/tensors.safetensors"));
+  for (const TensorBytes& tensor : expected.tensors()) {
+    shards[tensor.name] = "pytorch_model-00001-of-00001.bin";
+  }
+  write_json(folder / "pytorch_model.bin.index.json", {{"weight_map", shards}});
+  EXPECT_EQ(Checkpoint(folder.path()).names().size(), shards.size());
+
+  std::filesystem::copy_file(fixture("golden/torch_files/tensors.safetensors"), folder / "model.safetensors");
+  EXPECT_EQ(Checkpoint(folder.path()).file_of("0.weight").filename(), "model.safetensors");
 }
 
 TEST(Checkpoint, RefusesAConfigThatIsNoObject) {

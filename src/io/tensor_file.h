@@ -1,0 +1,76 @@
+// Files of named tensors. They are memory-mapped and trusted in nothing.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace deltaw::io {
+
+enum class Dtype { f64, f32, f16, bf16, i64, i32, i16, i8, u8, boolean };
+
+const char* dtype_name(Dtype dtype);  // as in a safetensors header: "F32"
+std::optional<Dtype> dtype_named(std::string_view name);
+size_t dtype_size(Dtype dtype);  // bytes
+
+/// A named block of bytes with a type and a shape. `data` points into the mapped file it came from, or to memory that
+/// the caller keeps alive while a file is written. Tensors are not aligned in files: read elements in place only where
+/// is_aligned(), else copy the bytes first.
+struct TensorBytes {
+  std::string name;
+  Dtype dtype = Dtype::f32;
+  std::vector<int64_t> shape;
+  const std::byte* data = nullptr;
+
+  int64_t count() const;    // elements; 1 for a scalar (shape [])
+  size_t size() const;      // bytes
+  bool is_aligned() const;  // whether `data` stands at a multiple of the element's size
+};
+
+/// Elements of a shape; nothing where a size is negative or the product leaves int64.
+std::optional<int64_t> element_count(const std::vector<int64_t>& shape);
+std::string shape_text(const std::vector<int64_t>& shape);
+
+/// One mapped file of any of the formats. Throws io.* when it cannot be opened. Copies share the mapping. The file must
+/// not be cut short by others while it is mapped.
+class TensorFile {
+ public:
+  const std::filesystem::path& path() const { return path_; }
+  const std::vector<TensorBytes>& tensors() const { return tensors_; }  // in file order
+  const TensorBytes* find(const std::string& name) const;               // nullptr when absent
+  /// Hands the pages of one of the tensors back to the system, for who has copied it; reading it again fetches them.
+  void release(const TensorBytes& tensor) const;
+  const std::map<std::string, std::string>& metadata() const { return metadata_; }
+
+ protected:
+  explicit TensorFile(const std::filesystem::path& path);
+
+  std::string_view bytes() const;
+  void add(TensorBytes tensor);
+  /// Memory for a tensor that does not lie in the file as it is; it lives as long as the file.
+  std::byte* allocate(size_t size);
+
+  std::map<std::string, std::string> metadata_;
+
+ private:
+  class Mapping;
+  std::filesystem::path path_;
+  std::shared_ptr<const Mapping> mapping_;
+  std::shared_ptr<std::deque<std::vector<std::byte>>> copies_;
+  std::vector<TensorBytes> tensors_;
+  std::map<std::string, size_t> index_;
+};
+
+/// A safetensors file, or one of torch.save where the name ends with .bin, .pt or .pth.
+TensorFile open_tensors(const std::filesystem::path& path);
+/// The weights of an adapter folder: adapter_model.safetensors or, of old, adapter_model.bin.
+TensorFile open_adapter(const std::filesystem::path& folder);
+
+}  // namespace deltaw::io
