@@ -104,6 +104,12 @@ std::vector<Case> cases(const std::vector<at::ScalarType>& dtypes) {
   return all;
 }
 
+// The same sums as the base's: a BLAS may take them in another order where operands lie otherwise.
+double last_bits(at::ScalarType dtype) {
+  if (dtype == at::kDouble) return 4e-15;
+  return dtype == at::kFloat ? 2e-6 : 0;
+}
+
 double tolerance(at::ScalarType dtype) {
   if (dtype == at::kDouble) return 1e-10;
   return dtype == at::kFloat ? 2e-5 : 4e-2;
@@ -167,16 +173,18 @@ class Contract : public testing::TestWithParam<Case> {
     const AdaptedLayer* layer = with.layer(base);
     return layer ? layer->method->map_output(layer->info, layer->params, y) : y;
   }
-  bool starts_bit_equal() const {
+  bool starts_exactly() const {
     const Update first = map(adapter, *model.layers()[0]), second = map(adapter, *model.layers()[1]);
     const bool cancels =
         first.left.defined() && first.left.ne(0).any().item<bool>() && first.right.ne(0).any().item<bool>();
     return !first.out_gain.defined() && !second.in_gain.defined() && !cancels;
   }
-  void expect_near(const Tensor& actual, const Tensor& expected, double least_tolerance = 0) const {
+  static void expect_within(double tolerance, const Tensor& actual, const Tensor& expected) {
     const double scale = std::max(1.0, expected.abs().max().item<double>());
-    EXPECT_LE((actual.to(at::kDouble) - expected.to(at::kDouble)).abs().max().item<double>(),
-              std::max(tolerance(GetParam().dtype), least_tolerance) * scale);
+    EXPECT_LE((actual.to(at::kDouble) - expected.to(at::kDouble)).abs().max().item<double>(), tolerance * scale);
+  }
+  static void expect_near(const Tensor& actual, const Tensor& expected) {
+    expect_within(tolerance(GetParam().dtype), actual, expected);
   }
 
   // One step of gradient descent on a fixed problem; returns the loss before it.
@@ -204,10 +212,10 @@ class Contract : public testing::TestWithParam<Case> {
 TEST_P(Contract, StartsAsTheBaseModel) {
   if (!GetParam().spec->identity_at_init) return;
   const Tensor base = run(nullptr), with = run(&adapter);
-  if (starts_bit_equal() && !convolves()) {  // of which another kernel computes the base alone
-    EXPECT_TRUE(with.equal(base));
+  if (starts_exactly() && !convolves()) {  // of which another kernel computes the base alone
+    expect_within(last_bits(GetParam().dtype), with, base);
   } else {
-    expect_near(with, base, tolerance(at::kFloat));  // starts are drawn in float32
+    expect_within(std::max(tolerance(GetParam().dtype), tolerance(at::kFloat)), with, base);  // drawn in float32
   }
 }
 
