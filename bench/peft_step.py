@@ -147,6 +147,7 @@ def main():
     later = times[1:]
     step, forward, backward, optimizer = min(later)
     adapted = args.method != "base"
+    size = saved_bytes(model) if adapted else None  # before merging, which leaves no adapter
     trained = [(name, p.numel()) for name, p in model.named_parameters() if p.requires_grad]
     json.dump({
         "min_ms": step * 1e3,
@@ -160,7 +161,7 @@ def main():
         "merge_ms": merge_seconds(model) * 1e3 if adapted else None,
         "trainable": sum(count for _, count in trained),
         "head_trainable": sum(count for name, count in trained if is_head(name)),
-        "adapter_bytes": saved_bytes(model) if adapted else None,
+        "adapter_bytes": size,
         "tensors_with_zero_gradients": still,
         "threads": torch.get_num_threads(),
         "versions": {library.__name__: library.__version__ for library in (torch, transformers, peft)},

@@ -3,6 +3,7 @@
 #include "deltaw/error.h"
 #include "deltaw/method.h"
 #include "ops/quantised.h"
+#include "ops/thin.h"
 
 namespace deltaw {
 namespace {
@@ -34,7 +35,7 @@ const Tensor& BaseView::row_norms() const {
 Tensor BaseView::times(const Tensor& right) const {
   const Tensor W = weight();
   const at::ScalarType type = at::promote_types(right.scalar_type(), W.scalar_type());
-  return at::mm(W.to(type), right.to(type));
+  return ops::thin_of(W.to(type), right.to(type).t());
 }
 
 // Decompositions are taken in float32 over any base, as PEFT takes them: an adapter that starts from them then means

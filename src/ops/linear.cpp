@@ -11,6 +11,7 @@
 #include "ops/linear_item.h"
 #include "ops/quantised.h"
 #include "ops/random.h"
+#include "ops/row_sums.h"
 
 namespace deltaw::ops {
 namespace {
@@ -99,7 +100,7 @@ class LinearGroup : public torch::autograd::Function<LinearGroup> {
       own[i] = backward_item(x, dy, item, updates[i], saved, stacked_dh, dx, needs_dx);
       if (item.trains_bias) {
         const Tensor& bias = saved[item.first_input + item.params];
-        Tensor db = dy.sum(0);
+        Tensor db = sum_of_rows(dy);
         if (updates[i].gain_on_bias && updates[i].out_gain.defined()) db = db * as(updates[i].out_gain.detach(), db);
         result[item.first_input + item.params] = as(db, bias);
       }

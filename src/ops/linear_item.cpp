@@ -4,6 +4,7 @@
 
 #include "ops/linear.h"
 #include "ops/random.h"
+#include "ops/row_sums.h"
 #include "ops/sum.h"
 #include "ops/thin.h"
 
@@ -50,16 +51,22 @@ SparseFactors sparse_factors(const Update& update) {
   return found;
 }
 
-Tensor product(const Update& update, const SparseFactors& sparse) {
-  if (sparse.left) return sparse.left->times(update.right);
-  if (sparse.turned_right) return sparse.turned_right->times(update.left.t()).t();
-  return at::mm(in_columns(update.left, update.middle), update.right);
+// left right in the type that W has, whose rounding loses more than that of the factors; then in the factors' own.
+Tensor product_in(at::ScalarType type, const Tensor& left, const Tensor& right) {
+  return at::mm(left.to(type), right.to(type)).to(left.scalar_type());
 }
 
-// scale (left right + dense), in the type the factors have.
-Tensor delta(const Update& update, const SparseFactors& sparse) {
+// left diag(middle) right.
+Tensor product(const Update& update, const SparseFactors& sparse, at::ScalarType type) {
+  if (sparse.left) return sparse.left->times(update.right);
+  if (sparse.turned_right) return sparse.turned_right->times(update.left.t()).t();
+  return product_in(type, in_columns(update.left, update.middle), update.right);
+}
+
+// scale (left right + dense), in the type the factors have; `type` is W's.
+Tensor delta(const Update& update, const SparseFactors& sparse, at::ScalarType type) {
   if (!update.left.defined()) return update.dense * update.scale;
-  Tensor sum = product(update, sparse);
+  Tensor sum = product(update, sparse, type);
   if (update.dense.defined()) sum.add_(update.dense);
   return sum.mul_(update.scale);
 }
@@ -67,7 +74,7 @@ Tensor delta(const Update& update, const SparseFactors& sparse) {
 // W0 + delta, formed in the wider type and rounded once to W0's.
 Tensor folded_weight(const Tensor& weight, const Update& update, const SparseFactors& sparse = {}) {
   if (!has_delta(update)) return weight;
-  Tensor change = delta(update, sparse);
+  Tensor change = delta(update, sparse, weight.scalar_type());
   return as(change.add_(as(weight, change)), weight);
 }
 
@@ -183,13 +190,12 @@ Update backward_sequence(const Tensor& x, const Tensor& dy, const Item& item, co
   const Update update = in_rows ? gain_in_rows(original) : original;
   if (in_rows) {
     const Tensor added = bias_behind_gain(item, original, dy);
-    const at::ScalarType wide = gain.scalar_type();
-    result.out_gain = (dy * saved[item.saved_y]).sum({0}, false, wide);
-    if (added.defined()) result.out_gain.sub_(dy.sum({0}, false, wide).mul_(added));
+    result.out_gain = sum_of_products(dy, saved[item.saved_y]);
+    if (added.defined()) result.out_gain.sub_(sum_of_rows(dy).mul_(added));
     result.out_gain.div_(gain);
   } else if (gain.defined()) {
     const Tensor& z = saved[item.saved_z];
-    result.out_gain = (dy * (update.gain_on_bias && item.bias.defined() ? z + as(item.bias, z) : z)).sum(0);
+    result.out_gain = sum_of_products(dy, update.gain_on_bias && item.bias.defined() ? z + as(item.bias, z) : z);
     dz = dy * as(gain, dy);
   }
   const bool gained = update.in_gain.defined();
@@ -214,7 +220,7 @@ Update backward_sequence(const Tensor& x, const Tensor& dy, const Item& item, co
       dh = thin_of(dz, turned);
     }
     if (update.middle.defined()) {
-      if (update.middle.requires_grad()) result.middle = (dh * h).sum({0}, false, update.middle.scalar_type());
+      if (update.middle.requires_grad()) result.middle = sum_of_products(dh, h);
       dh = in_columns(dh, update.middle);
     }
     if (item.stacked) {
@@ -244,7 +250,7 @@ Update backward_sequence(const Tensor& x, const Tensor& dy, const Item& item, co
     }
   }
   if (gained) {
-    result.in_gain = (dinput * x).sum(0);
+    result.in_gain = sum_of_products(dinput, x);
     if (needs_dx) dx = plus(dx, dinput * as(update.in_gain, x));
   }
   if (in_rows) {
@@ -254,9 +260,10 @@ Update backward_sequence(const Tensor& x, const Tensor& dy, const Item& item, co
   return result;
 }
 
-// Gradients of the map's outputs from those of W, [d_out, d_in], and the sum of dy over the rows, which bias and gains
-// may need.
-Update folded_gradients(const Item& item, const Update& update, const Tensor& dweight, const Tensor& dsum) {
+// Gradients of the map's outputs from those of W, [d_out, d_in] and of the given type, and the sum of dy over the rows,
+// which bias and gains may need.
+Update folded_gradients(const Item& item, const Update& update, at::ScalarType type, const Tensor& dweight,
+                        const Tensor& dsum) {
   const at::NoGradGuard no_grad;
   Update result;
   Tensor draw = dweight;
@@ -274,14 +281,15 @@ Update folded_gradients(const Item& item, const Update& update, const Tensor& dw
   }
   if (update.left.defined() && trains_left_or_middle(update)) {
     const auto& sparse = item.sparse.turned_right;
-    Tensor dproduct = sparse ? sparse->transpose_times(draw.t()).t() : at::mm(draw, update.right.t());
+    Tensor dproduct = sparse ? sparse->transpose_times(draw.t()).t() : product_in(type, draw, update.right.t());
     dproduct.mul_(update.scale);
     if (update.middle.defined()) result.middle = (dproduct * update.left).sum(0);
     result.left = in_columns(dproduct, update.middle);
   }
   if (update.right.defined() && update.right.requires_grad()) {
     const auto& sparse = item.sparse.left;
-    Tensor dright = sparse ? sparse->transpose_times(draw) : at::mm(in_columns(update.left, update.middle).t(), draw);
+    Tensor dright =
+        sparse ? sparse->transpose_times(draw) : product_in(type, in_columns(update.left, update.middle).t(), draw);
     result.right = dright.mul_(update.scale);
   }
   if (update.dense.defined() && update.dense.requires_grad()) result.dense = draw * update.scale;
@@ -304,8 +312,8 @@ Update backward_folded(const Tensor& x, const Tensor& dy, const Item& item, cons
     const Update own = detached(update);
     add_product_to(dx, dy, with_gains(folded_weight(item.layer->matrix(), own, item.sparse), own));
   }
-  return folded_gradients(item, update, at::mm(dy.t(), x).to(type_of_factors(update)),
-                          needs_sum(item, update) ? dy.sum(0) : Tensor());
+  return folded_gradients(item, update, dy.scalar_type(), at::mm(dy.t(), x).to(type_of_factors(update)),
+                          needs_sum(item, update) ? sum_of_rows(dy) : Tensor());
 }
 
 }  // namespace
@@ -375,12 +383,12 @@ void Formed::add(const Tensor& x, const Tensor& dy) {
   } else {
     dweight.add_(at::mm(dy.t(), x));
   }
-  if (dsum.defined()) dsum.add_(dy.sum(0));
+  if (dsum.defined()) dsum.add_(sum_of_rows(dy));
 }
 
 Tensors Formed::pull_back(const Tensors& trained) const {
   const Replay replay(item, trained);
-  return replay.pull_back(folded_gradients(item, replay.update, dweight, dsum));
+  return replay.pull_back(folded_gradients(item, replay.update, weight.scalar_type(), dweight, dsum));
 }
 
 int64_t stack(std::vector<Item>& items, const std::vector<Update>& updates, const Tensor& x, Tensors& saved) {
@@ -448,7 +456,7 @@ Update backward_item(const Tensor& x, const Tensor& dy, const Item& item, const 
   }
   if (item.folded) return backward_folded(x, dy, item, update, dx, needs_dx);
   Update own = backward_sequence(x, dy, item, update, saved, stacked_dh, dx, needs_dx);
-  if (update.bias.defined()) own.bias = dy.sum(0).mul_(update.scale);
+  if (update.bias.defined()) own.bias = sum_of_rows(dy).mul_(update.scale);
   return own;
 }
 

@@ -66,6 +66,35 @@ TEST(SparseBases, GiveWhatTheSequenceGives) {
   }
 }
 
+// y and the gradients of all trained tensors and of x, relative to the largest number of each.
+std::vector<Tensor> run_randlora(at::ScalarType type, LinearPath path) {
+  const test::TinyModel model(304, 256, type);
+  Adapter adapter = Adapter::create(model, test::small_config(find_method("randlora")), 3);
+  test::randomise(adapter, 5, 0.1);
+  std::vector<Tensor> inputs = adapter.layers().front()->params.trained();
+  for (Tensor& tensor : inputs) tensor.requires_grad_();
+  inputs.push_back(test::drawn({500, 256}, type, 4).requires_grad_());
+  Call call{.adapter = &adapter, .path = path};
+  const Tensor y = model.run(inputs.back(), call), dy = test::drawn(y.sizes(), type, 6);
+  std::vector<Tensor> result = torch::autograd::grad({y}, inputs, {dy});
+  result.push_back(y);
+  return result;
+}
+
+// Its products are rounded where W is: to be measured against what the type costs anyway.
+TEST(Folding, LosesLittleMoreThanTheSequenceInBfloat16) {
+  const std::vector<Tensor> exact = run_randlora(at::kDouble, LinearPath::sequence);
+  const std::vector<Tensor> sequence = run_randlora(at::kBFloat16, LinearPath::sequence);
+  const std::vector<Tensor> folded = run_randlora(at::kBFloat16, LinearPath::folded);
+  for (size_t i = 0; i < exact.size(); ++i) {
+    const auto error = [&](const Tensor& t) {
+      return ((t.to(at::kDouble) - exact[i]).norm() / exact[i].norm()).item<double>();
+    };
+    EXPECT_LT(error(folded[i]), 1.25 * error(sequence[i])) << "result " << i;
+    EXPECT_LT(error(folded[i]), 0.005) << "result " << i;
+  }
+}
+
 // A gain far from zero goes into the rows of W and is divided by going back; one near it must not be.
 TEST(Gains, NearZeroAreNotDividedBy) {
   const test::TinyModel model(6, 5, at::kDouble);
