@@ -66,7 +66,7 @@ TEST(SparseBases, GiveWhatTheSequenceGives) {
   }
 }
 
-// y and the gradients of all trained tensors and of x, relative to the largest number of each.
+// The gradients of a layer's trained tensors and of x, and y.
 std::vector<Tensor> run_randlora(at::ScalarType type, LinearPath path) {
   const test::TinyModel model(304, 256, type);
   Adapter adapter = Adapter::create(model, test::small_config(find_method("randlora")), 3);

@@ -27,13 +27,8 @@ TEST(RowSums, AreTheSums) {
 
 TEST(RowSums, AreTheSameInOneThreadAndTwo) {
   const Tensor x = test::drawn({5000, 96}, at::kFloat, 1), y = test::drawn({5000, 96}, at::kFloat, 2);
-  const int threads = at::get_num_threads();
-  at::set_num_threads(1);
-  const Tensor one = sum_of_products(x, y);
-  at::set_num_threads(2);
-  const Tensor two = sum_of_products(x, y);
-  at::set_num_threads(threads);
-  EXPECT_TRUE(one.equal(two));
+  const auto sum = [&] { return sum_of_products(x, y); };
+  EXPECT_TRUE(test::in_threads(1, sum).equal(test::in_threads(2, sum)));
 }
 
 }  // namespace

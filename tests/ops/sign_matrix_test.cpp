@@ -61,12 +61,8 @@ TEST(SignMatrix, IsTheSameInOneThreadAndTwo) {
   const Tensor few = signs(128, 96, 20, 1), right = test::drawn({96, 64}, at::kFloat, 1);
   const auto found = SignMatrix::find(few);
   ASSERT_TRUE(found);
-  const int threads = at::get_num_threads();
-  at::set_num_threads(1);
-  const Tensor one = found->times(right);
-  at::set_num_threads(2);
-  EXPECT_TRUE(one.equal(found->times(right)));
-  at::set_num_threads(threads);
+  const auto product = [&] { return found->times(right); };
+  EXPECT_TRUE(test::in_threads(1, product).equal(test::in_threads(2, product)));
 }
 
 }  // namespace

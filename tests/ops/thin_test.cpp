@@ -55,12 +55,7 @@ TEST(Thin, AreTheSameInOneThreadAndTwo) {
     const ThinAndFactor both = thin_and_factor_of(wide, factor, thin);
     return std::vector<Tensor>{both.thin, both.factor, wide_of(thin, factor)};
   };
-  const int threads = at::get_num_threads();
-  at::set_num_threads(1);
-  const std::vector<Tensor> one = all();
-  at::set_num_threads(2);
-  const std::vector<Tensor> two = all();
-  at::set_num_threads(threads);
+  const std::vector<Tensor> one = test::in_threads(1, all), two = test::in_threads(2, all);
   for (size_t i = 0; i < one.size(); ++i) EXPECT_TRUE(one[i].equal(two[i])) << i;
 }
 

@@ -59,14 +59,20 @@ inline void expect_alike(const Function& actual, const Function& expected, const
   for (size_t i = 0; i < plain.size(); ++i) EXPECT_TRUE(plain[i].equal(a.values[i])) << what << " unrecorded";
 }
 
+/// What `work` returns when it runs in so many threads.
+template <class Work>
+auto in_threads(int count, const Work& work) {
+  const int threads = at::get_num_threads();
+  at::set_num_threads(count);
+  auto result = work();
+  at::set_num_threads(threads);
+  return result;
+}
+
 /// One thread gives, bit for bit, what two give.
 inline void expect_equal_by_threads(const Function& function, const Tensors& inputs) {
-  const int threads = at::get_num_threads();
-  at::set_num_threads(1);
-  const Run one = run(function, inputs);
-  at::set_num_threads(2);
-  const Run two = run(function, inputs);
-  at::set_num_threads(threads);
+  const auto work = [&] { return run(function, inputs); };
+  const Run one = in_threads(1, work), two = in_threads(2, work);
   for (size_t i = 0; i < one.values.size(); ++i) EXPECT_TRUE(one.values[i].equal(two.values[i])) << i;
   for (size_t i = 0; i < one.gradients.size(); ++i) EXPECT_TRUE(one.gradients[i].equal(two.gradients[i])) << i;
 }
