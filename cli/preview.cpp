@@ -38,13 +38,12 @@ std::string model_lines(const Json& model) {
 }
 
 std::string adapter_lines(const Json& adapter) {
-  std::string lines = fmt::format("adapter  {} on\n", text(adapter["method"]));
   std::vector<std::vector<std::string>> rows;
   for (const Json& layer : adapter["layers"]) {
     rows.push_back({"       " + text(layer["module"]),
                     fmt::format("{} of {}", layer["hit"].get<int64_t>(), layer["total"].get<int64_t>())});
   }
-  lines += table(rows);
+  std::string lines = fmt::format("adapter  {}{}\n", text(adapter["method"]), rows.empty() ? "" : " on") + table(rows);
   if (const std::string trained = text(adapter["base_tensors"]); !trained.empty()) {
     lines += fmt::format("         {}\n", trained);
   }

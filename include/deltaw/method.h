@@ -194,6 +194,9 @@ struct ModelShape {
   int64_t layers = 0, hidden = 0, heads = 0;
   int64_t prefix_heads = 0, prefix_width = 0;  // heads of a layer's keys, and their numbers together
   Tensor word_embeddings;                      // [vocabulary, hidden], to start from
+  /// Ids of a text, special tokens included, by the tokenizer of a folder or hub name; of the model where that is
+  /// empty. Not there where tensors are declared to be read from a file.
+  std::function<std::vector<int64_t>(const std::string& text, const std::string& tokenizer)> token_ids = {};
 };
 
 /// Tokens that are no words, before those of every row. One of the two is defined.

@@ -15,6 +15,8 @@
 #include "adapt/vocabulary.h"
 #include "core/patterns.h"
 #include "deltaw/error.h"
+#include "deltaw/tokenizer.h"
+#include "io/checkpoint.h"
 #include "ops/sum.h"
 
 namespace deltaw {
@@ -156,12 +158,20 @@ void AdapterBuilder::calibrate(const Calibration& calibration) {
   config.target_modules = std::move(names);
 }
 
-void AdapterBuilder::wrap(uint64_t seed) {
+void AdapterBuilder::wrap(uint64_t seed, bool to_be_read) {
   at::Generator generator = at::make_generator<at::CPUGeneratorImpl>(seed);
   const MethodSpec& spec = *adapter_.spec_;
   if (spec.virtual_tokens) {
     check_virtual_tokens(*adapter_.model_, spec);
-    adapter_.whole_ = in_type(adapter_.method_->declare_whole(adapter_.model_->shape(), generator));
+    ModelShape shape = adapter_.model_->shape();
+    if (!to_be_read) {
+      shape.token_ids = [model = adapter_.model_](const std::string& text, const std::string& tokenizer) {
+        return Tokenizer::from_folder(tokenizer.empty() ? model->folder() : io::resolve_model(tokenizer))
+            .encode(text)
+            .ids;
+      };
+    }
+    adapter_.whole_ = in_type(adapter_.method_->declare_whole(shape, generator));
   }
   for (size_t i = 0; i < targets_.size(); ++i) {
     const Layer* base = targets_[i];
@@ -298,7 +308,7 @@ Adapter Adapter::create_one(const Model& model, AdapterConfig config, uint64_t s
   AdapterBuilder builder(model, std::move(config));
   check_patterns(builder.adapter().config_.options, builder.targets());
   builder.calibrate(calibration);
-  builder.wrap(seed);
+  builder.wrap(seed, /*to_be_read=*/false);
   builder.share_tensors(/*must_agree=*/false);
   builder.override_parameters();
   builder.tie_overrides();

@@ -367,6 +367,8 @@ void Adapter::save(const std::filesystem::path& folder) const {
                  {"num_layers", shape.layers},
                  {"num_attention_heads", prefix ? shape.prefix_heads : shape.heads},
                  {"num_transformer_submodules", 1}});
+    if (json.value("tokenizer_name_or_path", "none") == "")
+      json["tokenizer_name_or_path"] = json["base_model_name_or_path"];
   }
 
   const std::vector<NamedTensor> tensors = file_tensors(*this, kept);
@@ -436,7 +438,7 @@ Adapter Adapter::load(const Model& model, const std::filesystem::path& folder, c
   const MethodSpec& spec = choose_method(json);
   refuse_other_keys(json, spec, where);
   AdapterBuilder builder(model, adapter_config_from_json(json, where));
-  builder.wrap(0);
+  builder.wrap(0, /*to_be_read=*/true);
   builder.override_parameters();
   builder.train_tokens();
   Reader reader(folder, builder, options.allow_partial);

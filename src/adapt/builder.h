@@ -14,7 +14,8 @@ class AdapterBuilder {
   AdapterBuilder(const Model& model, AdapterConfig config);
 
   void calibrate(const Calibration& calibration);  // settles what follows from data; needed by create() alone
-  void wrap(uint64_t seed);                        // declares the method's tensors on every targeted layer
+  /// Declares the method's tensors on every targeted layer; `to_be_read`: they get their values later.
+  void wrap(uint64_t seed, bool to_be_read);
   /// Makes the tensors that config.share names one; on loading they must be equal already.
   void share_tensors(bool must_agree);
   void override_parameters();  // copies what modules_to_save and bias name

@@ -17,7 +17,9 @@ const std::set<std::string> kIgnored = {"peft_type", "method", "peft_version", "
                                         "fan_in_fan_out",
                                         // of virtual tokens: they follow from the base
                                         "token_dim", "num_layers", "num_attention_heads", "num_transformer_submodules",
-                                        "encoder_hidden_size", "runtime_config"};
+                                        "encoder_hidden_size", "runtime_config",
+                                        // of a start that is over
+                                        "tokenizer_kwargs"};
 // LoRA's keys that PEFT writes for AdaLoRA too and does not use there.
 const std::set<std::string> kUnusedByAdaLora = {"r"};
 // Keys whose `true` is what every method here does anyway.
@@ -25,7 +27,7 @@ const std::set<std::string> kTrueIsDefault = {"init_lora_weights", "init_weights
 
 bool is_off(const std::string& key, const Json& value) {
   if (value.is_null() || value == false) return true;
-  if ((value.is_object() || value.is_array() || value.is_string()) && value.empty()) return true;
+  if (((value.is_object() || value.is_array()) && value.empty()) || value == "") return true;
   if (key.ends_with("_dropout") && value.is_number() && value == 0) return true;
   return value == true && kTrueIsDefault.contains(key);
 }

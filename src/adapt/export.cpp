@@ -182,7 +182,7 @@ ExportReport export_lora(const Adapter& adapter, const std::filesystem::path& ou
   report.exact = report.largest_error == 0 && combination == Combination::sum;
 
   AdapterBuilder builder(adapter.model(), lora_config(adapter, factors));
-  builder.wrap(0);
+  builder.wrap(0, /*to_be_read=*/true);
   builder.override_parameters();
   builder.train_tokens();
   for (size_t i = 0; i < factors.size(); ++i) {

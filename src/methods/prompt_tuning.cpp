@@ -1,10 +1,11 @@
 // Prompt tuning: trained embeddings before the input. Lester et al. 2021, arXiv:2104.08691, section 2.
 //
-//   prompt_embeddings [n, d]   N(0, 1), or the embeddings of n words drawn at random
+//   prompt_embeddings [n, d]   N(0, 1), the embeddings of n words drawn at random, or of a text's tokens
 //
 // The rows stand before the word embeddings and take positions of their own. A classifier that reads the first hidden
-// state reads the first of them. Trained: n d numbers. Tensor and options as HF PEFT's PROMPT_TUNING; differs from it
-// in that a prompt from a text is not made.
+// state reads the first of them, which is that of [CLS] where BERT starts from a text. A text is cut or repeated to n
+// tokens. Trained: n d numbers. Tensor, options and starts as HF PEFT's PROMPT_TUNING.
+#include "core/patterns.h"
 #include "methods/layerless.h"
 #include "methods/low_rank.h"
 
@@ -16,21 +17,29 @@ class PromptTuning final : public Layerless {
   struct Options {
     int64_t num_virtual_tokens = 20;
     std::string prompt_tuning_init = "RANDOM";
+    std::string prompt_tuning_init_text;
+    std::string tokenizer_name_or_path;
 
     void fields(FieldVisitor& f) {
       f.field("num_virtual_tokens", num_virtual_tokens, "Rows before the input.", at_least(1));
-      f.field("prompt_tuning_init", prompt_tuning_init, "Start: N(0, 1), or embeddings of words drawn at random.",
-              one_of({"RANDOM", "SAMPLE_VOCAB"}));
+      f.field("prompt_tuning_init", prompt_tuning_init,
+              "Start: N(0, 1), the embeddings of words drawn at random, or those of a text's tokens.",
+              one_of({"RANDOM", "SAMPLE_VOCAB", "TEXT"}));
+      f.field("prompt_tuning_init_text", prompt_tuning_init_text,
+              "The text of the start TEXT, cut or repeated to num_virtual_tokens tokens.");
+      f.field("tokenizer_name_or_path", tokenizer_name_or_path, "Whose tokenizer reads it; empty: the model's.");
     }
   };
-  explicit PromptTuning(Options options) : options_(std::move(options)) {}
+  explicit PromptTuning(Options options) : options_(std::move(options)) {
+    refuse_unless(!from_text() || !options_.prompt_tuning_init_text.empty(), "prompt_tuning_init_text", "",
+                  "a text, where prompt_tuning_init is TEXT");
+  }
 
   std::vector<Param> declare_whole(const ModelShape& model, at::Generator& generator) const override {
-    const int64_t n = options_.num_virtual_tokens, words = model.word_embeddings.size(0);
-    const bool drawn = options_.prompt_tuning_init == "SAMPLE_VOCAB";
+    const Tensor ids = start_ids(model, generator);
     return {{"prompt", "prompt_embeddings",
-             drawn ? at::embedding(model.word_embeddings, at::randint(words, {n}, generator, at::kLong)).to(at::kFloat)
-                   : gaussian(n, model.hidden, 1, generator)}};
+             ids.defined() ? at::embedding(model.word_embeddings, ids).to(at::kFloat)
+                           : gaussian(options_.num_virtual_tokens, model.hidden, 1, generator)}};
   }
 
   VirtualTokens virtual_tokens(const ModelShape&, const Params& whole) const override {
@@ -38,6 +47,23 @@ class PromptTuning final : public Layerless {
   }
 
  private:
+  bool from_text() const { return options_.prompt_tuning_init == "TEXT"; }
+
+  // The words to start from: [num_virtual_tokens], or undefined.
+  Tensor start_ids(const ModelShape& model, at::Generator& generator) const {
+    const int64_t n = options_.num_virtual_tokens, words = model.word_embeddings.size(0);
+    if (options_.prompt_tuning_init == "SAMPLE_VOCAB") return at::randint(words, {n}, generator, at::kLong);
+    if (!model.token_ids) return {};
+    const std::string& text = options_.prompt_tuning_init_text;
+    refuse_unless(from_text() || text.empty(), "prompt_tuning_init_text", text,
+                  "one only where prompt_tuning_init is TEXT");
+    if (!from_text()) return {};
+    const Tensor ids = at::tensor(model.token_ids(text, options_.tokenizer_name_or_path), at::kLong);
+    refuse_unless(ids.numel() > 0 && ids.max().item<int64_t>() < words, "prompt_tuning_init_text", text,
+                  "a text of the model's own tokens");
+    return ids.repeat({(n + ids.numel() - 1) / ids.numel()}).narrow(0, 0, n);
+  }
+
   Options options_;
 };
 
