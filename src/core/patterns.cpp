@@ -58,7 +58,7 @@ double pattern_value(const Json& patterns, const std::string& name, double fallb
 void refuse_unless(bool ok, const std::string& key, const Json& value, const std::string& accepted) {
   if (ok) return;
   throw Error({.id = "config.unsupported",
-               .what = fmt::format("{} = {} is not implemented", key, value.dump()),
+               .what = fmt::format("{} = {} is not accepted", key, value.dump()),
                .where = "key \"" + key + "\"",
                .fix = "give " + accepted});
 }
