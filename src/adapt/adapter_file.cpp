@@ -367,7 +367,7 @@ void Adapter::save(const std::filesystem::path& folder) const {
                  {"num_layers", shape.layers},
                  {"num_attention_heads", prefix ? shape.prefix_heads : shape.heads},
                  {"num_transformer_submodules", 1}});
-    if (json.value("tokenizer_name_or_path", "none") == "")
+    if (json.value("tokenizer_name_or_path", "none") == "")  // without which PEFT reads no prompt that began as a text
       json["tokenizer_name_or_path"] = json["base_model_name_or_path"];
   }
 

@@ -52,12 +52,12 @@ class PromptTuning final : public Layerless {
   // The words to start from: [num_virtual_tokens], or undefined.
   Tensor start_ids(const ModelShape& model, at::Generator& generator) const {
     const int64_t n = options_.num_virtual_tokens, words = model.word_embeddings.size(0);
-    if (options_.prompt_tuning_init == "SAMPLE_VOCAB") return at::randint(words, {n}, generator, at::kLong);
-    if (!model.token_ids) return {};
     const std::string& text = options_.prompt_tuning_init_text;
-    refuse_unless(from_text() || text.empty(), "prompt_tuning_init_text", text,
+    const bool to_be_read = !model.token_ids;  // PEFT writes a text that it did not use
+    refuse_unless(from_text() || text.empty() || to_be_read, "prompt_tuning_init_text", text,
                   "one only where prompt_tuning_init is TEXT");
-    if (!from_text()) return {};
+    if (options_.prompt_tuning_init == "SAMPLE_VOCAB") return at::randint(words, {n}, generator, at::kLong);
+    if (!from_text() || to_be_read) return {};
     const Tensor ids = at::tensor(model.token_ids(text, options_.tokenizer_name_or_path), at::kLong);
     refuse_unless(ids.numel() > 0 && ids.max().item<int64_t>() < words, "prompt_tuning_init_text", text,
                   "a text of the model's own tokens");

@@ -64,7 +64,10 @@ TEST(PromptText, RefusesWhatItCannotRead) {
   const auto model = load_model(folder.path().string(), {.dtype = "float32"});
   const auto refusal = [&](const Json& options) { return error_of([&] { create(*model, options); }); };
   EXPECT_EQ(refusal({{"prompt_tuning_init", "TEXT"}}).parts().where, "key \"prompt_tuning_init_text\"");
-  EXPECT_EQ(refusal({{"prompt_tuning_init_text", kText}}).id(), "config.unsupported") << "text without the start TEXT";
+  for (const char* start : {"RANDOM", "SAMPLE_VOCAB"}) {
+    const Json unused = {{"prompt_tuning_init", start}, {"prompt_tuning_init_text", kText}};
+    EXPECT_EQ(refusal(unused).id(), "config.unsupported") << start;
+  }
 
   Json words = read_json(folder / "tokenizer.json");
   words["model"]["vocab"]["same"] = 61;  // one more than the model has

@@ -1,12 +1,12 @@
 // The model's own dropouts and the adapter's: rates, and masks that come again in the backward pass.
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 #include <ATen/core/PhiloxRNGEngine.h>
 #include <gtest/gtest.h>
 
 #include "ops/layers.h"
 #include "ops/linear.h"
 #include "ops/random.h"
+#include "support/compared.h"
 #include "support/golden.h"
 #include "support/temporary.h"
 #include "support/tiny_model.h"
@@ -27,10 +27,7 @@ TEST(DropoutMask, KeepsTheShareThatItSays) {
 TEST(DropoutMask, FollowsFromTheKeyAlone) {
   const Tensor like = at::empty({40, 5000}, at::kFloat);
   const Tensor mask = ops::dropout_mask(like, 0.3, 11);
-  const int threads = at::get_num_threads();
-  at::set_num_threads(1);
-  EXPECT_TRUE(ops::dropout_mask(like, 0.3, 11).equal(mask));
-  at::set_num_threads(threads);
+  EXPECT_TRUE(test::in_threads(1, [&] { return ops::dropout_mask(like, 0.3, 11); }).equal(mask));
   const Tensor other = ops::dropout_mask(like, 0.3, 12);
   // Two independent masks agree on 0.3^2 + 0.7^2 of the elements.
   EXPECT_NEAR(other.eq(mask).to(at::kFloat).mean().item<double>(), 0.58, 0.01);

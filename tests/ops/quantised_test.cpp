@@ -2,12 +2,12 @@
 #include "ops/quantised.h"
 
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <limits>
 
+#include "support/compared.h"
 #include "support/golden.h"
 
 namespace deltaw {
@@ -105,17 +105,13 @@ TEST(Quantised, CountsItsBytes) {
 
 TEST(Quantised, GivesTheSameOnSeveralThreads) {
   const Tensor weight = normal({512, 256}, 7);
-  const int threads = at::get_num_threads();
   for (const char* kind : {"nf4", "fp4", "int8"}) {
-    at::set_num_threads(1);
-    const Quantised one(weight, kind_of(kind), at::kFloat);
-    const Tensor expected = one.dequantised();
-    at::set_num_threads(3);
-    const Quantised three(weight, kind_of(kind), at::kFloat);
+    const auto codes = [&] { return Quantised(weight, kind_of(kind), at::kFloat); };
+    const Quantised one = test::in_threads(1, codes), three = test::in_threads(3, codes);
     EXPECT_TRUE(three.codes().equal(one.codes())) << kind;
-    EXPECT_TRUE(three.dequantised().equal(expected)) << kind;
+    const Tensor expected = test::in_threads(1, [&] { return one.dequantised(); });
+    EXPECT_TRUE(test::in_threads(3, [&] { return three.dequantised(); }).equal(expected)) << kind;
     EXPECT_EQ(three.relative_error(), one.relative_error()) << kind;
-    at::set_num_threads(threads);
   }
 }
 
