@@ -140,6 +140,14 @@ void settle_length(Setup& setup, const Model& model) {
   setup.data.max_length = checked_length(model, setup.data.max_length, setup.length_given);
 }
 
+/// A rank budget with a schedule for a whole run is timed over its first steps, not squeezed into them.
+void lengthen_budget(AdapterConfig& config) {
+  const Json options = find_method(config.method).normalized(config.options, "the options");
+  if (options.value("total_step", int64_t{1}) != 0) return;
+  const int64_t kept = options["tinit"].get<int64_t>() + options["tfinal"].get<int64_t>();
+  if (kept > 0) config.options["total_step"] = kept + 1000;
+}
+
 }  // namespace
 
 Timed time_steps(Setup& setup, int64_t steps) {
@@ -150,6 +158,7 @@ Timed time_steps(Setup& setup, int64_t steps) {
   const auto seed = static_cast<uint64_t>(options.seed);
   const auto model = load_model(io::resolve_model(setup.base.model_name_or_path).string(), setup.model);
   settle_length(setup, *model);
+  lengthen_budget(setup.adapter);
   const int64_t rows_per_step = options.per_device_train_batch_size * options.gradient_accumulation_steps;
   std::vector<EncodedRow> rows = random_rows(*model, rows_per_step, setup.data.max_length, seed);
   Adapter adapter = Adapter::create(*model, setup.adapter, seed, [&](int64_t samples) {

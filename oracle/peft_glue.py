@@ -43,6 +43,8 @@ def to_batch(rows, tokenizer, max_length, outputs):
 
 def adapter_config(args, total_steps):
     common = {"task_type": "SEQ_CLS", "target_modules": LINEARS, "modules_to_save": ["classifier"]}
+    if args.method == "prompt_tuning":
+        return peft.PromptTuningConfig(task_type="SEQ_CLS", num_virtual_tokens=args.r, modules_to_save=["classifier"])
     if args.method in ("lora", "dora"):
         return peft.LoraConfig(r=args.r, lora_alpha=args.alpha, lora_dropout=0.0,
                                use_dora=args.method == "dora", **common)
@@ -117,11 +119,12 @@ def run(args):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--task", choices=sorted(TASKS), required=True)
-    parser.add_argument("--method", choices=["lora", "randlora", "adalora", "dora", "ia3"], default="lora")
+    parser.add_argument("--method", choices=["lora", "randlora", "adalora", "dora", "ia3", "prompt_tuning"],
+                        default="lora")
     parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--alpha", type=int, help="default: 16, for RandLoRA 640")
-    parser.add_argument("--r", type=int, help="default: 8, for RandLoRA 32")
+    parser.add_argument("--r", type=int, help="default: 8, for RandLoRA 32, of prompt tuning the virtual tokens, 20")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--batch_size", type=int, default=32)
     parser.add_argument("--max_length", type=int, default=128)
@@ -130,7 +133,7 @@ def main():
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", required=True, help="JSON lines file to append to")
     args = parser.parse_args()
-    args.r = args.r or {"randlora": 32}.get(args.method, 8)
+    args.r = args.r or {"randlora": 32, "prompt_tuning": 20}.get(args.method, 8)
     args.alpha = args.alpha or {"randlora": 640}.get(args.method, 16)
     args.data = args.data or str(Path(os.environ["DELTAW_DATA"]) / "glue")
     torch.set_num_threads(args.threads)

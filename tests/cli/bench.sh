@@ -75,6 +75,10 @@ absent nowhere
 expect 0 bench $short --rounds 2
 [ "$(grep -cE '^ +lora +[0-9]' err)" = 1 ] || fail 'no row of lora'
 
+# A rank budget made for a whole run: its first steps.
+expect 0 bench $short --rounds 1 --method adalora --init_r 3 --target_r 2 --tinit 50 --tfinal 150
+contains out '"total_step":1200'
+
 # What cannot be timed is refused before anything is.
 expect 2 bench
 contains err 'model_name_or_path'
