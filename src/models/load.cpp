@@ -6,6 +6,7 @@
 #include "models/families.h"
 #include "ops/cross_entropy.h"
 #include "ops/random.h"
+#include "ops/vectors.h"
 
 namespace deltaw {
 namespace {
@@ -41,16 +42,8 @@ const Family& find_family(const Json& config, const std::string& where) {
                .fix = suggest_names(type, known)});
 }
 
-bool computes_bf16_natively() {
-#if defined(__x86_64__)
-  return __builtin_cpu_supports("avx512bf16");
-#else
-  return false;
-#endif
-}
-
 at::ScalarType parse_dtype(const std::string& dtype) {
-  if (dtype == "auto") return computes_bf16_natively() ? at::kBFloat16 : at::kFloat;
+  if (dtype == "auto") return ops::has_bf16_units() ? at::kBFloat16 : at::kFloat;
   if (dtype == "float32" || dtype == "fp32") return at::kFloat;
   if (dtype == "bf16" || dtype == "bfloat16") return at::kBFloat16;
   if (dtype == "float64") return at::kDouble;

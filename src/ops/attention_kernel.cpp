@@ -5,8 +5,8 @@
 #include <limits>
 #include <vector>
 
+#include "ops/operand.h"
 #include "ops/random.h"
-#include "ops/tiles.h"
 #include "ops/vectors.h"
 
 namespace deltaw::ops {
@@ -16,10 +16,6 @@ using at::Tensor;
 
 constexpr int64_t kLanes = kTileColumns;
 constexpr int64_t kQueries = 64;  // of a block
-
-constexpr int64_t padded(int64_t n) {
-  return (n + kLanes - 1) / kLanes * kLanes;
-}
 
 // scores <- e^(scores - greatest), zero from `seen` to `width` on; answers their sum.
 DELTAW_VECTORISED
@@ -68,17 +64,6 @@ void softmax_gradient(const float* __restrict p, float* __restrict dp, int64_t n
   for (int64_t j = 0; j < n; ++j) dp[j] = p[j] * (dp[j] - mean);
 }
 
-void transpose(const float* from, int64_t rows, int64_t columns, int64_t from_row, float* to, int64_t to_row) {
-  constexpr int64_t kEdge = 16;
-  for (int64_t i = 0; i < rows; i += kEdge) {
-    for (int64_t j = 0; j < columns; j += kEdge) {
-      for (int64_t ii = i; ii < std::min(i + kEdge, rows); ++ii) {
-        for (int64_t jj = j; jj < std::min(j + kEdge, columns); ++jj) to[jj * to_row + ii] = from[ii * from_row + jj];
-      }
-    }
-  }
-}
-
 // Rows [n, width] of one head, in any float type.
 template <class Scalar>
 struct Head {
@@ -88,16 +73,9 @@ struct Head {
   Head(const Tensor& x, int64_t row, int64_t head)
       : data(x.data_ptr<Scalar>() + row * x.stride(0) + head * x.stride(1)), stride(x.stride(2)), width(x.size(3)) {}
 
-  // As floats, `to_row` apart; the columns behind `width` stay.
-  void read(int64_t first, int64_t count, float* to, int64_t to_row) const {
-    for (int64_t i = 0; i < count; ++i) {
-      const Scalar* row = data + (first + i) * stride;
-      if constexpr (std::is_same_v<Scalar, float>) {
-        std::memcpy(to + i * to_row, row, static_cast<size_t>(width) * sizeof(float));
-      } else {
-        widen(row, to + i * to_row, width);
-      }
-    }
+  template <class Operand>
+  void read(int64_t first, int64_t count, Operand& to) const {
+    to.read(data + first * stride, stride, count);
   }
   void write(int64_t first, int64_t count, const float* from, int64_t from_row) const {
     for (int64_t i = 0; i < count; ++i) {
@@ -127,26 +105,30 @@ struct Sizes {
         key_lanes(padded(keys)) {}
 };
 
-// What one thread works with for one key head and the query heads that it serves, block of queries by block.
-template <class Scalar>
+// What one thread works with for one key head and the query heads that it serves, block of queries by block. Products
+// are of Operands: Floats or Pairs.
+template <class Scalar, class Operand>
 class Worker {
  public:
   Worker(const AttentionInput& in, const AttentionSettings& settings, float* normalisers, bool backward)
-      : in_(in), settings_(settings), s_(in), normalisers_(normalisers) {
+      : in_(in),
+        settings_(settings),
+        s_(in),
+        normalisers_(normalisers),
+        keys_(s_.keys, s_.width, {.along_rows = backward, .turned = true}),
+        values_(s_.keys, s_.width, {.along_rows = !backward, .turned = backward}),
+        query_(kQueries, s_.width, {.along_rows = backward}),
+        p_(kQueries, s_.keys, {.along_rows = backward}),
+        dout_(backward ? kQueries : 0, s_.width, {.along_rows = true}),
+        ds_(backward ? kQueries : 0, s_.keys, {.along_rows = true}) {
     const auto room = [](std::vector<float>& buffer, int64_t rows, int64_t columns) {
       buffer.assign(static_cast<size_t>(rows * columns), 0);
     };
-    room(keys_, s_.keys, s_.lanes);
-    room(values_, s_.keys, s_.lanes);
-    room(turned_, s_.width, s_.key_lanes);
-    room(query_, kQueries, s_.lanes);
     room(scores_, kQueries, s_.key_lanes);
     room(out_, kQueries, s_.lanes);
     if (settings.dropout > 0) room(mask_, 1, kQueries * s_.key_lanes);
     if (!backward) return;
-    room(turned_values_, s_.width, s_.key_lanes);
     room(dscores_, kQueries, s_.key_lanes);
-    room(dout_, kQueries, s_.lanes);
     room(dkeys_, s_.keys, s_.lanes);
     room(dvalues_, s_.keys, s_.lanes);
   }
@@ -155,9 +137,8 @@ class Worker {
     read_keys(row, key_head);
     for_each_block(row, key_head, [&](const Block& b) {
       form_scores(b);
-      std::vector<float>& p = scores_;
       for (int64_t i = 0; i < b.queries; ++i) {
-        float* own = p.data() + i * s_.key_lanes;
+        float* own = scores_.data() + i * s_.key_lanes;
         const int64_t seen = b.seen(i);
         const float greatest = greatest_of(own, seen);
         const float sum = exponentials(own, seen, b.width, greatest);
@@ -166,11 +147,11 @@ class Worker {
       }
       if (settings_.dropout > 0) {
         draw_mask(b);
-        apply_mask(b, p);
+        apply_mask(b, scores_);
       }
+      p_.take(scores_.data(), s_.key_lanes, b.queries, b.width);
       clear(out_, b.queries * s_.lanes);
-      add_product({p.data(), s_.key_lanes, 1}, values_.data(), s_.lanes, out_.data(), s_.lanes, b.queries, s_.lanes,
-                  b.keys);
+      add_product(p_.left(), values_.right(), out_.data(), s_.lanes, b.queries, s_.lanes, b.keys);
       for (int64_t i = 0; i < b.queries; ++i) {
         scale_row(out_.data() + i * s_.lanes, normalisers_of(b, i)[1], s_.lanes);
       }
@@ -180,7 +161,6 @@ class Worker {
 
   void backward(int64_t row, int64_t key_head, const Tensor& dmixed, const AttentionInput& gradients) {
     read_keys(row, key_head);
-    transpose(values_.data(), s_.keys, s_.width, s_.lanes, turned_values_.data(), s_.key_lanes);
     clear(dkeys_, s_.keys * s_.lanes);
     clear(dvalues_, s_.keys * s_.lanes);
     for_each_block(row, key_head, [&](const Block& b) {
@@ -190,10 +170,9 @@ class Worker {
         exponentials(own, b.seen(i), b.width, normalisers_of(b, i)[0]);
         scale_row(own, normalisers_of(b, i)[1], b.width);
       }
-      Head<Scalar>(dmixed, row, b.head).read(b.first, b.queries, dout_.data(), s_.lanes);
+      Head<Scalar>(dmixed, row, b.head).read(b.first, b.queries, dout_);
       for (int64_t i = 0; i < b.queries; ++i) std::fill_n(dscores_.data() + i * s_.key_lanes, b.width, 0.0f);
-      add_product({dout_.data(), s_.lanes, 1}, turned_values_.data(), s_.key_lanes, dscores_.data(), s_.key_lanes,
-                  b.queries, b.width, s_.width);
+      add_product(dout_.left(), values_.turned_right(), dscores_.data(), s_.key_lanes, b.queries, b.width, s_.width);
       if (settings_.dropout > 0) {
         draw_mask(b);
         apply_mask(b, dscores_);
@@ -202,17 +181,16 @@ class Worker {
         softmax_gradient(scores_.data() + i * s_.key_lanes, dscores_.data() + i * s_.key_lanes, b.width);
       }
       if (settings_.dropout > 0) apply_mask(b, scores_);
-      // query_ holds scale q, so that dscores^T query_ is the whole gradient of the keys.
-      add_product({scores_.data(), 1, s_.key_lanes}, dout_.data(), s_.lanes, dvalues_.data(), s_.lanes, b.keys,
-                  s_.lanes, b.queries);
-      add_product({dscores_.data(), 1, s_.key_lanes}, query_.data(), s_.lanes, dkeys_.data(), s_.lanes, b.keys,
-                  s_.lanes, b.queries);
+      p_.take(scores_.data(), s_.key_lanes, b.queries, b.width);
+      ds_.take(dscores_.data(), s_.key_lanes, b.queries, b.width);
+      add_product(p_.turned_left(), dout_.right(), dvalues_.data(), s_.lanes, b.keys, s_.lanes, b.queries);
+      add_product(ds_.turned_left(), query_.right(), dkeys_.data(), s_.lanes, b.keys, s_.lanes, b.queries);
       clear(out_, b.queries * s_.lanes);
-      add_product({dscores_.data(), s_.key_lanes, 1}, keys_.data(), s_.lanes, out_.data(), s_.lanes, b.queries,
-                  s_.lanes, b.keys);
-      scale_row(out_.data(), static_cast<float>(settings_.scale), b.queries * s_.lanes);
+      add_product(ds_.left(), keys_.right(), out_.data(), s_.lanes, b.queries, s_.lanes, b.keys);
+      scale_row(out_.data(), scale(), b.queries * s_.lanes);
       Head<Scalar>(gradients.q, row, b.head).write(b.first, b.queries, out_.data(), s_.lanes);
     });
+    scale_row(dkeys_.data(), scale(), s_.keys * s_.lanes);
     Head<Scalar>(gradients.k, row, key_head).write(0, s_.keys, dkeys_.data(), s_.lanes);
     Head<Scalar>(gradients.v, row, key_head).write(0, s_.keys, dvalues_.data(), s_.lanes);
   }
@@ -230,9 +208,8 @@ class Worker {
   static void clear(std::vector<float>& buffer, int64_t n) { std::fill_n(buffer.begin(), n, 0.0f); }
 
   void read_keys(int64_t row, int64_t key_head) {
-    Head<Scalar>(in_.k, row, key_head).read(0, s_.keys, keys_.data(), s_.lanes);
-    Head<Scalar>(in_.v, row, key_head).read(0, s_.keys, values_.data(), s_.lanes);
-    transpose(keys_.data(), s_.keys, s_.width, s_.lanes, turned_.data(), s_.key_lanes);
+    Head<Scalar>(in_.k, row, key_head).read(0, s_.keys, keys_);
+    Head<Scalar>(in_.v, row, key_head).read(0, s_.keys, values_);
   }
 
   template <class Use>
@@ -246,16 +223,14 @@ class Worker {
     }
   }
 
-  // scale q k^T + bias into scores_, scale q into query_.
+  float scale() const { return static_cast<float>(settings_.scale); }
+
+  // scale q k^T + bias into scores_, q into query_.
   void form_scores(const Block& b) {
-    Head<Scalar>(in_.q, b.row, b.head).read(b.first, b.queries, query_.data(), s_.lanes);
-    scale_row(query_.data(), static_cast<float>(settings_.scale), b.queries * s_.lanes);
-    for (int64_t i = 0; i < b.queries; ++i) {
-      float* own = scores_.data() + i * s_.key_lanes;
-      std::fill_n(own, b.width, 0.0f);
-    }
-    add_product({query_.data(), s_.lanes, 1}, turned_.data(), s_.key_lanes, scores_.data(), s_.key_lanes, b.queries,
-                b.width, s_.width);
+    Head<Scalar>(in_.q, b.row, b.head).read(b.first, b.queries, query_);
+    for (int64_t i = 0; i < b.queries; ++i) std::fill_n(scores_.data() + i * s_.key_lanes, b.width, 0.0f);
+    add_product(query_.left(), keys_.turned_right(), scores_.data(), s_.key_lanes, b.queries, b.width, s_.width);
+    for (int64_t i = 0; i < b.queries; ++i) scale_row(scores_.data() + i * s_.key_lanes, scale(), b.width);
     const Tensor& bias = settings_.bias;
     if (b.causal || !bias.defined()) return;
     const float* rows = bias.const_data_ptr<float>() + (bias.size(0) == 1 ? 0 : b.row * bias.stride(0));
@@ -283,9 +258,10 @@ class Worker {
   const AttentionSettings& settings_;
   const Sizes s_;
   float* normalisers_;
-  std::vector<float> keys_, values_, turned_, turned_values_;  // of the key head; turned: transposed
-  std::vector<float> query_, scores_, out_, mask_;             // of the block
-  std::vector<float> dscores_, dout_, dkeys_, dvalues_;
+  Operand keys_, values_;          // of the key head
+  Operand query_, p_, dout_, ds_;  // of the block; p: the probabilities
+  std::vector<float> scores_, out_, mask_, dscores_;
+  std::vector<float> dkeys_, dvalues_;
 };
 
 // [batch, heads, n, width] that lies in memory as [batch, n, heads, width].
@@ -298,23 +274,24 @@ Tensor in_rows(const Tensor& x) {
 }
 
 // work(worker, row, key head) for each of them; what they add up is added within one call.
-template <class Scalar, class Work>
+template <class Worker, class Work>
 void for_each_key_head(const AttentionInput& in, const AttentionSettings& settings, const Tensor& normalisers,
                        bool backward, const Work& work) {
   const int64_t key_heads = in.k.size(1);
   at::parallel_for(0, in.q.size(0) * key_heads, 1, [&](int64_t begin, int64_t end) {
-    Worker<Scalar> worker(in, settings, normalisers.data_ptr<float>(), backward);
+    Worker worker(in, settings, normalisers.data_ptr<float>(), backward);
     for (int64_t task = begin; task < end; ++task) work(worker, task / key_heads, task % key_heads);
   });
 }
 
+// use.template operator()<Worker>() for the type and the processor.
 template <class Use>
-void by_type(const Tensor& x, const Use& use) {
-  if (x.scalar_type() == at::kFloat) {
-    use(float{});
-  } else {
-    use(at::BFloat16{});
-  }
+void with_worker(const Tensor& x, const Use& use) {
+  if (x.scalar_type() == at::kFloat) return use.template operator()<Worker<float, Floats>>();
+#if defined(DELTAW_BF16_UNITS)
+  if (has_bf16_units()) return use.template operator()<Worker<at::BFloat16, Pairs>>();
+#endif
+  use.template operator()<Worker<at::BFloat16, Floats>>();
 }
 
 }  // namespace
@@ -323,10 +300,10 @@ AttentionOutput attention_forward(const AttentionInput& input, const AttentionSe
   const AttentionInput in{in_rows(input.q), in_rows(input.k), in_rows(input.v)};
   AttentionOutput out{room_for(in.q),
                       at::empty({in.q.size(0), in.q.size(1), in.q.size(2), 2}, in.q.options().dtype(at::kFloat))};
-  by_type(in.q, [&](auto type) {
-    for_each_key_head<decltype(type)>(
-        in, settings, out.normalisers, false,
-        [&](auto& worker, int64_t row, int64_t key_head) { worker.forward(row, key_head, out.mixed); });
+  with_worker(in.q, [&]<class Worker>() {
+    for_each_key_head<Worker>(in, settings, out.normalisers, false, [&](auto& worker, int64_t row, int64_t key_head) {
+      worker.forward(row, key_head, out.mixed);
+    });
   });
   return out;
 }
@@ -336,10 +313,10 @@ AttentionInput attention_backward(const AttentionInput& input, const Tensor& nor
   const AttentionInput in{in_rows(input.q), in_rows(input.k), in_rows(input.v)};
   const Tensor dout = in_rows(dmixed);
   const AttentionInput gradients{room_for(in.q), room_for(in.k), room_for(in.v)};
-  by_type(in.q, [&](auto type) {
-    for_each_key_head<decltype(type)>(
-        in, settings, normalisers, true,
-        [&](auto& worker, int64_t row, int64_t key_head) { worker.backward(row, key_head, dout, gradients); });
+  with_worker(in.q, [&]<class Worker>() {
+    for_each_key_head<Worker>(in, settings, normalisers, true, [&](auto& worker, int64_t row, int64_t key_head) {
+      worker.backward(row, key_head, dout, gradients);
+    });
   });
   return gradients;
 }

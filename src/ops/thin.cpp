@@ -112,7 +112,7 @@ Tensor summed_factor(const Matrix& thin, int64_t k, const Tensor& wide, const Fi
   float* c = sums.data_ptr<float>();
   in_blocks(runs, rows, wide, [&](int64_t run, int64_t begin, int64_t end) {
     first(begin, end);
-    add_product({thin.row(begin), 1, thin.stride}, w.row(begin), w.stride, c + run * k * n, n, k, n, end - begin);
+    add_product({thin.row(begin), 1, thin.stride}, {w.row(begin), w.stride}, c + run * k * n, n, k, n, end - begin);
   });
   return runs == 1 ? sums[0] : sums.sum(0);
 }
@@ -160,7 +160,7 @@ Tensor wide_of(const Tensor& thin, const Tensor& factor, const Tensor& bias) {
   float* to = wide.data_ptr<float>();
   in_blocks(wide, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) std::copy_n(from, n, to + i * n);
-    add_product({t.row(begin), t.stride, 1}, f.data, n, to + begin * n, n, end - begin, n, k);
+    add_product({t.row(begin), t.stride, 1}, {f.data, n}, to + begin * n, n, end - begin, n, k);
   });
   return wide;
 }
@@ -175,7 +175,7 @@ void add_wide(Tensor& wide, const Tensor& thin, const Tensor& factor) {
   const Matrix t(thin), f(rows);
   float* to = wide.data_ptr<float>();
   in_blocks(wide, [&](int64_t begin, int64_t end) {
-    add_product({t.row(begin), t.stride, 1}, f.data, n, to + begin * stride, stride, end - begin, n, k);
+    add_product({t.row(begin), t.stride, 1}, {f.data, n}, to + begin * stride, stride, end - begin, n, k);
   });
 }
 

@@ -1,6 +1,9 @@
 #include "ops/tiles.h"
 
-#include "ops/vectors.h"
+#include <type_traits>
+#if defined(DELTAW_BF16_UNITS)
+#include <immintrin.h>
+#endif
 
 namespace deltaw::ops {
 namespace {
@@ -9,15 +12,15 @@ constexpr int kTileRows = 8;
 
 // c += a b over one tile; b and c have kTileColumns columns.
 template <int kRows>
-DELTAW_INLINE inline void tile(Left a, const float* b, int64_t b_row, float* c, int64_t c_row, int64_t depth) {
+DELTAW_INLINE inline void tile(Left<float> a, Right<float> b, float* c, int64_t c_row, int64_t depth) {
   Vector sum[kRows][2];
   for (int i = 0; i < kRows; ++i) {
     sum[i][0] = *reinterpret_cast<const Vector*>(c + i * c_row);
     sum[i][1] = *reinterpret_cast<const Vector*>(c + i * c_row + kVectorLanes);
   }
   for (int64_t k = 0; k < depth; ++k) {
-    const Vector low = *reinterpret_cast<const Vector*>(b + k * b_row);
-    const Vector high = *reinterpret_cast<const Vector*>(b + k * b_row + kVectorLanes);
+    const Vector low = *reinterpret_cast<const Vector*>(b.data + k * b.row);
+    const Vector high = *reinterpret_cast<const Vector*>(b.data + k * b.row + kVectorLanes);
     for (int i = 0; i < kRows; ++i) {
       const float factor = a.data[i * a.row + k * a.column];
       sum[i][0] += factor * low;
@@ -30,23 +33,67 @@ DELTAW_INLINE inline void tile(Left a, const float* b, int64_t b_row, float* c, 
   }
 }
 
+#if defined(DELTAW_BF16_UNITS)
+template <int kRows>
+DELTAW_BF16_UNITS void tile(Left<Pair> a, Right<Pair> b, float* c, int64_t c_row, int64_t pairs) {
+  __m512 sum[kRows][2];
+#pragma GCC unroll 8
+  for (int i = 0; i < kRows; ++i) {
+    sum[i][0] = _mm512_loadu_ps(c + i * c_row);
+    sum[i][1] = _mm512_loadu_ps(c + i * c_row + kVectorLanes);
+  }
+  for (int64_t k = 0; k < pairs; ++k) {
+    const auto low = reinterpret_cast<__m512bh>(_mm512_loadu_si512(b.data + k * b.row));
+    const auto high = reinterpret_cast<__m512bh>(_mm512_loadu_si512(b.data + k * b.row + kVectorLanes));
+#pragma GCC unroll 8
+    for (int i = 0; i < kRows; ++i) {
+      const Pair factor = a.data[i * a.row + k * a.column];
+      const auto factors = reinterpret_cast<__m512bh>(_mm512_set1_epi32(static_cast<int>(factor)));
+      sum[i][0] = _mm512_dpbf16_ps(sum[i][0], factors, low);
+      sum[i][1] = _mm512_dpbf16_ps(sum[i][1], factors, high);
+    }
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < kRows; ++i) {
+    _mm512_storeu_ps(c + i * c_row, sum[i][0]);
+    _mm512_storeu_ps(c + i * c_row + kVectorLanes, sum[i][1]);
+  }
+}
+#endif
+
+// tile(rows, a, b, c) for each tile, `rows` as a constant of its type.
+template <class Number, class Tile>
+DELTAW_INLINE inline void for_each_tile(Left<Number> a, Right<Number> b, float* c, int64_t c_row, int64_t rows,
+                                        int64_t columns, const Tile& tile) {
+  for (int64_t j = 0; j < columns; j += kTileColumns) {
+    const Right<Number> right{b.data + j, b.row};
+    int64_t i = 0;
+    const auto run = [&](auto count) DELTAW_INLINE {
+      for (; i + count <= rows; i += count) {
+        tile(count, Left<Number>{a.data + i * a.row, a.row, a.column}, right, c + i * c_row + j);
+      }
+    };
+    run(std::integral_constant<int, kTileRows>());
+    run(std::integral_constant<int, kTileRows / 2>());
+    run(std::integral_constant<int, 1>());
+  }
+}
+
 }  // namespace
 
 DELTAW_VECTORISED
-void add_product(Left a, const float* b, int64_t b_row, float* c, int64_t c_row, int64_t rows, int64_t columns,
-                 int64_t depth) {
-  for (int64_t j = 0; j < columns; j += kTileColumns) {
-    int64_t i = 0;
-    for (; i + kTileRows <= rows; i += kTileRows) {
-      tile<kTileRows>({a.data + i * a.row, a.row, a.column}, b + j, b_row, c + i * c_row + j, c_row, depth);
-    }
-    for (; i + kTileRows / 2 <= rows; i += kTileRows / 2) {
-      tile<kTileRows / 2>({a.data + i * a.row, a.row, a.column}, b + j, b_row, c + i * c_row + j, c_row, depth);
-    }
-    for (; i < rows; ++i) {
-      tile<1>({a.data + i * a.row, a.row, a.column}, b + j, b_row, c + i * c_row + j, c_row, depth);
-    }
-  }
+void add_product(Left<float> a, Right<float> b, float* c, int64_t c_row, int64_t rows, int64_t columns, int64_t depth) {
+  for_each_tile(a, b, c, c_row, rows, columns,
+                [&](auto count, Left<float> left, Right<float> right, float* to)
+                    DELTAW_INLINE { tile<count>(left, right, to, c_row, depth); });
 }
+
+#if defined(DELTAW_BF16_UNITS)
+void add_product(Left<Pair> a, Right<Pair> b, float* c, int64_t c_row, int64_t rows, int64_t columns, int64_t depth) {
+  for_each_tile(a, b, c, c_row, rows, columns, [&](auto count, Left<Pair> left, Right<Pair> right, float* to) {
+    tile<count>(left, right, to, c_row, (depth + 1) / 2);
+  });
+}
+#endif
 
 }  // namespace deltaw::ops

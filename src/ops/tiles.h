@@ -1,7 +1,10 @@
-// Products of small float32 matrices, in one thread: what lies in a core's cache already.
+// Products of small matrices, in one thread: what lies in a core's cache already. The result is in float32, the two
+// matrices are too, or they are in bfloat16, where the processor has units for it.
 #pragma once
 
 #include <cstdint>
+
+#include "ops/vectors.h"
 
 namespace deltaw::ops {
 
@@ -12,15 +15,29 @@ constexpr int64_t kVectorLanes = 16;
 /// Columns of a tile.
 constexpr int64_t kTileColumns = 2 * kVectorLanes;
 
-/// A matrix in floats: element (i, j) at data[i * row + j * column].
+/// Two bfloat16 numbers that follow each other along the depth of a product, the first in the low half.
+using Pair = uint32_t;
+
+/// The left matrix, in floats or in pairs: element (i, k) at data[i * row + k * column].
+template <class Number>
 struct Left {
-  const float* data;
+  const Number* data;
   int64_t row, column;
 };
 
-/// c [rows, columns] += a [rows, depth] b [depth, columns]. `columns` is a multiple of kTileColumns;
-/// rows of b and c are `b_row` and `c_row` apart.
-void add_product(Left a, const float* b, int64_t b_row, float* c, int64_t c_row, int64_t rows, int64_t columns,
-                 int64_t depth);
+/// The right one: element (k, j) at data[k * row + j].
+template <class Number>
+struct Right {
+  const Number* data;
+  int64_t row;
+};
+
+/// c [rows, columns] += a [rows, depth] b [depth, columns]. `columns` is a multiple of kTileColumns; rows of c are
+/// `c_row` apart.
+void add_product(Left<float> a, Right<float> b, float* c, int64_t c_row, int64_t rows, int64_t columns, int64_t depth);
+#if defined(DELTAW_BF16_UNITS)
+/// The same of pairs: behind an odd depth stands a zero in both matrices. Needs has_bf16_units().
+void add_product(Left<Pair> a, Right<Pair> b, float* c, int64_t c_row, int64_t rows, int64_t columns, int64_t depth);
+#endif
 
 }  // namespace deltaw::ops

@@ -22,6 +22,10 @@
 #else
 #define DELTAW_VECTORISED
 #endif
+/// Before a function that has_bf16_units() guards.
+#if defined(__GNUC__) && __GNUC__ >= 12 && !defined(__clang__) && defined(__x86_64__)
+#define DELTAW_BF16_UNITS __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16"), optimize("O3")))
+#endif
 /// For functions and, behind their parameters, for lambdas.
 #define DELTAW_INLINE __attribute__((always_inline))
 
@@ -29,6 +33,9 @@ namespace deltaw::ops {
 
 /// Elements that a task works on at least: fewer are not worth another thread.
 constexpr int64_t kTaskElements = 32768;
+
+/// Whether the processor multiplies bfloat16 numbers (AVX512_BF16).
+bool has_bf16_units();
 
 /// What the kernels take; the rest is left to plain ATen.
 inline bool has_kernels(const at::Tensor& x) {
