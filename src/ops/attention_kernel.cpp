@@ -274,17 +274,17 @@ Tensor in_rows(const Tensor& x) {
 }
 
 // work(worker, row, key head) for each of them; what they add up is added within one call.
-template <class Worker, class Work>
+template <class Chosen, class Work>
 void for_each_key_head(const AttentionInput& in, const AttentionSettings& settings, const Tensor& normalisers,
                        bool backward, const Work& work) {
   const int64_t key_heads = in.k.size(1);
   at::parallel_for(0, in.q.size(0) * key_heads, 1, [&](int64_t begin, int64_t end) {
-    Worker worker(in, settings, normalisers.data_ptr<float>(), backward);
+    Chosen worker(in, settings, normalisers.data_ptr<float>(), backward);
     for (int64_t task = begin; task < end; ++task) work(worker, task / key_heads, task % key_heads);
   });
 }
 
-// use.template operator()<Worker>() for the type and the processor.
+// use.template operator()<a Worker>() for the type and the processor.
 template <class Use>
 void with_worker(const Tensor& x, const Use& use) {
   if (x.scalar_type() == at::kFloat) return use.template operator()<Worker<float, Floats>>();
@@ -300,8 +300,8 @@ AttentionOutput attention_forward(const AttentionInput& input, const AttentionSe
   const AttentionInput in{in_rows(input.q), in_rows(input.k), in_rows(input.v)};
   AttentionOutput out{room_for(in.q),
                       at::empty({in.q.size(0), in.q.size(1), in.q.size(2), 2}, in.q.options().dtype(at::kFloat))};
-  with_worker(in.q, [&]<class Worker>() {
-    for_each_key_head<Worker>(in, settings, out.normalisers, false, [&](auto& worker, int64_t row, int64_t key_head) {
+  with_worker(in.q, [&]<class Chosen>() {
+    for_each_key_head<Chosen>(in, settings, out.normalisers, false, [&](auto& worker, int64_t row, int64_t key_head) {
       worker.forward(row, key_head, out.mixed);
     });
   });
@@ -313,8 +313,8 @@ AttentionInput attention_backward(const AttentionInput& input, const Tensor& nor
   const AttentionInput in{in_rows(input.q), in_rows(input.k), in_rows(input.v)};
   const Tensor dout = in_rows(dmixed);
   const AttentionInput gradients{room_for(in.q), room_for(in.k), room_for(in.v)};
-  with_worker(in.q, [&]<class Worker>() {
-    for_each_key_head<Worker>(in, settings, normalisers, true, [&](auto& worker, int64_t row, int64_t key_head) {
+  with_worker(in.q, [&]<class Chosen>() {
+    for_each_key_head<Chosen>(in, settings, normalisers, true, [&](auto& worker, int64_t row, int64_t key_head) {
       worker.backward(row, key_head, dout, gradients);
     });
   });

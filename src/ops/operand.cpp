@@ -39,26 +39,31 @@ size_t room(int64_t rows, int64_t columns) {
 }  // namespace
 
 Floats::Floats(int64_t rows, int64_t width, Forms forms)
-    : width_(width),
-      own_row_(padded(width)),
+    : rows_(rows),
+      width_(width),
+      own_stride_(padded(width)),
       turned_row_(padded(rows)),
-      own_(room(rows, own_row_)),
       turned_(forms.turned ? room(width, turned_row_) : 0) {}
+
+float* Floats::own_row(int64_t i) {
+  if (own_.empty()) own_.resize(room(rows_, own_stride_));
+  return own_.data() + i * own_stride_;
+}
 
 void Floats::read(const float* from, int64_t stride, int64_t count) {
   const auto bytes = static_cast<size_t>(width_) * sizeof(float);
-  for (int64_t i = 0; i < count; ++i) std::memcpy(own_.data() + i * own_row_, from + i * stride, bytes);
+  for (int64_t i = 0; i < count; ++i) std::memcpy(own_row(i), from + i * stride, bytes);
   turn(count);
 }
 
 void Floats::read(const at::BFloat16* from, int64_t stride, int64_t count) {
-  for (int64_t i = 0; i < count; ++i) widen(from + i * stride, own_.data() + i * own_row_, width_);
+  for (int64_t i = 0; i < count; ++i) widen(from + i * stride, own_row(i), width_);
   turn(count);
 }
 
 void Floats::turn(int64_t count) {
   data_ = own_.data();
-  row_ = own_row_;
+  row_ = own_stride_;
   if (!turned_.empty()) transpose(data_, count, width_, row_, turned_.data(), turned_row_);
 }
 

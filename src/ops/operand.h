@@ -39,10 +39,12 @@ class Floats {
   Right<float> turned_right() const { return {turned_.data(), turned_row_}; }
 
  private:
+  float* own_row(int64_t i);
   void turn(int64_t count);
 
-  int64_t width_, own_row_, turned_row_;
-  std::vector<float> own_, turned_;
+  int64_t rows_, width_, own_stride_, turned_row_;
+  std::vector<float> own_;     // none before something is read
+  std::vector<float> turned_;  // where asked for
   const float* data_ = nullptr;
   int64_t row_ = 0;
 };

@@ -34,6 +34,8 @@ DELTAW_INLINE inline void tile(Left<float> a, Right<float> b, float* c, int64_t 
 }
 
 #if defined(DELTAW_BF16_UNITS)
+// A function of its own: what is for one processor is not inlined into what is for all. Without `unroll` the sums go
+// through memory.
 template <int kRows>
 DELTAW_BF16_UNITS void tile(Left<Pair> a, Right<Pair> b, float* c, int64_t c_row, int64_t pairs) {
   __m512 sum[kRows][2];

@@ -45,8 +45,7 @@ void widen(const at::BFloat16* __restrict from, float* __restrict to, int64_t n)
 
 void narrow(const float* from, at::BFloat16* to, int64_t n) {
 #if defined(DELTAW_BF16_UNITS)
-  static const bool in_units = has_bf16_units();
-  if (in_units) return narrow_in_units(from, to, n);
+  if (has_bf16_units()) return narrow_in_units(from, to, n);
 #endif
   narrow_by_bits(from, to, n);
 }

@@ -115,7 +115,9 @@ struct RowTasks {
   }
 };
 
+/// Exact.
 void widen(const at::BFloat16* from, float* to, int64_t n);
+/// To nearest even; NaN stays NaN. What is below 2^-126 may become zero.
 void narrow(const float* from, at::BFloat16* to, int64_t n);
 
 /// A row to read: itself, or in `buffer`.
