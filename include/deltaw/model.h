@@ -83,8 +83,9 @@ struct Norm {
   double offset = 0;    // added to the weight (Gemma's 1)
 };
 
-/// How a layer with factors is computed: beside the base product, or as one product with W formed first.
-enum class LinearPath { automatic, sequence, folded };
+/// How a layer with factors is computed: beside the base product; or as one product with W formed first, and the
+/// factors' gradients taken out of W's; or so, but their gradients through the narrow products of the sequence.
+enum class LinearPath { automatic, sequence, folded, mixed };
 
 /// Sees what goes through the linear layers of a pass, those that an adapter changes aside.
 class Observer {

@@ -26,7 +26,7 @@ bool narrow(const Update& update) {
 bool folds(const Update& update, LinearPath path) {
   if (update.before || update.beside) return true;
   if (!update.left.defined() && !update.dense.defined()) return false;  // gains alone are cheaper than a second W
-  if (path != LinearPath::automatic) return path == LinearPath::folded;
+  if (path != LinearPath::automatic) return path != LinearPath::sequence;
   return update.dense.defined() || !narrow(update);
 }
 

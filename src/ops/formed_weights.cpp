@@ -14,18 +14,16 @@ constexpr int64_t kShareOfMemory = 8;
 int64_t FormedWeights::bytes(const Adapter& adapter, int64_t tokens, int64_t micro_batches) {
   if (micro_batches <= 1) return 0;
   const at::ScalarType type = adapter.model().dtype();
-  int64_t numel = 0;
+  int64_t bytes = 0;
   for (const AdaptedLayer* layer : adapter.layers()) {
     if (layer->info.kind == LayerKind::embedding || layer->method->acts_on_inputs()) continue;
     ops::Item item;
     item.adapted = layer;
     item.layer = static_cast<const Linear*>(layer->base);
     item.dropout = layer->method->dropout();
-    ops::prepared(item, LinearPath::automatic, layer->params.trained(), tokens, micro_batches);
-    if (item.folded) numel += layer->info.d_out * layer->info.d_in;
+    const Update update = ops::prepared(item, LinearPath::automatic, layer->params.trained(), tokens, micro_batches);
+    if (item.folded) bytes += ops::bytes_if_formed(item, update, type);
   }
-  const size_t of_each = at::elementSize(type) + at::elementSize(at::promote_types(type, at::kFloat));
-  const int64_t bytes = numel * static_cast<int64_t>(of_each);
   return bytes <= memory_bytes() / kShareOfMemory ? bytes : 0;
 }
 

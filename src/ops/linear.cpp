@@ -80,16 +80,15 @@ class LinearGroup : public torch::autograd::Function<LinearGroup> {
     const auto& plan = static_cast<const Plan&>(*holder);
     const variable_list saved = ctx->get_saved_variables();
     const Input input = plan.input(saved);
-    const Tensor x = input.value();
     const bool gated = input.up.defined();
-    const bool needs_dx = ctx->needs_input_grad(0) || (gated && ctx->needs_input_grad(1));
+    BackwardPass pass{.x = input.value(), .saved = saved};
+    pass.needs_dx = ctx->needs_input_grad(0) || (gated && ctx->needs_input_grad(1));
+    if (plan.saved_h >= 0) pass.stacked_dh = at::zeros_like(saved[plan.saved_h]);
 
-    Tensor dx;
     size_t inputs = plan.first_trained;
     for (const Item& item : plan.items) inputs += item.params + (item.trains_bias ? 1 : 0);
     variable_list result(inputs + 1);  // the plan is the last argument and has none
 
-    const Tensor stacked_dh = plan.saved_h < 0 ? Tensor() : at::zeros_like(saved[plan.saved_h]);
     std::vector<std::optional<Replay>> replays(plan.items.size());
     std::vector<Update> updates(plan.items.size()), own(plan.items.size());
     for (size_t i = 0; i < plan.items.size(); ++i) {
@@ -97,7 +96,7 @@ class LinearGroup : public torch::autograd::Function<LinearGroup> {
       const Tensor& dy = gradients[i];
       if (!item.formed) updates[i] = replays[i].emplace(item, own_inputs(item, saved)).update;
       if (!dy.defined()) continue;
-      own[i] = backward_item(x, dy, item, updates[i], saved, stacked_dh, dx, needs_dx);
+      own[i] = backward_item(dy, item, updates[i], pass);
       if (item.trains_bias) {
         const Tensor& bias = saved[item.first_input + item.params];
         Tensor db = sum_of_rows(dy);
@@ -105,18 +104,18 @@ class LinearGroup : public torch::autograd::Function<LinearGroup> {
         result[item.first_input + item.params] = as(db, bias);
       }
     }
-    if (stacked_dh.defined()) backward_stack(plan.items, updates, x, stacked_dh, own, dx);
+    if (pass.stacked_dh.defined()) backward_stack(plan.items, updates, own, pass);
     for (size_t i = 0; i < plan.items.size(); ++i) {
       if (!gradients[i].defined() || !replays[i]) continue;  // a formed layer's tensors have theirs at the step's end
       const variable_list pulled = replays[i]->pull_back(own[i]);
       std::copy(pulled.begin(), pulled.end(), result.begin() + static_cast<int64_t>(plan.items[i].first_input));
     }
-    if (dx.defined() && input.activation) {
-      const Activation::Backward through = input.activation->backward(input.x, input.up, dx);
-      dx = through.dx;
+    if (pass.dx.defined() && input.activation) {
+      const Activation::Backward through = input.activation->backward(input.x, input.up, pass.dx);
+      pass.dx = through.dx;
       if (gated) result[1] = through.dup;
     }
-    result[0] = dx;
+    result[0] = pass.dx;
     return result;
   }
 };

@@ -29,17 +29,18 @@ at::Tensor mapped_output(const at::Tensor& output, const Linear& layer, const Ca
 /// W of a layer, [d_out, d_in] in the type of `weight`, which is W0.
 at::Tensor updated_weight(const Update& update, const at::Tensor& weight);
 
-/// What the choice between the two paths weighs, per layer. `tokens` rows of x; `k` columns of the left factor.
+/// What the choice between the paths weighs, per layer. `tokens` rows of x; `k` columns of the left factor.
 struct LinearCost {
   int64_t tokens = 0, d_in = 0, d_out = 0, k = 0;
   bool trains_left = false;  // else that factor is frozen
   bool trains_right = false;
+  bool has_gains = false;     // on rows or columns of W, whose gradients are taken out of W's
   bool skips_zeros = false;   // products with the frozen factor do (ops/sign_matrix.h)
   int64_t micro_batches = 1;  // that one W serves
 };
 
-/// True when forming W first takes fewer multiplications over a forward and a backward pass. Evaluation goes the same
-/// way, so that it rounds as training did.
-bool folding_is_cheaper(const LinearCost& cost);
+/// The path of the fewest multiplications over a forward and a backward pass. Evaluation goes the same way, so that it
+/// rounds as training did.
+LinearPath cheapest_path(const LinearCost& cost);
 
 }  // namespace deltaw::ops

@@ -2,6 +2,8 @@
 
 #include <torch/csrc/autograd/autograd.h>
 
+#include <algorithm>
+
 #include "ops/linear.h"
 #include "ops/random.h"
 #include "ops/row_sums.h"
@@ -51,16 +53,16 @@ SparseFactors sparse_factors(const Update& update) {
   return found;
 }
 
-// left right in the type that W has, whose rounding loses more than that of the factors; then in the factors' own.
+// left right in the type that W has, whose rounding loses more than that of the factors.
 Tensor product_in(at::ScalarType type, const Tensor& left, const Tensor& right) {
-  return at::mm(left.to(type), right.to(type)).to(left.scalar_type());
+  return at::mm(left.to(type), right.to(type));
 }
 
 // left diag(middle) right.
 Tensor product(const Update& update, const SparseFactors& sparse, at::ScalarType type) {
   if (sparse.left) return sparse.left->times(update.right);
   if (sparse.turned_right) return sparse.turned_right->times(update.left.t()).t();
-  return product_in(type, in_columns(update.left, update.middle), update.right);
+  return product_in(type, in_columns(update.left, update.middle), update.right).to(update.left.scalar_type());
 }
 
 // scale (left right + dense), in the type the factors have; `type` is W's.
@@ -74,6 +76,10 @@ Tensor delta(const Update& update, const SparseFactors& sparse, at::ScalarType t
 // W0 + delta, formed in the wider type and rounded once to W0's.
 Tensor folded_weight(const Tensor& weight, const Update& update, const SparseFactors& sparse = {}) {
   if (!has_delta(update)) return weight;
+  if (update.left.defined() && !update.dense.defined() && !sparse.left && !sparse.turned_right) {
+    const Tensor left = in_columns(update.left, update.middle);
+    return at::addmm(weight, as(left, weight), as(update.right, weight), 1, update.scale);
+  }
   Tensor change = delta(update, sparse, weight.scalar_type());
   return as(change.add_(as(weight, change)), weight);
 }
@@ -101,28 +107,34 @@ bool trains_left_or_middle(const Update& update) {
   return update.left.requires_grad() || (update.middle.defined() && update.middle.requires_grad());
 }
 
-bool choose_folding(const Item& item, const Update& update, LinearPath path, int64_t tokens, int64_t micro_batches) {
-  if (!has_delta(update) || item.dropout > 0) return false;
-  if (path != LinearPath::automatic) return path == LinearPath::folded;
-  if (update.dense.defined()) return true;  // it is there already, and costs the product with x a second time
-  return folding_is_cheaper({.tokens = tokens,
-                             .d_in = update.right.size(1),
-                             .d_out = update.left.size(0),
-                             .k = update.left.size(1),
-                             .trains_left = trains_left_or_middle(update),
-                             .trains_right = update.right.requires_grad(),
-                             .skips_zeros = item.sparse.left || item.sparse.turned_right,
-                             .micro_batches = micro_batches});
+bool has_gains(const Update& update) {
+  return update.out_gain.defined() || update.in_gain.defined();
+}
+
+LinearPath choose_path(const Item& item, const Update& update, LinearPath path, int64_t tokens, int64_t micro_batches) {
+  if (!has_delta(update) || item.dropout > 0) return LinearPath::sequence;
+  const bool may_mix = !has_gains(update) && !update.dense.defined();
+  if (path != LinearPath::automatic) return path == LinearPath::mixed && !may_mix ? LinearPath::folded : path;
+  if (update.dense.defined()) return LinearPath::folded;  // it is there, and costs the product with x a second time
+  return cheapest_path({.tokens = tokens,
+                        .d_in = update.right.size(1),
+                        .d_out = update.left.size(0),
+                        .k = update.left.size(1),
+                        .trains_left = item.trains_left,
+                        .trains_right = item.trains_right,
+                        .has_gains = has_gains(update),
+                        .skips_zeros = item.sparse.left || item.sparse.turned_right,
+                        .micro_batches = micro_batches});
+}
+
+bool same_matrix(const Tensor& a, const Tensor& b) {
+  return a.const_data_ptr() == b.const_data_ptr() && a.sizes() == b.sizes() && a.strides() == b.strides();
 }
 
 // A stacked item before the i-th that has its right factor, which is frozen; or null.
 const Item* earlier_twin(const std::vector<Item>& items, const std::vector<Update>& updates, size_t i) {
-  const Tensor& right = updates[i].right;
   for (size_t j = 0; j < i && !items[i].trains_right; ++j) {
-    const Tensor& other = updates[j].right;
-    if (items[j].stacked && !items[j].trains_right && other.const_data_ptr() == right.const_data_ptr() &&
-        other.sizes() == right.sizes() && other.strides() == right.strides())
-      return &items[j];
+    if (items[j].stacked && !items[j].trains_right && same_matrix(updates[i].right, updates[j].right)) return &items[j];
   }
   return nullptr;
 }
@@ -172,17 +184,21 @@ Tensor turned_left(const Update& update, const Tensor& like) {
   return as((update.left.detach() * update.scale).t(), like).contiguous();
 }
 
+// The sum may be of a wider type.
 void add_product_to(Tensor& sum, const Tensor& left, const Tensor& right) {
-  if (sum.defined()) {
+  if (!sum.defined()) {
+    sum = at::mm(left, right);
+  } else if (sum.scalar_type() == left.scalar_type()) {
     sum.addmm_(left, right);
   } else {
-    sum = at::mm(left, right);
+    sum.add_(at::mm(left, right));
   }
 }
 
-Update backward_sequence(const Tensor& x, const Tensor& dy, const Item& item, const Update& original,
-                         const Tensors& saved, const Tensor& stacked_dh, Tensor& dx, bool needs_dx) {
+Update backward_sequence(const Tensor& dy, const Item& item, const Update& original, BackwardPass& pass) {
   const at::NoGradGuard no_grad;
+  const Tensor& x = pass.x;
+  const Tensors& saved = pass.saved;
   Update result;
   Tensor dz = dy;
   const Tensor& gain = original.out_gain;
@@ -199,9 +215,9 @@ Update backward_sequence(const Tensor& x, const Tensor& dy, const Item& item, co
     dz = dy * as(gain, dy);
   }
   const bool gained = update.in_gain.defined();
-  const bool needs_input = needs_dx || gained;
-  Tensor own_dinput;                          // of x * in_gain
-  Tensor& dinput = gained ? own_dinput : dx;  // which is x itself where there is no gain
+  const bool needs_input = pass.needs_dx || gained;
+  Tensor own_dinput;                               // of x * in_gain
+  Tensor& dinput = gained ? own_dinput : pass.dx;  // which is x itself where there is no gain
   const Tensor mask =
       item.dropout > 0 && has_delta(update) ? dropout_mask(x, item.dropout, item.dropout_key) : Tensor();
   const auto adapter_input = [&] {
@@ -224,7 +240,7 @@ Update backward_sequence(const Tensor& x, const Tensor& dy, const Item& item, co
       dh = in_columns(dh, update.middle);
     }
     if (item.stacked) {
-      stacked_dh.narrow(1, item.h_begin, h.size(1)).add_(dh);
+      pass.stacked_dh.narrow(1, item.h_begin, h.size(1)).add_(dh);
     } else {
       const Tensor right = as(update.right, x);
       if (update.right.requires_grad()) result.right = factor_of(dh, adapter_input());
@@ -251,7 +267,7 @@ Update backward_sequence(const Tensor& x, const Tensor& dy, const Item& item, co
   }
   if (gained) {
     result.in_gain = sum_of_products(dinput, x);
-    if (needs_dx) dx = plus(dx, dinput * as(update.in_gain, x));
+    if (pass.needs_dx) pass.dx = plus(pass.dx, dinput * as(update.in_gain, x));
   }
   if (in_rows) {
     if (result.left.defined()) result.left = scaled_rows(result.left, gain);
@@ -260,18 +276,23 @@ Update backward_sequence(const Tensor& x, const Tensor& dy, const Item& item, co
   return result;
 }
 
-// Gradients of the map's outputs from those of W, [d_out, d_in] and of the given type, and the sum of dy over the rows,
-// which bias and gains may need.
-Update folded_gradients(const Item& item, const Update& update, at::ScalarType type, const Tensor& dweight,
-                        const Tensor& dsum) {
+at::ScalarType type_of_factors(const Update& update) {
+  return update.left.defined() ? update.left.scalar_type() : update.dense.scalar_type();
+}
+
+// Gradients of the map's outputs from sums; `type` is W's.
+Update folded_gradients(const Item& item, const Update& update, at::ScalarType type, const FoldedSums& sums) {
   const at::NoGradGuard no_grad;
+  const at::ScalarType own = type_of_factors(update);
   Update result;
-  Tensor draw = dweight;
-  if (update.out_gain.defined() || update.in_gain.defined()) {
+  Tensor draw = sums.weight;  // of W without its gains
+  if (has_gains(update)) {
+    const Tensor dweight = sums.weight.to(own);
+    draw = dweight;
     const Tensor raw = as(folded_weight(item.layer->matrix(), detached(update), item.sparse), dweight);
     if (update.out_gain.defined()) {
       result.out_gain = (dweight * (update.in_gain.defined() ? raw * as(update.in_gain, raw) : raw)).sum(1);
-      if (update.gain_on_bias && item.bias.defined()) result.out_gain += dsum * as(item.bias, dsum);
+      if (update.gain_on_bias && item.bias.defined()) result.out_gain += sums.dy * as(item.bias, sums.dy);
       draw = scaled_rows(draw, update.out_gain);
     }
     if (update.in_gain.defined()) {
@@ -279,21 +300,24 @@ Update folded_gradients(const Item& item, const Update& update, at::ScalarType t
       draw = draw * as(update.in_gain, draw);
     }
   }
-  if (update.left.defined() && trains_left_or_middle(update)) {
+  if (item.trains_left) {
     const auto& sparse = item.sparse.turned_right;
-    Tensor dproduct = sparse ? sparse->transpose_times(draw.t()).t() : product_in(type, draw, update.right.t());
-    dproduct.mul_(update.scale);
+    Tensor dproduct = item.mixed ? sums.left
+                      : sparse   ? sparse->transpose_times(draw.to(own).t()).t()
+                                 : product_in(type, draw, update.right.t());
+    dproduct = dproduct.to(own).mul(update.scale);
     if (update.middle.defined()) result.middle = (dproduct * update.left).sum(0);
     result.left = in_columns(dproduct, update.middle);
   }
-  if (update.right.defined() && update.right.requires_grad()) {
+  if (item.trains_right) {
     const auto& sparse = item.sparse.left;
-    Tensor dright =
-        sparse ? sparse->transpose_times(draw) : product_in(type, in_columns(update.left, update.middle).t(), draw);
-    result.right = dright.mul_(update.scale);
+    const Tensor dright = item.mixed ? sums.right
+                          : sparse   ? sparse->transpose_times(draw.to(own))
+                                     : product_in(type, in_columns(update.left, update.middle).t(), draw);
+    result.right = dright.to(own).mul(update.scale);
   }
-  if (update.dense.defined() && update.dense.requires_grad()) result.dense = draw * update.scale;
-  if (update.bias.defined()) result.bias = dsum * update.scale;
+  if (update.dense.defined() && update.dense.requires_grad()) result.dense = draw.to(own).mul(update.scale);
+  if (update.bias.defined()) result.bias = sums.dy * update.scale;
   return result;
 }
 
@@ -301,19 +325,16 @@ bool needs_sum(const Item& item, const Update& update) {
   return update.bias.defined() || (update.gain_on_bias && item.bias.defined());
 }
 
-at::ScalarType type_of_factors(const Update& update) {
-  return update.left.defined() ? update.left.scalar_type() : update.dense.scalar_type();
-}
-
-Update backward_folded(const Tensor& x, const Tensor& dy, const Item& item, const Update& update, Tensor& dx,
-                       bool needs_dx) {
+Update backward_folded(const Tensor& dy, const Item& item, const Update& update, BackwardPass& pass) {
   const at::NoGradGuard no_grad;
-  if (needs_dx) {
-    const Update own = detached(update);
-    add_product_to(dx, dy, with_gains(folded_weight(item.layer->matrix(), own, item.sparse), own));
+  const Update own = detached(update);
+  if (pass.needs_dx) {
+    add_product_to(pass.dx, dy, with_gains(folded_weight(item.layer->matrix(), own, item.sparse), own));
   }
-  return folded_gradients(item, update, dy.scalar_type(), at::mm(dy.t(), x).to(type_of_factors(update)),
-                          needs_sum(item, update) ? sum_of_rows(dy) : Tensor());
+  FoldedSums sums;
+  sums.add(item, own, dy, pass);
+  if (needs_sum(item, update)) sums.dy = sum_of_rows(dy);
+  return folded_gradients(item, update, dy.scalar_type(), sums);
 }
 
 }  // namespace
@@ -357,10 +378,33 @@ Tensors Replay::pull_back(const Update& gradients) const {
 
 Update prepared(Item& item, LinearPath path, const Tensors& trained, int64_t tokens, int64_t micro_batches) {
   const Replay replay(item, trained);  // only to see which outputs train; its graph ends here
-  item.sparse = sparse_factors(replay.update);
-  item.folded = choose_folding(item, replay.update, path, tokens, micro_batches);
-  item.trains_right = replay.update.right.defined() && replay.update.right.requires_grad();
-  return detached(replay.update);
+  const Update& update = replay.update;
+  item.sparse = sparse_factors(update);
+  item.trains_left = update.left.defined() && trains_left_or_middle(update);
+  item.trains_right = update.right.defined() && update.right.requires_grad();
+  const LinearPath own = choose_path(item, update, path, tokens, micro_batches);
+  item.folded = own != LinearPath::sequence;
+  item.mixed = own == LinearPath::mixed;
+  return detached(update);
+}
+
+Tensor BackwardPass::times_right(const Tensor& right) {
+  for (const auto& [known, product] : products) {
+    if (same_matrix(known, right)) return product;
+  }
+  products.emplace_back(right, thin_of(x, as(right, x)));
+  return products.back().second;
+}
+
+void FoldedSums::add(const Item& item, const Update& update, const Tensor& dy, BackwardPass& pass) {
+  if (!item.mixed) {
+    add_product_to(weight, dy.t(), pass.x);
+    return;
+  }
+  if (item.trains_left) add_product_to(left, dy.t(), pass.times_right(update.right));
+  if (item.trains_right) {
+    add_product_to(right, at::mm(dy, as(in_columns(update.left, update.middle), dy)).t(), pass.x);
+  }
 }
 
 std::optional<Formed> formed(Item item, LinearPath path, const Tensors& trained, int64_t tokens,
@@ -371,24 +415,31 @@ std::optional<Formed> formed(Item item, LinearPath path, const Tensors& trained,
   Formed result;
   result.weight = with_gains(folded_weight(weight, update, item.sparse), update);
   result.bias = updated_bias(item, update, weight);
-  result.dweight = at::zeros(weight.sizes(), weight.options().dtype(type_of_factors(update)));
-  if (needs_sum(item, update)) result.dsum = at::zeros({weight.size(0)}, result.dweight.options());
+  const auto zeros = [&](at::IntArrayRef sizes) {
+    return at::zeros(sizes, weight.options().dtype(type_of_factors(update)));
+  };
+  if (!item.mixed) result.sums.weight = zeros(weight.sizes());
+  if (item.mixed && item.trains_left) result.sums.left = zeros(update.left.sizes());
+  if (item.mixed && item.trains_right) result.sums.right = zeros(update.right.sizes());
+  if (item.mixed) result.factors = update;
+  if (needs_sum(item, update)) result.sums.dy = zeros({weight.size(0)});
   result.item = std::move(item);
   return result;
 }
 
-void Formed::add(const Tensor& x, const Tensor& dy) {
-  if (dweight.scalar_type() == dy.scalar_type()) {
-    dweight.addmm_(dy.t(), x);
-  } else {
-    dweight.add_(at::mm(dy.t(), x));
-  }
-  if (dsum.defined()) dsum.add_(sum_of_rows(dy));
+int64_t bytes_if_formed(const Item& item, const Update& update, at::ScalarType type) {
+  const LayerInfo& layer = item.adapted->info;
+  const int64_t numel = layer.d_out * layer.d_in, factors = item.mixed ? update.left.numel() + update.right.numel() : 0;
+  const int64_t sums =
+      item.mixed ? (item.trains_left ? update.left.numel() : 0) + (item.trains_right ? update.right.numel() : 0)
+                 : numel;
+  return numel * static_cast<int64_t>(at::elementSize(type)) +
+         (sums + factors) * static_cast<int64_t>(at::elementSize(type_of_factors(update)));
 }
 
 Tensors Formed::pull_back(const Tensors& trained) const {
   const Replay replay(item, trained);
-  return replay.pull_back(folded_gradients(item, replay.update, weight.scalar_type(), dweight, dsum));
+  return replay.pull_back(folded_gradients(item, replay.update, weight.scalar_type(), sums));
 }
 
 int64_t stack(std::vector<Item>& items, const std::vector<Update>& updates, const Tensor& x, Tensors& saved) {
@@ -446,23 +497,25 @@ Tensor forward_item(const Tensor& x, Item& item, const Update& original, Tensors
   return plus(out, bias);
 }
 
-Update backward_item(const Tensor& x, const Tensor& dy, const Item& item, const Update& update, const Tensors& saved,
-                     const Tensor& stacked_dh, Tensor& dx, bool needs_dx) {
+Update backward_item(const Tensor& dy, const Item& item, const Update& update, BackwardPass& pass) {
   if (item.formed) {
     const at::NoGradGuard no_grad;
-    item.formed->add(x, dy);
-    if (needs_dx) add_product_to(dx, dy, item.formed->weight);
+    Formed& formed = *item.formed;
+    formed.sums.add(formed.item, formed.factors, dy, pass);
+    if (formed.sums.dy.defined()) formed.sums.dy.add_(sum_of_rows(dy));
+    if (pass.needs_dx) add_product_to(pass.dx, dy, formed.weight);
     return {};
   }
-  if (item.folded) return backward_folded(x, dy, item, update, dx, needs_dx);
-  Update own = backward_sequence(x, dy, item, update, saved, stacked_dh, dx, needs_dx);
+  if (item.folded) return backward_folded(dy, item, update, pass);
+  Update own = backward_sequence(dy, item, update, pass);
   if (update.bias.defined()) own.bias = sum_of_rows(dy).mul_(update.scale);
   return own;
 }
 
-void backward_stack(const std::vector<Item>& items, const std::vector<Update>& updates, const Tensor& x,
-                    const Tensor& dh, std::vector<Update>& own, Tensor& dx) {
-  if (dx.defined()) add_wide(dx, dh, stacked_right(items, updates, x));
+void backward_stack(const std::vector<Item>& items, const std::vector<Update>& updates, std::vector<Update>& own,
+                    BackwardPass& pass) {
+  const Tensor &x = pass.x, &dh = pass.stacked_dh;
+  if (pass.dx.defined()) add_wide(pass.dx, dh, stacked_right(items, updates, x));
   bool trains = false;
   for (size_t i = 0; i < items.size(); ++i) trains |= items[i].stacked && updates[i].right.requires_grad();
   if (!trains) return;
@@ -480,20 +533,26 @@ Tensor updated_weight(const Update& update, const Tensor& weight) {
   return result;
 }
 
-bool folding_is_cheaper(const LinearCost& c) {
+LinearPath cheapest_path(const LinearCost& c) {
   constexpr double kSparseShare = 0.35;  // of a dense product's time, 1024 x 1024 to 2816 x 1024
 
   const double factors = static_cast<double>(c.k) * (c.d_in + c.d_out) * c.tokens;
   const double build = static_cast<double>(c.k) * c.d_in * c.d_out * (c.skips_zeros ? kSparseShare : 1);
   // In units of one multiplication and addition. Sequence: both factors forward, both for dx, one more for each
   // factor that trains. Folded: dW = dy^T x, W formed forward and again backward, one product for each trained factor;
-  // what several micro-batches share, once for all of them.
+  // what several micro-batches share, once for all of them. Mixed: W formed likewise, and dy and x through both
+  // factors.
   const double sequence = 2 * factors + static_cast<double>(c.k) * c.tokens *
                                             ((c.trains_left ? c.d_out : 0) + (c.trains_right ? c.d_in : 0));
   const double trained = c.trains_left + c.trains_right;
-  const double builds = c.micro_batches > 1 ? (1 + trained) / static_cast<double>(c.micro_batches) : 2 + trained;
-  const double folded = static_cast<double>(c.tokens) * c.d_in * c.d_out + builds * build;
-  return folded < sequence;
+  const auto builds = [&](double taken_out) {
+    return build * (c.micro_batches > 1 ? (1 + taken_out) / static_cast<double>(c.micro_batches) : 2 + taken_out);
+  };
+  const double folded = static_cast<double>(c.tokens) * c.d_in * c.d_out + builds(trained);
+  const bool may_mix = trained == 1 && c.k > kThin && !c.has_gains && !c.skips_zeros;
+  const double mixed = may_mix ? factors + builds(0) : folded;
+  if (sequence <= std::min(folded, mixed)) return LinearPath::sequence;
+  return mixed < folded ? LinearPath::mixed : LinearPath::folded;
 }
 
 }  // namespace deltaw::ops

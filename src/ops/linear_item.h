@@ -37,14 +37,16 @@ struct Item {
   size_t first_input = 0;    // of its tensors among the function's inputs
   size_t params = 0;         // trained tensors of the method
   bool trains_bias = false;  // one more input after them
-  bool folded = false;
+  bool folded = false;       // W is formed
+  bool mixed = false;        // and the factors' gradients do not come out of W's
   SparseFactors sparse;      // of a folded layer
   Formed* formed = nullptr;  // or none: then W is formed here and forgotten
   uint64_t dropout_key = 0;
   double dropout = 0;
-  int64_t saved_h = -1;  // index of x right^T among the saved tensors
-  int64_t h_begin = 0;   // its first column there
-  bool stacked = false;  // its right factor is in the plan's stack, where layers of one frozen factor share a place
+  int64_t saved_h = -1;      // index of x right^T among the saved tensors
+  int64_t h_begin = 0;       // its first column there
+  bool stacked = false;      // its right factor is in the plan's stack, where layers of one frozen factor share a place
+  bool trains_left = false;  // or the gain behind it: the gradients of both are one product
   bool trains_right = false;
   int64_t saved_z = -1;  // index of the output before its gain, or
   int64_t saved_y = -1;  // of the output, from which the other follows
@@ -64,18 +66,45 @@ struct Replay {
 /// `micro_batches` passes.
 Update prepared(Item& item, LinearPath path, const Tensors& trained, int64_t tokens, int64_t micro_batches = 1);
 
+/// What the items of a group share in their backward pass.
+struct BackwardPass {
+  Tensor x;              // [tokens, d_in]
+  const Tensors& saved;  // of the forward pass
+  bool needs_dx = false;
+  Tensor dx;          // the sum so far
+  Tensor stacked_dh;  // of x right^T of the stack, where there is one
+
+  /// x right^T, computed once for the items that have the same factor.
+  Tensor times_right(const Tensor& right);
+
+  std::vector<std::pair<Tensor, Tensor>> products;  // right factors, and what came of them
+};
+
+/// Sums over the rows of x and dy that the gradients of a folded layer are made of: W's own, or what its products with
+/// the factors make of it, which takes fewer multiplications where one factor is frozen and not as wide as W.
+struct FoldedSums {
+  Tensor weight;  // dy^T x [d_out, d_in]
+  Tensor left;    // dy^T x right^T [d_out, k]
+  Tensor right;   // (left diag(middle))^T dy^T x [k, d_in]
+  Tensor dy;      // of its rows [d_out], where bias or gains need it
+
+  void add(const Item& item, const Update& update, const Tensor& dy, BackwardPass& pass);
+};
+
 /// A folded layer over several micro-batches (ops/formed_weights.h).
 struct Formed {
   Item item;
-  Tensor weight, bias;   // W with its gains and what is added to x W^T, in x's type
-  Tensor dweight, dsum;  // sums of dy^T x and, where bias or gains need it, of dy: in the type of the factors
+  Tensor weight, bias;  // W with its gains and what is added to x W^T, in x's type
+  Update factors;       // of a mixed layer, from when W was formed
+  FoldedSums sums;      // in the type of the factors
 
-  void add(const Tensor& x, const Tensor& dy);
   /// Gradients of the trained tensors.
   Tensors pull_back(const Tensors& trained) const;
 };
 /// Nothing where the item is not folded.
 std::optional<Formed> formed(Item item, LinearPath path, const Tensors& trained, int64_t tokens, int64_t micro_batches);
+/// What that holds at most, over a base of the given type.
+int64_t bytes_if_formed(const Item& item, const Update& update, at::ScalarType type);
 
 /// Right factors of layers that read x as it is stand one below the other, so that x is read once for all of them; one
 /// that several layers have (VeRA's, with the middle gain apart) stands there once. Adds x right^T to `saved` and
@@ -87,11 +116,10 @@ Tensor forward_item(const Tensor& x, Item& item, const Update& update, Tensors& 
 
 /// Gradients of the map's outputs from dy; adds the item's share to dx, where that is asked for. Of a stacked item the
 /// gradient of x right^T goes to the item's columns of `stacked_dh`, and the rest is left to backward_stack.
-Update backward_item(const Tensor& x, const Tensor& dy, const Item& item, const Update& update, const Tensors& saved,
-                     const Tensor& stacked_dh, Tensor& dx, bool needs_dx);
+Update backward_item(const Tensor& dy, const Item& item, const Update& update, BackwardPass& pass);
 
 /// What the items of the stack have left: their share of dx, where there is one, and `right` of their gradients `own`.
-void backward_stack(const std::vector<Item>& items, const std::vector<Update>& updates, const Tensor& x,
-                    const Tensor& dh, std::vector<Update>& own, Tensor& dx);
+void backward_stack(const std::vector<Item>& items, const std::vector<Update>& updates, std::vector<Update>& own,
+                    BackwardPass& pass);
 
 }  // namespace deltaw::ops

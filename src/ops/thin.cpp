@@ -10,8 +10,6 @@ namespace {
 
 using at::Tensor;
 
-// Above this the general product keeps up.
-constexpr int64_t kThin = 32;
 // A tile of the product of rows with rows.
 constexpr int64_t kEdge = 4;
 // Rows of a wide matrix that a core works on at a time: long ones are as many streams from memory.

@@ -7,6 +7,9 @@
 
 namespace deltaw::ops {
 
+/// Above this width the general product keeps up.
+constexpr int64_t kThin = 32;
+
 /// wide factor^T.
 at::Tensor thin_of(const at::Tensor& wide, const at::Tensor& factor);
 

@@ -339,7 +339,7 @@ TEST_P(Contract, StepsAlongTheGradientLowerTheLoss) {
   randomise(adapter, 5);
   const double rate = convolves() ? 0.002 : 0.01;  // of which a row has four times the numbers
   const double before = gradient_step(rate, {});
-  for (int step = 0; step < 3; ++step) gradient_step(rate, {});
+  for (int step = 0; step < 15; ++step) gradient_step(rate, {});
   EXPECT_LT(gradient_step(0, {}), before);
 }
 
@@ -407,9 +407,16 @@ TEST_P(Gradients, InSequence) {
 TEST_P(Gradients, Folded) {
   check(LinearPath::folded);
 }
+TEST_P(Gradients, Mixed) {
+  check(LinearPath::mixed);
+}
 TEST_P(Gradients, FoldedOnceForTwoMicroBatches) {
   FormedWeights formed(2);
   check(LinearPath::folded, &formed);
+}
+TEST_P(Gradients, MixedOnceForTwoMicroBatches) {
+  FormedWeights formed(2);
+  check(LinearPath::mixed, &formed);
 }
 
 INSTANTIATE_TEST_SUITE_P(Methods, Gradients, testing::ValuesIn(cases({at::kDouble})), case_name);

@@ -1,6 +1,7 @@
-// The paths of the layer operation: how one is chosen, and gains near zero.
+// The paths of the layer operation: how one is chosen, what they lose in bf16, and gains near zero.
 #include "ops/linear.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
@@ -12,29 +13,54 @@
 namespace deltaw::ops {
 namespace {
 
-TEST(FoldingIsCheaper, NeverForANarrowUpdate) {
+TEST(CheapestPath, IsTheSequenceForANarrowUpdate) {
   for (const int64_t tokens : {64, 4096, 1 << 20}) {
-    EXPECT_FALSE(folding_is_cheaper(
-        {.tokens = tokens, .d_in = 768, .d_out = 768, .k = 8, .trains_left = true, .trains_right = true}));
+    for (const bool trains_right : {true, false}) {
+      const LinearCost cost{
+          .tokens = tokens, .d_in = 768, .d_out = 768, .k = 8, .trains_left = true, .trains_right = trains_right};
+      EXPECT_EQ(cheapest_path(cost), LinearPath::sequence) << tokens;
+    }
   }
 }
 
-// A square layer of width d with k = d and one frozen factor (RandLoRA): 5 d^2 T in sequence, d^2 T + 3 d^3 folded.
-TEST(FoldingIsCheaper, ForRandLoraFromThreeQuartersOfTheWidthInTokens) {
-  const auto folds = [](int64_t tokens) {
-    return folding_is_cheaper({.tokens = tokens, .d_in = 768, .d_out = 768, .k = 768, .trains_right = true});
+// A square layer of width d with k = d and one frozen factor: 5 d^2 T in sequence, 2 d^2 T + 2 d^3 mixed, d^2 T + 3 d^3
+// folded.
+TEST(CheapestPath, FoldsRandLoraFromTheWidthInTokensAndMixesFromTwoThirdsOfIt) {
+  const auto path = [](int64_t tokens) {
+    return cheapest_path({.tokens = tokens, .d_in = 768, .d_out = 768, .k = 768, .trains_right = true});
   };
-  EXPECT_FALSE(folds(570));
-  EXPECT_TRUE(folds(582));
+  EXPECT_EQ(path(511), LinearPath::sequence);
+  EXPECT_EQ(path(513), LinearPath::mixed);
+  EXPECT_EQ(path(767), LinearPath::mixed);
+  EXPECT_EQ(path(769), LinearPath::folded);
 }
 
-TEST(FoldingIsCheaper, EarlierWhereZerosAreSkipped) {
+TEST(CheapestPath, FoldsEarlierWhereZerosAreSkipped) {
   const auto folds = [](bool skips_zeros) {
-    return folding_is_cheaper(
-        {.tokens = 400, .d_in = 768, .d_out = 768, .k = 768, .trains_right = true, .skips_zeros = skips_zeros});
+    return cheapest_path({.tokens = 400,
+                          .d_in = 768,
+                          .d_out = 768,
+                          .k = 768,
+                          .trains_right = true,
+                          .skips_zeros = skips_zeros}) == LinearPath::folded;
   };
   EXPECT_TRUE(folds(true));
   EXPECT_FALSE(folds(false));
+}
+
+// VeRA over a square layer of width d: 5 d k T in sequence, d^2 T + 3 d^2 k folded, 2 d k T + 2 d^2 k mixed.
+TEST(CheapestPath, MixesVeraWhereTheLayerIsWiderThanItsBases) {
+  const LinearCost wide{.tokens = 2048, .d_in = 768, .d_out = 768, .k = 256, .trains_left = true};
+  EXPECT_EQ(cheapest_path(wide), LinearPath::mixed);
+  LinearCost other = wide;
+  other.d_in = other.d_out = 384;
+  EXPECT_EQ(cheapest_path(other), LinearPath::folded);
+  other = wide;
+  other.tokens = 256;
+  EXPECT_EQ(cheapest_path(other), LinearPath::sequence);
+  other = wide;
+  other.has_gains = true;
+  EXPECT_NE(cheapest_path(other), LinearPath::mixed);
 }
 
 // The frozen factor is the left one or the right one, by the layer's shape.
@@ -67,9 +93,9 @@ TEST(SparseBases, GiveWhatTheSequenceGives) {
 }
 
 // The gradients of a layer's trained tensors and of x, and y.
-std::vector<Tensor> run_randlora(at::ScalarType type, LinearPath path) {
+std::vector<Tensor> run(const MethodSpec& method, at::ScalarType type, LinearPath path) {
   const test::TinyModel model(304, 256, type);
-  Adapter adapter = Adapter::create(model, test::small_config(find_method("randlora")), 3);
+  Adapter adapter = Adapter::create(model, test::small_config(method), 3);
   test::randomise(adapter, 5, 0.1);
   std::vector<Tensor> inputs = adapter.layers().front()->params.trained();
   for (Tensor& tensor : inputs) tensor.requires_grad_();
@@ -83,15 +109,21 @@ std::vector<Tensor> run_randlora(at::ScalarType type, LinearPath path) {
 
 // Its products are rounded where W is: to be measured against what the type costs anyway.
 TEST(Folding, LosesLittleMoreThanTheSequenceInBfloat16) {
-  const std::vector<Tensor> exact = run_randlora(at::kDouble, LinearPath::sequence);
-  const std::vector<Tensor> sequence = run_randlora(at::kBFloat16, LinearPath::sequence);
-  const std::vector<Tensor> folded = run_randlora(at::kBFloat16, LinearPath::folded);
-  for (size_t i = 0; i < exact.size(); ++i) {
-    const auto error = [&](const Tensor& t) {
-      return ((t.to(at::kDouble) - exact[i]).norm() / exact[i].norm()).item<double>();
-    };
-    EXPECT_LT(error(folded[i]), 1.25 * error(sequence[i])) << "result " << i;
-    EXPECT_LT(error(folded[i]), 0.005) << "result " << i;
+  for (const char* name : {"randlora", "vera"}) {
+    const MethodSpec& method = find_method(name);
+    const std::vector<Tensor> exact = run(method, at::kDouble, LinearPath::sequence);
+    const std::vector<Tensor> sequence = run(method, at::kBFloat16, LinearPath::sequence);
+    for (const LinearPath path : {LinearPath::folded, LinearPath::mixed}) {
+      const std::vector<Tensor> formed = run(method, at::kBFloat16, path);
+      for (size_t i = 0; i < exact.size(); ++i) {
+        const auto error = [&](const Tensor& t) {
+          return ((t.to(at::kDouble) - exact[i]).norm() / exact[i].norm()).item<double>();
+        };
+        const std::string where = fmt::format("{}, path {}, result {}", name, static_cast<int>(path), i);
+        EXPECT_LT(error(formed[i]), 1.25 * error(sequence[i])) << where;
+        EXPECT_LT(error(formed[i]), 0.006) << where;
+      }
+    }
   }
 }
 
