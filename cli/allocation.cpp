@@ -1,11 +1,12 @@
 #include "allocation.h"
 
+#include <cstdlib>
+
 #ifdef __GLIBC__
 #include <c10/core/CPUAllocator.h>
 #include <malloc.h>
 
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
 #include <new>
 #endif
@@ -46,6 +47,10 @@ class Reusing final : public c10::Allocator {
 #endif
 
 void keep_memory() {
+  // oneDNN makes a kernel for each size of a product in bf16, and it and torch's binding keep the last thousand: most
+  // of a gigabyte where every batch has a length of its own. A step meets some tens of them.
+  setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64", /*overwrite=*/0);
+  setenv("LRU_CACHE_CAPACITY", "64", /*overwrite=*/0);
 #ifdef __GLIBC__
   // By default each large tensor is mapped, zeroed by the system page by page, and unmapped again.
   mallopt(M_MMAP_MAX, 0);

@@ -73,7 +73,7 @@ Tensor delta(const Update& update, const SparseFactors& sparse, at::ScalarType t
   return sum.mul_(update.scale);
 }
 
-// W0 + delta, formed in the wider type and rounded once to W0's.
+// W0 + delta, summed in the wider type and rounded once to W0's, as the factors are before.
 Tensor folded_weight(const Tensor& weight, const Update& update, const SparseFactors& sparse = {}) {
   if (!has_delta(update)) return weight;
   if (update.left.defined() && !update.dense.defined() && !sparse.left && !sparse.turned_right) {

@@ -88,6 +88,7 @@ struct FoldedSums {
   Tensor right;   // (left diag(middle))^T dy^T x [k, d_in]
   Tensor dy;      // of its rows [d_out], where bias or gains need it
 
+  /// Adds a pass to all but the last.
   void add(const Item& item, const Update& update, const Tensor& dy, BackwardPass& pass);
 };
 
