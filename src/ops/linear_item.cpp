@@ -419,9 +419,15 @@ std::optional<Formed> formed(Item item, LinearPath path, const Tensors& trained,
     return at::zeros(sizes, weight.options().dtype(type_of_factors(update)));
   };
   if (!item.mixed) result.sums.weight = zeros(weight.sizes());
-  if (item.mixed && item.trains_left) result.sums.left = zeros(update.left.sizes());
-  if (item.mixed && item.trains_right) result.sums.right = zeros(update.right.sizes());
-  if (item.mixed) result.factors = update;
+  if (item.mixed && item.trains_left) {
+    result.sums.left = zeros(update.left.sizes());
+    result.factors.right = update.right;
+  }
+  if (item.mixed && item.trains_right) {
+    result.sums.right = zeros(update.right.sizes());
+    result.factors.left = update.left;
+    result.factors.middle = update.middle;
+  }
   if (needs_sum(item, update)) result.sums.dy = zeros({weight.size(0)});
   result.item = std::move(item);
   return result;
@@ -429,12 +435,12 @@ std::optional<Formed> formed(Item item, LinearPath path, const Tensors& trained,
 
 int64_t bytes_if_formed(const Item& item, const Update& update, at::ScalarType type) {
   const LayerInfo& layer = item.adapted->info;
-  const int64_t numel = layer.d_out * layer.d_in, factors = item.mixed ? update.left.numel() + update.right.numel() : 0;
+  const int64_t numel = layer.d_out * layer.d_in;
+  // Mixed, for each factor that trains: its gradient's sum, and the other one.
   const int64_t sums =
-      item.mixed ? (item.trains_left ? update.left.numel() : 0) + (item.trains_right ? update.right.numel() : 0)
-                 : numel;
+      item.mixed ? (item.trains_left + item.trains_right) * (update.left.numel() + update.right.numel()) : numel;
   return numel * static_cast<int64_t>(at::elementSize(type)) +
-         (sums + factors) * static_cast<int64_t>(at::elementSize(type_of_factors(update)));
+         sums * static_cast<int64_t>(at::elementSize(type_of_factors(update)));
 }
 
 Tensors Formed::pull_back(const Tensors& trained) const {

@@ -96,7 +96,7 @@ struct FoldedSums {
 struct Formed {
   Item item;
   Tensor weight, bias;  // W with its gains and what is added to x W^T, in x's type
-  Update factors;       // of a mixed layer, from when W was formed
+  Update factors;       // what the sums of a mixed layer multiply by, from when W was formed
   FoldedSums sums;      // in the type of the factors
 
   /// Gradients of the trained tensors.
