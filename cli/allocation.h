@@ -3,7 +3,8 @@
 
 namespace deltaw::cli {
 
-/// Has the memory that one step frees serve the next. To be called once, before the first tensor is made.
+/// Has the memory that one step frees serve the next, and libraries keep few of the kernels that they make for sizes of
+/// products. To be called once, before the first tensor is made.
 void keep_memory();
 
 }  // namespace deltaw::cli

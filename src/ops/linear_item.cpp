@@ -292,7 +292,7 @@ Update folded_gradients(const Item& item, const Update& update, at::ScalarType t
     const Tensor raw = as(folded_weight(item.layer->matrix(), detached(update), item.sparse), dweight);
     if (update.out_gain.defined()) {
       result.out_gain = (dweight * (update.in_gain.defined() ? raw * as(update.in_gain, raw) : raw)).sum(1);
-      if (update.gain_on_bias && item.bias.defined()) result.out_gain += sums.dy * as(item.bias, sums.dy);
+      if (update.gain_on_bias && item.bias.defined()) result.out_gain += sums.rows * as(item.bias, sums.rows);
       draw = scaled_rows(draw, update.out_gain);
     }
     if (update.in_gain.defined()) {
@@ -317,12 +317,8 @@ Update folded_gradients(const Item& item, const Update& update, at::ScalarType t
     result.right = dright.to(own).mul(update.scale);
   }
   if (update.dense.defined() && update.dense.requires_grad()) result.dense = draw.to(own).mul(update.scale);
-  if (update.bias.defined()) result.bias = sums.dy * update.scale;
+  if (update.bias.defined()) result.bias = sums.rows * update.scale;
   return result;
-}
-
-bool needs_sum(const Item& item, const Update& update) {
-  return update.bias.defined() || (update.gain_on_bias && item.bias.defined());
 }
 
 Update backward_folded(const Tensor& dy, const Item& item, const Update& update, BackwardPass& pass) {
@@ -333,7 +329,6 @@ Update backward_folded(const Tensor& dy, const Item& item, const Update& update,
   }
   FoldedSums sums;
   sums.add(item, own, dy, pass);
-  if (needs_sum(item, update)) sums.dy = sum_of_rows(dy);
   return folded_gradients(item, update, dy.scalar_type(), sums);
 }
 
@@ -382,6 +377,7 @@ Update prepared(Item& item, LinearPath path, const Tensors& trained, int64_t tok
   item.sparse = sparse_factors(update);
   item.trains_left = update.left.defined() && trains_left_or_middle(update);
   item.trains_right = update.right.defined() && update.right.requires_grad();
+  item.sums_dy = update.bias.defined() || (update.gain_on_bias && item.bias.defined());
   const LinearPath own = choose_path(item, update, path, tokens, micro_batches);
   item.folded = own != LinearPath::sequence;
   item.mixed = own == LinearPath::mixed;
@@ -397,12 +393,10 @@ Tensor BackwardPass::times_right(const Tensor& right) {
 }
 
 void FoldedSums::add(const Item& item, const Update& update, const Tensor& dy, BackwardPass& pass) {
-  if (!item.mixed) {
-    add_product_to(weight, dy.t(), pass.x);
-    return;
-  }
-  if (item.trains_left) add_product_to(left, dy.t(), pass.times_right(update.right));
-  if (item.trains_right) {
+  if (item.sums_dy) rows = plus(rows, sum_of_rows(dy));
+  if (!item.mixed) add_product_to(weight, dy.t(), pass.x);
+  if (item.mixed && item.trains_left) add_product_to(left, dy.t(), pass.times_right(update.right));
+  if (item.mixed && item.trains_right) {
     add_product_to(right, at::mm(dy, as(in_columns(update.left, update.middle), dy)).t(), pass.x);
   }
 }
@@ -428,7 +422,6 @@ std::optional<Formed> formed(Item item, LinearPath path, const Tensors& trained,
     result.factors.left = update.left;
     result.factors.middle = update.middle;
   }
-  if (needs_sum(item, update)) result.sums.dy = zeros({weight.size(0)});
   result.item = std::move(item);
   return result;
 }
@@ -508,7 +501,6 @@ Update backward_item(const Tensor& dy, const Item& item, const Update& update, B
     const at::NoGradGuard no_grad;
     Formed& formed = *item.formed;
     formed.sums.add(formed.item, formed.factors, dy, pass);
-    if (formed.sums.dy.defined()) formed.sums.dy.add_(sum_of_rows(dy));
     if (pass.needs_dx) add_product_to(pass.dx, dy, formed.weight);
     return {};
   }

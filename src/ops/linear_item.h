@@ -48,6 +48,7 @@ struct Item {
   bool stacked = false;      // its right factor is in the plan's stack, where layers of one frozen factor share a place
   bool trains_left = false;  // or the gain behind it: the gradients of both are one product
   bool trains_right = false;
+  bool sums_dy = false;  // bias or gains need the sum of dy over the rows
   int64_t saved_z = -1;  // index of the output before its gain, or
   int64_t saved_y = -1;  // of the output, from which the other follows
 };
@@ -86,9 +87,9 @@ struct FoldedSums {
   Tensor weight;  // dy^T x [d_out, d_in]
   Tensor left;    // dy^T x right^T [d_out, k]
   Tensor right;   // (left diag(middle))^T dy^T x [k, d_in]
-  Tensor dy;      // of its rows [d_out], where bias or gains need it
+  Tensor rows;    // of dy [d_out]
 
-  /// Adds a pass to all but the last.
+  /// Adds what the item needs of a pass. `update` need hold no more than Formed's factors.
   void add(const Item& item, const Update& update, const Tensor& dy, BackwardPass& pass);
 };
 

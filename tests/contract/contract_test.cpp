@@ -339,14 +339,15 @@ TEST_P(Contract, StepsAlongTheGradientLowerTheLoss) {
   randomise(adapter, 5);
   const double rate = convolves() ? 0.002 : 0.01;  // of which a row has four times the numbers
   const double before = gradient_step(rate, {});
-  for (int step = 0; step < 15; ++step) gradient_step(rate, {});
+  const int steps = GetParam().dtype == at::kBFloat16 ? 15 : 3;  // beyond what rounding hides
+  for (int step = 0; step < steps; ++step) gradient_step(rate, {});
   EXPECT_LT(gradient_step(0, {}), before);
 }
 
 INSTANTIATE_TEST_SUITE_P(Methods, Contract, testing::ValuesIn(cases({at::kDouble, at::kFloat, at::kBFloat16})),
                          case_name);
 
-// Gradients in float64, for the tensors and for x, on both paths.
+// Gradients in float64, for the tensors and for x, on every path.
 class Gradients : public Contract {
  protected:
   // The loss of the dense formula. What the method holds constant in its gradients (DoRA's norm) is held here too:

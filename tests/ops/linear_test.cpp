@@ -109,7 +109,7 @@ std::vector<Tensor> run(const MethodSpec& method, at::ScalarType type, LinearPat
 
 // Its products are rounded where W is: to be measured against what the type costs anyway.
 TEST(Folding, LosesLittleMoreThanTheSequenceInBfloat16) {
-  for (const char* name : {"randlora", "vera"}) {
+  for (const auto& [name, bound] : {std::pair{"randlora", 0.005}, {"vera", 0.006}}) {
     const MethodSpec& method = find_method(name);
     const std::vector<Tensor> exact = run(method, at::kDouble, LinearPath::sequence);
     const std::vector<Tensor> sequence = run(method, at::kBFloat16, LinearPath::sequence);
@@ -121,7 +121,7 @@ TEST(Folding, LosesLittleMoreThanTheSequenceInBfloat16) {
         };
         const std::string where = fmt::format("{}, path {}, result {}", name, static_cast<int>(path), i);
         EXPECT_LT(error(formed[i]), 1.25 * error(sequence[i])) << where;
-        EXPECT_LT(error(formed[i]), 0.006) << where;
+        EXPECT_LT(error(formed[i]), bound) << where;
       }
     }
   }
