@@ -21,6 +21,7 @@ constexpr Alias kAliases[] = {
     {"model", "model_name_or_path"},
     {"base_model_name_or_path", "model_name_or_path"},
     {"adapter", "adapter_name_or_path"},
+    {"lora_model_dir", "adapter_name_or_path"},
     {"torch_dtype", "dtype"},
     {"bnb_4bit_compute_dtype", "dtype"},
     {"lora_rank", "r"},
@@ -43,10 +44,17 @@ constexpr Alias kAliases[] = {
     {"sequence_len", "max_length"},
     {"num_epochs", "num_train_epochs"},
     {"epochs", "num_train_epochs"},
+    {"iters", "max_steps"},
     {"lr", "learning_rate"},
     {"lr_scheduler", "lr_scheduler_type"},
     {"evaluation_strategy", "eval_strategy"},
     {"eval_file", "validation_file"},
+    {"dataset", "train_file"},
+    {"datasets", "train_file"},
+    {"dataset_name", "train_file"},
+    {"train_dataset", "train_file"},
+    {"data", "train_file"},
+    {"dataset_text_field", "text_column"},
     {"dev_file", "validation_file"},
     {"val_size", "validation_split"},
     {"val_set_size", "validation_split"},
@@ -61,7 +69,9 @@ constexpr Alias kAliases[] = {
     {"system_prompt", "system"},
 };
 
-/// A setting that is accepted with the values that change nothing here.
+constexpr const char* kAny = "*";
+
+/// A setting that is accepted with the values that change nothing here, or with kAny.
 struct Fixed {
   const char* key;
   std::vector<std::string> accepted;
@@ -77,19 +87,28 @@ const std::vector<Fixed>& fixed_settings() {
       {"train_on_inputs", {"false"}, "set completion_only_loss to false"},
       {"train_on_prompt", {"false"}, "set completion_only_loss to false"},
       {"report_to", {"none", "[]", "null", "[\"none\"]"}, "set it to none; log.jsonl in output_dir holds every event"},
-      {"push_to_hub", {"false"}, "nothing is uploaded; output_dir is a folder that can be"},
-      {"optim", {"adamw", "adamw_torch", "adamw_torch_fused"}, "the optimiser is adamw_torch"},
-      {"trust_remote_code", {"false"}, "no code of a checkpoint is run"},
+      {"push_to_hub", {"false"}, "remove it: nothing is uploaded; output_dir is a folder that can be"},
+      {"optim", {"adamw", "adamw_torch", "adamw_torch_fused"}, "remove it: the optimiser is adamw_torch"},
+      {"trust_remote_code", {"false"}, "remove it: no code of a checkpoint is run"},
       {"revision", {"main", "null"}, "give the folder of that revision as model_name_or_path"},
       {"full_determinism", {"true", "false"}, ""},
       {"resize_vocab", {"true", "false"}, ""},
-      {"use_cpu", {"true"}, "this build computes on the CPU"},
+      {"use_cpu", {"true"}, "remove it: this build computes on the CPU"},
+      {"no_cuda", {"true"}, "remove it: this build computes on the CPU"},
+      {"device", {"cpu", "auto"}, "remove it: this build computes on the CPU"},
+      {"device_map", {"cpu", "auto"}, "remove it: this build computes on the CPU"},
       {"do_train", {"true"}, "use the verb eval or predict"},
       {"do_eval", {"true", "false"}, ""},
-      {"stage", {"null"}, "remove it; sequence classification and regression are trained"},
-      {"deepspeed", {"null"}, "one process trains"},
-      {"fsdp", {"null", "", "[]"}, "one process trains"},
-      {"dataloader_num_workers", {"0"}, "rows are encoded before the first step"},
+      {"stage",
+       {"sft", "pt"},
+       "remove it: classifiers are trained, and language models on texts and answers (sft, pt)"},
+      {"deepspeed", {"null"}, "remove it: one process trains"},
+      {"fsdp", {"", "[]"}, "remove it: one process trains"},
+      {"ddp_timeout", {kAny}, ""},
+      {"dataloader_num_workers", {kAny}, ""},
+      {"run_name", {kAny}, ""},
+      {"attn_implementation", {kAny}, ""},
+      {"logging_dir", {"null"}, "remove it: log.jsonl in output_dir holds every event"},
       {"fan_in_fan_out", {"false"}, "weights lie as [d_out, d_in] in every model that is read"},
   };
   return table;
@@ -115,9 +134,10 @@ bool drop_fixed(const std::string& key, const Json& value, const std::string& wh
   for (const Fixed& fixed : fixed_settings()) {
     if (key != fixed.key) continue;
     const std::string given = plain(value);
-    if (value.is_null() || std::find(fixed.accepted.begin(), fixed.accepted.end(), given) != fixed.accepted.end()) {
-      return true;
-    }
+    const auto accepts = [&](const std::string& text) {
+      return std::find(fixed.accepted.begin(), fixed.accepted.end(), text) != fixed.accepted.end();
+    };
+    if (value.is_null() || accepts(given) || accepts(kAny)) return true;
     throw Error({.id = "config.not-implemented",
                  .what = fmt::format("'{}' is {}, which deltaw does not implement", key, given),
                  .where = fmt::format("{}, key \"{}\"", where, key),
@@ -145,6 +165,7 @@ std::vector<std::string> other_names(const std::set<std::string>& known) {
     if (known.contains(alias.key) && !known.contains(alias.other)) names.push_back(alias.other);
   }
   if (known.contains("dtype") && !known.contains("bf16")) names.push_back("bf16");
+  if (known.contains("target_modules")) names.push_back("lora_target_linear");
   if (known.contains("learning_rate")) {
     for (const Fixed& fixed : fixed_settings()) {
       if (!known.contains(fixed.key)) names.push_back(fixed.key);
@@ -153,8 +174,9 @@ std::vector<std::string> other_names(const std::set<std::string>& known) {
   return names;
 }
 
-bool is_switch(const std::string& name) {
-  if (name == "bf16") return true;
+bool is_switch(const std::string& name, const std::set<std::string>& switches) {
+  if (name == "bf16" || name == "lora_target_linear") return true;
+  if (const char* key = key_of(name)) return switches.contains(key);
   for (const Fixed& fixed : fixed_settings()) {
     if (name == fixed.key) {
       return std::any_of(fixed.accepted.begin(), fixed.accepted.end(),
@@ -176,6 +198,8 @@ Json translate(const Json& values, const std::set<std::string>& known, const std
       if (plain(value) == "true" || plain(value) == "auto") {
         set(result, "dtype", plain(value) == "true" ? "bf16" : "auto", given, where);
       }
+    } else if (name == "lora_target_linear") {
+      if (plain(value) == "true") set(result, "target_modules", "all-linear", given, where);
     } else if (const char* key = key_of(name)) {
       const bool all_linear = name == "lora_target" && value == "all";
       set(result, key, all_linear ? Json("all-linear") : value, given, where);

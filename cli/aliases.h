@@ -12,8 +12,8 @@ namespace deltaw::cli {
 /// Other names of the keys in `known`.
 std::vector<std::string> other_names(const std::set<std::string>& known);
 
-/// True where `name` is one of other_names() and stands for a truth value ("bf16").
-bool is_switch(const std::string& name);
+/// True where `name` is one of other_names() and stands for a truth value ("bf16"), or for one of `switches`.
+bool is_switch(const std::string& name, const std::set<std::string>& switches);
 
 /// `values` under the names of `known`: `-` and `_` alike, lora_rank as r. A setting that deltaw knows but does not
 /// implement is dropped where it asks for what deltaw does anyway ("fp16": false), and refused by name otherwise

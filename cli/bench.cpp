@@ -6,6 +6,7 @@
 #include "bench_steps.h"
 #include "core/files.h"
 #include "deltaw/method.h"
+#include "machine.h"
 #include "method_infos.h"
 #include "output.h"
 #include "setup.h"
@@ -71,8 +72,9 @@ std::vector<std::string> unused_keys() {
                                    "early_stopping_patience",
                                    "early_stopping_threshold",
                                    "resume_from_checkpoint"};
-  for (const Section& section : {section_of<DataOptions>(""), section_of<TextOptions>(""),
-                                 section_of<VocabularyKeys>(""), section_of<OutputKeys>("")}) {
+  for (const Section& section :
+       {section_of<DataOptions>(""), section_of<TextOptions>(""), section_of<VocabularyKeys>(""),
+        section_of<OutputKeys>(""), section_of<ContinueKeys>("")}) {
     for (const FieldInfo& key : section.keys) {
       if (key.name != "max_length") keys.push_back(key.name);
     }
@@ -102,6 +104,7 @@ Invocation keys_for(const std::string& method, const std::vector<std::string>& m
 }
 
 int run_in_turns(const Keys& keys, const Invocation& invocation) {
+  warn_of_busy_cores();
   const TemporaryFolder scratch;
   std::vector<Contestant> contestants;
   for (const std::string& method : keys.methods) {
@@ -109,7 +112,7 @@ int run_in_turns(const Keys& keys, const Invocation& invocation) {
     Json settings = resolved(setup);
     if (!setup.length_given) settings.erase("max_length");
     const fs::path file = scratch.path() / (std::to_string(contestants.size()) + ".json");
-    write_json(file, settings);
+    write_json(file, settings, KeyOrder::kept);
     contestants.push_back({method, {file.string(), "--rounds=1", "--steps=" + std::to_string(keys.steps)}});
     const Json all = invocation.all();
     if (all.contains("log_level"))

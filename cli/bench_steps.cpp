@@ -14,6 +14,7 @@
 #include "io/checkpoint.h"
 #include "load.h"
 #include "output.h"
+#include "signals.h"
 #include "temporary_folder.h"
 #include "texts.h"
 #include "train/batch_tensors.h"
@@ -169,7 +170,7 @@ Timed time_steps(Setup& setup, int64_t steps) {
   Trainer trainer(*model, adapter, options);
   trainer.set_data(std::move(rows), {}, /*pad_id=*/0, /*pads_left=*/false);
   trainer.on_event([&](const TrainEvent& event) { timings.add(event); });
-  const TrainResult result = trainer.train();
+  const TrainResult result = train_until_signalled(trainer);
   if (result.signal != 0) return {.figures = {}, .signal = result.signal};
   const int64_t peak = peak_memory_bytes();  // before merging takes its own
 

@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "core/output_folder.h"
 #include "serve.h"
 
 namespace deltaw::cli {
@@ -10,6 +11,7 @@ namespace deltaw::cli {
 struct FolderKeys {
   std::string output_dir;
   bool overwrite_output_dir = false;
+  bool adopt_output_dir = false;
 
   void fields(FieldVisitor& f);
 };
@@ -18,10 +20,13 @@ struct FolderKeys {
 /// holds something that may not be replaced or is one of the folders read from.
 void load_source(Served& served, const Invocation& invocation, const Usage& usage, const FolderKeys& keys);
 
+/// Writes the tokenizer and the chat template into a folder.
+FillFolder companions_of(const Served& served);
+
 /// A batch to compare logits on: sentences, or tokens spread over the vocabulary where there is no tokenizer.
 ModelInput probe_of(const Served& served);
 
-/// Adds the tokenizer, prints `facts` and what was compared, and answers the exit code.
+/// Prints `facts` and what was compared, and answers the exit code.
 int finish(const Served& served, const Usage& usage, const FolderKeys& keys, const WriteReport& report, Json facts);
 
 }  // namespace deltaw::cli

@@ -26,7 +26,8 @@ const Usage kUsageText = {
 };
 
 Json score(const Served& served, const Dataset& dataset) {
-  const Tensor logits = logits_of(served, dataset);
+  const std::vector<EncodedRow> rows = encoded(served, dataset);
+  const Tensor logits = logits_of(served, rows);
   std::vector<double> labels;
   for (const Example& row : dataset.rows) labels.push_back(row.label);
   const Tensor wide = logits.to(at::kDouble).contiguous();
@@ -40,6 +41,7 @@ Json score(const Served& served, const Dataset& dataset) {
                                              served.model->num_labels(), served.labels.regression, labels);
   for (const auto& [name, value] : metrics.items()) results["eval_" + name] = value;
   results["eval_samples"] = dataset.rows.size();
+  results["truncated_rows"] = truncated_rows(rows);
   return results;
 }
 

@@ -1,10 +1,14 @@
 #include "eval_text.h"
 
+#include <fmt/format.h>
+
+#include <algorithm>
 #include <filesystem>
 #include <optional>
 
 #include "deltaw/error.h"
 #include "output.h"
+#include "texts.h"
 
 namespace deltaw::cli {
 namespace {
@@ -69,11 +73,14 @@ Json score_texts(const Served& served, const LanguageModel& lm, const Evaluation
   const int64_t max_length = served.data.max_length;
   const TextDataset dataset = texts_of(served, render);
   if (dataset.continuous) {
-    return score_running_text(lm, dataset.rows.at(0).text, max_length, options.stride, dataset.most_blocks);
+    const int64_t window = served.length_given ? max_length : std::min(max_length, kTextLength);
+    return score_running_text(lm, dataset.rows.at(0).text, window, options.stride, dataset.most_blocks);
   }
   const EncodedTexts encoded = encode_texts(dataset, lm.tokenizer, max_length, served.end_id);
-  for (const std::string& sentence : warnings(encoded.facts, max_length)) warning(sentence);
-  return score_rows(lm, encoded.rows);
+  for (const std::string& sentence : warnings(encoded.facts, max_length, served.readable)) warning(sentence);
+  Json results = score_rows(lm, encoded.rows);
+  results["truncated_rows"] = truncated_rows(encoded.rows);
+  return results;
 }
 
 }  // namespace
@@ -89,8 +96,15 @@ Json score_text(const Served& served, const EvaluationOptions& options, const Ch
   if (protocol == "perplexity") return score_texts(served, lm, options, render);
   const fs::path file = needed_file(served.data);
   const int64_t most = served.data.max_eval_samples;
-  if (protocol == "likelihood") return score_choices(lm, first_rows(load_choices(*task, file), most));
-  return score_answers(lm, *task, first_rows(load_answers(*task, file), most), options.max_new_tokens);
+  Json results = protocol == "likelihood"
+                     ? score_choices(lm, first_rows(load_choices(*task, file, served.data.encoding), most))
+                     : score_answers(lm, *task, first_rows(load_answers(*task, file, served.data.encoding), most),
+                                     options.max_new_tokens);
+  const int64_t cut = results.value("eval_truncated", int64_t{0}), rows = results.value("eval_samples", int64_t{0});
+  if (cut > 0)
+    warning(fmt::format("{} of {} prompts were longer than the model reads and lost their beginning", cut, rows));
+  results["truncated_rows"] = cut;
+  return results;
 }
 
 }  // namespace deltaw::cli

@@ -28,7 +28,8 @@ const Usage kUsageText = {
     .verb = "export",
     .what =
         "Writes any adapter as a plain LoRA that every reader of PEFT's files loads: exactly where the method's update "
-        "has thin factors, else cut to a rank by SVD with the error measured. One JSON object on standard output.",
+        "has thin factors, else cut to a rank by SVD with the error measured, layer by layer. Reads it back: passed "
+        "says that the file holds just that. One JSON object on standard output.",
     .example =
         "  deltaw export --adapter_name_or_path out --output_dir lora\n"
         "  deltaw export --adapter_name_or_path out --rank 16 --output_dir lora\n"
@@ -37,8 +38,9 @@ const Usage kUsageText = {
     .positional_help = "A YAML or JSON file of keys, that of `deltaw train` for one; flags win over it.",
     .positional_is_config = true,
     .exit_codes =
-        "0 done; 1 failed; 2 usage or configuration, nothing was started; 3 an exact export's logits "
-        "differ too much",
+        "0 done; 1 failed; 2 usage or configuration, nothing was started; 3 the LoRA that was written is "
+        "not what it was to be",
+    .needs_adapter = true,
 };
 
 /// The highest rank that an option r of the adapter or its parts names, 0 for none.
@@ -62,14 +64,21 @@ int export_adapter(const Args& args) {
   read_into(keys, invocation);
   load_source(served, invocation, kUsageText, keys);
   if (keys.combination_type == "svd" && keys.rank == 0) keys.rank = highest_rank(*served.adapter);
-  const ExportReport report = export_lora(*served.adapter, keys.output_dir, keys.rank, probe_of(served), {},
-                                          keys.combination_type == "linear" ? Combination::linear : Combination::sum);
-  return finish(served, kUsageText, keys, report,
-                {{"method", served.adapter->spec().id},
-                 {"to", keys.to},
-                 {"rank", report.rank},
-                 {"exact", report.exact},
-                 {"largest_error", report.largest_error}});
+  const ExportReport report =
+      export_lora(*served.adapter, keys.output_dir, keys.rank, probe_of(served), companions_of(served),
+                  keys.combination_type == "linear" ? Combination::linear : Combination::sum);
+  const bool linear = keys.combination_type == "linear";
+  Json facts = {{"method", served.adapter->spec().id},
+                {"to", keys.to},
+                {"rank", report.rank},
+                {"kind", report.exact ? "exact"
+                         : linear     ? "linear"
+                                      : "cut"},
+                {"exact", report.exact},
+                {"largest_error", report.largest_error},
+                {"worst_layer", report.worst_layer}};
+  if (!report.exact) facts["kept_share"] = report.kept_share;
+  return finish(served, kUsageText, keys, report, facts);
 }
 
 }  // namespace deltaw::cli

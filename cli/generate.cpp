@@ -10,13 +10,16 @@
 #include <memory>
 #include <optional>
 
+#include "claim.h"
+#include "core/text_file.h"
 #include "deltaw/chat.h"
 #include "deltaw/error.h"
 #include "generate_input.h"
 #include "output.h"
 #include "serve.h"
+#include "signals.h"
 #include "texts.h"
-#include "train/signals.h"
+#include "train/check_rows.h"
 
 namespace deltaw::cli {
 namespace {
@@ -27,6 +30,7 @@ struct Keys {
   std::vector<std::string> prompt;
   std::string input_file;
   std::string output_file;
+  std::string encoding = "utf-8";
   bool chat = false;
   std::string system;
 
@@ -34,10 +38,12 @@ struct Keys {
     f.field("prompt", prompt,
             "A text to go on from, as it is: no chat template. May be repeated; '-', or none at all, reads standard "
             "input.");
-    f.field("input_file", input_file,
-            "Prompts: one on each line of a text file, or a .jsonl file of {\"prompt\": ...}, taken as it is, or "
-            "{\"messages\": [...]}, put through the chat template.");
+    f.field(
+        "input_file", input_file,
+        "Prompts: one on each line of a text file, blank ones too, or a .jsonl, .json, .csv or .tsv file with rows of "
+        "{\"prompt\": ...}, taken as it is, or {\"messages\": [...]}, put through the chat template.");
     f.field("output_file", output_file, "Where the JSON lines go; default: standard output.");
+    f.field("encoding", encoding, kEncodingHelp);
     f.field("chat", chat,
             "A conversation through the chat template: each line of standard input is a turn, /reset forgets what was "
             "said, /exit ends. Ctrl-C ends an answer.");
@@ -57,8 +63,9 @@ const Usage kUsageText = {
     .verb = "generate",
     .what =
         "Lets a causal language model go on from a text, or talks to it. One prompt: the text as it comes. Several, "
-        "or an output_file: one JSON line each, {\"prompt\": ..., \"text\": ..., \"tokens\": [ids], "
-        "\"finish_reason\": \"stop\" or \"length\"}. How it samples follows the checkpoint's generation_config.json "
+        "or an output_file: one JSON line each, {\"row\": ..., \"prompt\": ..., \"text\": ..., \"tokens\": [ids], "
+        "\"finish_reason\": \"stop\" or \"length\"}, and the row's \"id\" where it has one. How it samples follows the "
+        "checkpoint's generation_config.json "
         "where no key says otherwise.",
     .example =
         "  deltaw generate --model_name_or_path MODEL --prompt \"Once upon a time\"\n"
@@ -115,7 +122,17 @@ struct Session {
   std::optional<ChatTemplate> chat_template;
   fs::path tokenizer_folder;
   std::unique_ptr<TextGenerator> generator;
+
+  // Answers, and those that were cut: at max_new_tokens, and before, where the model reads no further.
+  int64_t answers = 0, cut = 0, cut_by_model = 0;
 };
+
+void count(Session& session, const Generation& said) {
+  ++session.answers;
+  if (said.finish_reason != "length") return;
+  const bool all = static_cast<int64_t>(said.tokens.size()) >= session.generator->options().max_new_tokens;
+  ++(all ? session.cut : session.cut_by_model);
+}
 
 // Read when it is asked for: a plain prompt needs none.
 ChatTemplate& template_of(Session& session) {
@@ -137,6 +154,14 @@ std::string rendered(Session& session, Json messages) {
   return template_of(session).render(messages, /*add_generation_prompt=*/true).text;
 }
 
+void check_output(const Keys& keys, const BaseKeys& base, const AdapterKeys& adapter, const Invocation& invocation) {
+  std::vector<std::string> adapters = adapter.with_adapters;
+  adapters.push_back(adapter.adapter_name_or_path);
+  Inputs inputs = inputs_of(base.model_name_or_path, adapters, {}, {}, invocation);
+  inputs.push_back({Input::Kind::file, "input_file", keys.input_file});
+  refuse_input("output_file", keys.output_file, inputs);
+}
+
 void load(Session& session, const Invocation& invocation) {
   AdapterKeys adapter;
   read_into(adapter, invocation);
@@ -150,14 +175,15 @@ void load(Session& session, const Invocation& invocation) {
   inherit_quantisation(options, adapter, invocation);
   read_into(checked, invocation);
   read_into(batch, invocation);
-  require("model_name_or_path or adapter_name_or_path", base.model_name_or_path, kUsageText, "MODEL");
+  require_base(base, adapter.adapter_name_or_path, kUsageText);
+  check_output(session.keys, base, adapter, invocation);
 
   if (task_type_of(base.model_name_or_path) == "CAUSAL_LM") options = with_vocabularies(std::move(options), adapter);
   session.model = load_model(base.model_name_or_path, options);
   check_causal(*session.model);
   if (!adapter.adapter_name_or_path.empty()) session.adapter = load_adapters(*session.model, adapter);
-  session.tokenizer_folder = tokenizer_folder(*session.model, adapter);
-  session.tokenizer = Tokenizer::from_folder(session.tokenizer_folder);
+  session.tokenizer_folder = tokenizer_folder(session.model->folder(), adapter.adapter_name_or_path);
+  session.tokenizer = Tokenizer::from_folder(session.tokenizer_folder, session.model->folder());
   GenerateOptions generation = default_generation(*session.model, *session.tokenizer);
   read_into(generation, invocation);
   generation.batch_size = batch.per_device_eval_batch_size;
@@ -188,11 +214,13 @@ class Printer {
 
 void stream_one(Session& session, const std::string& prompt) {
   Printer printer(/*trims=*/false);
-  session.generator->run({prompt_ids(*session.tokenizer, prompt)}, [&](int64_t, std::string_view text) {
-    printer.put(text);
-    return true;
-  });
+  const auto said =
+      session.generator->run({prompt_ids(*session.tokenizer, prompt)}, [&](int64_t, std::string_view text) {
+        printer.put(text);
+        return true;
+      });
   printer.end_line();
+  count(session, said[0]);
 }
 
 void write_rows(Session& session, std::vector<Asked> asked) {
@@ -205,10 +233,13 @@ void write_rows(Session& session, std::vector<Asked> asked) {
   const std::vector<Generation> said = session.generator->run(prompts);
   LineWriter output(session.keys.output_file);
   for (size_t i = 0; i < asked.size(); ++i) {
-    output.write(to_line({{"prompt", asked[i].text},
-                          {"text", said[i].text},
-                          {"tokens", said[i].tokens},
-                          {"finish_reason", said[i].finish_reason}}));
+    Json line = row_line(static_cast<int64_t>(i) + 1, asked[i].id);
+    line["prompt"] = asked[i].text;
+    line["text"] = said[i].text;
+    line["tokens"] = said[i].tokens;
+    line["finish_reason"] = said[i].finish_reason;
+    output.write(to_line(line));
+    count(session, said[i]);
   }
   output.finish();
 }
@@ -217,12 +248,13 @@ void write_rows(Session& session, std::vector<Asked> asked) {
 int answer(Session& session, Json& messages) {
   const std::string text = rendered(session, messages);
   const std::vector<int64_t> ids = prompt_ids(*session.tokenizer, text, /*add_special_tokens=*/false);
-  const train::SignalGuard guard;
+  const SignalGuard guard;
   Printer printer(/*trims=*/true);
-  session.generator->run({ids}, [&](int64_t, std::string_view piece) {
+  const auto said = session.generator->run({ids}, [&](int64_t, std::string_view piece) {
     printer.put(piece);
     return guard.caught() == 0;
   });
+  count(session, said[0]);
   messages.push_back({{"role", "assistant"}, {"content", printer.end_line()}});
   return guard.caught();
 }
@@ -233,9 +265,10 @@ int chat(Session& session) {
   if (terminal) note("/reset forgets the conversation, /exit ends it.\n");
   Json messages = Json::array();
   std::string line;
-  while (true) {
+  for (int64_t number = 1;; ++number) {
     if (terminal) note("> ");
     if (!std::getline(std::cin, line)) break;
+    line = to_utf8(std::move(line), session.keys.encoding, "standard input", number);
     if (line.ends_with('\r')) line.pop_back();
     if (line == "/exit") break;
     if (line == "/reset") messages = Json::array();
@@ -260,14 +293,28 @@ void note_speed(const GenerationSpeed& speed) {
                    rate(speed.new_tokens - speed.rows, speed.new_seconds)));
 }
 
+/// Prompts are never cut, but refused.
+void note_cut(const Session& session) {
+  if (session.cut > 0) {
+    note(fmt::format("{} of {} texts were cut at max_new_tokens {}\n", session.cut, session.answers,
+                     session.generator->options().max_new_tokens));
+  }
+  if (session.cut_by_model > 0) {
+    warning(fmt::format("{} of {} texts were cut before max_new_tokens {}: the model reads {} tokens in all",
+                        session.cut_by_model, session.answers, session.generator->options().max_new_tokens,
+                        train::longest_input(*session.model, session.adapter ? &*session.adapter : nullptr)));
+  }
+}
+
 std::vector<Asked> asked_of(const Keys& keys) {
-  if (!keys.input_file.empty()) return read_asked(keys.input_file);
+  if (!keys.input_file.empty()) return read_asked(keys.input_file, keys.encoding);
   std::vector<Asked> asked;
   for (const std::string& prompt : keys.prompt) {
-    asked.push_back({.text = prompt == "-" ? read_standard_input() : prompt, .messages = nullptr, .where = "prompt"});
+    asked.push_back(
+        {.text = prompt == "-" ? read_standard_input(keys.encoding) : prompt, .messages = nullptr, .where = "prompt"});
   }
   if (asked.empty() && ::isatty(STDIN_FILENO) == 0) {
-    asked.push_back({.text = read_standard_input(), .messages = nullptr, .where = "standard input"});
+    asked.push_back({.text = read_standard_input(keys.encoding), .messages = nullptr, .where = "standard input"});
   }
   if (asked.empty()) require("prompt, input_file or chat", "", kUsageText, "\"Once upon a time\"");
   return asked;
@@ -306,6 +353,7 @@ int generate(const Args& args) {
   } else {
     write_rows(session, std::move(asked));
   }
+  note_cut(session);
   note_speed(session.generator->speed());
   return code;
 }

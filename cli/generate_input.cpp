@@ -2,29 +2,27 @@
 
 #include <fmt/format.h>
 
-#include <fstream>
 #include <iostream>
 #include <iterator>
 
-#include "core/json.h"
+#include "core/text_file.h"
+#include "data/text_rows.h"
 #include "deltaw/error.h"
 
 namespace deltaw::cli {
 namespace {
 
-Asked asked_of(const std::string& line, const std::string& where) {
-  const Json row = parse_json(line, where);
+Asked asked_of(const Json& row, const std::string& where) {
   Asked asked{.where = where};
-  if (row.is_object()) {
-    const auto prompt = row.find("prompt"), messages = row.find("messages");
-    if (messages != row.end() && messages->is_array() && !messages->empty()) {
-      asked.messages = *messages;
-      return asked;
-    }
-    if (messages == row.end() && prompt != row.end() && prompt->is_string()) {
-      asked.text = prompt->get<std::string>();
-      return asked;
-    }
+  if (row.contains(kIdColumn)) asked.id = row[kIdColumn];
+  const auto prompt = row.find("prompt"), messages = row.find("messages");
+  if (messages != row.end() && messages->is_array() && !messages->empty()) {
+    asked.messages = *messages;
+    return asked;
+  }
+  if (messages == row.end() && prompt != row.end() && prompt->is_string()) {
+    asked.text = prompt->get<std::string>();
+    return asked;
   }
   throw Error({.id = "data.no-prompt",
                .what = "the row has neither a text \"prompt\" nor a list \"messages\"",
@@ -34,31 +32,24 @@ Asked asked_of(const std::string& line, const std::string& where) {
 
 }  // namespace
 
-std::vector<Asked> read_asked(const std::filesystem::path& file) {
-  std::ifstream input(file, std::ios::binary);
-  if (!input || std::filesystem::is_directory(file)) {
-    throw Error({.id = "io.not-found",
-                 .what = "the file cannot be opened",
-                 .where = fmt::format("{}, key 'input_file'", file.string()),
-                 .fix = "check the path"});
-  }
-  const bool rows = file.extension() == ".jsonl";
+std::vector<Asked> read_asked(const std::filesystem::path& file, const std::string& encoding) {
   std::vector<Asked> all;
-  int64_t number = 0;
-  for (std::string line; std::getline(input, line);) {
-    if (!line.empty() && line.back() == '\r') line.pop_back();
-    const std::string where = fmt::format("{}, line {}", file.string(), ++number);
-    if (!rows) {
-      all.push_back({.text = line, .messages = nullptr, .where = where});
-    } else if (line.find_first_not_of(" \t") != std::string::npos) {
-      all.push_back(asked_of(line, where));
-    }
+  const std::string ending = data::ending_of(file);
+  if (ending == ".jsonl" || ending == ".json" || ending == ".csv" || ending == ".tsv") {
+    data::each_row(file, encoding,
+                   [&](const Json& row, int64_t, const std::string& where) { all.push_back(asked_of(row, where)); });
+    return all;
   }
+  each_line(read_text(file, encoding), [&](std::string_view line, int64_t number) {
+    all.push_back(
+        {.text = std::string(line), .messages = nullptr, .where = fmt::format("{}, line {}", file.string(), number)});
+  });
   return all;
 }
 
-std::string read_standard_input() {
-  std::string text{std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>()};
+std::string read_standard_input(const std::string& encoding) {
+  std::string text =
+      to_utf8({std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>()}, encoding, "standard input");
   if (text.ends_with('\n')) text.pop_back();
   return text;
 }

@@ -6,6 +6,7 @@
 #include <map>
 #include <set>
 
+#include "adapt/adapter_folder.h"
 #include "core/files.h"
 #include "deltaw/error.h"
 #include "io/checkpoint.h"
@@ -125,23 +126,20 @@ std::string adapted_module(std::string tensor) {
 }
 
 Json describe_adapter(const fs::path& folder, bool modules) {
-  const fs::path config_file = folder / "adapter_config.json";
-  const Json config = read_json(config_file);
+  const AdapterFolder opened = open_adapter_folder(folder);
+  const Json& config = opened.config;
   Json info = {{"kind", "adapter"}, {"path", folder.string()}};
-  if (config.contains("parts") && config["parts"].is_array()) {  // several that act together
+  if (!opened.parts.empty()) {  // several that act together
     copy_keys(config, info, {"method", "base_model_name_or_path"});
     info["parts"] = Json::array();
-    for (const Json& part : config["parts"]) {
-      if (!part.is_object()) continue;
-      info["parts"].push_back(describe_adapter(folder / part.value("folder", std::string()), modules));
-    }
+    for (const PartEntry& part : opened.parts) info["parts"].push_back(describe_adapter(part.folder, modules));
     return info;
   }
-  info["method"] = chosen_method(config, config_file.string());
+  info["method"] = chosen_method(config, opened.config_file().string());
   copy_keys(config, info,
             {"peft_type", "task_type", "base_model_name_or_path", "r", "init_r", "target_r", "lora_alpha",
              "randlora_alpha", "target_modules", "modules_to_save", "bias", "rank_pattern", "alpha_pattern"});
-  const io::TensorFile file = io::open_adapter(folder);
+  const io::TensorFile file = open_adapter_tensors(opened);
   Tally tally;
   std::set<std::string> seen;
   Json names = Json::array();
@@ -251,7 +249,11 @@ int info(const Args& args) {
                  .fix = "name a folder: deltaw info MODEL"});
   }
   const Json description = describe(invocation.positional, keys.modules);
-  print(keys.json ? to_text(description) : info_text(description));
+  if (keys.json) {
+    print(to_text(description));
+  } else {
+    show(info_text(description));
+  }
   return kDone;
 }
 

@@ -1,14 +1,22 @@
 #include "load.h"
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
 #include <algorithm>
 
 #include "adapt/rank_budgets.h"
+#include "continued.h"
 #include "core/files.h"
 #include "deltaw/error.h"
 #include "eval/metrics.h"
 #include "io/checkpoint.h"
+#include "no_effect.h"
+#include "output.h"
+#include "serve.h"
 #include "texts.h"
 #include "train/batch_tensors.h"
+#include "train/check_rows.h"
 #include "train/checkpoint.h"
 #include "train/options.h"
 #include "train/schedule.h"
@@ -16,7 +24,16 @@
 namespace deltaw::cli {
 namespace {
 
-void settle_labels(Setup& setup, const LabelSet& labels) {
+/// The labels are those of the run from here on, and so are the columns, those of a task aside: whoever reads another
+/// file later, with run.json, reads the same ones or is told that they are not there.
+void settle_data(Setup& setup, const TrainingData& data) {
+  const LabelSet& labels = data.labels;
+  if (setup.data.task_name.empty()) {
+    setup.data.text_column = data.text_column;
+    setup.data.text_pair_column = data.text_pair_column;
+    setup.data.label_column = data.label_column;
+  }
+  setup.model.new_head = data.new_head;
   setup.data.label_names = labels.names;
   setup.data.problem_type = labels.regression ? "regression" : "single_label_classification";
   setup.model.problem_type = setup.data.problem_type;
@@ -54,6 +71,16 @@ void add_vocabulary(Setup& setup, Run& run) {
   setup.model.vocab_size = std::max(run.tokenizer->vocab_size(), last + 1);
 }
 
+/// The rows of an adapter that has some are settled.
+void refuse_new_tokens(const Setup& setup, const Run& run) {
+  if (!setup.goes_on() || run.new_tokens.empty()) return;
+  throw Error({.id = "config.conflict",
+               .what = "'" + run.tokenizer->id_to_token(run.new_tokens.front()).value_or("?") +
+                       "' is no token of the adapter that training goes on from",
+               .where = setup.asked_where + ", keys 'add_tokens', 'add_special_tokens'",
+               .fix = "leave it out, or train a new adapter with it"});
+}
+
 void refuse_vocabulary(const VocabularyKeys& keys, const std::filesystem::path& folder) {
   if (keys.add_tokens.empty() && keys.add_special_tokens.empty()) return;
   throw Error({.id = "config.unsupported",
@@ -71,6 +98,13 @@ std::vector<EncodedRow> encode_texts_of(const TextDataset& texts, const Setup& s
   return setup.text.packing ? pack_rows(encoded.rows, setup.data.max_length) : std::move(encoded.rows);
 }
 
+/// What no embedding stands for would end the first step.
+void check(const Run& run) {
+  const Adapter* adapter = run.adapter ? &*run.adapter : nullptr;
+  train::check_rows(*run.model, adapter, run.train_rows, &*run.tokenizer);
+  train::check_rows(*run.model, adapter, run.validation_rows, &*run.tokenizer);
+}
+
 /// Once; nothing before it has looked at more than the text.
 void encode(const Setup& setup, Run& run) {
   if (!run.train_rows.empty()) return;
@@ -81,6 +115,7 @@ void encode(const Setup& setup, Run& run) {
     run.train_rows = encode_rows(run.data.train, *run.tokenizer, setup.data.max_length);
     run.validation_rows = encode_rows(run.data.validation, *run.tokenizer, setup.data.max_length);
   }
+  check(run);
 }
 
 /// The first batches that training will take, without padding them to one length.
@@ -123,21 +158,44 @@ Adapter adapter_of_checkpoint(const Model& model, const Setup& setup) {
   return adapter;
 }
 
-}  // namespace
-
-bool resumes(const TrainOptions& options) {
-  return !options.resume_from_checkpoint.empty() && options.resume_from_checkpoint != "false";
+/// The adapter of a checkpoint, where data made its start, or a new one.
+Adapter adapter_of(const Setup& setup, Run& run) {
+  if (train::resumes(setup.train) && starts_from_data(setup.adapter)) return adapter_of_checkpoint(*run.model, setup);
+  return Adapter::create(*run.model, setup.adapter, static_cast<uint64_t>(setup.train.seed),
+                         [&](int64_t samples) { return calibration_batches(setup, run, samples); });
 }
 
+}  // namespace
+
 int64_t pad_id_of(const Tokenizer& tokenizer, const Model& model) {
-  if (const auto id = tokenizer.pad_id()) return *id;
-  const Json& config = model.config();
-  if (config.contains("pad_token_id") && config["pad_token_id"].is_number_integer()) return config["pad_token_id"];
+  const Json named = model.config().value("pad_token_id", Json());
+  std::vector<std::string> refused;
+  const auto is_token = [&](int64_t id, const char* file) {
+    if (id >= 0 && id < model.vocab_size()) return true;
+    refused.push_back(std::to_string(id) + " by " + file);
+    return false;
+  };
+  if (const auto id = tokenizer.pad_id(); id && is_token(*id, "the tokenizer")) return *id;
+  if (named.is_number_integer() && is_token(named, "config.json")) return named;
   if (model.is_causal()) return 0;  // nothing attends to padding, so any token serves
   throw Error({.id = "config.no-pad-token",
-               .what = "neither the tokenizer nor the model names a padding token",
+               .what = refused.empty()
+                           ? "neither the tokenizer nor the model names a padding token"
+                           : fmt::format("the padding token is {}, and the model has {} tokens (0 to {})",
+                                         fmt::join(refused, " and "), model.vocab_size(), model.vocab_size() - 1),
                .where = (model.folder() / "config.json").string(),
                .fix = "set pad_token in tokenizer_config.json, or pad_token_id in config.json"});
+}
+
+HeadLabels head_of(const std::filesystem::path& folder, const ModelOptions& options) {
+  StoredLabels stored = stored_labels(folder.string());
+  return {.names = std::move(stored.names), .stored = stored.stored, .replaceable = options.ignore_mismatched_sizes};
+}
+
+int64_t readable_length(const Model& model, const Adapter* adapter, const Tokenizer& tokenizer) {
+  const int64_t taken = adapter ? adapter->virtual_tokens().count() : 0;
+  const int64_t positions = std::max<int64_t>(0, model.max_positions() - taken), named = tokenizer.max_length();
+  return positions > 0 && named > 0 ? std::min(positions, named) : std::max(positions, named);
 }
 
 int64_t checked_length(const Model& model, int64_t max_length, bool asked_for) {
@@ -160,40 +218,90 @@ void write_tokenizer(const Tokenizer& tokenizer, const std::filesystem::path& fo
   if (changed) tokenizer.save(folder);
 }
 
-Run load_run(Setup& setup, const Invocation& invocation) {
+namespace {
+
+void load_rows(Setup& setup, Run& run, const std::filesystem::path& folder, bool causal) {
   const auto seed = static_cast<uint64_t>(setup.train.seed);
+  if (causal) {
+    setup.model = with_vocabularies(std::move(setup.model), {.adapter_name_or_path = setup.from.adapter_name_or_path});
+    add_vocabulary(setup, run);
+    refuse_new_tokens(setup, run);
+    if (!setup.length_given) setup.data.max_length = kTextLength;
+    const auto chat_template = find_chat_template(setup.text, run.sources);
+    run.texts = load_text_data(setup.data, setup.text, renderer_of(chat_template), seed);
+    return;
+  }
+  refuse_vocabulary(setup.vocabulary, folder);
+  if (setup.goes_on()) inherit_head(setup);
+  run.data = load_training_data(setup.data, seed, setup.goes_on() ? HeadLabels() : head_of(folder, setup.model));
+  if (setup.goes_on()) check_head_size(setup, run.data.labels.outputs());
+  run.warnings.insert(run.warnings.end(), run.data.warnings.begin(), run.data.warnings.end());
+  settle_data(setup, run.data);
+}
+
+/// The adapters that a run begins with, finished ones beside it among them, and the checkpoint that it goes on from.
+std::vector<std::filesystem::path> folders_begun_with(const Setup& setup) {
+  std::vector<std::filesystem::path> folders = {setup.from.adapter_name_or_path};
+  for (const Json& entry : setup.adapter.beside) {
+    if (!entry.is_object()) continue;
+    if (const Json folder = entry.value("adapter_name_or_path", Json()); folder.is_string()) {
+      folders.emplace_back(folder.get<std::string>());
+    }
+  }
+  if (train::resumes(setup.train)) {
+    folders.push_back(train::find_checkpoint(setup.train.resume_from_checkpoint, setup.train.output_dir));
+  }
+  return folders;
+}
+
+/// The hash of the base is the run's from here on; another one that was recorded is worth a word.
+void settle_base(Setup& setup, const Invocation& invocation, Run& run) {
+  std::vector<RecordedBase> recorded = recorded_bases(folders_begun_with(setup));
+  recorded.push_back({setup.record.base_hash, invocation.file_name});
+  if (const auto sentence = other_base_warning(*run.model, recorded)) run.warnings.push_back(*sentence);
+  setup.record.base_hash = base_hash(*run.model);
+}
+
+void load_parts(Setup& setup, const Invocation& invocation, Run& run) {
   const std::filesystem::path folder = io::resolve_model(setup.base.model_name_or_path);
   const bool causal = task_type_of(folder.string()) == "CAUSAL_LM";
-  Run run;
-  run.tokenizer = Tokenizer::from_folder(folder);
-  if (causal) {
-    add_vocabulary(setup, run);
-    if (!setup.length_given) setup.data.max_length = kTextLength;
-    const auto chat_template = find_chat_template(setup.text, {folder});
-    run.texts = load_text_data(setup.data, setup.text, renderer_of(chat_template), seed);
-  } else {
-    refuse_vocabulary(setup.vocabulary, folder);
-    run.data = load_training_data(setup.data, seed);
-    settle_labels(setup, run.data.labels);
+  if (const auto sentence = keys_without_effect(
+          invocation, {.causal = causal, .model = setup.model, .data = setup.data, .train = setup.train})) {
+    run.warnings.push_back(*sentence);
   }
+  const std::string& from = setup.from.adapter_name_or_path;
+  run.sources = {folder};
+  if (setup.goes_on()) run.sources.insert(run.sources.begin(), from);
+  run.tokenizer = Tokenizer::from_folder(tokenizer_folder(folder, from), folder);
+  load_rows(setup, run, folder, causal);
   settle_metric(setup, run, invocation, causal);
   check_training(setup, run, causal);
 
   run.model = load_model(folder.string(), setup.model);
-  train_new_tokens(*run.model, setup.adapter, run.new_tokens);
+  settle_base(setup, invocation, run);
   setup.data.max_length = checked_length(*run.model, setup.data.max_length, setup.length_given);
   run.pad_id = pad_id_of(*run.tokenizer, *run.model);
-  if (resumes(setup.train) && starts_from_data(setup.adapter)) {
-    run.adapter = adapter_of_checkpoint(*run.model, setup);
-  } else {
-    run.adapter = Adapter::create(*run.model, setup.adapter, seed,
-                                  [&](int64_t samples) { return calibration_batches(setup, run, samples); });
-  }
+  if (!setup.goes_on()) train_new_tokens(*run.model, setup.adapter, run.new_tokens);
+  run.adapter = setup.goes_on() ? continued(*run.model, setup) : adapter_of(setup, run);
   setup.adapter.task_type = run.model->task_type();
   encode(setup, run);
+  check(run);
   // Refuses a rank budget that cannot prune, before anything is written.
   const auto schedule = train::make_schedule(setup.train, static_cast<int64_t>(run.train_rows.size()));
   const RankBudgets checked(*run.adapter, schedule.total_steps);
+}
+
+}  // namespace
+
+Run load_run(Setup& setup, const Invocation& invocation) {
+  Run run;
+  try {
+    load_parts(setup, invocation, run);
+  } catch (const Error&) {
+    // What is odd about the data may be the reason.
+    for (const std::string& sentence : run.warnings) warning(sentence);
+    throw;
+  }
   return run;
 }
 

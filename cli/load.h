@@ -16,11 +16,16 @@
 
 namespace deltaw::cli {
 
-/// Whether a run goes on from a checkpoint.
-bool resumes(const TrainOptions& options);
-
-/// The id that fills short rows: the tokenizer's, else config.json's. Throws config.no-pad-token.
+/// The id that fills short rows: the tokenizer's, else config.json's, where the model has such a token. A causal model
+/// takes any. Throws config.no-pad-token.
 int64_t pad_id_of(const Tokenizer& tokenizer, const Model& model);
+
+/// The labels of the checkpoint's head, for load_training_data.
+HeadLabels head_of(const std::filesystem::path& folder, const ModelOptions& options);
+
+/// Tokens of the longest row: of the tokenizer's model_max_length and the model's positions, those of the adapter's
+/// virtual tokens left out, the smaller one; 0 where neither is known.
+int64_t readable_length(const Model& model, const Adapter* adapter, const Tokenizer& tokenizer);
 
 /// max_length as the model allows it: one that was asked for and is too long is refused (config.max-length), the
 /// default is shortened.
@@ -32,6 +37,7 @@ void write_tokenizer(const Tokenizer& tokenizer, const std::filesystem::path& fo
 
 /// Everything that stands before the first step.
 struct Run {
+  std::vector<std::filesystem::path> sources;  // of tokenizer and chat template, the first one first
   std::optional<Tokenizer> tokenizer;
   std::vector<int64_t> new_tokens;  // ids that add_tokens and add_special_tokens gave it
   TrainingData data;                // of a classifier
@@ -43,6 +49,7 @@ struct Run {
   std::vector<std::string> metrics;
   std::string best_metric;
   int64_t pad_id = 0;
+  std::vector<std::string> warnings;  // of the data, one sentence each
 };
 
 /// Loads it all and settles in `setup` what the data decides: labels, problem type, length, metric.

@@ -1,19 +1,26 @@
 // The deltaw program: parses, dispatches, turns exceptions into messages and exit codes.
+#include <csignal>
 #include <cstdio>
 #include <exception>
 #include <new>
 
 #include "allocation.h"
+#include "core/printable.h"
+#include "cut_files.h"
 #include "deltaw/error.h"
+#include "output.h"
 #include "verbs.h"
 
 int main(int argc, char** argv) {
   deltaw::cli::keep_memory();
+  deltaw::cli::name_cut_files();
   try {
     return deltaw::cli::dispatch(deltaw::cli::Args(argv + 1, argv + argc));
   } catch (const deltaw::Error& error) {
     std::fprintf(stderr, "%s\n", error.what());
     return error.exit_code();
+  } catch (const deltaw::cli::ReaderGone&) {
+    return 128 + SIGPIPE;
   } catch (const std::bad_alloc&) {
     std::fputs(
         "error[io.out-of-memory]: the machine has no memory left for this\n"
@@ -25,7 +32,7 @@ int main(int argc, char** argv) {
                  "error[internal.unexpected]: %s\n"
                  "  where: a library below deltaw\n"
                  "  fix:   this is a bug of deltaw; please report it with the command that led here\n",
-                 error.what());
+                 deltaw::printable(error.what(), /*lines=*/true).c_str());
   }
   return deltaw::cli::kFailed;
 }

@@ -7,6 +7,7 @@
 #include <set>
 #include <string>
 
+#include "core/memory.h"
 #include "train/setup.h"
 
 namespace deltaw::cli {
@@ -158,7 +159,8 @@ Json memory_estimate(const Setup& setup, const Run& run) {
   activations = std::max(activations, (kept.block + kept.working) * tokens * element +
                                           static_cast<double>(run.adapter->trained_count()) * 4);
   const double adapter = bytes_of(*run.adapter), program = kProgram + stored;
-  const int64_t formed = train::formed_bytes(*run.adapter, setup.train, lengths);
+  const int64_t wanted = train::formed_bytes(*run.adapter, setup.train, lengths);
+  const int64_t formed = train::keeps_formed(wanted, memory_bytes()) ? wanted : 0;
   Json facts = {{"base_bytes", static_cast<int64_t>(base)},
                 {"adapter_bytes", static_cast<int64_t>(adapter)},
                 {"activation_bytes", static_cast<int64_t>(activations)},

@@ -4,9 +4,12 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cctype>
+#include <filesystem>
 #include <map>
 #include <set>
 
+#include "adapt/training_keys.h"
 #include "aliases.h"
 #include "core/files.h"
 #include "core/log.h"
@@ -37,7 +40,7 @@ Names names_of(const std::vector<Section>& sections) {
   names.all.assign(names.keys.begin(), names.keys.end());
   for (const std::string& name : other_names(names.keys)) {
     names.all.push_back(name);
-    if (is_switch(name)) names.switches.insert(name);
+    if (is_switch(name, names.switches)) names.switches.insert(name);
   }
   return names;
 }
@@ -54,24 +57,72 @@ std::string canonical(const std::string& word) {
   return name;
 }
 
+bool is_flag(const std::string& word) {
+  return word.starts_with("--") && word.size() > 2;
+}
+
+bool is_file(const std::string& word) {
+  std::error_code ignored;
+  return std::filesystem::exists(word, ignored);
+}
+
+[[noreturn]] void refuse_words(const std::string& what, const std::string& fix) {
+  throw Error({.id = "usage.arguments", .what = what, .where = kCommandLine, .fix = fix});
+}
+
+/// Whether a switch at `i` stands for true, and the word behind it for something else.
+bool stands_alone(const Args& args, size_t i) {
+  if (i + 1 == args.size() || is_flag(args[i + 1])) return true;
+  return !is_truth_word(args[i + 1]) && is_file(args[i + 1]);
+}
+
+/// A word that is no flag, and no value of the flag before it. `is_config`: it names a file of keys.
+void check_positional(const Args& args, size_t i, bool is_config) {
+  const std::string& word = args[i];
+  if (is_file(word)) return;
+  if (word.size() > 1 && word[0] == '-' && std::isalpha(static_cast<unsigned char>(word[1])) != 0) {
+    refuse_words(fmt::format("'{}' is no flag: flags have two dashes", word), fmt::format("-{}", word));
+  }
+  if (is_config && i >= 2 && is_flag(args[i - 2]) && !is_flag(args[i - 1]) &&
+      args[i - 2].find('=') == std::string::npos) {
+    refuse_words(fmt::format("'{}' stands behind {} {} and belongs to no flag", word, args[i - 2], args[i - 1]),
+                 fmt::format("a list has commas: {} {},{}", args[i - 2], args[i - 1], word));
+  }
+}
+
 /// argv with each flag in its canonical spelling and "=true" behind a switch that stands alone.
-Args normalise(const Args& args, const Names& names, const std::vector<std::string>& known) {
+Args normalise(const Args& args, const Usage& usage, const Names& names, const std::vector<std::string>& known) {
   Args result;
+  std::map<std::string, std::string> given;  // by flag
   for (size_t i = 0; i < args.size(); ++i) {
     const std::string& word = args[i];
-    if (!word.starts_with("--") || word.size() == 2) {
+    if (!is_flag(word)) {
+      check_positional(args, i, usage.positional_is_config);
       result.push_back(word);
       continue;
     }
     const std::string name = canonical(word);
     if (std::find(names.all.begin(), names.all.end(), name) == names.all.end()) {
+      refuse_training_key(name, kCommandLine);
       refuse_unknown_keys(Json{{name, nullptr}}, known, kCommandLine);
     }
     const size_t equals = word.find('=');
-    std::string flag = "--" + name + (equals == std::string::npos ? "" : word.substr(equals));
-    const bool alone = equals == std::string::npos && (i + 1 == args.size() || !is_truth_word(args[i + 1]));
-    if (alone && names.switches.contains(name)) flag += "=true";
-    result.push_back(flag);
+    std::string value;
+    if (equals != std::string::npos) {
+      value = word.substr(equals + 1);
+    } else {
+      if (names.switches.contains(name) && stands_alone(args, i)) {
+        value = "true";
+      } else if (i + 1 == args.size() || is_flag(args[i + 1])) {
+        refuse_words(fmt::format("{} has no value", word), fmt::format("give one behind it, or remove {}", word));
+      } else {
+        value = args[++i];
+      }
+    }
+    if (const auto [first, is_new] = given.try_emplace(name, value); !is_new) {
+      refuse_words(fmt::format("--{} is given twice: {} and {}", name, first->second, value), "keep one of them");
+    }
+    result.push_back("--" + name + "=" + value);
   }
   return result;
 }
@@ -134,11 +185,13 @@ void read_words(const Usage& usage, const Names& names, Args words, Invocation& 
   }
 }
 
-Json loose_flags(const Args& args, const Names& names, std::string& positional) {
+Json loose_flags(const Args& args, const Usage& usage, const Names& names, std::string& positional) {
   Json flags = Json::object();
   for (size_t i = 0; i < args.size(); ++i) {
     if (!args[i].starts_with("--")) {
-      if (positional.empty() && args[i] != "-h") positional = args[i];
+      if (args[i] == "-h") continue;
+      check_positional(args, i, usage.positional_is_config);
+      if (positional.empty()) positional = args[i];
       continue;
     }
     const std::string name = canonical(args[i]);
@@ -146,7 +199,7 @@ Json loose_flags(const Args& args, const Names& names, std::string& positional) 
     const bool has_next = i + 1 < args.size() && !args[i + 1].starts_with("--");
     if (equals != std::string::npos) {
       flags[name] = args[i].substr(equals + 1);
-    } else if (name == "help" || !has_next || (names.switches.contains(name) && !is_truth_word(args[i + 1]))) {
+    } else if (name == "help" || !has_next || (names.switches.contains(name) && stands_alone(args, i))) {
       flags[name] = "true";
     } else {
       flags[name] = args[++i];
@@ -222,7 +275,7 @@ Invocation peek_args(const Usage& usage, const std::vector<Section>& sections, c
   const Names names = names_of(sections);
   Invocation invocation;
   invocation.help = asks_help(args);
-  Json flags = loose_flags(args, names, invocation.positional);
+  Json flags = loose_flags(args, usage, names, invocation.positional);
   flags.erase("help");
   if (invocation.help) {
     for (const char* key : {"method", "peft_type"}) {
@@ -246,7 +299,7 @@ Invocation parse_args(const Usage& usage, const std::vector<Section>& sections, 
   invocation.help = asks_help(args);
   if (invocation.help) return invocation;
   const std::vector<std::string> known = listed_keys(sections);
-  read_words(usage, names, normalise(args, names, known), invocation);
+  read_words(usage, names, normalise(args, usage, names, known), invocation);
   invocation.flags = translate(invocation.flags, names.keys, kCommandLine);
   shape_flags(invocation.flags, sections);
   if (usage.positional_is_config && !invocation.positional.empty()) {
@@ -254,7 +307,9 @@ Invocation parse_args(const Usage& usage, const std::vector<Section>& sections, 
     std::set<std::string> allowed;
     invocation.file = read_file_keys(invocation.positional, names, shared, allowed);
     for (const auto& [key, value] : invocation.file.items()) {
-      if (!allowed.contains(key)) refuse_unknown_keys(Json{{key, value}}, known, invocation.file_name);
+      if (allowed.contains(key)) continue;
+      refuse_training_key(key, invocation.file_name);
+      refuse_unknown_keys(Json{{key, value}}, known, invocation.file_name);
     }
   }
   set_log_level(invocation);

@@ -39,6 +39,7 @@ struct Usage {
   std::string positional_help = {};
   bool positional_is_config = false;  // a file of keys
   std::string exit_codes = "0 done; 1 failed; 2 usage or configuration, nothing was started";
+  bool needs_adapter = false;
 };
 
 /// What the caller asked for. Keys have their canonical names; values of flags are strings.

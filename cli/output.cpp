@@ -10,6 +10,7 @@
 #include <cstring>
 #include <system_error>
 
+#include "core/printable.h"
 #include "deltaw/error.h"
 
 namespace deltaw::cli {
@@ -34,28 +35,58 @@ bool is_number(const std::string& text) {
          text.find_first_of("()_=^") == std::string::npos;
 }
 
+/// JSON with the controls that a dump leaves as they are, U+007F to U+009F, written out; they stand in strings alone.
+std::string without_controls(const std::string& json) {
+  std::string text;
+  text.reserve(json.size());
+  for (size_t i = 0; i < json.size(); ++i) {
+    const auto byte = static_cast<unsigned char>(json[i]);
+    const auto next = i + 1 < json.size() ? static_cast<unsigned char>(json[i + 1]) : 0u;
+    if (byte == 0x7F) {
+      text += "\\u007f";
+    } else if (byte == 0xC2 && next >= 0x80 && next < 0xA0) {
+      text += fmt::format("\\u{:04x}", next);
+      ++i;
+    } else {
+      text += json[i];
+    }
+  }
+  return text;
+}
+
 }  // namespace
 
 void print(std::string_view text) {
-  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0) {
-    refuse_write("standard output");
-  }
+  if (std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0) return;
+  if (errno == EPIPE) throw ReaderGone{};
+  refuse_write("standard output");
 }
 
 std::string to_line(const Json& value) {
-  return value.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+  return without_controls(value.dump(-1, ' ', false, Json::error_handler_t::replace)) + "\n";
 }
 
 std::string to_text(const Json& value) {
-  return value.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+  return without_controls(value.dump(2, ' ', false, Json::error_handler_t::replace)) + "\n";
+}
+
+void show(std::string_view text) {
+  print(printable(text, /*lines=*/true));
 }
 
 void note(std::string_view text) {
-  std::fwrite(text.data(), 1, text.size(), stderr);
+  const std::string shown = printable(text, /*lines=*/true);
+  std::fwrite(shown.data(), 1, shown.size(), stderr);
 }
 
 void warning(std::string_view text) {
-  note(fmt::format("warning: {}\n", text));
+  note(fmt::format("warning: {}\n", printable(text)));
+}
+
+Json row_line(int64_t number, const Json& id) {
+  Json line = {{"row", number}};
+  if (!id.is_null()) line["id"] = id;
+  return line;
 }
 
 std::string table(const std::vector<std::vector<std::string>>& rows) {

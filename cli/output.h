@@ -11,16 +11,25 @@
 
 namespace deltaw::cli {
 
-/// Text to standard output. Throws io.write-failed when it does not arrive.
+/// Whoever read the output has gone, as `head` does: there is nothing left to say.
+struct ReaderGone {};
+
+/// Results to standard output, as they are. Throws io.write-failed when they do not arrive, ReaderGone where SIGPIPE is
+/// ignored (else it ends the program).
 void print(std::string_view text);
-/// JSON on one line, or indented; invalid UTF-8 becomes U+FFFD.
+/// Lines for people to standard output: what steers a terminal is written out.
+void show(std::string_view text);
+/// JSON on one line, or indented; controls are written out, invalid UTF-8 becomes U+FFFD.
 std::string to_line(const Json& value);
 std::string to_text(const Json& value);
 
-/// Text to standard error.
+/// Lines for people to standard error, likewise.
 void note(std::string_view text);
 /// One line "warning: ..." to standard error.
 void warning(std::string_view text);
+
+/// {"row": number} and the id of a row that has one: what a line of results on a row of input begins with.
+Json row_line(int64_t number, const Json& id);
 
 /// Rows of cells as lines with aligned columns, indented by two; cells that begin with a digit stand to the right.
 std::string table(const std::vector<std::vector<std::string>>& rows);

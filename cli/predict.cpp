@@ -1,5 +1,5 @@
-#include <fstream>
-
+#include "core/text_file.h"
+#include "data/table.h"
 #include "deltaw/error.h"
 #include "io/safetensors.h"
 #include "output.h"
@@ -17,21 +17,25 @@ struct Keys {
 
   void fields(FieldVisitor& f) {
     f.field("input_file", input_file,
-            "Rows to predict: .tsv, .csv, .jsonl or .json with the columns above, or one text per line. Default: "
-            "test_file.");
+            "Rows to predict: .tsv, .csv, .jsonl or .json with the columns above, or one text per line, blank lines "
+            "too. Default: test_file.");
     f.field("output_file", output_file, "Where the lines go; default: standard output.");
     f.field("logits_file", logits_file,
-            "Also write the raw logits to this safetensors file: `logits` [rows, labels], or `logits.<row>` [tokens, "
-            "vocabulary] of a causal language model.");
+            "Also write the raw logits to this safetensors file: `logits` [rows, labels], or `logits.<n>` [tokens, "
+            "vocabulary] of a causal language model, where n is the number of the row, from 0; a row without tokens "
+            "has none.");
   }
 };
 
 const Usage kUsageText = {
     .verb = "predict",
     .what =
-        "Writes one JSON line per input row: {\"label\": ..., \"logits\": [...]}, {\"label\": score} for "
-        "regression, or {\"nll\": ..., \"tokens\": ...} for a causal language model: the negative log-likelihood of "
-        "the row in nats and the number of tokens it is summed over. Labels are not needed.",
+        "Writes one JSON line per input row, in their order: {\"row\": ..., \"label\": ..., \"logits\": [...]}, "
+        "{\"row\": ..., \"label\": score} for regression, or {\"row\": ..., \"nll\": ..., \"tokens\": ...} for a "
+        "causal "
+        "language model: the negative log-likelihood of the row in nats and the number of tokens it is summed over, "
+        "null and 0 where a row has no token with another before it. `row` counts from 1; `id` stands behind it where "
+        "the file has a column of that name. Labels are not needed.",
     .example =
         "  deltaw predict --adapter_name_or_path out --input_file texts.txt\n"
         "  deltaw predict --adapter_name_or_path out --input_file rows.csv \\\n"
@@ -42,28 +46,27 @@ const Usage kUsageText = {
 };
 
 bool is_table(const std::filesystem::path& file) {
-  const std::string ending = file.extension().string();
+  const std::string ending = data::ending_of(file);
   return ending == ".tsv" || ending == ".csv" || ending == ".jsonl" || ending == ".json";
 }
 
-Dataset read_lines(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) {
-    throw Error({.id = "io.not-found",
-                 .what = "the file cannot be opened",
-                 .where = path.string() + ", key 'input_file'",
-                 .fix = "check the path"});
-  }
-  Dataset dataset;
-  dataset.file = path;
-  for (std::string line; std::getline(file, line);) {
-    if (!line.empty() && line.back() == '\r') line.pop_back();
-    Example row;
-    row.text = line;
-    row.line = static_cast<int64_t>(dataset.rows.size()) + 1;
-    dataset.rows.push_back(std::move(row));
-  }
+Dataset read_lines(const std::filesystem::path& path, const std::string& encoding) {
+  Dataset dataset{.file = path};
+  each_line(read_text(path, encoding), [&](std::string_view line, int64_t number) {
+    dataset.rows.push_back({.text = std::string(line), .line = number});
+  });
   return dataset;
+}
+
+void refuse_lines_for_pairs(const DataOptions& data, const std::string& file) {
+  const std::string pair = data.text_pair_column.empty() && !data.task_name.empty()
+                               ? find_task(data.task_name).text_pair_column
+                               : data.text_pair_column;
+  if (pair.empty()) return;
+  throw Error({.id = "config.missing-column",
+               .what = "the model reads two texts a row, and a file of lines has no column '" + pair + "'",
+               .where = file,
+               .fix = "give a .csv, .tsv or .jsonl file with both columns"});
 }
 
 Dataset read_input(const Served& served, const Keys& keys) {
@@ -71,22 +74,27 @@ Dataset read_input(const Served& served, const Keys& keys) {
     return load_split(served.data, Split::test, served.labels, Labels::ignored,
                       static_cast<uint64_t>(served.batch.seed));
   }
-  if (!is_table(keys.input_file)) return read_lines(keys.input_file);
+  if (!is_table(keys.input_file)) {
+    refuse_lines_for_pairs(served.data, keys.input_file);
+    return read_lines(keys.input_file, served.data.encoding);
+  }
   return load_file(keys.input_file, served.data, served.labels, Labels::ignored);
 }
 
-void write_lines(const Served& served, const Tensor& logits, const std::string& path) {
+void write_lines(const Served& served, const Dataset& dataset, const Tensor& logits, const std::string& path) {
   LineWriter output(path);
   const int64_t columns = logits.size(1);
   const float* row = logits.data_ptr<float>();
   for (int64_t i = 0; i < logits.size(0); ++i, row += columns) {
+    Json line = row_line(i + 1, dataset.rows[static_cast<size_t>(i)].id);
     if (served.labels.regression) {
-      output.write(to_line({{"label", row[0]}}));
-      continue;
+      line["label"] = row[0];
+    } else {
+      const auto best = std::max_element(row, row + columns) - row;
+      line["label"] = served.labels.names[static_cast<size_t>(best)];
+      line["logits"] = std::vector<float>(row, row + columns);
     }
-    const auto best = std::max_element(row, row + columns) - row;
-    output.write(to_line({{"label", served.labels.names[static_cast<size_t>(best)]},
-                          {"logits", std::vector<float>(row, row + columns)}}));
+    output.write(to_line(line));
   }
   output.finish();
 }
@@ -106,28 +114,31 @@ TextDataset read_texts(const Served& served, const Keys& keys) {
   }
   TextDataset texts;
   if (is_table(file)) {
-    texts = load_texts(file, served.data, served.text, renderer_of(served.chat_template));
+    texts = load_texts(file, served.data, served.text, renderer_of(served.chat_template), Blank::kept);
   } else {
-    for (Example& row : read_lines(file).rows) {
+    for (Example& row : read_lines(file, served.data.encoding).rows) {
       const size_t size = row.text.size();
-      texts.rows.push_back({.text = std::move(row.text), .trained = {{0, size}}, .line = row.line});
+      texts.rows.push_back({.text = std::move(row.text), .trained = {{0, size}}, .line = row.line, .record = row.line});
     }
+    texts.ids.resize(texts.rows.size());
   }
   for (TextExample& row : texts.rows) row.end &= row.answers;
   return texts;
 }
 
-/// logits.<row> [tokens, vocabulary] of each row.
-void write_text_logits(const Served& served, const std::vector<EncodedRow>& rows, const std::string& path) {
+/// logits.<record> [tokens, vocabulary] of each row that has tokens, from 0.
+void write_text_logits(const Served& served, const TextDataset& texts, const std::vector<EncodedRow>& rows,
+                       const std::string& path) {
   const at::NoGradGuard no_grad;
   std::vector<Tensor> logits;
   std::vector<io::TensorBytes> tensors;
   for (size_t i = 0; i < rows.size(); ++i) {
+    if (rows[i].ids.empty()) continue;
     Call call{.adapter = served.acting()};
     const ModelInput input =
         train::to_input(collate(rows, {static_cast<int64_t>(i)}, served.pad_id, /*pads_left=*/false));
     logits.push_back(served.model->forward(input, call)[0].to(at::kFloat).contiguous());
-    tensors.push_back({.name = "logits." + std::to_string(i),
+    tensors.push_back({.name = "logits." + std::to_string(texts.rows[i].record - 1),
                        .dtype = io::Dtype::f32,
                        .shape = logits.back().sizes().vec(),
                        .data = static_cast<const std::byte*>(logits.back().const_data_ptr())});
@@ -135,16 +146,45 @@ void write_text_logits(const Served& served, const std::vector<EncodedRow>& rows
   io::write_safetensors(path, tensors);
 }
 
+/// Of each of the file's rows, whether it says anything or not.
+std::vector<RowLoss> losses_of(const Served& served, const TextDataset& texts, const std::vector<EncodedRow>& rows) {
+  std::vector<EncodedRow> scored;
+  std::vector<int64_t> records;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    if (train::trained_tokens(rows[i]) == 0) continue;
+    scored.push_back(rows[i]);
+    records.push_back(texts.rows[i].record);
+  }
+  const std::vector<RowLoss> losses =
+      predict_losses(*served.model, served.acting(), scored, served.batch.per_device_eval_batch_size, served.pad_id,
+                     served.tokenizer->pads_left());
+  std::vector<RowLoss> all(texts.ids.size());
+  for (size_t i = 0; i < losses.size(); ++i) all[static_cast<size_t>(records[i] - 1)] = losses[i];
+  return all;
+}
+
 void predict_texts(const Served& served, const Keys& keys) {
-  const std::vector<EncodedRow> rows = encoded(served, read_texts(served, keys)).rows;
-  if (!keys.logits_file.empty()) write_text_logits(served, rows, keys.logits_file);
+  const TextDataset texts = read_texts(served, keys);
+  const std::vector<EncodedRow> rows = encoded(served, texts, Untrained::kept).rows;
+  warn_of_cut_rows(served, truncated_rows(rows), static_cast<int64_t>(rows.size()));
+  if (!keys.logits_file.empty()) write_text_logits(served, texts, rows, keys.logits_file);
+  const std::vector<RowLoss> losses = losses_of(served, texts, rows);
   LineWriter output(keys.output_file);
-  for (const RowLoss& row :
-       predict_losses(*served.model, served.acting(), rows, served.batch.per_device_eval_batch_size, served.pad_id,
-                      served.tokenizer->pads_left())) {
-    output.write(to_line({{"nll", row.nll}, {"tokens", row.tokens}}));
+  for (size_t i = 0; i < losses.size(); ++i) {
+    Json line = row_line(static_cast<int64_t>(i) + 1, texts.ids[i]);
+    line["nll"] = losses[i].tokens > 0 ? Json(losses[i].nll) : Json();
+    line["tokens"] = losses[i].tokens;
+    output.write(to_line(line));
   }
   output.finish();
+}
+
+void check_outputs(const Served& served, const Keys& keys, const Invocation& invocation) {
+  Inputs inputs = inputs_of(served, invocation);
+  inputs.push_back({Input::Kind::file, "input_file", keys.input_file});
+  refuse_input("output_file", keys.output_file, inputs);
+  refuse_input("logits_file", keys.logits_file, inputs);
+  refuse_one_file("output_file", keys.output_file, "logits_file", keys.logits_file);
 }
 
 }  // namespace
@@ -155,6 +195,7 @@ int predict(const Args& args) {
   if (!read_serving(kUsageText, args, section_of<Keys>("Input and output"), invocation, served)) return kDone;
   Keys keys;
   read_into(keys, invocation);
+  check_outputs(served, keys, invocation);
   load_served(served, invocation, true);
   if (served.model->is_causal()) {
     predict_texts(served, keys);
@@ -162,14 +203,14 @@ int predict(const Args& args) {
   }
   const Dataset dataset = read_input(served, keys);
   const Tensor logits = dataset.rows.empty() ? at::empty({0, served.model->num_labels()}, at::kFloat)
-                                             : logits_of(served, dataset).to(at::kFloat).contiguous();
+                                             : logits_of(served, encoded(served, dataset)).to(at::kFloat).contiguous();
   if (!keys.logits_file.empty()) {
     io::write_safetensors(keys.logits_file, {{.name = "logits",
                                               .dtype = io::Dtype::f32,
                                               .shape = logits.sizes().vec(),
                                               .data = static_cast<const std::byte*>(logits.const_data_ptr())}});
   }
-  write_lines(served, logits, keys.output_file);
+  write_lines(served, dataset, logits, keys.output_file);
   return kDone;
 }
 

@@ -44,6 +44,9 @@ std::string adapter_lines(const Json& adapter) {
                     fmt::format("{} of {}", layer["hit"].get<int64_t>(), layer["total"].get<int64_t>())});
   }
   std::string lines = fmt::format("adapter  {}{}\n", text(adapter["method"]), rows.empty() ? "" : " on") + table(rows);
+  if (const Json& from = adapter["goes_on_from"]; !from.is_null()) {
+    lines += fmt::format("         goes on from {}\n", text(from));
+  }
   if (const std::string trained = text(adapter["base_tensors"]); !trained.empty()) {
     lines += fmt::format("         {}\n", trained);
   }
@@ -104,9 +107,10 @@ std::string data_lines(const Json& data) {
     lines +=
         data["labels"].empty() ? "         scores\n" : fmt::format("         labels: {}\n", words(data["labels"], 12));
   }
-  lines += fmt::format("         {:.0f} tokens in the mean row, {} in the longest; {} rows fill max_length {}\n",
-                       data["mean_tokens"].get<double>(), count(data["longest_row"]), count(data["full_rows"]),
-                       data["max_length"].get<int64_t>());
+  lines += fmt::format(
+      "         {:.0f} tokens in the mean row, {} in the longest; {} rows fill max_length {}, {} were cut\n",
+      data["mean_tokens"].get<double>(), count(data["longest_row"]), count(data["full_rows"]),
+      data["max_length"].get<int64_t>(), count(data["truncated_rows"]));
   const Json& sample = data["sample"];
   return lines + (sample.contains("parts") ? text_lines(sample) : labelled_lines(sample)) + " tokens  " +
          words(sample["tokens"], 64) + "\n";

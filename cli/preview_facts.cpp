@@ -1,8 +1,12 @@
 // Collects what preview.h prints.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cctype>
 #include <map>
+#include <optional>
 
+#include "adapt/rank_allocator.h"
 #include "load.h"
 #include "memory_estimate.h"
 
@@ -87,6 +91,7 @@ Json model_facts(const Setup& setup, const Model& model, int64_t parameters) {
                 {"dtype", dtype_word(model.dtype())},
                 {"dtype_reason", dtype_reason(setup, model)},
                 {"device", "cpu"}};
+  if (!model.added_rows().empty()) facts["vocab_size"] = model.vocab_size();
   if (const auto error = model.quantisation_error()) {
     facts["quantisation"] = {{"type", error->type},
                              {"layers", error->layers},
@@ -144,6 +149,8 @@ Json data_facts(const Setup& setup, const Run& run) {
                 {"mean_tokens", static_cast<double>(sum) / static_cast<double>(std::max<size_t>(1, lengths.size()))},
                 {"longest_row", longest},
                 {"full_rows", full},
+                {"truncated_rows", truncated_rows(run.train_rows)},
+                {"validation_truncated_rows", truncated_rows(run.validation_rows)},
                 {"max_length", setup.data.max_length},
                 {"sample", causal ? text_sample(run) : labelled_sample(run)}};
   if (causal) {
@@ -171,6 +178,7 @@ Json preview(const Setup& setup, const Run& run, int64_t total_steps) {
   return {{"model", model_facts(setup, *run.model, parameters)},
           {"adapter",
            {{"method", run.adapter->spec().id},
+            {"goes_on_from", setup.goes_on() ? Json(setup.from.adapter_name_or_path) : Json()},
             {"layers", layer_table(*run.model, *run.adapter)},
             {"base_tensors", base_tensors(run.adapter->spec().trains)},
             {"also_trained", run.adapter->config().modules_to_save},
@@ -187,9 +195,59 @@ Json preview(const Setup& setup, const Run& run, int64_t total_steps) {
           {"memory", memory_estimate(setup, run)}};
 }
 
+namespace {
+
+// Published rates end a tenth of these or below: about 1e-2 for updates of weights, 0.3 for virtual tokens.
+constexpr double kHighRate = 0.1, kHighTokenRate = 1;
+
+/// The highest rate at which a tensor trains.
+double highest_rate(const Adapter& adapter, double learning_rate) {
+  double highest = 0;
+  for (const NamedTensor& tensor : adapter.trained()) {
+    const double rate = tensor.own_rate > 0 && learning_rate > 0 ? tensor.own_rate : tensor.rate * learning_rate;
+    highest = std::max(highest, rate);
+  }
+  return highest;
+}
+
+std::optional<std::string> rate_doubt(const Adapter& adapter, double learning_rate) {
+  const double rate = highest_rate(adapter, learning_rate);
+  const bool only_tokens = adapter.parts().empty() && adapter.spec().virtual_tokens;
+  if (rate <= (only_tokens ? kHighTokenRate : kHighRate)) return std::nullopt;
+  return fmt::format(
+      "learning_rate {:g} lets numbers of the adapter move by up to {:g} in every step, and training is likely to "
+      "diverge; usual rates lie between 1e-5 and {}",
+      learning_rate, rate, only_tokens ? "0.3" : "1e-2");
+}
+
+bool trains_what_was_pruned(const Adapter& adapter) {
+  const auto& parts = adapter.parts();
+  if (!parts.empty()) return std::any_of(parts.begin(), parts.end(), trains_what_was_pruned);
+  return !adapter.frozen() && has_lost_components(adapter);
+}
+
+}  // namespace
+
 std::vector<std::string> doubts(const Setup& setup, const Run& run) {
-  std::vector<std::string> found;
-  if (run.model->is_causal()) found = warnings(run.train_facts, setup.data.max_length);
+  std::vector<std::string> found = run.warnings;
+  const int64_t max_length = setup.data.max_length,
+                readable = readable_length(*run.model, &*run.adapter, *run.tokenizer);
+  const auto note_cut = [&](const std::vector<EncodedRow>& rows, const char* which) {
+    const int64_t cut = truncated_rows(rows);
+    const auto count = static_cast<int64_t>(rows.size());
+    if (cut > 0) found.push_back(which + truncation_warning(cut, count, max_length, readable));
+  };
+  if (run.model->is_causal()) {
+    for (std::string& sentence : warnings(run.train_facts, max_length, readable)) found.push_back(std::move(sentence));
+    const TextFacts& facts = run.validation_facts;
+    if (facts.cut > 0) {
+      found.push_back("validation: " + truncation_warning(facts.cut, facts.rows + facts.dropped, max_length, readable));
+    }
+  } else {
+    note_cut(run.train_rows, "");
+    note_cut(run.validation_rows, "validation: ");
+  }
+  if (auto doubt = rate_doubt(*run.adapter, setup.train.learning_rate)) found.push_back(std::move(*doubt));
   if (setup.adapter.method == "randlora") {
     const Json options = run.adapter->spec().normalized(setup.adapter.options, "options");
     const double alpha = options.value("randlora_alpha", 0.0), r = options.value("r", 1.0);
@@ -198,6 +256,11 @@ std::vector<std::string> doubts(const Setup& setup, const Run& run) {
           "RandLoRA at a scale (randlora_alpha / r) of 20 and a learning rate of 5e-4 or more tends to "
           "fall to the majority class; lower one of them");
     }
+  }
+  if (setup.goes_on() && trains_what_was_pruned(*run.adapter)) {
+    found.push_back(
+        "the adapter lost rank components in the training before, which are not in its file: it goes on with "
+        "those that are left");
   }
   if (setup.train.load_best_model_at_end && run.validation_rows.empty()) {
     found.push_back("load_best_model_at_end has no validation rows to choose by");

@@ -5,30 +5,36 @@
 #include <algorithm>
 #include <vector>
 
+#include "adapt/adapter_folder.h"
 #include "core/files.h"
 #include "core/progress.h"
 #include "deltaw/error.h"
 #include "deltaw/version.h"
+#include "output.h"
+#include "text/tokenizer_files.h"
+#include "train/checkpoint.h"
 
 namespace deltaw::cli {
 namespace {
 
 namespace fs = std::filesystem;
 
-// The results of a run, and what it also leaves behind.
-constexpr const char* kResults[] = {"adapter_config.json", "adapter_model.safetensors", "all_results.json"};
-constexpr const char* kTraces[] = {"trainer_state.json", "train_results.json", "eval_results.json", "run.json",
-                                   "log.jsonl"};
+constexpr const char* kLog = "log.jsonl";
+constexpr const char* kSettings = "run.json";
+constexpr const char* kResults[] = {"train_results.json", "eval_results.json", "all_results.json"};
 
-std::vector<fs::path> checkpoints_in(const fs::path& folder) {
-  std::vector<fs::path> found;
-  for (const auto& entry : fs::directory_iterator(folder)) {
-    const std::string name = entry.path().filename().string();
-    if (entry.is_directory() && name.starts_with("checkpoint-") && fs::exists(entry.path() / "trainer_state.json")) {
-      found.push_back(entry.path());
-    }
-  }
-  return found;
+bool is_result(const std::string& name) {
+  return std::find(std::begin(kResults), std::end(kResults), name) != std::end(kResults);
+}
+
+/// What a run leaves in output_dir besides its checkpoints.
+bool is_run_file(const std::string& name) {
+  return is_adapter_name(name) || text::is_tokenizer_name(name) || is_result(name) || name == kLog ||
+         name == kSettings || name == "README.md" || name == train::kTrainerState;
+}
+
+bool is_checkpoint(const std::string& name) {
+  return train::checkpoint_step(name).has_value();
 }
 
 std::string text_or(const Json& values, const char* key, const std::string& otherwise) {
@@ -68,27 +74,64 @@ std::string front_matter(const Json& settings) {
 
 }  // namespace
 
-void claim_output(const fs::path& folder, bool overwrite) {
-  if (fs::exists(folder) && !fs::is_directory(folder)) {
-    throw Error({.id = "config.output-exists",
-                 .what = "output_dir is a file",
-                 .where = folder.string(),
-                 .fix = "name a folder"});
+Claim run_claim(const Setup& setup) {
+  Claim claim{.folder = setup.train.output_dir,
+              .overwrite = setup.output.overwrite_output_dir,
+              .adopts = setup.output.adopt_output_dir,
+              .resumes = train::resumes(setup.train),
+              .goes_on_from = setup.from.adapter_name_or_path};
+  claim.known = [](const std::string& name) {
+    return is_run_file(name) || is_checkpoint(name) || train::is_checkpoint_file(name);
+  };
+  // A checkpoint that is not this run's would be taken for one by resuming.
+  claim.in_the_way = [folder = claim.folder, resumes = claim.resumes](const std::string& name) {
+    return is_run_file(name) || is_read_as_model(name) ||
+           (!resumes && is_checkpoint(name) && train::is_whole_checkpoint(folder / name));
+  };
+  claim.result = [](const std::string& name) {
+    return is_read_as_model(name) || is_checkpoint(name) || name == "all_results.json";
+  };
+  return claim;
+}
+
+fs::path begin_run(const Claim& claim, const Json& settings, const NameTest& planned) {
+  const fs::path& folder = claim.folder;
+  std::error_code unseen;
+  fs::create_directories(folder, unseen);
+  Adding adding{.logs = {kLog},
+                .in_the_way = [&](const std::string& name) { return claim.in_the_way(name) || planned(name); }};
+  // The adapter that training goes on from is read until the one that comes of it replaces it.
+  const bool goes_on_here = !claim.goes_on_from.empty() && fs::equivalent(folder, claim.goes_on_from, unseen);
+  if (!claim.resumes) {
+    adding.outdated = [&](const std::string& name) {
+      return !goes_on_here || !(is_adapter_name(name) || text::is_tokenizer_name(name));
+    };
   }
-  if (!fs::exists(folder)) return;
-  std::vector<fs::path> parts = checkpoints_in(folder);
-  for (const char* name : kResults) {
-    if (fs::exists(folder / name)) parts.push_back(folder / name);
+  const bool new_log = !claim.resumes || !fs::exists(folder / kLog, unseen);
+  add_to_folder(
+      folder,
+      [&](const fs::path& inside) {
+        write_json(inside / kSettings, settings, KeyOrder::kept);
+        if (new_log) write_file(inside / kLog, "");
+      },
+      adding);
+  if (!new_log) record_log(folder, kLog, /*complete=*/false);
+  return folder / kLog;
+}
+
+fs::path end_run(const fs::path& folder, const FillFolder& fill) {
+  const NameTest outdated = [](const std::string& name) { return is_adapter_name(name) || is_result(name); };
+  try {
+    add_to_folder(folder, fill, {.outdated = outdated});
+    return folder;
+  } catch (const Error& error) {
+    if (error.id() != "config.output-foreign") throw;
+    warning(error.what());
   }
-  if (!parts.empty() && !overwrite) {
-    throw Error({.id = "config.output-exists",
-                 .what = fmt::format("output_dir already holds a run ({})", parts[0].filename().string()),
-                 .where = folder.string(),
-                 .fix = "choose another output_dir, add --overwrite_output_dir, or go on with it by "
-                        "--resume_from_checkpoint true"});
-  }
-  for (const char* name : kTraces) parts.push_back(folder / name);
-  for (const fs::path& part : parts) fs::remove_all(part);
+  fs::path other = folder / "adapter";
+  for (int i = 2; fs::exists(fs::symlink_status(other)); ++i) other = folder / fmt::format("adapter-{}", i);
+  write_folder(other, fill);
+  return other;
 }
 
 std::string model_card(const Json& settings, const Json& preview, const Json& results) {
@@ -113,7 +156,8 @@ std::string model_card(const Json& settings, const Json& preview, const Json& re
   const char* python_class = causal ? "AutoModelForCausalLM" : "AutoModelForSequenceClassification";
   const std::string labels =
       causal ? "" : fmt::format(", num_labels={}", std::max<size_t>(1, preview["data"]["labels"].size()));
-  const bool new_tokens = settings.contains("add_tokens") || settings.contains("add_special_tokens");
+  const bool new_tokens = settings.contains("add_tokens") || settings.contains("add_special_tokens") ||
+                          preview["model"].contains("vocab_size");
   const std::string resize = !new_tokens ? ""
                                          : "tokenizer = AutoTokenizer.from_pretrained(\"THIS_FOLDER\")\n"
                                            "if len(tokenizer) > base.get_input_embeddings().num_embeddings:\n"

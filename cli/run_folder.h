@@ -5,11 +5,20 @@
 #include <string>
 
 #include "deltaw/options.h"
+#include "setup.h"
 
 namespace deltaw::cli {
 
-/// Throws config.output-exists when `folder` holds a run and it may not be replaced; removes that run when it may.
-void claim_output(const std::filesystem::path& folder, bool overwrite);
+/// What a run may replace in output_dir.
+Claim run_claim(const Setup& setup);
+
+/// Makes the folder a run's: checks all that is in the way, the `planned` names too, before it removes an earlier run,
+/// but for the adapter that training goes on from, and writes run.json. Returns the log, to append to.
+std::filesystem::path begin_run(const Claim& claim, const Json& settings, const NameTest& planned);
+
+/// Adds the files of a run that has ended, in place of an adapter and results of before, and returns where they are: in
+/// a new folder inside, with a warning, where a user has put something in their way since the run began.
+std::filesystem::path end_run(const std::filesystem::path& folder, const FillFolder& fill);
 
 /// README.md of an adapter: front matter and text in Markdown. `preview` is that of load.h, `results` may be empty.
 std::string model_card(const Json& settings, const Json& preview, const Json& results);

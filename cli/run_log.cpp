@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "core/memory.h"
+#include "core/output_folder.h"
 #include "deltaw/error.h"
 #include "output.h"
 
@@ -28,13 +29,25 @@ std::string metrics_text(const Json& values) {
 
 }  // namespace
 
-RunLog::RunLog(std::filesystem::path file, bool append) : path_(std::move(file)) {
-  file_.open(path_, append ? std::ios::app : std::ios::trunc);
+RunLog::RunLog(std::filesystem::path file) : path_(std::move(file)) {
+  file_.open(path_, std::ios::app);
   if (!file_) {
     throw Error({.id = "io.write-failed",
                  .what = "the log cannot be opened for writing",
                  .where = path_.string(),
                  .fix = "check the folder's permissions and the free space"});
+  }
+}
+
+RunLog::~RunLog() {
+  file_.close();
+  note_content(/*complete=*/true);
+}
+
+void RunLog::note_content(bool complete) {
+  try {
+    record_log(path_.parent_path(), path_.filename().string(), complete);
+  } catch (const Error&) {  // it stays one that is appended to
   }
 }
 
@@ -51,6 +64,7 @@ void RunLog::record(const std::string& kind, const Json& values) {
   Json line = {{"kind", kind}};
   for (const auto& [key, value] : values.items()) line[key] = value;
   write(line);
+  if (lines_++ == 0) note_content(/*complete=*/false);
 }
 
 std::string RunLog::progress(const Moment& moment) {

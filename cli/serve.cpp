@@ -4,29 +4,33 @@
 #include <charconv>
 #include <cmath>
 
+#include "adapt/adapter_folder.h"
+#include "base_hash.h"
 #include "core/files.h"
 #include "deltaw/error.h"
 #include "io/checkpoint.h"
 #include "load.h"
+#include "no_effect.h"
 #include "output.h"
 #include "run_folder.h"
 #include "text/tokenizer_files.h"
 #include "texts.h"
+#include "train/check_rows.h"
 
 namespace deltaw::cli {
 namespace {
 
 namespace fs = std::filesystem;
 
-Json values_of(const fs::path& adapter) {
+// Without the path of the chat template: the folder has a copy, and what else the path leads to would be copied on.
+Json values_of(const fs::path& adapter, const Json& config) {
   const Json run = settings_of(adapter);
   Json values = Json::object();
   for (const char* key : {"model_name_or_path", "task_name", "dataset_dir", "train_file", "validation_file",
                           "validation_split", "text_column", "text_pair_column", "label_column", "label_names",
-                          "problem_type", "max_length", "chat_template", "completion_only_loss", "seed"}) {
+                          "problem_type", "encoding", "max_length", "completion_only_loss", "seed"}) {
     if (run.contains(key)) values[key] = run[key];
   }
-  const Json config = read_json(adapter / "adapter_config.json");
   const auto base = config.find("base_model_name_or_path");
   if (!values.contains("model_name_or_path") && base != config.end() && base->is_string()) {
     values["model_name_or_path"] = *base;
@@ -43,12 +47,9 @@ std::string held(const ModelOptions& options) {
   return "in " + options.bnb_4bit_quant_type + (options.bnb_4bit_use_double_quant ? " with double quantisation" : "");
 }
 
-bool has_names(const Json& config) {
-  const auto names = config.find("id2label");
-  if (names == config.end() || !names->is_object() || names->empty()) return false;
-  return std::none_of(names->begin(), names->end(), [](const Json& name) {
-    return !name.is_string() || name.get_ref<const std::string&>().starts_with("LABEL_");
-  });
+bool has_names(const HeadLabels& head) {
+  return std::none_of(head.names.begin(), head.names.end(),
+                      [](const std::string& name) { return name.starts_with("LABEL_"); });
 }
 
 /// Labels by name: those that were asked for or trained with, the task's, the checkpoint's own, or those of the
@@ -64,17 +65,25 @@ void choose_labels(Served& served) {
     options.num_labels = 1;
     return;
   }
-  if (!data.label_names.empty()) options.label_names = data.label_names;
+  const HeadLabels base = head_of(io::resolve_model(served.base.model_name_or_path), options);
+  const HeadLabels head = options.label_names.empty() ? base : HeadLabels{.names = options.label_names, .stored = true};
+  if (!data.label_names.empty()) {
+    if (const auto sentence = order_warning(data.label_names, head)) warning(*sentence);
+    options.label_names = data.label_names;
+  }
   if (!options.label_names.empty()) return;
   if (!adapter.empty()) {
-    if (data.task_name.empty()) return;
+    if (data.task_name.empty() || (has_names(base) && static_cast<int64_t>(base.names.size()) == options.num_labels)) {
+      return;
+    }
     const Task& task = find_task(data.task_name);
     if (static_cast<int64_t>(task.labels.size()) == options.num_labels) options.label_names = task.labels;
     return;
   }
-  const fs::path folder = io::resolve_model(served.base.model_name_or_path);
-  if (has_names(read_json(folder / "config.json")) || !split_file(data, Split::train)) return;
-  const LabelSet labels = load_training_data(data, static_cast<uint64_t>(served.batch.seed)).labels;
+  if (has_names(base) || !split_file(data, Split::train)) return;
+  const TrainingData rows = load_training_data(data, static_cast<uint64_t>(served.batch.seed), base);
+  for (const std::string& sentence : rows.warnings) warning(sentence);
+  const LabelSet& labels = rows.labels;
   options.label_names = labels.names;
   options.num_labels = labels.outputs();
   options.problem_type = labels.regression ? "regression" : "single_label_classification";
@@ -88,6 +97,17 @@ double as_weight(const std::string& text) {
                .what = "'" + text + "' is no number",
                .where = "key 'adapter_weights'",
                .fix = "give numbers: --adapter_weights 0.7,0.3"});
+}
+
+/// The length that was asked for or trained with, else what the model reads: nothing is cut that need not be.
+void settle_length(Served& served, bool asked_for) {
+  int64_t& length = served.data.max_length;
+  served.readable = readable_length(*served.model, served.acting(), *served.tokenizer);
+  if (served.length_given) {
+    length = checked_length(*served.model, length, asked_for);
+    return;
+  }
+  length = served.readable > 0 ? served.readable : kTextLength;
 }
 
 void warn_of_drawn_heads(const Served& served) {
@@ -120,13 +140,7 @@ Invocation inherited(const AdapterKeys& keys) {
   Invocation below;
   const fs::path adapter = keys.adapter_name_or_path;
   if (adapter.empty()) return below;
-  if (!fs::exists(adapter / "adapter_config.json")) {
-    throw Error({.id = "config.no-adapter",
-                 .what = "the folder holds no adapter_config.json",
-                 .where = adapter.string() + ", key 'adapter_name_or_path'",
-                 .fix = "name the folder that a training run wrote, or one of its checkpoints"});
-  }
-  below.file = values_of(adapter);
+  below.file = values_of(adapter, open_adapter_folder(adapter).config);
   below.file_name = (adapter / "run.json").string();
   return below;
 }
@@ -157,6 +171,9 @@ void inherit_quantisation(ModelOptions& options, const AdapterKeys& keys, const 
 }
 
 Adapter load_adapters(const Model& model, const AdapterKeys& keys) {
+  std::vector<fs::path> folders(keys.with_adapters.begin(), keys.with_adapters.end());
+  folders.insert(folders.begin(), keys.adapter_name_or_path);
+  if (const auto sentence = other_base_warning(model, recorded_bases(folders))) warning(*sentence);
   std::vector<Adapter> all;
   all.push_back(Adapter::load(model, keys.adapter_name_or_path, {.allow_partial = keys.allow_partial}));
   for (const std::string& folder : keys.with_adapters) {
@@ -182,9 +199,29 @@ ModelOptions with_vocabularies(ModelOptions options, const AdapterKeys& keys) {
   return options;
 }
 
-fs::path tokenizer_folder(const Model& model, const AdapterKeys& keys) {
-  const fs::path adapter = keys.adapter_name_or_path;
-  return adapter.empty() || text::tokenizer_sources(adapter).empty() ? model.folder() : adapter;
+fs::path tokenizer_folder(const fs::path& base, const fs::path& adapter) {
+  return adapter.empty() || text::tokenizer_sources(adapter).empty() ? base : adapter;
+}
+
+void require_base(const BaseKeys& base, const std::string& adapter, const Usage& usage) {
+  if (!base.model_name_or_path.empty()) return;
+  if (adapter.empty() && usage.needs_adapter) require("adapter_name_or_path", "", usage, "FOLDER");
+  if (adapter.empty()) {
+    throw Error({.id = "usage.missing-key",
+                 .what = "`deltaw " + usage.verb + "` needs model_name_or_path or adapter_name_or_path",
+                 .where = "command line",
+                 .fix = "add --model_name_or_path MODEL, or --adapter_name_or_path with the folder of an adapter"});
+  }
+  throw Error({.id = "usage.missing-key",
+               .what = "the adapter names no base model (base_model_name_or_path), and none is given",
+               .where = (fs::path(adapter) / "adapter_config.json").string(),
+               .fix = "add --model_name_or_path MODEL, the model that the adapter was trained on"});
+}
+
+Inputs inputs_of(const Served& served, const Invocation& invocation) {
+  std::vector<std::string> adapters = served.keys.with_adapters;
+  adapters.insert(adapters.begin(), served.keys.adapter_name_or_path);
+  return inputs_of(served.base.model_name_or_path, adapters, served.data, served.text, invocation);
 }
 
 std::vector<Section> serving_sections(Section own) {
@@ -213,6 +250,11 @@ bool read_serving(const Usage& usage, const Args& args, Section own, Invocation&
     Invocation below = inherited(served.keys);
     // An own file of rows stands in place of the split that was held out in training.
     if (invocation.has("validation_file")) below.file.erase("validation_split");
+    served.length_given = below.file.contains("max_length");
+    // How the files of the training were encoded says nothing of others.
+    for (const char* other : {"train_file", "validation_file", "test_file", "input_file"}) {
+      if (invocation.has(other)) below.file.erase("encoding");
+    }
     read_into(served.base, below);
     read_into(served.data, below);
     read_into(served.text, below);
@@ -224,12 +266,19 @@ bool read_serving(const Usage& usage, const Args& args, Section own, Invocation&
   read_into(served.data, invocation);
   read_into(served.text, invocation);
   read_into(served.batch, invocation);
-  require("model_name_or_path or adapter_name_or_path", served.base.model_name_or_path, usage, "MODEL");
+  served.length_given = served.length_given || invocation.has("max_length");
+  require_base(served.base, served.keys.adapter_name_or_path, usage);
   return true;
 }
 
 void load_served(Served& served, const Invocation& invocation, bool needs_tokenizer) {
   const bool causal = task_type_of(served.base.model_name_or_path) == "CAUSAL_LM";
+  Invocation asked;  // a file serves several verbs, so its keys are not all meant for this one
+  asked.flags = invocation.flags;
+  if (const auto sentence =
+          keys_without_effect(asked, {.causal = causal, .model = served.model_options, .data = served.data})) {
+    warning(*sentence);
+  }
   if (causal) {
     served.model_options = with_vocabularies(std::move(served.model_options), served.keys);
   } else {
@@ -242,13 +291,11 @@ void load_served(Served& served, const Invocation& invocation, bool needs_tokeni
   }
   warn_of_drawn_heads(served);
   served.labels.regression = served.model->is_regression();
-  if (!served.labels.regression) served.labels.names = served.model->label_names();
-  if (causal && served.data.max_length == DataOptions().max_length && !invocation.has("max_length")) {
-    served.data.max_length = kTextLength;
-  }
-  served.data.max_length = checked_length(*served.model, served.data.max_length, invocation.has("max_length"));
+  if (!causal && !served.labels.regression) served.labels = label_set(served.data, served.model->label_names());
   try {
-    served.tokenizer = Tokenizer::from_folder(tokenizer_folder(*served.model, served.keys));
+    served.tokenizer = Tokenizer::from_folder(
+        tokenizer_folder(served.model->folder(), served.keys.adapter_name_or_path), served.model->folder());
+    settle_length(served, invocation.has("max_length"));
     served.pad_id = pad_id_of(*served.tokenizer, *served.model);
     if (!causal) return;
     served.end_id = end_id_of(*served.tokenizer, *served.model);
@@ -260,12 +307,25 @@ void load_served(Served& served, const Invocation& invocation, bool needs_tokeni
   }
 }
 
-EncodedTexts encoded(const Served& served, const TextDataset& texts) {
-  return encode_texts(texts, *served.tokenizer, served.data.max_length, served.end_id);
+EncodedTexts encoded(const Served& served, const TextDataset& texts, Untrained untrained) {
+  EncodedTexts encoded = encode_texts(texts, *served.tokenizer, served.data.max_length, served.end_id, untrained);
+  train::check_rows(*served.model, served.acting(), encoded.rows, &*served.tokenizer);
+  return encoded;
 }
 
-Tensor logits_of(const Served& served, const Dataset& dataset) {
-  const std::vector<EncodedRow> rows = encode_rows(dataset, *served.tokenizer, served.data.max_length);
+std::vector<EncodedRow> encoded(const Served& served, const Dataset& dataset) {
+  for (const std::string& sentence : dataset.warnings) warning(sentence);
+  std::vector<EncodedRow> rows = encode_rows(dataset, *served.tokenizer, served.data.max_length);
+  train::check_rows(*served.model, served.acting(), rows, &*served.tokenizer);
+  warn_of_cut_rows(served, truncated_rows(rows), static_cast<int64_t>(rows.size()));
+  return rows;
+}
+
+void warn_of_cut_rows(const Served& served, int64_t cut, int64_t rows) {
+  if (cut > 0) warning(truncation_warning(cut, rows, served.data.max_length, served.readable));
+}
+
+Tensor logits_of(const Served& served, const std::vector<EncodedRow>& rows) {
   return predict_logits(*served.model, served.acting(), rows, served.batch.per_device_eval_batch_size, served.pad_id,
                         served.tokenizer->pads_left());
 }

@@ -40,6 +40,8 @@ struct Served {
   ModelOptions model_options;
   DataOptions data;
   TextOptions text;
+  bool length_given = false;  // max_length was asked for, or trained with
+  int64_t readable = 0;       // tokens that the model reads at most; 0: not known
 
   std::unique_ptr<Model> model;
   std::optional<Adapter> adapter;
@@ -60,14 +62,20 @@ Invocation inherited(const AdapterKeys& keys);
 /// how it is to be held now. Says so, and where the adapter runs on another base than it was trained on.
 void inherit_quantisation(ModelOptions& options, const AdapterKeys& keys, const Invocation& invocation);
 
-/// The adapter of the keys, or all of them as one.
+/// The adapter of the keys, or all of them as one. Says where one was trained on another base than `model`.
 Adapter load_adapters(const Model& model, const AdapterKeys& keys);
 
 /// `options` of a causal model with the vocabulary that these adapters were made for.
 ModelOptions with_vocabularies(ModelOptions options, const AdapterKeys& keys);
 
-/// The adapter's folder where it holds a tokenizer, else the model's.
-std::filesystem::path tokenizer_folder(const Model& model, const AdapterKeys& keys);
+/// The adapter's folder where it holds a tokenizer, else the base's. `adapter` may be empty.
+std::filesystem::path tokenizer_folder(const std::filesystem::path& base, const std::filesystem::path& adapter);
+
+/// Throws usage.missing-key where neither the keys nor the adapter name a base model.
+void require_base(const BaseKeys& base, const std::string& adapter, const Usage& usage);
+
+/// What it reads, for what it writes.
+Inputs inputs_of(const Served& served, const Invocation& invocation);
 
 /// The keys of such a verb; `own` stands last.
 std::vector<Section> serving_sections(Section own);
@@ -81,9 +89,13 @@ bool read_serving(const Usage& usage, const Args& args, Section own, Invocation&
 void load_served(Served& served, const Invocation& invocation, bool needs_tokenizer);
 
 /// Rows of text as a causal model reads them.
-EncodedTexts encoded(const Served& served, const TextDataset& texts);
+EncodedTexts encoded(const Served& served, const TextDataset& texts, Untrained untrained = Untrained::dropped);
+
+/// Rows of a classifier. Says what is odd about them and how many were cut.
+std::vector<EncodedRow> encoded(const Served& served, const Dataset& dataset);
+void warn_of_cut_rows(const Served& served, int64_t cut, int64_t rows);
 
 /// Logits of every row of a classifier, in the rows' order: [rows, labels] float32.
-Tensor logits_of(const Served& served, const Dataset& dataset);
+Tensor logits_of(const Served& served, const std::vector<EncodedRow>& rows);
 
 }  // namespace deltaw::cli

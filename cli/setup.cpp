@@ -3,9 +3,12 @@
 #include <algorithm>
 #include <set>
 
+#include "continued.h"
+#include "core/text_file.h"
 #include "deltaw/error.h"
 #include "eval/metrics.h"
 #include "method_infos.h"
+#include "serve.h"
 
 namespace deltaw::cli {
 namespace {
@@ -43,6 +46,20 @@ Section choosing_section(const std::vector<MethodInfo>& methods) {
     }
   }
   return section;
+}
+
+/// The adapter that training goes on from, or an empty text.
+std::string continued_folder(const Invocation& invocation) {
+  ContinueKeys keys;
+  read_into(keys, invocation);
+  return keys.adapter_name_or_path;
+}
+
+/// The method that is asked for, or that of the adapter that training goes on from.
+std::string method_of(const Invocation& invocation) {
+  const std::string folder = continued_folder(invocation);
+  if (folder.empty()) return chosen_method(invocation.all(), invocation.where());
+  return continued_method(folder, invocation.all(), invocation.where());
 }
 
 /// An option of another method would be read by nobody.
@@ -87,21 +104,40 @@ void plain_word_to_list(Json& names) {
   names = list;
 }
 
-void read_adapter(const Invocation& invocation, AdapterConfig& adapter) {
-  const std::string method = chosen_method(invocation.all(), invocation.where());
+void read_adapter(const Invocation& invocation, const std::string& method, AdapterConfig& adapter) {
   // First the flags alone, so that a wrong one is said to stand on the command line.
   AdapterConfig checked;
   read_fields(fields_of(checked), invocation.flags, "command line");
   find_method(method).normalized(invocation.flags, "command line");
-  adapter = adapter_config_from_json(invocation.all(), invocation.where());
+  Json values = invocation.all();
+  if (values.value("method", Json()).is_null()) values["method"] = method;
+  adapter = adapter_config_from_json(values, invocation.where());
   plain_word_to_list(adapter.target_modules);
   plain_word_to_list(adapter.exclude_modules);
+}
+
+/// run.json could not hold it. Only names of files come so far, of those that are there.
+void check_names(const Json& flags) {
+  for (const auto& [key, value] : flags.items()) {
+    if (!value.is_string() || is_utf8(value.get_ref<const std::string&>())) continue;
+    throw Error({.id = "usage.encoding",
+                 .what = "the name '" + value.get<std::string>() + "' is no UTF-8, and run.json cannot hold it",
+                 .where = "command line, --" + key,
+                 .fix = "give the file or folder another name"});
+  }
 }
 
 }  // namespace
 
 void BaseKeys::fields(FieldVisitor& f) {
   f.field("model_name_or_path", model_name_or_path, "A checkpoint folder, or a hub name in the local cache.");
+}
+
+void ContinueKeys::fields(FieldVisitor& f) {
+  f.field("adapter_name_or_path", adapter_name_or_path,
+          "Folder of an adapter that training goes on from: a new run with its own data and schedule. Base, method, "
+          "options and labels are the adapter's; what is given beside it must agree, but for dropouts, rates and the "
+          "schedule of a rank budget.");
 }
 
 void VocabularyKeys::fields(FieldVisitor& f) {
@@ -114,12 +150,15 @@ void VocabularyKeys::fields(FieldVisitor& f) {
 }
 
 void OutputKeys::fields(FieldVisitor& f) {
-  f.field("overwrite_output_dir", overwrite_output_dir, "Replace the run that output_dir holds.");
+  f.field("overwrite_output_dir", overwrite_output_dir,
+          "Replace the run that output_dir holds; what deltaw did not write stays.");
+  f.field("adopt_output_dir", adopt_output_dir, kAdoptHelp);
 }
 
 std::vector<Section> run_sections(const std::string& method) {
   const std::vector<MethodInfo> methods = method_infos();
   Section model = section_of<BaseKeys>("Model");
+  for (FieldInfo& key : section_of<ContinueKeys>("").keys) model.keys.push_back(std::move(key));
   for (FieldInfo& key : section_of<ModelOptions>("").keys) model.keys.push_back(std::move(key));
   Section text = section_of<TextOptions>("Text for language models");
   for (FieldInfo& key : section_of<VocabularyKeys>("").keys) text.keys.push_back(std::move(key));
@@ -132,6 +171,8 @@ std::vector<Section> run_sections(const std::string& method) {
   sections.push_back(section_of<OutputKeys>("Output"));
   sections.push_back(section_of<LogKeys>("Log"));
   sections.push_back(choosing_section(methods));
+  sections.push_back(section_of<RecordKeys>(""));
+  sections.back().listed = false;
   for (const MethodInfo& info : methods) {
     if (info.id != method) sections.push_back({.title = info.title, .keys = info.options, .listed = false});
   }
@@ -148,8 +189,7 @@ std::vector<std::string> run_keys() {
 
 bool parse_setup(const Usage& usage, const Args& args, Section extra, Invocation& invocation,
                  const std::vector<std::string>& unused) {
-  std::vector<std::string> shared = {"test_file",       "adapter_name_or_path", "with_adapters",
-                                     "adapter_weights", "input_file",           "output_file"};
+  std::vector<std::string> shared = {"test_file", "with_adapters", "adapter_weights", "input_file", "output_file"};
   shared.insert(shared.end(), unused.begin(), unused.end());
   const auto sections_with = [&](const std::string& method) {
     std::vector<Section> sections = run_sections(method);
@@ -160,7 +200,8 @@ bool parse_setup(const Usage& usage, const Args& args, Section extra, Invocation
     return sections;
   };
   const Invocation peeked = peek_args(usage, sections_with(""), args, shared);
-  const std::vector<Section> sections = sections_with(chosen_method(peeked.all(), peeked.where()));
+  const std::vector<Section> sections =
+      sections_with(peeked.help ? chosen_method(peeked.all(), peeked.where()) : method_of(peeked));
   if (peeked.help) {
     print_help(usage, sections);
     return false;
@@ -171,18 +212,28 @@ bool parse_setup(const Usage& usage, const Args& args, Section extra, Invocation
 }
 
 Setup setup_of(const Usage& usage, const Invocation& invocation) {
-  const std::string method = chosen_method(invocation.all(), invocation.where());
+  const std::string method = method_of(invocation);
   refuse_foreign_options(invocation.all(), run_sections(method), method, invocation.where());
+  check_names(invocation.flags);
   Setup setup;
+  read_into(setup.from, invocation);
+  const AdapterKeys adapter{.adapter_name_or_path = setup.from.adapter_name_or_path};
+  read_into(setup.base, inherited(adapter));
   read_into(setup.base, invocation);
+  read_into(setup.record, invocation);
   read_into(setup.model, invocation);
+  inherit_quantisation(setup.model, adapter, invocation);
   read_into(setup.data, invocation);
   read_into(setup.text, invocation);
   read_into(setup.vocabulary, invocation);
   read_into(setup.train, invocation);
   read_into(setup.output, invocation);
-  read_adapter(invocation, setup.adapter);
-  require("model_name_or_path", setup.base.model_name_or_path, usage, "MODEL");
+  read_adapter(invocation, method, setup.adapter);
+  require_base(setup.base, setup.from.adapter_name_or_path, usage);
+  setup.asked = invocation.all();
+  plain_word_to_list(setup.asked["target_modules"]);
+  plain_word_to_list(setup.asked["exclude_modules"]);
+  setup.asked_where = invocation.where();
   setup.length_given = invocation.has("max_length");
   setup.model.seed = static_cast<uint64_t>(setup.train.seed);
   setup.adapter.base_model_name_or_path = setup.base.model_name_or_path;
@@ -193,6 +244,16 @@ bool read_setup(const Usage& usage, const Args& args, Section extra, Invocation&
   if (!parse_setup(usage, args, std::move(extra), invocation)) return false;
   setup = setup_of(usage, invocation);
   return true;
+}
+
+Inputs inputs_of(const Setup& setup, const Invocation& invocation) {
+  std::vector<std::string> adapters = {setup.from.adapter_name_or_path};
+  for (const Json& entry : setup.adapter.beside) {
+    if (!entry.is_object()) continue;
+    const Json folder = entry.value("adapter_name_or_path", Json());
+    if (folder.is_string()) adapters.push_back(folder);
+  }
+  return inputs_of(setup.base.model_name_or_path, adapters, setup.data, setup.text, invocation);
 }
 
 Json resolved(const Setup& setup) {
@@ -207,11 +268,18 @@ Json resolved(const Setup& setup) {
     }
   };
   add(write_fields(fields_of(copy.base)));
+  add(write_fields(fields_of(copy.record)));
+  add(write_fields(fields_of(copy.from)));
   add(write_fields(fields_of(copy.model)));
   add(write_fields(fields_of(copy.data)));
   if (copy.adapter.task_type == "CAUSAL_LM") {
     add(write_fields(fields_of(copy.text)));
     add(write_fields(fields_of(copy.vocabulary)));
+  }
+  if (copy.several) {  // whose parts the folder describes
+    add({{"task_type", copy.adapter.task_type}});
+    add(write_fields(fields_of(copy.train)));
+    return values;
   }
   add({{"method", copy.adapter.method}});
   add(write_fields(fields_of(copy.adapter)));

@@ -4,6 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "base_hash.h"
+#include "claim.h"
 #include "deltaw/adapter.h"
 #include "deltaw/data.h"
 #include "deltaw/model.h"
@@ -19,6 +21,13 @@ struct BaseKeys {
   void fields(FieldVisitor& f);
 };
 
+/// The adapter that training goes on from.
+struct ContinueKeys {
+  std::string adapter_name_or_path;
+
+  void fields(FieldVisitor& f);
+};
+
 /// Tokens that the model is to learn, with the names of LLaMA-Factory.
 struct VocabularyKeys {
   std::vector<std::string> add_tokens;
@@ -29,12 +38,14 @@ struct VocabularyKeys {
 
 struct OutputKeys {
   bool overwrite_output_dir = false;
+  bool adopt_output_dir = false;
 
   void fields(FieldVisitor& f);
 };
 
 struct Setup {
   BaseKeys base;
+  RecordKeys record;
   ModelOptions model;
   DataOptions data;
   TextOptions text;
@@ -43,6 +54,14 @@ struct Setup {
   TrainOptions train;
   OutputKeys output;
   bool length_given = false;  // max_length was asked for
+
+  // Where training goes on from an adapter (see continued.h):
+  ContinueKeys from;
+  Json asked = Json::object();  // every key that was given, and where
+  std::string asked_where;
+  bool several = false;  // the adapter has parts, of which `adapter` says nothing
+
+  bool goes_on() const { return !from.adapter_name_or_path.empty(); }
 };
 
 /// The keys of a run, those of `method` listed among them.
@@ -60,6 +79,9 @@ Setup setup_of(const Usage& usage, const Invocation& invocation);
 
 /// Both.
 bool read_setup(const Usage& usage, const Args& args, Section extra, Invocation& invocation, Setup& setup);
+
+/// What a run reads, for what it writes.
+Inputs inputs_of(const Setup& setup, const Invocation& invocation);
 
 /// The setup as a file that `deltaw train` reads.
 Json resolved(const Setup& setup);

@@ -1,8 +1,13 @@
 #include <fmt/format.h>
 
-#include <fstream>
+#include <functional>
 #include <iostream>
+#include <iterator>
+#include <sstream>
 
+#include "claim.h"
+#include "core/text_file.h"
+#include "deltaw/data.h"
 #include "deltaw/error.h"
 #include "deltaw/tokenizer.h"
 #include "io/checkpoint.h"
@@ -17,6 +22,7 @@ struct Keys {
   std::string model_name_or_path;
   std::string input_file;
   std::string output_file;
+  std::string encoding = "utf-8";
   bool text_pair = false;
   bool add_special_tokens = true;
   int64_t max_length = 0;
@@ -26,6 +32,7 @@ struct Keys {
     f.field("model_name_or_path", model_name_or_path, "The checkpoint whose tokenizer is meant.");
     f.field("input_file", input_file, "One text per line; default: standard input.");
     f.field("output_file", output_file, "Where the lines go; default: standard output.");
+    f.field("encoding", encoding, kEncodingHelp);
     f.field("text_pair", text_pair, "Each line holds two texts with a tab between them.");
     f.field("add_special_tokens", add_special_tokens, "Put the model's own tokens around the text.");
     f.field("max_length", max_length, "Tokens per line, special ones included; 0 is no limit.", at_least(0));
@@ -60,6 +67,24 @@ Encoding encode(const Tokenizer& tokenizer, const std::string& line, const Keys&
   return tokenizer.encode(std::string_view(line).substr(0, tab), std::string_view(line).substr(tab + 1), options);
 }
 
+/// Calls `take` with every line, which ends in \n: a tokenizer may have something to say of a carriage return. UTF-8 is
+/// taken from standard input as it comes.
+void each_text(const Keys& keys, const std::function<void(const std::string& line, int64_t row)>& take) {
+  int64_t row = 0;
+  if (keys.input_file.empty() && keys.encoding == Keys().encoding) {
+    for (std::string line; std::getline(std::cin, line);) {
+      ++row;
+      take(to_utf8(std::move(line), keys.encoding, "standard input", row), row);
+    }
+    return;
+  }
+  std::istringstream lines(keys.input_file.empty()
+                               ? to_utf8({std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>()},
+                                         keys.encoding, "standard input")
+                               : read_text(keys.input_file, keys.encoding));
+  for (std::string line; std::getline(lines, line);) take(line, ++row);
+}
+
 }  // namespace
 
 int tokenize(const Args& args) {
@@ -73,27 +98,22 @@ int tokenize(const Args& args) {
   read_into(keys, invocation);
   if (keys.tokenizer.empty()) require("tokenizer or model_name_or_path", keys.model_name_or_path, kUsageText, "MODEL");
 
+  Inputs inputs = inputs_of(keys.model_name_or_path, {keys.tokenizer}, {}, {}, invocation);
+  inputs.push_back({Input::Kind::file, "input_file", keys.input_file});
+  refuse_input("output_file", keys.output_file, inputs);
   const Tokenizer tokenizer = open_tokenizer(keys);
-  std::ifstream file;
-  if (!keys.input_file.empty()) {
-    file.open(keys.input_file, std::ios::binary);
-    if (!file) {
-      throw Error({.id = "io.not-found",
-                   .what = "the file cannot be opened",
-                   .where = fmt::format("{}, key 'input_file'", keys.input_file),
-                   .fix = "check the path"});
-    }
-  }
-  std::istream& input = keys.input_file.empty() ? std::cin : file;
   LineWriter output(keys.output_file);
-  int64_t row = 0;
-  for (std::string line; std::getline(input, line);) {
-    const Encoding encoding = encode(tokenizer, line, keys, ++row);
+  int64_t rows = 0, cut = 0;
+  each_text(keys, [&](const std::string& line, int64_t row) {
+    const Encoding encoding = encode(tokenizer, line, keys, row);
+    rows = row;
+    cut += encoding.truncated ? 1 : 0;
     Json offsets = Json::array();
     for (const auto& [begin, end] : encoding.offsets) offsets.push_back({begin, end});
     output.write(to_line({{"ids", encoding.ids}, {"tokens", encoding.tokens}, {"offsets", offsets}}));
-  }
+  });
   output.finish();
+  if (cut > 0) warning(truncation_warning(cut, rows, keys.max_length));
   return kDone;
 }
 

@@ -1,19 +1,26 @@
 #include "deltaw/train.h"
 
+#include <fmt/format.h>
+
 #include <csignal>
 #include <cstring>
+#include <optional>
 
 #include "core/files.h"
 #include "core/memory.h"
 #include "core/progress.h"
 #include "deltaw/error.h"
 #include "load.h"
+#include "machine.h"
 #include "output.h"
 #include "preview.h"
 #include "run_folder.h"
 #include "run_log.h"
 #include "setup.h"
+#include "signals.h"
 #include "texts.h"
+#include "train/checkpoint.h"
+#include "train/schedule.h"
 
 namespace deltaw::cli {
 namespace {
@@ -52,7 +59,7 @@ const char* kind_name(TrainEvent::Kind kind) {
   }
 }
 
-Json train_results(const TrainResult& result, const Run& run, double epoch) {
+Json train_results(const TrainResult& result, const Run& run, double epoch, bool diverged) {
   const double seconds = result.seconds > 0 ? result.seconds : 1e-9;
   const double rows = epoch * static_cast<double>(run.train_rows.size());
   return {{"epoch", epoch},
@@ -60,20 +67,34 @@ Json train_results(const TrainResult& result, const Run& run, double epoch) {
           {"train_loss", result.train_loss},
           {"train_runtime", result.seconds},
           {"train_samples", run.train_rows.size()},
+          {"truncated_rows", truncated_rows(run.train_rows)},
           {"train_samples_per_second", rows / seconds},
           {"train_steps_per_second", static_cast<double>(result.steps) / seconds},
           {"first_step_seconds", result.first_step_seconds},
           {"peak_memory_bytes", peak_memory_bytes()},
           {"trainable_parameters", run.adapter->trained_count()},
-          {"stopped_early", result.stopped_early}};
+          {"stopped_early", result.stopped_early},
+          {"diverged", diverged}};
+}
+
+/// What a run that has diverged says of itself.
+std::string divergence_warning(const TrainResult& result, const Json& metrics, const Setup& setup) {
+  const Json eval = metrics.value("eval_loss", Json());
+  return fmt::format(
+      "training has diverged: the loss was {:.4g} in the first step and {:.4g} in the last ones{}; {}lower "
+      "learning_rate, which was {:g}",
+      result.first_loss, result.last_loss,
+      eval.is_number() ? fmt::format(", and eval_loss is {:.4g}", eval.get<double>()) : "",
+      setup.train.load_best_model_at_end ? "the adapter is that of the best evaluation; " : "",
+      setup.train.learning_rate);
 }
 
 /// Files that stand beside an adapter, in a checkpoint as in output_dir.
 void write_companions(const fs::path& folder, const Setup& setup, const Run& run, const Json& settings,
                       const Json& facts, const Json& results) {
   write_tokenizer(*run.tokenizer, folder, !run.new_tokens.empty());
-  write_chat_template(setup.text, {run.model->folder()}, folder);
-  write_json(folder / "run.json", settings, false);
+  write_chat_template(setup.text, run.sources, folder);
+  write_json(folder / "run.json", settings, KeyOrder::kept);
   write_file(folder / "README.md", model_card(settings, facts, results));
 }
 
@@ -92,6 +113,7 @@ Json final_metrics(Trainer& trainer, const TrainResult& result, const Setup& set
   const bool fresh = evaluated_step == result.steps || setup.train.load_best_model_at_end;
   if (!fresh || metrics.empty()) metrics = trainer.evaluate();
   metrics["eval_samples"] = run.validation_rows.size();
+  metrics["eval_truncated_rows"] = truncated_rows(run.validation_rows);
   return metrics;
 }
 
@@ -107,30 +129,40 @@ int run_training(Setup& setup, Run& run) {
       [&](const fs::path& path) { write_companions(path, setup, run, settings, facts, Json::object()); });
   note(preview_text(facts));
   for (const std::string& doubt : doubts(setup, run)) warning(doubt);
+  warn_of_busy_cores();
 
-  // Only now, when nothing is left that could be refused.
-  if (!resumes(setup.train)) claim_output(folder, setup.output.overwrite_output_dir);
-  std::error_code problem;
-  fs::create_directories(folder, problem);
-  RunLog log(folder / "log.jsonl", resumes(setup.train));
-  log.record(resumes(setup.train) ? "resume" : "start", {{"settings", settings}, {"facts", facts}});
-  write_json(folder / "run.json", settings, false);
+  const Claim claim = run_claim(setup);
+  std::optional<RunLog> log;
+  // Only after a step, when nothing is left that could be refused: the trainer looks at a checkpoint when it starts.
+  const auto begin = [&] {
+    const auto schedule = train::make_schedule(setup.train, static_cast<int64_t>(run.train_rows.size()));
+    log.emplace(
+        begin_run(claim, settings, train::run_outputs(setup.train, schedule, train::resumed_step(setup.train))));
+    log->record(claim.resumes ? "resume" : "start", {{"settings", settings}, {"facts", facts}});
+  };
   int64_t evaluated_step = -1;
   double epoch = 0;
   trainer.on_event([&](const TrainEvent& event) {
+    if (!log) begin();
     if (event.kind == TrainEvent::Kind::eval) evaluated_step = event.step;
     epoch = event.epoch;
-    log.show({kind_name(event.kind), event.step, event.max_steps, event.epoch, event.values});
+    log->show({kind_name(event.kind), event.step, event.max_steps, event.epoch, event.values});
   });
 
-  const TrainResult result = trainer.train();
+  adopt_known(claim);  // a record alone; the trainer, too, looks for what is in its way
+  const TrainResult result = train_until_signalled(trainer);
   if (result.signal != 0) return report_signal(result, setup);
   const Json metrics = final_metrics(trainer, result, setup, run, evaluated_step);
-  run.adapter->save(folder);
-  const Json results = write_results(folder, train_results(result, run, epoch), metrics);
-  write_companions(folder, setup, run, settings, facts, results);
-  log.record("results", results);
-  note("adapter written to " + folder.string() + "\n");
+  const bool diverged = has_diverged(result, metrics);
+  Json results;
+  const fs::path written = end_run(folder, [&](const fs::path& inside) {
+    run.adapter->save(inside);
+    results = write_results(inside, train_results(result, run, epoch, diverged), metrics);
+    write_companions(inside, setup, run, settings, facts, results);
+  });
+  log->record("results", results);
+  if (diverged) warning(divergence_warning(result, metrics, setup));
+  note("adapter written to " + written.string() + "\n");
   print(to_text(results));
   return kDone;
 }
@@ -141,8 +173,7 @@ int train(const Args& args) {
   Setup setup;
   Invocation invocation;
   if (!read_setup(kUsageText, args, {}, invocation, setup)) return kDone;
-  // Before the minutes that loading may take; claimed when nothing is left to refuse.
-  if (!resumes(setup.train) && !setup.output.overwrite_output_dir) claim_output(setup.train.output_dir, false);
+  check_claim(run_claim(setup), inputs_of(setup, invocation));  // before the minutes that loading may take
   Run run = load_run(setup, invocation);
   return run_training(setup, run);
 }

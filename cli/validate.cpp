@@ -1,3 +1,4 @@
+#include "claim.h"
 #include "load.h"
 #include "output.h"
 #include "preview.h"
@@ -70,6 +71,7 @@ int validate(const Args& args) {
   if (!read_setup(kUsageText, args, section_of<Keys>("Result"), invocation, setup)) return kDone;
   Keys keys;
   read_into(keys, invocation);
+  refuse_input("rows_file", keys.rows_file, inputs_of(setup, invocation));
   Run run = load_run(setup, invocation);
   Trainer trainer(*run.model, *run.adapter, setup.train);
   trainer.set_data(run.train_rows, run.validation_rows, run.pad_id, run.tokenizer->pads_left(),
@@ -82,7 +84,7 @@ int validate(const Args& args) {
     print(to_text(facts));
     return kDone;
   }
-  print(preview_text(facts));
+  show(preview_text(facts));
   for (const Json& doubt : facts["warnings"]) warning(doubt.get<std::string>());
   print("ready to train\n");
   return kDone;

@@ -2,8 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <filesystem>
 #include <string>
+#include <system_error>
 
+#include "core/text_file.h"
 #include "deltaw/error.h"
 #include "deltaw/options.h"
 #include "deltaw/version.h"
@@ -28,13 +31,43 @@ std::string overview() {
   return text;
 }
 
+/// What other programs call a verb.
+struct OtherVerb {
+  const char* name;
+  const char* here;
+};
+constexpr OtherVerb kOtherVerbs[] = {
+    {"chat", "generate --chat"}, {"sft", "train"},         {"finetune", "train"}, {"fine-tune", "train"},
+    {"lora", "train"},           {"fit", "train"},         {"test", "eval"},      {"evaluate", "eval"},
+    {"infer", "generate"},       {"convert", "export"},    {"fuse", "merge"},     {"benchmark", "bench"},
+    {"env", "--version"},        {"version", "--version"},
+};
+
 [[noreturn]] void refuse_verb(const std::string& name) {
   std::vector<std::string> names;
   for (const Verb& verb : verbs()) names.push_back(verb.name);
+  std::string fix = suggest_names(name, names);
+  for (const OtherVerb& other : kOtherVerbs) {
+    if (name == other.name) fix = fmt::format("`deltaw {}`", other.here);
+  }
   throw Error({.id = "usage.unknown-verb",
                .what = fmt::format("'{}' is no verb of deltaw", name),
                .where = "command line",
-               .fix = suggest_names(name, names)});
+               .fix = fix});
+}
+
+/// Values are text in what is written and shown; the name of a file that is there may be any bytes.
+void check_words(const Args& words) {
+  for (size_t i = 0; i < words.size(); ++i) {
+    const size_t equals = words[i].starts_with("--") ? words[i].find('=') : std::string::npos;
+    const std::string value = equals == std::string::npos ? words[i] : words[i].substr(equals + 1);
+    std::error_code ignored;
+    if (is_utf8(words[i]) || std::filesystem::exists(value, ignored)) continue;
+    throw Error({.id = "usage.encoding",
+                 .what = fmt::format("'{}' is no UTF-8", value),
+                 .where = i > 0 && words[i - 1].starts_with("--") ? "command line, " + words[i - 1] : "command line",
+                 .fix = "give it in UTF-8, or write it into a file of keys"});
+  }
 }
 
 }  // namespace
@@ -85,6 +118,7 @@ int dispatch(const Args& args) {
   }
   const Args rest(args.begin() + 1, args.end());
   if (name == "--help" || name == "-h") return help({});
+  check_words(rest);
   for (const Verb& verb : verbs()) {
     if (name == verb.name) return verb.run(rest);
   }

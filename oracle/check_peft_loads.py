@@ -62,6 +62,7 @@ def name_problems(model, found, resized):
     problems += [f"missing: {k}" for k in sorted(wanted - bases - found)]
     problems += [f"unexpected: {k}" for k in sorted(found - wanted)
                  if ".modules_to_save." not in k and ".original_module." not in k and k not in ends
+                 and not (model.config.tie_word_embeddings and ".lm_head.token_adapter." in k)
                  and not (resized and k.endswith(".token_adapter.base_layer.weight"))]
     return problems
 

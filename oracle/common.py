@@ -1,5 +1,6 @@
 """What every fixture script shares: folders, seeded weights and inputs, the tolerance, AdamW steps, saving.
 """
+import inspect
 import json
 import zlib
 from pathlib import Path
@@ -11,7 +12,8 @@ import torch
 import transformers
 from safetensors.torch import save_file
 from torch.overrides import TorchFunctionMode
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
+from transformers import (AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, BertModel,
+                          RobertaModel)
 
 GOLDEN = HERE.parent / "tests" / "golden"
 MODELS = GOLDEN / "models"
@@ -21,6 +23,14 @@ LEARNING_RATE, WEIGHT_DECAY, STEPS = 1e-2, 0.01, 10
 torch.set_num_threads(1)
 transformers.utils.logging.set_verbosity_error()
 transformers.utils.logging.disable_progress_bar()
+
+# transformers 5.24 calls past_key_values cache and takes it by both names; PEFT 0.21 looks for the old one in the
+# signature before it runs an encoder with a prefix.
+for encoder in (BertModel, RobertaModel):
+    signature = inspect.signature(encoder.forward)
+    if "past_key_values" not in signature.parameters:
+        encoder.forward.__signature__ = signature.replace(parameters=[
+            p.replace(name="past_key_values") if p.name == "cache" else p for p in signature.parameters.values()])
 
 
 def seed_of(name):

@@ -8,7 +8,7 @@ within 3e-4 max(1, |logits|). Where PEFT disagrees with itself, the adapter as i
 
     equal      both programs compute the same
     refused    one of the two says that it does not take this configuration, and what it says
-    said       PEFT cannot read the adapter, and deltaw warned of that when it wrote it
+    said       PEFT cannot read the adapter, or reads another one, and deltaw warned of that
     DIFFERENT  neither complains, and the logits differ
     BROKEN     deltaw crashed, called it an internal error, or cannot read what it wrote
 
@@ -28,6 +28,7 @@ import sys
 import tempfile
 import warnings
 from collections import Counter
+from dataclasses import fields
 from pathlib import Path
 
 import torch
@@ -61,7 +62,7 @@ def make_base(rng, folder):
     causal = is_causal(config)
     torch.manual_seed(rng.getrandbits(31))
     kind = AutoModelForCausalLM if causal else AutoModelForSequenceClassification
-    model = randomise(kind.from_config(config, attn_implementation="eager"), f"{folder}-{rng.random()}")
+    model = randomise(kind.from_config(config, attn_implementation="eager"), str(rng.random()))
     model.save_pretrained(folder / "base")
     make_tokenizer(config, folder / "base")
     return model
@@ -183,8 +184,11 @@ def draw_saved(rng, names, options):
         options["ensure_weight_tying"] = True
 
 
-def draw_lora(rng, names):
+def draw_lora(rng, names, trained):
+    """`trained`: by PEFT, so that the keys which act in its training only, and odd values, may stand in the file."""
     options = {"r": rng.choice([1, 2, 3, 4, 8, 40]), "lora_alpha": rng.choice([1, 4, 8, 16, 5])}
+    if trained and chance(rng, 0.05):
+        options["lora_alpha"] = rng.choice([0, -2, 0.5])
     options |= draw_targets(rng, names, embeddings=True)
     draw_saved(rng, names, options)
     for key, share in (("use_rslora", 0.2), ("use_dora", 0.2), ("lora_bias", 0.1)):
@@ -195,24 +199,34 @@ def draw_lora(rng, names):
     if chance(rng, 0.3):
         options["alpha_pattern"] = draw_patterns(rng, names, 1, 20)
     if chance(rng, 0.2):
-        options["init_lora_weights"] = rng.choice(["gaussian", "pissa", "olora", "orthogonal", "pissa_niter_4"])
+        options["init_lora_weights"] = rng.choice(["gaussian", "pissa", "olora", "orthogonal", "pissa_niter_4", False])
     return options
 
 
-def draw_other(rng, names, method):
+def draw_other(rng, names, method, trained):
     if method == "adalora":
         options = {"init_r": rng.choice([2, 4, 6]), "target_r": 2, "lora_alpha": rng.choice([4, 8])}
+        if trained and chance(rng, 0.2):
+            options["use_rslora"] = True
     elif method in ("loha", "lokr"):
         options = {"r": rng.choice([1, 2, 4]), "alpha": rng.choice([2, 4, 8])}
         if method == "lokr":
             options |= {"decompose_both": chance(rng, 0.5), "decompose_factor": rng.choice([-1, 2, 4])}
-            if chance(rng, 0.2):
+            if trained and chance(rng, 0.2):
                 options["rank_dropout_scale"] = True
-        if chance(rng, 0.2):
-            options["rank_pattern"] = draw_patterns(rng, names, 1, 4)
+            if trained and chance(rng, 0.3):
+                options["init_weights"] = rng.choice(["lycoris", False])
+        for key in ("rank_dropout", "module_dropout"):
+            if trained and chance(rng, 0.2):
+                options[key] = 0.3
+        for key in ("rank_pattern", "alpha_pattern"):
+            if chance(rng, 0.2):
+                options[key] = draw_patterns(rng, names, 1, 4)
     elif method == "oft":
         options = rng.choice([{"r": 0, "oft_block_size": 4}, {"r": 2, "oft_block_size": 0}])
         options |= {"coft": chance(rng, 0.2), "block_share": chance(rng, 0.2), "use_cayley_neumann": chance(rng, 0.5)}
+        if trained and chance(rng, 0.2):
+            options["module_dropout"] = 0.3
     elif method == "vera":
         options = {"r": rng.choice([2, 4, 8]), "save_projection": chance(rng, 0.6)}
     elif method == "randlora":
@@ -223,9 +237,23 @@ def draw_other(rng, names, method):
         if chance(rng, 0.6):
             options["target_modules"] = rng.sample(names.leaves, min(2, len(names.leaves)))
             options["feedforward_modules"] = options["target_modules"][:rng.randint(0, 1)]
+        if not trained and chance(rng, 0.3):  # PEFT makes none with a list that is not among target_modules
+            options["feedforward_modules"] = [rng.choice(names.leaves)]
         return options
     else:
-        return {"num_virtual_tokens": rng.randint(1, 6)}
+        options = {"num_virtual_tokens": rng.randint(1, 6)}
+        if trained and method == "prefix_tuning" and chance(rng, 0.4):
+            options |= {"prefix_projection": True, "encoder_hidden_size": 8}
+        if method == "p_tuning":
+            options |= {"encoder_hidden_size": 8, "encoder_reparameterization_type": rng.choice(["MLP", "LSTM"])}
+        return options
+    return options | draw_targets(rng, names, embeddings=False)
+
+
+def draw_own(rng, names, method):
+    if method not in ("moslora", "lora2", "sora", "lora_xs"):
+        return {}
+    options = {"r": rng.choice([2, 4])} | ({"k": 2, "target_r": 1} if method == "lora2" else {"lora_alpha": rng.choice([4, 8])})
     return options | draw_targets(rng, names, embeddings=False)
 
 
@@ -234,10 +262,11 @@ CONFIGS = {"lora": LoraConfig, "adalora": AdaLoraConfig, "loha": LoHaConfig, "lo
            "prefix_tuning": PrefixTuningConfig, "p_tuning": PromptEncoderConfig}
 
 
-def draw(rng, names, methods):
+def draw(rng, names, methods, trained):
     method = "lora" if chance(rng, 0.5) else rng.choice(methods)
-    options = draw_lora(rng, names) if method == "lora" else {} if method in OWN else draw_other(rng, names, method)
-    return method, options
+    if method == "lora":
+        return method, draw_lora(rng, names, trained)
+    return method, draw_own(rng, names, method) if method in OWN else draw_other(rng, names, method, trained)
 
 
 # ---- both programs
@@ -275,10 +304,10 @@ def call(program, folder, *arguments):
 
 def deltaw_logits(program, folder, adapter, count):
     (folder / "logits.safetensors").unlink(missing_ok=True)
-    call(program, folder, "predict", "--model_name_or_path", "base", "--adapter_name_or_path", adapter, "--dtype",
-         "float32", "--input_file", "in.txt", "--logits_file", "logits.safetensors")
+    _, said = call(program, folder, "predict", "--model_name_or_path", "base", "--adapter_name_or_path", adapter,
+                   "--dtype", "float32", "--input_file", "in.txt", "--logits_file", "logits.safetensors")
     tensors = load_file(folder / "logits.safetensors")
-    return list(tensors["logits"]) if "logits" in tensors else [tensors[f"logits.{i}"] for i in range(count)]
+    return list(tensors["logits"]) if "logits" in tensors else [tensors[f"logits.{i}"] for i in range(count)], said
 
 
 def distance(expected, found):
@@ -291,8 +320,10 @@ def distance(expected, found):
     return worst
 
 
-def verdict(found):
-    return ("equal", f"{found:.2g}") if found <= 1 else ("DIFFERENT", f"{found:.3g} tolerances apart")
+def verdict(found, said, warning):
+    if found <= 1:
+        return "equal", f"{found:.2g}"
+    return "said" if re.search(warning, said) else "DIFFERENT", f"{found:.3g} tolerances apart"
 
 
 # ---- the two directions
@@ -302,14 +333,14 @@ def from_peft(rng, program, folder):
     rows = make_rows(rng, base.config)
     write_rows(rng, rows, base.config, folder)
     names = Names(base)
-    method, options = draw(rng, names, [m for m in CONFIGS if m != "lora"])
+    method, options = draw(rng, names, [m for m in CONFIGS if m != "lora"], trained=True)
+    known = {field.name for field in fields(CONFIGS[method])}
+    options = {key: value for key, value in options.items() if key in known}
     task = "CAUSAL_LM" if names.causal else "SEQ_CLS"
     if method in ("lora", "loha") and chance(rng, 0.1):
         task = None
     if method == "adalora":
         options |= {"tinit": 1, "tfinal": 1, "total_step": 10}
-    if method == "p_tuning":
-        options["encoder_hidden_size"] = 8
     (folder / "options.json").write_text(json.dumps({"method": method, "task_type": task, **options}, indent=1))
     try:
         model = get_peft_model(base, CONFIGS[method](task_type=task, **options))
@@ -324,24 +355,46 @@ def from_peft(rng, program, folder):
         raise Refused(f"PEFT: {type(problem).__name__}: {str(problem)[:120]}") from problem
     if not all(torch.isfinite(row).all() for row in expected):
         raise Refused("PEFT: its logits are not finite")
-    return method, *verdict(distance(expected, deltaw_logits(program, folder, "adapter", len(rows))))
+    found, said = deltaw_logits(program, folder, "adapter", len(rows))
+    return method, *verdict(distance(expected, found), said, "warn.* drawn again, as PEFT does")
+
+
+def without(value, name):
+    """A list or map less what deltaw says that no module is named by."""
+    if isinstance(value, list):
+        return [entry for entry in value if entry != name]
+    return {key: entry for key, entry in value.items() if key != name} if isinstance(value, dict) else value
+
+
+def train(program, folder, run):
+    """What deltaw says. Names that match nothing are refused in training: those that are drawn are left out."""
+    for _ in range(8):
+        (folder / "run.json").write_text(json.dumps(run, indent=1))
+        try:
+            return call(program, folder, "train", "run.json")[1]
+        except Refused as problem:
+            unmatched = re.search(r"config\.unmatched-\w+: '(.*?)' (?:matches none|names no|is no)", str(problem))
+            less = unmatched and {key: without(value, unmatched[1]) for key, value in run.items()}
+            if not less or less == run or less.get("target_modules") == []:
+                raise
+            run = less
+    raise Refused("deltaw train: too many names that match nothing")
 
 
 def from_deltaw(rng, program, folder):
     base = make_base(rng, folder)
     rows = make_rows(rng, base.config)
     file = write_rows(rng, rows, base.config, folder)
-    method, options = draw(rng, Names(base), [m for m in CONFIGS if m not in ("lora", "p_tuning")] + OWN)
+    method, options = draw(rng, Names(base), [m for m in CONFIGS if m not in ("lora", "p_tuning")] + OWN, trained=False)
     run = {"model_name_or_path": "base", "dtype": "float32", "train_file": file, "validation_file": file,
            "per_device_train_batch_size": 4, "max_steps": 3, "learning_rate": 0.02, "lr_scheduler_type": "constant",
            "method": method, "output_dir": "out", **options}
     if method == "adalora":
         run |= {"tinit": 1, "tfinal": 1, "max_steps": 5}
-    (folder / "run.json").write_text(json.dumps(run, indent=1))
-    _, said = call(program, folder, "train", "run.json")
+    said = train(program, folder, run)
     trained = json.loads((folder / "out" / "all_results.json").read_text())["eval_loss"]
     try:
-        found = deltaw_logits(program, folder, "out", len(rows))
+        found, _ = deltaw_logits(program, folder, "out", len(rows))
         results, _ = call(program, folder, "eval", "--adapter_name_or_path", "out", "--dtype", "float32",
                           "--validation_file", file)
     except Refused as problem:
@@ -354,9 +407,8 @@ def from_deltaw(rng, program, folder):
         expected = peft_logits(folder, "out", rows)
     except Exception as problem:
         what = f"PEFT: {type(problem).__name__}: {str(problem)[:120]}"
-        return method, "said" if "PEFT" in said else "DIFFERENT", what
-    state, how = verdict(distance(expected, found))
-    return method, "said" if state == "DIFFERENT" and re.search("warning.*PEFT", said) else state, how
+        return method, "said" if re.search("warn.*PEFT", said) else "DIFFERENT", what
+    return method, *verdict(distance(expected, found), said, "warn.*PEFT")
 
 
 def one_case(way, seed, number, program, folder):

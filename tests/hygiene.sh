@@ -21,6 +21,8 @@ report 'headers begin with a comment or #pragma once and have it' \
 report 'the library neither prints nor ends the program' "$(grep -nE \
   '(^|[^a-zA-Z0-9_:.])(std::)?(abort|exit|_exit|quick_exit|terminate|printf|puts|fprintf) *\(|std::(cout|cerr|clog)\b|fmt::print|std::system *\(' \
   $library)"
+report 'the library leaves signals to the program' "$(grep -nE \
+  '\b(sigaction|sigprocmask|pthread_sigmask) *\(|std::(signal|raise) *\(|#include <(csignal|signal\.h)>' $library)"
 report 'no room includes one above it, nor do core, io, text and data see a tensor' "$(awk '
   BEGIN {
     rooms = split("core io text ops methods models adapt data train eval cli", names, " ")

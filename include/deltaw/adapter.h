@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -27,9 +28,9 @@ struct AdapterConfig {
   Json layers_pattern;            // a name or a list of them
   std::vector<std::string> modules_to_save;
   Json trainable_token_indices;      // rows that train: a list, or {"embed_tokens": [...], "lm_head": [...]}
-  bool ensure_weight_tying = false;  // tied modules that modules_to_save names stay one tensor
+  bool ensure_weight_tying = false;  // embed_tokens and lm_head, where they are tied and named, stay one tensor
   std::string bias = "none";         // none, all, or lora_only (<method>_only): the base biases that train
-  std::string task_type;             // SEQ_CLS or CAUSAL_LM; empty: what the model is for
+  std::string task_type;             // SEQ_CLS or CAUSAL_LM; empty: what the model is for, or none in a file
   Json share;                        // {"lora_AB": "attention"}: layers whose name ends so have one tensor of that name
   Json beside;                       // configurations of further adapters on the same model; see Adapter::create
   std::string base_model_name_or_path;
@@ -67,6 +68,8 @@ struct NamedTensor {
   double own_rate = 0;  // in place of both, where above zero
 };
 
+struct AdapterFolder;
+
 /// Batches that hold `samples` rows between them, fewer where there are no more.
 using Calibration = std::function<std::vector<LabelledInput>(int64_t samples)>;
 
@@ -84,15 +87,24 @@ class Adapter {
 
   struct LoadOptions {
     bool allow_partial = false;  // missing tensors keep their start, unexpected ones are ignored; both are logged
-    bool trainable = false;      // else the tensors are frozen
+    /// To go on training it: a rank budget that has not pruned yet counts the steps of the run that comes. Else the
+    /// tensors are frozen.
+    bool trainable = false;
+    /// In place of the folder's: options of a single adapter's method that only training looks at (trains_only()).
+    Json options = Json::object();
   };
-  /// Reads a folder that PEFT or deltaw wrote. Strict: missing, unexpected or misshapen tensors are errors.
+  /// Reads a folder that PEFT or deltaw wrote, as PEFT reads it: names in its configuration that match nothing are
+  /// passed over. Missing, unexpected or misshapen tensors are errors, those of each part too where several act
+  /// together; so are values that are not finite (numeric.non-finite). Throws config.no-adapter for a folder that is no
+  /// adapter's, naming what it is.
   static Adapter load(const Model& model, const std::filesystem::path& folder, const LoadOptions& options);
   static Adapter load(const Model& model, const std::filesystem::path& folder) { return load(model, folder, {}); }
 
   /// Several adapters of one model as one: on a layer that more than one changes, W = W0 + sum_i weights[i] dW_i, with
-  /// the gains of the one that has any. Where two replace the same parameter (a head), the first one's stands.
-  /// `weights` may be empty: ones. Throws config.conflict, naming both, for what cannot act together.
+  /// the gains of the one that has any; adapters that are several themselves give up their parts. Where two bring a
+  /// head, the first one's stands, with a warning. `weights` may be empty: ones. Throws config.conflict, naming both,
+  /// for what cannot act together: two that replace another parameter (a bias) by different values or train it, two
+  /// models; config.bad-value for no adapters, one that was moved from, and weights that are not finite or not as many.
   static Adapter compose(std::vector<Adapter> parts, std::vector<double> weights = {});
 
   Adapter(Adapter&&) noexcept = default;
@@ -125,14 +137,22 @@ class Adapter {
     return parameter.slot >= 0 && overrides_[parameter.slot].defined();
   }
 
+  /// Whether what stands in for a parameter follows from the base: the embedding that is tied to a head whose start
+  /// lowers the base. It does not train.
+  bool fixed(const Parameter& parameter) const { return fixed_.contains(parameter.slot); }
+
   /// The rows that stand in for some of a parameter's: of an embedding, of a head that is tied to it and has the same,
-  /// or of a head of its own. Null for none.
+  /// or of a head that has its own. Null for none.
   const TrainedTokens* tokens(const Parameter& parameter) const {
     const auto found = tokens_.find(parameter.slot);
     return found == tokens_.end() ? nullptr : &found->second;
   }
   /// value() with these rows in place.
   Tensor whole_value(const Parameter& parameter) const;
+
+  /// Of an adapter that acts with others: what it brings for parameters that one before it replaces (a head), by slot.
+  /// Saved with it and of no effect.
+  const std::map<int64_t, Tensor>& set_aside() const { return set_aside_; }
 
   /// Training does not move it from now on.
   void freeze();
@@ -159,8 +179,10 @@ class Adapter {
   friend class AdapterBuilder;
   static Adapter create_one(const Model& model, AdapterConfig config, uint64_t seed, const Calibration& calibration,
                             bool with_head);
-  static Adapter load_parts(const Model& model, const std::filesystem::path& folder, const Json& config,
-                            const LoadOptions& options);
+  static Adapter load_folder(const Model& model, const AdapterFolder& folder, const LoadOptions& options);
+  static Adapter load_parts(const Model& model, const AdapterFolder& folder, const LoadOptions& options);
+  void take_overrides_of_parts();
+  void take_tokens_of_parts();
   void save_parts(const std::filesystem::path& folder) const;
   Json target_names() const;
 
@@ -173,7 +195,9 @@ class Adapter {
   std::vector<std::unique_ptr<AdaptedLayer>> by_layer_;
   std::vector<AdaptedLayer*> ordered_;
   std::vector<Tensor> overrides_;            // by slot
-  std::map<int64_t, TrainedTokens> tokens_;  // likewise
+  std::set<int64_t> fixed_;                  // slots of stand-ins that do not train
+  std::map<int64_t, TrainedTokens> tokens_;  // by slot
+  std::map<int64_t, Tensor> set_aside_;      // by slot
   bool frozen_ = false;
 
   // Of a composite. Its layers and overrides are the parts' own tensors.
@@ -202,15 +226,20 @@ struct MergedLayer {
 };
 MergedLayer merge_layer(const AdaptedLayer& layer, const Tensor& weight, const Tensor& bias);
 
-/// What was written, read back and compared with the adapter on the same input.
+/// What was written, read back and compared with what should be there.
 struct WriteReport {
   int64_t layers = 0;
-  double max_difference = 0;  // of the logits
-  double tolerance = 0;
+  double max_difference = 0;  // of a logit, from the adapter's
   bool passed = false;
+  std::string problem = {};  // where it has not: what is wrong, the worst layer with its numbers
 };
 
 struct MergeReport : WriteReport {
+  int64_t tensors = 0;        // that were compared: all of the checkpoint
+  std::string dtype;          // the narrowest type that a changed tensor is stored in: "bfloat16"
+  /// What rounding to that type costs: || merged - adapter || / || adapter - base ||, logits of the probe, computed in
+  /// float32. No fault of merging, but above one half little of the adapter is left.
+  double rounding_share = 0;
   /// Over a quantised base: how far the adapter's logits on it are from those on the checkpoint's own weights, which
   /// are what is merged and compared.
   std::optional<double> quantisation_difference;
@@ -218,8 +247,10 @@ struct MergeReport : WriteReport {
 
 struct ExportReport : WriteReport {
   int64_t rank = 0;          // the highest of a layer
-  bool exact = true;         // the LoRA is the whole update; else nothing bounds the difference
-  double largest_error = 0;  // || dW - B A || / || dW || of a layer, Frobenius norms
+  bool exact = true;         // the LoRA is the whole update; else a cut of it, or PEFT's linear combination
+  double largest_error = 0;  // || dW - B A || / || dW || of a layer, Frobenius norms, of the factors in the file
+  std::string worst_layer;   // that has it
+  double kept_share = 1;     // 1 - || exported - adapter || / || adapter - base ||, logits of the probe
 };
 
 /// How several LoRAs become one.
@@ -229,19 +260,21 @@ enum class Combination {
 };
 
 /// Writes the adapter as a plain LoRA over the same base: exact where the update is a product of thin factors, else,
-/// and where `rank` is given and lower, its leading singular triplets. Throws config.no-export for what is no update of
-/// weights, config.no-rank where the update has no thin factors and `rank` is 0, and config.conflict for parts that
-/// have no linear combination: other methods than lora, or other ranks on one layer.
+/// and where `rank` is given and lower, its leading singular triplets. Reads it back: `passed` says that the file holds
+/// just that, however much was cut. Throws config.no-export for what is no update of weights, config.no-rank where the
+/// update has no thin factors and `rank` is 0, and config.conflict for parts that have no linear combination: other
+/// methods than lora, or other ranks on one layer.
 ExportReport export_lora(const Adapter& adapter, const std::filesystem::path& output, int64_t rank,
                          const ModelInput& probe,
                          const std::function<void(const std::filesystem::path&)>& companions = {},
                          Combination combination = Combination::sum);
 
 /// Writes base + adapter as a checkpoint folder that transformers loads, starting from the checkpoint's own tensors, in
-/// float32, rounded once, with its generation_config.json; then reads it back and compares logits on `probe`. Tied
-/// weights that the update has parted are both written, and config.json says so.
-/// `companions` adds files to the folder before it takes its name.
+/// float32, rounded once, with its generation_config.json; then reads it back and compares every tensor with what it
+/// should be, and logits on `probe`. Tied weights that the update has parted are both written, and config.json says so.
+/// `companions` adds files to the folder before it takes its name; `stored` replaces the types of the checkpoint.
 MergeReport merge_checkpoint(const Adapter& adapter, const std::filesystem::path& output, const ModelInput& probe,
-                             const std::function<void(const std::filesystem::path&)>& companions = {});
+                             const std::function<void(const std::filesystem::path&)>& companions = {},
+                             std::optional<at::ScalarType> stored = {});
 
 }  // namespace deltaw

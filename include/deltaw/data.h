@@ -29,6 +29,7 @@ struct DataOptions {
   std::string label_column = {};
   std::vector<std::string> label_names = {};
   std::string problem_type = "auto";
+  std::string encoding = "utf-8";  // of the files; a name that ICU knows
   double validation_split = 0;
   int64_t max_length = 128;  // what Hugging Face's classification scripts cut at
   int64_t max_train_samples = 0;
@@ -63,25 +64,41 @@ const Task& find_task(const std::string& name);
 struct LabelSet {
   bool regression = false;
   std::vector<std::string> names = {};  // in the order of the logits; empty for regression
+  /// The task's own names by class number, where `names` are these in another order or spelling: its files use them.
+  std::vector<std::string> task_names = {};
 
   int64_t outputs() const { return regression ? 1 : static_cast<int64_t>(names.size()); }
 
-  /// The class of a label as a file spells it: one of `names` or, where no name is a whole number, the class number.
+  /// The class of that name. Names match as values: 1, 1.0 and "1" are one label, and 007 is another.
+  std::optional<int64_t> find_name(std::string_view label) const;
+  /// The class of a label as a file spells it: find_name or, where no name is a number, the class of that number.
   std::optional<int64_t> find(std::string_view label) const;
+};
+
+/// The labels of a checkpoint's head.
+struct HeadLabels {
+  std::vector<std::string> names = {};  // in the order of its logits; LABEL_0, LABEL_1 ... where nobody named them
+  bool stored = false;                  // its weights are in the checkpoint
+  bool replaceable = false;             // and a new one may be drawn in their place
 };
 
 struct Example {
   std::string text = {};
   std::string text_pair = {};
   bool has_pair = false;
-  double label = 0;  // class number or score; 0 where the set is not labelled
-  int64_t line = 0;  // in the file, from 1; of a JSON array, the item
+  double label = 0;   // class number or score; 0 where the set is not labelled
+  int64_t line = 0;   // in the file, from 1; of a JSON array, the item
+  Json id = nullptr;  // of the column kIdColumn, where the file has it
 };
+
+/// The column, or the key of a row, that names the row in results.
+inline constexpr const char* kIdColumn = "id";
 
 struct Dataset {
   std::filesystem::path file = {};
   bool labelled = false;
   std::vector<Example> rows = {};
+  std::vector<std::string> warnings = {};  // one sentence each
 };
 
 enum class Split { train, validation, test };
@@ -94,20 +111,35 @@ struct TrainingData {
   LabelSet labels;
   Dataset train;
   Dataset validation;  // no rows where there is neither a validation file nor a validation_split
+  std::string text_column, text_pair_column, label_column;  // that were read; no second text: an empty one
+  bool new_head = false;                                    // the stored head does not know these labels
+  std::vector<std::string> warnings = {};                   // of labels and columns, one sentence each
 };
 
 /// Reads the training and validation rows that the options name, by the files' endings: .tsv (GLUE style: tabs, no
 /// quoting), .csv (RFC 4180), .jsonl or .json (one object a line, or an array of objects).
 ///
-/// Labels are those of label_names or of the task; else the sorted values of the training file, by number where all are
-/// numbers. As in Hugging Face's run_glue, they are scores when each is a number and at least one is written with a
-/// point or an exponent: 1, 2, 3 are three classes and 1.0, 2.0, 3.0 are scores. problem_type overrides that.
+/// Labels are those of label_names or of the task; else those of `head` where they hold every label of the training
+/// file, or where this has the numbers of all its classes; else the sorted values of the training file, by number where
+/// all are numbers. A task's labels take the order of a head that names the same. As in Hugging Face's run_glue, they
+/// are scores when each is a number and at least one is written with a point or an exponent: 1, 2, 3 are three classes
+/// and 1.0, 2.0, 3.0 are scores. problem_type overrides that.
 ///
-/// Throws config.no-data, config.unknown-task, config.dataset-dir, config.file-format, config.missing-column,
-/// config.text-column; format.csv, format.json-line, format.encoding, format.duplicate-column; data.empty-file,
-/// data.field-count, data.unknown-label, data.missing-label, data.not-a-number, data.not-text, data.one-label;
+/// A stored head that names some of the labels and not the others is an error, unless it may be replaced.
+///
+/// Throws config.no-data, config.head-labels, config.label-names, config.unknown-task, config.dataset-dir,
+/// config.file-format, config.missing-column, config.text-column, config.encoding; format.csv, format.json-line,
+/// format.encoding, format.separator, format.zero-byte, format.duplicate-column; data.empty-file, data.field-count,
+/// data.unknown-label, data.missing-label, data.several-labels, data.not-a-number, data.not-text, data.one-label;
 /// io.not-found. `seed` decides which rows validation_split holds out.
-TrainingData load_training_data(const DataOptions& options, uint64_t seed);
+TrainingData load_training_data(const DataOptions& options, uint64_t seed, const HeadLabels& head = {});
+
+/// What to say where `names` puts a class at another place than a stored head of as many has it; nothing where they
+/// agree.
+std::optional<std::string> order_warning(const std::vector<std::string>& names, const HeadLabels& head);
+
+/// The set of these names; where they are the task's in another order, with what its files call them.
+LabelSet label_set(const DataOptions& options, std::vector<std::string> names);
 
 /// One split for a model whose labels are known. Without a validation file, Split::validation is what
 /// load_training_data holds out with the same options and seed. Throws what load_training_data throws.
@@ -138,8 +170,15 @@ struct EncodedRow {
   std::vector<int64_t> token_labels;    // for a causal model: the row's own ids, kNoLabel where they are not trained on
   std::vector<int64_t> documents = {};  // of a packed row: the number of each token's document, from 1; empty: one
   double label = 0;
-  int64_t index = 0;  // of the row in its dataset
+  int64_t index = 0;      // of the row in its dataset
+  int64_t truncated = 0;  // texts of it that lost tokens to max_length; a packed row holds several texts
 };
+
+/// How many texts of these rows lost tokens to max_length.
+int64_t truncated_rows(const std::vector<EncodedRow>& rows);
+
+/// The sentence that says so. `readable` is what the model reads at most, 0 where that is not known.
+std::string truncation_warning(int64_t truncated, int64_t rows, int64_t max_length, int64_t readable = 0);
 
 /// One entry per row; at most max_length tokens each, 0 is no limit.
 std::vector<EncodedRow> encode_rows(const Dataset& dataset, const Tokenizer& tokenizer, int64_t max_length);

@@ -38,7 +38,7 @@ struct GenerateOptions {
 };
 
 /// The tokens that end a text: generation_config.json's, else config.json's (eos_token_id, one or a list), and the
-/// tokenizer's behind them. Throws format.wrong-type.
+/// tokenizer's behind them. Ids that are no tokens of the model are left out with a warning. Throws format.wrong-type.
 std::vector<int64_t> end_token_ids(const Model& model, const Tokenizer& tokenizer);
 
 /// What generation_config.json beside the model says: greedy unless it has do_sample, and then with transformers'

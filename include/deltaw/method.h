@@ -123,6 +123,7 @@ struct Param {
   /// Of the tensor in the file, where its numbers stand there in another shape; -1 for one size that follows.
   std::vector<int64_t> file_shape = {};
   bool may_lack = false;  // a file without it is read, with a warning: the declared value stays
+  bool turned = false;    // value is the transpose of what the name says: the other factor of a tied layer
 };
 
 /// The tensors of a method on one layer (or shared by all), in the order of their declaration.
@@ -133,6 +134,8 @@ class Params {
 
   /// The tensor called `name`, which must exist.
   const Tensor& operator[](std::string_view name) const;
+  /// The same, turned round where it stands so.
+  Tensor matrix(std::string_view name) const;
   const std::vector<Param>& all() const { return params_; }
   std::vector<Param>& all() { return params_; }
   bool empty() const { return params_.empty(); }
@@ -233,6 +236,10 @@ class Method {
 
   // Hooks. A method that needs none writes none.
 
+  /// Throws for options that an adapter may have, but with which nothing would train, or not as they say. Asked before
+  /// training, never of an adapter that is read.
+  virtual void check_training(const std::vector<LayerInfo>& /*layers*/) const {}
+
   /// Asks that declare() find observations in its view when an adapter is created.
   virtual CalibrationNeeds needs() const { return {}; }
   /// Called between observing and declare(); `observed` goes with `layers`.
@@ -306,6 +313,8 @@ struct MethodSpec {
   bool virtual_tokens = false;                // it has tensors of the whole model, and virtual_tokens() of them
   bool on_layers = true;                      // false: no layer gets tensors of its own
   BaseTensors trains = BaseTensors::none;
+  /// See trains_only(); dropouts are known by their names.
+  std::vector<std::string> training_options = {};
   std::string parameter_count = {};                                   // per layer, as a formula for the documentation
   int64_t (*count)(const LayerInfo&, const Json& options) = nullptr;  // the same, checked by the tests
 
@@ -343,6 +352,10 @@ std::vector<const MethodSpec*> method_table();
 const MethodSpec& find_method(const std::string& name);
 /// The preset of that name in any case, or null.
 const Preset* find_preset(const std::string& name);
+
+/// Whether an option says how the method trains and nothing of what its tensors mean: it may be another one where the
+/// training of a finished adapter goes on.
+bool trains_only(const MethodSpec& spec, const std::string& option);
 
 /// Adds a method from outside the library; `spec` must live as long as the program. Throws config.method-exists.
 void register_method(const MethodSpec& spec);

@@ -70,7 +70,7 @@ struct Conv2d : Linear {
 };
 
 struct Embedding : Layer {
-  int64_t padding_idx = -1;  // a row whose update gets no gradient
+  int64_t padding_idx = -1;  // a row that looking it up gives no gradient, as torch's; or -1
 };
 
 /// A LayerNorm or, without `centred`, an RMSNorm.
@@ -162,7 +162,8 @@ struct ModelOptions {
   int64_t num_labels = 0;                // 0: what config.json says
   std::string problem_type;              // single_label_classification or regression; empty: by num_labels
   std::vector<std::string> label_names;  // empty: what config.json says
-  bool ignore_mismatched_sizes = false;  // draw a new head where the checkpoint's has other labels
+  bool ignore_mismatched_sizes = false;  // draw a new head where the checkpoint's has another number of labels
+  bool new_head = false;                 // draw one whatever the checkpoint has
   // The frozen linear layers, but for heads, are held in 4 or 8 bits; names as transformers' BitsAndBytesConfig.
   bool load_in_4bit = false;
   bool load_in_8bit = false;
@@ -206,6 +207,8 @@ class Model {
   virtual std::string task_type() const { return is_causal() ? "CAUSAL_LM" : "SEQ_CLS"; }
   bool is_causal() const { return causal_; }
   int64_t vocab_size() const { return vocab_size_; }  // rows of the word embeddings
+  /// Rows of the embeddings of token_type_ids; 0 where there are none. A model with one leaves token_type_ids unread.
+  int64_t type_vocab_size() const { return type_vocab_size_; }
   /// Of resized embeddings and of a head that is not tied to them, by the parameter's name; empty: as stored.
   const std::map<std::string, AddedRows>& added_rows() const { return added_rows_; }
 
@@ -213,6 +216,8 @@ class Model {
   const std::vector<std::string>& label_names() const { return labels_; }
   bool is_regression() const { return regression_; }
   int64_t max_positions() const { return max_positions_; }  // tokens in the longest input
+  /// Whether positions are rows of a table, so that no input can go beyond them.
+  bool has_position_table() const { return position_table_; }
 
   /// What an adapter can change, in the model's order.
   const std::vector<const Layer*>& layers() const { return layers_; }
@@ -246,8 +251,10 @@ class Model {
   bool regression_ = false;
   bool causal_ = false;
   int64_t vocab_size_ = 0;
+  int64_t type_vocab_size_ = 0;
   std::map<std::string, AddedRows> added_rows_;
   int64_t max_positions_ = 0;
+  bool position_table_ = false;
   std::string head_;
   std::string architecture_;
   ModelShape shape_;
@@ -270,6 +277,16 @@ std::unique_ptr<Model> load_model(const std::string& model_name_or_path, const M
 /// What load_model makes of a checkpoint, by its config.json alone: SEQ_CLS or CAUSAL_LM. Throws what load_model throws
 /// for a model_type that is not implemented.
 std::string task_type_of(const std::string& model_name_or_path);
+
+/// The labels of a classifier's head.
+struct StoredLabels {
+  std::vector<std::string> names;  // by config.json, else LABEL_0, LABEL_1 ...
+  bool stored = false;             // the checkpoint has weights for them
+};
+
+/// What the checkpoint of a classifier says of its labels, before it is loaded. Throws what load_model throws for its
+/// files.
+StoredLabels stored_labels(const std::string& model_name_or_path);
 
 /// Mean loss over the batch, float32 or wider: cross entropy of logits [batch, labels] with labels [batch] (int64), or
 /// for regression the mean squared error of logits [batch, 1] with labels [batch]; of a causal model the cross entropy

@@ -45,6 +45,7 @@ struct TextExample {
   bool answers = false;            // only answers are trained on, so the last one should hold an end of its turn
   int64_t turns_left_out = 0;      // of the assistant, which its template writes otherwise later on
   int64_t line = 0;                // in the file, from 1; of a JSON array, the item
+  int64_t record = 0;              // its number among the file's rows, from 1
 };
 
 struct TextDataset {
@@ -54,6 +55,7 @@ struct TextDataset {
   int64_t most_blocks = 0;    // of a running text; 0 is all
   int64_t left_out = 0;       // rows of a task's own file that lack a text; elsewhere they are an error
   std::vector<TextExample> rows = {};
+  std::vector<Json> ids = {};  // of each of the file's rows, left out or not: its key kIdColumn, else null
 };
 
 struct TextData {
@@ -74,15 +76,20 @@ struct TextData {
 /// completion. validation_split holds out rows as `hold_out` does, and of a running text its end.
 ///
 /// Throws config.no-data, config.unknown-task, config.dataset-dir, config.file-format, config.text-format (no known
-/// keys), config.no-chat-template, config.missing-column; format.json-line, format.encoding; data.empty-file,
-/// data.mixed-rows, data.not-text, data.empty-text, data.messages (a message that is none),
+/// keys), config.no-chat-template, config.missing-column, config.encoding; format.* as load_training_data;
+/// data.empty-file, data.mixed-rows, data.not-text, data.empty-text, data.messages (a message that is none),
 /// data.chat-template (a template that rewrites earlier turns), data.too-few-rows; io.not-found; and what the renderer
 /// throws.
 TextData load_text_data(const DataOptions& options, const TextOptions& text, const ChatRenderer& render, uint64_t seed);
 
+enum class Blank {
+  refused,  // a row without a text or an answer is data.empty-text
+  kept,     // it is a row like others, with nothing to predict perhaps
+};
+
 /// One file, with the columns of the options; neither held out nor cut to max_*_samples.
 TextDataset load_texts(const std::filesystem::path& file, const DataOptions& options, const TextOptions& text,
-                       const ChatRenderer& render);
+                       const ChatRenderer& render, Blank blank = Blank::refused);
 
 /// The file of a split: its own option, or that of the task below dataset_dir; nothing where neither names one.
 std::optional<std::filesystem::path> text_split_file(const DataOptions& options, Split split);
@@ -109,17 +116,22 @@ struct EncodedTexts {
   TextFacts facts;
 };
 
+/// What becomes of a row without a trained token: it is dropped and counted, or kept, so that rows stay in step with
+/// the dataset's.
+enum class Untrained { dropped, kept };
+
 /// Tokens and labels of every row. A token is trained on when its last character lies in a trained range; the first
 /// token of a row never is, because nothing comes before it. Rows longer than max_length (0: no limit) lose their end.
 /// A running text is cut into blocks of max_length tokens, the last one shorter.
 ///
 /// `end_id` is the end-of-text token. Throws config.no-end-token where a row needs it and there is none, and
-/// data.no-trained-tokens where no row has a trained token left.
+/// data.no-trained-tokens where no row has a trained token left and such rows are dropped.
 EncodedTexts encode_texts(const TextDataset& dataset, const Tokenizer& tokenizer, int64_t max_length,
-                          std::optional<int64_t> end_id);
+                          std::optional<int64_t> end_id, Untrained untrained = Untrained::dropped);
 
 /// What a user should know before training starts ("12 of 300 rows were cut at max_length 512"): one sentence each.
-std::vector<std::string> warnings(const TextFacts& facts, int64_t max_length);
+/// `readable` is what the model reads at most, 0 where that is not known.
+std::vector<std::string> warnings(const TextFacts& facts, int64_t max_length, int64_t readable = 0);
 
 /// Puts rows together so that few places stay empty: longest first, each into the fullest row that has room (best-fit
 /// decreasing). No row is split, none exceeds max_length unless it was longer itself. `documents` numbers the rows
@@ -176,7 +188,8 @@ struct ChoiceExample {
 /// fill the blank and the rest of the sentence is the continuation. BoolQ's passages are not in these files.
 /// Throws config.task-kind for a task of another kind, data.choices for a row that cannot be taken apart, and what
 /// load_texts throws for the file.
-std::vector<ChoiceExample> load_choices(const TextTask& task, const std::filesystem::path& file);
+std::vector<ChoiceExample> load_choices(const TextTask& task, const std::filesystem::path& file,
+                                        const std::string& encoding = "utf-8");
 
 struct AnswerExample {
   std::string prompt;  // up to where the answer begins
@@ -187,6 +200,7 @@ struct AnswerExample {
 /// The rows of any of the sets for generating and matching, with the prompts that training uses: alpaca's, or
 /// "Question: ...\nAnswer:" for GSM8K's own files. Throws data.answer for a row without an answer of the task's kind,
 /// and what load_texts throws for the file.
-std::vector<AnswerExample> load_answers(const TextTask& task, const std::filesystem::path& file);
+std::vector<AnswerExample> load_answers(const TextTask& task, const std::filesystem::path& file,
+                                        const std::string& encoding = "utf-8");
 
 }  // namespace deltaw

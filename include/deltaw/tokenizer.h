@@ -19,6 +19,7 @@ struct Encoding {
   std::vector<std::string> tokens;                   // as in the vocabulary
   std::vector<std::pair<int64_t, int64_t>> offsets;  // [begin, end) in code points of the text the token is from
   std::vector<uint8_t> special;                      // 1 for tokens that the template added
+  bool truncated = false;                            // tokens were left out for max_length
 };
 
 struct EncodeOptions {
@@ -33,8 +34,10 @@ class Tokenizer {
   /// or a SentencePiece model (`tokenizer.model`, `spiece.model`), with `tokenizer_config.json` and
   /// `special_tokens_map.json` where they stand beside it. `add_bos_token` and `add_eos_token` of the configuration
   /// replace the tokens that the file would add.
+  /// `model_folder` (default: `folder`) is that of the config.json which settles gives_type_ids() where the tokenizer's
+  /// own files are silent.
   /// Throws format.* naming file and part for what it does not implement, io.not-found when there is nothing to read.
-  static Tokenizer from_folder(const std::filesystem::path& folder);
+  static Tokenizer from_folder(const std::filesystem::path& folder, const std::filesystem::path& model_folder = {});
 
   /// Reads one `tokenizer.json`.
   static Tokenizer from_file(const std::filesystem::path& file);
@@ -56,10 +59,15 @@ class Tokenizer {
   std::optional<int64_t> pad_id() const;  // of tokenizer_config.json, special_tokens_map.json or the usual names
   std::optional<int64_t> bos_id() const;  // likewise
   std::optional<int64_t> eos_id() const;
-  bool pads_left() const;     // padding_side of tokenizer_config.json
-  bool prepends_bos() const;  // whether encode() with special tokens begins a text with bos_id()
-  bool appends_eos() const;   // whether it ends one with eos_id()
+  bool pads_left() const;      // padding_side of tokenizer_config.json
+  int64_t max_length() const;  // model_max_length likewise; 0 where there is none, or one that stands for none
+  bool prepends_bos() const;   // whether encode() with special tokens begins a text with bos_id()
+  bool appends_eos() const;    // whether it ends one with eos_id()
   bool is_special(int64_t id) const;
+  /// Whether transformers' tokenizer hands Encoding::type_ids to the model: by model_input_names of
+  /// tokenizer_config.json, else by the tokenizer's class, which config.json tells where that file does not. True where
+  /// no file says anything.
+  bool gives_type_ids() const;
 
   /// Adds tokens behind the vocabulary, as transformers' add_tokens (add_special_tokens where `special`); one that is
   /// there already keeps its id, and becomes special where asked. Returns how many are new. Not to be called while

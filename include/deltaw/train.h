@@ -64,7 +64,7 @@ struct TrainEvent {
   // log: loss as the mean since the last log, grad_norm, learning_rate, epoch, tokens_per_second,
   // num_input_tokens_seen, and "ranks", what each layer keeps, once a rank budget has pruned. eval: the metrics and
   // eval_runtime, eval_samples_per_second, eval_steps_per_second. save: "checkpoint", its path. end: train_loss, and
-  // "signal" where one ended the run.
+  // "signal" where stop_when ended the run.
   Json values;
 };
 
@@ -72,11 +72,18 @@ struct TrainResult {
   int64_t steps = 0;
   double seconds = 0;
   double train_loss = 0;          // mean over all steps
+  double first_loss = 0;          // of the first step
+  double last_loss = 0;           // the median of the last steps', that of the first where there is no other
+  double chance_loss = 0;         // of one who guesses: every class or token alike, 0 for every score
   double first_step_seconds = 0;  // from process start
   Json eval_metrics;              // of the last evaluation; of the best checkpoint when it was loaded
   bool stopped_early = false;
-  int signal = 0;  // nonzero: stopped by that signal after writing a checkpoint
+  int signal = 0;  // nonzero: what stop_when answered; a checkpoint was written
 };
+
+/// Whether the run ended far above both its first loss and that of guessing, by the last steps or by the eval_loss of
+/// `metrics`. Overfitting and noise stay below that. A loss that is no number ends a run with an error.
+bool has_diverged(const TrainResult& result, const Json& metrics);
 
 /// Trains `adapter` on `train` (and evaluates on `validation`, which may be empty). Throws numeric.non-finite naming
 /// step and tensor, config.* for a schedule that cannot be. Checkpoints go to output_dir/checkpoint-<step>, whole or
@@ -96,9 +103,10 @@ class Trainer {
   /// Called in each checkpoint folder before it takes its name, to add tokenizer, model card and configuration.
   void set_companions(std::function<void(const std::filesystem::path&)> write);
   void on_event(std::function<void(const TrainEvent&)> callback);
+  /// Asked after every step: anything but 0 ends the run there with a checkpoint and is TrainResult::signal. The
+  /// trainer itself handles no signals; a program that does can answer with the number of the one that it has caught.
+  void stop_when(std::function<int()> asked);
 
-  /// While it runs, SIGINT and SIGTERM stop it after the step at hand with a checkpoint; a second signal acts as before
-  /// the call.
   TrainResult train();
   Json evaluate();              // metrics on the validation rows, "eval_" before each name
   int64_t total_steps() const;  // optimiser updates; needs the data
@@ -108,7 +116,8 @@ class Trainer {
   std::unique_ptr<Impl> impl_;
 };
 
-/// Logits of every row of a classifier in the rows' order: [rows, labels] float32.
+/// Logits of every row of a classifier in the rows' order: [rows, labels] float32. Throws data.token-id,
+/// data.token-type and data.too-long for rows that the model has no embeddings for.
 Tensor predict_logits(const Model& model, const Adapter* adapter, const std::vector<EncodedRow>& rows,
                       int64_t batch_size, int64_t pad_id, bool pads_left);
 
@@ -117,7 +126,7 @@ struct RowLoss {
   double nll = 0;  // negative log-likelihood of all of them, in nats
   int64_t tokens = 0;
 };
-/// In the rows' order.
+/// In the rows' order. Throws as predict_logits.
 std::vector<RowLoss> predict_losses(const Model& model, const Adapter* adapter, const std::vector<EncodedRow>& rows,
                                     int64_t batch_size, int64_t pad_id, bool pads_left);
 

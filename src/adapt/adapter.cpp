@@ -11,8 +11,11 @@
 #include "adapt/composite.h"
 #include "adapt/config.h"
 #include "adapt/observe.h"
+#include "adapt/peft_format.h"
+#include "adapt/rank_allocator.h"
 #include "adapt/targets.h"
 #include "adapt/vocabulary.h"
+#include "core/log.h"
 #include "core/patterns.h"
 #include "deltaw/error.h"
 #include "deltaw/tokenizer.h"
@@ -79,9 +82,27 @@ void check_place(const Layer& layer, const MethodSpec& spec, const Method& metho
   }
 }
 
-const Parameter* parameter_named(const Model& model, const std::string& name) {
-  const auto& all = model.parameters();
-  return *std::find_if(all.begin(), all.end(), [&](const Parameter* parameter) { return parameter->name == name; });
+void check_training(const Method& method, const std::vector<const Layer*>& targets) {
+  std::vector<LayerInfo> infos;
+  for (const Layer* layer : targets) infos.push_back(layer->info());
+  method.check_training(infos);
+}
+
+bool takes_off_start(const AdaptedLayer& layer) {
+  const auto& params = layer.params.all();
+  return std::any_of(params.begin(), params.end(), [](const Param& param) { return param.name == "A0"; });
+}
+
+void warn_of_ties(const AdapterBuilder& builder) {
+  const Ties& ties = builder.ties();
+  const AdapterConfig& config = builder.config();
+  const bool without_meaning = config.ensure_weight_tying && !ties.modules && !ties.targets &&
+                               config.trainable_token_indices.is_null() &&
+                               find_method(config.method).trains != BaseTensors::all;
+  if (!without_meaning) return;
+  log().warn(
+      "ensure_weight_tying ties nothing here: as in PEFT, a model with a tied head must name embed_tokens or lm_head in "
+      "modules_to_save, or for LoRA in target_modules");
 }
 
 [[noreturn]] void refuse_quantised(const Parameter& parameter) {
@@ -91,9 +112,10 @@ const Parameter* parameter_named(const Model& model, const std::string& name) {
                .fix = "train factors beside it (target_modules), or leave out load_in_4bit and load_in_8bit"});
 }
 
-void settle_task_type(const Model& model, AdapterConfig& config) {
-  if (config.task_type.empty()) config.task_type = model.task_type();
-  if (config.task_type == model.task_type()) return;
+// A file may leave it out, and then means something by that: a classifier's head is one layer of many.
+void settle_task_type(const Model& model, AdapterConfig& config, Purpose purpose) {
+  if (config.task_type.empty() && purpose == Purpose::training) config.task_type = model.task_type();
+  if (config.task_type.empty() || config.task_type == model.task_type()) return;
   throw Error({.id = "config.task-type",
                .what = fmt::format("the adapter is for {}, and a {} is loaded for {}", config.task_type,
                                    model.architecture(), model.task_type()),
@@ -103,8 +125,9 @@ void settle_task_type(const Model& model, AdapterConfig& config) {
 
 }  // namespace
 
-AdapterBuilder::AdapterBuilder(const Model& model, AdapterConfig config) {
-  settle_task_type(model, config);
+AdapterBuilder::AdapterBuilder(const Model& model, AdapterConfig config, Purpose purpose)
+    : purpose_(purpose), ties_(find_ties(model, config)) {
+  settle_task_type(model, config, purpose);
   adapter_.spec_ = &find_method(config.method);
   adapter_.model_ = &model;
   adapter_.method_ = adapter_.spec_->make(config.options, "options of " + adapter_.spec_->id);
@@ -114,12 +137,18 @@ AdapterBuilder::AdapterBuilder(const Model& model, AdapterConfig config) {
   adapter_.by_layer_.resize(model.layers().size());
   const MethodSpec& spec = *adapter_.spec_;
   if (!spec.on_layers) return;
-  targets_ = find_targets(model, adapter_.config_, spec);
+  targets_ = find_targets(model, adapter_.config_, spec, purpose);
   for (const Layer* layer : targets_) check_place(*layer, spec, *adapter_.method_);
 }
 
 at::ScalarType AdapterBuilder::type() const {
   return adapter_.model_->dtype() == at::kDouble ? at::kDouble : at::kFloat;
+}
+
+void AdapterBuilder::count_steps_anew() {
+  Json options = adapter_.config_.options;
+  if (options.erase("total_step") == 0 || has_lost_components(adapter_)) return;
+  adapter_.method_ = adapter_.spec_->make(options, "options of " + adapter_.spec_->id);
 }
 
 void AdapterBuilder::calibrate(const Calibration& calibration) {
@@ -158,13 +187,13 @@ void AdapterBuilder::calibrate(const Calibration& calibration) {
   config.target_modules = std::move(names);
 }
 
-void AdapterBuilder::wrap(uint64_t seed, bool to_be_read) {
+void AdapterBuilder::wrap(uint64_t seed) {
   at::Generator generator = at::make_generator<at::CPUGeneratorImpl>(seed);
   const MethodSpec& spec = *adapter_.spec_;
   if (spec.virtual_tokens) {
     check_virtual_tokens(*adapter_.model_, spec);
     ModelShape shape = adapter_.model_->shape();
-    if (!to_be_read) {
+    if (purpose_ == Purpose::training) {
       shape.token_ids = [model = adapter_.model_](const std::string& text, const std::string& tokenizer) {
         return Tokenizer::from_folder(tokenizer.empty() ? model->folder() : io::resolve_model(tokenizer))
             .encode(text)
@@ -192,15 +221,40 @@ Params AdapterBuilder::in_type(std::vector<Param> params) const {
   return Params(std::move(params));
 }
 
+void AdapterBuilder::replace(const Parameter& parameter) {
+  if (parameter.quantised) refuse_quantised(parameter);
+  adapter_.overrides_[parameter.slot] = parameter.value.to(type(), /*non_blocking=*/false, /*copy=*/true);
+}
+
+// Virtual tokens stand before word embeddings that PEFT takes from the base, whatever modules_to_save says of them.
+void AdapterBuilder::pass_over_words() {
+  const Layer* words = word_embedding_of(*adapter_.model_);
+  if (!words || !adapter_.virtual_tokens().embeddings.defined() || !adapter_.overrides(words->weight)) return;
+  if (purpose_ == Purpose::training) {
+    throw Error({.id = "config.conflict",
+                 .what = fmt::format("'{}' cannot train: {} puts its tokens before the word embeddings of the base",
+                                     words->name, adapter_.spec_->title),
+                 .where = "key \"modules_to_save\"",
+                 .fix = "leave the embedding out, or choose prefix_tuning"});
+  }
+  adapter_.overrides_[words->weight.slot] = Tensor();
+}
+
 void AdapterBuilder::override_parameters() {
-  const auto replace = [&](const Parameter& parameter) {
-    if (parameter.quantised) refuse_quantised(parameter);
-    adapter_.overrides_[parameter.slot] = parameter.value.to(type(), /*non_blocking=*/false, /*copy=*/true);
-  };
-  for (const Parameter* parameter : find_saved(*adapter_.model_, adapter_.config_.modules_to_save)) replace(*parameter);
-  for (const Parameter* parameter : find_base_tensors(*adapter_.model_, adapter_.config_, *adapter_.spec_)) {
+  const AdapterConfig config = ties_.applied(adapter_.config_);
+  for (const Parameter* parameter : find_saved(*adapter_.model_, config.modules_to_save, purpose_)) replace(*parameter);
+  for (const Parameter* parameter : find_base_tensors(*adapter_.model_, config, *adapter_.spec_)) {
     replace(*parameter);
   }
+  for (const AdaptedLayer* layer : adapter_.ordered_) {
+    if (!adapter_.overrides(layer->base->weight)) continue;
+    throw Error({.id = "config.conflict",
+                 .what = fmt::format("target_modules adapts '{}', and modules_to_save trains it whole",
+                                     layer->info.name),
+                 .where = "keys \"target_modules\" and \"modules_to_save\"",
+                 .fix = "name it in one of the two; modules_to_save takes every module whose name ends so"});
+  }
+  pass_over_words();
   const std::string& bias = adapter_.config_.bias;
   if (bias == "all") {
     for (const Parameter* parameter : adapter_.model_->parameters()) {
@@ -213,15 +267,45 @@ void AdapterBuilder::override_parameters() {
   }
 }
 
-void AdapterBuilder::tie_overrides() {
-  const bool wanted = adapter_.config_.ensure_weight_tying || adapter_.spec_->trains == BaseTensors::all;
-  if (!wanted) return;
-  for (const Parameter* tied : adapter_.model_->parameters()) {
-    if (tied->tied_to.empty()) continue;
-    const Parameter& source = *parameter_named(*adapter_.model_, tied->tied_to);
-    Tensor &first = adapter_.overrides_[source.slot], &second = adapter_.overrides_[tied->slot];
-    if (first.defined() || second.defined()) first = second = first.defined() ? first : second;
+void AdapterBuilder::tie() {
+  if (!ties_.head) return;
+  if (ties_modules()) {
+    Tensor& first = adapter_.overrides_[ties_.words->weight.slot];
+    if (first.defined()) adapter_.overrides_[ties_.head->weight.slot] = first;
   }
+  AdaptedLayer *words = layer(*ties_.words), *head = layer(*ties_.head);
+  if (!ties_.targets || !words || !head || takes_off_start(*head)) return;
+  // The embedding's W is the head's, turned round, and so are its factors.
+  for (Param& param : head->params.all()) {
+    for (const auto& [own, other] : {std::pair("lora_A", "lora_B"), std::pair("lora_B", "lora_A")}) {
+      if (param.name != own) continue;
+      param.value = words->params[other];
+      param.turned = true;
+    }
+  }
+}
+
+void AdapterBuilder::lower_tied_words() {
+  const AdaptedLayer* head = ties_.head ? layer(*ties_.head) : nullptr;
+  if (!head || !takes_off_start(*head)) return;
+  const Parameter& words = ties_.words->weight;
+  if (purpose_ == Purpose::training) {
+    throw Error({.id = "config.conflict",
+                 .what = fmt::format("the start of '{}' is taken off its weight, which is that of '{}' too",
+                                     ties_.head->name, ties_.words->name),
+                 .where = "keys \"target_modules\" and \"init_lora_weights\"",
+                 .fix = "leave the head out of target_modules, or give another start"});
+  }
+  if (adapter_.overrides(words) && !adapter_.fixed(words)) return;  // it was lowered before it trained
+  adapter_.overrides_[words.slot] = lowered_weight(*head).to(type());
+  adapter_.fixed_.insert(words.slot);
+}
+
+void AdapterBuilder::forget_saved(const Layer& words) {
+  std::erase_if(adapter_.config_.modules_to_save, [&](const std::string& module) {
+    const auto saved = find_saved(*adapter_.model_, {module}, Purpose::reading);
+    return saved.size() == 1 && saved.front()->slot == words.weight.slot;
+  });
 }
 
 void AdapterBuilder::train_tokens() {
@@ -235,7 +319,16 @@ void AdapterBuilder::train_tokens() {
                  .where = "key \"trainable_token_indices\"",
                  .fix = "train its rows in one way only"});
   };
-  for (const auto& [table, indices] : tokens_by_table(model, wanted)) {
+  const auto tables = tokens_by_table(model, wanted, purpose_);
+  if (ties_.head && tables.contains(ties_.words) && tables.contains(ties_.head) &&
+      adapter_.config_.ensure_weight_tying) {
+    throw Error({.id = "config.conflict",
+                 .what = fmt::format("'{}' and '{}' are to stay one, and other rows of them train", ties_.words->name,
+                                     ties_.head->name),
+                 .where = "keys \"trainable_token_indices\" and \"ensure_weight_tying\"",
+                 .fix = "give both the same list, or leave ensure_weight_tying out"});
+  }
+  for (const auto& [table, indices] : tables) {
     refuse_trained(*table);
     TrainedTokens tokens;
     tokens.indices = at::tensor(indices, at::kLong);
@@ -243,11 +336,9 @@ void AdapterBuilder::train_tokens() {
     tokens.places = at::full({table->weight.value.size(0)}, -1, at::kLong);
     tokens.places.index_copy_(0, tokens.indices, at::arange(tokens.indices.numel(), at::kLong));
     adapter_.tokens_[table->weight.slot] = tokens;
-    for (const Layer* tied : model.layers()) {  // the same rows
-      if (tied->weight.tied_to != table->weight.name) continue;
-      refuse_trained(*tied);
-      adapter_.tokens_[tied->weight.slot] = tokens;
-    }
+    if (table != ties_.words || tables.contains(ties_.head)) continue;
+    refuse_trained(*ties_.head);  // which has the same rows
+    adapter_.tokens_[ties_.head->weight.slot] = tokens;
   }
 }
 
@@ -267,8 +358,9 @@ void AdapterBuilder::set_trainable(bool trainable) {
   for (AdaptedLayer* layer : adapter_.ordered_) {
     for (Param& param : layer->params.all()) param.value.set_requires_grad(trainable && param.trained);
   }
-  for (Tensor& tensor : adapter_.overrides_) {
-    if (tensor.defined()) tensor.set_requires_grad(trainable);
+  for (size_t slot = 0; slot < adapter_.overrides_.size(); ++slot) {
+    Tensor& tensor = adapter_.overrides_[slot];
+    if (tensor.defined()) tensor.set_requires_grad(trainable && !adapter_.fixed_.contains(static_cast<int64_t>(slot)));
   }
   for (auto& [slot, tokens] : adapter_.tokens_) tokens.rows.set_requires_grad(trainable);
 }
@@ -287,7 +379,7 @@ Adapter Adapter::create(const Model& model, const AdapterConfig& config, uint64_
       parts.back().freeze();
       continue;
     }
-    refuse_other_keys(entry, choose_method(entry), where);
+    refuse_other_keys(entry, choose_method(entry, where), where);
     parts.push_back(create_one(model, adapter_config_from_json(entry, where), seed + parts.size(), calibration, false));
   }
   return compose(std::move(parts));
@@ -305,17 +397,42 @@ Adapter Adapter::create_one(const Model& model, AdapterConfig config, uint64_t s
                          });
     if (!covered) modules.push_back(module);
   }
-  AdapterBuilder builder(model, std::move(config));
+  AdapterBuilder builder(model, std::move(config), Purpose::training);
   check_patterns(builder.adapter().config_.options, builder.targets());
+  check_training(builder.adapter().method(), builder.targets());
   builder.calibrate(calibration);
-  builder.wrap(seed, /*to_be_read=*/false);
+  builder.wrap(seed);
   builder.share_tensors(/*must_agree=*/false);
   builder.override_parameters();
-  builder.tie_overrides();
+  builder.tie();
+  builder.lower_tied_words();
   builder.train_tokens();
   builder.use_shared(builder.draw_shared());
   builder.set_trainable(true);
+  warn_of_ties(builder);
+  for (const std::string& difference : peft_differences(builder.adapter())) log().warn("{}", difference);
   return builder.take();
+}
+
+Adapter AdapterBuilder::moved(const Adapter& adapter, const Model& model) {
+  Adapter moved = standing_in(model, adapter.overrides_);
+  moved.spec_ = adapter.spec_;
+  moved.tokens_ = adapter.tokens_;
+  for (const AdaptedLayer* layer : adapter.ordered_) {
+    const Layer* base = model.layers()[layer->base->index];
+    auto own = std::make_unique<AdaptedLayer>(AdaptedLayer{layer->info, base, layer->method, layer->params});
+    moved.ordered_.push_back(own.get());
+    moved.by_layer_[base->index] = std::move(own);
+  }
+  return moved;
+}
+
+Adapter AdapterBuilder::standing_in(const Model& model, std::vector<Tensor> tensors) {
+  Adapter adapter;
+  adapter.model_ = &model;
+  adapter.overrides_ = std::move(tensors);
+  adapter.by_layer_.resize(model.layers().size());
+  return adapter;
 }
 
 const Tensor& Adapter::value(const Parameter& parameter) const {
@@ -355,7 +472,7 @@ std::vector<NamedTensor> Adapter::trained() const {
   }
   const auto is_new = [&](const Tensor& tensor) { return seen.insert(tensor.unsafeGetTensorImpl()).second; };
   for (const Parameter* parameter : model_->parameters()) {
-    if (overrides(*parameter) && is_new(value(*parameter))) {
+    if (overrides(*parameter) && !fixed(*parameter) && is_new(value(*parameter))) {
       const Tensor& own = value(*parameter);
       tensors.push_back({override_name(*this, *parameter), own, own.dim() == 1 ? method_->vector_rate() : 1});
     }
@@ -371,6 +488,13 @@ std::string override_name(const Adapter& adapter, const Parameter& parameter) {
     if (layer->base->bias.slot == parameter.slot) return layer->info.name + ".base_layer.bias";
   }
   return parameter.name;
+}
+
+Tensor lowered_weight(const AdaptedLayer& layer) {
+  if (!takes_off_start(layer) || layer.info.kind != LayerKind::linear || !layer.base->weight.value.defined()) return {};
+  const at::NoGradGuard no_grad;
+  const Tensor &own = layer.base->weight.value, start = at::mm(layer.params["B0"], layer.params["A0"]);
+  return (own.to(start.scalar_type()) - layer.update().scale * start).to(own.scalar_type());
 }
 
 std::string tokens_name(const Parameter& parameter) {

@@ -5,6 +5,13 @@
 #include <algorithm>
 
 namespace deltaw {
+namespace {
+
+double largest(const Tensor& tensor) {
+  return tensor.numel() > 0 ? tensor.abs().max().item<double>() : 0;
+}
+
+}  // namespace
 
 Tensor logits_of(const Model& model, const Adapter* adapter, const ModelInput& probe) {
   const at::NoGradGuard no_grad;
@@ -13,10 +20,18 @@ Tensor logits_of(const Model& model, const Adapter* adapter, const ModelInput& p
   return model.is_causal() ? logits.index({probe.attention_mask.ne(0)}) : logits;
 }
 
-void compare(WriteReport& report, const Tensor& expected, const Tensor& actual, bool half) {
-  report.max_difference = (expected - actual).abs().max().item<double>();
-  report.tolerance = (half ? 2e-2 : 1e-4) * std::max(1.0, expected.abs().max().item<double>());
-  report.passed = report.max_difference <= report.tolerance;
+double Compared::difference() const {
+  return largest(written - adapter);
+}
+
+double Compared::tolerance() const {
+  return std::max(1e-4 * std::max(1.0, largest(adapter)), 1e-2 * largest(adapter - base));
+}
+
+double Compared::share() const {
+  const double apart = (written - adapter).norm().item<double>(), change = (adapter - base).norm().item<double>();
+  if (apart <= 1e-6 * adapter.norm().item<double>()) return 0;
+  return apart / change;
 }
 
 }  // namespace deltaw

@@ -1,4 +1,4 @@
-// Whether what was written does what the adapter does.
+// What was written beside the adapter it came from, by their logits.
 #pragma once
 
 #include "deltaw/adapter.h"
@@ -8,7 +8,15 @@ namespace deltaw {
 /// Logits of `probe` where it is no padding, in float64.
 Tensor logits_of(const Model& model, const Adapter* adapter, const ModelInput& probe);
 
-/// Fills in what `actual` makes of the report; `half`: something in between was rounded to 16 bits.
-void compare(WriteReport& report, const Tensor& expected, const Tensor& actual, bool half);
+/// Logits of three on one input.
+struct Compared {
+  Tensor base, adapter, written;
+
+  double difference() const;  // largest element of written - adapter
+  /// What that may be where nothing in between was rounded to 16 bits.
+  double tolerance() const;
+  /// || written - adapter || / || adapter - base ||; 0 where they are the same but for rounding in float32.
+  double share() const;
+};
 
 }  // namespace deltaw

@@ -4,8 +4,11 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cmath>
 #include <map>
+#include <utility>
 
+#include "core/log.h"
 #include "deltaw/error.h"
 #include "ops/sum.h"
 
@@ -63,6 +66,42 @@ std::string quarrel(const Update& a, const Update& b) {
   if ((operates(a) && b.bias.defined()) || (a.bias.defined() && operates(b)))
     return "one acts on its input, the other has a bias";
   return {};
+}
+
+[[noreturn]] void refuse_arguments(const std::string& what, const std::string& fix) {
+  throw Error({.id = "config.bad-value", .what = what, .where = "the adapters that act together", .fix = fix});
+}
+
+void check_arguments(const std::vector<Adapter>& parts, const std::vector<double>& weights) {
+  if (parts.empty()) refuse_arguments("there are none", "give one adapter at least");
+  if (parts.size() != weights.size()) {
+    refuse_arguments(fmt::format("{} weights for {} adapters", weights.size(), parts.size()),
+                     "give a weight for each adapter, or none");
+  }
+  for (size_t i = 0; i < weights.size(); ++i) {
+    if (!std::isfinite(weights[i])) {
+      refuse_arguments(fmt::format("the weight of adapter {} is {}", i + 1, weights[i]), "give numbers");
+    }
+  }
+}
+
+bool is_head(const Model& model, const std::string& parameter) {
+  const auto below = [&](const std::string& module) { return !module.empty() && parameter.starts_with(module + "."); };
+  return below(model.head()) || std::any_of(model.new_modules().begin(), model.new_modules().end(), below);
+}
+
+// Two that stand for one parameter are one only where they are equal and stay so.
+void check_replaced_twice(const Adapter& first, const Adapter& second, const Parameter& parameter, const Tensor& a,
+                          const Tensor& b) {
+  const auto trains = [](const Adapter& adapter, const Tensor& t) { return !adapter.frozen() && t.requires_grad(); };
+  const bool moves = trains(first, a) || trains(second, b);
+  if (!moves && a.equal(b)) return;
+  throw Error(
+      {.id = "config.conflict",
+       .what = fmt::format("{} and {} both {} '{}'", first.spec().id, second.spec().id, moves ? "train" : "replace",
+                           parameter.name),
+       .where = "the adapters that act together, keys \"bias\" and \"modules_to_save\"",
+       .fix = "leave it to one of them: a sum of weight updates is defined, two values of one parameter are not"});
 }
 
 }  // namespace
@@ -157,8 +196,40 @@ MethodSpec composite_spec(const std::vector<Adapter>& parts) {
   return spec;
 }
 
+namespace {
+
+// Adapters that are several give up their parts, each with its share of the weight.
+void flatten(std::vector<Adapter>& parts, std::vector<double>& weights) {
+  std::vector<Adapter> singles;
+  std::vector<double> own;
+  for (size_t i = 0; i < parts.size(); ++i) {
+    const std::vector<double> inner = parts[i].weights();
+    for (size_t j = 0; j < inner.size(); ++j) {
+      singles.push_back(std::move(parts[i].parts()[j]));
+      own.push_back(weights[i] * inner[j]);
+    }
+    if (!inner.empty()) continue;
+    singles.push_back(std::move(parts[i]));
+    own.push_back(weights[i]);
+  }
+  parts = std::move(singles);
+  weights = std::move(own);
+}
+
+}  // namespace
+
 Adapter Adapter::compose(std::vector<Adapter> parts, std::vector<double> weights) {
   if (weights.empty()) weights.assign(parts.size(), 1);
+  check_arguments(parts, weights);
+  for (size_t i = 0; i < parts.size(); ++i) {
+    if (!parts[i].method_) refuse_arguments(fmt::format("adapter {} was moved from", i + 1), "give one that is whole");
+    if (parts[i].model_ == parts[0].model_) continue;
+    throw Error({.id = "config.conflict",
+                 .what = fmt::format("adapter {} ({}) is of another model than the first", i + 1, parts[i].spec_->id),
+                 .where = "the adapters that act together",
+                 .fix = "load all of them over one model"});
+  }
+  flatten(parts, weights);
   check_parts(parts, weights);
   Adapter whole;
   whole.model_ = parts.front().model_;
@@ -195,34 +266,53 @@ Adapter Adapter::compose(std::vector<Adapter> parts, std::vector<double> weights
     whole.by_layer_[base->index] = std::move(layer);
   }
 
-  whole.overrides_.resize(whole.model_->parameters().size());
-  for (size_t i = 0; i < parts.size(); ++i) {
-    for (size_t slot = 0; slot < whole.overrides_.size(); ++slot) {
-      Tensor& own = parts[i].overrides_[slot];
+  whole.parts_ = std::move(parts);
+  whole.weights_ = std::move(weights);
+  whole.take_overrides_of_parts();
+  whole.take_tokens_of_parts();
+  return whole;
+}
+
+void Adapter::take_overrides_of_parts() {
+  overrides_.resize(model_->parameters().size());
+  std::vector<const Adapter*> owners(overrides_.size());
+  for (Adapter& part : parts_) {
+    std::vector<std::string> left_out;
+    for (size_t slot = 0; slot < overrides_.size(); ++slot) {
+      Tensor& own = part.overrides_[slot];
       if (!own.defined()) continue;
-      if (whole.overrides_[slot].defined()) {
-        own = Tensor();
-      } else {
-        whole.overrides_[slot] = own;
+      Tensor& acting = overrides_[slot];
+      if (!acting.defined()) {
+        acting = own;
+        owners[slot] = &part;
+        continue;
       }
+      const Parameter& parameter = *model_->parameters()[slot];
+      if (!is_head(*model_, parameter.name)) check_replaced_twice(*owners[slot], part, parameter, acting, own);
+      if (!acting.equal(own)) left_out.push_back(parameter.name);
+      part.set_aside_[static_cast<int64_t>(slot)] = std::exchange(own, Tensor());
     }
+    if (left_out.empty()) continue;
+    log().warn("of the adapters that act together the first one's head stands; that of {} is left out: {}",
+               part.spec_->id, fmt::join(left_out, ", "));
   }
-  for (size_t i = 0; i < parts.size(); ++i) {
-    for (const auto& [slot, tokens] : parts[i].tokens_) {
-      if (whole.tokens_.emplace(slot, tokens).second && !whole.overrides_[slot].defined()) continue;
+}
+
+void Adapter::take_tokens_of_parts() {
+  for (const Adapter& part : parts_) {
+    for (const auto& [slot, tokens] : part.tokens_) {
+      if (tokens_.emplace(slot, tokens).second && !overrides_[slot].defined()) continue;
       throw Error({.id = "config.conflict",
-                   .what = fmt::format("two adapters train rows of '{}'", whole.model_->parameters()[slot]->name),
+                   .what = fmt::format("two adapters train rows of '{}'", model_->parameters()[slot]->name),
                    .where = "key \"trainable_token_indices\"",
                    .fix = "leave it out of all but one"});
     }
   }
-  whole.parts_ = std::move(parts);
-  whole.weights_ = std::move(weights);
-  return whole;
 }
 
 void Adapter::freeze() {
   frozen_ = true;
+  for (Adapter& part : parts_) part.freeze();
   for (Param& param : whole_.all()) param.trained = false;
   for (AdaptedLayer* layer : ordered_) {
     for (Param& param : layer->params.all()) param.trained = false;

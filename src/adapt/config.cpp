@@ -4,22 +4,22 @@
 #include <set>
 
 #include "adapt/config.h"
+#include "adapt/peft_format.h"
 #include "deltaw/error.h"
 
 namespace deltaw {
 namespace {
 
 // Keys of adapter_config.json that say nothing about the update.
-const std::set<std::string> kIgnored = {"peft_type", "method", "peft_version", "auto_mapping", "revision",
-                                        "inference_mode", "base_model_name_or_path", "megatron_core",
-                                        "qalora_group_size",
-                                        // follows from the layer's kind
-                                        "fan_in_fan_out",
-                                        // of virtual tokens: they follow from the base
-                                        "token_dim", "num_layers", "num_attention_heads", "num_transformer_submodules",
-                                        "encoder_hidden_size", "runtime_config",
-                                        // of a start that is over
-                                        "tokenizer_kwargs"};
+const std::set<std::string> kIgnored = {
+    "peft_type", "method", "peft_version", "auto_mapping", "revision", "inference_mode", "base_model_name_or_path",
+    "megatron_core", "qalora_group_size",
+    // follows from the layer's kind
+    "fan_in_fan_out",
+    // of virtual tokens: they follow from the base
+    "token_dim", "num_layers", "num_attention_heads", "num_transformer_submodules", "runtime_config",
+    // of a start that is over
+    "tokenizer_kwargs"};
 // LoRA's keys that PEFT writes for AdaLoRA too and does not use there.
 const std::set<std::string> kUnusedByAdaLora = {"r"};
 // Keys whose `true` is what every method here does anyway.
@@ -50,10 +50,10 @@ void AdapterConfig::fields(FieldVisitor& f) {
   f.field("modules_to_save", modules_to_save, "Modules trained whole and saved with the adapter; the head always is.");
   f.field("trainable_token_indices", trainable_token_indices,
           "Tokens whose embeddings train while all others stay: a list of ids, or a map to one from the name of an "
-          "embedding "
-          "or of a head that is not tied to it.");
+          "embedding or a head. A tied head has the embedding's rows unless it is given others.");
   f.field("ensure_weight_tying", ensure_weight_tying,
-          "Train tied modules (embeddings and head) that modules_to_save names as one; else they part.");
+          "Train a tied embedding and head as one, where modules_to_save or (LoRA) target_modules names embed_tokens "
+          "or lm_head; else they part.");
   f.field("bias", bias, "Biases of the base that train: none, all, or lora_only (of the adapted layers).",
           one_of({"none", "all", "lora_only", "randlora_only", "vera_only", "oft_only"}));
   f.field("share", share,
@@ -67,20 +67,72 @@ void AdapterConfig::fields(FieldVisitor& f) {
           one_of({"", "SEQ_CLS", "CAUSAL_LM"}));
 }
 
-bool settings_hold(const Json& settings, const Json& values) {
-  return std::all_of(settings.items().begin(), settings.items().end(), [&](const auto& item) {
-    const auto found = values.find(item.key());
-    return found != values.end() && (*found == item.value() || *found == item.value().dump());
-  });
-}
-
 namespace {
 
-std::string named_method(const Json& values) {
+[[noreturn]] void refuse_together(const std::string& what, const std::string& where, const std::string& fix) {
+  throw Error({.id = "config.conflict", .what = what, .where = where, .fix = fix});
+}
+
+std::string named_method(const Json& values, const std::string& where) {
+  std::string name, also;
   for (const char* key : {"method", "peft_type"}) {
-    if (values.contains(key) && values[key].is_string()) return values[key].get<std::string>();
+    const Json value = values.value(key, Json());
+    if (value.is_null()) continue;
+    if (!value.is_string()) {
+      throw Error({.id = "config.wrong-type",
+                   .what = fmt::format("{} = {} is no name of a method", key, value.dump(-1, ' ', true).substr(0, 60)),
+                   .where = where,
+                   .fix = "give a text; `deltaw methods` lists the names"});
+    }
+    (name.empty() ? name : also) = value.get<std::string>();
   }
-  return "lora";
+  if (!also.empty() && find_method(name).peft_type != find_method(also).peft_type) {
+    refuse_together(fmt::format("method is {} and peft_type is {}", name, also), where, "leave one of them out");
+  }
+  return name.empty() ? "lora" : name;
+}
+
+// Whether `values` ask for the setting as `wanted` has it, in any spelling of a file or a flag.
+bool asks_for(const Json& values, const std::string& key, const Json& wanted, const std::string& where) {
+  const Json given = values.value(key, Json());
+  if (given.is_null()) return false;
+  if (!wanted.is_boolean()) return given == wanted || given == wanted.dump();
+  bool truth = false;
+  read_fields([&](FieldVisitor& f) { f.field(key.c_str(), truth, ""); }, {{key, given}}, where);
+  return truth == wanted.get<bool>();
+}
+
+bool settings_hold(const Json& settings, const Json& values, const std::string& where) {
+  return std::all_of(settings.items().begin(), settings.items().end(),
+                     [&](const auto& item) { return asks_for(values, item.key(), item.value(), where); });
+}
+
+// The method as the values name it: "dora (use_dora)" where a setting chose it.
+std::string shown_method(const Json& values, const MethodSpec& chosen, const std::string& name) {
+  for (const auto& [key, wanted] : chosen.peft_settings.items()) {
+    if (values.contains(key)) return fmt::format("{} ({})", chosen.id, key);
+  }
+  return find_preset(name) ? name : chosen.id;
+}
+
+// A setting chooses the method that has it; beside another it would be read by nobody.
+void check_settings(const Json& values, const MethodSpec& chosen, const std::string& name, const std::string& where) {
+  for (const MethodSpec* spec : method_table()) {
+    for (const auto& [key, wanted] : spec->peft_settings.items()) {
+      const Json given = values.value(key, Json());
+      if (given.is_null() || given == "") continue;
+      const std::string shown = given.is_string() ? given.get<std::string>() : given.dump(-1, ' ', true);
+      if (const auto own = chosen.peft_settings.find(key); own != chosen.peft_settings.end()) {
+        if (asks_for(values, key, *own, where)) continue;
+        refuse_together(fmt::format("method {} is {} = {}, and {} is given", name, key, own->dump(), shown), where,
+                        fmt::format("leave {} out, or name another method", key));
+      }
+      if (!asks_for(values, key, wanted, where) && wanted.is_boolean()) continue;
+      refuse_together(fmt::format("{} = {} is a setting of {}, and the method is {}", key, shown, spec->id,
+                                  shown_method(values, chosen, name)),
+                      where, fmt::format("leave {} out, or set method to {}", key, spec->id));
+    }
+  }
 }
 
 // A number of a preset is its default; a text may go on ("pissa_niter_16" is a pissa); the rest is what it means.
@@ -90,35 +142,44 @@ bool agrees(const Json& preset, const Json& given) {
   return given == preset || given == preset.dump();
 }
 
-// Fills in what the preset sets that `values` name, if they name one.
-void apply_preset(Json& options, const Json& values, const std::string& where) {
-  const std::string name = named_method(values);
+// Fills in what the preset of that name sets, if it is one.
+void apply_preset(Json& options, const MethodSpec& spec, const std::string& name, const std::string& where) {
   const Preset* preset = find_preset(name);
   if (!preset) return;
+  const std::vector<FieldInfo> known = spec.options();
   for (const auto& [key, value] : preset->options.items()) {
+    if (std::none_of(known.begin(), known.end(), [&, &k = key](const FieldInfo& field) { return field.name == k; })) {
+      const std::string setting = spec.peft_settings.empty() ? spec.id : spec.peft_settings.begin().key();
+      refuse_together(fmt::format("method {} is {} = {}, and {}, which {} asks for, has no {}", name, key, value.dump(),
+                                  spec.id, setting, key),
+                      where, fmt::format("leave {} out, or set method to {}", setting, spec.id));
+    }
     const auto given = options.find(key);
     if (given == options.end()) {
       options[key] = value;
     } else if (!agrees(value, *given)) {
-      throw Error({.id = "config.conflict",
-                   .what = fmt::format("method {} is {} = {}, and {} is given", name, key, value.dump(), given->dump()),
-                   .where = where,
-                   .fix = fmt::format("leave {} out, or name the method that has it", key)});
+      refuse_together(fmt::format("method {} is {} = {}, and {} is given", name, key, value.dump(), given->dump()),
+                      where, fmt::format("leave {} out, or name the method that has it", key));
     }
   }
 }
 
 }  // namespace
 
-const MethodSpec& choose_method(const Json& values) {
-  const MethodSpec& asked = find_method(named_method(values));
-  if (!asked.peft_settings.empty()) return asked;
-  // "use_dora": true makes LORA the method that it names.
-  for (const MethodSpec* spec : method_table()) {
-    const bool related = spec->peft_type == asked.peft_type || asked.peft_type == "LORA";
-    if (related && !spec->peft_settings.empty() && settings_hold(spec->peft_settings, values)) return *spec;
+const MethodSpec& choose_method(const Json& values, const std::string& where) {
+  const std::string name = named_method(values, where);
+  const MethodSpec* chosen = &find_method(name);
+  if (chosen->peft_settings.empty()) {
+    // "use_dora": true makes LORA the method that it names.
+    for (const MethodSpec* spec : method_table()) {
+      const bool related = spec->peft_type == chosen->peft_type || chosen->peft_type == "LORA";
+      if (!related || spec->peft_settings.empty() || !settings_hold(spec->peft_settings, values, where)) continue;
+      chosen = spec;
+      break;
+    }
   }
-  return asked;
+  check_settings(values, *chosen, name, where);
+  return *chosen;
 }
 
 AdapterConfig adapter_config_from_json(const Json& values, const std::string& where) {
@@ -126,13 +187,13 @@ AdapterConfig adapter_config_from_json(const Json& values, const std::string& wh
   Json own = values;
   if (own.contains("task_type") && own["task_type"].is_null()) own.erase("task_type");
   read_fields(fields_of(config), own, where);
-  const MethodSpec& spec = choose_method(values);
+  const MethodSpec& spec = choose_method(values, where);
   config.method = spec.id;
   for (const FieldInfo& option : spec.options()) {
     const auto found = values.find(option.name);
     if (found != values.end() && !found->is_null()) config.options[option.name] = *found;
   }
-  apply_preset(config.options, values, where);
+  apply_preset(config.options, spec, named_method(values, where), where);
   config.options = spec.normalized(config.options, where);
   if (const auto base = values.find("base_model_name_or_path"); base != values.end() && base->is_string()) {
     config.base_model_name_or_path = base->get<std::string>();
@@ -168,6 +229,7 @@ Json adapter_config_to_json(const AdapterConfig& config) {
   json.update(options);
   json.update(spec.peft_settings);
   json["peft_type"] = spec.peft_type;
+  json["peft_version"] = kPeftVersion;
   json["base_model_name_or_path"] =
       config.base_model_name_or_path.empty() ? Json() : Json(config.base_model_name_or_path);
   for (const char* own : {"share", "beside"}) {  // unknown to PEFT

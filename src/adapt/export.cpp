@@ -3,9 +3,12 @@
 
 #include <algorithm>
 
+#include "adapt/adapter_folder.h"
 #include "adapt/builder.h"
-#include "adapt/comparison.h"
+#include "adapt/export_check.h"
+#include "adapt/vocabulary.h"
 #include "core/files.h"
+#include "core/output_folder.h"
 #include "deltaw/adapter.h"
 #include "deltaw/error.h"
 #include "ops/linear.h"
@@ -86,9 +89,10 @@ Factors linear_factors(const Adapter& adapter, const AdaptedLayer& whole) {
     const AdaptedLayer* layer = part.layer(*whole.base);
     if (!layer) continue;
     const Update u = layer->update();
-    const bool plain = part.spec().id == "lora" && u.left.is_same(layer->params["lora_B"]) && !u.bias.defined();
+    const bool plain =
+        part.spec().id == "lora" && u.left.sizes() == layer->params.matrix("lora_B").sizes() && !u.bias.defined();
     if (!plain) refuse_linear("is of plain LoRAs, and this is none: " + part.spec().id, whole.info.name);
-    const Tensor &A = layer->params["lora_A"], &B = layer->params["lora_B"];
+    const Tensor A = layer->params.matrix("lora_A"), B = layer->params.matrix("lora_B");
     if (sum.A.defined() && sum.A.size(0) != A.size(0)) {
       refuse_linear(fmt::format("needs equal ranks, and these are {} and {}", sum.A.size(0), A.size(0)),
                     whole.info.name);
@@ -131,7 +135,7 @@ void add_parts(const Adapter& adapter, AdapterConfig& config) {
   }
   config.trainable_token_indices = Json();
   for (const Parameter* parameter : adapter.model().parameters()) {
-    const TrainedTokens* tokens = parameter->tied_to.empty() ? adapter.tokens(*parameter) : nullptr;
+    const TrainedTokens* tokens = own_tokens(adapter, *parameter);
     if (!tokens) continue;
     const std::string module = parameter->name.substr(0, parameter->name.rfind('.'));
     const auto* ids = tokens->indices.const_data_ptr<int64_t>();
@@ -160,6 +164,11 @@ AdapterConfig lora_config(const Adapter& adapter, const std::vector<Factors>& fa
   add_parts(adapter, config);
   config.exclude_modules = config.layers_to_transform = config.layers_pattern = Json();
   config.options = {{"r", highest}, {"lora_alpha", highest}, {"rank_pattern", ranks}, {"alpha_pattern", ranks}};
+  for (const Parameter* parameter : adapter.model().parameters()) {  // which PEFT would not lower for a plain LoRA
+    if (adapter.fixed(*parameter))
+      config.modules_to_save.push_back(parameter->name.substr(0, parameter->name.rfind('.')));
+  }
+  if (find_ties(adapter.model(), config).targets) config.ensure_weight_tying = false;  // each has its own
   if (biased) config.options["lora_bias"] = true;
   if (config.bias != "none" && config.bias != "all") config.bias = "lora_only";
   return config;
@@ -175,14 +184,16 @@ ExportReport export_lora(const Adapter& adapter, const std::filesystem::path& ou
   ExportReport report;
   report.layers = static_cast<int64_t>(adapter.layers().size());
   const std::vector<Factors> factors = factors_of(adapter, rank, combination);
+  report.exact = combination == Combination::sum;
+  std::vector<double> cut;
   for (const Factors& f : factors) {
-    report.largest_error = std::max(report.largest_error, f.error);
+    cut.push_back(f.error);
+    report.exact &= f.error == 0;
     report.rank = std::max(report.rank, f.A.size(0));
   }
-  report.exact = report.largest_error == 0 && combination == Combination::sum;
 
-  AdapterBuilder builder(adapter.model(), lora_config(adapter, factors));
-  builder.wrap(0, /*to_be_read=*/true);
+  AdapterBuilder builder(adapter.model(), lora_config(adapter, factors), Purpose::reading);
+  builder.wrap(0);
   builder.override_parameters();
   builder.train_tokens();
   for (size_t i = 0; i < factors.size(); ++i) {
@@ -199,19 +210,18 @@ ExportReport export_lora(const Adapter& adapter, const std::filesystem::path& ou
   }
   for (const Parameter* parameter : adapter.model().parameters()) {
     if (adapter.overrides(*parameter)) builder.override_of(*parameter) = adapter.value(*parameter).detach().clone();
-    const auto tokens = builder.tokens().find(parameter->slot);
-    if (tokens != builder.tokens().end()) tokens->second.rows = adapter.tokens(*parameter)->rows.detach().clone();
+    if (adapter.tokens(*parameter)) builder.tokens().at(parameter->slot) = *adapter.tokens(*parameter);
   }
   const Adapter lora = builder.take();
-  write_folder(output, [&](const std::filesystem::path& folder) {
-    lora.save(folder);
-    if (companions) companions(folder);
-  });
+  write_folder(
+      output,
+      [&](const std::filesystem::path& folder) {
+        lora.save(folder);
+        if (companions) companions(folder);
+      },
+      is_read_as_model);
 
-  const Adapter written = Adapter::load(adapter.model(), output);
-  compare(report, logits_of(adapter.model(), &adapter, probe), logits_of(adapter.model(), &written, probe),
-          adapter.model().dtype() == at::kBFloat16);
-  report.passed |= !report.exact;
+  check_exported(report, adapter, output, cut, probe);
   return report;
 }
 

@@ -3,9 +3,12 @@
 
 #include <algorithm>
 
+#include "adapt/adapter_folder.h"
 #include "adapt/builder.h"
 #include "adapt/comparison.h"
+#include "adapt/merge_check.h"
 #include "core/files.h"
+#include "core/output_folder.h"
 #include "deltaw/adapter.h"
 #include "deltaw/error.h"
 #include "io/write_weights.h"
@@ -19,8 +22,9 @@ Tensor rounded(const Tensor& tensor, at::ScalarType type) {
   return tensor.detach().to(type).contiguous();
 }
 
-// Every tensor of the merged model, in the type that the checkpoint stores it in.
-std::vector<NamedTensor> merged_tensors(const Adapter& adapter, const Model& original) {
+// Every tensor of the merged model, in the type that the checkpoint stores it in, or in `stored`.
+std::vector<NamedTensor> merged_tensors(const Adapter& adapter, const Model& original,
+                                        std::optional<at::ScalarType> stored) {
   std::map<int64_t, Tensor> changed;  // by slot
   for (const AdaptedLayer* layer : adapter.layers()) {
     const Layer& base = *original.layers()[layer->base->index];
@@ -40,7 +44,7 @@ std::vector<NamedTensor> merged_tensors(const Adapter& adapter, const Model& ori
     } else if (adapter.overrides(*parameter) || adapter.tokens(*parameter)) {
       value = adapter.whole_value(*parameter);
     }
-    tensors.push_back({parameter->name, rounded(value, parameter->stored)});
+    tensors.push_back({parameter->name, rounded(value, stored.value_or(parameter->stored))});
     if (tensors.back().value.isfinite().all().item<bool>()) continue;
     throw Error({.id = "numeric.non-finite",
                  .what = "the merged tensor holds values that are not finite in the checkpoint's type",
@@ -69,7 +73,8 @@ bool drop_tied(const Model& model, std::vector<NamedTensor>& tensors) {
   return all_tied;
 }
 
-void write_checkpoint(const std::filesystem::path& folder, const Model& model, std::vector<NamedTensor> tensors) {
+void write_checkpoint(const std::filesystem::path& folder, const Model& model, std::vector<NamedTensor> tensors,
+                      std::optional<at::ScalarType> stored) {
   const bool tied = drop_tied(model, tensors);
   std::vector<io::TensorBytes> bytes;
   for (const NamedTensor& tensor : tensors) bytes.push_back(to_bytes(tensor.name, tensor.value));
@@ -77,7 +82,28 @@ void write_checkpoint(const std::filesystem::path& folder, const Model& model, s
   Json config = model.config();
   config["architectures"] = {model.architecture()};
   if (!tied) config["tie_word_embeddings"] = false;
+  if (stored) {  // transformers 5 writes the shorter name, and reads both
+    config.erase("torch_dtype");
+    config["dtype"] = type_name(*stored);
+  }
   write_json(folder / "config.json", config);
+}
+
+// The model as its checkpoint stores it, in float32 or wider, with the adapter's head and vocabulary.
+std::unique_ptr<Model> original_of(const Model& model) {
+  bool wide = model.dtype() == at::kDouble;
+  for (const Parameter* parameter : model.parameters()) wide |= parameter->exists() && parameter->stored == at::kDouble;
+  ModelOptions options{.dtype = wide ? "float64" : "float32"};
+  if (!model.is_causal()) {
+    options.problem_type = model.is_regression() ? "regression" : "single_label_classification";
+    options.label_names = model.label_names();
+    options.ignore_mismatched_sizes = true;
+  }
+  for (const auto& [name, rows] : model.added_rows()) {
+    options.vocab_size = model.vocab_size();
+    options.embeddings[name] = rows.added;
+  }
+  return load_model(model.folder().string(), options);
 }
 
 }  // namespace
@@ -104,7 +130,8 @@ MergedLayer merge_layer(const AdaptedLayer& layer, const Tensor& weight, const T
 }
 
 MergeReport merge_checkpoint(const Adapter& adapter, const std::filesystem::path& output, const ModelInput& probe,
-                             const std::function<void(const std::filesystem::path&)>& companions) {
+                             const std::function<void(const std::filesystem::path&)>& companions,
+                             std::optional<at::ScalarType> stored) {
   const Model& model = adapter.model();
   if (!adapter.spec().mergeable) {
     throw Error(
@@ -113,37 +140,24 @@ MergeReport merge_checkpoint(const Adapter& adapter, const std::filesystem::path
          .where = "key \"adapter_name_or_path\"",
          .fix = "use the adapter beside its base model: --adapter_name_or_path"});
   }
-  ModelOptions options{.dtype = model.dtype() == at::kDouble ? "float64" : "float32"};
-  if (!model.is_causal()) {
-    options.problem_type = model.is_regression() ? "regression" : "single_label_classification";
-    options.label_names = model.label_names();
-    options.ignore_mismatched_sizes = true;
-  }
-  for (const auto& [name, rows] : model.added_rows()) {
-    options.vocab_size = model.vocab_size();
-    options.embeddings[name] = rows.added;
-  }
-  const auto original = load_model(model.folder().string(), options);
+  const auto original = original_of(model);
+  write_folder(
+      output,
+      [&](const std::filesystem::path& folder) {
+        write_checkpoint(folder, *original, merged_tensors(adapter, *original, stored), stored);
+        const auto generation = model.folder() / "generation_config.json";
+        if (std::filesystem::exists(generation)) write_file(folder / generation.filename(), read_file(generation));
+        if (companions) companions(folder);
+      },
+      is_read_as_model);
 
   MergeReport report;
   report.layers = static_cast<int64_t>(adapter.layers().size());
-  bool half = model.dtype() == at::kBFloat16;
-  for (const Parameter* parameter : original->parameters())
-    half |= parameter->value.defined() && at::isReducedFloatingType(parameter->stored);
-  write_folder(output, [&](const std::filesystem::path& folder) {
-    write_checkpoint(folder, *original, merged_tensors(adapter, *original));
-    const auto generation = model.folder() / "generation_config.json";
-    if (std::filesystem::exists(generation)) write_file(folder / generation.filename(), read_file(generation));
-    if (companions) companions(folder);
-  });
-
-  ModelOptions again;
-  const bool quantised = model.quantisation_error().has_value();
-  again.dtype = model.dtype() == at::kBFloat16 && !quantised ? "bf16" : options.dtype;
-  const Tensor expected = logits_of(quantised ? *original : model, &adapter, probe);
-  compare(report, expected, logits_of(*load_model(output.string(), again), nullptr, probe), half);
-  if (quantised) {
-    report.quantisation_difference = (expected - logits_of(model, &adapter, probe)).abs().max().item<double>();
+  check_merged(report, adapter, *original, output, probe, stored);
+  if (model.quantisation_error()) {
+    const Adapter moved = AdapterBuilder::moved(adapter, *original);
+    const Tensor unquantised = logits_of(*original, &moved, probe);
+    report.quantisation_difference = (unquantised - logits_of(model, &adapter, probe)).abs().max().item<double>();
   }
   return report;
 }

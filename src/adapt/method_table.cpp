@@ -68,6 +68,11 @@ const Preset* find_preset(const std::string& name) {
   return nullptr;
 }
 
+bool trains_only(const MethodSpec& spec, const std::string& option) {
+  const std::vector<std::string>& own = spec.training_options;
+  return option.ends_with("_dropout") || std::find(own.begin(), own.end(), option) != own.end();
+}
+
 void register_method(const MethodSpec& spec) {
   for (const MethodSpec* known : method_table()) {
     if (known->id != spec.id) continue;

@@ -15,15 +15,18 @@ namespace {
 // Sums while the model runs; finish() makes means of them.
 class Sums final : public Observer {
  public:
-  Sums(const std::vector<const Layer*>& layers, bool gradients, bool wide) : gradients_(gradients) {
+  Sums(const std::vector<const Layer*>& layers, bool gradients, bool wide)
+      : gradients_(gradients), type_(wide ? at::kDouble : at::kFloat) {
     for (const Layer* layer : layers) {
       const int64_t d_out = layer->view->d_out(), d_in = layer->view->d_in();
-      const at::TensorOptions type = wide ? at::kDouble : at::kFloat;
       Observed& sums = sums_[layer];
-      sums.mean = at::zeros({d_in}, type);
-      sums.second_moment = at::zeros({d_in, d_in}, type);
+      if (gradients) {
+        sums.gradient = at::zeros({d_out, d_in}, type_);
+        continue;
+      }
+      sums.mean = at::zeros({d_in}, type_);
+      sums.second_moment = at::zeros({d_in, d_in}, type_);
       sums.largest = -std::numeric_limits<double>::infinity();
-      if (gradients) sums.gradient = at::zeros({d_out, d_in}, type);
     }
   }
 
@@ -31,21 +34,9 @@ class Sums final : public Observer {
     const auto found = sums_.find(&layer);
     if (found == sums_.end()) return;
     Observed& sums = found->second;
-    const Tensor rows = x.detach().reshape({-1, x.size(-1)}).to(sums.mean.scalar_type());
-    {
-      const at::NoGradGuard no_grad;
-      if (!x.is_same(last_)) {  // layers that share their input come one after the other
-        last_ = x;
-        sum_ = rows.sum(0);
-        product_ = at::mm(rows.t(), rows);
-        largest_ = rows.max().item<double>();
-      }
-      sums.rows += rows.size(0);
-      sums.mean.add_(sum_);
-      sums.second_moment.add_(product_);
-      sums.largest = std::max(sums.largest, largest_);
-    }
-    if (!gradients_) return;
+    const Tensor rows = x.detach().reshape({-1, x.size(-1)}).to(type_);
+    sums.rows += rows.size(0);
+    if (!gradients_) return add_inputs(sums, x, rows);
     // The weight records nothing, so the gradient is put together from that of y: dW = dy^T x.
     if (!y.requires_grad()) y.requires_grad_();
     y.register_hook([rows, sum = sums.gradient](const Tensor& dy) {
@@ -57,9 +48,12 @@ class Sums final : public Observer {
   Observed finish(const Layer& layer, int64_t samples, int64_t batches) {
     Observed sums = sums_.at(&layer);
     sums.samples = samples;
-    sums.mean.div_(sums.rows);
-    sums.second_moment.div_(sums.rows);
-    if (gradients_) sums.gradient.div_(batches);
+    if (gradients_) {
+      sums.gradient.div_(batches);
+    } else {
+      sums.mean.div_(sums.rows);
+      sums.second_moment.div_(sums.rows);
+    }
     for (const Tensor* tensor : {&sums.mean, &sums.second_moment, &sums.gradient}) {
       if (!tensor->defined() || tensor->isfinite().all().item<bool>()) continue;
       throw Error({.id = "numeric.non-finite",
@@ -71,7 +65,21 @@ class Sums final : public Observer {
   }
 
  private:
+  void add_inputs(Observed& sums, const Tensor& x, const Tensor& rows) {
+    const at::NoGradGuard no_grad;
+    if (!x.is_same(last_)) {  // layers that share their input come one after the other
+      last_ = x;
+      sum_ = rows.sum(0);
+      product_ = at::mm(rows.t(), rows);
+      largest_ = rows.max().item<double>();
+    }
+    sums.mean.add_(sum_);
+    sums.second_moment.add_(product_);
+    sums.largest = std::max(sums.largest, largest_);
+  }
+
   bool gradients_;
+  at::ScalarType type_;
   std::map<const Layer*, Observed> sums_;
   Tensor last_, sum_, product_;  // of the input seen last
   double largest_ = 0;

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "core/log.h"
@@ -191,17 +192,25 @@ void RankAllocator::set_state(const std::map<std::string, Tensor>& state) {
     const Tensor kept = take("kept." + layers_[i].name, layers_[i].components());
     if (kept.defined()) pattern_[layers_[i].name] = to_flags(kept);
   }
-  const auto held = state.find("held");
-  held_ = held != state.end() && held->second.item<bool>();
+  const Tensor held = take("held", 1);
+  held_ = held.defined() && held.item<bool>();
+}
+
+bool has_lost_components(const Adapter& adapter) {
+  const std::optional<RankBudget> budget = adapter.method().rank_budget();
+  if (!budget) return false;
+  const Json kept = adapter.config().options.value(budget->pattern, Json());
+  return std::any_of(kept.begin(), kept.end(), [](const Json& flags) {
+    return std::any_of(flags.begin(), flags.end(), [](const Json& flag) { return flag == false; });
+  });
 }
 
 std::optional<RankAllocator> make_rank_allocator(const Adapter& adapter, int64_t total_steps) {
   const std::optional<RankBudget> budget = adapter.method().rank_budget();
-  if (!budget || !budget->allocated) return std::nullopt;
+  if (!budget || !budget->allocated || has_lost_components(adapter)) return std::nullopt;
   std::vector<RankAllocator::Layer> layers;
   for (const AdaptedLayer* adapted : adapter.layers()) {
     RankAllocator::Layer layer{adapted->info.name, adapted->params[budget->gate.param], {}, budget->gate.axis};
-    if (layer.components() < budget->init_rank) return std::nullopt;
     for (const Scored& scored : budget->scored) {
       layer.scored.push_back({adapted->info.name + "." + scored.param, adapted->params[scored.param], scored.axis});
     }

@@ -82,6 +82,9 @@ class RankAllocator {
   bool held_ = false;
 };
 
+/// Whether the adapter was loaded with fewer components than it began with: its file lacks what was pruned.
+bool has_lost_components(const Adapter& adapter);
+
 /// The allocator of an adapter whose method asks for a rank budget; none where an earlier run has spent it, so that the
 /// adapter was loaded with fewer components than it began with.
 std::optional<RankAllocator> make_rank_allocator(const Adapter& adapter, int64_t total_steps);

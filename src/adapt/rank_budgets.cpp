@@ -1,5 +1,7 @@
 #include "adapt/rank_budgets.h"
 
+#include <fmt/format.h>
+
 #include <utility>
 
 #include "adapt/composite.h"
@@ -69,11 +71,18 @@ Json kept_ranks(const Adapter& adapter) {
   return all;
 }
 
-void set_kept_ranks(Adapter& adapter, const Json& kept) {
+void set_kept_ranks(Adapter& adapter, const JsonFields& kept) {
   visit(adapter, [&kept](const std::string& prefix, Adapter& single) {
     single.kept_ranks.clear();
-    for (const auto& [name, flags] : kept.items()) {
-      if (name.starts_with(prefix)) single.kept_ranks[name.substr(prefix.size())] = flags.get<std::vector<bool>>();
+    const auto budget = single.method().rank_budget();
+    for (const AdaptedLayer* layer : single.layers()) {
+      const std::string name = prefix + layer->info.name;
+      if (!budget || !kept.has(name)) continue;
+      const auto flags = kept.get<std::vector<bool>>(name);
+      const Scored& gate = budget->gate;
+      const int64_t components = layer->params[gate.param].size(gate.axis);
+      if (static_cast<int64_t>(flags.size()) != components) kept.complain(name, fmt::format("{} flags", components));
+      single.kept_ranks[layer->info.name] = flags;
     }
   });
 }

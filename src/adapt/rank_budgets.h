@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "adapt/rank_allocator.h"
+#include "core/json_fields.h"
 
 namespace deltaw {
 
@@ -41,6 +42,6 @@ class RankBudgets {
 
 /// Adapter::kept_ranks of an adapter and its parts, as one object: module name to a list of flags.
 Json kept_ranks(const Adapter& adapter);
-void set_kept_ranks(Adapter& adapter, const Json& kept);
+void set_kept_ranks(Adapter& adapter, const JsonFields& kept);
 
 }  // namespace deltaw

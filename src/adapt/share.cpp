@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 
 #include "adapt/builder.h"
 #include "core/patterns.h"
@@ -21,16 +22,19 @@ void check_share(const Json& share, const Adapter& adapter) {
                  .where = "key \"share\"",
                  .fix = "for example share: {lora_A: attention.self.query}, with a method such as lora or moslora"});
   }
-  std::vector<std::string> names;
+  std::set<std::string> known;
   for (const AdaptedLayer* layer : adapter.layers()) {
-    for (const Param& param : layer->params.all()) names.push_back(param.name);
+    for (const Param& param : layer->params.all()) known.insert(param.name);
   }
+  const std::vector<std::string> names(known.begin(), known.end());
   for (const auto& [name, pattern] : share.items()) {
     if (pattern.is_string() && std::find(names.begin(), names.end(), name) != names.end()) continue;
     throw Error({.id = "config.bad-value",
                  .what = fmt::format("share: '{}' = {}", name, pattern.dump()),
                  .where = "key \"share\"",
-                 .fix = pattern.is_string() ? suggest_names(name, names) : "give one regular expression as the value"});
+                 .fix = names.empty()         ? "leave it out: this adapter has no tensors on layers"
+                        : pattern.is_string() ? suggest_names(name, names)
+                                              : "give one regular expression as the value"});
   }
 }
 

@@ -3,8 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cctype>
+#include <charconv>
+#include <optional>
 #include <set>
 
+#include "adapt/ties.h"
 #include "core/patterns.h"
 #include "deltaw/error.h"
 
@@ -33,6 +37,7 @@ bool is_linear(const Layer& layer) {
 
 std::vector<std::string> as_list(const Json& value) {
   if (value.is_null()) return {};
+  if (value == "") return {};
   if (value.is_string()) return {value.get<std::string>()};
   return value.get<std::vector<std::string>>();
 }
@@ -47,34 +52,55 @@ void check_names(const Json& value, const std::string& key) {
                .fix = "give a list of module names or one regular expression"});
 }
 
-bool below(const std::string& name, const std::string& module) {
-  return full_match("(.*\\.)?(" + module + ")(\\..*)?", name);
+void check_names(const Json& targets, const AdapterConfig& config) {
+  check_names(targets, "target_modules");
+  check_names(config.exclude_modules, "exclude_modules");
+  check_names(config.layers_pattern, "layers_pattern");
 }
 
-// The number after the first "<layers_pattern>." in the name, or -1.
-int64_t layer_index(const std::string& name, const std::vector<std::string>& patterns) {
-  std::vector<std::string> parts;
-  for (size_t begin = 0; begin <= name.size();) {
-    const size_t dot = std::min(name.find('.', begin), name.size());
-    parts.push_back(name.substr(begin, dot - begin));
-    begin = dot + 1;
+// The number after the first "<layers_pattern>." in the name, as a text; none: none.
+std::optional<std::string> layer_number(const std::string& name, const std::vector<std::string>& patterns) {
+  if (patterns.empty()) return matched_group(R"(.*?\.[^.]*\.(?P<idx>\d+)\.)", "idx", name);
+  for (const std::string& pattern : patterns) {
+    const std::string whole = R"((?:^|.*?\.))" + pattern + R"(\.(?P<idx>\d+)\.)";
+    if (const auto found = matched_group(whole, "idx", name)) return found;
   }
-  for (size_t i = patterns.empty() ? 2 : 1; i + 1 < parts.size(); ++i) {
-    if (parts[i].empty() || !std::all_of(parts[i].begin(), parts[i].end(), ::isdigit)) continue;
-    const bool named = patterns.empty() || std::any_of(patterns.begin(), patterns.end(), [&](const std::string& p) {
-                         return full_match(p, parts[i - 1]);
-                       });
-    if (named) return std::stoll(parts[i]);
-  }
-  return -1;
+  return std::nullopt;
 }
 
 bool in_layers(const std::string& name, const AdapterConfig& config) {
   const Json& layers = config.layers_to_transform;
   if (layers.is_null() || (layers.is_array() && layers.empty())) return true;
-  const int64_t index = layer_index(name, as_list(config.layers_pattern));
+  const auto number = layer_number(name, as_list(config.layers_pattern));
+  int64_t index = 0;
+  if (!number || std::from_chars(number->data(), number->data() + number->size(), index).ec != std::errc())
+    return false;
   if (layers.is_array()) return std::find(layers.begin(), layers.end(), Json(index)) != layers.end();
   return layers.is_number_integer() && layers.get<int64_t>() == index;
+}
+
+// A whole name is meant, in whichever layer it stands.
+bool names_whole(const Json& targets, const std::string& name) {
+  return targets.is_array() && std::find(targets.begin(), targets.end(), Json(name)) != targets.end();
+}
+
+// What PEFT refuses too.
+void check_layers(const AdapterConfig& config, bool expression) {
+  const bool none = config.layers_to_transform.is_null();
+  if (!none && expression) {
+    throw Error({.id = "config.conflict",
+                 .what = "layers_to_transform cannot be combined with a regular expression",
+                 .where = "keys \"layers_to_transform\" and \"target_modules\"",
+                 .fix = "select the layers in the expression, or give target_modules as a list"});
+  }
+  if (none && !as_list(config.layers_pattern).empty()) {
+    throw Error(
+        {.id = "config.conflict",
+         .what = fmt::format("layers_pattern = {} says where the number of a layer stands, and none is asked for",
+                             config.layers_pattern.dump()),
+         .where = "keys \"layers_pattern\" and \"layers_to_transform\"",
+         .fix = "give layers_to_transform too, or leave layers_pattern out"});
+  }
 }
 
 // The last parts of all module names: what users write into target_modules.
@@ -118,29 +144,52 @@ Json effective_targets(const Model& model, const AdapterConfig& config, const Me
                .fix = "give target_modules, or \"all-linear\""});
 }
 
-std::vector<const Layer*> find_targets(const Model& model, const AdapterConfig& config, const MethodSpec& spec) {
-  const Json targets = effective_targets(model, config, spec);
-  check_names(targets, "target_modules");
-  check_names(config.exclude_modules, "exclude_modules");
-  check_names(config.layers_pattern, "layers_pattern");
-  std::vector<std::string> never = config.modules_to_save;
-  const bool all_linear = targets.is_string() && targets == "all-linear";
-  if (all_linear || !model.is_causal()) never.push_back(model.head());  // a language model's, if it is named
-  if (targets.is_string() && !config.layers_to_transform.is_null() && !all_linear) {
-    throw Error({.id = "config.conflict",
-                 .what = "layers_to_transform cannot be combined with a regular expression",
-                 .where = "keys \"layers_to_transform\" and \"target_modules\"",
-                 .fix = "select the layers in the expression, or give target_modules as a list"});
+bool is_all_linear(const Json& targets) {
+  static const std::string kWord = "all-linear";
+  if (!targets.is_string()) return false;
+  const auto& text = targets.get_ref<const std::string&>();
+  return std::equal(text.begin(), text.end(), kWord.begin(), kWord.end(),
+                    [](unsigned char a, char b) { return std::tolower(a) == b; });
+}
+
+std::string escaped(const std::string& name) {
+  std::string result;
+  for (const char c : name) {
+    if (c != '_' && std::isalnum(static_cast<unsigned char>(c)) == 0) result += '\\';
+    result += c;
   }
-  if (targets.is_array()) check_every_entry(model, targets, never);
+  return result;
+}
+
+bool stands_below(const std::string& name, const std::string& module) {
+  return full_match("(.*\\.)?(" + module + ")(\\..*)?", name);
+}
+
+std::vector<const Layer*> find_targets(const Model& model, const AdapterConfig& given, const MethodSpec& spec,
+                                       Purpose purpose) {
+  const Ties ties = find_ties(model, given);
+  const AdapterConfig config = ties.applied(given);
+  const Json targets = effective_targets(model, config, spec);
+  check_names(targets, config);
+  std::vector<std::string> never = config.modules_to_save;
+  const bool all_linear = is_all_linear(targets);
+  const bool with_task = purpose == Purpose::training || !config.task_type.empty();
+  // A language model's head is targeted where it is named.
+  if (model.is_causal() ? all_linear : with_task) never.push_back(model.head());
+  check_layers(config, targets.is_string() && !all_linear);
+  if (targets.is_array() && purpose == Purpose::training) check_every_entry(model, targets, never);
 
   std::vector<const Layer*> found;
   for (const Layer* layer : model.layers()) {
-    const auto saved = [&](const std::string& module) { return below(layer->name, module); };
+    if (ties.targets && layer == ties.head) {  // whatever else is said of it
+      found.push_back(layer);
+      continue;
+    }
+    const auto saved = [&](const std::string& module) { return stands_below(layer->name, module); };
     if (!config.exclude_modules.is_null() && names_module(config.exclude_modules, layer->name)) continue;
     if (std::any_of(never.begin(), never.end(), saved)) continue;
     if (all_linear ? !is_linear(*layer) : !names_module(targets, layer->name)) continue;
-    if (!in_layers(layer->name, config)) continue;
+    if (!names_whole(targets, layer->name) && !in_layers(layer->name, config)) continue;
     found.push_back(layer);
   }
   if (!found.empty()) return found;
@@ -156,13 +205,15 @@ std::vector<const Parameter*> find_base_tensors(const Model& model, const Adapte
                                                 const MethodSpec& spec) {
   std::vector<const Parameter*> found;
   if (spec.trains == BaseTensors::none) return found;
+  check_names(config.target_modules, config);
   const std::set<std::string> norms = [&] {
     std::set<std::string> names;
     for (const Norm& norm : model.norms()) names.insert(norm.name);
     return names;
   }();
   const Json& targets = config.target_modules;
-  const bool chosen = !spec.on_layers && !targets.empty() && targets != "all-linear";
+  const bool chosen = !spec.on_layers && !targets.empty() && !is_all_linear(targets);
+  if (!spec.on_layers) check_layers(config, /*expression=*/false);
   for (const Parameter* parameter : model.parameters()) {
     if (!parameter->exists() || !parameter->tied_to.empty()) continue;
     const std::string module = parameter->name.substr(0, parameter->name.rfind('.'));
@@ -170,7 +221,7 @@ std::vector<const Parameter*> find_base_tensors(const Model& model, const Adapte
     if (spec.trains == BaseTensors::norms && !norms.contains(module)) continue;
     if (chosen && !names_module(targets, module)) continue;
     if (!config.exclude_modules.is_null() && names_module(config.exclude_modules, module)) continue;
-    if (!spec.on_layers && !in_layers(module, config)) continue;
+    if (!spec.on_layers && !names_whole(targets, module) && !in_layers(module, config)) continue;
     found.push_back(parameter);
   }
   if (!found.empty() || spec.on_layers) return found;
@@ -180,19 +231,20 @@ std::vector<const Parameter*> find_base_tensors(const Model& model, const Adapte
                .fix = "leave target_modules out for all, or see `deltaw info MODEL --modules` for the names"});
 }
 
-std::vector<const Parameter*> find_saved(const Model& model, const std::vector<std::string>& modules_to_save) {
+std::vector<const Parameter*> find_saved(const Model& model, const std::vector<std::string>& modules_to_save,
+                                         Purpose purpose) {
   std::set<int64_t> slots;
   for (const std::string& entry : modules_to_save) {
     bool any = false;
     for (const std::string& module : model.module_names()) {
-      if (!has_suffix(module, entry)) continue;
+      if (entry.empty() || !module.ends_with(entry)) continue;
       for (const Parameter* parameter : model.parameters()) {
         if (!parameter->exists() || !parameter->name.starts_with(module + ".")) continue;
         slots.insert(parameter->slot);
         any = true;
       }
     }
-    if (any || kHeadNames.contains(entry)) continue;
+    if (any || purpose == Purpose::reading || kHeadNames.contains(entry)) continue;
     throw Error({.id = "config.unmatched-module",
                  .what = fmt::format("'{}' names no module of the model", entry),
                  .where = "key \"modules_to_save\"",

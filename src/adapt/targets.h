@@ -8,18 +8,34 @@
 
 namespace deltaw {
 
-/// The linear layers that `config` targets, in the model's order. `modules_to_save` (with the head) are never targeted.
-/// Throws config.no-target, and for a list config.unmatched-target naming the entry that matches no linear layer.
-std::vector<const Layer*> find_targets(const Model& model, const AdapterConfig& config, const MethodSpec& spec);
+/// An adapter is made, where a name that means nothing is a mistake; or read, where it is passed over, as in PEFT.
+enum class Purpose { training, reading };
 
-/// The parameters below the modules whose names end as an entry of `modules_to_save` says. Throws
-/// config.unmatched-module for an entry that names nothing, save the head names that PEFT writes for any model.
-std::vector<const Parameter*> find_saved(const Model& model, const std::vector<std::string>& modules_to_save);
+/// The layers that `config` targets, in the model's order. `modules_to_save` are never targeted, nor is the head of a
+/// classifier, unless the file of an adapter without a task names it. Throws config.no-target, and in training, for a
+/// list, config.unmatched-target naming the entry that matches no layer.
+std::vector<const Layer*> find_targets(const Model& model, const AdapterConfig& config, const MethodSpec& spec,
+                                       Purpose purpose = Purpose::training);
+
+/// The parameters below the modules whose names end as an entry of `modules_to_save` says, at a dot or not: `norm`
+/// takes `post_attention_layernorm`, as in PEFT. In training, throws config.unmatched-module for an entry that names
+/// nothing, save the head names that PEFT writes for any model.
+std::vector<const Parameter*> find_saved(const Model& model, const std::vector<std::string>& modules_to_save,
+                                         Purpose purpose = Purpose::training);
 
 /// The base's own tensors that the method trains. Where it has none on layers (BitFit), target_modules,
 /// exclude_modules and layers_to_transform choose among their modules. Throws config.no-target.
 std::vector<const Parameter*> find_base_tensors(const Model& model, const AdapterConfig& config,
                                                 const MethodSpec& spec);
+
+/// "all-linear", in any case.
+bool is_all_linear(const Json& targets);
+
+/// An expression that `name` matches and nothing else does.
+std::string escaped(const std::string& name);
+
+/// True where `name` is `module`, or a part of it, wherever that is: PEFT's re.match of "(^|.*\.)module($|\..*)".
+bool stands_below(const std::string& name, const std::string& module);
 
 /// target_modules as it acts: the method's defaults for the model where `config` has none.
 Json effective_targets(const Model& model, const AdapterConfig& config, const MethodSpec& spec);

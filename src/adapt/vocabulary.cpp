@@ -5,8 +5,10 @@
 #include <algorithm>
 #include <set>
 
+#include "adapt/adapter_folder.h"
 #include "adapt/targets.h"
-#include "core/files.h"
+#include "adapt/tensor_names.h"
+#include "adapt/ties.h"
 #include "core/log.h"
 #include "core/patterns.h"
 #include "deltaw/error.h"
@@ -27,20 +29,16 @@ std::string last_part(const std::string& name) {
   throw Error({.id = "config.tokens", .what = what, .where = "key \"trainable_token_indices\"", .fix = fix});
 }
 
-const Layer* word_embedding_of(const Model& model) {
-  for (const Layer* layer : model.layers()) {
-    if (layer->kind == LayerKind::embedding) return layer;
-  }
-  return nullptr;
-}
-
 // More than any vocabulary has: an id beyond is a mistake, which the adapter's reader names.
 constexpr int64_t kMostRows = int64_t{1} << 22;
 
 // The slots of the parameters that the adapter trains without trainable_token_indices.
 std::set<int64_t> trained_slots(const Model& model, const AdapterConfig& config, const MethodSpec& spec) {
   std::set<int64_t> slots;
-  for (const Parameter* parameter : find_saved(model, config.modules_to_save)) slots.insert(parameter->slot);
+  const Ties ties = find_ties(model, config);
+  for (const Parameter* parameter : find_saved(model, ties.applied(config).modules_to_save))
+    slots.insert(parameter->slot);
+  if (ties.modules) slots.insert(ties.head->weight.slot);
   for (const Parameter* parameter : find_base_tensors(model, config, spec)) slots.insert(parameter->slot);
   if (!spec.on_layers) return slots;
   for (const Layer* layer : find_targets(model, config, spec)) slots.insert(layer->weight.slot);
@@ -72,7 +70,24 @@ int64_t highest(const Json& indices) {
 
 }  // namespace
 
-std::map<const Layer*, std::vector<int64_t>> tokens_by_table(const Model& model, const Json& wanted) {
+const Layer* word_embedding_of(const Model& model) {
+  for (const Layer* layer : model.layers()) {
+    if (layer->kind == LayerKind::embedding) return layer;
+  }
+  return nullptr;
+}
+
+const TrainedTokens* own_tokens(const Adapter& adapter, const Parameter& parameter) {
+  const TrainedTokens* tokens = adapter.tokens(parameter);
+  if (!tokens || parameter.tied_to.empty()) return tokens;
+  for (const Parameter* source : adapter.model().parameters()) {
+    const TrainedTokens* theirs = source->name == parameter.tied_to ? adapter.tokens(*source) : nullptr;
+    if (theirs && theirs->rows.is_same(tokens->rows)) return nullptr;
+  }
+  return tokens;
+}
+
+std::map<const Layer*, std::vector<int64_t>> tokens_by_table(const Model& model, const Json& wanted, Purpose purpose) {
   std::vector<const Layer*> tables;
   for (const Layer* layer : model.layers()) {
     if (layer->kind == LayerKind::embedding) tables.push_back(layer);
@@ -83,7 +98,8 @@ std::map<const Layer*, std::vector<int64_t>> tokens_by_table(const Model& model,
     std::set<int64_t> seen;
     for (const Json& index : indices.is_array() ? indices : Json::array({indices})) {
       const int64_t id = index.is_number_integer() ? index.get<int64_t>() : -1;
-      if (id < 0 || id >= rows || !seen.insert(id).second) {
+      const bool twice = !seen.insert(id).second && purpose == Purpose::training;
+      if (id < 0 || id >= rows || twice) {
         refuse_tokens(fmt::format("{} is no row of '{}', or stands there twice", index.dump(), table.name),
                       fmt::format("give ids from 0 to {}, each once", rows - 1));
       }
@@ -97,16 +113,19 @@ std::map<const Layer*, std::vector<int64_t>> tokens_by_table(const Model& model,
     return found;
   }
   const Layer* head = model.head_layer();
-  if (model.is_causal() && head->weight.tied_to.empty()) tables.push_back(head);
+  if (model.is_causal()) tables.push_back(head);
   for (const auto& [name, indices] : wanted.items()) {
     const auto table = std::find_if(tables.begin(), tables.end(),
                                     [&, &end = name](const Layer* layer) { return has_suffix(layer->name, end); });
-    if (table != tables.end()) {
-      add(**table, indices);
-    } else if (!has_suffix(model.head(), name)) {  // a tied head follows its embedding
+    if (table == tables.end()) {
       refuse_tokens(fmt::format("'{}' is neither an embedding nor the head of the model", name),
                     "name one: " + tables.front()->name);
     }
+    add(**table, indices);
+  }
+  if (head && !head->weight.tied_to.empty() && found.contains(head) && found.contains(tables.front()) &&
+      found[head] == found[tables.front()]) {
+    found.erase(head);
   }
   return found;
 }
@@ -141,18 +160,12 @@ std::vector<NamedTensor> resized_weights(const Adapter& adapter) {
 }
 
 ModelOptions with_adapter_vocabulary(ModelOptions options, const std::filesystem::path& adapter_folder) {
-  const Json config = read_json(adapter_folder / "adapter_config.json");
-  if (const auto parts = config.find("parts"); parts != config.end() && parts->is_array()) {
-    for (const Json& part : *parts) {
-      const auto folder = part.is_object() ? part.find("folder") : part.end();
-      if (!part.is_object() || folder == part.end() || !folder->is_string()) continue;
-      options = with_adapter_vocabulary(std::move(options), adapter_folder / folder->get<std::string>());
-    }
-    return options;
-  }
-  const int64_t rows = highest(config.value("trainable_token_indices", Json())) + 1;
+  const AdapterFolder folder = open_adapter_folder(adapter_folder);
+  for (const PartEntry& part : folder.parts) options = with_adapter_vocabulary(std::move(options), part.folder);
+  if (!folder.parts.empty()) return options;
+  const int64_t rows = highest(folder.config.value("trainable_token_indices", Json())) + 1;
   if (rows <= kMostRows) options.vocab_size = std::max(options.vocab_size, rows);
-  const auto file = std::make_shared<io::TensorFile>(io::open_adapter(adapter_folder));
+  const auto file = std::make_shared<io::TensorFile>(open_adapter_tensors(folder));
   std::set<std::string> modules;
   for (const io::TensorBytes& tensor : file->tensors()) {
     for (size_t dot = tensor.name.find('.'); dot != std::string::npos; dot = tensor.name.find('.', dot + 1)) {
@@ -174,8 +187,11 @@ ModelOptions with_adapter_vocabulary(ModelOptions options, const std::filesystem
         break;
       }
     }
-    options.embeddings.emplace(name + ".weight", to_tensor(*base, scalar_type(base->dtype), file));
+    const Tensor rows_of_base = to_tensor(*base, scalar_type(base->dtype), file);
+    refuse_non_finite(base->name, rows_of_base, file->path());
+    options.embeddings.emplace(name + ".weight", rows_of_base);
   }
+  file->check_length();
   return options;
 }
 
@@ -193,10 +209,10 @@ void train_new_tokens(const Model& model, AdapterConfig& config, const std::vect
   const Layer* head = model.head_layer();
   const bool tied = head && !head->weight.tied_to.empty(), words_train = trained.contains(words->weight.slot);
   const bool head_trains = !head || trained.contains(head->weight.slot);
-  if (tied && words_train && !head_trains && !config.ensure_weight_tying && spec.trains != BaseTensors::all) {
+  if (tied && words_train && !head_trains && spec.trains != BaseTensors::all) {
     log().warn(
         "'{}' is tied to '{}' and does not train with it: the scores of the new tokens stay as they start; "
-        "ensure_weight_tying true or a target_modules that names both mends that",
+        "name both in modules_to_save, with ensure_weight_tying true, or in target_modules",
         head->name, words->name);
   }
   Json& indices = config.trainable_token_indices;
@@ -206,7 +222,8 @@ void train_new_tokens(const Model& model, AdapterConfig& config, const std::vect
   }
   Json map = by_module(indices, last_part(words->name));
   if (!words_train) add_ids(map[last_part(words->name)], ids);
-  if (!tied && !head_trains) add_ids(map[last_part(head->name)], ids);
+  const bool own_rows = tied && tokens_by_table(model, map, Purpose::reading).contains(head);
+  if (!head_trains && (!tied || own_rows)) add_ids(map[last_part(head->name)], ids);
   if (!map.empty()) indices = std::move(map);
 }
 

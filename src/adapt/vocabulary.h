@@ -6,13 +6,21 @@
 #include <string>
 #include <vector>
 
+#include "adapt/targets.h"
 #include "deltaw/adapter.h"
 
 namespace deltaw {
 
 /// Which rows of which embedding or head train by trainable_token_indices: a list is meant for the word embeddings, the
-/// model's first. Throws config.tokens.
-std::map<const Layer*, std::vector<int64_t>> tokens_by_table(const Model& model, const Json& wanted);
+/// model's first. A tied head stands here only where it is named and its rows are other ones than the embedding's: it
+/// shares those. Throws config.tokens; in training for a row that stands there twice, too.
+std::map<const Layer*, std::vector<int64_t>> tokens_by_table(const Model& model, const Json& wanted, Purpose purpose);
+
+/// The model's first embedding, or null.
+const Layer* word_embedding_of(const Model& model);
+
+/// The rows that the file holds for a parameter: null for none, and for a tied head that shares its embedding's.
+const TrainedTokens* own_tokens(const Adapter& adapter, const Parameter& parameter);
 
 /// The names, less the prefix, under which PEFT keeps the base's own weight of a module, whichever way the adapter
 /// trains that. Where several stand in a file, the first is the base's; the last may be a trained stand-in.

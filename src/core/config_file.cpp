@@ -1,4 +1,5 @@
 // Files of options: JSON, or YAML with the scalar types of YAML 1.2's core schema.
+#include <yaml-cpp/depthguard.h>
 #include <yaml-cpp/yaml.h>
 
 #include <charconv>
@@ -8,6 +9,7 @@
 
 #include "core/files.h"
 #include "core/json.h"
+#include "core/text_file.h"
 #include "deltaw/error.h"
 
 namespace deltaw {
@@ -144,6 +146,8 @@ Json read_yaml(const std::string& text, const std::string& where) {
     if (documents.empty()) return nullptr;
     if (documents.size() > 1) refuse(documents[1].Mark(), "a second document begins", where);
     return Converter(where).convert(documents[0]);
+  } catch (const YAML::DeepRecursion& cause) {
+    refuse(cause.mark, "nested too deep", where);
   } catch (const YAML::Exception& cause) {
     refuse(cause.mark, "not valid YAML: " + cause.msg, where);
   }
@@ -153,7 +157,7 @@ Json read_yaml(const std::string& text, const std::string& where) {
 
 Json read_config_file(const std::filesystem::path& path) {
   const std::string ending = path.extension().string();
-  const std::string text = read_file(path);
+  const std::string text = read_utf8(path);
   const bool yaml = ending == ".yaml" || ending == ".yml";
   Json values = yaml ? read_yaml(text, path.string()) : parse_json(text, path.string(), DuplicateKeys::refuse);
   if (yaml && values.is_null()) values = Json::object();

@@ -1,20 +1,28 @@
 #include "deltaw/error.h"
 
-#include <utility>
+#include "core/printable.h"
 
 namespace deltaw {
 namespace {
 
 std::string render(const ErrorParts& parts) {
-  std::string text = "error[" + parts.id + "]: " + parts.what;
-  if (!parts.where.empty()) text += "\n  where: " + parts.where;
-  if (!parts.fix.empty()) text += "\n  fix:   " + parts.fix;
+  std::string text = "error[" + parts.id + "]: " + printable(parts.what);
+  if (!parts.where.empty()) text += "\n  where: " + printable(parts.where);
+  if (!parts.fix.empty()) text += "\n  fix:   " + printable(parts.fix);
   return text;
+}
+
+/// Names and values in a message come from files, which may hold anything.
+ErrorParts shown(const ErrorParts& parts) {
+  return {.id = parts.id,
+          .what = printable(parts.what, /*lines=*/true),
+          .where = printable(parts.where, /*lines=*/true),
+          .fix = printable(parts.fix, /*lines=*/true)};
 }
 
 }  // namespace
 
-Error::Error(ErrorParts parts) : std::runtime_error(render(parts)), parts_(std::move(parts)) {}
+Error::Error(ErrorParts parts) : std::runtime_error(render(parts)), parts_(shown(parts)) {}
 
 int Error::exit_code() const {
   const std::string family = parts_.id.substr(0, parts_.id.find('.'));

@@ -9,10 +9,13 @@
 #include <cstdio>
 #include <cstring>
 #include <fstream>
+#include <map>
 #include <streambuf>
 #include <vector>
 
+#include "core/descriptor.h"
 #include "core/json.h"
+#include "core/text_file.h"
 #include "deltaw/error.h"
 
 namespace deltaw {
@@ -42,12 +45,23 @@ std::string advice(int code) {
   }
 }
 
-[[noreturn]] void fail_write(const fs::path& path, const std::string& doing, int code) {
+}  // namespace
+
+void fail_write(const fs::path& path, const std::string& doing, int code) {
   throw Error({.id = code == ENOSPC || code == EDQUOT ? "io.full-disk" : "io.unwritable",
                .what = doing + ": " + std::strerror(code),
                .where = path.string(),
                .fix = advice(code)});
 }
+
+void flush_to_disk(const fs::path& path) {
+  const Descriptor opened(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (opened.number() < 0) return;  // a folder that may be written but not read
+  // EINVAL: the file system has no such operation.
+  if (::fsync(opened.number()) != 0 && errno != EINVAL && errno != EROFS) fail_write(path, "cannot flush", errno);
+}
+
+namespace {
 
 /// Buffers what a stream writes to a file descriptor and keeps the first reason of a failure.
 class DescriptorBuffer : public std::streambuf {
@@ -103,27 +117,6 @@ class DescriptorBuffer : public std::streambuf {
   std::vector<char> room_;
 };
 
-/// A descriptor that closes itself; close() tells whether that went well.
-class Descriptor {
- public:
-  explicit Descriptor(int number) : number_(number) {}
-  ~Descriptor() {
-    if (number_ >= 0) ::close(number_);
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-
-  int number() const { return number_; }
-  bool close() {
-    const int number = number_;
-    number_ = -1;
-    return ::close(number) == 0;
-  }
-
- private:
-  int number_;
-};
-
 /// A name in the same folder that no other writer of this or another process takes.
 fs::path temporary_name(const fs::path& path) {
   static std::atomic<unsigned> counter{0};
@@ -133,14 +126,6 @@ fs::path temporary_name(const fs::path& path) {
 
 fs::path folder_of(const fs::path& path) {
   return path.has_parent_path() ? path.parent_path() : fs::path(".");
-}
-
-/// Makes a rename, or what was written to a file, survive a power cut.
-void flush_to_disk(const fs::path& path) {
-  const Descriptor opened(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (opened.number() < 0) return;  // a folder that may be written but not read
-  // EINVAL: the file system has no such operation.
-  if (::fsync(opened.number()) != 0 && errno != EINVAL && errno != EROFS) fail_write(path, "cannot flush", errno);
 }
 
 void write_through(Descriptor& file, const fs::path& shown, const std::function<void(std::ostream&)>& write) {
@@ -157,6 +142,14 @@ void write_through(Descriptor& file, const fs::path& shown, const std::function<
   }
   if (::fsync(file.number()) != 0 && errno != EINVAL && errno != EROFS) fail_write(shown, "cannot flush", errno);
   if (!file.close()) fail_write(shown, "cannot close", errno);
+}
+
+Json sorted_outside(const Json& value) {
+  std::map<std::string, const Json*> members;
+  for (const auto& [key, member] : value.items()) members.emplace(key, &member);
+  Json result = Json::object();
+  for (const auto& [key, member] : members) result[key] = *member;
+  return result;
 }
 
 /// Pipes and devices are written as they are: there is nothing to rename onto.
@@ -196,11 +189,13 @@ void write_file(const fs::path& path, std::string_view text) {
   write_file(path, [text](std::ostream& out) { out.write(text.data(), static_cast<std::streamsize>(text.size())); });
 }
 
-void write_json(const fs::path& path, const Json& value, bool sorted) {
+void write_json(const fs::path& path, const Json& value, KeyOrder order) {
   std::string text;
   try {
     // nlohmann::json keeps its keys sorted, on every level.
-    text = sorted ? nlohmann::json(value).dump(2) : value.dump(2);
+    text = order == KeyOrder::sorted             ? nlohmann::json(value).dump(2)
+           : order == KeyOrder::outermost_sorted ? sorted_outside(value).dump(2)
+                                                 : value.dump(2);
   } catch (const nlohmann::json::exception& cause) {
     throw Error({.id = "internal.utf8",
                  .what = std::string("a text for the file is not UTF-8: ") + cause.what(),
@@ -246,37 +241,7 @@ std::string read_file(const fs::path& path) {
 }
 
 Json read_json(const fs::path& path) {
-  return parse_json(read_file(path), path.string());
-}
-
-void write_folder(const fs::path& given, const std::function<void(const fs::path&)>& fill) {
-  const fs::path folder = given.has_filename() ? given : given.parent_path();
-  const fs::path temporary = temporary_name(folder);
-  std::error_code code;
-  if (!fs::create_directory(temporary, code)) fail_write(folder, "cannot create the folder", code.value());
-  const fs::path old = temporary_name(folder);
-  bool moved = false;
-  try {
-    fill(temporary);
-    for (const auto& entry : fs::recursive_directory_iterator(temporary)) {
-      if (entry.is_regular_file() || entry.is_directory()) flush_to_disk(entry.path());
-    }
-    flush_to_disk(temporary);
-    moved = fs::exists(folder);
-    if (moved && std::rename(folder.c_str(), old.c_str()) != 0) {
-      moved = false;
-      fail_write(folder, "cannot replace the folder", errno);
-    }
-    if (std::rename(temporary.c_str(), folder.c_str()) != 0) {
-      fail_write(folder, "cannot put the folder in its place", errno);
-    }
-  } catch (...) {
-    if (moved) std::rename(old.c_str(), folder.c_str());
-    fs::remove_all(temporary, code);
-    throw;
-  }
-  flush_to_disk(folder_of(folder));
-  if (moved) fs::remove_all(old, code);
+  return parse_json(read_utf8(path), path.string());
 }
 
 }  // namespace deltaw

@@ -17,18 +17,20 @@ namespace deltaw {
 void write_file(const std::filesystem::path& path, const std::function<void(std::ostream&)>& write);
 void write_file(const std::filesystem::path& path, std::string_view text);
 
-/// Indented by 2; keys sorted where `sorted`, as Hugging Face writes its own files.
-void write_json(const std::filesystem::path& path, const Json& value, bool sorted = true);
+/// The order of keys in a file. Hugging Face sorts those of its own files, on every level; where the order of an inner
+/// object's keys has a meaning (the first of several patterns that match counts), only the outermost are sorted.
+enum class KeyOrder { kept, outermost_sorted, sorted };
 
-std::string read_file(const std::filesystem::path& path);  // throws io.not-found, io.unreadable
-Json read_json(const std::filesystem::path& path);         // throws format.json with line and column
+/// Indented by 2.
+void write_json(const std::filesystem::path& path, const Json& value, KeyOrder order = KeyOrder::sorted);
+
+/// Bytes as they are; a user's text is read by core/text_file.h. Throws io.not-found, io.unreadable.
+std::string read_file(const std::filesystem::path& path);
+
+Json read_json(const std::filesystem::path& path);  // throws format.json, format.encoding with line and column
 
 /// A file of options: JSON, or YAML with the same keys (by the ending .yaml or .yml). Always an object; scalars keep
 /// the type they have in YAML 1.2, so `1e-3` is a number.
 Json read_config_file(const std::filesystem::path& path);
-
-/// Fills a folder whole or not at all: `fill` gets a temporary folder beside `folder`, which takes its name when `fill`
-/// returns. An existing `folder` is replaced.
-void write_folder(const std::filesystem::path& folder, const std::function<void(const std::filesystem::path&)>& fill);
 
 }  // namespace deltaw

@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/other_kind.h"
 #include "deltaw/error.h"
 
 namespace deltaw {
@@ -13,23 +14,30 @@ namespace {
 
 constexpr size_t kMaxDepth = 512;
 
-/// Builds the value from the parser's events.
-class Builder : public nlohmann::json_sax<Json> {
+/// Builds the value from the parser's events. `Tree` is Json, which keeps the order of keys, or nlohmann::json.
+template <class Tree>
+class Builder : public nlohmann::json_sax<Tree> {
  public:
+  using typename nlohmann::json_sax<Tree>::binary_t;
+  using typename nlohmann::json_sax<Tree>::number_float_t;
+  using typename nlohmann::json_sax<Tree>::number_integer_t;
+  using typename nlohmann::json_sax<Tree>::number_unsigned_t;
+  using typename nlohmann::json_sax<Tree>::string_t;
+
   Builder(std::string_view text, const std::string& where, DuplicateKeys duplicates)
       : text_(text), where_(where), duplicates_(duplicates) {}
 
-  Json take() { return std::move(root_); }
+  Tree take() { return std::move(root_); }
 
-  bool null() override { return put(Json(nullptr)); }
-  bool boolean(bool value) override { return put(Json(value)); }
-  bool number_integer(number_integer_t value) override { return put(Json(value)); }
-  bool number_unsigned(number_unsigned_t value) override { return put(Json(value)); }
-  bool number_float(number_float_t value, const string_t&) override { return put(Json(value)); }
-  bool string(string_t& value) override { return put(Json(std::move(value))); }
-  bool binary(binary_t& value) override { return put(Json(std::move(value))); }
-  bool start_object(size_t) override { return open(Json(Json::value_t::object)); }
-  bool start_array(size_t) override { return open(Json(Json::value_t::array)); }
+  bool null() override { return put(Tree(nullptr)); }
+  bool boolean(bool value) override { return put(Tree(value)); }
+  bool number_integer(number_integer_t value) override { return put(Tree(value)); }
+  bool number_unsigned(number_unsigned_t value) override { return put(Tree(value)); }
+  bool number_float(number_float_t value, const string_t&) override { return put(Tree(value)); }
+  bool string(string_t& value) override { return put(Tree(std::move(value))); }
+  bool binary(binary_t& value) override { return put(Tree(std::move(value))); }
+  bool start_object(size_t) override { return open(Tree(Tree::value_t::object)); }
+  bool start_array(size_t) override { return open(Tree(Tree::value_t::array)); }
   bool end_object() override { return close(); }
   bool end_array() override { return close(); }
 
@@ -48,9 +56,13 @@ class Builder : public nlohmann::json_sax<Json> {
       break;
     }
     refuse(position == 0 ? 0 : position - 1, reason);
+    return false;
   }
 
   [[noreturn]] void refuse(size_t offset, const std::string& reason) const {
+    if (const std::string kind = other_kind(text_); !kind.empty()) {
+      throw Error({.id = "format.json", .what = kind, .where = where_, .fix = kFetch});
+    }
     throw Error({.id = "format.json",
                  .what = "not valid JSON at " + line_and_column(text_, offset) + ": " + reason,
                  .where = where_,
@@ -59,28 +71,39 @@ class Builder : public nlohmann::json_sax<Json> {
 
  private:
   struct Level {
-    Json* value = nullptr;
+    Tree* value = nullptr;
     std::string key;                                 // of the member being read
-    std::unordered_map<std::string, size_t> places;  // key -> position
+    std::unordered_map<std::string, size_t> places;  // key -> position, where keys are not sorted
   };
 
-  Json* place(Json&& value) {
+  Tree* place(Tree&& value) {
     if (levels_.empty()) {
       root_ = std::move(value);
       return &root_;
     }
     Level& level = levels_.back();
     if (level.value->is_array()) {
-      auto& items = level.value->get_ref<Json::array_t&>();
+      auto& items = level.value->template get_ref<typename Tree::array_t&>();
       items.push_back(std::move(value));
       return &items.back();
     }
+    return place_member(level, level.value->template get_ref<typename Tree::object_t&>(), std::move(value));
+  }
+
+  Tree* place_member(Level& level, nlohmann::json::object_t& members, Tree&& value) {
+    const auto [found, is_new] = members.try_emplace(std::move(level.key));
+    if (!is_new) refuse_duplicate(found->first);
+    found->second = std::move(value);
+    return &found->second;
+  }
+
+  Tree* place_member(Level& level, Json::object_t& ordered, Tree&& value) {
     // The base class appends without searching.
-    std::vector<Json::object_t::value_type>& members = level.value->get_ref<Json::object_t&>();
+    std::vector<Json::object_t::value_type>& members = ordered;
     const auto [found, is_new] = level.places.emplace(level.key, members.size());
     if (!is_new) {
       refuse_duplicate(level.key);
-      Json& old = members[found->second].second;
+      Tree& old = members[found->second].second;
       old = std::move(value);
       return &old;
     }
@@ -89,19 +112,19 @@ class Builder : public nlohmann::json_sax<Json> {
     return &members.back().second;
   }
 
-  bool put(Json&& value) {
+  bool put(Tree&& value) {
     place(std::move(value));
     return true;
   }
 
-  bool open(Json&& value) {
+  bool open(Tree&& value) {
     if (levels_.size() == kMaxDepth) {
       throw Error({.id = "format.json",
                    .what = "nested more than " + std::to_string(kMaxDepth) + " levels deep",
                    .where = where_,
                    .fix = "this is no file that a tool for models writes; fetch it again"});
     }
-    Json* opened = place(std::move(value));
+    Tree* opened = place(std::move(value));
     levels_.push_back({});
     levels_.back().value = opened;
     return true;
@@ -123,9 +146,18 @@ class Builder : public nlohmann::json_sax<Json> {
   std::string_view text_;
   const std::string& where_;
   DuplicateKeys duplicates_;
-  Json root_;
+  Tree root_;
   std::vector<Level> levels_;
 };
+
+template <class Tree>
+Tree parse(std::string_view text, const std::string& where, DuplicateKeys duplicates) {
+  Builder<Tree> builder(text, where, duplicates);
+  // The parser takes a zero byte for the end of its input and would leave what follows unread.
+  if (const size_t zero = text.find('\0'); zero != std::string_view::npos) builder.refuse(zero, "a zero byte");
+  Tree::sax_parse(text.begin(), text.end(), &builder);
+  return builder.take();
+}
 
 }  // namespace
 
@@ -138,11 +170,22 @@ std::string line_and_column(std::string_view text, size_t offset) {
 }
 
 Json parse_json(std::string_view text, const std::string& where, DuplicateKeys duplicates) {
-  Builder builder(text, where, duplicates);
-  // The parser takes a zero byte for the end of its input and would leave what follows unread.
-  if (const size_t zero = text.find('\0'); zero != std::string_view::npos) builder.refuse(zero, "a zero byte");
-  Json::sax_parse(text.begin(), text.end(), &builder);
-  return builder.take();
+  return parse<Json>(text, where, duplicates);
+}
+
+nlohmann::json parse_sorted_json(std::string_view text, const std::string& where) {
+  return parse<nlohmann::json>(text, where, DuplicateKeys::last_wins);
+}
+
+std::string shown(const Json& value) {
+  constexpr size_t kLongest = 60;
+  std::string text = value.dump(-1, ' ', false, Json::error_handler_t::replace);
+  if (text.size() > kLongest) {
+    size_t end = kLongest;
+    while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
+    text = text.substr(0, end) + "...";
+  }
+  return text;
 }
 
 }  // namespace deltaw

@@ -6,6 +6,8 @@
 #include <cstdlib>
 #include <memory>
 
+#include "core/printable.h"
+
 namespace deltaw {
 namespace {
 
@@ -18,7 +20,7 @@ void set_level(spdlog::logger& logger, const std::string& wish) {
 std::shared_ptr<spdlog::logger> make_logger() {
   // Not in spdlog's registry: a program that embeds the library keeps its own loggers to itself.
   auto logger = std::make_shared<spdlog::logger>("deltaw", std::make_shared<spdlog::sinks::stderr_color_sink_mt>());
-  logger->set_pattern("%H:%M:%S %^%-5!l%$ %v");
+  logger->set_pattern("%H:%M:%S %^%-5l%$ %v");
   logger->set_level(spdlog::level::warn);
   logger->flush_on(spdlog::level::trace);
   if (const char* wish = std::getenv("DELTAW_LOG")) set_level(*logger, wish);
@@ -37,7 +39,7 @@ void Log::set_level(const std::string& level) {
 }
 
 void Log::write(const std::string& level, const std::string& message) {
-  sink().log(spdlog::level::from_str(level), "{}", message);
+  sink().log(spdlog::level::from_str(level), "{}", printable(message, /*lines=*/true));
 }
 
 Log& log() {

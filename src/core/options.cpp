@@ -7,6 +7,7 @@
 #include <string_view>
 #include <utility>
 
+#include "core/json.h"
 #include "deltaw/error.h"
 
 namespace deltaw {
@@ -17,18 +18,6 @@ std::string number_text(double value) {
   char room[32];
   const auto [end, error] = std::to_chars(room, room + sizeof room, value);
   return std::string(room, end);
-}
-
-/// The value as a message shows it: short, with its type where that is the point.
-std::string shown(const Json& value) {
-  std::string text = value.dump(-1, ' ', false, Json::error_handler_t::replace);
-  constexpr size_t kLongest = 60;
-  if (text.size() > kLongest) {
-    size_t end = kLongest;
-    while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
-    text = text.substr(0, end) + "...";
-  }
-  return text;
 }
 
 std::string_view trim(std::string_view text) {
@@ -84,9 +73,14 @@ std::optional<bool> to_bool(const Json& value) {
   return std::nullopt;
 }
 
-Json parsed(const std::string& text) {
-  return Json::parse(text, nullptr, false);
-}  // `discarded` when it is no JSON
+/// Nothing where the text is no JSON.
+std::optional<Json> parsed(std::string_view text) {
+  try {
+    return parse_json(text, "");
+  } catch (const Error&) {
+    return std::nullopt;
+  }
+}
 
 std::optional<std::vector<std::string>> to_list(const Json& value) {
   std::vector<std::string> items;
@@ -100,8 +94,8 @@ std::optional<std::vector<std::string>> to_list(const Json& value) {
   if (!value.is_string()) return std::nullopt;
   std::string_view rest = trim(value.get_ref<const std::string&>());
   if (rest.starts_with('[')) {
-    const Json list = parsed(std::string(rest));
-    if (list.is_array()) return to_list(list);
+    const std::optional<Json> list = parsed(rest);
+    if (list && list->is_array()) return to_list(*list);
   }
   while (!rest.empty()) {
     const size_t comma = rest.find(',');
@@ -117,8 +111,7 @@ std::optional<Json> to_json(const Json& value) {
   if (!value.is_string()) return value;
   const std::string text(trim(value.get_ref<const std::string&>()));
   if (!text.starts_with('{') && !text.starts_with('[')) return value;
-  Json inner = parsed(text);
-  if (!inner.is_discarded()) return inner;
+  if (std::optional<Json> inner = parsed(text)) return inner;
   return text.starts_with('{') ? std::nullopt : std::optional<Json>(value);
 }
 

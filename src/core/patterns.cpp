@@ -4,32 +4,50 @@
 #include <fmt/format.h>
 #include <pcre2.h>
 
-#include <memory>
+#include <optional>
 
+#include "core/pcre.h"
 #include "deltaw/error.h"
 
 namespace deltaw {
 
-bool full_match(const std::string& pattern, const std::string& text) {
-  int code = 0;
-  PCRE2_SIZE offset = 0;
-  const std::unique_ptr<pcre2_code, decltype(&pcre2_code_free)> compiled(
-      pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),
-                    PCRE2_ANCHORED | PCRE2_ENDANCHORED | PCRE2_UTF, &code, &offset, nullptr),
-      pcre2_code_free);
-  if (!compiled) {
-    PCRE2_UCHAR reason[256];
-    pcre2_get_error_message(code, reason, sizeof reason);
-    throw Error({.id = "config.bad-pattern",
-                 .what = fmt::format("'{}' is no regular expression: {} at position {}", pattern,
-                                     reinterpret_cast<const char*>(reason), offset),
-                 .where = "a pattern of module names",
-                 .fix = "mend the expression, or give a list of module names"});
+namespace {
+
+[[noreturn]] void bad_pattern(const std::string& what, const std::string& fix) {
+  throw Error({.id = "config.bad-pattern", .what = what, .where = "a pattern of module names", .fix = fix});
+}
+
+Pcre compiled(const std::string& pattern, uint32_t options) {
+  try {
+    return {pattern, PCRE2_ANCHORED | PCRE2_UTF | options, /*fast=*/false};
+  } catch (const PcreFault& fault) {
+    bad_pattern(fmt::format("'{}' is no regular expression: {} at position {}", pattern, fault.reason, fault.offset),
+                "correct the expression, or give a list of module names");
   }
-  const std::unique_ptr<pcre2_match_data, decltype(&pcre2_match_data_free)> match(
-      pcre2_match_data_create_from_pattern(compiled.get(), nullptr), pcre2_match_data_free);
-  return pcre2_match(compiled.get(), reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), 0, 0, match.get(),
-                     nullptr) >= 0;
+}
+
+// What `match` makes of the text.
+template <class Match>
+auto matched(const std::string& pattern, const std::string& text, const Match& match) {
+  try {
+    return match();
+  } catch (const PcreFault& fault) {
+    bad_pattern(fmt::format("'{}' cannot be matched against '{}': {}", pattern, text, fault.reason),
+                "write the expression without repetitions inside repetitions, or give a list of module names");
+  }
+}
+
+}  // namespace
+
+bool full_match(const std::string& pattern, const std::string& text) {
+  const Pcre whole = compiled(pattern, PCRE2_ENDANCHORED);
+  return matched(pattern, text, [&] { return whole.search(text).has_value(); });
+}
+
+std::optional<std::string> matched_group(const std::string& pattern, const std::string& group,
+                                         const std::string& text) {
+  const Pcre begin = compiled(pattern, 0);
+  return matched(pattern, text, [&] { return begin.group(text, group); });
 }
 
 bool has_suffix(const std::string& name, const std::string& suffix) {

@@ -1,6 +1,7 @@
 // How names are matched: PEFT's rules, on the regular expressions of PCRE2 with Python's meaning.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -10,6 +11,10 @@ namespace deltaw {
 
 /// Python's re.fullmatch. Throws config.bad-pattern naming the pattern and PCRE2's reason.
 bool full_match(const std::string& pattern, const std::string& text);
+
+/// What the group `group` of Python's re.match of `pattern` on `text` holds; none where it does not match, or the group
+/// took no part. Throws config.bad-pattern.
+std::optional<std::string> matched_group(const std::string& pattern, const std::string& group, const std::string& text);
 
 /// True when `name` is `suffix` or ends in ".suffix".
 bool has_suffix(const std::string& name, const std::string& suffix);

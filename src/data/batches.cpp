@@ -2,6 +2,8 @@
 #include <cassert>
 #include <numeric>
 
+#include <fmt/format.h>
+
 #include "data/random.h"
 #include "deltaw/data.h"
 
@@ -36,11 +38,27 @@ std::vector<EncodedRow> encode_rows(const Dataset& dataset, const Tokenizer& tok
     Encoding encoding = example.has_pair ? tokenizer.encode(example.text, example.text_pair, options)
                                          : tokenizer.encode(example.text, options);
     rows.push_back({.ids = std::move(encoding.ids),
-                    .type_ids = std::move(encoding.type_ids),
+                    .type_ids = tokenizer.gives_type_ids() ? std::move(encoding.type_ids) : Positions{},
                     .label = example.label,
-                    .index = static_cast<int64_t>(rows.size())});
+                    .index = static_cast<int64_t>(rows.size()),
+                    .truncated = encoding.truncated ? 1 : 0});
   }
   return rows;
+}
+
+int64_t truncated_rows(const std::vector<EncodedRow>& rows) {
+  return std::accumulate(rows.begin(), rows.end(), int64_t{0},
+                         [](int64_t sum, const EncodedRow& row) { return sum + row.truncated; });
+}
+
+std::string truncation_warning(int64_t truncated, int64_t rows, int64_t max_length, int64_t readable) {
+  std::string fix = "; a greater max_length keeps it";
+  if (readable > 0) {
+    fix = readable > max_length ? fmt::format("; max_length may be {} with this model", readable)
+                                : ", and the model reads no more";
+  }
+  return fmt::format("{} of {} rows were longer than max_length {} and lost their end{}", truncated, rows, max_length,
+                     fix);
 }
 
 std::vector<int64_t> row_lengths(const std::vector<EncodedRow>& rows) {

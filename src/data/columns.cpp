@@ -22,7 +22,7 @@ void guess_text_columns(const Table& table, Columns& columns) {
   }
   std::vector<std::string> others;
   for (const std::string& name : table.columns) {
-    if (name != columns.label && name != columns.text_pair) others.push_back(name);
+    if (name != columns.label && name != columns.text_pair && !is_unnamed(name)) others.push_back(name);
   }
   if (others.size() == 1) {
     columns.text = others[0];

@@ -36,8 +36,13 @@ bool holds(const ByteRanges& ranges, int64_t end) {
 
 class Encoder {
  public:
-  Encoder(const TextDataset& dataset, const Tokenizer& tokenizer, int64_t max_length, std::optional<int64_t> end_id)
-      : dataset_(dataset), tokenizer_(tokenizer), max_length_(static_cast<size_t>(max_length)), end_id_(end_id) {}
+  Encoder(const TextDataset& dataset, const Tokenizer& tokenizer, int64_t max_length, std::optional<int64_t> end_id,
+          Untrained untrained)
+      : dataset_(dataset),
+        tokenizer_(tokenizer),
+        max_length_(static_cast<size_t>(max_length)),
+        end_id_(end_id),
+        untrained_(untrained) {}
 
   EncodedTexts run() {
     result_.facts.left_out = dataset_.left_out;
@@ -48,7 +53,7 @@ class Encoder {
         add(labelled(example), example);
       }
     }
-    if (!result_.rows.empty()) return std::move(result_);
+    if (!result_.rows.empty() || untrained_ == Untrained::kept) return std::move(result_);
     throw Error{{.id = "data.no-trained-tokens",
                  .what = fmt::format("none of {} rows has a token to train on within max_length {}",
                                      result_.facts.dropped, max_length_),
@@ -92,9 +97,10 @@ class Encoder {
     if (cut) {
       row.ids.resize(max_length_);
       row.token_labels.resize(max_length_);
+      row.truncated = 1;
     }
-    if (std::all_of(row.token_labels.begin(), row.token_labels.end(),
-                    [](int64_t label) { return label == kNoLabel; })) {
+    if (untrained_ == Untrained::dropped && std::all_of(row.token_labels.begin(), row.token_labels.end(),
+                                                        [](int64_t label) { return label == kNoLabel; })) {
       ++result_.facts.dropped;
       return;
     }
@@ -146,6 +152,7 @@ class Encoder {
   const Tokenizer& tokenizer_;
   size_t max_length_;
   std::optional<int64_t> end_id_;
+  Untrained untrained_;
   EncodedTexts result_;
   std::unordered_map<int64_t, bool> special_;
 };
@@ -153,16 +160,15 @@ class Encoder {
 }  // namespace
 
 EncodedTexts encode_texts(const TextDataset& dataset, const Tokenizer& tokenizer, int64_t max_length,
-                          std::optional<int64_t> end_id) {
-  return Encoder(dataset, tokenizer, max_length, end_id).run();
+                          std::optional<int64_t> end_id, Untrained untrained) {
+  return Encoder(dataset, tokenizer, max_length, end_id, untrained).run();
 }
 
-std::vector<std::string> warnings(const TextFacts& facts, int64_t max_length) {
+std::vector<std::string> warnings(const TextFacts& facts, int64_t max_length, int64_t readable) {
   const int64_t all = facts.rows + facts.dropped;
   std::vector<std::string> result;
   if (facts.cut > 0) {
-    result.push_back(
-        fmt::format("{} of {} rows were longer than max_length {} and lost their end", facts.cut, all, max_length));
+    result.push_back(truncation_warning(facts.cut, all, max_length, readable));
   }
   if (facts.dropped > 0) {
     result.push_back(fmt::format("{} of {} rows were dropped: nothing to train on is within max_length {}",

@@ -2,8 +2,9 @@
 #include <algorithm>
 
 #include <fmt/format.h>
-#include <unicode/utf8.h>
 
+#include "core/json.h"
+#include "core/text_file.h"
 #include "data/table.h"
 #include "deltaw/error.h"
 #include "deltaw/options.h"
@@ -15,8 +16,8 @@ Cell to_cell(const Json& value) {
   if (value.is_string()) return {Cell::Kind::text, value.get<std::string>()};
   if (value.is_boolean()) return {Cell::Kind::text, value.get<bool>() ? "true" : "false"};
   if (value.is_number()) return {Cell::Kind::number, value.dump()};
-  if (value.is_null()) return {};
-  return {Cell::Kind::nested, {}};
+  if (value.is_null()) return {Cell::Kind::missing, "null"};
+  return {Cell::Kind::nested, value.is_array() ? "a list" : "an object"};
 }
 
 void check_object(const Json& object, const std::string& where) {
@@ -39,18 +40,19 @@ void add_row(Table& table, const Json& object, int64_t line) {
   table.rows.push_back(std::move(row));
 }
 
-// The parser's own message, without its class and number.
-std::string parse_message(const Json::parse_error& error) {
-  const std::string message = error.what();
-  const size_t end = message.find("] ");
-  return end == std::string::npos ? message : message.substr(end + 2);
-}
-
-Json parse_row(std::string_view text, const std::string& where, const char* fix) {
+/// One value: a line of a file, or all of it.
+Json parse_row(std::string_view text, const std::string& where, bool is_line) {
   try {
-    return Json::parse(well_formed(text));
-  } catch (const Json::parse_error& error) {
-    throw Error{{.id = "format.json-line", .what = parse_message(error), .where = where, .fix = fix}};
+    return parse_json(text, where);
+  } catch (const Error& error) {
+    std::string what = error.parts().what;
+    constexpr std::string_view kLine = "line 1, ";  // of the row, whose line in the file `where` tells
+    if (const size_t at = what.find(kLine); is_line && at != std::string::npos) what.erase(at, kLine.size());
+    throw Error{{.id = "format.json-line",
+                 .what = what,
+                 .where = where,
+                 .fix = is_line ? "Each line must be one JSON object, written without line breaks."
+                                : "Mend the array, or write one object a line."}};
   }
 }
 
@@ -61,26 +63,9 @@ bool is_array(std::string_view text) {
 
 }  // namespace
 
-std::string well_formed(std::string_view text) {
-  std::string result;
-  result.reserve(text.size());
-  const auto* bytes = reinterpret_cast<const uint8_t*>(text.data());
-  for (size_t at = 0; at < text.size();) {
-    const size_t begin = at;
-    UChar32 code_point = 0;
-    U8_NEXT(bytes, at, text.size(), code_point);
-    if (code_point < 0) {
-      result += "\xEF\xBF\xBD";  // U+FFFD
-    } else {
-      result.append(text, begin, at - begin);
-    }
-  }
-  return result;
-}
-
 std::string each_json_object(const std::filesystem::path& file, std::string_view text, const TakeRow& take) {
   if (is_array(text)) {
-    Json all = parse_row(text, file.string(), "Mend the array, or write one object a line.");
+    Json all = parse_row(text, file.string(), /*is_line=*/false);
     int64_t item = 0;
     for (Json& object : all) {
       const std::string where = fmt::format("{}, item {}", file.string(), ++item);
@@ -89,16 +74,13 @@ std::string each_json_object(const std::filesystem::path& file, std::string_view
     }
     return "item";
   }
-  for (int64_t line = 1; !text.empty(); ++line) {
-    const size_t end = std::min(text.find('\n'), text.size());
-    const std::string_view record = text.substr(0, end);
-    text.remove_prefix(std::min(end + 1, text.size()));
-    if (record.find_first_not_of(" \t\r") == std::string_view::npos) continue;
+  each_line(text, [&](std::string_view record, int64_t line) {
+    if (record.find_first_not_of(" \t\r") == std::string_view::npos) return;
     const std::string where = fmt::format("{}, line {}", file.string(), line);
-    Json object = parse_row(record, where, "Each line must be one JSON object, written without line breaks.");
+    Json object = parse_row(record, where, /*is_line=*/true);
     check_object(object, where);
     take(object, line, where);
-  }
+  });
   return "line";
 }
 

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <set>
 
 #include <fmt/format.h>
 
@@ -12,56 +11,36 @@
 namespace deltaw::data {
 namespace {
 
-bool is_class_number(std::string_view text) {
-  return !text.empty() && text.size() < 10 && text.find_first_not_of("0123456789") == std::string_view::npos;
+constexpr std::string_view kDigits = "0123456789";
+
+/// Digits, with a point and more of them perhaps, after a sign perhaps; no zeros before it.
+bool is_plain_number(std::string_view text) {
+  if (text.starts_with('-')) text.remove_prefix(1);
+  const size_t digits = std::min(text.find_first_not_of(kDigits), text.size());
+  if (digits == 0 || (digits > 1 && text[0] == '0')) return false;
+  text.remove_prefix(digits);
+  return text.empty() || (text[0] == '.' && text.find_first_not_of(kDigits, 1) == std::string_view::npos);
 }
 
-// A JSON string is never a number, however it looks.
-std::optional<double> number_of(const Cell& cell) {
-  return cell.kind == Cell::Kind::text ? std::nullopt : parse_number(cell.text);
-}
+}  // namespace
 
 const Cell& label_cell(const Table& table, const Row& row, size_t column) {
   const Cell& cell = row.cell(column);
   const bool absent = cell.kind == Cell::Kind::missing || cell.kind == Cell::Kind::nested;
   if (!absent && !trimmed(cell.text).empty()) return cell;
+  if (cell.kind == Cell::Kind::nested) {
+    throw Error{{.id = "data.several-labels",
+                 .what = fmt::format("the label in column '{}' is {}; rows of several labels are not trained yet",
+                                     table.columns[column], cell.text),
+                 .where = table.where(row),
+                 .fix = "Give the row one label, a string or a number."}};
+  }
   throw Error{{.id = "data.missing-label",
-               .what = fmt::format("the row has no label in column '{}'", table.columns[column]),
+               .what = is_null(cell) ? fmt::format("the label in column '{}' is null", table.columns[column])
+                                     : fmt::format("the row has no label in column '{}'", table.columns[column]),
                .where = table.where(row),
                .fix = "Give the row a label (a string or a number) or remove it."}};
 }
-
-std::vector<std::string> sorted_names(const std::set<std::string>& names, bool by_number) {
-  std::vector<std::string> sorted(names.begin(), names.end());
-  if (by_number) {
-    std::stable_sort(sorted.begin(), sorted.end(),
-                     [](const auto& a, const auto& b) { return *parse_number(a) < *parse_number(b); });
-  }
-  return sorted;
-}
-
-LabelSet labels_of_column(const DataOptions& options, const Table& table, size_t column) {
-  std::set<std::string> names;
-  bool all_numbers = true;
-  bool any_fraction = false;
-  for (const Row& row : table.rows) {
-    const Cell& cell = label_cell(table, row, column);
-    const std::string_view text = trimmed(cell.text);
-    names.emplace(text);
-    all_numbers = all_numbers && number_of(cell).has_value();
-    any_fraction = any_fraction || text.find_first_of(".eE") != std::string_view::npos;
-  }
-  if (options.problem_type == "auto" && all_numbers && any_fraction) return {.regression = true};
-  if (names.size() < 2) {
-    throw Error{{.id = "data.one-label",
-                 .what = fmt::format("every row has the same label, '{}'", clipped(*names.begin())),
-                 .where = fmt::format("{}, column '{}'", table.file.string(), table.columns[column]),
-                 .fix = "Set label_column to another column, or list all classes in label_names."}};
-  }
-  return {.regression = false, .names = sorted_names(names, all_numbers)};
-}
-
-}  // namespace
 
 std::string_view trimmed(std::string_view text) {
   const size_t begin = text.find_first_not_of(" \t\r\n");
@@ -78,22 +57,49 @@ std::optional<double> parse_number(std::string_view text) {
   return value;
 }
 
-LabelSet choose_labels(const DataOptions& options, const Task* task, const Table& table, size_t column) {
-  if (options.problem_type == "regression") return {.regression = true};
-  if (!options.label_names.empty()) {
-    const std::set<std::string> distinct(options.label_names.begin(), options.label_names.end());
-    if (distinct.size() == options.label_names.size() && distinct.size() > 1) {
-      return {.regression = false, .names = options.label_names};
-    }
-    throw Error{{.id = "config.label-names",
-                 .what = fmt::format("label_names needs two or more different names; it is {}",
-                                     fmt::join(options.label_names, ", ")),
-                 .where = "label_names",
-                 .fix = "List every class once, in the order of the logits."}};
+std::string canonical_label(std::string_view text) {
+  std::string number(text);
+  const size_t exponent = text.find_first_of("eE");
+  if (exponent != std::string_view::npos && is_plain_number(text.substr(0, exponent))) {
+    const auto value = parse_number(text);
+    if (value && std::abs(*value) < 1e15) number = fmt::format("{}", *value);
   }
-  if (task != nullptr && !task->labels.empty()) return {.regression = false, .names = task->labels};
-  if (task != nullptr && options.problem_type == "auto") return {.regression = true};
-  return labels_of_column(options, table, column);
+  if (!is_plain_number(number)) return number;
+  if (number.find('.') != std::string::npos) {
+    number.erase(number.find_last_not_of('0') + 1);
+    if (number.back() == '.') number.pop_back();
+  }
+  return number == "-0" ? "0" : number;
+}
+
+std::optional<int64_t> class_number(std::string_view text) {
+  const std::string number = canonical_label(text);
+  if (number.empty() || number.size() > 9 || number.find_first_not_of(kDigits) != std::string::npos) {
+    return std::nullopt;
+  }
+  int64_t value = 0;
+  std::from_chars(number.data(), number.data() + number.size(), value);
+  return value;
+}
+
+bool same_but_for_case(std::string_view a, std::string_view b) {
+  const auto small = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; };
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [&](char x, char y) { return small(x) == small(y); });
+}
+
+bool are_default_names(const std::vector<std::string>& names) {
+  for (size_t i = 0; i < names.size(); ++i) {
+    if (names[i] != fmt::format("LABEL_{}", i)) return false;
+  }
+  return true;
+}
+
+std::string listed(const std::vector<std::string>& names) {
+  constexpr size_t kMost = 12;
+  std::vector<std::string> shown;
+  for (size_t i = 0; i < names.size() && i < kMost; ++i) shown.push_back(clipped(names[i]));
+  return fmt::format("{}{}", fmt::join(shown, ", "),
+                     names.size() > kMost ? fmt::format(" ... ({} in all)", names.size()) : "");
 }
 
 double label_value(const LabelSet& labels, const Table& table, const Row& row, size_t column) {
@@ -108,7 +114,7 @@ double label_value(const LabelSet& labels, const Table& table, const Row& row, s
   if (const auto found = labels.find(trimmed(cell.text))) return static_cast<double>(*found);
   throw Error{{.id = "data.unknown-label",
                .what = fmt::format("the label '{}' is not in the set {{{}}}", clipped(trimmed(cell.text)),
-                                   fmt::join(labels.names, ", ")),
+                                   listed(labels.names)),
                .where = fmt::format("{}, column '{}'", table.where(row), table.columns[column]),
                .fix = fmt::format("Mend the row, or name every class in label_names: {}",
                                   suggest_names(std::string(trimmed(cell.text)), labels.names))}};
@@ -118,15 +124,30 @@ double label_value(const LabelSet& labels, const Table& table, const Row& row, s
 
 namespace deltaw {
 
-std::optional<int64_t> LabelSet::find(std::string_view label) const {
-  const auto found = std::find(names.begin(), names.end(), label);
-  if (found != names.end()) return found - names.begin();
-  if (!data::is_class_number(label) || std::any_of(names.begin(), names.end(), data::is_class_number)) {
-    return std::nullopt;
+std::optional<int64_t> LabelSet::find_name(std::string_view label) const {
+  const auto position = [&](const auto& fits) -> std::optional<int64_t> {
+    const auto found = std::find_if(names.begin(), names.end(), fits);
+    return found == names.end() ? std::nullopt : std::optional<int64_t>(found - names.begin());
+  };
+  if (const auto same = position([&](const std::string& name) { return name == label; })) return same;
+  const std::string value = data::canonical_label(label);
+  if (const auto equal = position([&](const std::string& name) { return data::canonical_label(name) == value; })) {
+    return equal;
   }
-  int64_t number = 0;
-  std::from_chars(label.data(), label.data() + label.size(), number);
-  return number < outputs() ? std::optional(number) : std::nullopt;
+  const auto number = task_names.empty() ? std::nullopt : data::class_number(label);
+  for (size_t i = 0; i < task_names.size(); ++i) {
+    if (task_names[i] != label && number != static_cast<int64_t>(i)) continue;
+    return position([&](const std::string& name) { return data::same_but_for_case(name, task_names[i]); });
+  }
+  return std::nullopt;
+}
+
+std::optional<int64_t> LabelSet::find(std::string_view label) const {
+  if (const auto named = find_name(label)) return named;
+  const auto number = data::class_number(label);
+  const bool numbered = std::any_of(names.begin(), names.end(),
+                                    [](const std::string& name) { return data::parse_number(name).has_value(); });
+  return number && !numbered && *number < outputs() ? number : std::nullopt;
 }
 
 }  // namespace deltaw

@@ -2,12 +2,17 @@
 #pragma once
 
 #include <optional>
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "data/table.h"
 #include "deltaw/data.h"
 
 namespace deltaw::data {
+
+/// The cell that holds the row's label. Throws data.missing-label.
+const Cell& label_cell(const Table& table, const Row& row, size_t column);
 
 /// The whole of `text` as a finite number; blanks around it do not count.
 std::optional<double> parse_number(std::string_view text);
@@ -15,8 +20,29 @@ std::optional<double> parse_number(std::string_view text);
 /// Without blanks at either end.
 std::string_view trimmed(std::string_view text);
 
-/// The set that the options or the task name, else that of the table's column.
-LabelSet choose_labels(const DataOptions& options, const Task* task, const Table& table, size_t column);
+/// A label by its value: "1" for 1.0, 1.00 and 1; any other text as it is, 007 too.
+std::string canonical_label(std::string_view text);
+
+/// `text` as a class number: a whole number from 0.
+std::optional<int64_t> class_number(std::string_view text);
+
+/// Equal but for ASCII capitals.
+bool same_but_for_case(std::string_view a, std::string_view b);
+
+/// Whether these are LABEL_0, LABEL_1 ..., which transformers writes where nobody named the classes.
+bool are_default_names(const std::vector<std::string>& names);
+
+/// The first of them with commas between them, for messages.
+std::string listed(const std::vector<std::string>& names);
+
+/// The labels of one table by the rules of load_training_data.
+struct ChosenLabels {
+  LabelSet labels;
+  bool new_head = false;
+  std::vector<std::string> warnings = {};
+};
+ChosenLabels choose_labels(const DataOptions& options, const Task* task, const Table& table, size_t column,
+                           const HeadLabels& head);
 
 /// Class number or score of one row.
 double label_value(const LabelSet& labels, const Table& table, const Row& row, size_t column);

@@ -1,5 +1,8 @@
+#include <algorithm>
+
 #include <fmt/format.h>
 
+#include "data/column_doubts.h"
 #include "data/columns.h"
 #include "data/hold_out.h"
 #include "data/labels.h"
@@ -49,7 +52,7 @@ fs::path task_folder(const DataOptions& options, const Task& task) {
 
 data::Table read_file_of_task(const fs::path& file, const DataOptions& options) {
   const Task* task = data::task_of(options);
-  return data::read_table(file, task != nullptr ? task->columns : std::vector<std::string>{});
+  return data::read_table(file, task != nullptr ? task->columns : std::vector<std::string>{}, options.encoding);
 }
 
 data::Table read_split(const DataOptions& options, Split split) {
@@ -66,12 +69,37 @@ data::Table read_split(const DataOptions& options, Split split) {
 std::string text_of(const data::Table& table, const data::Row& row, size_t column) {
   const data::Cell& cell = row.cell(column);
   if (cell.kind != data::Cell::Kind::missing && cell.kind != data::Cell::Kind::nested) return cell.text;
-  throw Error{
-      {.id = "data.not-text",
-       .what = fmt::format("column '{}' {}", table.columns[column],
-                           cell.kind == data::Cell::Kind::missing ? "is missing or null" : "holds a list or an object"),
-       .where = table.where(row),
-       .fix = "Make it a string."}};
+  throw Error{{.id = "data.not-text",
+               .what = fmt::format("column '{}' {}", table.columns[column],
+                                   cell.kind == data::Cell::Kind::nested ? "holds " + cell.text
+                                   : data::is_null(cell)                 ? "is null"
+                                                                         : "is missing"),
+               .where = table.where(row),
+               .fix = "Make it a string."}};
+}
+
+/// What the file calls the row, where it has a column for that.
+Json id_of(const data::Table& table, const data::Row& row) {
+  if (!table.has(kIdColumn)) return nullptr;
+  const data::Cell& cell = row.cell(table.column(kIdColumn, "id"));
+  if (cell.kind == data::Cell::Kind::missing || cell.kind == data::Cell::Kind::nested) return nullptr;
+  return cell.kind == data::Cell::Kind::number ? Json::parse(cell.text) : Json(cell.text);
+}
+
+/// Says where labels are no names of the set and were taken as numbers of its classes.
+void warn_of_numbers(const data::Table& table, const LabelSet& labels, size_t column, Dataset& dataset) {
+  if (labels.regression || data::are_default_names(labels.names)) return;
+  const bool counted = std::any_of(table.rows.begin(), table.rows.end(), [&](const data::Row& row) {
+    return !labels.find_name(data::trimmed(row.cell(column).text));
+  });
+  if (!counted) return;
+  std::vector<std::string> meanings;
+  for (size_t i = 0; i < labels.names.size() && i < 3; ++i) {
+    meanings.push_back(fmt::format("{} is '{}'", i, data::clipped(labels.names[i])));
+  }
+  dataset.warnings.push_back(fmt::format("the numbers in column '{}' are taken as class numbers: {}{} ({})",
+                                         table.columns[column], fmt::join(meanings, ", "),
+                                         labels.names.size() > 3 ? " ..." : "", table.file.string()));
 }
 
 Dataset to_dataset(const data::Table& table, const DataOptions& options, const LabelSet& labels, Labels use) {
@@ -88,8 +116,10 @@ Dataset to_dataset(const data::Table& table, const DataOptions& options, const L
                             .text_pair = pairs ? text_of(table, row, pair) : std::string(),
                             .has_pair = pairs,
                             .label = labelled ? data::label_value(labels, table, row, label) : 0,
-                            .line = row.line});
+                            .line = row.line,
+                            .id = id_of(table, row)});
   }
+  if (labelled) warn_of_numbers(table, labels, label, dataset);
   return dataset;
 }
 
@@ -127,7 +157,9 @@ Dataset load_split(const DataOptions& options, Split split, const LabelSet& labe
   const bool held_out = split == Split::validation && holds_out(options);
   Dataset dataset = to_dataset(read_split(options, held_out ? Split::train : split), options, labels, use);
   if (held_out) {
+    std::vector<std::string> warnings = dataset.warnings;
     dataset = hold_out(std::move(dataset), options.validation_split, seed).second;
+    dataset.warnings = std::move(warnings);
   } else if (split == Split::train && holds_out(options)) {
     dataset = hold_out(std::move(dataset), options.validation_split, seed).first;
   }
@@ -136,12 +168,22 @@ Dataset load_split(const DataOptions& options, Split split, const LabelSet& labe
   return dataset;
 }
 
-TrainingData load_training_data(const DataOptions& options, uint64_t seed) {
+TrainingData load_training_data(const DataOptions& options, uint64_t seed, const HeadLabels& head) {
   const data::Table table = read_split(options, Split::train);
   const Task* task = data::task_of(options);
   const data::Columns columns = data::choose_columns(options, task, table);
   TrainingData result;
-  result.labels = data::choose_labels(options, task, table, table.column(columns.label, "label_column"));
+  result.text_column = columns.text;
+  result.text_pair_column = columns.text_pair;
+  result.label_column = columns.label;
+  const size_t label = table.column(columns.label, "label_column");
+  data::ChosenLabels chosen = data::choose_labels(options, task, table, label, head);
+  result.labels = std::move(chosen.labels);
+  result.new_head = chosen.new_head;
+  result.warnings = std::move(chosen.warnings);
+  if (const auto doubt = data::column_doubt(table, table.column(columns.text, "text_column"), label, result.labels)) {
+    result.warnings.push_back(*doubt);
+  }
   result.train = to_dataset(table, options, result.labels, Labels::needed);
   if (holds_out(options)) {
     std::tie(result.train, result.validation) = hold_out(std::move(result.train), options.validation_split, seed);
@@ -150,6 +192,9 @@ TrainingData load_training_data(const DataOptions& options, uint64_t seed) {
     result.validation = load_split(options, Split::validation, result.labels, Labels::needed, seed);
   }
   keep_first(result.train, options.max_train_samples);
+  for (const Dataset* dataset : {&result.train, &result.validation}) {
+    for (const std::string& warning : dataset->warnings) result.warnings.push_back(warning);
+  }
   return result;
 }
 
@@ -157,6 +202,7 @@ std::pair<Dataset, Dataset> hold_out(Dataset dataset, double fraction, uint64_t 
   const std::vector<bool> is_held = data::held_out(dataset.rows.size(), fraction, seed, dataset.file);
   Dataset kept{.file = dataset.file, .labelled = dataset.labelled};
   Dataset held_out = kept;
+  kept.warnings = std::move(dataset.warnings);  // of the one file they come from
   for (size_t i = 0; i < dataset.rows.size(); ++i) {
     (is_held[i] ? held_out : kept).rows.push_back(std::move(dataset.rows[i]));
   }

@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "core/text_file.h"
 #include "data/hold_out.h"
 #include "data/table.h"
 #include "data/text_rows.h"
@@ -15,8 +16,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-TextDataset running_text(const fs::path& file) {
-  TextExample example{.text = data::well_formed(data::read_text_file(file)), .line = 1};
+TextDataset running_text(const fs::path& file, const std::string& encoding) {
+  TextExample example{.text = read_text(file, encoding), .line = 1};
   if (example.text.find_first_not_of(" \t\r\n") == std::string::npos) {
     throw Error{{.id = "data.empty-file",
                  .what = "the file is empty",
@@ -27,8 +28,22 @@ TextDataset running_text(const fs::path& file) {
   return {.file = file, .continuous = true, .rows = {std::move(example)}};
 }
 
+/// The first of the keys whose value is null, which counts as absent and is not told by the names of a row's keys.
+const std::string* null_among(const std::vector<std::string>& keys, const Json& row) {
+  const auto found = std::find_if(keys.begin(), keys.end(),
+                                  [&](const std::string& key) { return row.contains(key) && row[key].is_null(); });
+  return found == keys.end() ? nullptr : &*found;
+}
+
 [[noreturn]] void refuse_keys(const Json& row, const DataOptions& options, const std::string& where) {
   const bool named = !options.text_column.empty() || !options.label_column.empty();
+  const std::vector<std::string> own = {options.text_column, options.label_column};
+  if (const std::string* key = null_among(named ? own : data::known_keys(), row)) {
+    throw Error{{.id = "data.not-text",
+                 .what = fmt::format("\"{}\" is null", *key),
+                 .where = where,
+                 .fix = "Give it a value, or remove the row."}};
+  }
   throw Error{{.id = named ? "config.missing-column" : "config.text-format",
                .what = fmt::format(
                    "{}; its keys are {}",
@@ -44,12 +59,16 @@ TextDataset running_text(const fs::path& file) {
 void check_same(const std::optional<data::RowFormat>& format, const data::RowFormat& first, const Json& row,
                 const std::string& where) {
   if (format == first) return;
-  throw Error{
-      {.id = "data.mixed-rows",
-       .what = fmt::format("the first row holds {}{}; this one has the keys {}", first.name(),
-                           format && format->name() == first.name() ? " of another type" : "", data::key_list(row)),
-       .where = where,
-       .fix = "Give every row the same keys, or put the kinds in files of their own."}};
+  const std::vector<std::string> keys = {first.first, first.second};
+  const std::string* null = null_among(keys, row);
+  throw Error{{.id = "data.mixed-rows",
+               .what = fmt::format("the first row holds {}{}; {}", first.name(),
+                                   format && format->name() == first.name() ? " of another type" : "",
+                                   null ? fmt::format("in this one \"{}\" is null", *null)
+                                        : "this one has the keys " + data::key_list(row)),
+               .where = where,
+               .fix = null ? "Give it a value, or remove the row."
+                           : "Give every row the same keys, or put the kinds in files of their own."}};
 }
 
 // A running text has no rows to draw from: its end is held out, from the beginning of a line where there are any.
@@ -95,11 +114,12 @@ void keep_first(TextDataset& dataset, int64_t most) {
 }  // namespace
 
 TextDataset load_texts(const fs::path& file, const DataOptions& options, const TextOptions& text,
-                       const ChatRenderer& render) {
-  if (data::ending_of(file) == ".txt") return running_text(file);
+                       const ChatRenderer& render, Blank blank) {
+  if (data::ending_of(file) == ".txt") return running_text(file, options.encoding);
   TextDataset dataset{.file = file};
   std::optional<data::RowFormat> first;
-  dataset.unit = data::each_row(file, [&](Json& row, int64_t line, const std::string& where) {
+  dataset.unit = data::each_row(file, options.encoding, [&](Json& row, int64_t line, const std::string& where) {
+    dataset.ids.push_back(row.contains(kIdColumn) ? row[kIdColumn] : Json());
     const auto format = data::format_of(row, options);
     if (!first) {
       if (!format) refuse_keys(row, options, where);
@@ -107,8 +127,9 @@ TextDataset load_texts(const fs::path& file, const DataOptions& options, const T
     }
     check_same(format, *first, row, where);
     try {
-      dataset.rows.push_back(data::to_example(row, *first, text, render, where));
+      dataset.rows.push_back(data::to_example(row, *first, text, render, where, blank));
       dataset.rows.back().line = line;
+      dataset.rows.back().record = static_cast<int64_t>(dataset.ids.size());
     } catch (const Error& error) {
       if (options.task_name.empty() || error.id() != "data.empty-text") throw;
       ++dataset.left_out;  // published files have such holes

@@ -47,6 +47,7 @@ void append(EncodedRow& packed, const EncodedRow& row, int64_t document) {
   }
   if (!packed.type_ids.empty()) packed.type_ids.resize(packed.ids.size());
   packed.documents.resize(packed.ids.size(), document);
+  packed.truncated += row.truncated;
 }
 
 }  // namespace

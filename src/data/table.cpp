@@ -6,7 +6,7 @@
 
 #include <fmt/format.h>
 
-#include "core/files.h"
+#include "core/text_file.h"
 #include "deltaw/error.h"
 #include "deltaw/options.h"
 
@@ -26,23 +26,35 @@ void check_columns(const Table& table) {
 
 }  // namespace
 
-std::string read_text_file(const std::filesystem::path& file) {
-  std::string text = read_file(file);
-  if (text.starts_with("\xEF\xBB\xBF")) text.erase(0, 3);
-  if (text.starts_with("\xFF\xFE") || text.starts_with("\xFE\xFF")) {
-    throw Error{{.id = "format.encoding",
-                 .what = "the file is UTF-16",
-                 .where = file.string(),
-                 .fix = "Save it as UTF-8: iconv -f UTF-16 -t UTF-8 OLD > NEW"}};
-  }
-  return text;
+bool is_unnamed(std::string_view column) {
+  if (!column.starts_with(kUnnamed)) return false;
+  const std::string_view number = column.substr(kUnnamed.size());
+  return !number.empty() && number.find_first_not_of("0123456789") == std::string_view::npos;
 }
 
 std::string ending_of(const std::filesystem::path& file) {
+  std::error_code ignored;
+  const std::filesystem::file_status status = std::filesystem::status(file, ignored);
+  if (status.type() == std::filesystem::file_type::not_found) {
+    throw Error{{.id = "config.not-found",
+                 .what = "there is no such file",
+                 .where = file.string(),
+                 .fix = "Correct the path."}};
+  }
+  if (std::filesystem::is_directory(status)) {
+    throw Error{{.id = "config.file-format",
+                 .what = "this is a folder, and rows are read from one file",
+                 .where = file.string(),
+                 .fix = "Give the file in it."}};
+  }
   std::string ending = file.extension().string();
   std::transform(ending.begin(), ending.end(), ending.begin(),
                  [](char c) { return static_cast<char>(std::tolower(static_cast<unsigned char>(c))); });
   return ending;
+}
+
+bool is_null(const Cell& cell) {
+  return cell.kind == Cell::Kind::missing && cell.text == "null";
 }
 
 const Cell& Row::cell(size_t column) const {
@@ -75,7 +87,8 @@ std::string clipped(std::string_view text) {
   return std::string(text.substr(0, end)) + "...";
 }
 
-Table read_table(const std::filesystem::path& file, const std::vector<std::string>& columns) {
+Table read_table(const std::filesystem::path& file, const std::vector<std::string>& columns,
+                 const std::string& encoding) {
   const std::string ending = ending_of(file);
   const bool json = ending == ".jsonl" || ending == ".json";
   if (!json && ending != ".tsv" && ending != ".csv") {
@@ -85,7 +98,7 @@ Table read_table(const std::filesystem::path& file, const std::vector<std::strin
          .where = file.string(),
          .fix = "Use .tsv (tabs, no quoting), .csv, .jsonl or .json."}};
   }
-  const std::string text = read_text_file(file);
+  const std::string text = read_text(file, encoding);
   Table table = json               ? read_json_rows(file, text)
                 : ending == ".tsv" ? read_tsv(file, text, columns)
                                    : read_csv(file, text, columns);

@@ -17,12 +17,14 @@ struct Cell {
     bare,     // of a delimited file, which does not say what it holds
     text,     // a JSON string or boolean
     number,   // a JSON number
-    missing,  // no such key, or null
-    nested,   // a JSON array or object; its text is not kept
+    missing,  // no such key, or null, which is then its text
+    nested,   // a JSON array or object; its text is "a list" or "an object"
   };
   Kind kind = Kind::missing;
   std::string text;
 };
+
+bool is_null(const Cell& cell);  // and not only missing
 
 struct Row {
   int64_t line = 0;  // where it begins, from 1; of a JSON array, the item
@@ -44,11 +46,18 @@ struct Table {
   size_t column(const std::string& name, const std::string& option) const;
 };
 
-/// Reads a file by its ending. `columns` are the names where a delimited file has no header line: its first line is a
-/// header when it holds one of them, or when `columns` is empty.
-Table read_table(const std::filesystem::path& file, const std::vector<std::string>& columns = {});
+/// What a column of a delimited file is called that has no name, with its position behind it, as in pandas. It is never
+/// taken unless an option names it.
+inline constexpr std::string_view kUnnamed = "Unnamed: ";
+bool is_unnamed(std::string_view column);
 
-// One function per format; `text` has no byte-order mark.
+/// Reads a file by its ending. `columns` are the names where a delimited file has no header line: its first line is a
+/// header when it holds one of them, or when `columns` is empty. `encoding` as in core/text_file.h.
+Table read_table(const std::filesystem::path& file, const std::vector<std::string>& columns = {},
+                 const std::string& encoding = "utf-8");
+
+// One function per format; `text` is UTF-8 without a byte-order mark. Blank lines are no rows; an empty field in quotes
+// is one.
 Table read_tsv(const std::filesystem::path& file, std::string_view text, const std::vector<std::string>& columns);
 Table read_csv(const std::filesystem::path& file, std::string_view text, const std::vector<std::string>& columns);
 Table read_json_rows(const std::filesystem::path& file, std::string_view text);
@@ -60,14 +69,8 @@ using TakeRow = std::function<void(Json& row, int64_t line, const std::string& w
 /// Throws format.json-line.
 std::string each_json_object(const std::filesystem::path& file, std::string_view text, const TakeRow& take);
 
-/// The file without a byte-order mark. Throws format.encoding for UTF-16.
-std::string read_text_file(const std::filesystem::path& file);
-
-/// The ending of a name in small letters: ".jsonl".
+/// The ending of a file of data in small letters: ".jsonl". Throws config.not-found; config.file-format for a folder.
 std::string ending_of(const std::filesystem::path& file);
-
-/// `text` with U+FFFD for what is not UTF-8. JSON needs it; other formats leave it to the tokenizer.
-std::string well_formed(std::string_view text);
 
 /// At most 60 bytes of a value, for messages.
 std::string clipped(std::string_view text);

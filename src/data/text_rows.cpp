@@ -1,7 +1,10 @@
 #include "data/text_rows.h"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 
+#include "core/text_file.h"
 #include "data/conversation.h"
 #include "deltaw/error.h"
 
@@ -36,9 +39,20 @@ TextExample answered(std::string before, const std::string& answer, bool answers
   return example;
 }
 
+bool is_answered(const Json& messages, size_t first) {
+  return std::any_of(messages.begin() + static_cast<std::ptrdiff_t>(first), messages.end(),
+                     [](const Json& message) { return message["role"] == "assistant"; });
+}
+
 TextExample conversation(Json messages, size_t first, const Json& row, const TextOptions& options,
-                         const ChatRenderer& render, const std::string& where) {
-  TextExample example = render_conversation(messages, first, template_variables(row, where), render, where);
+                         const ChatRenderer& render, const std::string& where, Blank blank) {
+  const Json variables = template_variables(row, where);
+  TextExample example;
+  if (render && blank == Blank::kept && !is_answered(messages, first)) {
+    example = {.text = render(messages, false, variables).text, .add_special_tokens = false};
+  } else {
+    example = render_conversation(messages, first, variables, render, where);
+  }
   if (!options.completion_only_loss) {
     example.trained = {{0, example.text.size()}};
     example.turns_left_out = 0;
@@ -62,12 +76,12 @@ Json conversation_of(const Json& row, const std::string& key, const std::string&
   return messages;
 }
 
-void add_table_rows(const std::filesystem::path& file, const TakeRow& take) {
-  const Table table = read_table(file);
+void add_table_rows(const std::filesystem::path& file, const std::string& encoding, const TakeRow& take) {
+  const Table table = read_table(file, {}, encoding);
   for (const Row& row : table.rows) {
     Json object = Json::object();
     for (size_t column = 0; column < table.columns.size(); ++column) {
-      object[table.columns[column]] = well_formed(row.cell(column).text);
+      object[table.columns[column]] = row.cell(column).text;
     }
     take(object, row.line, table.where(row));
   }
@@ -92,44 +106,44 @@ std::optional<RowFormat> format_of(const Json& row, const DataOptions& options) 
 }
 
 TextExample to_example(const Json& row, const RowFormat& format, const TextOptions& options, const ChatRenderer& render,
-                       const std::string& where) {
+                       const std::string& where, Blank blank) {
   const bool answers_only = options.completion_only_loss;
   switch (format.kind) {
     case Kind::conversation:
-      return conversation(conversation_of(row, format.first, where), 0, row, options, render, where);
+      return conversation(conversation_of(row, format.first, where), 0, row, options, render, where, blank);
     case Kind::chat_completion: {
       Json messages = to_messages(row[format.first], where + ", " + format.first);
       const size_t first = messages.size();
       for (Json& message : to_messages(row[format.second], where + ", " + format.second)) messages.push_back(message);
-      return conversation(std::move(messages), first, row, options, render, where);
+      return conversation(std::move(messages), first, row, options, render, where, blank);
     }
     case Kind::completion: {
       // An empty prompt is a text that begins with the answer.
       const bool no_prompt = row[format.first] == "";
-      return answered(no_prompt ? std::string() : text_of(row, format.first, where), text_of(row, format.second, where),
-                      answers_only);
+      return answered(no_prompt ? std::string() : text_of(row, format.first, where, blank),
+                      text_of(row, format.second, where, blank), answers_only);
     }
     case Kind::instruction:
-      return answered(alpaca_prompt(text_of(row, format.first, where), optional_text(row, "input", where)),
-                      text_of(row, format.second, where), answers_only);
+      return answered(alpaca_prompt(text_of(row, format.first, where, blank), optional_text(row, "input", where)),
+                      text_of(row, format.second, where, blank), answers_only);
     case Kind::question:
-      return answered(question_prompt(text_of(row, format.first, where)), " " + text_of(row, format.second, where),
-                      answers_only);
+      return answered(question_prompt(text_of(row, format.first, where, blank)),
+                      " " + text_of(row, format.second, where, blank), answers_only);
     default:
-      return answered({}, text_of(row, format.first, where), false);
+      return answered({}, text_of(row, format.first, where, blank), false);
   }
 }
 
-std::string text_of(const Json& row, const std::string& key, const std::string& where) {
+std::string text_of(const Json& row, const std::string& key, const std::string& where, Blank blank) {
   if (!has(row, key) || !row[key].is_string()) {
     throw Error{{.id = "data.not-text",
                  .what = has(row, key) ? fmt::format("\"{}\" is of type {}", key, row[key].type_name())
-                                       : fmt::format("\"{}\" is missing or null", key),
+                                       : fmt::format("\"{}\" is {}", key, row.contains(key) ? "null" : "missing"),
                  .where = where,
                  .fix = "Make it a string."}};
   }
   auto text = row[key].get<std::string>();
-  if (text.find_first_not_of(" \t\r\n") == std::string::npos) {
+  if (blank == Blank::refused && text.find_first_not_of(" \t\r\n") == std::string::npos) {
     throw Error{{.id = "data.empty-text",
                  .what = fmt::format("\"{}\" is empty", key),
                  .where = where,
@@ -142,16 +156,22 @@ std::string question_prompt(const std::string& question) {
   return "Question: " + question + "\nAnswer:";
 }
 
+const std::vector<std::string>& known_keys() {
+  static const std::vector<std::string> keys = {"messages", "conversations", "prompt", "completion", "instruction",
+                                                "output",   "question",      "answer", "text"};
+  return keys;
+}
+
 std::string key_list(const Json& row) {
   std::vector<std::string> keys;
   for (const auto& [key, value] : row.items()) keys.push_back(key);
   return fmt::format("{}", fmt::join(keys, ", "));
 }
 
-std::string each_row(const std::filesystem::path& file, const TakeRow& take) {
+std::string each_row(const std::filesystem::path& file, const std::string& encoding, const TakeRow& take) {
   const std::string ending = ending_of(file);
   if (ending == ".csv" || ending == ".tsv") {
-    add_table_rows(file, take);
+    add_table_rows(file, encoding, take);
     return "line";
   }
   if (ending != ".json" && ending != ".jsonl") {
@@ -163,7 +183,7 @@ std::string each_row(const std::filesystem::path& file, const TakeRow& take) {
   }
   bool any = false;
   std::string unit =
-      each_json_object(file, read_text_file(file), [&](Json& row, int64_t line, const std::string& where) {
+      each_json_object(file, read_text(file, encoding), [&](Json& row, int64_t line, const std::string& where) {
         any = true;
         take(row, line, where);
       });

@@ -26,19 +26,22 @@ std::optional<RowFormat> format_of(const Json& row, const DataOptions& options);
 
 /// Throws data.not-text, data.empty-text, data.messages and what rendering a conversation throws, naming `where`.
 TextExample to_example(const Json& row, const RowFormat& format, const TextOptions& options, const ChatRenderer& render,
-                       const std::string& where);
+                       const std::string& where, Blank blank = Blank::refused);
 
-/// The text of a key. Throws data.not-text, and data.empty-text where it is blank.
-std::string text_of(const Json& row, const std::string& key, const std::string& where);
+/// The text of a key. Throws data.not-text, and data.empty-text where it is blank and that is refused.
+std::string text_of(const Json& row, const std::string& key, const std::string& where, Blank blank = Blank::refused);
 
 /// "Question: ...\nAnswer:"
 std::string question_prompt(const std::string& question);
 
+/// The keys that some format has.
+const std::vector<std::string>& known_keys();
+
 /// "a, b, c"
 std::string key_list(const Json& row);
 
-/// Calls `take` with every row of a .json, .jsonl, .csv or .tsv file; answers what their numbers count. Throws
-/// config.file-format, data.empty-file, io.not-found, and what reading the format throws.
-std::string each_row(const std::filesystem::path& file, const TakeRow& take);
+/// Calls `take` with every row of a .json, .jsonl, .csv or .tsv file of that encoding; answers what their numbers
+/// count. Throws config.file-format, data.empty-file, io.not-found, and what reading the format throws.
+std::string each_row(const std::filesystem::path& file, const std::string& encoding, const TakeRow& take);
 
 }  // namespace deltaw::data

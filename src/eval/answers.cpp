@@ -8,6 +8,7 @@
 #include "deltaw/model.h"
 #include "eval/answer_rules.h"
 #include "eval/results.h"
+#include "train/check_rows.h"
 
 namespace deltaw {
 namespace {
@@ -47,11 +48,11 @@ std::string without_zero_fraction(const std::string& number) {
 std::vector<AnswerResult> generate_answers(const LanguageModel& lm, const TextTask& task,
                                            const std::vector<AnswerExample>& examples, int64_t max_new_tokens) {
   if (max_new_tokens == 0) max_new_tokens = task.kind == AnswerKind::word ? kWordTokens : kOtherTokens;
-  const int64_t room = lm.model.max_positions() - max_new_tokens;
+  const int64_t longest = train::longest_input(lm.model, lm.adapter), room = longest - max_new_tokens;
   if (room < 1) {
     throw Error({.id = "config.out-of-range",
                  .what = fmt::format("an answer of {} tokens leaves the prompt no room: the model reads {} in all",
-                                     max_new_tokens, lm.model.max_positions()),
+                                     max_new_tokens, longest),
                  .where = "key \"max_new_tokens\"",
                  .fix = "set it to half of that or less"});
   }

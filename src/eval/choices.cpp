@@ -8,6 +8,7 @@
 #include "deltaw/train.h"
 #include "eval/results.h"
 #include "text/unicode.h"
+#include "train/check_rows.h"
 
 namespace deltaw {
 namespace {
@@ -79,16 +80,18 @@ EncodedChoice encode_choice(const Tokenizer& tokenizer, const Choice& choice, in
 }
 
 ChoiceScores choice_log_likelihoods(const LanguageModel& lm, const std::vector<ChoiceExample>& examples) {
+  const int64_t longest = train::longest_input(lm.model, lm.adapter);
   ChoiceScores scores;
   std::vector<EncodedRow> rows;
   for (const ChoiceExample& example : examples) {
     for (const Choice& choice : example.choices) {
-      EncodedChoice encoded = encode_choice(lm.tokenizer, choice, lm.model.max_positions(), place(example));
+      EncodedChoice encoded = encode_choice(lm.tokenizer, choice, longest, place(example));
       scores.truncated += encoded.truncated ? 1 : 0;
       encoded.row.index = static_cast<int64_t>(rows.size());
       rows.push_back(std::move(encoded.row));
     }
   }
+  train::check_rows(lm.model, lm.adapter, rows, &lm.tokenizer);
   const std::vector<RowLoss> losses =
       predict_losses(lm.model, lm.adapter, rows, lm.batch_size, lm.pad_id, lm.tokenizer.pads_left());
   auto loss = losses.begin();

@@ -12,6 +12,9 @@
 #include <utility>
 
 #include "core/files.h"
+#include "core/json.h"
+#include "core/json_fields.h"
+#include "core/log.h"
 #include "core/progress.h"
 #include "deltaw/data.h"
 #include "deltaw/error.h"
@@ -19,6 +22,7 @@
 #include "eval/stop_texts.h"
 #include "models/rotary.h"
 #include "ops/fixed_updates.h"
+#include "train/check_rows.h"
 
 namespace deltaw {
 namespace {
@@ -28,12 +32,10 @@ constexpr int64_t kTextContext = 16;
 
 std::vector<int64_t> ids_of(const Json& value, const std::string& where) {
   if (value.is_null()) return {};
-  if (value.is_number_integer()) return {value.get<int64_t>()};
-  const bool right = value.is_array() &&
-                     std::all_of(value.begin(), value.end(), [](const Json& id) { return id.is_number_integer(); });
-  if (right) return value.get<std::vector<int64_t>>();
+  if (const auto id = json_as<int64_t>(value)) return {*id};
+  if (const auto ids = json_as<std::vector<int64_t>>(value)) return *ids;
   throw Error({.id = "format.wrong-type",
-               .what = "eos_token_id is " + value.dump(),
+               .what = "eos_token_id is " + shown(value),
                .where = where,
                .fix = "write one token id or a list of them"});
 }
@@ -47,7 +49,7 @@ Json found(const Json& values, const char* key) {
 struct GenerationConfig {
   explicit GenerationConfig(const Model& model)
       : file(model.folder() / "generation_config.json"), exists(std::filesystem::exists(file)) {
-    if (exists) values = read_json(file);
+    if (exists) values = read_json_object(file);
   }
   std::filesystem::path file;
   bool exists;
@@ -60,13 +62,22 @@ void add_id(std::vector<int64_t>& ids, int64_t id) {
 
 std::vector<int64_t> end_ids(const Model& model, const Tokenizer& tokenizer, const GenerationConfig& config) {
   const Json own = found(config.values, "eos_token_id");
-  std::vector<int64_t> ids = own.is_null() ? ids_of(found(model.config(), "eos_token_id"), (model.folder() / "config.json").string())
-                                           : ids_of(own, config.file.string());
+  const std::string file = (own.is_null() ? model.folder() / "config.json" : config.file).string();
+  std::vector<int64_t> ids = ids_of(own.is_null() ? found(model.config(), "eos_token_id") : own, file);
+  std::erase_if(ids, [&](int64_t id) {
+    const bool is_token = id >= 0 && id < model.vocab_size();
+    if (!is_token) {
+      log().warn("{}: eos_token_id {} is none of the model's {} tokens, so it ends no text: correct it", file, id,
+                 model.vocab_size());
+    }
+    return !is_token;
+  });
   if (tokenizer.eos_id()) add_id(ids, *tokenizer.eos_id());
   return ids;
 }
 
-void check_prompt(const std::vector<int64_t>& prompt, int64_t index, const Model& model) {
+/// `longest`: tokens that the model reads, the answer included.
+void check_prompt(const std::vector<int64_t>& prompt, int64_t index, int64_t longest) {
   const auto length = static_cast<int64_t>(prompt.size());
   const std::string where = fmt::format("prompt {}", index + 1);
   if (length == 0) {
@@ -75,23 +86,23 @@ void check_prompt(const std::vector<int64_t>& prompt, int64_t index, const Model
                  .where = where,
                  .fix = "give at least one word"});
   }
-  if (length >= model.max_positions()) {
+  if (length >= longest) {
     throw Error(
         {.id = "data.long-prompt",
          .what = fmt::format("the prompt has {} tokens, and the model reads {} with the answer", length,
-                             model.max_positions()),
+                             longest),
          .where = where,
-         .fix = fmt::format("cut it to {} tokens at most, from its beginning as a rule", model.max_positions() - 1)});
+         .fix = fmt::format("cut it to {} tokens at most, from its beginning as a rule", longest - 1)});
   }
 }
 
 // One prompt and what has been said after it.
 struct Row {
-  Row(int64_t index, const std::vector<int64_t>& prompt, const Model& model, const Tokenizer& tokenizer,
+  Row(int64_t index, const std::vector<int64_t>& prompt, int64_t longest, const Tokenizer& tokenizer,
       const GenerateOptions& options)
       : index(index),
         history(prompt),
-        limit(std::min(options.max_new_tokens, model.max_positions() - static_cast<int64_t>(prompt.size()))),
+        limit(std::min(options.max_new_tokens, longest - static_cast<int64_t>(prompt.size()))),
         sampler(options, index),
         stream(tokenizer),
         stops(options.stop) {
@@ -129,7 +140,7 @@ struct Row {
   Generation result;
 };
 
-int64_t longest(const std::deque<Row>& rows, const std::vector<int64_t>& alive) {
+int64_t longest_row(const std::deque<Row>& rows, const std::vector<int64_t>& alive) {
   size_t length = 0;
   for (const int64_t row : alive) length = std::max(length, rows[static_cast<size_t>(row)].history.size());
   return static_cast<int64_t>(length);
@@ -137,7 +148,7 @@ int64_t longest(const std::deque<Row>& rows, const std::vector<int64_t>& alive) 
 
 // All tokens of these rows with their padding on the left, so that the last column holds the last token of each.
 ModelInput padded(const std::deque<Row>& rows, const std::vector<int64_t>& alive) {
-  const int64_t length = longest(rows, alive);
+  const int64_t length = longest_row(rows, alive);
   const auto count = static_cast<int64_t>(alive.size());
   ModelInput input{.input_ids = at::zeros({count, length}, at::kLong),
                    .attention_mask = at::zeros({count, length}, at::kLong)};
@@ -211,6 +222,7 @@ struct TextGenerator::Impl {
   const Tokenizer& tokenizer;
   GenerateOptions options;
   std::optional<FixedUpdates> fixed;
+  int64_t longest = 0;       // tokens of a row, its answer included
   int64_t short_length = 0;  // of a row, beyond which all its positions turn by other angles; 0: none do
   GenerationSpeed speed;
 
@@ -240,7 +252,7 @@ struct TextGenerator::Impl {
     std::vector<int64_t> alive(rows.size());
     std::iota(alive.begin(), alive.end(), int64_t{0});
     ModelInput input = padded(rows, alive);
-    bool was_long = longest(rows, alive) > short_length;
+    bool was_long = longest_row(rows, alive) > short_length;
     Tensor scores = next_scores(input, cache);
     double prompt_seconds = -1;
     while (true) {
@@ -255,7 +267,7 @@ struct TextGenerator::Impl {
         for (const int64_t place : kept) left.push_back(alive[static_cast<size_t>(place)]);
         alive = std::move(left);
       }
-      if (const bool is_long = longest(rows, alive) > short_length; is_long != was_long && short_length > 0) {
+      if (const bool is_long = longest_row(rows, alive) > short_length; is_long != was_long && short_length > 0) {
         was_long = is_long;
         cache = KeyValueCache();  // whose keys were turned by other angles
         input = padded(rows, alive);
@@ -291,6 +303,7 @@ TextGenerator::TextGenerator(const Model& model, const Adapter* adapter, const T
   }
   impl_.reset(new Impl{.model = model, .adapter = adapter, .tokenizer = tokenizer, .options = std::move(options)});
   impl_->options.batch_size = std::max<int64_t>(impl_->options.batch_size, 1);
+  impl_->longest = train::longest_input(model, adapter);
   impl_->short_length = length_of_other_turns(model.config());
   if (adapter) impl_->fixed.emplace(*adapter);
 }
@@ -301,14 +314,15 @@ std::vector<Generation> TextGenerator::run(const std::vector<std::vector<int64_t
   const at::NoGradGuard no_grad;
   std::vector<int64_t> lengths;
   for (size_t i = 0; i < prompts.size(); ++i) {
-    check_prompt(prompts[i], static_cast<int64_t>(i), impl_->model);
+    check_prompt(prompts[i], static_cast<int64_t>(i), impl_->longest);
+    train::check_ids(impl_->model, prompts[i], fmt::format("prompt {}", i + 1), &impl_->tokenizer);
     lengths.push_back(static_cast<int64_t>(prompts[i].size()));
   }
   std::vector<Generation> results(prompts.size());
   for (const std::vector<int64_t>& batch : plan_evaluation(lengths, impl_->options.batch_size)) {
     std::deque<Row> rows;
     for (const int64_t index : batch) {
-      rows.emplace_back(index, prompts[static_cast<size_t>(index)], impl_->model, impl_->tokenizer, impl_->options);
+      rows.emplace_back(index, prompts[static_cast<size_t>(index)], impl_->longest, impl_->tokenizer, impl_->options);
     }
     impl_->run_batch(rows, on_text);
     for (Row& row : rows) results[static_cast<size_t>(row.index)] = std::move(row.result);

@@ -8,12 +8,14 @@
 #include "deltaw/train.h"
 #include "eval/results.h"
 #include "text/unicode.h"
+#include "train/check_rows.h"
 
 namespace deltaw {
 namespace {
 
 /// What all rows come to. Throws where there is nothing to score.
 RowLoss total_loss(const LanguageModel& lm, const std::vector<EncodedRow>& rows) {
+  train::check_rows(lm.model, lm.adapter, rows, &lm.tokenizer);
   const RowLoss sum =
       eval::sum_of(predict_losses(lm.model, lm.adapter, rows, lm.batch_size, lm.pad_id, lm.tokenizer.pads_left()));
   if (sum.tokens > 0) return sum;

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "core/files.h"
+#include "core/json_fields.h"
 #include "deltaw/error.h"
 
 namespace deltaw::io {
@@ -55,12 +56,7 @@ Json read_config(const fs::path& folder) {
     fail_not_found("the folder has no config.json; it holds " + contents(folder), folder,
                    "give the folder of a Hugging Face checkpoint");
   }
-  Json config = read_json(path);
-  if (config.is_object()) return config;
-  throw Error({.id = "format.config",
-               .what = std::string("the configuration is no object but a ") + config.type_name(),
-               .where = path.string(),
-               .fix = "fetch the file again"});
+  return read_json_object(path, "format.config");
 }
 
 [[noreturn]] void fail_without_weights(const fs::path& folder) {
@@ -155,6 +151,10 @@ const TensorBytes* Checkpoint::find(const std::string& name) const {
 void Checkpoint::release(const std::string& name) const {
   const auto found = index_.find(name);
   if (found != index_.end()) files_[found->second.first].release(*find(name));
+}
+
+void Checkpoint::check_lengths() const {
+  for (const TensorFile& file : files_) file.check_length();
 }
 
 const fs::path& Checkpoint::file_of(const std::string& name) const {

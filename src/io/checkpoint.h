@@ -24,6 +24,7 @@ class Checkpoint {
 
   const TensorBytes* find(const std::string& name) const;               // nullptr when absent
   void release(const std::string& name) const;                          // as TensorFile's
+  void check_lengths() const;                                           // as TensorFile's
   const std::filesystem::path& file_of(const std::string& name) const;  // throws format.missing-tensor
   std::vector<std::string> names() const;                               // every tensor, in file order
   const std::vector<TensorFile>& files() const { return files_; }

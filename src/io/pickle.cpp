@@ -10,7 +10,10 @@ namespace deltaw::io {
 namespace {
 
 constexpr size_t kMostDimensions = 64;
-constexpr size_t kMostSkipped = 1024;  // places of the memo: they are counted up, in Python 2 from one
+// Python writes the items of a list or dictionary in portions of a thousand.
+constexpr size_t kMostOnTheStack = 1 << 16;
+// A tensor takes some 90 bytes of a pickle and 40 values that are kept.
+constexpr size_t kFreeValues = 4096;
 
 struct StorageName {
   std::string_view name;
@@ -49,7 +52,7 @@ std::vector<PickledTensor> PickleReader::read_tensors() {
   if (all.kind != Kind::dictionary) fail("the pickle holds no dictionary of tensors");
   for (size_t i = 0; i + 1 < all.items->size(); i += 2) {
     const Value &name = (*all.items)[i], &value = (*all.items)[i + 1];
-    if (name.kind != Kind::text) fail("a key of the dictionary is no text");
+    if (name.kind != Kind::text || !is_utf8(name.text)) fail("a key of the dictionary is no text");
     if (value.kind != Kind::tensor) fail("the entry '" + std::string(name.text.substr(0, 200)) + "' is no tensor");
     result.push_back(tensors_[static_cast<size_t>(value.number)]);
     result.back().name = name.text;
@@ -137,10 +140,10 @@ bool PickleReader::step(unsigned char code) {
       push(Kind::mark);
       return true;
     case ']':  // EMPTY_LIST
-      stack_.push_back(container(Kind::list, {}));
+      push(container(Kind::list, {}));
       return true;
     case '}':  // EMPTY_DICT
-      stack_.push_back(container(Kind::dictionary, {}));
+      push(container(Kind::dictionary, {}));
       return true;
     case ')':  // EMPTY_TUPLE
       push_tuple(0);
@@ -152,22 +155,25 @@ bool PickleReader::step(unsigned char code) {
       return true;
     case 't': {  // TUPLE
       Items items = pop_to_mark();
-      stack_.push_back(container(Kind::tuple, std::move(items)));
+      push(container(Kind::tuple, std::move(items)));
       return true;
     }
     case 'a': {  // APPEND
       const Value item = pop();
+      spend(1);
       items_of(top(), Kind::list)->push_back(item);
       return true;
     }
     case 'e': {  // APPENDS
       const Items items = pop_to_mark();
+      spend(items.size());
       Items* list = items_of(top(), Kind::list);
       list->insert(list->end(), items.begin(), items.end());
       return true;
     }
     case 's': {  // SETITEM
       const Value value = pop(), key = pop();
+      spend(2);
       Items* dictionary = items_of(top(), Kind::dictionary);
       dictionary->push_back(key);
       dictionary->push_back(value);
@@ -176,6 +182,7 @@ bool PickleReader::step(unsigned char code) {
     case 'u': {  // SETITEMS
       const Items items = pop_to_mark();
       if (items.size() % 2 != 0) fail("a key without a value");
+      spend(items.size());
       Items* dictionary = items_of(top(), Kind::dictionary);
       dictionary->insert(dictionary->end(), items.begin(), items.end());
       return true;
@@ -199,20 +206,20 @@ bool PickleReader::step(unsigned char code) {
 
     case 'c': {  // GLOBAL
       const std::string_view module = line();
-      stack_.push_back(function(module, line()));
+      push(function(module, line()));
       return true;
     }
     case 0x93: {  // STACK_GLOBAL
       const Value name = pop(), module = pop();
       if (name.kind != Kind::text || module.kind != Kind::text) fail("the name of a function is no text");
-      stack_.push_back(function(module.text, name.text));
+      push(function(module.text, name.text));
       return true;
     }
     case 'R': {  // REDUCE
       Value arguments = pop();
       const Value callee = pop();
       if (callee.kind != Kind::function) fail("a call of what is no function");
-      stack_.push_back(call(callee, *items_of(arguments, Kind::tuple)));
+      push(call(callee, *items_of(arguments, Kind::tuple)));
       return true;
     }
     case 'b':  // BUILD: the versions of modules that state_dict() keeps beside the tensors
@@ -220,7 +227,7 @@ bool PickleReader::step(unsigned char code) {
       items_of(top(), Kind::dictionary);
       return true;
     case 'Q':  // BINPERSID
-      stack_.push_back(storage_of(pop()));
+      push(storage_of(pop()));
       return true;
     default:
       fail("the instruction " + std::to_string(code) + ", which no file of tensors needs");
@@ -273,29 +280,42 @@ PickleReader::Items* PickleReader::items_of(Value& value, Kind kind) {
   return value.items;
 }
 
+/// Counts values that are kept: a small file must not fill the memory.
+void PickleReader::spend(size_t values) {
+  spent_ += values;
+  if (spent_ > kFreeValues + bytes_.size()) fail("more values than tensors are described with");
+}
+
 PickleReader::Value PickleReader::container(Kind kind, Items items) {
+  spend(1 + items.size());
   return {.kind = kind, .items = &containers_.emplace_back(std::move(items))};
 }
 
+void PickleReader::push(Value value) {
+  if (stack_.size() == kMostOnTheStack) fail("more values at a time than tensors are described with");
+  stack_.push_back(value);
+}
+
 void PickleReader::push(Kind kind, int64_t number, std::string_view text) {
-  stack_.push_back({.kind = kind, .number = number, .text = text});
+  push(Value{.kind = kind, .number = number, .text = text});
 }
 
 void PickleReader::push_tuple(size_t count) {
-  Items items;
-  for (size_t i = 0; i < count; ++i) items.push_front(pop());
-  stack_.push_back(container(Kind::tuple, std::move(items)));
+  Items items(count);
+  for (size_t i = count; i-- > 0;) items[i] = pop();
+  push(container(Kind::tuple, std::move(items)));
 }
 
 void PickleReader::remember(uint64_t place) {
-  if (place > memo_.size() + kMostSkipped) fail("a place in the memo that cannot be");
-  if (place >= memo_.size()) memo_.resize(place + 1, Value{.kind = Kind::mark});
-  memo_[place] = top();
+  const auto [entry, is_new] = memo_.insert_or_assign(place, top());
+  static_cast<void>(entry);
+  if (is_new) spend(1);
 }
 
 void PickleReader::recall(uint64_t place) {
-  if (place >= memo_.size() || memo_[place].kind == Kind::mark) fail("nothing is at that place of the memo");
-  stack_.push_back(memo_[place]);
+  const auto entry = memo_.find(place);
+  if (entry == memo_.end()) fail("nothing is at that place of the memo");
+  push(entry->second);
 }
 
 PickleReader::Value PickleReader::function(std::string_view module, std::string_view name) {
@@ -325,6 +345,7 @@ PickleReader::Value PickleReader::tensor_of(const Items& arguments) {
                        .shape = sizes(arguments[2]),
                        .strides = sizes(arguments[3])};
   if (tensor.offset < 0 || tensor.shape.size() != tensor.strides.size()) fail("a tensor that cannot be");
+  spend(2 + 2 * tensor.shape.size());
   tensors_.push_back(std::move(tensor));
   return {.kind = Kind::tensor, .number = static_cast<int64_t>(tensors_.size()) - 1};
 }
@@ -341,14 +362,12 @@ PickleReader::Value PickleReader::storage_of(const Value& id) {
   const auto row = std::find_if(kStorages.begin(), kStorages.end(), [&](const auto& s) { return s.name == type; });
   if (row == kStorages.end()) fail("a storage of the type " + std::string(type));
   const PickledStorage storage{std::string((*parts)[2].text), row->dtype, (*parts)[4].number};
-  for (size_t i = 0; i < storages_.size(); ++i) {
-    if (storages_[i].key != storage.key) continue;
-    if (storages_[i].dtype != storage.dtype || storages_[i].count != storage.count)
-      fail("the storage '" + storage.key + "' has two types or sizes");
-    return {.kind = Kind::storage, .number = static_cast<int64_t>(i)};
-  }
-  storages_.push_back(storage);
-  return {.kind = Kind::storage, .number = static_cast<int64_t>(storages_.size()) - 1};
+  const auto [place, is_new] = storage_places_.emplace(storage.key, storages_.size());
+  if (is_new) storages_.push_back(storage);
+  const PickledStorage& known = storages_[place->second];
+  if (known.dtype != storage.dtype || known.count != storage.count)
+    fail("the storage '" + storage.key + "' has two types or sizes");
+  return {.kind = Kind::storage, .number = static_cast<int64_t>(place->second)};
 }
 
 std::vector<int64_t> PickleReader::sizes(const Value& tuple) const {

@@ -7,6 +7,8 @@
 #include <deque>
 #include <string>
 #include <string_view>
+#include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "io/tensor_file.h"
@@ -29,7 +31,7 @@ struct PickledTensor {
 };
 
 /// Reads pickles that stand one behind the other. Throws format.pickle for one that is cut short, makes no sense or
-/// holds what is no dictionary of tensors, naming that.
+/// holds what is no dictionary of tensors, naming that. What it keeps is bounded by the bytes that it reads.
 class PickleReader {
  public:
   PickleReader(std::string_view bytes, std::string where) : bytes_(bytes), where_(std::move(where)) {}
@@ -48,11 +50,11 @@ class PickleReader {
   enum class Kind { none, boolean, integer, real, text, list, tuple, dictionary, function, storage, tensor, mark };
   struct Value {
     Kind kind = Kind::none;
-    int64_t number = 0;                  // of a boolean or an integer; of a storage or tensor the place in its list
-    std::string_view text;               // of a text; of a function its full name
-    std::deque<Value>* items = nullptr;  // a dictionary's keys and values in turn
+    int64_t number = 0;                   // of a boolean or an integer; of a storage or tensor the place in its list
+    std::string_view text;                // of a text; of a function its full name
+    std::vector<Value>* items = nullptr;  // a dictionary's keys and values in turn
   };
-  using Items = std::deque<Value>;
+  using Items = std::vector<Value>;
 
   [[noreturn]] void fail(const std::string& what) const;
   Value read();
@@ -66,6 +68,7 @@ class PickleReader {
   Items pop_to_mark();
   Items* items_of(Value& value, Kind kind);
   Value container(Kind kind, Items items);
+  void push(Value value);
   void push(Kind kind, int64_t number = 0, std::string_view text = {});
   void push_tuple(size_t count);
   void remember(uint64_t place);
@@ -75,17 +78,20 @@ class PickleReader {
   Value call(const Value& function, const Items& arguments);
   Value tensor_of(const Items& arguments);
   Value storage_of(const Value& id);
+  void spend(size_t values);
   std::vector<int64_t> sizes(const Value& tuple) const;
 
   std::string_view bytes_;
   std::string where_;
   size_t at_ = 0;
   std::vector<Value> stack_;
-  std::vector<Value> memo_;
+  std::unordered_map<uint64_t, Value> memo_;
   std::deque<Items> containers_;   // they may hold each other: none owns another
   std::deque<std::string> names_;  // of functions
   std::vector<PickledStorage> storages_;
+  std::unordered_map<std::string, size_t> storage_places_;  // by key
   std::vector<PickledTensor> tensors_;
+  size_t spent_ = 0;  // values that live until the end
 };
 
 }  // namespace deltaw::io

@@ -8,6 +8,7 @@
 
 #include "core/files.h"
 #include "core/json.h"
+#include "core/other_kind.h"
 #include "deltaw/error.h"
 
 namespace deltaw::io {
@@ -15,6 +16,7 @@ namespace {
 
 constexpr uint64_t kMaxHeader = 100'000'000;  // the limit of the format's own reader
 constexpr size_t kLengthBytes = 8;
+constexpr size_t kMostDimensions = 64;  // as torch has it
 
 // Types of the format that no part of this library computes with.
 constexpr const char* kOtherDtypes[] = {"F8_E4M3", "F8_E5M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ", "F4",
@@ -111,6 +113,9 @@ class HeaderReader {
 
   static std::vector<int64_t> shape(const Json& value, const std::string& where) {
     if (!value.is_array()) refuse("shape", std::string("'shape' is no list but a ") + value.type_name(), where);
+    if (value.size() > kMostDimensions) {
+      refuse("shape", "'shape' has " + std::to_string(value.size()) + " dimensions, the limit is 64", where);
+    }
     std::vector<int64_t> shape;
     for (const Json& size : value) {
       // Numbers without a sign are unsigned to the parser.
@@ -142,20 +147,13 @@ class HeaderReader {
   uint64_t data_size_;
 };
 
-/// What a file is that is no safetensors file, where its first bytes tell.
-std::string other_kind(std::string_view bytes) {
-  if (bytes.starts_with("version https://git-lfs")) return "this is a Git LFS pointer, not the weights";
-  if (bytes.starts_with("PK\x03\x04")) return "this is a zip archive, as torch.save writes";
-  if (bytes.starts_with("GGUF")) return "this is a GGUF file";
-  if (bytes.starts_with("<!DOCTYPE") || bytes.starts_with("<html")) return "this is a web page";
-  return "";
-}
-
 std::string_view checked_header(std::string_view bytes, const std::string& file) {
   const std::string kind = other_kind(bytes);
-  if (!kind.empty()) {
-    refuse("not-safetensors", kind, file, "fetch the file itself: hf download NAME, or git lfs pull in the repository");
+  if (bytes.starts_with("PK\x03\x04")) {
+    refuse("not-safetensors", "this is a zip archive, as torch.save writes", file,
+           "let its name end in .bin, with which files of torch.save are read");
   }
+  if (!kind.empty()) refuse("not-safetensors", kind, file, kFetch);
   if (bytes.size() < kLengthBytes) {
     refuse("truncated", "the file has " + std::to_string(bytes.size()) + " bytes, the header's length alone takes 8",
            file, "the file was cut short; fetch it again");
@@ -192,14 +190,6 @@ std::string header_text(const std::vector<TensorBytes>& tensors, const std::map<
   header += '}';
   header.append((kLengthBytes - header.size() % kLengthBytes) % kLengthBytes, ' ');
   return header;
-}
-
-bool is_utf8(const std::string& text) {
-  try {
-    return !Json(text).dump().empty();
-  } catch (const nlohmann::json::exception&) {
-    return false;
-  }
 }
 
 void check_writable(const std::vector<TensorBytes>& tensors, const std::string& file) {

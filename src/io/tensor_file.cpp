@@ -6,12 +6,15 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <cerrno>
 #include <cstring>
 #include <utility>
 
+#include "core/printable.h"
 #include "deltaw/error.h"
+#include "deltaw/options.h"
 #include "io/safetensors.h"
 #include "io/torch_file.h"
 
@@ -36,7 +39,36 @@ const DtypeRow& row_of(Dtype dtype) {
   return *std::find_if(std::begin(kDtypes), std::end(kDtypes), [&](const DtypeRow& row) { return row.dtype == dtype; });
 }
 
+// What is mapped where, for a signal's handler; begin is 0 where a place is free.
+struct MappedPlace {
+  std::atomic<uintptr_t> begin = 0, end = 0;
+  std::atomic<const char*> path = nullptr;
+};
+MappedPlace mapped_places[1024];
+
+/// nullptr where all places are taken: then the file goes without a name.
+MappedPlace* note_mapping(const void* data, size_t size, const char* path) {
+  const auto address = reinterpret_cast<uintptr_t>(data);
+  for (MappedPlace& place : mapped_places) {
+    uintptr_t nothing = 0;
+    if (size == 0 || !place.begin.compare_exchange_strong(nothing, address)) continue;
+    place.path = path;
+    place.end = address + size;
+    return &place;
+  }
+  return nullptr;
+}
+
 }  // namespace
+
+const char* mapped_file(const void* address) {
+  const auto at = reinterpret_cast<uintptr_t>(address);
+  for (const MappedPlace& place : mapped_places) {
+    const uintptr_t begin = place.begin;
+    if (begin != 0 && at >= begin && at < place.end) return place.path;
+  }
+  return nullptr;
+}
 
 const char* dtype_name(Dtype dtype) {
   return row_of(dtype).name;
@@ -79,29 +111,50 @@ std::string shape_text(const std::vector<int64_t>& shape) {
   return text + "]";
 }
 
+bool is_utf8(std::string_view text) {
+  try {
+    return !Json(text).dump().empty();
+  } catch (const nlohmann::json::exception&) {
+    return false;
+  }
+}
+
 class TensorFile::Mapping {
  public:
-  explicit Mapping(const std::filesystem::path& path) {
+  explicit Mapping(const std::filesystem::path& path) : path_(path.string()), shown_(printable(path_)) {
     // Opening a pipe would wait for its writer.
-    const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (file < 0) fail(path, std::string("cannot open the file: ") + std::strerror(errno), errno == ENOENT);
+    file_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (file_ < 0) fail(path, std::string("cannot open the file: ") + std::strerror(errno), errno == ENOENT);
     struct stat status = {};
-    const bool known = ::fstat(file, &status) == 0;
+    const bool known = ::fstat(file_, &status) == 0;
     const bool regular = known && S_ISREG(status.st_mode);
     size_ = regular ? static_cast<size_t>(status.st_size) : 0;
-    if (size_ > 0) data_ = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file, 0);
+    if (size_ > 0) data_ = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file_, 0);
     const int code = errno;
-    ::close(file);
+    if (!regular || data_ == MAP_FAILED) ::close(file_);
     if (!regular) fail(path, S_ISDIR(status.st_mode) ? "this is a folder, not a file" : "this is no regular file");
     if (data_ == MAP_FAILED) fail(path, std::string("cannot map the file: ") + std::strerror(code));
+    place_ = note_mapping(data_, size_, shown_.c_str());
   }
   ~Mapping() {
-    if (size_ > 0 && data_ != MAP_FAILED) ::munmap(data_, size_);
+    if (place_ != nullptr) place_->begin = 0;
+    if (size_ > 0) ::munmap(data_, size_);
+    ::close(file_);
   }
   Mapping(const Mapping&) = delete;
   Mapping& operator=(const Mapping&) = delete;
 
   std::string_view bytes() const { return {static_cast<const char*>(data_), size_}; }
+
+  void check_length() const {
+    struct stat status = {};
+    if (::fstat(file_, &status) != 0 || static_cast<size_t>(status.st_size) >= size_) return;
+    throw Error({.id = "io.file-cut",
+                 .what = "the file had " + std::to_string(size_) + " bytes when it was opened and has " +
+                         std::to_string(status.st_size) + " now",
+                 .where = path_,
+                 .fix = "fetch the file again, and leave it alone while it is in use"});
+  }
 
   void release(const std::byte* data, size_t size) const {
     const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
@@ -119,9 +172,16 @@ class TensorFile::Mapping {
                  .fix = absent ? "correct the path" : "give a file that you may read"});
   }
 
+  std::string path_, shown_;
+  int file_ = -1;
   size_t size_ = 0;
   void* data_ = nullptr;
+  MappedPlace* place_ = nullptr;
 };
+
+void TensorFile::check_length() const {
+  mapping_->check_length();
+}
 
 TensorFile::TensorFile(const std::filesystem::path& path)
     : path_(path),

@@ -37,9 +37,11 @@ struct TensorBytes {
 /// Elements of a shape; nothing where a size is negative or the product leaves int64.
 std::optional<int64_t> element_count(const std::vector<int64_t>& shape);
 std::string shape_text(const std::vector<int64_t>& shape);
+bool is_utf8(std::string_view text);
 
-/// One mapped file of any of the formats. Throws io.* when it cannot be opened. Copies share the mapping. The file must
-/// not be cut short by others while it is mapped.
+/// One mapped file of any of the formats. Throws io.* when it cannot be opened. Copies share the mapping. Where others
+/// cut the file while it is mapped, the system sends SIGBUS to who reads what is gone (mapped_file names the file
+/// then), and hands out zeros behind the new end up to a whole page: check_length after reading finds that.
 class TensorFile {
  public:
   const std::filesystem::path& path() const { return path_; }
@@ -47,6 +49,8 @@ class TensorFile {
   const TensorBytes* find(const std::string& name) const;               // nullptr when absent
   /// Hands the pages of one of the tensors back to the system, for who has copied it; reading it again fetches them.
   void release(const TensorBytes& tensor) const;
+  /// Throws io.file-cut where the file is shorter by now than when it was opened.
+  void check_length() const;
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
 
  protected:
@@ -67,6 +71,10 @@ class TensorFile {
   std::vector<TensorBytes> tensors_;
   std::map<std::string, size_t> index_;
 };
+
+/// The path of the file that is mapped at this address, fit for a terminal, or nullptr. For a handler of SIGBUS: it
+/// neither locks nor allocates.
+const char* mapped_file(const void* address);
 
 /// A safetensors file, or one of torch.save where the name ends with .bin, .pt or .pth.
 TensorFile open_tensors(const std::filesystem::path& path);

@@ -1,24 +1,31 @@
 #include "io/torch_file.h"
 
-#include <algorithm>
 #include <cstring>
 #include <functional>
 #include <string>
 #include <string_view>
 #include <utility>
 
+#include "core/other_kind.h"
 #include "deltaw/error.h"
 #include "io/pickle.h"
 
 namespace deltaw::io {
 namespace {
 
-[[noreturn]] void refuse(const std::string& what, const std::string& where) {
-  throw Error({.id = "format.torch-file",
-               .what = what,
-               .where = where,
-               .fix = "the file is damaged or no file of torch.save; fetch it again, or take the safetensors file"});
+constexpr const char* kDamaged =
+    "the file is damaged or no file of torch.save; fetch it again, or take the safetensors file";
+
+[[noreturn]] void refuse(const std::string& what, const std::string& where, const std::string& fix = kDamaged) {
+  throw Error({.id = "format.torch-file", .what = what, .where = where, .fix = fix});
 }
+
+[[noreturn]] void refuse_archive(const std::string& what, const std::string& where) {
+  refuse("a zip archive that torch.save did not write: " + what, where,
+         "unpack it, and name the folder that holds what was packed");
+}
+
+constexpr size_t kMostCopied = 4;
 
 // Bytes of a storage, wherever they lie.
 using Storages = std::map<std::string, std::string_view>;
@@ -91,7 +98,9 @@ std::map<std::string, std::string_view> entries_of(std::string_view all, const s
       }
       extra += 4 + file.number<uint16_t>(extra + 2);
     }
-    if (file.number<uint16_t>(place + 10) != 0 || packed != size) refuse("'" + name + "' is compressed", where);
+    if (file.number<uint16_t>(place + 10) != 0 || packed != size) {
+      refuse_archive("'" + name + "' is compressed", where);
+    }
     if (file.number<uint32_t>(header) != 0x04034b50) refuse("the header of '" + name + "' is damaged", where);
     const uint64_t data = header + kLocal + file.number<uint16_t>(header + 26) + file.number<uint16_t>(header + 28);
     entries[name] = file.at(data, size);
@@ -112,7 +121,7 @@ Contents archive(std::string_view all, const std::string& where) {
   for (const auto& [name, bytes] : entries) {
     if (name.ends_with("/data.pkl")) root = name.substr(0, name.size() - 8);
   }
-  if (root.empty()) refuse("the archive holds no data.pkl", where);
+  if (root.empty()) refuse_archive("it holds no data.pkl", where);
   const auto order = entries.find(root + "byteorder");
   if (order != entries.end() && order->second != "little") refuse("its numbers are not little endian", where);
   PickleReader pickle(entries.at(root + "data.pkl"), where);
@@ -136,16 +145,18 @@ Contents legacy(std::string_view all, const std::string& where) {
   Contents contents{.tensors = pickle.read_tensors(), .storages = pickle.storages()};
   contents.data.resize(contents.storages.size());
   const std::vector<std::string> keys = pickle.read_texts();
+  std::map<std::string, size_t> places;
+  for (size_t i = 0; i < contents.storages.size(); ++i) places[contents.storages[i].key] = i;
   uint64_t place = pickle.position();
   for (const std::string& key : keys) {
-    const auto storage = std::find_if(contents.storages.begin(), contents.storages.end(),
-                                      [&](const PickledStorage& s) { return s.key == key; });
-    if (storage == contents.storages.end()) refuse("nothing uses the storage '" + key + "'", where);
+    const auto found = places.find(key);
+    if (found == places.end()) refuse("nothing uses the storage '" + key + "'", where);
+    const PickledStorage& storage = contents.storages[found->second];
     const auto count = file.number<uint64_t>(place);
-    if (count != static_cast<uint64_t>(storage->count)) refuse("the storage '" + key + "' has another size", where);
+    if (count != static_cast<uint64_t>(storage.count)) refuse("the storage '" + key + "' has another size", where);
     if (count > all.size()) refuse("the file is cut short", where);
-    const uint64_t size = count * dtype_size(storage->dtype);
-    contents.data[static_cast<size_t>(storage - contents.storages.begin())] = file.at(place + 8, size);
+    const uint64_t size = count * dtype_size(storage.dtype);
+    contents.data[found->second] = file.at(place + 8, size);
     place += 8 + size;
   }
   return contents;
@@ -191,16 +202,21 @@ std::optional<int64_t> reach(const PickledTensor& tensor) {
         __builtin_add_overflow(last, step, &last))
       return std::nullopt;
   }
-  return last + 1;
+  return __builtin_add_overflow(last, 1, &last) ? std::nullopt : std::optional(last);
 }
 
 }  // namespace
 
 TorchFile::TorchFile(const std::filesystem::path& path) : TensorFile(path) {
   const std::string where = path.string();
+  if (const std::string kind = other_kind(bytes()); !kind.empty()) refuse(kind, where, kFetch);
+  if (bytes().size() > 8 && bytes()[8] == '{') {
+    refuse("this is a safetensors file under another name", where, "let its name end in .safetensors");
+  }
   const bool zip = bytes().starts_with("PK\x03\x04");
   if (!zip && !bytes().starts_with(kMagic)) refuse("the file does not begin as those of torch.save do", where);
   const Contents contents = zip ? archive(bytes(), where) : legacy(bytes(), where);
+  size_t copied = 0;
   for (const PickledTensor& tensor : contents.tensors) {
     const PickledStorage& storage = contents.storages[tensor.storage];
     const std::string_view data = contents.data[tensor.storage];
@@ -219,6 +235,13 @@ TorchFile::TorchFile(const std::filesystem::path& path) : TensorFile(path) {
       const auto* first = reinterpret_cast<const std::byte*>(data.data()) + static_cast<size_t>(tensor.offset) * width;
       result.data = first;
       if (!in_order(tensor)) {
+        // Views may share a storage: a small file must not ask for many copies of it.
+        copied += static_cast<size_t>(*count) * width;
+        if (copied > kMostCopied * bytes().size()) {
+          refuse("its tensors share storages, and in their own order would take more than " +
+                     std::to_string(kMostCopied) + " times the file's size",
+                 where);
+        }
         std::byte* copy = allocate(static_cast<size_t>(*count) * width);
         gather(tensor, first, width, copy);
         result.data = copy;

@@ -27,7 +27,7 @@ class AdaLora final : public Method {
 
     void fields(FieldVisitor& f) {
       f.field("init_r", init_r, "Rank of every layer at the start.", at_least(1));
-      f.field("lora_alpha", lora_alpha, "Numerator of the scale alpha / init_r.", above(0));
+      f.field("lora_alpha", lora_alpha, "Numerator of the scale alpha / init_r; init_r where it is 0 or less, as in PEFT.");
       f.field("lora_dropout", lora_dropout, "Dropout on the adapter's input.", fraction());
       f.field("orth_reg_weight", orth_reg_weight, "Weight of the orthogonality penalty.", at_least(0));
       BudgetOptions::fields(f);
@@ -44,9 +44,10 @@ class AdaLora final : public Method {
   }
 
   Update update(const LayerInfo&, const Params& p, const BaseView&) const override {
+    const auto r = static_cast<double>(options_.init_r);
     return {.left = p["lora_B"],
             .right = p["lora_E"] * p["lora_A"],
-            .scale = options_.lora_alpha / (static_cast<double>(options_.init_r) + 1e-5)};
+            .scale = (options_.lora_alpha > 0 ? options_.lora_alpha : r) / (r + 1e-5)};
   }
 
   double dropout() const override { return options_.lora_dropout; }
@@ -79,6 +80,7 @@ const MethodSpec& method_adalora() {
       .paper = "arXiv:2303.10512",
       .peft_type = "ADALORA",
       .default_targets = {{"roberta", {"query", "key", "value", "dense"}}},
+      .training_options = BudgetOptions::training_options({"orth_reg_weight"}),
       .parameter_count = "init_r (d_in + d_out + 1)",
       .count = [](const LayerInfo& l, const Json& o) { return o.at("init_r").get<int64_t>() * (l.d_in + l.d_out + 1); },
   });

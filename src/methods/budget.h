@@ -30,6 +30,13 @@ struct BudgetOptions {
             at_least(0));
   }
 
+  /// The options of the schedule, and `more` that only training looks at.
+  static std::vector<std::string> training_options(std::vector<std::string> more = {}) {
+    for (const char* name : {"target_r", "tinit", "tfinal", "deltaT", "beta1", "beta2", "total_step"})
+      more.emplace_back(name);
+    return more;
+  }
+
   RankBudget budget(Scored gate, std::vector<Scored> scored, int64_t init_rank) const {
     return {.gate = std::move(gate),
             .scored = std::move(scored),
@@ -69,9 +76,7 @@ struct OptionalBudget : BudgetOptions {
     BudgetOptions::fields(f, target, -1);
     f.field("kept_components", kept_components, "Written on saving, not to be given: what each layer keeps.");
   }
-  static std::vector<std::string> names() {
-    return {"target_r", "tinit", "tfinal", "deltaT", "beta1", "beta2", "total_step", "kept_components"};
-  }
+  static std::vector<std::string> names() { return training_options({"kept_components"}); }
   bool asked() const { return target_r >= 0; }
   int64_t kept(const LayerInfo& layer, const std::string& gate, int64_t rank) const {
     return kept_rank(kept_components, layer, gate, rank);

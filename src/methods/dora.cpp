@@ -29,12 +29,14 @@ class Dora final : public Method {
   }
 
   Update update(const LayerInfo& layer, const Params& p, const BaseView& base) const override {
-    Update update = options_.update(layer, p, p["lora_A"]);
+    Update update = options_.update(layer, p, p.matrix("lora_A"));
     update.out_gain = p["lora_magnitude_vector"] / row_norms(layer, p, base);
     return update;
   }
 
   double dropout() const override { return options_.lora_dropout; }
+
+  void check_training(const std::vector<LayerInfo>& layers) const override { options_.check_training(layers); }
 
   CalibrationNeeds needs() const override { return options_.needs(); }
   Allotment allot(const std::vector<LayerInfo>& layers, const std::vector<Observed>& observed) const override {
@@ -44,7 +46,7 @@ class Dora final : public Method {
  private:
   Tensor row_norms(const LayerInfo& layer, const Params& p, const BaseView& base) const {
     const at::NoGradGuard constant;
-    const Update update = options_.update(layer, p, p["lora_A"]);
+    const Update update = options_.update(layer, p, p.matrix("lora_A"));
     const Tensor &A = update.right, &B = update.left;
     const double s = update.scale;
     const Tensor cross = (base.times(A.t()) * B).sum(1);

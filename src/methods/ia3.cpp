@@ -36,7 +36,9 @@ class Ia3 final : public Method {
   explicit Ia3(Options options) : options_(std::move(options)) {
     if (options_.feedforward_modules.is_null()) options_.feedforward_modules = kFeedForward;
     const Json& modules = options_.feedforward_modules;
-    refuse_unless(modules.is_string() || modules.is_array(), "feedforward_modules", modules, "a list or an expression");
+    const auto named = [](const Json& entry) { return entry.is_string(); };
+    const bool list = modules.is_array() && std::all_of(modules.begin(), modules.end(), named);
+    refuse_unless(modules.is_string() || list, "feedforward_modules", modules, "a list of names or an expression");
   }
 
   std::vector<Param> declare(const LayerInfo& layer, const BaseView&, at::Generator& generator) const override {

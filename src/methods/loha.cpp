@@ -4,7 +4,7 @@
 //
 //   w1_a, w2_a [d_out, r]   uniform, bound sqrt(1 / r)
 //   w1_b [r, d_in]          uniform, bound sqrt(1 / d_in)
-//   w2_b [r, d_in]          zero
+//   w2_b [r, d_in]          zero; drawn as w1_b with init_weights false
 //
 // Trained: 2 r (d_in + d_out) numbers a layer; the rank of dW is at most r^2. Tensors and options as HF PEFT's LOHA;
 // differs from it in nothing.
@@ -16,7 +16,12 @@ namespace {
 class LoHa final : public Method {
  public:
   struct Options : RankOptions {
-    void fields(FieldVisitor& f) { RankOptions::fields(f, "alpha", "Rank of either product."); }
+    bool init_weights = true;
+
+    void fields(FieldVisitor& f) {
+      RankOptions::fields(f, "alpha", "Rank of either product.");
+      f.field("init_weights", init_weights, "Start with an update of zero; false draws all factors, for tests.");
+    }
   };
   explicit LoHa(Options options) : options_(std::move(options)) { options_.check(); }
 
@@ -25,7 +30,12 @@ class LoHa final : public Method {
     return {{"w1_a", "hada_w1_a", kaiming_uniform(layer.d_out, r, generator)},
             {"w1_b", "hada_w1_b", kaiming_uniform(r, layer.d_in, generator)},
             {"w2_a", "hada_w2_a", kaiming_uniform(layer.d_out, r, generator)},
-            {"w2_b", "hada_w2_b", zeros(r, layer.d_in)}};
+            {"w2_b", "hada_w2_b",
+             options_.init_weights ? zeros(r, layer.d_in) : kaiming_uniform(r, layer.d_in, generator)}};
+  }
+
+  void check_training(const std::vector<LayerInfo>& layers) const override {
+    options_.check_training(layers, "alpha");
   }
 
   Update update(const LayerInfo& layer, const Params& p, const BaseView&) const override {

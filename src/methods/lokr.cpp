@@ -4,7 +4,7 @@
 //
 //   w1 [out_l, in_m]   zero; or w1_a [out_l, r] zero times w1_b [r, in_m], where decompose_both asks and it is smaller
 //   w2 [out_k, in_n]   uniform, bound sqrt(1 / in_n); or w2_a [out_k, r] times w2_b [r, in_n] where r is below half of
-//                      the larger side
+//                      the larger side; with init_weights "lycoris" w2 or w2_b is zero and w1 drawn
 //
 // On a Conv2d in_m in_n are its input channels, and w2 [out_k, in_n, rows, columns] has the whole of the kernel.
 //
@@ -38,16 +38,21 @@ class LoKr final : public Method {
   struct Options : RankOptions {
     bool decompose_both = false;
     int64_t decompose_factor = -1;
+    Json init_weights = true;
 
     void fields(FieldVisitor& f) {
       RankOptions::fields(f, "alpha", "Rank of a decomposed factor.");
       f.field("decompose_both", decompose_both, "Decompose w1 too, where that is smaller.");
       f.field("decompose_factor", decompose_factor, "First side of the split of d_in and d_out; -1 for the root.",
               at_least(-1));
+      f.field("init_weights", init_weights,
+              "Start: true (w1 zero), \"lycoris\" (w2 zero, w1 drawn), or false (both drawn, for tests).");
     }
   };
   explicit LoKr(Options options) : options_(std::move(options)) {
     options_.check();
+    refuse_unless(options_.init_weights.is_boolean() || options_.init_weights == "lycoris", "init_weights",
+                  options_.init_weights, "true, false or \"lycoris\"");
     refuse_unless(options_.decompose_factor != 0, "decompose_factor", options_.decompose_factor, "-1 or at least 1");
   }
 
@@ -57,21 +62,25 @@ class LoKr final : public Method {
     const int64_t r = options_.rank(layer), width = in_n * layer.kernel_area();
     std::vector<Param> params;
     if (options_.decompose_both && 2 * r < std::max(out_l, in_m)) {
-      params.push_back({"w1_a", "lokr_w1_a", zeros(out_l, r)});
+      params.push_back({"w1_a", "lokr_w1_a", start(out_l, r, options_.init_weights == true, generator)});
       params.push_back({"w1_b", "lokr_w1_b", kaiming_uniform(r, in_m, generator)});
     } else {
-      params.push_back({"w1", "lokr_w1", zeros(out_l, in_m)});
+      params.push_back({"w1", "lokr_w1", start(out_l, in_m, options_.init_weights == true, generator)});
     }
     if (2 * r < std::max(out_k, in_n)) {
       params.push_back({"w2_a", "lokr_w2_a", kaiming_uniform(out_k, r, generator)});
-      params.push_back({"w2_b", "lokr_w2_b", kaiming_uniform(r, width, generator)});
+      params.push_back({"w2_b", "lokr_w2_b", start(r, width, lycoris(), generator)});
     } else {
       params.push_back({.name = "w2",
                         .file_name = "lokr_w2",
-                        .value = kaiming_uniform(out_k, width, generator),
+                        .value = start(out_k, width, lycoris(), generator),
                         .file_shape = layer.conv_shape({out_k, in_n, layer.kernel[0], layer.kernel[1]})});
     }
     return params;
+  }
+
+  void check_training(const std::vector<LayerInfo>& layers) const override {
+    options_.check_training(layers, "alpha");
   }
 
   bool acts_on_inputs() const override { return true; }
@@ -88,6 +97,12 @@ class LoKr final : public Method {
   }
 
  private:
+  bool lycoris() const { return options_.init_weights == "lycoris"; }
+
+  static Tensor start(int64_t rows, int64_t columns, bool zero, at::Generator& generator) {
+    return zero ? zeros(rows, columns) : kaiming_uniform(rows, columns, generator);
+  }
+
   static Tensor factor(const Params& p, const std::string& name) {
     const auto named = [&](const Param& param) { return param.name == name; };
     if (std::any_of(p.all().begin(), p.all().end(), named)) return p[name];

@@ -55,12 +55,13 @@ class Lora final : public Method {
   }
 
   Update update(const LayerInfo& layer, const Params& p, const BaseView&) const override {
-    Update update = options_.update(layer, p, p["lora_A"]);
+    Update update = options_.update(layer, p, p.matrix("lora_A"));
     if (options_.lora_bias) update.bias = p["bias"];
     return update;
   }
 
   double dropout() const override { return options_.lora_dropout; }
+  void check_training(const std::vector<LayerInfo>& layers) const override { options_.check_training(layers); }
   double vector_rate() const override { return options_.loraplus_lr_ratio; }
   double embedding_rate() const override {
     return options_.loraplus_lr_ratio == 1 ? 0 : options_.loraplus_lr_embedding;
@@ -100,6 +101,7 @@ const MethodSpec& method_lora() {
                   {"loraplus", "LoRA+", "arXiv:2402.12354", {{"loraplus_lr_ratio", 16.0}}},
                   {"lora_fa", "LoRA-FA", "arXiv:2308.03303", {{"lora_fa", true}}}},
       .own_options = {"loraplus_lr_ratio", "loraplus_lr_embedding", "lora_fa", "calibration_samples"},
+      .training_options = {"loraplus_lr_ratio", "loraplus_lr_embedding", "lora_fa"},
       .parameter_count = "r (d_in + d_out), r d_out with lora_fa, d_out more with lora_bias",
       .count =
           [](const LayerInfo& l, const Json& o) {

@@ -123,6 +123,7 @@ const MethodSpec& method_lora2() {
       .title = "LoRA^2",
       .paper = "arXiv:2408.06854",
       .peft_type = "LORA2",
+      .training_options = BudgetOptions::training_options({"orth_reg_weight", "regularizers"}),
       .parameter_count = "k (d_in + d_out) + 2 k r + r",
       .count =
           [](const LayerInfo& l, const Json& o) {

@@ -42,7 +42,7 @@ struct RankOptions {
   /// `name` is what the method calls alpha, `meaning` what its r is.
   void fields(FieldVisitor& f, const char* name, const char* meaning) {
     f.field("r", r, meaning, at_least(1));
-    f.field(name, alpha, "Numerator of the scale alpha / r.", above(0));
+    f.field(name, alpha, "Numerator of the scale alpha / r; any number but 0.");
     f.field("rank_pattern", rank_pattern,
             "Ranks of layers whose name ends as the key says, a regular expression: {\"query\": 4}.");
     f.field("alpha_pattern", alpha_pattern, "The same for alpha: {\"query\": 8}.");
@@ -51,8 +51,13 @@ struct RankOptions {
   int64_t rank(const LayerInfo& layer) const {
     return static_cast<int64_t>(pattern_value(rank_pattern, layer.name, static_cast<double>(r), at_least(1)));
   }
-  double alpha_of(const LayerInfo& layer) const { return pattern_value(alpha_pattern, layer.name, alpha, above(0)); }
+  double alpha_of(const LayerInfo& layer) const { return pattern_value(alpha_pattern, layer.name, alpha, {}); }
   double scale(const LayerInfo& layer) const { return alpha_of(layer) / static_cast<double>(rank(layer)); }
+
+  void check_training(const std::vector<LayerInfo>& layers, const char* name) const {
+    for (const LayerInfo& layer : layers)
+      refuse_unless(alpha_of(layer) != 0, name, 0, "a number but 0, with which nothing trains, for " + layer.name);
+  }
 
   void check() const {
     refuse_unless(rank_pattern.is_object() || rank_pattern.is_null(), "rank_pattern", rank_pattern, "a map of ranks");
@@ -68,7 +73,8 @@ struct RankOptions {
 /// They are stored unless they follow from W0 alone. PEFT subtracts them from its copy of W0, and stores none: it draws
 /// those of pissa_niter_<n> anew when it reads an adapter.
 ///
-/// On embeddings the tensors have PEFT's other names, and B is the random factor, A the zero one.
+/// On embeddings the tensors have PEFT's other names, and B is the random factor, A the zero one: so they start, as in
+/// PEFT, whatever start is asked for.
 struct LowRankOptions : RankOptions {
   double lora_dropout = 0;
   bool use_rslora = false;
@@ -108,7 +114,7 @@ struct LowRankOptions : RankOptions {
     // PEFT's factors of a convolution are convolutions, the second of single points.
     params[0].file_shape = layer.conv_shape({-1, layer.channels(), layer.kernel[0], layer.kernel[1]});
     params[1].file_shape = layer.conv_shape({layer.d_out, -1, 1, 1});
-    if (!changes_base()) return params;
+    if (!changes_base(layer)) return params;
     const bool saved = start() != "pissa" && start() != "olora";
     params.push_back({"A0", "lora_A0.weight", A.clone(), /*trained=*/false, saved});
     params.push_back({"B0", "lora_B0.weight", B.clone(), /*trained=*/false, saved});
@@ -118,21 +124,22 @@ struct LowRankOptions : RankOptions {
 
   /// scale B right less the start, for the `right` that the method makes of A.
   Update update(const LayerInfo& layer, const Params& p, const Tensor& right) const {
-    return update(layer, p, p["lora_B"], right);
+    return update(layer, p, p.matrix("lora_B"), right);
   }
 
   /// The same where the method makes something of B too.
   Update update(const LayerInfo& layer, const Params& p, const Tensor& left, const Tensor& right) const {
     Update result{.left = left, .right = right, .scale = scale(layer)};
-    if (changes_base()) {
+    if (changes_base(layer)) {
       result.left = at::cat({result.left, -p["B0"]}, 1);
       result.right = at::cat({result.right, p["A0"]}, 0);
     }
     return result;
   }
 
-  bool changes_base() const {
+  bool changes_base(const LayerInfo& layer) const {
     const std::string name = start();
+    if (layer.kind == LayerKind::embedding) return false;
     return name.starts_with("pissa") || name == "olora" || name == "corda" || name == "lora_ga";
   }
 
@@ -181,6 +188,14 @@ struct LowRankOptions : RankOptions {
     RankOptions::check();
   }
 
+  void check_training(const std::vector<LayerInfo>& layers) const {
+    RankOptions::check_training(layers, "lora_alpha");
+    for (const LayerInfo& layer : layers) {
+      refuse_unless(!changes_base(layer) || alpha_of(layer) > 0, "lora_alpha", alpha_of(layer),
+                    "a number above 0 for the start " + start() + " (" + layer.name + ")");
+    }
+  }
+
   bool follows_from_data() const { return needs().what != Observations::none; }
 
  private:
@@ -218,22 +233,22 @@ struct LowRankOptions : RankOptions {
 
   Factors start_of_factors(const LayerInfo& layer, const BaseView& base, at::Generator& generator) const {
     const int64_t n = rank(layer);
-    const std::string name = start();
-    if (follows_from_data()) {
+    const std::string name = layer.kind == LayerKind::embedding ? "" : start();
+    if (follows_from_data() && !name.empty()) {
       if (base.observed()) {
         const auto [A, B] = start_from(*base.observed(), layer, base, generator);
         return {A.to(at::kFloat), B.to(at::kFloat)};
       }
       return {zeros(n, layer.d_in), zeros(layer.d_out, n)};  // to be read from a file
     }
-    if (changes_base()) {
-      refuse_unless(n <= std::min(layer.d_in, layer.d_out), "r", n, "at most the width of " + layer.name);
+    if (changes_base(layer)) {
+      const int64_t most = std::min(n, std::min(layer.d_in, layer.d_out));  // W0 has no more
       if (name == "olora") {  // Buyukakyuz 2024, arXiv:2406.01775: W0 = Q R
-        const auto [Q, R] = base.qr(n);
+        const auto [Q, R] = base.qr(most);
         return {R, Q};
       }
       // Meng et al. 2024, arXiv:2404.02948, eq. 2 and 3: the root of the singular values on either side
-      const auto [U, S, Vt] = name == "pissa" ? base.svd(n) : base.svd_lowrank(n, pissa_iterations(), generator);
+      const auto [U, S, Vt] = name == "pissa" ? base.svd(most) : base.svd_lowrank(most, pissa_iterations(), generator);
       const Tensor root = (S / scale(layer)).sqrt();
       return {root.unsqueeze(1) * Vt, U * root};
     }

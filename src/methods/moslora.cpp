@@ -55,6 +55,7 @@ class MosLora final : public Method {
   std::vector<Param> declare(const LayerInfo& layer, const BaseView& base, at::Generator& generator) const override {
     const int64_t r = options_.rank(layer), kept = options_.budget.kept(layer, "lora_AB", r);
     std::vector<Param> params = options_.factors(layer, base, generator);
+    refuse_unless(params[0].value.size(0) == r, "r", r, "at most the width of " + layer.name);
     if (is_constant()) {
       check_divides("rank_pattern", r);
       return params;
@@ -74,6 +75,8 @@ class MosLora final : public Method {
   }
 
   double dropout() const override { return options_.lora_dropout; }
+
+  void check_training(const std::vector<LayerInfo>& layers) const override { options_.check_training(layers); }
 
   CalibrationNeeds needs() const override { return options_.needs(); }
   Allotment allot(const std::vector<LayerInfo>& layers, const std::vector<Observed>& observed) const override {
@@ -112,6 +115,7 @@ const MethodSpec& method_moslora() {
       .paper = "arXiv:2406.11909",
       .peft_type = "MOSLORA",
       .peft_settings = {{"lora_use_mixer", true}},
+      .training_options = BudgetOptions::training_options(),
       .parameter_count = "r (d_in + d_out) + r^2, without r^2 for the butterfly",
       .count =
           [](const LayerInfo& l, const Json& o) {

@@ -65,9 +65,15 @@ class Oft final : public Method {
 
   std::vector<Param> declare(const LayerInfo& layer, const BaseView&, at::Generator&) const override {
     const int64_t b = block_size(layer.d_in, options_.r, options_.oft_block_size);
-    refuse_unless(b > 1, "oft_block_size", b, "above 1: a block of one number cannot turn (" + layer.name + ")");
     const int64_t n = options_.block_share ? 1 : layer.d_in / b;
     return {{"oft_R", "oft_R.weight", at::zeros({n, b * (b - 1) / 2}, at::kFloat)}};
+  }
+
+  void check_training(const std::vector<LayerInfo>& layers) const override {
+    for (const LayerInfo& layer : layers) {
+      const int64_t b = block_size(layer.d_in, options_.r, options_.oft_block_size);
+      refuse_unless(b > 1, "oft_block_size", b, "above 1: a block of one number cannot turn (" + layer.name + ")");
+    }
   }
 
   bool acts_on_inputs() const override { return true; }

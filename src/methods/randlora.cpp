@@ -19,6 +19,7 @@
 // Not in the paper: a rank budget on whole terms j, asked for by target_r; lambda_j = 0 switches a term off.
 #include <cmath>
 
+#include "core/patterns.h"
 #include "methods/budget.h"
 #include "methods/random_bases.h"
 
@@ -62,7 +63,7 @@ class RandLora final : public Method {
     void fields(FieldVisitor& f) {
       f.field("r", r, "Rank of each basis; a smaller one trains more parameters.", at_least(1));
       f.field("randlora_alpha", randlora_alpha,
-              "Numerator of the scale alpha / r. At the default scale of 20 use a low learning rate (1e-4).", above(0));
+              "Numerator of the scale alpha / r; any number but 0. At the default scale of 20 use a low learning rate (1e-4).");
       f.field("randlora_dropout", randlora_dropout, "Dropout on the adapter's input.", fraction());
       RandomBasesOptions::fields(f);
       f.field("sparse", sparse, "Ternary bases, two thirds of them zero.");
@@ -121,6 +122,10 @@ class RandLora final : public Method {
 
   double dropout() const override { return options_.randlora_dropout; }
 
+  void check_training(const std::vector<LayerInfo>&) const override {
+    refuse_unless(options_.randlora_alpha != 0, "randlora_alpha", 0, "a number but 0, with which nothing trains");
+  }
+
   std::optional<RankBudget> rank_budget() const override {
     return options_.budget.budget({"randlora_lambda", 1}, {{"randlora_lambda", 1}, {"randlora_gamma", 0}}, 0);
   }
@@ -163,6 +168,7 @@ const MethodSpec& method_randlora() {
       .paper = "arXiv:2502.00987",
       .peft_type = "RANDLORA",
       .own_options = own_options(),
+      .training_options = BudgetOptions::training_options(),
       .parameter_count = "n (r + m), m = min(d_in, d_out), n = ceil(m / r)",
       .count =
           [](const LayerInfo& l, const Json& o) {

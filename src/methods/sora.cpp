@@ -102,6 +102,7 @@ const MethodSpec& method_sora() {
       .paper = "arXiv:2311.11696",
       .peft_type = "SORA",
       .own_options = OptionalBudget::names(),
+      .training_options = BudgetOptions::training_options({"sparse_lambda", "sparse_lambda_2", "sparse_rule"}),
       .parameter_count = "r (d_in + d_out + 1)",
       .count = [](const LayerInfo& l, const Json& o) { return o.at("r").get<int64_t>() * (l.d_in + l.d_out + 1); },
   });

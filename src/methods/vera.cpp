@@ -37,9 +37,7 @@ class Vera final : public Method {
       RandomBasesOptions::fields(f);
     }
   };
-  explicit Vera(Options options) : options_(options) {
-    refuse_unless(options_.d_initial != 0, "d_initial", options_.d_initial, "not zero: nothing would ever train");
-  }
+  explicit Vera(Options options) : options_(options) {}
 
   std::vector<Param> declare_shared(const std::vector<LayerInfo>& layers) const override {
     const LayerInfo wide = widest(layers);
@@ -66,6 +64,10 @@ class Vera final : public Method {
   }
 
   double dropout() const override { return options_.vera_dropout; }
+
+  void check_training(const std::vector<LayerInfo>&) const override {
+    refuse_unless(options_.d_initial != 0, "d_initial", options_.d_initial, "not zero: nothing would ever train");
+  }
 
  private:
   Options options_;

@@ -11,8 +11,8 @@ namespace {
 class Bert final : public Model {
  public:
   explicit Bert(const FamilyInput& input) {
-    const auto config =
-        EncoderConfig::from_json(input.checkpoint->config(), (input.checkpoint->folder() / "config.json").string());
+    const auto config = EncoderConfig::from_json(input.checkpoint->config(),
+                                                 (input.checkpoint->folder() / "config.json").string(), 0);
     Loader load(*this, input, "bert");
     encoder_ = std::make_unique<Encoder>(load, config, "bert");
     pooler_ = load.head("bert.pooler.dense", config.hidden_size, config.hidden_size, config.initializer_range);
@@ -21,7 +21,9 @@ class Bert final : public Model {
     classifier_dropout_ = config.classifier_dropout;
     shape_ = encoder_->shape();
     vocab_size_ = config.vocab_size;
+    type_vocab_size_ = config.type_vocab_size;
     max_positions_ = config.max_position_embeddings;
+    position_table_ = true;
     head_ = "classifier";
     architecture_ = "BertForSequenceClassification";
   }

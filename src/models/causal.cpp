@@ -3,13 +3,13 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <memory>
+
 #include "deltaw/adapter.h"
 #include "deltaw/error.h"
 
 namespace deltaw {
 namespace {
-
-constexpr int64_t kEveryDocument = -1;  // the number of virtual tokens
 
 void check_mask(const ModelInput& input, int64_t seen) {
   const Tensor &ids = input.input_ids, &mask = input.attention_mask;
@@ -42,38 +42,9 @@ Tensor places_of(const Tensor& mask) {
   return slots - std::get<0>(starts.cummax(1));
 }
 
-struct View {
-  Tensor documents;  // [batch or 1, keys]
-  Tensor places;     // the same
-  int64_t queries;   // the last ones
-};
-
-// Which keys each query sees: [batch or 1, 1, queries, keys].
-Tensor seen_keys(const View& view, int64_t window) {
-  const int64_t keys = view.places.size(1), first = keys - view.queries;
-  const auto of_queries = [&](const Tensor& x) { return x.narrow(1, first, view.queries).unsqueeze(2); };
-  const auto of_keys = [](const Tensor& x) { return x.unsqueeze(1); };
-  const Tensor slots = at::arange(keys, view.places.options()).unsqueeze(0);
-  Tensor seen = of_keys(slots).le(of_queries(slots));
-  if (view.documents.defined()) {
-    const Tensor documents = of_keys(view.documents);
-    seen = seen.logical_and(documents.eq(of_queries(view.documents)).logical_or(documents.eq(kEveryDocument)));
-  }
-  if (window > 0) seen = seen.logical_and((of_queries(view.places) - of_keys(view.places)).lt(window));
-  return seen.unsqueeze(1);
-}
-
-ops::AttentionMask mask_of(const View& view, int64_t window, at::ScalarType dtype) {
-  const int64_t keys = view.places.size(1);
-  const int64_t cut = window > 0 && window < keys ? window : 0;
-  const bool only_causal = !view.documents.defined() && cut == 0;
-  if (only_causal && view.queries == 1) return {};
-  return {.bias = ops::bias_of(seen_keys(view, cut), dtype), .causal = only_causal && view.queries == keys};
-}
-
 }  // namespace
 
-CausalPass causal_pass(const ModelInput& input, int64_t window, at::ScalarType dtype, const Call& call) {
+CausalPass causal_pass(const ModelInput& input, int64_t window, const Call& call) {
   const VirtualTokens before = call.adapter ? call.adapter->virtual_tokens() : VirtualTokens{};
   const int64_t n = before.count();
   const bool begins = !call.cache || call.cache->length() == 0;
@@ -83,18 +54,24 @@ CausalPass causal_pass(const ModelInput& input, int64_t window, at::ScalarType d
   CausalPass pass;
   if (begins) pass.prompt = before.embeddings;
   if (begins) pass.prefix = before.prefix;
-  const int64_t keys = n + mask.size(1);
-  View view{.queries = input.input_ids.size(1) + (pass.prompt.defined() ? n : 0)};
+  const int64_t keys = n + mask.size(1), queries = input.input_ids.size(1) + (pass.prompt.defined() ? n : 0);
+  Tensor places, documents;
   if (plain(mask)) {
-    view.places = at::arange(keys, mask.options()).unsqueeze(0);
+    places = at::arange(keys, mask.options()).unsqueeze(0);
   } else {
     const int64_t rows = mask.size(0);
-    view.places = at::cat({at::arange(n, mask.options()).expand({rows, n}), places_of(mask) + n}, 1);
-    view.documents = at::cat({at::full({rows, n}, kEveryDocument, mask.options()), mask}, 1);
+    const Tensor every = at::full({rows, n}, ops::CausalKeys::kEveryDocument, mask.options());
+    places = at::cat({at::arange(n, mask.options()).expand({rows, n}), places_of(mask) + n}, 1);
+    documents = at::cat({every, mask}, 1);
   }
-  pass.positions = view.places.narrow(1, keys - view.queries, view.queries);
-  pass.full = mask_of(view, 0, dtype);
-  if (window > 0) pass.windowed = mask_of(view, window, dtype);
+  pass.positions = places.narrow(1, keys - queries, queries);
+  const auto mask_of = [&](int64_t w) -> ops::AttentionMask {
+    auto seen = std::make_shared<const ops::CausalKeys>(documents, places, queries, w);
+    if (queries == 1 && seen->all()) return {};
+    return {.causal = std::move(seen)};
+  };
+  pass.full = mask_of(0);
+  if (window > 0) pass.windowed = mask_of(window);
   return pass;
 }
 

@@ -22,7 +22,7 @@ struct CausalPass {
 /// `window`: tokens that a layer with a window sees, itself among them; 0 where no layer has one. Throws shape.mismatch
 /// for a mask that does not fit the ids and the cache. What stands in the places of padding is finite and means
 /// nothing.
-CausalPass causal_pass(const ModelInput& input, int64_t window, at::ScalarType dtype, const Call& call);
+CausalPass causal_pass(const ModelInput& input, int64_t window, const Call& call);
 
 /// Keys and values of one layer, [batch, key_heads, queries, width], behind those of the layer's prefix and of the
 /// cache.

@@ -2,53 +2,38 @@
 #pragma once
 
 #include <string>
-#include <type_traits>
 #include <utility>
 
-#include "deltaw/options.h"
+#include "core/json_fields.h"
 
 namespace deltaw {
 
-class ConfigValues {
+class ConfigValues : public JsonFields {
  public:
-  ConfigValues(Json json, std::string where) : json_(std::move(json)), where_(std::move(where)) {}
+  /// What is missing, of the wrong type or absurd throws config.bad-model.
+  ConfigValues(Json json, std::string where) : JsonFields(std::move(json), std::move(where), "config.bad-model") {}
 
-  /// bool, int64_t, double or std::string. Throws config.bad-model where the key is missing or of another type.
-  template <class T>
-  T get(const char* key) const {
-    const auto found = json_.find(key);
-    if (found == json_.end() || !fits<T>(*found)) complain(key);
-    return found->template get<T>();
-  }
-  /// The same, with `fallback` for a key that is missing or null.
-  template <class T>
-  T get_or(const char* key, T fallback) const {
-    return has(key) ? get<T>(key) : fallback;
-  }
-  /// A number of something, at least 1.
+  /// A number of something: at least 1, and so small that products of a few of them can be counted.
   int64_t size(const char* key) const;
   int64_t size_or(const char* key, int64_t fallback) const { return has(key) ? size(key) : fallback; }
-
-  bool has(const char* key) const { return json_.contains(key) && !json_[key].is_null(); }
-  const Json& json() const { return json_; }
-  const std::string& where() const { return where_; }
+  /// The number of layers, of which each has a place in memory before the checkpoint is asked for its tensors.
+  int64_t layers(const char* key) const;
+  /// An id of the vocabulary, or a negative number, which counts from its end or stands for none.
+  int64_t token(const char* key) const;
+  /// What dropout takes: from 0, below 1.
+  double dropout_or(const char* key, double fallback) const;
+  /// A number from 0 on, such as the term that a norm adds below its root.
+  double not_negative_or(const char* key, double fallback) const;
+  double positive(const char* key) const;
+  double positive_or(const char* key, double fallback) const { return has(key) ? positive(key) : fallback; }
+  /// pad_token_id as a row of the word embeddings, negative numbers counted from their end; `where_silent` for a key that
+  /// is missing, -1 for null or an id that is no row.
+  int64_t padding_row(int64_t rows, int64_t where_silent) const;
 
   /// Throws config.unsupported for the key's value.
   [[noreturn]] void refuse(const char* key, const std::string& fix) const;
   /// Refuses any other value of the key; it may be missing or null.
   void accept_only(const char* key, const Json& value) const;
-
- private:
-  template <class T>
-  static bool fits(const Json& value) {
-    if constexpr (std::is_same_v<T, std::string>) return value.is_string();
-    if constexpr (std::is_same_v<T, bool>) return value.is_boolean();
-    return value.is_number();
-  }
-  [[noreturn]] void complain(const char* key) const;
-
-  Json json_;
-  std::string where_;
 };
 
 }  // namespace deltaw

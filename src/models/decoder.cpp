@@ -10,23 +10,13 @@
 #include "ops/norms.h"
 
 namespace deltaw {
-namespace {
-
-// Negative numbers count from the table's end.
-int64_t row_of_padding(const ConfigValues& values, int64_t rows) {
-  if (!values.has("pad_token_id")) return -1;
-  const auto id = values.get<int64_t>("pad_token_id");
-  return id < 0 ? rows + id : id;
-}
-
-}  // namespace
 
 DecoderConfig DecoderConfig::from_json(const ConfigValues& values, const DecoderDefaults& defaults) {
   DecoderConfig c;
   c.vocab_size = values.size("vocab_size");
   c.hidden_size = values.size("hidden_size");
   c.intermediate_size = values.size("intermediate_size");
-  c.num_hidden_layers = values.size("num_hidden_layers");
+  c.num_hidden_layers = values.layers("num_hidden_layers");
   c.num_attention_heads = values.size("num_attention_heads");
   const auto where_silent = [&](const char* key, int64_t usual, int64_t otherwise) {
     const bool silent = !values.json().contains(key);  // null is an answer
@@ -35,12 +25,19 @@ DecoderConfig DecoderConfig::from_json(const ConfigValues& values, const Decoder
   c.num_key_value_heads = where_silent("num_key_value_heads", defaults.num_key_value_heads, c.num_attention_heads);
   c.head_dim = where_silent("head_dim", defaults.head_dim, c.hidden_size / c.num_attention_heads);
   c.max_position_embeddings = values.size_or("max_position_embeddings", defaults.max_position_embeddings);
-  c.rms_norm_eps = values.get_or("rms_norm_eps", defaults.rms_norm_eps);
+  c.rms_norm_eps = values.not_negative_or("rms_norm_eps", defaults.rms_norm_eps);
   c.tie_word_embeddings = values.get_or("tie_word_embeddings", defaults.tie_word_embeddings);
-  const bool pad_is_known = values.json().contains("pad_token_id");
-  c.padding_idx = pad_is_known ? row_of_padding(values, c.vocab_size) : defaults.pad_token_id;
+  c.padding_idx = values.padding_row(c.vocab_size, defaults.pad_token_id);
   c.hidden_act = values.get_or<std::string>("hidden_act", c.hidden_act);
-  c.attention_dropout = values.get_or("attention_dropout", 0.0);
+  c.attention_dropout = values.dropout_or("attention_dropout", 0.0);
+  constexpr int64_t kWidestHead = 1 << 16;  // its frequencies are made before a tensor is looked at
+  if (c.head_dim > kWidestHead) {
+    values.complain(values.has("head_dim") ? "head_dim" : "hidden_size",
+                    fmt::format("heads of at most {} numbers", kWidestHead));
+  }
+  if (!values.has("head_dim") && c.head_dim * c.num_attention_heads != c.hidden_size && defaults.head_dim <= 0) {
+    values.refuse("num_attention_heads", fmt::format("a divisor of hidden_size {}, or head_dim", c.hidden_size));
+  }
   if (c.num_attention_heads % c.num_key_value_heads != 0) {
     values.refuse("num_key_value_heads", fmt::format("a divisor of num_attention_heads {}", c.num_attention_heads));
   }
@@ -194,7 +191,7 @@ Tensor Decoder::run_block(const Tensor& input, int64_t index, const Tensor& pref
 }
 
 Tensor Decoder::features(const ModelInput& input, Call& call) const {
-  const CausalPass pass = causal_pass(input, config_.window, dtype_, call);
+  const CausalPass pass = causal_pass(input, config_.window, call);
   const Rotary::Turn turn = config_.rotary->turn(pass.positions, dtype_);
   Tensor x = embed(input, pass, call);
   for (int64_t i = 0; i < config_.num_hidden_layers; ++i) {

@@ -20,28 +20,25 @@ namespace {
 
 }  // namespace
 
-EncoderConfig EncoderConfig::from_json(const Json& json, const std::string& where) {
+EncoderConfig EncoderConfig::from_json(const Json& json, const std::string& where, int64_t pad_token_id) {
   const ConfigValues values(json, where);
   EncoderConfig c;
-  c.vocab_size = values.get<int64_t>("vocab_size");
-  c.hidden_size = values.get<int64_t>("hidden_size");
-  c.num_hidden_layers = values.get<int64_t>("num_hidden_layers");
-  c.num_attention_heads = values.get<int64_t>("num_attention_heads");
-  c.intermediate_size = values.get<int64_t>("intermediate_size");
-  c.max_position_embeddings = values.get<int64_t>("max_position_embeddings");
-  c.type_vocab_size = values.get_or<int64_t>("type_vocab_size", 2);
-  c.pad_token_id = values.get_or<int64_t>("pad_token_id", 0);
-  c.layer_norm_eps = values.get_or("layer_norm_eps", c.layer_norm_eps);
-  c.initializer_range = values.get_or("initializer_range", c.initializer_range);
-  c.hidden_dropout_prob = values.get_or("hidden_dropout_prob", c.hidden_dropout_prob);
-  c.attention_probs_dropout_prob = values.get_or("attention_probs_dropout_prob", c.attention_probs_dropout_prob);
-  c.classifier_dropout = values.get_or("classifier_dropout", c.hidden_dropout_prob);
+  c.vocab_size = values.size("vocab_size");
+  c.hidden_size = values.size("hidden_size");
+  c.num_hidden_layers = values.layers("num_hidden_layers");
+  c.num_attention_heads = values.size("num_attention_heads");
+  c.intermediate_size = values.size("intermediate_size");
+  c.max_position_embeddings = values.size("max_position_embeddings");
+  c.type_vocab_size = values.size_or("type_vocab_size", 2);
+  c.pad_token_id = values.has("pad_token_id") ? values.token("pad_token_id") : pad_token_id;
+  c.padding_idx = values.padding_row(c.vocab_size, pad_token_id);
+  c.layer_norm_eps = values.not_negative_or("layer_norm_eps", c.layer_norm_eps);
+  c.initializer_range = values.not_negative_or("initializer_range", c.initializer_range);
+  c.hidden_dropout_prob = values.dropout_or("hidden_dropout_prob", c.hidden_dropout_prob);
+  c.attention_probs_dropout_prob = values.dropout_or("attention_probs_dropout_prob", c.attention_probs_dropout_prob);
+  c.classifier_dropout = values.dropout_or("classifier_dropout", c.hidden_dropout_prob);
   c.hidden_act = values.get_or<std::string>("hidden_act", c.hidden_act);
 
-  for (const int64_t size : {c.vocab_size, c.hidden_size, c.num_hidden_layers, c.num_attention_heads,
-                             c.intermediate_size, c.max_position_embeddings, c.type_vocab_size}) {
-    if (size <= 0) refuse("a size is not positive", where, "use the config.json that belongs to the checkpoint");
-  }
   if (c.hidden_size % c.num_attention_heads != 0) {
     refuse(fmt::format("hidden_size {} is no multiple of num_attention_heads {}", c.hidden_size, c.num_attention_heads),
            where, "use the config.json that belongs to the checkpoint");
@@ -49,7 +46,7 @@ EncoderConfig EncoderConfig::from_json(const Json& json, const std::string& wher
   if (const auto type = values.get_or<std::string>("position_embedding_type", "absolute"); type != "absolute") {
     refuse("position_embedding_type '" + type + "' is not implemented", where, "supported: absolute");
   }
-  if (json.value("is_decoder", false) || json.value("add_cross_attention", false)) {
+  if (values.get_or("is_decoder", false) || values.get_or("add_cross_attention", false)) {
     refuse("a decoder (is_decoder, add_cross_attention) is not implemented in this family", where,
            "use an encoder checkpoint");
   }
@@ -60,7 +57,7 @@ Encoder::Encoder(Loader& load, const EncoderConfig& config, const std::string& p
     : config_(config), activation_(config.hidden_act) {
   const auto& c = config;
   constexpr LinearForm kEnd{.ends_sublayer = true};
-  word_ = load.embedding(prefix + ".embeddings.word_embeddings", c.vocab_size, c.hidden_size, c.pad_token_id);
+  word_ = load.embedding(prefix + ".embeddings.word_embeddings", c.vocab_size, c.hidden_size, c.padding_idx);
   position_ = load.embedding(prefix + ".embeddings.position_embeddings", c.max_position_embeddings, c.hidden_size);
   type_ = load.embedding(prefix + ".embeddings.token_type_embeddings", c.type_vocab_size, c.hidden_size);
   embedding_norm_ = load.layer_norm(prefix + ".embeddings.LayerNorm", c.hidden_size, c.layer_norm_eps);
@@ -122,7 +119,8 @@ Tensor Encoder::attend(const Tensor& input, const Tensor& asking, const Padding&
 Tensor Encoder::embed(const ModelInput& input, const Tensor& prompt, const Tensor& position_ids,
                       const Call& call) const {
   Tensor words = ops::embedding(input.input_ids, *word_, call);
-  Tensor types = input.token_type_ids.defined() ? input.token_type_ids : at::zeros_like(input.input_ids);
+  const bool typed = input.token_type_ids.defined() && config_.type_vocab_size > 1;
+  Tensor types = typed ? input.token_type_ids : at::zeros_like(input.input_ids);
   if (prompt.defined()) {
     const int64_t rows = words.size(0), n = prompt.size(0);
     words = at::cat({prompt.to(words.scalar_type()).expand({rows, -1, -1}), words}, 1);

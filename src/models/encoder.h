@@ -21,6 +21,7 @@ struct EncoderConfig {
   int64_t max_position_embeddings = 0;
   int64_t type_vocab_size = 0;
   int64_t pad_token_id = 0;
+  int64_t padding_idx = -1;  // the embeddings' row for padding, or -1
   double layer_norm_eps = 1e-12;
   double initializer_range = 0.02;
   double hidden_dropout_prob = 0.1;
@@ -28,8 +29,9 @@ struct EncoderConfig {
   double classifier_dropout = 0.1;  // hidden_dropout_prob where config.json has null
   std::string hidden_act = "gelu";
 
-  /// Throws config.* naming the key for what is missing, of the wrong type or not implemented.
-  static EncoderConfig from_json(const Json& config, const std::string& where);
+  /// `pad_token_id` is the family's, where config.json is silent. Throws config.* naming the key for what is missing, of
+  /// the wrong type or not implemented.
+  static EncoderConfig from_json(const Json& config, const std::string& where, int64_t pad_token_id);
 };
 
 class Encoder {

@@ -17,7 +17,8 @@ struct FamilyInput {
   std::vector<std::string> labels;
   int64_t vocab_size = 0;  // of ModelOptions, as are the embeddings
   std::map<std::string, Tensor> embeddings;
-  bool new_head = false;  // draw what the checkpoint has in another size
+  bool new_head = false;        // draw what the checkpoint has in another size
+  std::string drawn_head = {};  // a weight that is drawn whatever the checkpoint has, or empty
   uint64_t seed = 42;
   std::optional<Quantisation> quantisation = {};  // of the linear layers but for heads
 };

@@ -9,7 +9,7 @@ namespace deltaw {
 std::unique_ptr<Model> load_gemma2(const FamilyInput& input) {
   const ConfigValues values = config_of(input);
   const auto where_silent = [&](const char* key, double usual) {  // null switches it off
-    return values.get_or(key, values.json().contains(key) ? 0.0 : usual);
+    return values.not_negative_or(key, values.json().contains(key) ? 0.0 : usual);
   };
   DecoderConfig config = DecoderConfig::from_json(values, {.max_position_embeddings = 8192,
                                                            .num_key_value_heads = 4,
@@ -21,7 +21,7 @@ std::unique_ptr<Model> load_gemma2(const FamilyInput& input) {
   config.norms_behind = true;
   config.norm_offset = 1;
   config.scaled_embeddings = true;
-  config.attention_scale = 1 / std::sqrt(values.get_or("query_pre_attn_scalar", 256.0));
+  config.attention_scale = 1 / std::sqrt(values.positive_or("query_pre_attn_scalar", 256.0));
   config.attention_softcap = where_silent("attn_logit_softcapping", 50);
   config.final_softcap = where_silent("final_logit_softcapping", 30);
   values.accept_only("use_bidirectional_attention", false);

@@ -30,13 +30,13 @@ struct Gpt2Config {
       : vocab_size(values.size("vocab_size")),
         n_positions(values.size_or("n_positions", 1024)),
         n_embd(values.size("n_embd")),
-        n_layer(values.size("n_layer")),
+        n_layer(values.layers("n_layer")),
         n_head(values.size("n_head")),
         n_inner(values.size_or("n_inner", 4 * n_embd)) {
-    layer_norm_epsilon = values.get_or("layer_norm_epsilon", layer_norm_epsilon);
-    embd_pdrop = values.get_or("embd_pdrop", embd_pdrop);
-    attn_pdrop = values.get_or("attn_pdrop", attn_pdrop);
-    resid_pdrop = values.get_or("resid_pdrop", resid_pdrop);
+    layer_norm_epsilon = values.not_negative_or("layer_norm_epsilon", layer_norm_epsilon);
+    embd_pdrop = values.dropout_or("embd_pdrop", embd_pdrop);
+    attn_pdrop = values.dropout_or("attn_pdrop", attn_pdrop);
+    resid_pdrop = values.dropout_or("resid_pdrop", resid_pdrop);
     scale_attn_weights = values.get_or("scale_attn_weights", scale_attn_weights);
     scale_attn_by_inverse_layer_idx = values.get_or("scale_attn_by_inverse_layer_idx", scale_attn_by_inverse_layer_idx);
     reorder_and_upcast_attn = values.get_or("reorder_and_upcast_attn", reorder_and_upcast_attn);
@@ -65,6 +65,7 @@ class Gpt2 final : public Model {
     causal_ = true;
     vocab_size_ = word_->weight.value.size(0);
     max_positions_ = c.n_positions;
+    position_table_ = true;
     head_ = "lm_head";
     architecture_ = "GPT2LMHeadModel";
     shape_ = {.layers = c.n_layer,
@@ -76,7 +77,7 @@ class Gpt2 final : public Model {
   }
 
   Tensor features(const ModelInput& input, Call& call) const override {
-    const CausalPass pass = causal_pass(input, 0, dtype_, call);
+    const CausalPass pass = causal_pass(input, 0, call);
     Tensor x = ops::dropout(embed(input, pass, call), config_.embd_pdrop, call);
     for (int64_t i = 0; i < config_.n_layer; ++i) {
       const auto block = [this, i, pass](const std::vector<Tensor>& inputs, Call& own) {

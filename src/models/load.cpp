@@ -1,8 +1,10 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "core/files.h"
 #include "deltaw/error.h"
+#include "models/config_values.h"
 #include "models/families.h"
 #include "ops/cross_entropy.h"
 #include "ops/random.h"
@@ -29,8 +31,9 @@ constexpr Family kFamilies[] = {
     {"gpt2", nullptr, load_gpt2},
 };
 
-const Family& find_family(const Json& config, const std::string& where) {
-  const std::string type = config.value("model_type", std::string());
+/// The family of a config.json, the file `file`.
+const Family& find_family(const Json& config, const std::string& file) {
+  const std::string type = ConfigValues(config, file).get_or("model_type", std::string());
   std::vector<std::string> known;
   for (const Family& family : kFamilies) {
     if (type == family.model_type) return family;
@@ -38,8 +41,8 @@ const Family& find_family(const Json& config, const std::string& where) {
   }
   throw Error({.id = "config.unsupported",
                .what = fmt::format("model_type '{}' is not implemented", type),
-               .where = where,
-               .fix = suggest_names(type, known)});
+               .where = file + ", key \"model_type\"",
+               .fix = fmt::format("deltaw reads {}", fmt::join(known, ", "))});
 }
 
 at::ScalarType parse_dtype(const std::string& dtype) {
@@ -53,22 +56,43 @@ at::ScalarType parse_dtype(const std::string& dtype) {
                .fix = "one of: auto, float32, bf16, float64"});
 }
 
-// The labels that config.json names, or LABEL_0 ... as transformers makes them.
-std::vector<std::string> labels_of(const Json& config, int64_t stored_rows) {
-  const auto names = config.find("id2label");
-  std::vector<std::string> labels;
-  if (names != config.end() && names->is_object()) {
-    for (size_t i = 0; i < names->size(); ++i) {
-      const auto found = names->find(std::to_string(i));
-      if (found == names->end() || !found->is_string()) break;
-      labels.push_back(found->get<std::string>());
+constexpr int64_t kMostLabels = 1'000'000;
+
+/// The classes of id2label in their order, else of label2id; empty where they are no list.
+std::vector<std::string> named_labels(const Json& config) {
+  std::map<std::string, std::string> by_class;
+  const auto id2label = config.find("id2label"), label2id = config.find("label2id");
+  if (id2label != config.end() && id2label->is_object() && !id2label->empty()) {
+    for (const auto& [id, name] : id2label->items()) {
+      if (name.is_string()) by_class[id] = name.get<std::string>();
     }
-    if (labels.size() == names->size() && !labels.empty()) return labels;
+  } else if (label2id != config.end() && label2id->is_object()) {
+    for (const auto& [name, id] : label2id->items()) by_class[id.dump()] = name;
   }
-  const int64_t count = config.value("num_labels", stored_rows > 0 ? stored_rows : int64_t{2});
-  labels.clear();
+  std::vector<std::string> labels;
+  for (size_t i = 0; i < by_class.size(); ++i) {
+    const auto found = by_class.find(std::to_string(i));
+    if (found == by_class.end()) return {};
+    labels.push_back(found->second);
+  }
+  return labels;
+}
+
+/// The labels that config.json names, or LABEL_0 ... as transformers makes them.
+std::vector<std::string> labels_of(const Json& config, int64_t stored_rows, const std::string& file) {
+  std::vector<std::string> labels = named_labels(config);
+  if (!labels.empty()) return labels;
+  const ConfigValues values(config, file);
+  const int64_t count = values.size_or("num_labels", stored_rows > 0 ? stored_rows : int64_t{2});
+  if (count > kMostLabels) values.complain("num_labels", fmt::format("a whole number from 1 to {}", kMostLabels));
   for (int64_t i = 0; i < count; ++i) labels.push_back(fmt::format("LABEL_{}", i));
   return labels;
+}
+
+/// Rows of the stored head; 0: there is none.
+int64_t head_rows(const io::Checkpoint& checkpoint, const Family& family) {
+  const io::TensorBytes* head = family.head_weight ? checkpoint.find(family.head_weight) : nullptr;
+  return head && !head->shape.empty() ? head->shape[0] : 0;
 }
 
 void check_head(const FamilyInput& input, const Family& family, const ModelOptions& options, bool& new_head) {
@@ -85,15 +109,17 @@ void check_head(const FamilyInput& input, const Family& family, const ModelOptio
 }
 
 void settle_labels(FamilyInput& input, Json config, const Family& family, const ModelOptions& options) {
-  const io::TensorBytes* head = input.checkpoint->find(family.head_weight);
   input.labels = options.label_names;
+  if (options.new_head) input.drawn_head = family.head_weight;
   if (input.labels.empty()) {
     if (options.num_labels > 0) config["num_labels"] = options.num_labels;
     if (options.num_labels > 0 && config.contains("id2label") &&
         static_cast<int64_t>(config["id2label"].size()) != options.num_labels) {
       config.erase("id2label");
+      config.erase("label2id");
     }
-    input.labels = labels_of(config, head && !head->shape.empty() ? head->shape[0] : 0);
+    input.labels =
+        labels_of(config, head_rows(*input.checkpoint, family), (input.checkpoint->folder() / "config.json").string());
   }
   check_head(input, family, options, input.new_head);
 }
@@ -112,8 +138,9 @@ void refuse_labels(const ModelOptions& options, const Family& family) {
 }
 
 void refuse_vocabulary(const ModelOptions& options, const Json& config, const Family& family) {
-  const Json stored = config.value("vocab_size", Json());
-  if (options.vocab_size == 0 || (stored.is_number_integer() && options.vocab_size <= stored.get<int64_t>())) return;
+  const auto stored = config.find("vocab_size");
+  const std::optional<int64_t> size = stored == config.end() ? std::nullopt : json_as<int64_t>(*stored);
+  if (options.vocab_size == 0 || (size && options.vocab_size <= *size)) return;
   throw Error({.id = "config.unsupported",
                .what = fmt::format("new tokens for model_type '{}' are not implemented: it is loaded as a classifier",
                                    family.model_type),
@@ -181,7 +208,18 @@ uint64_t Call::next_key() {
 
 std::string task_type_of(const std::string& model_name_or_path) {
   const auto file = io::resolve_model(model_name_or_path) / "config.json";
-  return find_family(read_json(file), file.string() + ", key \"model_type\"").head_weight ? "SEQ_CLS" : "CAUSAL_LM";
+  return find_family(read_json_object(file, "format.config"), file.string()).head_weight ? "SEQ_CLS" : "CAUSAL_LM";
+}
+
+StoredLabels stored_labels(const std::string& model_name_or_path) {
+  const auto folder = io::resolve_model(model_name_or_path);
+  const io::Checkpoint checkpoint(folder);
+  const Family& family = find_family(checkpoint.config(), (folder / "config.json").string() + ", key \"model_type\"");
+  const int64_t rows = head_rows(checkpoint, family);
+  std::vector<std::string> names = labels_of(checkpoint.config(), rows, (folder / "config.json").string());
+  if (rows > 0 && static_cast<int64_t>(names.size()) != rows)
+    names = labels_of({{"num_labels", rows}}, rows, (folder / "config.json").string());
+  return {std::move(names), rows > 0};
 }
 
 std::unique_ptr<Model> load_model(const std::string& model_name_or_path, const ModelOptions& options) {
@@ -194,8 +232,9 @@ std::unique_ptr<Model> load_model(const std::string& model_name_or_path, const M
 
   const Json& config = input.checkpoint->config();
   const std::string file = (folder / "config.json").string();
-  const Family& family = find_family(config, file + ", key \"model_type\"");
+  const Family& family = find_family(config, file);
   refuse_quantised(config, file);
+  ConfigValues(config, file).find<std::string>("problem_type");  // throws where it is no text
   if (!family.head_weight) {
     refuse_labels(options, family);
     input.vocab_size = options.vocab_size;

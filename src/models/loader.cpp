@@ -136,6 +136,7 @@ Loader::Loader(Model& model, const FamilyInput& input, std::string base_prefix)
       checkpoint_(input.checkpoint),
       base_prefix_(std::move(base_prefix) + "."),
       new_head_(input.new_head),
+      drawn_head_(input.drawn_head),
       vocab_size_(input.vocab_size),
       embeddings_(input.embeddings),
       quantisation_(input.quantisation),
@@ -295,8 +296,9 @@ const Conv2d* Loader::conv2d(const std::string& name, int64_t c_out, int64_t c_i
 
 const Linear* Loader::head(const std::string& name, int64_t d_out, int64_t d_in, double std) {
   const io::TensorBytes* stored = find(name + ".weight");
+  const bool drawn = name + ".weight" == drawn_head_;
   const bool fits = stored && stored->shape == std::vector<int64_t>{d_out, d_in};
-  if (fits || (stored && !new_head_)) return linear(name, d_out, d_in, {.head = true});
+  if (!drawn && (fits || (stored && !new_head_))) return linear(name, d_out, d_in, {.head = true});
   find(name + ".bias");
   model_.new_modules_.push_back(name);
   const auto options = at::TensorOptions().dtype(at::kFloat);
@@ -379,7 +381,7 @@ void Loader::finish(const std::vector<std::string>& others, const std::vector<st
                                     [&](const std::string& ending) { return ("." + name).ends_with(ending); });
     if (!known && !buffer) unexpected.push_back(name);
   }
-  if (unexpected.empty()) return;
+  if (unexpected.empty()) return checkpoint_->check_lengths();
   const size_t shown = std::min<size_t>(unexpected.size(), 5);
   throw Error(
       {.id = "format.unexpected-tensor",

@@ -82,6 +82,7 @@ class Loader {
   std::shared_ptr<const io::Checkpoint> checkpoint_;
   std::string base_prefix_;
   bool new_head_;
+  std::string drawn_head_;
   int64_t vocab_size_;
   std::map<std::string, Tensor> embeddings_;
   std::optional<Quantisation> quantisation_;

@@ -27,7 +27,7 @@ std::unique_ptr<Model> load_phi3(const FamilyInput& input) {
   DecoderConfig config = DecoderConfig::from_json(
       values, {.max_position_embeddings = 4096, .rms_norm_eps = 1e-5, .pad_token_id = 32000, .partial_rotary = true});
   config.fused = true;
-  config.resid_pdrop = values.get_or("resid_pdrop", 0.0);
+  config.resid_pdrop = values.dropout_or("resid_pdrop", 0.0);
   config.set_windows(values, values.size_or("sliding_window", 0), [](int64_t) { return true; });
   return std::make_unique<Decoder>(input, std::move(config), "Phi3ForCausalLM");
 }

@@ -1,5 +1,7 @@
 // RoBERTa with a classification head: Liu et al. 2019, arXiv:1907.11692. Names and dropouts as transformers'
 // RobertaForSequenceClassification.
+#include <fmt/format.h>
+
 #include "models/encoder.h"
 #include "models/families.h"
 #include "ops/layers.h"
@@ -8,11 +10,20 @@
 namespace deltaw {
 namespace {
 
+// Positions are counted from the padding's id on.
+void check_padding(const EncoderConfig& config, const ConfigValues& values) {
+  const int64_t id = config.pad_token_id;
+  if (id >= -1 && id < config.vocab_size && id + 1 < config.max_position_embeddings) return;
+  values.refuse("pad_token_id", fmt::format("a token of the vocabulary ({}) that leaves positions free (of {})",
+                                            config.vocab_size, config.max_position_embeddings));
+}
+
 class Roberta final : public Model {
  public:
   explicit Roberta(const FamilyInput& input) {
-    const auto config =
-        EncoderConfig::from_json(input.checkpoint->config(), (input.checkpoint->folder() / "config.json").string());
+    const auto config = EncoderConfig::from_json(input.checkpoint->config(),
+                                                 (input.checkpoint->folder() / "config.json").string(), 1);
+    check_padding(config, config_of(input));
     Loader load(*this, input, "roberta");
     encoder_ = std::make_unique<Encoder>(load, config, "roberta");
     dense_ = load.head("classifier.dense", config.hidden_size, config.hidden_size, config.initializer_range);
@@ -22,7 +33,9 @@ class Roberta final : public Model {
     padding_ = config.pad_token_id;
     shape_ = encoder_->shape();
     vocab_size_ = config.vocab_size;
+    type_vocab_size_ = config.type_vocab_size;
     max_positions_ = config.max_position_embeddings - padding_ - 1;
+    position_table_ = true;
     head_ = "classifier";
     architecture_ = "RobertaForSequenceClassification";
   }

@@ -43,19 +43,19 @@ Rotary::Rotary(const ConfigValues& config, int64_t head_dim, int64_t max_positio
     : max_positions_(max_positions) {
   const ConfigValues values = parameters_of(config, max_positions);
   type_ = values.get<std::string>("rope_type");
-  base_ = values.get<double>("rope_theta");
+  base_ = values.positive("rope_theta");
   original_ = values.size("original_max_position_embeddings");
   const auto share = values.get<double>("partial_rotary_factor");
-  if (share <= 0 || share > 1 || (share < 1 && !partial)) values.refuse("partial_rotary_factor", "supported: 1");
+  if (!(share > 0) || share > 1 || (share < 1 && !partial)) values.refuse("partial_rotary_factor", "supported: 1");
   width_ = static_cast<int64_t>(static_cast<double>(head_dim) * share);
   if (width_ <= 0 || width_ % 2 != 0) values.refuse("partial_rotary_factor", "an even number of a head's must turn");
 
   if (type_ == "default") {
     frequencies_ = inverse(base_);
   } else if (type_ == "linear") {
-    frequencies_ = inverse(base_) / values.get<double>("factor");
+    frequencies_ = inverse(base_) / values.positive("factor");
   } else if (type_ == "dynamic") {
-    factor_ = values.get<double>("factor");
+    factor_ = values.positive("factor");
     frequencies_ = inverse(base_);
     if (width_ == 2) values.refuse("rope_type", "heads of more than two numbers");
   } else if (type_ == "yarn") {
@@ -79,7 +79,8 @@ at::Tensor Rotary::inverse(double base) const {
 
 // Peng et al. 2023, arXiv:2309.00071: fast turns stay, slow ones are stretched, with a ramp between.
 void Rotary::set_yarn(const ConfigValues& values) {
-  const double factor = values.get_or("factor", static_cast<double>(max_positions_) / static_cast<double>(original_));
+  const double factor =
+      values.positive_or("factor", static_cast<double>(max_positions_) / static_cast<double>(original_));
   const auto magnitude = [&](double weight) { return factor <= 1 ? 1 : 0.1 * weight * std::log(factor) + 1; };
   const double mscale = values.get_or("mscale", 0.0), mscale_all = values.get_or("mscale_all_dim", 0.0);
   const double usual = mscale != 0 && mscale_all != 0 ? magnitude(mscale) / magnitude(mscale_all) : magnitude(1);
@@ -108,7 +109,7 @@ void Rotary::set_yarn(const ConfigValues& values) {
 // Ding et al. 2024, arXiv:2402.13753: a factor for each frequency, one list for short rows and one for long.
 void Rotary::set_longrope(const ConfigValues& values) {
   const auto original = static_cast<double>(original_);
-  const double factor = values.get_or("factor", static_cast<double>(max_positions_) / original);
+  const double factor = values.positive_or("factor", static_cast<double>(max_positions_) / original);
   const double usual = factor <= 1 ? 1 : std::sqrt(1 + std::log(factor) / std::log(original));
   attention_factor_ = values.get_or("attention_factor", usual);
   const at::Tensor wavelengths = at::pow(at::Scalar(base_), steps());
@@ -118,8 +119,8 @@ void Rotary::set_longrope(const ConfigValues& values) {
 
 // Grattafiori et al. 2024, arXiv:2407.21783: long waves are stretched, short ones stay, those between are blended.
 void Rotary::set_llama3(const ConfigValues& values) {
-  const auto factor = values.get<double>("factor"), low = values.get<double>("low_freq_factor"),
-             high = values.get<double>("high_freq_factor");
+  const double factor = values.positive("factor"), low = values.positive("low_freq_factor"),
+               high = values.positive("high_freq_factor");
   const auto original = static_cast<double>(original_);
   const at::Tensor plain = inverse(base_);
   const at::Tensor waves = plain.reciprocal() * (2 * M_PI);

@@ -38,6 +38,11 @@ class BlockAttention : public torch::autograd::Function<BlockAttention> {
   }
 };
 
+// Undefined where all see all.
+Tensor bias_of(const AttentionMask& mask, at::ScalarType type) {
+  return mask.causal ? mask.causal->bias(type) : mask.bias;
+}
+
 // One key head's queries stand below each other, so that its keys are read as they lie.
 Tensor by_key_head(const Tensor& x, int64_t key_heads) {
   const int64_t heads = x.size(1);
@@ -54,7 +59,7 @@ Tensor in_steps(const Tensor& q, const Tensor& k, const Tensor& v, const Attenti
   const Tensor rows = by_key_head(widened(q) * scale, k.size(1));
   Tensor scores = at::matmul(rows, widened(k).transpose(2, 3)).view({q.size(0), q.size(1), q.size(2), k.size(2)});
   if (form.softcap != 0) scores = at::tanh(scores / form.softcap) * form.softcap;
-  if (mask.bias.defined()) scores = scores + widened(mask.bias);
+  if (const Tensor bias = bias_of(mask, type); bias.defined()) scores = scores + widened(bias);
   const bool narrow = scores.scalar_type() == at::kBFloat16;
   const Tensor probabilities = at::softmax(scores, -1, narrow ? at::kFloat : scores.scalar_type()).to(type);
   const Tensor mixed = at::matmul(by_key_head(dropout(probabilities, form.dropout, call), k.size(1)), v);
@@ -63,10 +68,11 @@ Tensor in_steps(const Tensor& q, const Tensor& k, const Tensor& v, const Attenti
 
 // torch's kernel.
 Tensor fused(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionMask& mask, double scale) {
-  const bool biased = mask.bias.defined() && !mask.causal;
+  const bool causal = mask.causal && mask.causal->all() && q.size(2) == k.size(2);
+  const Tensor bias = causal ? Tensor() : bias_of(mask, q.scalar_type());
   const auto run = [&](const Tensor& queries) {
-    return at::scaled_dot_product_attention(queries, k, v, biased ? std::optional<Tensor>(mask.bias) : std::nullopt, 0,
-                                            mask.causal, scale);
+    return at::scaled_dot_product_attention(queries, k, v, bias.defined() ? std::optional<Tensor>(bias) : std::nullopt,
+                                            0, causal, scale);
   };
   const int64_t key_heads = k.size(1), group = q.size(1) / key_heads;
   if (group == 1) return run(q);
@@ -90,12 +96,34 @@ Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Attent
   if (dropout == 0 && form.softcap == 0 && (torchs || !has_kernels(q))) return fused(q, k, v, mask, scale);
   if (form.softcap != 0 || !has_kernels(q)) return in_steps(q, k, v, mask, form, scale, call);
   auto plan = c10::make_intrusive<Plan>();
-  plan->settings = {.scale = scale,
-                    .dropout = dropout,
-                    .key = dropout > 0 ? call.next_key() : 0,
-                    .causal = mask.causal,
-                    .bias = mask.bias.defined() && !mask.causal ? mask.bias.to(at::kFloat).contiguous() : Tensor()};
+  plan->settings = {
+      .scale = scale, .dropout = dropout, .key = dropout > 0 ? call.next_key() : 0, .causal = mask.causal};
+  if (mask.bias.defined()) plan->settings.bias = mask.bias.to(at::kFloat).contiguous();
   return BlockAttention::apply(q, k, v, plan);
+}
+
+CausalKeys::CausalKeys(Tensor documents, Tensor places, int64_t queries, int64_t window)
+    : places_(places.to(at::kInt).contiguous()), queries_(queries), window_(window < places.size(1) ? window : 0) {
+  if (documents.defined()) documents_ = documents.to(at::kInt).contiguous();
+}
+
+const Tensor& CausalKeys::bias(at::ScalarType dtype) const {
+  if (!bias_.defined() || bias_.scalar_type() != dtype) bias_ = ops::bias_of(seen(), dtype);
+  return bias_;
+}
+
+Tensor CausalKeys::seen() const {
+  const int64_t keys = places_.size(1);
+  const auto of_queries = [&](const Tensor& x) { return x.narrow(1, keys - queries_, queries_).unsqueeze(2); };
+  const auto of_keys = [](const Tensor& x) { return x.unsqueeze(1); };
+  const Tensor slots = at::arange(keys, places_.options()).unsqueeze(0);
+  Tensor seen = of_keys(slots).le(of_queries(slots));
+  if (documents_.defined()) {
+    const Tensor documents = of_keys(documents_);
+    seen = seen.logical_and(documents.eq(of_queries(documents_)).logical_or(documents.eq(kEveryDocument)));
+  }
+  if (window_ > 0) seen = seen.logical_and((of_queries(places_) - of_keys(places_)).lt(window_));
+  return seen.unsqueeze(1);
 }
 
 Tensor attention_bias(const Tensor& attention_mask, at::ScalarType dtype) {

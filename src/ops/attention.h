@@ -3,14 +3,43 @@
 
 #include <ATen/ATen.h>
 
+#include <memory>
+
 #include "deltaw/model.h"
 
 namespace deltaw::ops {
 
-/// Which keys a query sees.
+/// Which keys the queries of a causal model see, told by numbers of the keys, so that no matrix is kept. The queries
+/// are the last keys; each sees those up to itself, of its own document and of kEveryDocument, `window` places back.
+class CausalKeys {
+ public:
+  static constexpr int64_t kEveryDocument = -1;
+
+  /// `documents` [batch, keys], or undefined: all one; `places` [batch or 1, keys]: of a key in its document; int64.
+  /// `window`: 0 for none.
+  CausalKeys(at::Tensor documents, at::Tensor places, int64_t queries, int64_t window);
+
+  const at::Tensor& documents() const { return documents_; }  // int32
+  const at::Tensor& places() const { return places_; }        // int32
+  int64_t window() const { return window_; }
+  /// Whether each query sees all keys up to itself.
+  bool all() const { return !documents_.defined() && window_ == 0; }
+
+  /// The same as what is added to the scores, [batch or 1, 1, queries, keys]: made when it is first asked for.
+  const at::Tensor& bias(at::ScalarType dtype) const;
+
+ private:
+  at::Tensor seen() const;
+
+  at::Tensor documents_, places_;
+  int64_t queries_, window_;
+  mutable at::Tensor bias_;
+};
+
+/// Which keys a query sees: all where neither is given.
 struct AttentionMask {
-  at::Tensor bias;      // [batch or 1, 1, queries or 1, keys], added to the scores; undefined where all see all
-  bool causal = false;  // the bias says no more than that a query sees no later key, and queries are as many as keys
+  at::Tensor bias = {};  // [batch or 1, 1, queries or 1, keys], added to the scores
+  std::shared_ptr<const CausalKeys> causal = {};
 };
 
 struct AttentionForm {

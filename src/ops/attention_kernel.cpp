@@ -57,6 +57,20 @@ void multiply_row(float* __restrict x, const float* __restrict y, int64_t n) {
   for (int64_t i = 0; i < n; ++i) x[i] *= y[i];
 }
 
+constexpr float kHidden = std::numeric_limits<float>::lowest();
+
+// Of documents other than `own`, but for those of all.
+DELTAW_VECTORISED
+void hide_other_documents(float* __restrict scores, const int32_t* __restrict documents, int32_t own, int64_t n) {
+  constexpr auto kEvery = static_cast<int32_t>(CausalKeys::kEveryDocument);
+  for (int64_t j = 0; j < n; ++j) scores[j] = documents[j] == own || documents[j] == kEvery ? scores[j] : kHidden;
+}
+
+DELTAW_VECTORISED
+void hide_before(float* __restrict scores, const int32_t* __restrict places, int32_t first, int64_t n) {
+  for (int64_t j = 0; j < n; ++j) scores[j] = places[j] < first ? kHidden : scores[j];
+}
+
 // dp <- p (dp - sum of p dp)
 DELTAW_VECTORISED
 void softmax_gradient(const float* __restrict p, float* __restrict dp, int64_t n) {
@@ -199,10 +213,10 @@ class Worker {
   struct Block {
     int64_t row, head;
     int64_t first, queries;  // query rows
-    int64_t keys, width;     // that any of them sees; the same, padded
-    bool causal;
+    int64_t keys, width;     // up to the last that any of them sees; the same, padded
+    int64_t own;             // key of the first query in causal attention, else -1
 
-    int64_t seen(int64_t i) const { return causal ? first + i + 1 : keys; }
+    int64_t seen(int64_t i) const { return own < 0 ? keys : own + i + 1; }
   };
 
   static void clear(std::vector<float>& buffer, int64_t n) { std::fill_n(buffer.begin(), n, 0.0f); }
@@ -217,8 +231,9 @@ class Worker {
     for (int64_t head = key_head * s_.group; head < (key_head + 1) * s_.group; ++head) {
       for (int64_t first = 0; first < s_.queries; first += kQueries) {
         const int64_t count = std::min(kQueries, s_.queries - first);
-        const int64_t keys = settings_.causal ? first + count : s_.keys;
-        use(Block{row, head, first, count, keys, padded(keys), settings_.causal});
+        const int64_t own = settings_.causal ? s_.keys - s_.queries + first : -1;
+        const int64_t keys = settings_.causal ? own + count : s_.keys;
+        use(Block{row, head, first, count, keys, padded(keys), own});
       }
     }
   }
@@ -231,12 +246,29 @@ class Worker {
     for (int64_t i = 0; i < b.queries; ++i) std::fill_n(scores_.data() + i * s_.key_lanes, b.width, 0.0f);
     add_product(query_.left(), keys_.turned_right(), scores_.data(), s_.key_lanes, b.queries, b.width, s_.width);
     for (int64_t i = 0; i < b.queries; ++i) scale_row(scores_.data() + i * s_.key_lanes, scale(), b.width);
+    if (settings_.causal) return hide_keys(b, *settings_.causal);
     const Tensor& bias = settings_.bias;
-    if (b.causal || !bias.defined()) return;
+    if (!bias.defined()) return;
     const float* rows = bias.const_data_ptr<float>() + (bias.size(0) == 1 ? 0 : b.row * bias.stride(0));
     for (int64_t i = 0; i < b.queries; ++i) {
       const float* own = rows + (bias.size(2) == 1 ? 0 : (b.first + i) * bias.stride(2));
       add_row(scores_.data() + i * s_.key_lanes, own, b.keys);
+    }
+  }
+
+  void hide_keys(const Block& b, const CausalKeys& causal) {
+    if (causal.all()) return;
+    const auto numbers = [&](const Tensor& x) {
+      return x.const_data_ptr<int32_t>() + (x.size(0) == 1 ? 0 : b.row * x.stride(0));
+    };
+    const int32_t* documents = causal.documents().defined() ? numbers(causal.documents()) : nullptr;
+    const int32_t* places = numbers(causal.places());
+    for (int64_t i = 0; i < b.queries; ++i) {
+      float* scores = scores_.data() + i * s_.key_lanes;
+      const int64_t key = b.own + i;
+      if (documents) hide_other_documents(scores, documents, documents[key], b.seen(i));
+      if (causal.window() == 0) continue;
+      hide_before(scores, places, places[key] - static_cast<int32_t>(causal.window()) + 1, b.seen(i));
     }
   }
 

@@ -5,6 +5,9 @@
 #include <ATen/ATen.h>
 
 #include <cstdint>
+#include <memory>
+
+#include "ops/attention.h"
 
 namespace deltaw::ops {
 
@@ -12,8 +15,8 @@ struct AttentionSettings {
   double scale = 1;
   double dropout = 0;  // on the probabilities
   uint64_t key = 0;    // of its masks
-  bool causal = false;
-  at::Tensor bias;  // float32 [batch or 1, 1, queries or 1, keys], or undefined; not read where causal
+  std::shared_ptr<const CausalKeys> causal = {};
+  at::Tensor bias = {};  // float32 [batch or 1, 1, queries or 1, keys], or undefined
 };
 
 /// q [batch, heads, queries, width]; k and v [batch, key_heads, keys, width]; rows of `width` without gaps.

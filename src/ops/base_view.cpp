@@ -69,6 +69,13 @@ Update Update::in_two_factors() const {
   return result;
 }
 
+Tensor Params::matrix(std::string_view name) const {
+  for (const Param& param : params_) {
+    if (param.name == name) return param.turned ? param.value.t() : param.value;
+  }
+  return (*this)[name];  // which says that it is not there
+}
+
 const Tensor& Params::operator[](std::string_view name) const {
   for (const Param& param : params_) {
     if (param.name == name) return param.value;

@@ -1,15 +1,8 @@
 #include "ops/formed_weights.h"
 
-#include "core/memory.h"
 #include "ops/sum.h"
 
 namespace deltaw {
-namespace {
-
-// The machine's memory counts, not what is free of it, so that a run that goes on rounds as it did.
-constexpr int64_t kShareOfMemory = 8;
-
-}  // namespace
 
 int64_t FormedWeights::bytes(const Adapter& adapter, int64_t tokens, int64_t micro_batches) {
   if (micro_batches <= 1) return 0;
@@ -24,7 +17,7 @@ int64_t FormedWeights::bytes(const Adapter& adapter, int64_t tokens, int64_t mic
     const Update update = ops::prepared(item, LinearPath::automatic, layer->params.trained(), tokens, micro_batches);
     if (item.folded) bytes += ops::bytes_if_formed(item, update, type);
   }
-  return bytes <= memory_bytes() / kShareOfMemory ? bytes : 0;
+  return bytes;
 }
 
 ops::Formed* FormedWeights::find(const ops::Item& item, LinearPath path, const ops::Tensors& trained, int64_t tokens) {

@@ -20,8 +20,8 @@ class FormedWeights {
   /// For so many passes of one adapter, which must outlive it.
   explicit FormedWeights(int64_t micro_batches) : micro_batches_(micro_batches) {}
 
-  /// What it keeps of this adapter over micro-batches of so many tokens, in bytes; 0 where there is nothing to keep, or
-  /// more than an eighth of the machine's memory, and it is of no use.
+  /// What it keeps of this adapter over micro-batches of so many tokens, in bytes; 0 where there is nothing to keep and
+  /// it is of no use.
   static int64_t bytes(const Adapter& adapter, int64_t tokens, int64_t micro_batches);
 
   /// The kept layer behind an item, formed now where the item is folded; null where it is not. `trained` are the

@@ -28,10 +28,11 @@ class Dropout : public torch::autograd::Function<Dropout> {
 
 Tensor embedding(const Tensor& ids, const Embedding& table, const Call& call) {
   const Tensor& weight = call.adapter ? call.adapter->value(table.weight) : table.weight.value;
-  Tensor rows = at::embedding(weight, ids);
+  Tensor rows = at::embedding(weight, ids, table.padding_idx);
   if (const TrainedTokens* tokens = call.adapter ? call.adapter->tokens(table.weight) : nullptr) {
     const Tensor places = tokens->places.index_select(0, ids.flatten()).view_as(ids);
-    const Tensor trained = at::embedding(tokens->rows, places.clamp_min(0)).to(rows.scalar_type());
+    const int64_t pad = table.padding_idx < 0 ? -1 : tokens->places[table.padding_idx].item<int64_t>();
+    const Tensor trained = at::embedding(tokens->rows, places.clamp_min(0), pad).to(rows.scalar_type());
     rows = at::where(places.ge(0).unsqueeze(-1), trained, rows);
   }
   const AdaptedLayer* adapted = call.adapter ? call.adapter->layer(table) : nullptr;

@@ -5,6 +5,8 @@
 #include <fmt/format.h>
 
 #include "core/files.h"
+#include "core/json_fields.h"
+#include "core/text_file.h"
 #include "deltaw/error.h"
 #include "text/jinja_interpreter.h"
 #include "text/jinja_parser.h"
@@ -19,15 +21,7 @@ constexpr std::array<const char*, 7> kTokenNames = {"bos_token", "eos_token", "u
                                                     "pad_token", "cls_token", "mask_token"};
 
 Json read_object(const fs::path& file) {
-  if (!fs::exists(file)) return Json::object();
-  Json json = read_json(file);
-  if (!json.is_object()) {
-    throw Error({.id = "format.chat-template",
-                 .what = "expected an object",
-                 .where = file.string(),
-                 .fix = "take the file from the model's repository again"});
-  }
-  return json;
+  return fs::exists(file) ? read_json_object(file) : Json::object();
 }
 
 /// The text of a token, which stands there as text or as an object that describes it.
@@ -105,7 +99,7 @@ std::optional<ChatTemplate> ChatTemplate::from_folder(const fs::path& folder) {
   const fs::path jinja = folder / "chat_template.jinja", config_file = folder / "tokenizer_config.json";
   const Json config = read_object(config_file);
   const Json variables = special_tokens(config, read_object(folder / "special_tokens_map.json"));
-  if (fs::exists(jinja)) return ChatTemplate(read_file(jinja), variables, jinja.string());
+  if (fs::exists(jinja)) return ChatTemplate(read_utf8(jinja), variables, jinja.string());
   const auto source = template_in(config, config_file);
   if (!source) return std::nullopt;
   return ChatTemplate(*source, variables, config_file.string() + ": chat_template");
@@ -113,7 +107,7 @@ std::optional<ChatTemplate> ChatTemplate::from_folder(const fs::path& folder) {
 
 ChatTemplate ChatTemplate::from_file(const fs::path& file, const fs::path& folder) {
   const Json config = read_object(folder / "tokenizer_config.json");
-  return ChatTemplate(read_file(file), special_tokens(config, read_object(folder / "special_tokens_map.json")),
+  return ChatTemplate(read_utf8(file), special_tokens(config, read_object(folder / "special_tokens_map.json")),
                       file.string());
 }
 

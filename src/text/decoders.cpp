@@ -78,6 +78,7 @@ class Replace final : public Decoder {
       std::string result;
       for (const Stretch& stretch : stretches) {
         result += stretch.is_match ? content_ : token.substr(stretch.begin, stretch.end - stretch.begin);
+        check_growth(result.size(), kMostGrowth + token.size());
       }
       token = std::move(result);
     }

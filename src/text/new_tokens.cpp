@@ -61,7 +61,9 @@ void Tokenizer::save(const std::filesystem::path& folder) const {
                             {"normalized", token.normalized},
                             {"special", token.special}};
     const auto known = std::find_if(list.begin(), list.end(),
-                                    [&](const PartJson& other) { return other.value("content", "") == token.content; });
+                                    [&](const PartJson& other) {
+                                      return other.is_object() && other.value("content", PartJson()) == token.content;
+                                    });
     if (known != list.end()) {
       *known = entry;
     } else {

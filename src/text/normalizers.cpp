@@ -1,6 +1,9 @@
+#include <fmt/format.h>
+
 #include <stdexcept>
 #include <utility>
 
+#include "deltaw/error.h"
 #include "text/normal_forms.h"
 #include "text/parts.h"
 #include "text/regex.h"
@@ -57,6 +60,12 @@ std::unique_ptr<Normalizer> make_strip(const PartReader& part) {
       [left = part.flag("strip_left"), right = part.flag("strip_right")](Aligned& text) { strip(text, left, right); });
 }
 
+/// By the length of the text as it was before all steps.
+size_t most_bytes(const Aligned& text) {
+  constexpr size_t kOfEach = 64;  // characters; the longest normal form of one has 54 bytes
+  return kMostGrowth + kOfEach * (text.spans.empty() ? 0 : text.spans.back().end);
+}
+
 /// Inserted characters belong to the last character of the match they replace.
 void replace(Aligned& text, const Finder& find, const std::string& content) {
   std::vector<Stretch> stretches;
@@ -67,6 +76,7 @@ void replace(Aligned& text, const Finder& find, const std::string& content) {
       result.append(text, stretch.begin, stretch.end);
       continue;
     }
+    check_growth(result.text.size() + content.size(), most_bytes(text));
     const Span span = stretch.end > 0 ? text.spans[stretch.end - 1] : Span{};
     result.text += content;
     result.spans.resize(result.text.size(), span);
@@ -83,6 +93,7 @@ std::unique_ptr<Normalizer> make_replace(const PartReader& part) {
 std::unique_ptr<Normalizer> make_prepend(const PartReader& part) {
   return rule([prefix = part.text("prepend")](Aligned& text) {
     if (text.text.empty()) return;
+    check_growth(text.text.size() + prefix.size(), most_bytes(text));
     text.text.insert(0, prefix);
     text.spans.insert(text.spans.begin(), prefix.size(), text.spans.front());
   });
@@ -112,6 +123,15 @@ constexpr PartKind<Normalizer> kKinds[] = {
 };
 
 }  // namespace
+
+void check_growth(size_t bytes, size_t most) {
+  if (bytes <= most) return;
+  throw Error{
+      {.id = "format.tokenizer-growth",
+       .what = fmt::format("the tokenizer makes {} bytes of a text, where {} are the most to expect", bytes, most),
+       .where = "the steps of tokenizer.json that replace or insert text",
+       .fix = "take the file from the checkpoint again; it does not hold what a tokenizer file holds"}};
+}
 
 std::unique_ptr<Normalizer> make_normalizer(const PartReader& part) {
   return make_part(part, "normalizer", kKinds);

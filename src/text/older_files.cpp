@@ -22,13 +22,12 @@ AddedList::AddedList(const PartJson& vocabulary, const TokenizerConfig& config) 
 int64_t AddedList::add(const PartJson& token, bool special) {
   const PartReader reader(token, "tokenizer_config.json");
   const std::string content = token.is_string() ? token.get<std::string>() : reader.text("content");
-  for (const PartJson& known : list_) {
-    if (known["content"] == content) return known["id"].get<int64_t>();
-  }
+  if (const auto known = ids_.find(content); known != ids_.end()) return known->second;
   const auto found = vocabulary_.find(content);
   const int64_t id = found != vocabulary_.end() && found->is_number() ? found->get<int64_t>() : next_++;
   const auto flag = [&](const char* name) { return token.is_object() && reader.flag(name, false); };
   special = special || flag("special");
+  ids_[content] = id;
   list_.push_back({{"id", id},
                    {"content", content},
                    {"single_word", flag("single_word")},

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -23,6 +24,7 @@ class AddedList {
  private:
   const PartJson& vocabulary_;
   PartJson list_ = PartJson::array();
+  std::unordered_map<std::string, int64_t> ids_;  // of the list, by content
   int64_t next_ = 0;
 };
 

@@ -15,14 +15,14 @@ PartReader PartReader::at(const std::string& key) const {
   if (!value_->is_object()) fail(fmt::format("expected an object, found {}", value_->type_name()));
   const auto found = value_->find(key);
   if (found == value_->end()) fail(fmt::format("the key \"{}\" is missing", key));
-  return {*found, file_, path_.empty() ? key : path_ + "." + key};
+  return {*found, file_, path_.empty() ? key : path_ + "." + key, depth_ + 1};
 }
 
 std::vector<PartReader> PartReader::items() const {
   if (!value_->is_array()) fail(fmt::format("expected an array, found {}", value_->type_name()));
   std::vector<PartReader> result;
   result.reserve(value_->size());
-  for (const PartJson& item : *value_) result.emplace_back(item, file_, fmt::format("{}[{}]", path_, result.size()));
+  for (const PartJson& item : *value_) result.emplace_back(item, file_, fmt::format("{}[{}]", path_, result.size()), depth_ + 1);
   return result;
 }
 
@@ -30,7 +30,7 @@ std::vector<std::pair<std::string, PartReader>> PartReader::fields() const {
   if (!value_->is_object()) fail(fmt::format("expected an object, found {}", value_->type_name()));
   std::vector<std::pair<std::string, PartReader>> result;
   for (const auto& [key, item] : value_->items()) {
-    result.emplace_back(key, PartReader(item, file_, path_.empty() ? key : path_ + "." + key));
+    result.emplace_back(key, PartReader(item, file_, path_.empty() ? key : path_ + "." + key, depth_ + 1));
   }
   return result;
 }

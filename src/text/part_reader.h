@@ -16,11 +16,12 @@ using PartJson = nlohmann::json;
 /// One value of a tokenizer file and the way to it. A value that is missing or of a wrong type throws format.tokenizer.
 class PartReader {
  public:
-  PartReader(const PartJson& value, std::string file, std::string path = {})
-      : value_(&value), file_(std::move(file)), path_(std::move(path)) {}
+  PartReader(const PartJson& value, std::string file, std::string path = {}, int depth = 0)
+      : value_(&value), file_(std::move(file)), path_(std::move(path)), depth_(depth) {}
 
   const PartJson& json() const { return *value_; }
   const std::string& file() const { return file_; }
+  int depth() const { return depth_; }  // levels below the value that the file holds
 
   bool has(const std::string& key) const;  // present and not null
   PartReader at(const std::string& key) const;
@@ -46,6 +47,7 @@ class PartReader {
   const PartJson* value_;
   std::string file_;
   std::string path_;
+  int depth_;
 };
 
 }  // namespace deltaw::text

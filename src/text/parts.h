@@ -96,6 +96,16 @@ void trim_offsets(Encoding& encoding, bool add_prefix_space);
 /// Appends `more` to `encoding`.
 void append(Encoding& encoding, const Encoding& more);
 
+/// Levels of a file at which a part may stand; a Sequence in another takes two. The reference library's reader stops at
+/// the same depth.
+constexpr int kDeepestPart = 128;
+
+/// Bytes that a text may gain by its tokenizer, and a token by each step of the decoder, however short they are.
+constexpr size_t kMostGrowth = size_t{1} << 24;
+/// Throws format.tokenizer-growth where a step makes more than `most` bytes: a file can double a text step by step, far
+/// beyond any memory.
+void check_growth(size_t bytes, size_t most);
+
 /// One row of a table from type names to builders.
 template <class Part>
 struct PartKind {
@@ -105,6 +115,9 @@ struct PartKind {
 
 template <class Part, size_t size>
 std::unique_ptr<Part> make_part(const PartReader& part, const char* what, const PartKind<Part> (&kinds)[size]) {
+  if (part.depth() > kDeepestPart) {
+    part.fail(std::string("a ") + what + " inside others, more than " + std::to_string(kDeepestPart) + " levels deep");
+  }
   const std::string type = part.text("type");
   for (const PartKind<Part>& kind : kinds) {
     if (type == kind.type) return kind.make(part);

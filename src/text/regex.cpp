@@ -6,76 +6,48 @@
 #include <fmt/format.h>
 #include <pcre2.h>
 
+#include "core/pcre.h"
 #include "deltaw/error.h"
 
 namespace deltaw::text {
 
 struct Regex::Code {
-  pcre2_code* code = nullptr;
+  Pcre code;
   std::string source;
-
-  Code() = default;
-  Code(const Code&) = delete;
-  Code& operator=(const Code&) = delete;
-  ~Code() { pcre2_code_free(code); }
 };
+
+Regex::Regex(std::string_view oniguruma) {
+  const std::string pattern = pcre_syntax(oniguruma);
+  try {
+    constexpr uint32_t kOptions = PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C;
+    code_ = std::make_shared<const Code>(Code{Pcre(pattern, kOptions, /*fast=*/true), std::string(oniguruma)});
+  } catch (const PcreFault& fault) {
+    throw std::invalid_argument(fmt::format("{} at byte {} of {}", fault.reason, fault.offset, pattern));
+  }
+}
 
 namespace {
 
-struct MatchData {
-  pcre2_match_data* data = pcre2_match_data_create(1, nullptr);
-
-  MatchData() = default;
-  MatchData(const MatchData&) = delete;
-  MatchData& operator=(const MatchData&) = delete;
-  ~MatchData() { pcre2_match_data_free(data); }
-};
-
-std::string message(int code) {
-  unsigned char text[256];
-  pcre2_get_error_message(code, text, sizeof(text));
-  return reinterpret_cast<const char*>(text);
+std::string_view shortened(std::string_view text) {
+  constexpr size_t kShown = 40;
+  if (text.size() <= kShown) return text;
+  return text.substr(0, last_start(text.substr(0, kShown + 1)));
 }
 
-/// Match begin and end at or after `from`; false when there is none.
-bool search(const pcre2_code* code, const std::string& source, std::string_view text, size_t from, size_t& begin,
-            size_t& end) {
-  thread_local const MatchData match;
-  const auto* subject = reinterpret_cast<PCRE2_SPTR>(text.data());
-  int found = pcre2_match(code, subject, text.size(), from, PCRE2_NO_UTF_CHECK, match.data, nullptr);
-  if (found == PCRE2_ERROR_JIT_STACKLIMIT) {
-    found = pcre2_match(code, subject, text.size(), from, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, match.data, nullptr);
-  }
-  if (found == PCRE2_ERROR_NOMATCH) return false;
-  if (found < 0) {
+std::optional<std::pair<size_t, size_t>> search(const Pcre& code, const std::string& source, std::string_view text,
+                                                size_t from) {
+  try {
+    return code.search(text, from, PCRE2_NO_UTF_CHECK);
+  } catch (const PcreFault& fault) {
     throw Error{{.id = "data.regex",
-                 .what = "matching a regular expression of the tokenizer failed: " + message(found),
-                 .where = fmt::format("expression {}, a text of {} bytes", source, text.size()),
-                 .fix = "split the text into shorter rows"}};
+                 .what = "matching a regular expression of the tokenizer failed: " + fault.reason,
+                 .where = fmt::format("expression {}, a text of {} bytes that begins '{}'", source, text.size(),
+                                      shortened(text)),
+                 .fix = "split the text into shorter rows, or use a tokenizer without repetitions inside repetitions"}};
   }
-  const size_t* vector = pcre2_get_ovector_pointer(match.data);
-  begin = vector[0];
-  end = vector[1];
-  return true;
 }
 
 }  // namespace
-
-Regex::Regex(std::string_view oniguruma) {
-  auto compiled = std::make_shared<Code>();
-  compiled->source = oniguruma;
-  const std::string pattern = pcre_syntax(oniguruma);
-  int error = 0;
-  size_t offset = 0;
-  compiled->code =
-      pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),
-                    PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &error, &offset, nullptr);
-  if (compiled->code == nullptr) {
-    throw std::invalid_argument(fmt::format("{} at byte {} of {}", message(error), offset, pattern));
-  }
-  pcre2_jit_compile(compiled->code, PCRE2_JIT_COMPLETE);  // without it the interpreter runs, with the same results
-  code_ = std::move(compiled);
-}
 
 void Regex::find(std::string_view text, std::vector<Stretch>& out) const {
   const auto push = [&](size_t begin, size_t end, bool is_match) {
@@ -84,9 +56,10 @@ void Regex::find(std::string_view text, std::vector<Stretch>& out) const {
   size_t done = 0;
   size_t from = 0;
   bool any = false;
-  size_t begin = 0;
-  size_t end = 0;
-  while (from <= text.size() && search(code_->code, code_->source, text, from, begin, end)) {
+  while (from <= text.size()) {
+    const auto match = search(code_->code, code_->source, text, from);
+    if (!match) break;
+    const auto [begin, end] = *match;
     if (begin == end && any && begin == done) {  // an empty match right after a match does not count
       from = begin < text.size() ? begin + width(text[begin]) : text.size() + 1;
       continue;

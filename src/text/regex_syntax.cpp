@@ -79,8 +79,9 @@ class Translator {
   void atom() { atom_ = out_.size(); }
 
   void copy(size_t bytes) {
-    out_.append(in_.substr(at_, bytes));
-    at_ += bytes;
+    const std::string_view copied = in_.substr(at_, bytes);
+    out_.append(copied);
+    at_ += copied.size();
   }
 
   void open_group() {

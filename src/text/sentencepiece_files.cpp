@@ -45,17 +45,26 @@ PartJson sequence(const char* of, PartJson steps) {
   return {{"type", "Sequence"}, {of, std::move(steps)}};
 }
 
+// Real vocabularies have two or three ways to join two pieces to a third.
+constexpr size_t kMostWays = 64, kFreeWays = 4096;
+
 /// Every way to join two pieces to a third: by the id of the third, then with the shorter left part first.
-PartJson merges_of(const SentencePieceModel& model, const PartJson& vocabulary) {
+PartJson merges_of(const SentencePieceModel& model, const PartJson& vocabulary, const std::string& where) {
   PartJson merges = PartJson::array();
   for (const SentencePieceModel::Piece& piece : model.pieces) {
-    for (size_t at = 0; at < piece.text.size();) {
-      at += width(piece.text[at]);
-      if (at >= piece.text.size()) break;
-      const std::string left = piece.text.substr(0, at);
-      const std::string right = piece.text.substr(at);
+    const std::string_view text = piece.text;
+    for (size_t at = 0; at < text.size();) {
+      at += width(text[at]);
+      if (at >= text.size()) break;
+      const std::string_view left = text.substr(0, at), right = text.substr(at);
       if (vocabulary.contains(left) && vocabulary.contains(right)) merges.push_back(PartJson::array({left, right}));
     }
+    if (merges.size() <= kMostWays * model.pieces.size() + kFreeWays) continue;
+    throw Error{{.id = "format.sentencepiece",
+                 .what = fmt::format("its {} pieces can be joined in more than {} ways each", model.pieces.size(),
+                                     kMostWays),
+                 .where = where,
+                 .fix = "take the file from the checkpoint again"}};
   }
   return merges;
 }
@@ -110,6 +119,7 @@ class Converter {
       : model_(model),
         config_(config),
         settings_(config.config, "tokenizer_config.json"),
+        where_(where),
         vocabulary_(vocabulary_of(model, where)),
         family_(family_of(model, vocabulary_, config, where)) {}
 
@@ -230,7 +240,7 @@ class Converter {
 
   PartJson model() {
     if (family_ == Family::kLlama || family_ == Family::kGemma) {
-      PartJson merges = merges_of(model_, vocabulary_);
+      PartJson merges = merges_of(model_, vocabulary_, where_);
       return {{"type", "BPE"},
               {"unk_token", vocabulary_.contains(model_.unk_piece) ? PartJson(model_.unk_piece) : PartJson()},
               {"fuse_unk", true},
@@ -249,6 +259,7 @@ class Converter {
   const SentencePieceModel& model_;
   const TokenizerConfig& config_;
   PartReader settings_;
+  const std::string& where_;
   PartJson vocabulary_;
   Family family_;
   std::vector<std::string> sentinels_;

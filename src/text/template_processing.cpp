@@ -16,6 +16,10 @@ struct Place {
 
 using Marks = std::map<std::string, Encoding>;
 
+// Templates add a handful. One mark of many tokens named at many places would fill the memory.
+constexpr size_t kMostTokens = 4096;
+constexpr int kMostUses = 16;
+
 Marks read_marks(const PartReader& part) {
   Marks marks;
   for (const auto& [name, mark] : part.fields()) {
@@ -35,6 +39,7 @@ Marks read_marks(const PartReader& part) {
 std::vector<Place> read_places(const PartReader& part, int texts, const Marks& marks) {
   std::vector<Place> places;
   std::vector<int> uses(2, 0);
+  size_t tokens = 0;
   for (const PartReader& item : part.items()) {
     if (item.has("Sequence")) {
       const PartReader sequence = item.at("Sequence");
@@ -49,6 +54,8 @@ std::vector<Place> read_places(const PartReader& part, int texts, const Marks& m
       const std::string id = special.text("id");
       const auto found = marks.find(id);
       if (found == marks.end()) special.at("id").fail("\"" + id + "\" is not among special_tokens");
+      tokens += found->second.ids.size();
+      if (tokens > kMostTokens) part.fail("the template adds more than " + std::to_string(kMostTokens) + " tokens");
       Place place{-1, special.count("type_id"), found->second};
       place.marks.type_ids.assign(place.marks.ids.size(), place.type_id);
       places.push_back(std::move(place));
@@ -56,6 +63,7 @@ std::vector<Place> read_places(const PartReader& part, int texts, const Marks& m
   }
   for (int text = 0; text < texts; ++text) {
     if (uses[static_cast<size_t>(text)] == 0) part.fail("the template leaves out a text");
+    if (uses[static_cast<size_t>(text)] > kMostUses) part.fail("the template repeats a text too often");
   }
   return places;
 }

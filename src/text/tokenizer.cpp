@@ -27,6 +27,14 @@ void add_piece(const Pieces& pieces, const Piece& piece, int64_t id, const std::
   out.offsets.emplace_back(pieces.buffer.spans[piece.begin].begin, pieces.buffer.spans[piece.end - 1].end);
 }
 
+/// transformers writes 1e30 where there is no limit.
+int64_t model_max_length(const PartJson& config) {
+  const auto found = config.is_object() ? config.find("model_max_length") : config.end();
+  if (found == config.end() || !found->is_number()) return 0;
+  const auto length = found->get<double>();
+  return length >= 1 && length <= 1e9 ? static_cast<int64_t>(length) : 0;
+}
+
 /// Where U+2581 first follows another character; the size of `text` where it never does.
 size_t blank_inside(std::string_view text) {
   static constexpr std::string_view kBlank = "\xE2\x96\x81";
@@ -71,6 +79,7 @@ void Tokenizer::Impl::configure(const TokenizerConfig& config) {
     reader.at("padding_side").fail(fmt::format("expected \"left\" or \"right\", found \"{}\"", side));
   }
   pads_left = side == "left";
+  max_length = model_max_length(config.config);
 
   // Flags that contradict the file's own template replace it, for the classes whose template follows the flags.
   const std::string kind = reader.text("tokenizer_class", "");
@@ -191,13 +200,15 @@ void Tokenizer::Impl::encode_word(std::string_view word, uint32_t begin, const P
 }
 
 Encoding Tokenizer::Impl::finish(std::vector<Encoding> parts, const EncodeOptions& options) const {
+  bool truncated = false;
   if (options.max_length > 0) {
     const bool counts = options.add_special_tokens && post_processor;
-    truncate(parts, options.max_length, counts ? post_processor->added_tokens(parts.size() == 2) : 0);
+    truncated = truncate(parts, options.max_length, counts ? post_processor->added_tokens(parts.size() == 2) : 0);
   }
   if (post_processor) post_processor->process(parts, options.add_special_tokens);
   Encoding result = std::move(parts.front());
   for (size_t i = 1; i < parts.size(); ++i) append(result, parts[i]);
+  result.truncated = truncated;
   return result;
 }
 
@@ -213,12 +224,13 @@ Tokenizer Tokenizer::from_file(const std::filesystem::path& file) {
   return Tokenizer(std::move(impl));
 }
 
-Tokenizer Tokenizer::from_folder(const std::filesystem::path& folder) {
+Tokenizer Tokenizer::from_folder(const std::filesystem::path& folder, const std::filesystem::path& model_folder) {
   const TokenizerConfig config = read_tokenizer_config(folder);
   TokenizerSource source = read_tokenizer_source(folder, config);
   auto impl = std::make_unique<Impl>(source.json, source.name);
   impl->files = std::move(source.files);
   impl->configure(config);
+  impl->gives_type_ids = text::gives_type_ids(config, model_folder.empty() ? folder : model_folder);
   return Tokenizer(std::move(impl));
 }
 
@@ -277,8 +289,15 @@ bool Tokenizer::prepends_bos() const {
 bool Tokenizer::appends_eos() const {
   return impl_->surroundings().second;
 }
+bool Tokenizer::gives_type_ids() const {
+  return impl_->gives_type_ids;
+}
 bool Tokenizer::pads_left() const {
   return impl_->pads_left;
+}
+
+int64_t Tokenizer::max_length() const {
+  return impl_->max_length;
 }
 const std::vector<std::filesystem::path>& Tokenizer::files() const {
   return impl_->files;

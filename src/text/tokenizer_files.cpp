@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "core/files.h"
+#include "core/json.h"
 #include "text/older_files.h"
 #include "text/unicode.h"
 
@@ -13,6 +14,12 @@ namespace deltaw::text {
 namespace {
 
 const PartJson kNull;
+
+constexpr const char* kConfig = "tokenizer_config.json";
+constexpr const char* kSpecialTokens = "special_tokens_map.json";
+// What a tokenizer is read from, in the order of preference.
+const std::vector<std::vector<std::string>> kForms = {
+    {"tokenizer.json"}, {"vocab.txt"}, {"vocab.json", "merges.txt"}, {"tokenizer.model"}, {"spiece.model"}};
 
 std::string_view without_end(std::string_view line) {
   while (!line.empty()) {
@@ -77,15 +84,7 @@ std::string content_of(const TokenizerConfig& config, const char* name, const ch
 }  // namespace
 
 PartJson read_part_json(const std::filesystem::path& file) {
-  const std::string text = read_file(file);
-  try {
-    return PartJson::parse(text);
-  } catch (const PartJson::parse_error& error) {
-    throw Error{{.id = "format.json",
-                 .what = std::string("it is not JSON: ") + error.what(),
-                 .where = file.string(),
-                 .fix = "take the file from the checkpoint again; it may have been cut short"}};
-  }
+  return parse_sorted_json(read_file(file), file.string());
 }
 
 const PartJson& TokenizerConfig::entry(const std::string& name) const {
@@ -105,8 +104,7 @@ std::optional<std::string> TokenizerConfig::token(const std::string& name) const
 
 TokenizerConfig read_tokenizer_config(const std::filesystem::path& folder) {
   TokenizerConfig result;
-  for (auto [name, json] : {std::pair{"tokenizer_config.json", &result.config},
-                            std::pair{"special_tokens_map.json", &result.special_tokens}}) {
+  for (auto [name, json] : {std::pair{kConfig, &result.config}, std::pair{kSpecialTokens, &result.special_tokens}}) {
     const std::filesystem::path file = folder / name;
     if (!std::filesystem::exists(file)) continue;
     *json = read_part_json(file);
@@ -116,14 +114,19 @@ TokenizerConfig read_tokenizer_config(const std::filesystem::path& folder) {
   return result;
 }
 
+bool is_tokenizer_name(const std::string& name) {
+  if (name == kConfig || name == kSpecialTokens || name == "chat_template.jinja") return true;
+  return std::any_of(std::begin(kForms), std::end(kForms),
+                     [&](const auto& form) { return std::find(form.begin(), form.end(), name) != form.end(); });
+}
+
 std::vector<std::filesystem::path> tokenizer_sources(const std::filesystem::path& folder) {
-  for (const auto& names : std::initializer_list<std::vector<const char*>>{
-           {"tokenizer.json"}, {"vocab.txt"}, {"vocab.json", "merges.txt"}, {"tokenizer.model"}, {"spiece.model"}}) {
+  for (const auto& form : kForms) {
     std::vector<std::filesystem::path> files;
-    for (const char* name : names) {
+    for (const std::string& name : form) {
       if (std::filesystem::exists(folder / name)) files.push_back(folder / name);
     }
-    if (files.size() == names.size()) return files;
+    if (files.size() == form.size()) return files;
   }
   return {};
 }

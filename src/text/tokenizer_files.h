@@ -27,6 +27,9 @@ struct TokenizerConfig {
 
 TokenizerConfig read_tokenizer_config(const std::filesystem::path& folder);
 
+/// Tokenizer::gives_type_ids() of such a tokenizer beside the config.json of `model_folder`, if there is one.
+bool gives_type_ids(const TokenizerConfig& config, const std::filesystem::path& model_folder);
+
 /// The tokenizer.json that transformers would write for `vocab.txt`.
 PartJson from_vocab_txt(const std::filesystem::path& folder, const TokenizerConfig& config);
 
@@ -37,6 +40,9 @@ PartJson from_vocab_json(const std::filesystem::path& folder, const TokenizerCon
 /// The tokenizer.json that transformers would write for a SentencePiece model: Llama's, Gemma's, ALBERT's or T5's by
 /// `tokenizer_class`, else by what the model holds. Throws format.sentencepiece, format.unsupported.
 PartJson from_sentencepiece(const std::filesystem::path& file, const TokenizerConfig& config);
+
+/// Whether a tokenizer, or its chat template, is read from a file of this name.
+bool is_tokenizer_name(const std::string& name);
 
 /// The files that `folder`'s tokenizer is read from, the first form of those that from_folder() names; empty for none.
 std::vector<std::filesystem::path> tokenizer_sources(const std::filesystem::path& folder);

@@ -24,6 +24,8 @@ struct Tokenizer::Impl {
   std::optional<int64_t> eos_id;
   std::vector<AddedToken> more;  // added by add_tokens(), in order
   bool pads_left = false;
+  int64_t max_length = 0;
+  bool gives_type_ids = true;
   std::vector<std::filesystem::path> files;
 
   // Caches that no call uses at the moment.

@@ -21,7 +21,7 @@ void cut(Encoding& encoding, int64_t count) {
 
 }  // namespace
 
-void truncate(std::vector<Encoding>& parts, int64_t max_length, int64_t added) {
+bool truncate(std::vector<Encoding>& parts, int64_t max_length, int64_t added) {
   const int64_t room = max_length - added;
   if (room < 0) {
     throw Error{{.id = "config.max-length",
@@ -31,8 +31,11 @@ void truncate(std::vector<Encoding>& parts, int64_t max_length, int64_t added) {
   }
   int64_t total = 0;
   for (const Encoding& part : parts) total += static_cast<int64_t>(part.ids.size());
-  if (total <= room) return;
-  if (parts.size() == 1) return cut(parts[0], room);
+  if (total <= room) return false;
+  if (parts.size() == 1) {
+    cut(parts[0], room);
+    return true;
+  }
   // The shorter text stays whole while the longer one can make up for it; else they share, the longer one rounding up.
   const bool first_is_longer = parts[0].ids.size() > parts[1].ids.size();
   Encoding& shorter = parts[first_is_longer ? 1 : 0];
@@ -41,6 +44,7 @@ void truncate(std::vector<Encoding>& parts, int64_t max_length, int64_t added) {
   const int64_t kept = least <= room / 2 ? least : room / 2;
   cut(shorter, kept);
   cut(longer, room - kept);
+  return true;
 }
 
 }  // namespace deltaw::text

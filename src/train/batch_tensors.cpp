@@ -2,10 +2,15 @@
 
 #include <ATen/ATen.h>
 
-#include <algorithm>
+#include <fmt/format.h>
 
+#include <algorithm>
+#include <cmath>
+
+#include "deltaw/error.h"
 #include "deltaw/train.h"
 #include "ops/cross_entropy.h"
+#include "train/check_rows.h"
 
 namespace deltaw::train {
 namespace {
@@ -109,9 +114,20 @@ Tensor training_loss(const Model& model, const Tensor& logits, const Tensor& lab
 }  // namespace deltaw::train
 
 namespace deltaw {
+namespace {
+
+[[noreturn]] void refuse_row(int64_t row) {
+  throw Error({.id = "numeric.non-finite",
+               .what = "the model's logits are not finite",
+               .where = fmt::format("row {} of the data", row + 1),
+               .fix = "compute with --dtype float32; if that is no help, the weights themselves are broken"});
+}
+
+}  // namespace
 
 Tensor predict_logits(const Model& model, const Adapter* adapter, const std::vector<EncodedRow>& rows,
                       int64_t batch_size, int64_t pad_id, bool pads_left) {
+  train::check_rows(model, adapter, rows);
   const at::NoGradGuard no_grad;  // no inference mode: what the model caches now may serve training later
   Tensor all = at::empty({static_cast<int64_t>(rows.size()), model.num_labels()}, at::kFloat);
   for (const std::vector<int64_t>& positions : plan_evaluation(row_lengths(rows), batch_size)) {
@@ -121,11 +137,14 @@ Tensor predict_logits(const Model& model, const Adapter* adapter, const std::vec
     const Tensor logits = model.forward(input, call).to(at::kFloat);
     for (size_t i = 0; i < positions.size(); ++i) all[positions[i]].copy_(logits[static_cast<int64_t>(i)]);
   }
+  const Tensor finite = all.isfinite().all(1);
+  if (!finite.all().item<bool>()) refuse_row(finite.logical_not().to(at::kInt).argmax().item<int64_t>());
   return all;
 }
 
 std::vector<RowLoss> predict_losses(const Model& model, const Adapter* adapter, const std::vector<EncodedRow>& rows,
                                     int64_t batch_size, int64_t pad_id, bool pads_left) {
+  train::check_rows(model, adapter, rows);
   const at::NoGradGuard no_grad;
   std::vector<RowLoss> all(rows.size());
   for (const std::vector<int64_t>& positions : plan_evaluation(row_lengths(rows), batch_size)) {
@@ -142,6 +161,9 @@ std::vector<RowLoss> predict_losses(const Model& model, const Adapter* adapter, 
       row.nll += losses.data_ptr<double>()[i];
       row.tokens += 1;
     }
+  }
+  for (size_t i = 0; i < all.size(); ++i) {
+    if (!std::isfinite(all[i].nll)) refuse_row(static_cast<int64_t>(i));
   }
   return all;
 }

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
+#include <ATen/Version.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -10,7 +11,9 @@
 
 #include "core/files.h"
 #include "core/log.h"
+#include "core/output_folder.h"
 #include "deltaw/error.h"
+#include "ops/vectors.h"
 #include "train/options.h"
 #include "train/resume_check.h"
 #include "train/tensor_file.h"
@@ -20,24 +23,16 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kNeeded[] = {"optimizer.safetensors", "run_state.json", "trainer_state.json",
-                                   "training_args.json"};
-
-bool is_whole(const fs::path& folder) {
-  return std::all_of(std::begin(kNeeded), std::end(kNeeded), [&](auto* name) { return fs::exists(folder / name); });
-}
+constexpr const char* kNeeded[] = {"optimizer.safetensors", "run_state.json", kTrainerState, "training_args.json"};
+constexpr const char* kOthers[] = {"rank_budget.safetensors", "scheduler.json", "rng_state.json"};
 
 /// Step and path of every checkpoint-<step>, oldest first.
 std::vector<std::pair<int64_t, fs::path>> list_checkpoints(const fs::path& output_dir) {
   std::vector<std::pair<int64_t, fs::path>> found;
   if (!fs::is_directory(output_dir)) return found;
-  const std::string prefix = "checkpoint-";
   for (const auto& entry : fs::directory_iterator(output_dir)) {
-    const std::string name = entry.path().filename().string();
-    if (!entry.is_directory() || name.rfind(prefix, 0) != 0) continue;
-    const std::string number = name.substr(prefix.size());
-    const bool digits = std::all_of(number.begin(), number.end(), [](char c) { return c >= '0' && c <= '9'; });
-    if (digits && !number.empty() && number.size() < 18) found.emplace_back(std::stoll(number), entry.path());
+    const auto step = checkpoint_step(entry.path().filename().string());
+    if (step && entry.is_directory()) found.emplace_back(*step, entry.path());
   }
   std::sort(found.begin(), found.end());
   return found;
@@ -59,11 +54,32 @@ Json scheduler_state(const RunParts& parts) {
           {"_last_lr", Json::array({rate})}};
 }
 
+/// The instructions that vectors are computed with: they set the order of sums, and what is rounded to bf16.
+std::string processor() {
+  return at::get_cpu_capability() + (ops::has_bf16_units() ? " with bf16 units" : "");
+}
+
+void warn_of_another_machine(const JsonFields& run_state) {
+  if (const auto threads = run_state.get_or<int64_t>("threads", 0); threads != at::get_num_threads()) {
+    log().warn("the checkpoint was trained with {} threads, this run has {}: results may differ in the last digits",
+               threads, at::get_num_threads());
+  }
+  const std::string before = run_state.get_or<std::string>("processor", processor());
+  if (before != processor()) {
+    log().warn(
+        "the checkpoint was trained on a processor that computes in {}, this one computes in {}: results may "
+        "differ in the last digits",
+        before, processor());
+  }
+}
+
 Json run_state(const RunParts& parts) {
   Json state = parts.identity;
   state["progress"] = to_progress(parts.state);
   state["kept_ranks"] = kept_ranks(parts.adapter);
   state["threads"] = at::get_num_threads();
+  state["processor"] = processor();
+  state["forms_once"] = parts.forms_once;
   return state;
 }
 
@@ -102,7 +118,8 @@ void copy_tensors(const fs::path& file, const std::map<std::string, Tensor>& sto
 
 void check_position(const fs::path& folder, const RunParts& parts) {
   const Json stored = read_json(folder / "rng_state.json");
-  if (!is_same(stored, position(parts)) || read_json(folder / "scheduler.json").at("last_epoch") != parts.state.step) {
+  const auto scheduled = read_checkpoint_file(folder / "scheduler.json").get<int64_t>("last_epoch");
+  if (!is_same(stored, position(parts)) || scheduled != parts.state.step) {
     throw Error({.id = "format.checkpoint",
                  .what = fmt::format("the files of the checkpoint are from different steps: trainer_state.json says {}",
                                      parts.state.step),
@@ -120,41 +137,76 @@ fs::path find_best(const fs::path& recorded, const fs::path& beside) {
 
 }  // namespace
 
+std::optional<int64_t> checkpoint_step(const std::string& name) {
+  const std::string prefix = "checkpoint-", number = name.starts_with(prefix) ? name.substr(prefix.size()) : "";
+  const bool digits = std::all_of(number.begin(), number.end(), [](char c) { return c >= '0' && c <= '9'; });
+  if (!digits || number.empty() || number.size() >= 18) return std::nullopt;
+  return std::stoll(number);
+}
+
+bool is_checkpoint_file(const std::string& name) {
+  return std::find(std::begin(kNeeded), std::end(kNeeded), name) != std::end(kNeeded) ||
+         std::find(std::begin(kOthers), std::end(kOthers), name) != std::end(kOthers);
+}
+
+bool is_whole_checkpoint(const fs::path& folder) {
+  return std::all_of(std::begin(kNeeded), std::end(kNeeded), [&](auto* name) { return fs::exists(folder / name); });
+}
+
+NameTest run_outputs(const TrainOptions& options, const Schedule& schedule, int64_t done) {
+  return [&options, schedule, done](const std::string& name) {
+    const auto step = checkpoint_step(name);
+    return name == kTrainerState || (step && *step > done && may_save(options, schedule, *step));
+  };
+}
+
+bool resumes(const TrainOptions& options) {
+  return !options.resume_from_checkpoint.empty() && options.resume_from_checkpoint != "false";
+}
+
+int64_t resumed_step(const TrainOptions& options) {
+  if (!resumes(options)) return 0;
+  return read_run_state(find_checkpoint(options.resume_from_checkpoint, options.output_dir)).step;
+}
+
 fs::path checkpoint_path(const fs::path& output_dir, int64_t step) {
   return output_dir / fmt::format("checkpoint-{}", step);
 }
 
 void write_checkpoint(const fs::path& folder, const RunParts& parts,
                       const std::function<void(const fs::path&)>& companions) {
-  write_folder(folder, [&](const fs::path& inside) {
+  add_to_folder(folder.parent_path(), [&](const fs::path& around) {
+    const fs::path inside = around / folder.filename();
+    fs::create_directory(inside);
     parts.adapter.save(inside);
     write_tensors(inside / "optimizer.safetensors", all_tensors(parts));
     if (!parts.budgets.empty()) write_tensors(inside / "rank_budget.safetensors", parts.budgets.state());
     write_json(inside / "scheduler.json", scheduler_state(parts));
     write_json(inside / "rng_state.json", position(parts));
-    write_json(inside / "trainer_state.json", to_trainer_state(parts.state, parts.options, parts.schedule));
+    write_json(inside / kTrainerState, to_trainer_state(parts.state, parts.options, parts.schedule));
     TrainOptions options = parts.options;
-    write_json(inside / "training_args.json", write_fields(fields_of(options)));
-    write_json(inside / "run_state.json", run_state(parts));
+    write_json(inside / "training_args.json", write_fields(fields_of(options)), KeyOrder::outermost_sorted);
+    write_json(inside / "run_state.json", run_state(parts), KeyOrder::outermost_sorted);
     if (companions) companions(inside);
   });
 }
 
 void read_checkpoint(const fs::path& folder, const RunParts& parts) {
   parts.state = read_run_state(folder);
-  const Json run_state = read_json(folder / "run_state.json");
+  const JsonFields run_state = read_checkpoint_file(folder / "run_state.json");
   check_resumable(folder, parts.options, parts.identity, run_state);
   check_position(folder, parts);
-  if (const int threads = run_state.value("threads", 0); threads != at::get_num_threads()) {
-    log().warn("the checkpoint was trained with {} threads, this run has {}: results may differ in the last digits",
-               threads, at::get_num_threads());
-  }
+  warn_of_another_machine(run_state);
   parts.state.best_checkpoint = find_best(parts.state.best_checkpoint, folder.parent_path());
   restore_adapter(folder, parts.adapter);
   const fs::path file = folder / "optimizer.safetensors";
   copy_tensors(file, read_tensors(file), parts.optimizer.state());
   parts.optimizer.set_steps(parts.state.step);
   if (!parts.budgets.empty()) parts.budgets.set_state(read_tensors(folder / "rank_budget.safetensors"));
+}
+
+std::optional<bool> recorded_forms_once(const fs::path& folder) {
+  return read_checkpoint_file(folder / "run_state.json").find<bool>("forms_once");
 }
 
 void restore_adapter(const fs::path& folder, Adapter& adapter) {
@@ -172,12 +224,12 @@ void restore_adapter(const fs::path& folder, Adapter& adapter) {
     }
   }
   copy_tensors(file, stored, targets);
-  set_kept_ranks(adapter, read_json(folder / "run_state.json").at("kept_ranks"));
+  set_kept_ranks(adapter, read_checkpoint_file(folder / "run_state.json").object("kept_ranks"));
 }
 
 fs::path find_checkpoint(const std::string& resume_from_checkpoint, const fs::path& output_dir) {
   if (resume_from_checkpoint != "true") {
-    if (is_whole(resume_from_checkpoint)) return fs::path(resume_from_checkpoint);
+    if (is_whole_checkpoint(resume_from_checkpoint)) return fs::path(resume_from_checkpoint);
     throw Error({.id = "config.no-checkpoint",
                  .what = fs::exists(resume_from_checkpoint) ? "this folder is no whole checkpoint of deltaw"
                                                             : "there is no such folder",
@@ -186,7 +238,7 @@ fs::path find_checkpoint(const std::string& resume_from_checkpoint, const fs::pa
   }
   const auto checkpoints = list_checkpoints(output_dir);
   for (auto entry = checkpoints.rbegin(); entry != checkpoints.rend(); ++entry) {
-    if (is_whole(entry->second)) return entry->second;
+    if (is_whole_checkpoint(entry->second)) return entry->second;
     log().warn("{} is not a whole checkpoint and is left out", entry->second.string());
   }
   throw Error({.id = "config.no-checkpoint",
@@ -197,13 +249,17 @@ fs::path find_checkpoint(const std::string& resume_from_checkpoint, const fs::pa
 
 void remove_old_checkpoints(const fs::path& output_dir, int64_t limit, const fs::path& newest, const fs::path& best) {
   if (limit <= 0) return;
-  const auto checkpoints = list_checkpoints(output_dir);
-  auto left = static_cast<int64_t>(checkpoints.size());
-  for (const auto& [step, path] : checkpoints) {
+  const Manifest manifest(output_dir);
+  auto own = list_checkpoints(output_dir);
+  std::erase_if(own, [&](const auto& entry) {
+    return manifest.standing(entry.second.filename().string(), Look::sizes) != Standing::own;
+  });
+  auto left = static_cast<int64_t>(own.size());
+  for (const auto& [step, path] : own) {
     if (left <= limit) return;
     if (path.filename() == newest.filename() || path.filename() == best.filename()) continue;
-    fs::remove_all(path);
-    --left;
+    remove_from_folder(output_dir, path.filename().string());
+    --left;  // also where it was changed, and is the user's now
   }
 }
 

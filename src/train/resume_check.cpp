@@ -4,8 +4,9 @@
 
 #include <set>
 
-#include "core/files.h"
+#include "core/json.h"
 #include "deltaw/error.h"
+#include "train/run_state.h"
 
 namespace deltaw::train {
 namespace {
@@ -59,14 +60,19 @@ std::set<std::string> keys_of(const Json& ours, const Json& stored) {
   return keys;
 }
 
+// The first pattern that matches a layer counts, so their order is a part of them.
+bool equal(const std::string& key, const Json& a, const Json& b) {
+  return key.ends_with("_pattern") ? a == b : is_same(a, b);
+}
+
 void compare(const std::string& where, const Json& ours, const Json& stored, const std::set<std::string>& free) {
   for (const std::string& key : keys_of(ours, stored)) {
     if (free.contains(key)) continue;
     const Json here = ours.value(key, Json()), before = stored.value(key, Json());
-    if (is_same(here, before)) continue;
-    if (here.is_object() && before.is_object()) compare(where, here, before, {});
+    if (equal(key, here, before)) continue;
+    if (here.is_object() && before.is_object() && !is_same(here, before)) compare(where, here, before, {});
     throw Error({.id = "config.resume",
-                 .what = fmt::format("'{}' is {} here and {} in the checkpoint", key, here.dump(), before.dump()),
+                 .what = fmt::format("'{}' is {} here and {} in the checkpoint", key, shown(here), shown(before)),
                  .where = where,
                  .fix = fmt::format("resume with the checkpoint's {}, or start a new run", key)});
   }
@@ -99,16 +105,16 @@ Json make_identity(const Adapter& adapter, const std::vector<EncodedRow>& train,
 }
 
 void check_resumable(const std::filesystem::path& checkpoint, const TrainOptions& options, const Json& identity,
-                     const Json& stored_identity) {
+                     const JsonFields& stored_identity) {
   TrainOptions ours = options;
   const std::set<std::string> free = free_keys(options);
   compare((checkpoint / "training_args.json").string(), write_fields(fields_of(ours)),
-          read_json(checkpoint / "training_args.json"), free);
+          read_checkpoint_file(checkpoint / "training_args.json").json(), free);
   const std::string where = (checkpoint / "run_state.json").string();
   std::set<std::string> free_data;
   if (free.contains("eval_steps")) free_data.insert("validation_rows");
-  compare(where, identity.at("data"), stored_identity.value("data", Json::object()), free_data);
-  compare(where, identity.at("adapter"), stored_identity.value("adapter", Json::object()), {});
+  compare(where, identity.at("data"), stored_identity.object("data").json(), free_data);
+  compare(where, identity.at("adapter"), stored_identity.object("adapter").json(), {});
 }
 
 }  // namespace deltaw::train

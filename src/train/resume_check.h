@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <vector>
 
+#include "core/json_fields.h"
 #include "deltaw/train.h"
 
 namespace deltaw::train {
@@ -19,6 +20,6 @@ bool is_same(const Json& a, const Json& b);
 /// Compares the checkpoint's options (training_args.json) and identity with this run's. Throws config.resume for the
 /// first key that differs and changes the run; how often to log or save does not.
 void check_resumable(const std::filesystem::path& checkpoint, const TrainOptions& options, const Json& identity,
-                     const Json& stored_identity);
+                     const JsonFields& stored_identity);
 
 }  // namespace deltaw::train

@@ -3,10 +3,12 @@
 #include <ATen/ATen.h>
 
 #include <chrono>
+#include <functional>
 #include <limits>
 
 #include "core/files.h"
 #include "core/log.h"
+#include "core/output_folder.h"
 #include "core/progress.h"
 #include "deltaw/error.h"
 #include "eval/metrics.h"
@@ -15,7 +17,6 @@
 #include "train/gradients.h"
 #include "train/options.h"
 #include "train/resume_check.h"
-#include "train/signals.h"
 
 namespace deltaw::train {
 namespace {
@@ -68,6 +69,25 @@ void make_folder(const fs::path& folder) {
                .fix = "choose an output_dir you may write to"});
 }
 
+/// What a user put in the way since the run began ends no run: `write` is left out, and that is said.
+bool unless_in_the_way(const std::function<void()>& write) {
+  try {
+    write();
+    return true;
+  } catch (const Error& error) {
+    if (error.id() != "config.output-foreign") throw;
+    log().warn("not written: {}", error.what());
+    return false;
+  }
+}
+
+[[noreturn]] void throw_unsaved(const fs::path& checkpoint) {
+  throw Error({.id = "config.output-foreign",
+               .what = "the run was stopped and its checkpoint could not be written: something else has its name",
+               .where = checkpoint.string(),
+               .fix = "move it away, and go on from the checkpoint before"});
+}
+
 }  // namespace
 
 Run::Run(Setup& setup)
@@ -78,24 +98,39 @@ Run::Run(Setup& setup)
       optimizer_(tensors_, {options_.adam_beta1, options_.adam_beta2, options_.adam_epsilon, options_.weight_decay}),
       budgets_(setup.adapter, schedule_.total_steps),
       lengths_(row_lengths(setup.train)),
-      forms_once_(formed_bytes(setup.adapter, options_, lengths_) > 0) {
+      formed_bytes_(formed_bytes(setup.adapter, options_, lengths_)),
+      forms_once_(keeps_formed(formed_bytes_, setup.memory)) {
   for (const EncodedRow& row : setup.train) targets_.push_back(trained_tokens(row));
   identity_ = make_identity(setup.adapter, setup.train, setup.validation, setup.group_by_length);
-  const std::string& from = options_.resume_from_checkpoint;
-  if (!from.empty() && from != "false") resume();
+  if (resumes(options_)) resume();
   make_folder(options_.output_dir);
+  refuse_obstacles(options_.output_dir, obstacles_of(Manifest(options_.output_dir),
+                                                     run_outputs(options_, schedule_, state_.step), Look::sizes));
 }
 
 void Run::resume() {
   const fs::path folder = find_checkpoint(options_.resume_from_checkpoint, options_.output_dir);
   read_checkpoint(folder, parts());
+  forms_once_ = settled_path(folder);
   last_saved_ = state_.step;
   log().info("going on from {}", folder.string());
 }
 
+// The checkpoint's choice, which this machine may not have made: another rounds otherwise.
+bool Run::settled_path(const fs::path& folder) const {
+  const bool chosen = recorded_forms_once(folder).value_or(forms_once_);
+  const bool fits = formed_bytes_ <= setup_.memory / 2;
+  if (!chosen || forms_once_ || fits) return chosen && formed_bytes_ > 0;
+  log().warn(
+      "the checkpoint was trained with the weights of folded layers kept over the micro-batches of a step; that takes "
+      "{} "
+      "MiB and there are {} MiB of memory, so each forms its own: results may differ in the last digits",
+      formed_bytes_ >> 20, setup_.memory >> 20);
+  return false;
+}
+
 TrainResult Run::train() {
   const auto begin = Clock::now();
-  const SignalGuard signals;
   TrainResult result;
   if (options_.eval_on_start && state_.step == 0) log_evaluation(evaluate(setup_));
   while (state_.step < schedule_.total_steps && !out_of_patience() && result.signal == 0) {
@@ -104,9 +139,12 @@ TrainResult Run::train() {
     seconds_since_log_ += seconds_since(step_begin);
     if (result.first_step_seconds == 0) result.first_step_seconds = process_seconds();
     after_step(step);
-    result.signal = signals.caught();
+    if (setup_.stop_when) result.signal = setup_.stop_when();
   }
-  if (result.signal != 0 && last_saved_ != state_.step) save();
+  if (result.signal != 0 && last_saved_ != state_.step) {
+    save();
+    if (last_saved_ != state_.step) throw_unsaved(checkpoint_path(options_.output_dir, state_.step));
+  }
   finish(result);
   result.seconds = seconds_since(begin);
   return result;
@@ -184,17 +222,12 @@ Tensor Run::forward(const std::vector<int64_t>& positions, const MicroBatch& at)
   return loss;
 }
 
-bool Run::is_due(const std::string& strategy, int64_t every) const {
-  const bool last = state_.step >= schedule_.total_steps;
-  if (strategy == "steps") return last || state_.step % every == 0;
-  return strategy == "epoch" && (last || schedule_.ends_epoch(state_.step));
-}
-
 bool Run::out_of_patience() const {
   return options_.early_stopping_patience > 0 && state_.evaluations_without_gain >= options_.early_stopping_patience;
 }
 
 void Run::after_step(const Step& step) {
+  state_.losses.add(step.loss);
   state_.total_loss += step.loss;
   state_.loss_since_log += step.loss;
   ++state_.steps_since_log;
@@ -205,8 +238,9 @@ void Run::after_step(const Step& step) {
                                 {"backward_seconds", step.backward_seconds},
                                 {"optimizer_seconds", step.optimizer_seconds}});
   if (state_.step % options_.logging_steps == 0) log_step(step);
-  const bool is_best = is_due(options_.eval_strategy, options_.eval_steps) && run_evaluation();
-  if (is_due(options_.save_strategy, options_.save_steps) || (is_best && options_.load_best_model_at_end)) save();
+  const bool is_best = is_due(schedule_, options_.eval_strategy, options_.eval_steps, state_.step) && run_evaluation();
+  const bool saves = is_due(schedule_, options_.save_strategy, options_.save_steps, state_.step);
+  if (saves || (is_best && options_.load_best_model_at_end)) save();
 }
 
 void Run::log_step(const Step& step) {
@@ -247,12 +281,15 @@ void Run::log_evaluation(Json metrics) {
 }
 
 void Run::save() {
-  const fs::path path = checkpoint_path(options_.output_dir, state_.step);
+  const fs::path path = checkpoint_path(options_.output_dir, state_.step), best_before = state_.best_checkpoint;
   if (state_.best_metric) {
     const fs::path best = checkpoint_path(options_.output_dir, state_.best_step);
     if (state_.best_step == state_.step || fs::exists(best)) state_.best_checkpoint = best;
   }
-  write_checkpoint(path, parts(), setup_.companions);
+  if (!unless_in_the_way([&] { write_checkpoint(path, parts(), setup_.companions); })) {
+    state_.best_checkpoint = best_before;
+    return;
+  }
   last_saved_ = state_.step;
   remove_old_checkpoints(options_.output_dir, options_.save_total_limit, path, state_.best_checkpoint);
   emit(TrainEvent::Kind::save, {{"checkpoint", path.string()}});
@@ -271,12 +308,19 @@ void Run::load_best() {
 void Run::finish(TrainResult& result) {
   result.steps = state_.step;
   result.train_loss = state_.step > 0 ? state_.total_loss / static_cast<double>(state_.step) : 0;
+  result.first_loss = state_.losses.first.value_or(0);
+  result.last_loss = state_.losses.end(state_.step).value_or(result.first_loss);
+  result.chance_loss = chance_loss(setup_.model, setup_.train);
   result.stopped_early = result.signal == 0 && state_.step < schedule_.total_steps;
   const bool best = options_.load_best_model_at_end && result.signal == 0;
   if (best) load_best();
   result.eval_metrics = state_.evaluation(best && state_.best_metric ? state_.best_step : -1);
   result.eval_metrics.erase("step");
-  write_json(fs::path(options_.output_dir) / "trainer_state.json", to_trainer_state(state_, options_, schedule_));
+  unless_in_the_way([&] {
+    add_to_folder(options_.output_dir, [&](const fs::path& inside) {
+      write_json(inside / kTrainerState, to_trainer_state(state_, options_, schedule_));
+    });
+  });
   Json values = {{"train_loss", result.train_loss}};
   if (result.signal != 0) values["signal"] = result.signal;
   emit(TrainEvent::Kind::end, std::move(values));
@@ -292,7 +336,7 @@ void Run::emit(TrainEvent::Kind kind, Json values) const {
 }
 
 RunParts Run::parts() {
-  return {options_, schedule_, identity_, state_, setup_.adapter, optimizer_, budgets_};
+  return {options_, schedule_, identity_, state_, setup_.adapter, optimizer_, budgets_, forms_once_};
 }
 
 }  // namespace deltaw::train

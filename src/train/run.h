@@ -32,6 +32,7 @@ class Run {
   };
 
   void resume();
+  bool settled_path(const std::filesystem::path& folder) const;
   Step take_step();
   Tensor forward(const std::vector<int64_t>& positions, const MicroBatch& at);
   void after_step(const Step& step);
@@ -42,7 +43,6 @@ class Run {
   void finish(TrainResult& result);
   void load_best();
 
-  bool is_due(const std::string& strategy, int64_t every) const;
   bool out_of_patience() const;
   void emit(TrainEvent::Kind kind, Json values) const;
   RunParts parts();
@@ -58,6 +58,7 @@ class Run {
 
   std::vector<int64_t> lengths_, targets_;     // tokens of each row, and those that are trained on
   std::vector<std::vector<int64_t>> batches_;  // of planned_epoch_
+  int64_t formed_bytes_;                       // that this takes:
   bool forms_once_;                            // W of folded layers, where several batches make a step
   int64_t planned_epoch_ = -1;
   int64_t last_saved_ = -1;

@@ -3,7 +3,6 @@
 #include <cmath>
 
 #include "core/files.h"
-#include "deltaw/error.h"
 
 namespace deltaw::train {
 namespace {
@@ -17,11 +16,17 @@ Json stateful_callbacks(const RunState& state, const TrainOptions& options) {
             {"attributes", {{"early_stopping_patience_counter", state.evaluations_without_gain}}}}}};
 }
 
+int64_t not_negative(const JsonFields& fields, const std::string& key) {
+  const auto value = fields.get<int64_t>(key);
+  if (value < 0) fields.complain(key, "a whole number from 0 on");
+  return value;
+}
+
 }  // namespace
 
 Json RunState::evaluation(int64_t step) const {
   for (auto entry = log_history.rbegin(); entry != log_history.rend(); ++entry) {
-    if (entry->contains("eval_loss") && (step < 0 || entry->at("step") == step)) return *entry;
+    if (entry->contains("eval_loss") && (step < 0 || entry->value("step", Json()) == step)) return *entry;
   }
   return Json::object();
 }
@@ -65,37 +70,33 @@ Json to_progress(const RunState& state) {
   return {{"total_loss", state.total_loss},
           {"loss_since_log", state.loss_since_log},
           {"steps_since_log", state.steps_since_log},
+          {"first_loss", state.losses.first ? Json(*state.losses.first) : Json()},
+          {"last_losses", state.losses.last},
           {"evaluations_without_gain", state.evaluations_without_gain}};
 }
 
 RunState read_run_state(const std::filesystem::path& checkpoint) {
-  std::filesystem::path file = checkpoint / "trainer_state.json";
-  try {
-    RunState state;
-    const Json trainer = read_json(file);
-    state.step = trainer.at("global_step").get<int64_t>();
-    state.tokens_seen = trainer.at("num_input_tokens_seen").get<int64_t>();
-    state.log_history = trainer.at("log_history");
-    if (!trainer.at("best_metric").is_null()) {
-      state.best_metric = trainer.at("best_metric").get<double>();
-      state.best_step = trainer.at("best_global_step").get<int64_t>();
-    }
-    if (!trainer.at("best_model_checkpoint").is_null()) {
-      state.best_checkpoint = trainer.at("best_model_checkpoint").get<std::string>();
-    }
-    file = checkpoint / "run_state.json";
-    const Json progress = read_json(file).at("progress");
-    state.total_loss = progress.at("total_loss").get<double>();
-    state.loss_since_log = progress.at("loss_since_log").get<double>();
-    state.steps_since_log = progress.at("steps_since_log").get<int64_t>();
-    state.evaluations_without_gain = progress.at("evaluations_without_gain").get<int64_t>();
-    return state;
-  } catch (const Json::exception& problem) {
-    throw Error({.id = "format.checkpoint",
-                 .what = problem.what(),
-                 .where = file.string(),
-                 .fix = "resume from another checkpoint; this one was not written whole by deltaw"});
-  }
+  RunState state;
+  const JsonFields trainer = read_checkpoint_file(checkpoint / "trainer_state.json");
+  state.step = not_negative(trainer, "global_step");
+  state.tokens_seen = not_negative(trainer, "num_input_tokens_seen");
+  state.log_history = trainer.list("log_history");
+  state.best_metric = trainer.find<double>("best_metric");
+  if (state.best_metric) state.best_step = not_negative(trainer, "best_global_step");
+  state.best_checkpoint = trainer.get_or("best_model_checkpoint", std::string());
+
+  const JsonFields progress = read_checkpoint_file(checkpoint / "run_state.json").object("progress");
+  state.total_loss = progress.get<double>("total_loss");
+  state.loss_since_log = progress.get<double>("loss_since_log");
+  state.steps_since_log = not_negative(progress, "steps_since_log");
+  state.losses.first = progress.find<double>("first_loss");
+  state.losses.last = progress.get_or("last_losses", std::vector<double>());
+  state.evaluations_without_gain = not_negative(progress, "evaluations_without_gain");
+  return state;
+}
+
+JsonFields read_checkpoint_file(const std::filesystem::path& file) {
+  return {read_json(file), file.string(), "format.checkpoint"};
 }
 
 }  // namespace deltaw::train

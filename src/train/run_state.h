@@ -8,7 +8,9 @@
 #include <string>
 #include <vector>
 
+#include "core/json_fields.h"
 #include "deltaw/train.h"
+#include "train/divergence.h"
 #include "train/schedule.h"
 
 namespace deltaw::train {
@@ -20,6 +22,7 @@ struct RunState {
   double total_loss = 0;      // over all steps
   double loss_since_log = 0;  // over the steps since the last log
   int64_t steps_since_log = 0;
+  LossTrace losses;
 
   std::optional<double> best_metric;
   int64_t best_step = 0;
@@ -40,7 +43,10 @@ Json to_trainer_state(const RunState& state, const TrainOptions& options, const 
 /// What trainer_state.json has no key for.
 Json to_progress(const RunState& state);
 
-/// From both files. Throws format.checkpoint naming file and key.
+/// A JSON file of a checkpoint. What is wrong with its values throws format.checkpoint naming file and key.
+JsonFields read_checkpoint_file(const std::filesystem::path& file);
+
+/// From both files.
 RunState read_run_state(const std::filesystem::path& checkpoint);
 
 }  // namespace deltaw::train

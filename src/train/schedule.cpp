@@ -41,6 +41,18 @@ Schedule make_schedule(const TrainOptions& options, int64_t rows) {
   return schedule;
 }
 
+bool is_due(const Schedule& schedule, const std::string& strategy, int64_t every, int64_t step) {
+  const bool last = step >= schedule.total_steps;
+  if (strategy == "steps") return last || step % every == 0;
+  return strategy == "epoch" && (last || schedule.ends_epoch(step));
+}
+
+bool may_save(const TrainOptions& options, const Schedule& schedule, int64_t step) {
+  if (step <= 0 || step > schedule.total_steps) return false;
+  return is_due(schedule, options.save_strategy, options.save_steps, step) ||
+         (options.load_best_model_at_end && is_due(schedule, options.eval_strategy, options.eval_steps, step));
+}
+
 double rate_factor(const TrainOptions& options, const Schedule& schedule, int64_t step) {
   const std::string& type = options.lr_scheduler_type;
   if (type == "constant") return 1;

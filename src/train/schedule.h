@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 #include "deltaw/train.h"
 
@@ -26,6 +27,12 @@ struct Schedule {
 };
 
 Schedule make_schedule(const TrainOptions& options, int64_t rows);
+
+/// Whether something that happens by such a strategy ("no", "steps", "epoch") happens after `step` steps.
+bool is_due(const Schedule& schedule, const std::string& strategy, int64_t every, int64_t step);
+
+/// Whether a checkpoint may be written there; a run that is stopped writes one anywhere.
+bool may_save(const TrainOptions& options, const Schedule& schedule, int64_t step);
 
 /// What learning_rate is multiplied by in the step that follows `step` finished ones.
 double rate_factor(const TrainOptions& options, const Schedule& schedule, int64_t step);

@@ -13,6 +13,7 @@
 #include "eval/results.h"
 #include "ops/formed_weights.h"
 #include "train/batch_tensors.h"
+#include "train/check_rows.h"
 #include "train/options.h"
 
 namespace deltaw::train {
@@ -99,6 +100,8 @@ void check_setup(const Setup& setup) {
                  .where = "the training data",
                  .fix = "give train_file, or task_name with dataset_dir"});
   }
+  check_rows(setup.model, &setup.adapter, setup.train);
+  check_rows(setup.model, &setup.adapter, setup.validation);
   check_labels(setup, setup.train, "training");
   check_labels(setup, setup.validation, "validation");
   if (setup.model.is_causal()) return check_causal_metric(setup.chosen_metric());
@@ -112,6 +115,11 @@ int64_t formed_bytes(const Adapter& adapter, const TrainOptions& options, const 
   if (lengths.empty()) return 0;
   const int64_t tokens = options.per_device_train_batch_size * *std::max_element(lengths.begin(), lengths.end());
   return FormedWeights::bytes(adapter, tokens, options.gradient_accumulation_steps);
+}
+
+bool keeps_formed(int64_t formed_bytes, int64_t memory) {
+  constexpr int64_t kShare = 8;
+  return formed_bytes > 0 && formed_bytes <= memory / kShare;
 }
 
 Json evaluate(const Setup& setup) {

@@ -27,6 +27,7 @@ std::map<std::string, Tensor> read_tensors(const std::filesystem::path& path) {
     if (block.size() > 0) std::memcpy(tensor.data_ptr(), block.data, block.size());
     tensors[block.name] = std::move(tensor);
   }
+  file.check_length();
   return tensors;
 }
 

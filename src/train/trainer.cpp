@@ -35,6 +35,10 @@ void Trainer::on_event(std::function<void(const TrainEvent&)> callback) {
   impl_->setup.on_event = std::move(callback);
 }
 
+void Trainer::stop_when(std::function<int()> asked) {
+  impl_->setup.stop_when = std::move(asked);
+}
+
 TrainResult Trainer::train() {
   return train::Run(impl_->setup).train();
 }

@@ -2,6 +2,7 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <fstream>
 
 #include "deltaw/adapter.h"
@@ -127,6 +128,75 @@ TEST_F(AdapterFile, MayLackTheStartOfFastPissa) {
   EXPECT_EQ(test::differs(test::logits_of(*model, &loaded, input), whole, 1e-3), "");
 }
 
+TEST_F(AdapterFile, WithValuesThatAreNotFiniteIsRefusedByName) {
+  const io::SafetensorsFile file(folder / "adapter_model.safetensors");
+  for (const io::TensorBytes& tensor : file.tensors()) {
+    for (const float value : {std::nanf(""), HUGE_VALF, -HUGE_VALF}) {
+      std::vector<float> numbers(static_cast<size_t>(tensor.count()), 0.5f);
+      numbers.back() = value;
+      rewrite([&](auto& tensors) {
+        for (io::TensorBytes& other : tensors) {
+          if (other.name == tensor.name) other.data = reinterpret_cast<const std::byte*>(numbers.data());
+        }
+      });
+      const Error error = load_error();
+      EXPECT_EQ(error.id(), "numeric.non-finite") << tensor.name;
+      EXPECT_NE(error.parts().what.find("'" + tensor.name + "'"), std::string::npos) << error.what();
+      EXPECT_NE(error.parts().where.find("adapter_model.safetensors"), std::string::npos) << error.what();
+      rewrite([&](auto& tensors) { tensors = file.tensors(); });
+    }
+  }
+  EXPECT_NO_THROW(Adapter::load(*model, folder.path()));
+}
+
+// Files of other tools say what they have in place of what is missed.
+TEST_F(AdapterFile, WithOtherNamesSaysWhichAndWhoWritesThem) {
+  const io::SafetensorsFile file(folder / "adapter_model.safetensors");
+  const auto error_with = [&](const std::function<std::string(std::string)>& rename) {
+    rewrite([&](auto& tensors) {
+      tensors = file.tensors();
+      for (io::TensorBytes& tensor : tensors) tensor.name = rename(tensor.name);
+    });
+    const Error error = load_error();
+    EXPECT_EQ(error.id(), "format.missing-tensor");
+    return error.parts().what + " | " + error.parts().fix;
+  };
+  const auto replaced = [](const std::string& from, const std::string& to) {
+    return [=](std::string name) {
+      if (const size_t at = name.find(from); at != std::string::npos) name.replace(at, from.size(), to);
+      return name;
+    };
+  };
+  const auto says = [](const std::string& text, const std::string& part) {
+    EXPECT_NE(text.find(part), std::string::npos) << text;
+  };
+  std::string text = error_with(replaced(".weight", ".default.weight"));
+  says(text, "it has base_model.model.bert.encoder.layer.0.attention.self.query.lora_A.default.weight");
+  says(text, "'default'");
+  says(text, "save_pretrained");
+  text = error_with(replaced("base_model.model.", ""));
+  says(text, "it has bert.encoder.layer.0.attention.self.query.lora_A.weight");
+  says(text, "prefix base_model.model. is missing");
+  text = error_with([&](const std::string& name) {
+    return replaced("base_model.model.", "")(replaced(".weight", ".default.weight")(name));
+  });
+  says(text, "prefix base_model.model. is missing, and");
+  text = error_with(replaced("bert.encoder.layer.", "bert.model.layers."));
+  says(text, "it has base_model.model.bert.model.layers.0.attention.self.query.lora_A.weight");
+  says(text, "its modules have other names");
+  says(error_with(replaced("lora_A", "lora_down")), "diffusion");
+  says(error_with([&](const std::string& name) {
+         return name.find("lora_A") == std::string::npos ? "x." + name : replaced(".lora_A.weight", ".lora_a")(name);
+       }),
+       "MLX");
+  says(error_with([](const std::string& name) {
+         return name.ends_with("query.lora_A.weight")
+                    ? "bert.encoder.layer." + name.substr(36, 1) + ".output.dense.weight"
+                    : name;
+       }),
+       "whole model");
+}
+
 TEST_F(AdapterFile, CutShortAnywhereIsAnError) {
   const auto path = folder / "adapter_model.safetensors";
   const auto size = std::filesystem::file_size(path);
@@ -141,7 +211,28 @@ TEST_F(AdapterFile, CutShortAnywhereIsAnError) {
 
 TEST_F(AdapterFile, WithoutItsPartsSaysWhatIsMissing) {
   std::filesystem::remove(folder / "adapter_config.json");
-  EXPECT_EQ(load_error().id(), "io.not-found");
+  EXPECT_EQ(load_error().id(), "config.no-adapter");
+}
+
+TEST_F(AdapterFile, TakesThePlaceOfItsOwnKindAndOfNothingElse) {
+  using test::put;
+  const Adapter one = Adapter::load(*model, folder.path());
+  std::vector<Adapter> both;
+  both.push_back(Adapter::load(*model, folder.path()));
+  both.push_back(Adapter::load(*model, folder.path()));
+  put(folder / "notes", "mine");
+  put(folder / "7-years" / "notes", "mine");
+  Adapter::compose(std::move(both)).save(folder.path());
+  EXPECT_EQ(folder.names(), (std::vector<std::string>{"0-lora", "1-lora", "7-years", "adapter_config.json",
+                                                      "deltaw_manifest.json", "notes"}));
+  put(folder / "1-lora" / "notes", "mine");
+  one.save(folder.path());
+  EXPECT_EQ(folder.names(), (std::vector<std::string>{"1-lora", "7-years", "adapter_config.json",
+                                                      "adapter_model.safetensors", "deltaw_manifest.json", "notes"}));
+  put(folder / "adapter_config.json", "mine");
+  EXPECT_EQ(error_of([&] { one.save(folder.path()); }).id(), "config.output-foreign");
+  EXPECT_EQ(read_file(folder / "adapter_config.json"), "mine");
+  EXPECT_EQ(read_file(folder / "1-lora" / "notes"), "mine");
 }
 
 TEST_F(AdapterFile, IsNotWrittenWithValuesThatAreNotFinite) {

@@ -2,6 +2,9 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <limits>
+#include <set>
+
 #include "deltaw/error.h"
 #include "support/golden.h"
 #include "support/gradcheck.h"
@@ -124,6 +127,128 @@ TEST_F(Compose, IsWhatBesideAsksFor) {
         Adapter::create(model, small_config(find_method("lora"), {{"beside", {{{"method", "lora"}, {"rr", 2}}}}}), 1);
       }).id(),
       "config.unsupported");
+}
+
+TEST_F(Compose, RefusesArgumentsThatMakeNoSum) {
+  const auto id_of = [](const std::function<void()>& action) { return error_of(action).id(); };
+  EXPECT_EQ(id_of([&] { Adapter::compose({}); }), "config.bad-value");
+  EXPECT_EQ(id_of([&] { Adapter::compose(pair(make("lora", 1), make("loha", 2)), {1}); }), "config.bad-value");
+  EXPECT_EQ(id_of([&] { Adapter::compose(pair(make("lora", 1), make("loha", 2)), {1, 1, 1}); }), "config.bad-value");
+  for (const double weight : {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()}) {
+    EXPECT_EQ(id_of([&] {
+                Adapter::compose(pair(make("lora", 1), make("loha", 2)), {1, weight});
+              }),
+              "config.bad-value");
+  }
+  std::vector<Adapter> parts = pair(make("lora", 1), make("loha", 2));
+  const Adapter taken = std::move(parts[1]);
+  EXPECT_EQ(id_of([&] { Adapter::compose(std::move(parts)); }), "config.bad-value");
+  const TinyModel other(6, 5, at::kDouble);
+  Adapter elsewhere = Adapter::create(other, small_config(find_method("lora")), 1);
+  EXPECT_EQ(id_of([&] { Adapter::compose(pair(make("lora", 1), std::move(elsewhere))); }), "config.conflict");
+}
+
+TEST_F(Compose, RefusesTwoValuesOfOneBiasByName) {
+  const Json biases = {{"bias", "all"}};
+  const auto finished = [&](const std::string& method, uint64_t seed, bool moved) {
+    Adapter adapter = Adapter::create(model, small_config(find_method(method), biases), seed);
+    if (moved) randomise(adapter, seed);
+    const test::TemporaryFolder folder;
+    adapter.save(folder.path());
+    return Adapter::load(model, folder.path());
+  };
+  const Error error = error_of([&] { Adapter::compose(pair(finished("lora", 1, true), finished("loha", 2, true))); });
+  EXPECT_EQ(error.id(), "config.conflict");
+  for (const char* part : {"lora", "loha", "layer.0.attention.key.bias"}) {
+    EXPECT_NE(error.parts().what.find(part), std::string::npos) << error.parts().what;
+  }
+  EXPECT_NO_THROW(Adapter::compose(pair(finished("lora", 1, false), finished("loha", 2, false)))) << "equal ones";
+  // Two that train them would part.
+  EXPECT_EQ(error_of([&] {
+              Adapter::compose(pair(Adapter::create(model, small_config(find_method("lora"), biases), 1),
+                                    Adapter::create(model, small_config(find_method("loha"), biases), 2)));
+            }).id(),
+            "config.conflict");
+  EXPECT_NO_THROW(Adapter::compose(pair(finished("lora", 1, true), make("loha", 2)))) << "one alone has biases";
+}
+
+TEST_F(Compose, TakesThePartsOfACompositeEachWithItsWeight) {
+  const Tensor expected = change(make("lora", 1)) * 0.5 + change(make("loha", 2)) * 1.5 + change(make("randlora", 3));
+  const auto three = [&] {
+    Adapter both = Adapter::compose(pair(make("lora", 1), make("loha", 2)), {0.25, 0.75});
+    return Adapter::compose(pair(std::move(both), make("randlora", 3)), {2, 1});
+  };
+  const Adapter all = three();
+  EXPECT_EQ(all.spec().id, "lora+loha+randlora");
+  EXPECT_EQ(all.weights(), (std::vector<double>{0.5, 1.5, 1}));
+  expect_near(change(all), expected);
+  const test::TemporaryFolder folder;
+  all.save(folder.path());
+  const Adapter again = Adapter::load(model, folder.path());
+  expect_near(change(again), expected);
+}
+
+TEST_F(Compose, FreezesEveryPartOfAFinishedComposite) {
+  const test::TemporaryFolder folder;
+  const Adapter both = Adapter::compose(pair(make("loha", 1), make("randlora", 2)));
+  both.save(folder.path());
+  const Json beside = {{{"adapter_name_or_path", folder.path().string()}}};
+  const Adapter all = Adapter::create(model, small_config(find_method("lora"), {{"beside", beside}}), 1);
+  EXPECT_EQ(all.spec().id, "lora+loha+randlora");
+  EXPECT_EQ(all.trained().size(), 4u) << "LoRA's factors on two layers";
+  expect_near(change(all), change(both));
+}
+
+// Of a classifier, whose adapters have a head each.
+TEST(ComposeHeads, TheFirstStandsAndTheOtherStaysInItsFile) {
+  const auto model = load_model(test::fixture("golden/models/bert_cls").string(), {.dtype = "float32"});
+  const test::TemporaryFolder folder;
+  std::vector<Adapter> parts;
+  for (const char* name : {"a", "b"}) {
+    Adapter adapter = Adapter::create(*model, AdapterConfig(), name[0]);
+    randomise(adapter, static_cast<uint64_t>(name[0]));
+    std::filesystem::create_directories(folder / name);
+    adapter.save(folder / name);
+    parts.push_back(std::move(adapter));
+  }
+  const Parameter* head = nullptr;
+  for (const Parameter* parameter : model->parameters()) {
+    if (parameter->name == "classifier.weight") head = parameter;
+  }
+  ASSERT_NE(head, nullptr);
+  const Tensor first = parts[0].value(*head), second = parts[1].value(*head);
+  ASSERT_FALSE(first.equal(second));
+  const Adapter both = Adapter::compose(std::move(parts));
+  EXPECT_TRUE(both.value(*head).equal(first));
+  std::set<std::string> trained;
+  for (const NamedTensor& tensor : both.trained()) EXPECT_TRUE(trained.insert(tensor.name).second) << tensor.name;
+  EXPECT_TRUE(trained.contains("0.classifier.weight"));
+  EXPECT_FALSE(trained.contains("1.classifier.weight")) << "it would never have a gradient";
+
+  std::filesystem::create_directories(folder / "both");
+  both.save(folder / "both");
+  EXPECT_TRUE(Adapter::load(*model, folder / "both").value(*head).equal(first));
+  EXPECT_TRUE(Adapter::load(*model, folder / "both" / "1-lora").value(*head).equal(second)) << "as if it stood alone";
+}
+
+TEST(ComposeHeads, EveryPartIsReadAsStrictlyAsTheFirst) {
+  const TinyModel model(6, 5, at::kDouble);
+  const test::TemporaryFolder folder;
+  std::vector<Adapter> parts;
+  parts.push_back(Adapter::create(model, small_config(find_method("lora")), 1));
+  parts.push_back(Adapter::create(model, small_config(find_method("loha")), 2));
+  Adapter::compose(std::move(parts)).save(folder.path());
+  for (const char* part : {"0-lora", "1-loha"}) {
+    const auto file = folder / part / "adapter_model.safetensors";
+    const std::string whole = read_file(file);
+    const io::SafetensorsFile tensors(file);
+    io::write_safetensors(folder / "new", {tensors.tensors().begin(), tensors.tensors().end() - 1}, tensors.metadata());
+    std::filesystem::rename(folder / "new", file);
+    EXPECT_EQ(error_of([&] { Adapter::load(model, folder.path()); }).id(), "format.missing-tensor") << part;
+    EXPECT_NO_THROW(Adapter::load(model, folder.path(), {.allow_partial = true})) << part;
+    write_file(file, whole);
+  }
+  EXPECT_NO_THROW(Adapter::load(model, folder.path()));
 }
 
 TEST_F(Compose, SharesTensorsByPattern) {

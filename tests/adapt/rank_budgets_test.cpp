@@ -87,9 +87,9 @@ TEST_F(RankBudgetsOfParts, GoOnFromTheirStates) {
         for (const NamedTensor& tensor : first.state()) state[tensor.name] = tensor.value;
         second.set_state(state);
         const Json kept = kept_ranks(halves);
-        set_kept_ranks(halves, Json::object());
+        set_kept_ranks(halves, JsonFields(Json::object(), "kept_ranks"));
         EXPECT_TRUE(halves.parts()[0].kept_ranks.empty());
-        set_kept_ranks(halves, kept);
+        set_kept_ranks(halves, JsonFields(kept, "kept_ranks"));
       }
       step(halves, number <= stop ? first : second, number);
       for (size_t i = 0; i < 2; ++i) expect_equal(halves.parts()[i], whole.parts()[i]);

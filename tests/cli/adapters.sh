@@ -20,12 +20,19 @@ logits >both
 near both alone && fail 'the second adapter did nothing'
 expect 0 merge --adapter_name_or_path a --with_adapters b --output_dir merged
 contains out '"passed": true'
-expect 0 export --adapter_name_or_path a --with_adapters b --rank 16 --adapter_weights 0.5,0.5 --output_dir sum
+expect 0 export --adapter_name_or_path a --with_adapters b --rank 4 --adapter_weights 0.5,0.5 --output_dir sum
 contains out '"passed": true'
+contains out '"kind": "cut"'
+contains out '"worst_layer": "bert.'
+contains out '"kept_share": '
 contains sum/adapter_config.json '"peft_type": "LORA"'
+expect 0 export --adapter_name_or_path a --output_dir same
+contains out '"kind": "exact"'
+lacks out kept_share
 expect 0 train $common --method lora --seed 7 --max_steps 4 --output_dir c
 expect 0 export --adapter_name_or_path a --with_adapters c --combination_type linear --output_dir linear
 contains out '"exact": false'
+contains out '"kind": "linear"'
 contains out '"rank": 8'
 expect 0 export --adapter_name_or_path a --with_adapters c --combination_type svd --output_dir svd
 contains out '"rank": 8'
@@ -89,5 +96,80 @@ contains shared/adapter_config.json '"share"'
 expect 0 eval --adapter_name_or_path shared
 expect 2 train $common --method moslora --share '{"lora_AC":".*"}' --output_dir refused
 contains err 'lora_AB'
+
+# Two that replace one bias by two values; heads are the first one's, which is said.
+expect 0 train $common --method lora --bias all --max_steps 4 --output_dir biased
+expect 0 train $common --method loha --bias all --max_steps 4 --output_dir biased_too
+expect 2 predict --adapter_name_or_path biased --with_adapters biased_too --input_file dev.csv
+contains err 'error[config.conflict]'
+contains err 'lora and loha'
+contains err '.bias'
+expect 0 predict --adapter_name_or_path biased --with_adapters a --input_file dev.csv
+contains err 'left out: classifier.weight, classifier.bias'
+
+# Folders and files that are no adapter.
+expect 2 eval --adapter_name_or_path a/adapter_model.safetensors
+contains err 'name its folder: a'
+expect 2 eval --adapter_name_or_path a --with_adapters a/adapter_config.json
+contains err 'name its folder: a'
+expect 2 info a/absent
+expect 2 eval --adapter_name_or_path model
+contains err 'model_name_or_path'
+mkdir -p stopped
+cp -r whole/checkpoint-2 whole/checkpoint-4 stopped
+expect 2 predict --adapter_name_or_path stopped --input_file dev.csv
+contains err 'stopped/checkpoint-4'
+expect 2 train $common --beside '[{"adapter_name_or_path":"stopped"}]' --output_dir refused
+contains err 'stopped/checkpoint-4'
+mkdir -p mlx
+printf '{"fine_tune_type": "lora", "lora_parameters": {"rank": 8}}' >mlx/adapter_config.json
+cp a/adapter_model.safetensors mlx/adapters.safetensors
+for verb in info "eval --adapter_name_or_path" "merge --output_dir none --adapter_name_or_path" \
+  "train --train_file train.csv --adapter_name_or_path"; do
+  expect 2 $verb mlx
+  contains err 'MLX'
+done
+cp -r a nobody
+rm nobody/run.json
+sed -i 's/"base_model_name_or_path": "[^"]*"/"base_model_name_or_path": null/' nobody/adapter_config.json
+for verb in eval predict merge export generate "train --train_file train.csv"; do
+  expect 2 $verb --adapter_name_or_path nobody --output_dir none
+  case $verb in eval | predict | generate) expect 2 $verb --adapter_name_or_path nobody ;; esac
+  contains err 'the adapter names no base model'
+  contains err '--model_name_or_path'
+done
+expect 0 eval --adapter_name_or_path nobody --model_name_or_path model --validation_file dev.csv --text_column text
+printf '{"parts": [{}]}' >nobody/adapter_config.json
+for verb in info "eval --model_name_or_path model --adapter_name_or_path" \
+  "merge --model_name_or_path model --output_dir none --adapter_name_or_path" \
+  "train --model_name_or_path model --train_file train.csv --adapter_name_or_path"; do
+  expect 1 $verb nobody
+  contains err 'error[format.bad-adapter]'
+done
+absent none refused
+
+# Values that are not finite: of the adapter, and of the base.
+cp -r a broken
+size=$(stat -c %s broken/adapter_model.safetensors)
+printf '\000\000\300\177' | dd of=broken/adapter_model.safetensors bs=1 seek=$((size - 4)) conv=notrunc 2>/dev/null
+for verb in "predict --input_file dev.csv" eval "merge --output_dir none" "export --output_dir none" \
+  "train --train_file train.csv --output_dir none"; do
+  expect 1 $verb --adapter_name_or_path broken
+  contains err 'error[numeric.non-finite]'
+  contains err "values of 'base_model.model."
+  empty out
+done
+absent none
+cp -r model broken_model
+size=$(stat -c %s model/model.safetensors)
+head -c $((size / 2)) model/model.safetensors >broken_model/model.safetensors
+for i in $(seq 1 $(((size - size / 2) / 4))); do printf '\000\000\300\177'; done >>broken_model/model.safetensors
+truncate -s "$size" broken_model/model.safetensors
+for verb in "predict --input_file dev.csv" eval; do
+  expect 1 $verb --adapter_name_or_path a --model_name_or_path broken_model
+  contains err 'error[numeric.non-finite]'
+  contains err 'row 1 of the data'
+  empty out
+done
 
 finish

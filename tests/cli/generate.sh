@@ -21,12 +21,25 @@ expect 2 generate --model_name_or_path classifier --prompt a --temprature 1
 contains err 'temperature'
 expect 2 generate --adapter_name_or_path nowhere --prompt a
 contains err 'error[config.no-adapter]'
-expect 1 generate --model_name_or_path classifier --input_file nowhere.txt
-contains err 'error[io.not-found]'
+expect 2 generate --model_name_or_path classifier --input_file nowhere.txt
+contains err 'error[config.not-found]'
 printf '{"prompt": "a"}\n\n{"text": "a"}\n' >rows.jsonl
 expect 1 generate --model_name_or_path classifier --input_file rows.jsonl
 contains err 'error[data.no-prompt]'
 contains err 'rows.jsonl, line 3'
+
+# Texts that were cut are counted: at the length that was asked for, and where the model reads no further.
+make_speaker speaker
+sed -i 's/"eos_token_id": 2/"eos_token_id": null/' speaker/config.json
+expect 0 generate --model_name_or_path speaker --dtype float32 --prompt ab --prompt abc --max_new_tokens 5
+contains err '2 of 2 texts were cut at max_new_tokens 5'
+lacks err warning
+expect 0 generate --model_name_or_path speaker --dtype float32 --prompt ab --max_new_tokens 5
+contains err '1 of 1 texts were cut at max_new_tokens 5'
+printf 'abcdefghij\nab\n' >prompts.txt
+expect 0 generate --model_name_or_path speaker --dtype float32 --input_file prompts.txt --max_new_tokens 25
+contains err 'warning: 1 of 2 texts were cut before max_new_tokens 25: the model reads 32 tokens in all'
+contains err '1 of 2 texts were cut at max_new_tokens 25'
 
 stories=${DELTAW_DATA:-$tests/../../shared/data}/models/stories260k_hf
 if [ ! -e "$stories/model.safetensors" ]; then
@@ -48,15 +61,18 @@ printf 'Once upon a time' | "$deltaw" generate "${story[@]}" --prompt - --stop='
 # Several: JSON lines in their order.
 expect 0 generate "${story[@]}" --prompt 'Once upon a time' --prompt 'The dog' --max_new_tokens 5
 lines out 2
-contains out '{"prompt":"Once upon a time","text":", '
-contains out '{"prompt":"The dog","text":" was'
+contains out '{"row":1,"prompt":"Once upon a time","text":", '
+contains out '{"row":2,"prompt":"The dog","text":" was'
 contains out '"finish_reason":"length"}'
 printf 'The dog\nOnce upon a time\n' >prompts.txt
 expect 0 generate "${story[@]}" --input_file prompts.txt --max_tokens 5 --output_file said.jsonl
 empty out
 lines said.jsonl 2
 head -n 1 said.jsonl >first
-contains first '{"prompt":"The dog","text":" was'
+printf 'id,prompt\na1,The dog\n' >prompts.csv
+expect 0 generate "${story[@]}" --input_file prompts.csv --max_tokens 5
+contains out '{"row":1,"id":"a1","prompt":"The dog","text":" was'
+contains first '{"row":1,"prompt":"The dog","text":" was'
 sampled() { "$deltaw" generate "${story[@]}" --prompt 'The dog' --temp 1 --top_p 0.9 --max_tokens 20 "$@" 2>err; }
 [ "$(sampled)" = "$(sampled)" ] || fail 'one seed, two texts'
 [ "$(sampled)" != "$(sampled --seed 7)" ] || fail 'two seeds, one text'
@@ -86,13 +102,13 @@ lines out 1
 {
   echo '{"messages": [{"role": "user", "content": "Hi"}]}'
   echo '{"messages": [{"role": "system", "content": "Own."}, {"role": "user", "content": "Hi"}]}'
-  echo '{"prompt": "Hi"}'
+  echo '{"id": "last", "prompt": "Hi"}'
 } >talk.jsonl
 expect 0 generate --model talker --input_file talk.jsonl --system 'Be kind.' --max_new_tokens 4
 lines out 3
-contains out '{"prompt":"system: Be kind.\nuser: Hi\nassistant:","text":'
-contains out '{"prompt":"system: Own.\nuser: Hi\nassistant:","text":'
-contains out '{"prompt":"Hi","text":'
+contains out '{"row":1,"prompt":"system: Be kind.\nuser: Hi\nassistant:","text":'
+contains out '{"row":2,"prompt":"system: Own.\nuser: Hi\nassistant:","text":'
+contains out '{"row":3,"id":"last","prompt":"Hi","text":'
 
 # New tokens: the model gets rows for them, which train and stay with the adapter and the merged model.
 for _ in 1 2 3 4; do echo '{"text": "<|user|> Once <tab> upon a time there was a dog."}'; done >marked.jsonl
@@ -115,5 +131,19 @@ expect 0 generate --model marked_merged "${beside[@]}"
 cmp out from_adapter || fail 'the merged model says something else'
 expect 0 eval --adapter_name_or_path marked --validation_file marked.jsonl
 contains out 'perplexity'
+
+# Training goes on with the same tokens, and with no others.
+go=(--adapter_name_or_path marked --train_file marked.jsonl --dtype float32 --max_steps 2)
+expect 0 train "${go[@]}" --learning_rate 0 --output_dir marked_still
+cmp marked/adapter_model.safetensors marked_still/adapter_model.safetensors || fail 'a rate of zero moved the adapter'
+expect 0 generate --adapter_name_or_path marked_still "${beside[@]}"
+cmp out from_adapter || fail 'the adapter that went on says something else'
+contains marked_still/README.md 'resize_token_embeddings'
+expect 0 train "${go[@]}" --learning_rate 1e-2 --add_tokens '<tab>' --output_dir marked_more
+cmp -s marked/adapter_model.safetensors marked_more/adapter_model.safetensors && fail 'nothing was trained'
+expect 0 merge --adapter_name_or_path marked_more --dtype float32 --output_dir marked_more_merged
+expect 2 train "${go[@]}" --add_tokens '<other>' --output_dir refused
+contains err '<other>'
+absent refused
 
 finish

@@ -72,7 +72,7 @@ cp out beside
 present logits.safetensors
 expect 0 merge --adapter_name_or_path pairs --output_dir pairs-merged --dtype float32
 expect 0 predict --model pairs-merged --input_file pairs.jsonl --dtype float32
-paste -d' ' out beside | tr -c '0-9.\n-' ' ' | awk '{ if (($1 - $3) ^ 2 > 1e-6 || $2 != $4) exit 1 }' ||
+paste -d' ' out beside | tr -c '0-9.\n-' ' ' | awk '{ if ($1 != $4 || ($2 - $5) ^ 2 > 1e-6 || $3 != $6) exit 1 }' ||
   fail 'the merged model has another loss'
 expect 0 eval --adapter_name_or_path pairs --validation_file pairs.jsonl --dtype float32
 contains out '"eval_perplexity"'
@@ -91,4 +91,36 @@ printf '{"text": "a"}\n{"prompt": "a"}\n' >mixed.jsonl
 expect 1 train --model "$stories" --train_file mixed.jsonl --output_dir x
 contains err 'error[data.mixed-rows]'
 absent x
+# A merge is right whatever rounding does: held in bf16, wide updates move logits by more than bf16 has digits for.
+for i in 1 2 3 4 5 6 7 8; do
+  for word in king queen crown sword; do
+    echo "The $word of the land number $i said: speak, or be silent, for the $word knows."
+  done
+done >land.txt
+for method in dora moslora; do
+  expect 0 train --model "$stories" --train_file land.txt --method "$method" --r 64 --target_modules all-linear \
+    --max_steps 40 --learning_rate 1e-2 --max_length 64 --output_dir "wide-$method"
+  expect 0 merge --adapter_name_or_path "wide-$method" --dtype bf16 --output_dir "wide-$method-merged"
+  contains out '"passed": true'
+  contains out '"dtype": "float32"'
+  contains out '"rounding_share": 0.0,'
+  lacks err warning
+done
+# A checkpoint in 16 bits loses a small update, and the report says so; float32 keeps it.
+expect 0 merge --adapter_name_or_path wide-dora --save_dtype bf16 --output_dir short
+contains out '"dtype": "bfloat16"'
+contains short/config.json '"dtype": "bfloat16"'
+expect 0 train --model short --train_file land.txt --method lora --r 4 --max_steps 2 --learning_rate 1e-4 \
+  --max_length 64 --output_dir small
+expect 0 merge --adapter_name_or_path small --output_dir small-short
+contains err 'rounding to bfloat16 costs'
+contains err '--save_dtype float32'
+contains out '"passed": true'
+expect 0 merge --adapter_name_or_path small --save_dtype float32 --output_dir small-whole
+contains out '"dtype": "float32"'
+lacks err warning
+expect 2 merge --adapter_name_or_path small --save_dtype int8 --output_dir none
+contains err save_dtype
+absent none
+
 finish

@@ -45,6 +45,26 @@ contains err "keys 'add_tokens'"
 expect 2 validate run.yaml --max_length 4000
 contains err 'error[config.max-length]'
 
+# A rate that nothing learns by is remarked before, and a run that ends far off after.
+expect 0 validate run.yaml --learning_rate 10
+contains err 'learning_rate 10 lets numbers of the adapter move by up to 10'
+expect 0 validate run.yaml --learning_rate 10 --json
+contains out 'training is likely to diverge'
+expect 0 validate run.yaml --learning_rate 1e-2 --loraplus_lr_ratio 100
+contains err 'learning_rate 0.01 lets numbers of the adapter move by up to 1 in'
+for calm in 'run.yaml --learning_rate 0.1' '--method prompt_tuning --model_name_or_path model --train_file train.csv --learning_rate 0.3'; do
+  expect 0 validate $calm
+  lacks err 'likely to diverge'
+done
+expect 0 train run.yaml --learning_rate 10 --max_steps 12 --output_dir far
+contains err 'warning: training has diverged: the loss was '
+[ "$(grep -c 'has diverged' err)" = 1 ] || fail 'it is said more than once'
+contains out '"diverged": true'
+contains far/all_results.json '"diverged": true'
+expect 0 train run.yaml --learning_rate 1e4 --max_steps 1 --lr_scheduler_type constant --output_dir far_at_once
+contains err 'and eval_loss is '
+contains out '"diverged": true'
+
 # Two steps.
 expect 0 train run.yaml --max_steps 2 --output_dir two --eval_strategy steps --eval_steps 1
 contains err 'attention.self.query'
@@ -52,6 +72,8 @@ contains err 'step 2/2'
 contains out '"eval_accuracy"'
 contains out '"train_loss"'
 lacks out 'step 2/2'
+contains out '"diverged": false'
+lacks err 'diverge'
 present two/adapter_config.json two/adapter_model.safetensors two/vocab.txt two/README.md two/trainer_state.json \
   two/train_results.json two/eval_results.json two/all_results.json two/log.jsonl two/run.json
 contains two/README.md 'library_name: peft'
@@ -109,7 +131,7 @@ contains err 'drawn at random'
 printf 'this book was awful\nthe song is great\n\n' >texts.txt
 expect 0 predict --adapter_name_or_path whole --input_file texts.txt --logits_file logits.safetensors
 lines out 3
-[ "$(grep -cE '^\{"label":"(blame|praise)","logits":\[-?[0-9.e-]+,-?[0-9.e-]+\]\}$' out)" = 3 ] || fail 'lines of predictions'
+[ "$(grep -cE '^\{"row":[123],"label":"(blame|praise)","logits":\[-?[0-9.e-]+,-?[0-9.e-]+\]\}$' out)" = 3 ] || fail 'lines of predictions'
 expect 0 info logits.safetensors
 contains out 'F32'
 expect 0 predict --adapter_name_or_path whole --input_file dev.csv --output_file lines.jsonl
@@ -154,7 +176,7 @@ contains err 'error[config.output-exists]'
 expect 0 train run.yaml --train_file scores.csv --validation_file scores.csv --max_steps 2 --output_dir scores
 contains out '"eval_pearson"'
 expect 0 predict --adapter_name_or_path scores --input_file texts.txt
-[ "$(grep -cE '^\{"label":-?[0-9.e-]+\}$' out)" = 3 ] || fail 'lines of scores'
+[ "$(grep -cE '^\{"row":[123],"label":-?[0-9.e-]+\}$' out)" = 3 ] || fail 'lines of scores'
 
 # What is damaged or does not fit ends it.
 cp -r whole cut

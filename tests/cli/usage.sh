@@ -50,6 +50,22 @@ contains err 'typo.yaml'
 expect 2 train --method lroa --model_name_or_path .
 contains err 'error[config.unknown-method]'
 contains err 'lora'
+# A setting beside a method that does not have it, by flag and by file.
+for method in adalora ia3 randlora moslora lora_fa loraplus head prompt_tuning; do
+  expect 2 validate --model_name_or_path . --method $method --use_dora true
+  contains err 'use_dora'
+  contains err "$method"
+  printf 'method: %s\nuse_dora: yes\n' $method >setting.yaml
+  expect 2 validate setting.yaml --model_name_or_path .
+  contains err 'error[config.conflict]'
+  contains err 'use_dora'
+  contains err 'setting.yaml'
+done
+expect 2 validate --model_name_or_path . --use_dora --lora_use_mixer
+contains err 'use_dora'
+contains err 'lora_use_mixer'
+expect 2 validate --model_name_or_path . --use_dora --lora_fa true
+contains err 'lora_fa'
 expect 2 train --model_name_or_path . --randlora_alpha 3
 contains err 'error[config.other-method]'
 
@@ -86,11 +102,91 @@ contains err 'error[config.two-names]'
 expect 2 train --model_name_or_path ./nowhere --bf16 --report_to none --fp16 false --train_file t.csv
 contains err 'nowhere'
 
+# Settings of other tools: taken where they ask for what happens anyway, else told what there is instead.
+: >one.txt
+base=(validate --model_name_or_path nowhere --train_file one.txt)
+for taken in stage=sft device=cpu no_cuda=true dataloader_num_workers=4 run_name=x ddp_timeout=9 attn_implementation=sdpa \
+  bf16=auto lora_target_linear=true iters=5; do
+  expect 2 "${base[@]}" --$taken
+  contains err 'error[config.model-not-found]'
+done
+expect 2 "${base[@]}" --bf16 auto
+contains err 'error[config.model-not-found]'
+expect 2 validate --model_name_or_path nowhere --dataset one.txt --dataset_text_field text
+contains err 'error[config.model-not-found]'
+refuses() {  # SETTING TEXT
+  expect 2 "${base[@]}" --$1
+  contains err 'error[config.not-implemented]'
+  contains err "fix:   $2"
+}
+refuses stage=dpo 'remove it: classifiers are trained, and language models on texts and answers (sft, pt)'
+refuses device=cuda 'remove it: this build computes on the CPU'
+refuses optim=adafactor 'remove it: the optimiser is adamw_torch'
+refuses deepspeed=ds.json 'remove it: one process trains'
+refuses push_to_hub=true 'remove it: nothing is uploaded; output_dir is a folder that can be'
+refuses logging_dir=logs 'remove it: log.jsonl in output_dir holds every event'
+
+# Words that belong to no key.
+expect 2 "${base[@]}" -r 8
+contains err "'-r' is no flag: flags have two dashes"
+contains err 'fix:   --r'
+expect 2 "${base[@]}" --target_modules query value
+contains err "'value' stands behind --target_modules query and belongs to no flag"
+contains err 'fix:   a list has commas: --target_modules query,value'
+expect 2 "${base[@]}" --learning_rate
+contains err '--learning_rate has no value'
+expect 2 "${base[@]}" --learning_rate --r 8
+contains err '--learning_rate has no value'
+expect 2 "${base[@]}" --r 8 --r=9
+contains err '--r is given twice: 8 and 9'
+expect 2 "${base[@]}" --packing maybe
+contains err 'packing'
+lacks err 'cannot read the file'
+
+# Verbs of other programs.
+for pair in 'chat:generate --chat' 'sft:train' 'convert:export' 'fuse:merge' 'env:--version'; do
+  expect 2 "${pair%%:*}"
+  contains err "fix:   \`deltaw ${pair#*:}\`"
+done
+
+# What merging needs, and where.
+expect 2 merge
+contains err '`deltaw merge` needs adapter_name_or_path'
+mkdir -p adapter
+echo '{"peft_type": "LORA", "base_model_name_or_path": "nowhere"}' >adapter/adapter_config.json
+: >adapter/adapter_model.safetensors
+expect 2 merge --adapter_name_or_path adapter
+contains err 'fix:   add --output_dir FOLDER'
+
+# A model type that is known to be another's is never taken for one that is read.
+mkdir -p other
+for type in albert mixtral gemma qwen2_moe; do
+  printf '{"model_type": "%s"}' $type >other/config.json
+  expect 2 validate --model_name_or_path other --train_file one.txt
+  contains err "model_type '$type' is not implemented"
+  contains err 'fix:   deltaw reads bert, roberta, '
+  lacks err 'did you mean'
+done
+
+# Files that are none.
+mkdir -p folder .hidden
+expect 2 validate --model_name_or_path nowhere.model/ --train_file one.txt
+lacks err .hidden
+
 # A stream that takes nothing.
 if [ -e /dev/full ]; then
   "$deltaw" methods >/dev/full 2>err
   [ $? = 1 ] || fail 'a full disk is not told of'
   contains err 'error[io.write-failed]'
 fi
+
+# A reader that leaves, as head does, is no error; where SIGPIPE is ignored the exit code is that of the signal still.
+: >out
+{ sleep 1; "$deltaw" methods 2>err; echo $? >code; } | true
+empty err
+[ "$(cat code)" = 141 ] || fail "exit code $(cat code) without a reader"
+{ trap '' PIPE; sleep 1; "$deltaw" methods 2>err; echo $? >code; } | true
+empty err
+[ "$(cat code)" = 141 ] || fail "exit code $(cat code) without a reader and with SIGPIPE ignored"
 
 finish

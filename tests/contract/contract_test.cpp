@@ -4,6 +4,7 @@
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "core/files.h"
 #include "deltaw/error.h"
 #include "ops/fixed_updates.h"
 #include "ops/formed_weights.h"
@@ -282,6 +283,29 @@ TEST_P(Contract, SavesAndLoadsBitEqual) {
     EXPECT_TRUE(saved[i].value.equal(loaded[i].value)) << saved[i].name;
   }
   EXPECT_TRUE(run(&adapter).equal(run(&again)));
+}
+
+TEST_P(Contract, TrainingGoesOnWithWhatWasSaved) {
+  randomise(adapter, 5);
+  const test::TemporaryFolder folder;
+  adapter.save(folder.path());
+  const std::string file = read_file(folder / "adapter_model.safetensors");
+  const std::string config = read_file(folder / "adapter_config.json");
+  Adapter again = Adapter::load(model, folder.path(), {.trainable = true});
+  again.save(folder.path());
+  EXPECT_EQ(read_file(folder / "adapter_model.safetensors"), file);
+  EXPECT_EQ(read_file(folder / "adapter_config.json"), config);
+
+  const std::vector<NamedTensor> trained = adapter.trained(), loaded = again.trained();
+  ASSERT_EQ(trained.size(), loaded.size());
+  const double before = gradient_step(0.01, {});
+  std::swap(adapter, again);
+  EXPECT_EQ(gradient_step(0.01, {}), before);
+  for (size_t i = 0; i < trained.size(); ++i) {
+    EXPECT_EQ(trained[i].name, loaded[i].name);
+    EXPECT_EQ(trained[i].rate, loaded[i].rate);
+    EXPECT_TRUE(trained[i].value.equal(loaded[i].value)) << trained[i].name;
+  }
 }
 
 TEST_P(Contract, TheSameSeedGivesTheSameTensors) {

@@ -115,6 +115,25 @@ TEST(ConfigFile, RefusesYamlThatUnfoldsWithoutEnd) {
   EXPECT_EQ(yaml_error("a: &x [1, *x]\n").id(), "format.yaml");
 }
 
+TEST(ConfigFile, RefusesYamlThatNestsWithoutEnd) {
+  const auto times = [](int count, const std::string& text) {
+    std::string all;
+    for (int i = 0; i < count; ++i) all += text;
+    return all;
+  };
+  constexpr int kDeep = 100'000;
+  std::string indented;
+  for (int i = 0; i < 3000; ++i) indented += std::string(static_cast<size_t>(i), ' ') + "a:\n";
+  for (const std::string& text :
+       {"a: " + times(kDeep, "["), "a: " + times(kDeep, "[") + times(kDeep, "]"), "a: " + times(kDeep, "{a: "),
+        times(kDeep, "- "), times(kDeep, "? "), times(kDeep, "[? "), indented}) {
+    const Error error = yaml_error(text);
+    EXPECT_EQ(error.id(), "format.yaml") << text.substr(0, 20);
+    EXPECT_EQ(error.parts().what.find("bad file"), std::string::npos) << error.what();
+  }
+  EXPECT_NE(yaml_error(times(kDeep, "- ")).parts().what.find("nested"), std::string::npos);
+}
+
 TEST(ConfigFile, IsAlwaysAnObject) {
   EXPECT_EQ(yaml_error("- a\n- b\n").id(), "config.not-an-object");
   EXPECT_EQ(yaml_error("just words\n").id(), "config.not-an-object");

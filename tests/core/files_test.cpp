@@ -147,7 +147,7 @@ TEST(WriteJson, SortsKeysOnEveryLevelWhereAsked) {
   write_json(folder / "s", value);
   EXPECT_EQ(read_file(folder / "s"),
             "{\n  \"a\": [\n    1,\n    2\n  ],\n  \"b\": {\n    \"a\": 2,\n    \"z\": 1\n  }\n}\n");
-  write_json(folder / "u", value, false);
+  write_json(folder / "u", value, KeyOrder::kept);
   EXPECT_EQ(read_json(folder / "u").dump(), value.dump());
 }
 
@@ -164,39 +164,6 @@ TEST(ReadFile, TellsAbsentFromUnreadable) {
   EXPECT_EQ(error_of([&] { read_file(folder / "file" / "no"); }).id(), "io.not-found");
   EXPECT_EQ(error_of([&] { read_file(folder.path()); }).id(), "io.unreadable");
   EXPECT_FALSE(read_file("/proc/self/status").empty());  // its size is given as 0
-}
-
-TEST(WriteFolder, TakesItsNameOnlyWhenItIsComplete) {
-  const TemporaryFolder folder;
-  write_folder(folder / "run/", [&](const fs::path& inside) {
-    EXPECT_FALSE(fs::exists(folder / "run"));
-    put(inside / "deep" / "a", "1");
-  });
-  EXPECT_EQ(read_file(folder / "run" / "deep" / "a"), "1");
-  EXPECT_EQ(folder.names(), Names{"run"});
-}
-
-TEST(WriteFolder, ReplacesTheOldOne) {
-  const TemporaryFolder folder;
-  put(folder / "run" / "old", "1");
-  write_folder(folder / "run", [](const fs::path& inside) { put(inside / "new", "2"); });
-  EXPECT_FALSE(fs::exists(folder / "run" / "old"));
-  EXPECT_EQ(read_file(folder / "run" / "new"), "2");
-  EXPECT_EQ(folder.names(), Names{"run"});
-}
-
-TEST(WriteFolder, LeavesTheOldOneOnFailure) {
-  const TemporaryFolder folder;
-  put(folder / "run" / "old", "1");
-  const auto full = [](const fs::path& inside) {
-    put(inside / "half", "2");
-    const SmallDisk small(4096);
-    write_file(inside / "rest", std::string(100000, 'x'));
-  };
-  EXPECT_EQ(error_of([&] { write_folder(folder / "run", full); }).id(), "io.unwritable");
-  EXPECT_EQ(read_file(folder / "run" / "old"), "1");
-  EXPECT_EQ(folder.names(), Names{"run"});
-  EXPECT_EQ(error_of([&] { write_folder(folder / "no" / "run", full); }).id(), "io.unwritable");
 }
 
 }  // namespace

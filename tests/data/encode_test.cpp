@@ -23,6 +23,17 @@ TEST_F(EncodeRows, KeepsLabelsAndOrderAndCutsToTheLength) {
   EXPECT_EQ(rows[1].label, 2.5);
   EXPECT_EQ(rows[1].index, 1);
   EXPECT_EQ(encode_rows(dataset, tokenizer, 0)[1].ids.size(), 7u);
+  EXPECT_EQ(rows[0].truncated, 0);
+  EXPECT_EQ(rows[1].truncated, 1);
+  EXPECT_EQ(truncated_rows(rows), 1);
+  EXPECT_EQ(truncated_rows(encode_rows(dataset, tokenizer, 7)), 0);
+}
+
+TEST(TruncationWarning, NamesTheWayOut) {
+  EXPECT_EQ(truncation_warning(2, 9, 128, 512),
+            "2 of 9 rows were longer than max_length 128 and lost their end; max_length may be 512 with this model");
+  EXPECT_NE(truncation_warning(2, 9, 512, 512).find("reads no more"), std::string::npos);
+  EXPECT_NE(truncation_warning(2, 9, 128).find("a greater max_length"), std::string::npos);
 }
 
 }  // namespace

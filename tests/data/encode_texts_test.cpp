@@ -84,6 +84,8 @@ TEST_F(EncodeTexts, CutsTheEndAndDropsWhatHasNoAnswerLeft) {
   EXPECT_EQ(trained_text(texts.rows[1], *tokenizer_), "bc<end>");
   EXPECT_EQ(texts.rows[1].index, 1);
   EXPECT_EQ(texts.facts.cut, 1);
+  EXPECT_EQ(truncated_rows(texts.rows), 1);
+  EXPECT_EQ(truncated_rows(pack_rows(texts.rows, 8)), 1);
   EXPECT_EQ(texts.facts.dropped, 1);
   EXPECT_EQ(texts.facts.rows, 2);
   EXPECT_EQ(texts.facts.tokens, 8);
@@ -100,6 +102,20 @@ TEST_F(EncodeTexts, RefusesWhenNothingIsLeftAndWhenThereIsNoEndToken) {
   const TextDataset dataset = load_texts(write("a.jsonl", R"({"text": "a"})"), {}, {}, {});
   expect_error([&] { encode_texts(dataset, *tokenizer_, 0, std::nullopt); }, "config.no-end-token",
                {"a.jsonl, line 1", "eos_token"});
+}
+
+TEST_F(EncodeTexts, KeepsRowsInStepWhereTheyAreAskedFor) {
+  const auto file = write("a.jsonl", "{\"text\": \"\"}\n{\"text\": \"a\"}\n{\"text\": \"bc\"}\n");
+  TextDataset dataset = load_texts(file, {}, {}, {}, Blank::kept);
+  for (TextExample& row : dataset.rows) row.end = false;
+  const EncodedTexts kept = encode_texts(dataset, *tokenizer_, 0, kEnd, Untrained::kept);
+  ASSERT_EQ(kept.rows.size(), 3u);
+  EXPECT_TRUE(kept.rows[0].ids.empty());
+  EXPECT_EQ(kept.rows[2].index, 2);
+  EXPECT_EQ(kept.facts.dropped, 0);
+  dataset.rows.resize(2);
+  EXPECT_EQ(encode_texts(dataset, *tokenizer_, 0, kEnd, Untrained::kept).rows.size(), 2u);
+  expect_error([&] { encode_texts(dataset, *tokenizer_, 0, kEnd); }, "data.no-trained-tokens", {"none of 2 rows"});
 }
 
 TEST_F(EncodeTexts, CutsARunningTextIntoBlocksAndLosesNothing) {

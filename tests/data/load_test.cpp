@@ -116,6 +116,29 @@ TEST_F(LoadTrainingData, RefusesRowsWithoutALabelWithoutTextAndWithABadScore) {
   expect_error([&] { labels_of(missing); }, "data.not-text", {"d.jsonl, line 2", "missing"});
 }
 
+TEST_F(LoadTrainingData, SaysThatALabelIsAListAndThatATextIsNull) {
+  const auto list = write("a.jsonl", "{\"text\":\"a\",\"label\":\"x\"}\n{\"text\":\"b\",\"label\":[1,0]}\n");
+  expect_error([&] { labels_of(list); }, "data.several-labels", {"a list", "several labels", "a.jsonl, line 2"});
+  const auto null = write("b.jsonl", "{\"text\":\"a\",\"label\":\"x\"}\n{\"text\":\"b\",\"label\":null}\n");
+  expect_error([&] { labels_of(null); }, "data.missing-label", {"'label' is null", "b.jsonl, line 2"});
+  const auto text = write("c.jsonl", "{\"text\":\"a\",\"label\":\"x\"}\n{\"text\":null,\"label\":\"y\"}\n");
+  expect_error([&] { labels_of(text); }, "data.not-text", {"'text' is null", "c.jsonl, line 2"});
+}
+
+TEST_F(LoadTrainingData, LeavesColumnsWithoutANameAlone) {
+  const auto index = write("a.csv", ",review,label\n0,good,x\n1,bad,y\n");
+  EXPECT_EQ(load({.train_file = index.string()}).train.rows[1].text, "bad");
+  EXPECT_EQ(load({.train_file = index.string(), .text_column = "Unnamed: 0"}).train.rows[1].text, "1");
+}
+
+TEST_F(LoadTrainingData, ReadsTextAndLabelsInTheEncodingThatIsNamed) {
+  const auto file = write("a.csv", "text,label\n\xE9t\xE9,caf\xE9\nb,c\n").string();
+  const TrainingData data = load({.train_file = file, .validation_file = file, .encoding = "latin-1"});
+  EXPECT_EQ(data.labels.names, (Strings{"c", "caf\xC3\xA9"}));
+  EXPECT_EQ(data.validation.rows[0].text, "\xC3\xA9t\xC3\xA9");
+  expect_error([&] { load({.train_file = file}); }, "format.encoding", {"line 2, column 1"});
+}
+
 TEST_F(LoadTrainingData, RefusesASetOfOneLabel) {
   expect_error([&] { labels_of(write("a.tsv", "text\tlabel\na\tx\nb\tx\n")); }, "data.one-label", {"'x'", "a.tsv"});
 }
@@ -167,6 +190,16 @@ TEST_F(LoadSplit, NeedsNoLabelsForPrediction) {
   const auto strange = write("b.tsv", "text\tlabel\na\tunheard of\n");
   EXPECT_EQ(load_file(strange, {}, labels, Labels::ignored).rows[0].text, "a");
   expect_error([&] { load_file(bare, {}, labels, Labels::needed); }, "config.missing-column", {"'label'", "a.tsv"});
+}
+
+TEST_F(LoadSplit, KeepsWhatTheFileCallsItsRows) {
+  const LabelSet labels{.regression = false, .names = {"x", "y"}};
+  const auto named = write("a.csv", "id,text\n007,a\n,b\n");
+  EXPECT_EQ(load_file(named, {}, labels, Labels::ignored).rows[0].id, "007");
+  const auto numbered = write("b.jsonl", "{\"id\": 7, \"text\": \"a\"}\n{\"text\": \"b\"}\n");
+  const Dataset dataset = load_file(numbered, {.text_column = "text"}, labels, Labels::ignored);
+  EXPECT_EQ(dataset.rows[0].id, 7);
+  EXPECT_TRUE(dataset.rows[1].id.is_null());
 }
 
 TEST(LabelSet, TakesClassNumbersWhereNamesAreWords) {

@@ -228,18 +228,39 @@ TEST_F(TextFormats, RowsThatHoldNothingAreRefused) {
   expect_error([&] { load("rows.parquet", "x"); }, "config.file-format", {".parquet", ".jsonl"});
   expect_error([&] { load("rows.txt", " \n"); }, "data.empty-file", {"rows.txt"});
   expect_error([&] { load("rows.txt", "\xFF\xFEh"); }, "format.encoding", {"UTF-16"});
-  expect_error([&] { load_texts(folder_ / "none.jsonl", {}, {}, {}); }, "io.not-found", {"none.jsonl"});
+  expect_error([&] { load_texts(folder_ / "none.jsonl", {}, {}, {}); }, "config.not-found", {"none.jsonl"});
 }
 
-TEST_F(TextFormats, BytesThatAreNoUtf8AreReplaced) {
-  EXPECT_EQ(load("rows.txt",
-                 "a\xFF"
-                 "b")
-                .rows.at(0)
-                .text,
-            "a\xEF\xBF\xBD"
-            "b");
-  EXPECT_EQ(only("{\"text\": \"a\xFF\"}").text, "a\xEF\xBF\xBD");
+TEST_F(TextFormats, BytesThatAreNoUtf8AreRefusedOrReadAsWhatTheyAre) {
+  const DataOptions latin{.encoding = "latin-1"};
+  for (const auto& [name, text] :
+       {std::pair("rows.txt", "caf\xE9"), std::pair("rows.jsonl", "{\"text\": \"caf\xE9\"}"),
+        std::pair("rows.json", "[{\"text\": \"caf\xE9\"}]"), std::pair("rows.csv", "text\ncaf\xE9\n"),
+        std::pair("rows.tsv", "text\ncaf\xE9\n")}) {
+    expect_error([&] { load(name, text); }, "format.encoding", {name, "0xE9", "line", "column"});
+    EXPECT_EQ(load(name, text, {}, {}, latin).rows.at(0).text, "caf\xC3\xA9") << name;
+  }
+}
+
+TEST_F(TextFormats, NullIsTold) {
+  refuses(R"({"text": null})", "data.not-text", {"\"text\" is null", "line 1"});
+  refuses("{\"text\": \"a\"}\n{\"text\": null}\n", "data.mixed-rows", {"\"text\" is null", "line 2"});
+}
+
+TEST_F(TextFormats, BlankRowsAreKeptWhereTheyAreAskedFor) {
+  const auto kept = [&](const std::string& rows, const ChatRenderer& render = {}) {
+    return load_texts(write("rows.jsonl", rows), {}, {}, render, Blank::kept);
+  };
+  const TextDataset texts = kept("{\"id\": 4, \"text\": \"a\"}\n\n{\"text\": \"\"}\n{\"text\": \" \"}\n");
+  ASSERT_EQ(texts.rows.size(), 3u);
+  EXPECT_EQ(texts.rows[2].text, " ");
+  EXPECT_EQ(texts.rows[2].record, 3);
+  EXPECT_EQ(texts.rows[2].line, 4);
+  EXPECT_EQ(texts.ids, (std::vector<Json>{4, nullptr, nullptr}));
+  EXPECT_EQ(kept(R"({"prompt": "a", "completion": ""})").rows.at(0).text, "a");
+  const TextDataset asked = kept(R"({"messages": [{"role": "user", "content": "a"}]})", test::render_turns);
+  EXPECT_EQ(asked.rows.at(0).text, "user:a<turn>\n");
+  EXPECT_TRUE(asked.rows.at(0).trained.empty());
 }
 
 class LoadTextData : public test::Files {};

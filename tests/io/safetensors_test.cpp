@@ -263,6 +263,7 @@ TEST(Safetensors, TellsWhatAFileIsInstead) {
     const Error error = error_of_bytes(bytes);
     EXPECT_EQ(error.id(), "format.not-safetensors");
     EXPECT_NE(error.parts().what.find(kind), std::string::npos) << error.what();
+    EXPECT_EQ(error.parts().fix.find(".bin") != std::string::npos, std::string(kind) == "zip") << error.what();
   }
 }
 
@@ -306,6 +307,40 @@ TEST(WriteSafetensors, RefusesTensorsThatNoReaderWouldTake) {
   EXPECT_EQ(id({{"\xff", Dtype::u8, {1}, data}}), "internal.tensor");
   EXPECT_TRUE(folder.names().empty());
   EXPECT_EQ(id({{"a", Dtype::u8, {0}, nullptr}}), "none");
+}
+
+// ---- a file that others change while it is open ----
+
+TEST(SafetensorsFile, NoticesThatItWasCutWhileItIsOpen) {
+  const TemporaryFolder folder;
+  const std::vector<std::byte> data(1 << 16);
+  write_safetensors(folder / "f", {{"a", Dtype::u8, {1 << 16}, data.data()}});
+  const SafetensorsFile file(folder / "f");
+  EXPECT_NO_THROW(file.check_length());
+  const auto size = std::filesystem::file_size(folder / "f");
+  std::filesystem::resize_file(folder / "f", size - 1);
+  const Error error = error_of([&] { file.check_length(); });
+  EXPECT_EQ(error.id(), "io.file-cut");
+  EXPECT_NE(error.parts().what.find(std::to_string(size - 1)), std::string::npos) << error.what();
+  EXPECT_EQ(error.parts().where, (folder / "f").string());
+  std::filesystem::resize_file(folder / "f", size + 1);  // longer does no harm: what was there is there
+  EXPECT_NO_THROW(file.check_length());
+}
+
+TEST(SafetensorsFile, IsKnownByItsAddresses) {
+  const TemporaryFolder folder;
+  const std::byte data[64] = {};
+  const std::filesystem::path path = folder / "a\x1b[31m";
+  write_safetensors(path, {{"a", Dtype::u8, {64}, data}});
+  const std::byte* address = nullptr;
+  {
+    const SafetensorsFile file(path);
+    address = file.find("a")->data;
+    ASSERT_NE(mapped_file(address), nullptr);
+    EXPECT_EQ(std::string(mapped_file(address)), (folder / "a\\x1b[31m").string()) << "fit for a terminal";
+    EXPECT_EQ(mapped_file(data), nullptr);
+  }
+  EXPECT_EQ(mapped_file(address), nullptr);
 }
 
 }  // namespace

@@ -92,8 +92,36 @@ TEST(TorchFile, IsToldFromOtherFiles) {
   const TemporaryFolder folder;
   put(folder / "empty.bin", "");
   EXPECT_EQ(error_of([&] { TorchFile file(folder / "empty.bin"); }).id(), "format.torch-file");
-  EXPECT_EQ(error_of([&] { TorchFile file(golden("tensors.safetensors")); }).id(), "format.torch-file");
+  const Error other = error_of([&] { TorchFile file(golden("tensors.safetensors")); });
+  EXPECT_EQ(other.id(), "format.torch-file");
+  EXPECT_NE(other.parts().what.find("safetensors"), std::string::npos) << other.what();
+  EXPECT_NE(other.parts().fix.find(".safetensors"), std::string::npos) << other.what();
   EXPECT_EQ(error_of([&] { TorchFile file(folder / "absent.bin"); }).id(), "io.not-found");
+  put(folder / "pointer.bin", "version https://git-lfs.github.com/spec/v1\noid sha256:0\n");
+  const Error pointer = error_of([&] { TorchFile file(folder / "pointer.bin"); });
+  EXPECT_NE(pointer.parts().what.find("Git LFS"), std::string::npos) << pointer.what();
+  EXPECT_NE(pointer.parts().fix.find("git lfs pull"), std::string::npos) << pointer.what();
+}
+
+TEST(TorchFile, IsToldFromOtherArchives) {
+  const auto number = [](uint64_t value, int bytes) {
+    std::string text;
+    for (int i = 0; i < bytes; ++i) text += static_cast<char>(value >> (8 * i));
+    return text;
+  };
+  const std::string name = "a.txt", sizes = number(0, 4) + number(0, 4) + number(0, 4);
+  const std::string local = "PK\x03\x04" + number(20, 2) + number(0, 2) + number(0, 2) + number(0, 4) + sizes +
+                            number(name.size(), 2) + number(0, 2) + name;
+  const std::string central = "PK\x01\x02" + number(20, 2) + number(20, 2) + number(0, 2) + number(0, 2) +
+                              number(0, 4) + sizes + number(name.size(), 2) + number(0, 2) + number(0, 2) +
+                              number(0, 2) + number(0, 2) + number(0, 4) + number(0, 4) + name;
+  const std::string end = "PK\x05\x06" + number(0, 4) + number(1, 2) + number(1, 2) + number(central.size(), 4) +
+                          number(local.size(), 4) + number(0, 2);
+  const TemporaryFolder folder;
+  put(folder / "other.bin", local + central + end);
+  const Error error = error_of([&] { TorchFile file(folder / "other.bin"); });
+  EXPECT_NE(error.parts().what.find("zip archive that torch.save did not write"), std::string::npos) << error.what();
+  EXPECT_NE(error.parts().fix.find("unpack"), std::string::npos) << error.what();
 }
 
 // A pickle that nests without end must not exhaust the stack, nor one that holds itself.
@@ -106,6 +134,32 @@ TEST(TorchFile, MayNestWithoutEnd) {
                                                  "a.",
                                                  9));
   EXPECT_EQ(error_of([&] { TorchFile file(folder / "itself.bin"); }).id(), "format.pickle");
+}
+
+// What a pickle makes the reader keep is bounded by its bytes, whatever instruction it takes for that.
+TEST(TorchFile, FillsNoMemory) {
+  const TemporaryFolder folder;
+  const std::string magic("\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19\x2e", 15);
+  const auto times = [](int count, const std::string& text) {
+    std::string all;
+    for (int i = 0; i < count; ++i) all += text;
+    return all;
+  };
+  const auto said = [&](const std::string& instructions) {
+    put(folder / "f.bin", magic + "\x80\x02" + instructions + ".");
+    const Error error = error_of([&] { TorchFile file(folder / "f.bin"); });
+    EXPECT_EQ(error.id(), "format.pickle");
+    return error.parts().what;
+  };
+  const auto holds = [](const std::string& text, const std::string& part) {
+    EXPECT_NE(text.find(part), std::string::npos) << text;
+  };
+  const std::string put_0("q\0", 2), get_0("h\0", 2);
+  holds(said(times(70'000, "(")), "more values at a time");
+  holds(said(times(70'000, "]")), "more values at a time");
+  holds(said(")" + put_0 + times(70'000, get_0)), "more values at a time");
+  holds(said(")" + times(20'000, "\x85")), "more values than");
+  holds(said(")" + times(20'000, "\x85\x94")), "more values than");
 }
 
 }  // namespace

@@ -62,6 +62,28 @@ TEST_F(LoadModel, KeepsTheHeadUnlessToldToDrawAnother) {
   EXPECT_EQ(model->num_labels(), 5);
 }
 
+TEST_F(LoadModel, DrawsAHeadOfTheSameSizeWhereThatIsAskedFor) {
+  const auto stored = load_model(folder.path().string(), {.dtype = "float32"});
+  const auto drawn = load_model(folder.path().string(), {.dtype = "float32", .new_head = true});
+  EXPECT_TRUE(stored->new_modules().empty());
+  EXPECT_EQ(drawn->new_modules(), std::vector<std::string>{"classifier"});
+  EXPECT_FALSE(at::equal(drawn->head_layer()->weight.value, stored->head_layer()->weight.value));
+}
+
+TEST_F(LoadModel, ReadsTheLabelsOfItsConfigInWhicheverDirection) {
+  const std::vector<std::string> own = {"negative", "neutral", "positive"};
+  EXPECT_EQ(stored_labels(folder.path().string()).names, own);
+  EXPECT_TRUE(stored_labels(folder.path().string()).stored);
+  edit("id2label", nullptr);
+  EXPECT_EQ(stored_labels(folder.path().string()).names, own);  // by label2id
+  EXPECT_EQ(load_model(folder.path().string(), {.dtype = "float32"})->label_names(), own);
+  edit("label2id", Json{{"yes", 0}, {"no", 2}});  // no list
+  EXPECT_EQ(stored_labels(folder.path().string()).names, (std::vector<std::string>{"LABEL_0", "LABEL_1", "LABEL_2"}));
+  edit("label2id", Json{{"yes", 0}, {"no", 1}});  // not those of the head
+  EXPECT_EQ(stored_labels(folder.path().string()).names, (std::vector<std::string>{"LABEL_0", "LABEL_1", "LABEL_2"}));
+  EXPECT_FALSE(stored_labels(fixture("golden/models/bert_base").string()).stored);
+}
+
 TEST_F(LoadModel, KnowsTheLabelsOfItsConfig) {
   const auto model = load_model(folder.path().string(), {.dtype = "float32"});
   EXPECT_EQ(model->label_names(), (std::vector<std::string>{"negative", "neutral", "positive"}));

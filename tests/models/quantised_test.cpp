@@ -216,13 +216,13 @@ TEST(QuantisedMerge, GoesIntoTheCheckpointAndMeasuresTheQuantisation) {
     const TemporaryFolder folder;
     const ModelInput input = input_of("llama_tied");
     const MergeReport report = merge_checkpoint(adapter, folder / "merged", input);
-    EXPECT_TRUE(report.passed) << report.max_difference << " > " << report.tolerance;
+    EXPECT_TRUE(report.passed) << report.problem;
     const auto merged = load_model((folder / "merged").string(), {.dtype = "float32"});
     const auto apart =
         (logits_of(*merged, nullptr, input) - logits_of(*model, &adapter, input)).abs().max().item<double>();
     ASSERT_TRUE(report.quantisation_difference.has_value());
-    EXPECT_GT(*report.quantisation_difference, report.tolerance);
-    EXPECT_GT(apart, report.tolerance);
+    EXPECT_GT(*report.quantisation_difference, 1e-3);
+    EXPECT_GT(apart, 1e-3);
     for (const Layer* layer : merged->layers()) EXPECT_EQ(layer->weight.stored, at::kFloat);
   }
   const auto whole = load_model(base_folder("llama_tied"), {.dtype = "float32"});

@@ -1,11 +1,14 @@
 // Attention by blocks against the formula in float64.
 #include "ops/attention.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <memory>
 #include <string>
 
+#include "support/allocations.h"
 #include "support/compared.h"
 
 namespace deltaw {
@@ -46,11 +49,11 @@ Tensor attend(const Tensors& t, const ops::AttentionMask& mask, double dropout =
   return ops::attention(q[0], q[1], q[2], mask, {.dropout = dropout}, call);
 }
 
-void expect_formula(const Tensors& inputs, const ops::AttentionMask& mask, const std::string& what) {
+void expect_formula(const Tensors& inputs, const ops::AttentionMask& mask, const Tensor& bias,
+                    const std::string& what) {
   const double share = inputs[0].scalar_type() == at::kBFloat16 ? 0.03 : 2e-5;
   const test::Run actual = test::run([&](const Tensors& t) { return Tensors{attend(t, mask)}; }, inputs);
-  const test::Run expected =
-      test::run([&](const Tensors& t) { return Tensors{formula(by_head(t), mask.bias)}; }, inputs);
+  const test::Run expected = test::run([&](const Tensors& t) { return Tensors{formula(by_head(t), bias)}; }, inputs);
   test::expect_near(actual.values[0], expected.values[0], share, what);
   for (size_t i = 0; i < 3; ++i) {
     test::expect_near(actual.gradients[i], expected.gradients[i], share, what + ", gradient " + std::to_string(i));
@@ -59,15 +62,40 @@ void expect_formula(const Tensors& inputs, const ops::AttentionMask& mask, const
   test::expect_near(attend(inputs, mask), expected.values[0], share, what + ", unrecorded");
 }
 
-Tensor causal_bias(int64_t n) {
-  return ops::bias_of(at::ones({n, n}, at::kBool).tril().view({1, 1, n, n}), at::kFloat);
+ops::AttentionMask causal(int64_t queries, const Tensor& documents, const Tensor& places, int64_t window = 0) {
+  return {.causal = std::make_shared<ops::CausalKeys>(documents, places, queries, window)};
+}
+
+// One document of n keys.
+ops::AttentionMask causal(int64_t n) {
+  return causal(n, {}, at::arange(n, at::kLong).unsqueeze(0));
+}
+
+// The keys that query i of the last ones sees, one at a time.
+Tensor seen_one_by_one(const Tensor& documents, const Tensor& places, int64_t queries, int64_t window) {
+  const int64_t rows = documents.size(0), keys = documents.size(1), before = keys - queries;
+  const auto number = [](const Tensor& x, int64_t row, int64_t key) {
+    return x[x.size(0) == 1 ? 0 : row][key].item<int64_t>();
+  };
+  Tensor seen = at::zeros({rows, 1, queries, keys}, at::kBool);
+  for (int64_t row = 0; row < rows; ++row) {
+    for (int64_t i = 0; i < queries; ++i) {
+      for (int64_t j = 0; j <= before + i; ++j) {
+        const int64_t document = number(documents, row, j);
+        const int64_t back = number(places, row, before + i) - number(places, row, j);
+        const bool own = document == -1 || document == number(documents, row, before + i);
+        if (own && (window == 0 || back < window)) seen[row][0][i][j] = true;
+      }
+    }
+  }
+  return seen;
 }
 
 TEST(Attention, IsTheFormulaForEveryShape) {
   for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
     for (const Shape& s : {Shape{2, 3, 3, 7, 7, 16}, Shape{1, 2, 2, 1, 33, 64}, Shape{3, 4, 2, 65, 65, 32},
                            Shape{2, 8, 1, 130, 130, 20}, Shape{1, 1, 1, 64, 200, 128}, Shape{2, 2, 2, 1, 1, 1}}) {
-      expect_formula(drawn(s, type), {}, "keys " + std::to_string(s.keys));
+      expect_formula(drawn(s, type), {}, {}, "keys " + std::to_string(s.keys));
     }
   }
 }
@@ -77,12 +105,53 @@ TEST(Attention, AddsABiasOfEveryShape) {
     const Tensors inputs = drawn({3, 4, 2, 70, 70, 32}, type);
     Tensor seen = at::ones({3, 1, 1, 70}, at::kBool);
     seen.select(0, 1).narrow(2, 50, 20).fill_(false);
-    expect_formula(inputs, {.bias = ops::bias_of(seen, type)}, "padding");
-    Tensor windows = at::ones({70, 70}, at::kBool).tril().triu(-9).view({1, 1, 70, 70});
-    expect_formula(inputs, {.bias = ops::bias_of(windows, type)}, "a window");
-    expect_formula(inputs, {.bias = test::drawn({3, 1, 70, 70}, at::kFloat, 8).to(type)}, "any numbers");
-    expect_formula(inputs, {.bias = causal_bias(70).to(type), .causal = true}, "causal");
+    for (const Tensor& bias : {ops::bias_of(seen, type), test::drawn({3, 1, 70, 70}, at::kFloat, 8).to(type)}) {
+      expect_formula(inputs, {.bias = bias}, bias, bias.size(2) == 1 ? "padding" : "any numbers");
+    }
   }
+}
+
+TEST(Attention, OfACausalModelSeesItsDocumentAndItsWindow) {
+  // Two virtual keys, then rows of one document, of three, and of one between padding.
+  const Tensor places =
+      at::cat({at::arange(2), at::arange(30) + 2, at::arange(100) + 2, at::arange(8) + 2}).unsqueeze(0);
+  const Tensor of_three = at::cat({at::full({2}, -1), at::full({30}, 1), at::full({100}, 2), at::full({8}, 3)});
+  const Tensor padded = at::cat({at::full({2}, -1), at::full({40}, 0), at::full({90}, 1), at::full({8}, 0)});
+  const Tensor documents = at::stack({at::ones({140}, at::kLong), of_three, padded});
+  for (const at::ScalarType type : {at::kFloat, at::kBFloat16, at::kDouble}) {
+    for (const int64_t queries : {140, 138, 5, 1}) {
+      for (const int64_t window : {0, 7, 64, 1000}) {
+        const Tensors inputs = drawn({3, 4, 2, queries, 140, 32}, type);
+        const ops::AttentionMask mask = causal(queries, documents, places, window);
+        const Tensor bias = ops::bias_of(seen_one_by_one(documents, places, queries, window), at::kFloat);
+        expect_formula(inputs, mask, bias, fmt::format("{} queries, window {}", queries, window));
+        EXPECT_TRUE(mask.causal->bias(at::kFloat).equal(bias));
+      }
+    }
+  }
+}
+
+TEST(Attention, OfACausalModelBehindAPrefixSeesAllOfIt) {
+  for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
+    const Tensor one = at::ones({2, 90}, at::kLong), places = at::arange(90).unsqueeze(0);
+    for (const int64_t queries : {90, 70, 2}) {
+      const Tensor bias = ops::bias_of(seen_one_by_one(one, places, queries, 0), at::kFloat);
+      expect_formula(drawn({2, 4, 2, queries, 90, 32}, type), causal(queries, {}, places), bias, "prefix");
+    }
+  }
+}
+
+TEST(Attention, OfACausalModelMakesNoMatrixOfWhatIsSeen) {
+  const int64_t n = 4096;
+  const Tensors inputs = drawn({1, 1, 1, n, n, 16}, at::kBFloat16);
+  const Tensor documents = at::arange(n, at::kLong).div(1000, "floor").unsqueeze(0);
+  const ops::AttentionMask mask = causal(n, documents, at::arange(n).unsqueeze(0));
+  const int64_t bytes = test::CountingAllocator::instance().most_during([&] {
+    Tensors q = inputs;
+    for (Tensor& x : q) x.requires_grad_();
+    attend(q, mask).sum().backward();
+  });
+  EXPECT_LT(bytes, n * n / 4);
 }
 
 // The rounding of inputs and outputs alone is 0.0017 of a number on average.
@@ -108,9 +177,8 @@ TEST(Attention, TakesScoresThatFarApart) {
 }
 
 TEST(Attention, IsTheSameInOneThreadAndTwo) {
-  test::expect_equal_by_threads(
-      [](const Tensors& t) { return Tensors{attend(t, {.bias = causal_bias(90), .causal = true}, 0.2)}; },
-      drawn({2, 4, 2, 90, 90, 32}, at::kFloat));
+  test::expect_equal_by_threads([](const Tensors& t) { return Tensors{attend(t, causal(90), 0.2)}; },
+                                drawn({2, 4, 2, 90, 90, 32}, at::kFloat));
 }
 
 TEST(Attention, DropsTheSameProbabilitiesGoingBack) {

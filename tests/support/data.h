@@ -8,9 +8,12 @@
 
 namespace deltaw::test {
 
+/// The folder of the tests' sources. Only one source knows it, so that the others compile alike in every clone.
+std::filesystem::path tests_folder();
+
 /// A fixture of this repository: fixture("golden/bert/...").
 inline std::filesystem::path fixture(const std::string& name) {
-  return std::filesystem::path(DELTAW_TESTS_FOLDER) / name;
+  return tests_folder() / name;
 }
 
 /// A file below $DELTAW_DATA (or ../shared/data beside the repository); nothing where it is missing.
@@ -18,7 +21,7 @@ inline std::optional<std::filesystem::path> shared_data(const std::string& name)
   const char* set = std::getenv("DELTAW_DATA");
   const std::filesystem::path root =
       set ? std::filesystem::path(set)
-          : std::filesystem::path(DELTAW_TESTS_FOLDER).parent_path().parent_path() / "shared/data";
+          : tests_folder().parent_path().parent_path() / "shared/data";
   if (std::filesystem::exists(root / name)) return root / name;
   return std::nullopt;
 }

@@ -16,7 +16,7 @@ namespace deltaw::test {
 
 inline std::string oracle_python() {
   if (const char* set = std::getenv("DELTAW_ORACLE_PYTHON")) return set;
-  return (std::filesystem::path(DELTAW_TESTS_FOLDER).parent_path() / ".venv/bin/python").string();
+  return (tests_folder().parent_path() / ".venv/bin/python").string();
 }
 
 inline bool has_peft() {

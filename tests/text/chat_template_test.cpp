@@ -150,6 +150,20 @@ TEST(ChatTemplate, EndsEveryTemplateInBoundedTimeAndMemory) {
   stopped("{{ '%2000000000d' % 1 }}");
   stopped("{{ range(9223372036854775807) | list }}");
   EXPECT_TRUE(failure("{{ " + std::string(100'000, '(') + " }}").starts_with("format.chat-template: "));
+  for (const char* block : {"{% if x %}", "{% for x in y %}", "{% set x %}", "{% filter trim %}", "{% macro m() %}",
+                            "{% generation %}", "{% if x %}{% elif y %}", "{% if x %}{% else %}", "{{ not ", "{{ -",
+                            "{{ x if ", "{{ [", "{{ {1: ", "{{ x[", "{{ f("}) {
+    std::string deep;
+    for (int i = 0; i < 100'000; ++i) deep += block + (i > 0 && block[1] == '{' ? 3 : 0);  // the print is begun once
+    EXPECT_TRUE(failure(deep).starts_with("format.chat-template: ")) << block << failure(deep).substr(0, 200);
+  }
+  std::string branches = "{% if x %}", attributes = "{{ x";
+  for (int i = 0; i < 100'000; ++i) {
+    branches += "{% elif y %}";
+    attributes += ".a";
+  }
+  EXPECT_TRUE(failure(branches + "{% endif %}").starts_with("format.chat-template: nested deeper"));
+  EXPECT_TRUE(failure(attributes + " }}").starts_with("format.chat-template: nested deeper"));
   std::string chain = "{{ 1";
   for (int i = 0; i < 100'000; ++i) chain += "+1";
   EXPECT_TRUE(failure(chain + " }}").starts_with("format.chat-template: nested deeper"));

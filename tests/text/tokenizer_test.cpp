@@ -245,6 +245,18 @@ TEST(TokenizerFolder, TakesPaddingFromTheConfiguration) {
   EXPECT_THROW(Tokenizer::from_folder(folder.path()), Error);
 }
 
+TEST(TokenizerFolder, TakesTheLengthFromTheConfigurationWhereItIsOne) {
+  const TemporaryFolder folder;
+  folder.write("tokenizer.json", small_file().dump());
+  EXPECT_EQ(Tokenizer::from_folder(folder.path()).max_length(), 0);
+  folder.write("tokenizer_config.json", R"({"model_max_length": 512})");
+  EXPECT_EQ(Tokenizer::from_folder(folder.path()).max_length(), 512);
+  folder.write("tokenizer_config.json", R"({"model_max_length": 1000000000000000019884624838656})");
+  EXPECT_EQ(Tokenizer::from_folder(folder.path()).max_length(), 0);
+  folder.write("tokenizer_config.json", R"({"model_max_length": null})");
+  EXPECT_EQ(Tokenizer::from_folder(folder.path()).max_length(), 0);
+}
+
 TEST(TokenizerFolder, RefusesOlderFilesOfAnUnknownClass) {
   const TemporaryFolder folder;
   folder.write("vocab.json", R"({"a": 0})");

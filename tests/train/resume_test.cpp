@@ -4,7 +4,9 @@
 #include <csignal>
 #include <set>
 
+#include "cli/signals.h"
 #include "support/temporary.h"
+#include "train/run.h"
 #include "train/tiny_run.h"
 
 namespace deltaw {
@@ -164,7 +166,7 @@ TEST(Resume, GoesOnAfterASignal) {
     run.trainer.on_event([](const TrainEvent& event) {
       if (event.kind == TrainEvent::Kind::step && event.step == 7) std::raise(SIGTERM);
     });
-    const TrainResult result = run.trainer.train();
+    const TrainResult result = cli::train_until_signalled(run.trainer);
     EXPECT_EQ(result.signal, SIGTERM);
     EXPECT_EQ(result.steps, 7);
     EXPECT_FALSE(result.stopped_early);
@@ -174,6 +176,95 @@ TEST(Resume, GoesOnAfterASignal) {
   const TrainResult result = run.trainer.train();
   EXPECT_EQ(result.signal, 0);
   EXPECT_TRUE(test::equal(outcome_of(run, result, folder / "stopped").tensors, whole.tensors));
+}
+
+/// A run on a machine with so much memory, of a method whose weights can be formed once for all micro-batches of a step.
+struct MachineRun {
+  std::unique_ptr<Model> model = test::tiny_model();
+  Adapter adapter = Adapter::create(*model, adapter_config("randlora", {{"r", 2}, {"randlora_alpha", 8}}), 7);
+  train::Setup setup;
+  int64_t kept = 0;  // bytes
+  std::string said;
+
+  MachineRun(TrainOptions options, int64_t memory)
+      : setup{.model = *model, .adapter = adapter, .options = std::move(options)} {
+    setup.train = test::invented_rows(22, 1);
+    setup.memory = memory;
+    kept = train::formed_bytes(adapter, setup.options, std::vector<int64_t>{12});
+  }
+  void train() {
+    testing::internal::CaptureStderr();
+    train::Run(setup).train();
+    said = testing::internal::GetCapturedStderr();
+  }
+};
+
+class ResumeElsewhere : public testing::Test {
+ protected:
+  ResumeElsewhere() {
+    options_ = saving_every_two();
+    options_.output_dir = folder_.path().string();
+    options_.gradient_accumulation_steps = 3;
+    options_.per_device_train_batch_size = 2;
+    options_.max_steps = 4;
+    options_.num_train_epochs = 3;
+  }
+
+  Json& state(const std::string& key) {
+    state_ = read_json(file_);
+    return state_[key];
+  }
+
+  /// The tensors after step 4 of a run from checkpoint-2 on another machine.
+  std::vector<Tensor> resumed(int64_t memory, std::string* said = nullptr) {
+    TrainOptions options = options_;
+    options.resume_from_checkpoint = (folder_ / "checkpoint-2").string();
+    MachineRun run(options, memory);
+    run.train();
+    if (said) *said = run.said;
+    return test::copies(run.adapter);
+  }
+
+  test::TemporaryFolder folder_;
+  fs::path file_ = folder_ / "checkpoint-2" / "run_state.json";
+  TrainOptions options_;
+  Json state_;
+};
+
+TEST_F(ResumeElsewhere, GoesTheCheckpointsWayWhateverMemoryThereIs) {
+  MachineRun large(options_, int64_t{1} << 40);
+  const int64_t kept = large.kept;
+  ASSERT_GT(kept, 0);
+  large.train();
+  EXPECT_EQ(state("forms_once"), true);
+  const std::vector<Tensor> once = test::copies(large.adapter);
+  std::string said;
+  EXPECT_TRUE(test::equal(resumed(4 * kept, &said), once)) << "it fits, though a new run would not do it";
+  EXPECT_EQ(said.find("memory"), std::string::npos) << said;
+
+  fs::remove_all(folder_ / "checkpoint-4");
+  resumed(kept, &said);
+  EXPECT_NE(said.find("memory"), std::string::npos) << said;
+
+  fs::remove_all(folder_ / "checkpoint-2");
+  MachineRun small(options_, kept);
+  small.train();
+  EXPECT_EQ(state("forms_once"), false);
+  const std::vector<Tensor> each = test::copies(small.adapter);
+  EXPECT_FALSE(test::equal(once, each)) << "the two ways round alike, and nothing is tested";
+  EXPECT_TRUE(test::equal(resumed(int64_t{1} << 40, &said), each));
+  EXPECT_EQ(said.find("memory"), std::string::npos) << said;
+}
+
+TEST_F(ResumeElsewhere, SaysThatTheProcessorIsAnother) {
+  MachineRun(options_, int64_t{1} << 40).train();
+  std::string said;
+  resumed(int64_t{1} << 40, &said);
+  EXPECT_EQ(said.find("processor"), std::string::npos) << said;
+  state("processor") = "AVX9";
+  write_json(file_, state_);
+  resumed(int64_t{1} << 40, &said);
+  EXPECT_NE(said.find("processor that computes in AVX9"), std::string::npos) << said;
 }
 
 class ResumeRefusal : public testing::Test {

@@ -3,6 +3,7 @@
 
 #include <csignal>
 
+#include "cli/signals.h"
 #include "support/temporary.h"
 #include "train/batch_tensors.h"
 #include "train/tensor_file.h"
@@ -60,7 +61,8 @@ TEST(Trainer, WritesTheStateThatTransformersReads) {
   TinyRun run(lora_config(), options);
   run.trainer.set_companions([](const fs::path& inside) { write_file(inside / "README.md", "card"); });
   run.trainer.train();
-  EXPECT_EQ(folder.names(), (std::vector<std::string>{"checkpoint-12", "checkpoint-6", "trainer_state.json"}));
+  EXPECT_EQ(folder.names(),
+            (std::vector<std::string>{"checkpoint-12", "checkpoint-6", "deltaw_manifest.json", "trainer_state.json"}));
   const Json state = read_json(folder / "checkpoint-12" / "trainer_state.json");
   EXPECT_EQ(keys_of(state), (std::vector<std::string>{"best_global_step",
                                                       "best_metric",
@@ -132,7 +134,63 @@ TEST(Trainer, StopsAtTheFirstValueThatIsNoNumber) {
   EXPECT_EQ(error.id(), "numeric.non-finite");
   EXPECT_NE(error.parts().what.find("step 4"), std::string::npos) << error.parts().what;
   EXPECT_EQ(error.parts().where, "tensor '" + run.adapter.trained()[2].name + "'");
-  EXPECT_EQ(folder.names(), (std::vector<std::string>{"checkpoint-1", "checkpoint-2", "checkpoint-3"}));
+  EXPECT_EQ(folder.names(),
+            (std::vector<std::string>{"checkpoint-1", "checkpoint-2", "checkpoint-3", "deltaw_manifest.json"}));
+}
+
+TEST(Trainer, RemovesAndReplacesOnlyItsOwnCheckpoints) {
+  const test::TemporaryFolder folder;
+  TrainOptions options = tiny_options(folder.path());
+  options.save_strategy = "steps";
+  options.save_steps = 1;
+  options.max_steps = 5;
+  options.save_total_limit = 2;
+  test::put(folder / "checkpoint-9" / "notes", "mine");
+  TinyRun run(lora_config(), options);
+  run.trainer.on_event([&](const TrainEvent& event) {
+    if (event.kind == TrainEvent::Kind::save && event.step == 2) test::put(folder / "checkpoint-2" / "notes", "mine");
+  });
+  run.trainer.train();
+  EXPECT_EQ(folder.names(), (std::vector<std::string>{"checkpoint-2", "checkpoint-4", "checkpoint-5", "checkpoint-9",
+                                                      "deltaw_manifest.json", "trainer_state.json"}));
+
+  // The same steps once more: what is in the way is named before the first of them.
+  TinyRun again(lora_config(), options);
+  int64_t events = 0;
+  again.trainer.on_event([&](const TrainEvent&) { ++events; });
+  const Error error = test::error_of([&] { again.trainer.train(); });
+  EXPECT_EQ(error.id(), "config.output-foreign");
+  EXPECT_NE(error.parts().what.find("checkpoint-2/ (changed since"), std::string::npos) << error.parts().what;
+  EXPECT_EQ(events, 0);
+  EXPECT_EQ(read_file(folder / "checkpoint-2" / "notes"), "mine");
+  EXPECT_EQ(read_file(folder / "checkpoint-9" / "notes"), "mine");
+}
+
+TEST(Trainer, GoesOnWhereAUserPutSomethingInTheWay) {
+  const test::TemporaryFolder folder;
+  TrainOptions options = tiny_options(folder.path());
+  options.save_strategy = "steps";
+  options.save_steps = 1;
+  options.max_steps = 4;
+  TinyRun run(lora_config(), options);
+  run.trainer.on_event([&](const TrainEvent& event) {
+    if (event.kind != TrainEvent::Kind::save || event.step != 1) return;
+    for (const char* name : {"checkpoint-2", "checkpoint-4"}) test::put(folder / name / "notes", "mine");
+    test::put(folder / "trainer_state.json", "mine");
+  });
+  EXPECT_EQ(run.trainer.train().steps, 4);
+  EXPECT_TRUE(fs::exists(folder / "checkpoint-3" / "run_state.json"));
+  EXPECT_EQ(read_file(folder / "checkpoint-2" / "notes"), "mine");
+  EXPECT_EQ(read_file(folder / "trainer_state.json"), "mine");
+
+  options.output_dir = (folder / "stopped").string();
+  TinyRun stopped(lora_config(), options);
+  stopped.trainer.stop_when([&, steps = 0]() mutable {
+    test::put(folder / "stopped" / "checkpoint-2" / "notes", "mine");
+    return ++steps == 2 ? 7 : 0;
+  });
+  EXPECT_EQ(test::error_of([&] { stopped.trainer.train(); }).id(), "config.output-foreign") << "nothing was saved";
+  EXPECT_EQ(read_file(folder / "stopped" / "checkpoint-2" / "notes"), "mine");
 }
 
 TEST(Trainer, StopsEarlyWhenNothingGetsBetter) {
@@ -179,7 +237,8 @@ TEST(Trainer, EndsWithTheBestAdapterAndKeepsItsCheckpoint) {
   const int64_t best = state.at("best_global_step").get<int64_t>();
   ASSERT_LE(best, 5);
   const std::string name = "checkpoint-" + std::to_string(best);
-  EXPECT_EQ(folder.names(), (std::vector<std::string>{name, "checkpoint-9", "trainer_state.json"}));
+  EXPECT_EQ(folder.names(),
+            (std::vector<std::string>{name, "checkpoint-9", "deltaw_manifest.json", "trainer_state.json"}));
   EXPECT_EQ(state.at("best_model_checkpoint"), (folder / name).string());
   EXPECT_EQ(result.eval_metrics.at("eval_loss"), state.at("best_metric"));
   const auto stored = train::read_tensors(folder / name / "optimizer.safetensors");
@@ -275,6 +334,26 @@ TEST(PredictLogits, ComeInTheRowsOrder) {
   }
 }
 
+TEST(Trainer, StopsWhenItIsToldAndHandlesNoSignalsItself) {
+  const test::TemporaryFolder folder;
+  TinyRun run(lora_config(), tiny_options(folder.path()));
+  int64_t steps = 0;
+  run.trainer.on_event([&](const TrainEvent& event) {
+    if (event.kind != TrainEvent::Kind::step) return;
+    steps = event.step;
+    for (const int number : {SIGINT, SIGTERM}) {
+      struct sigaction action {};
+      sigaction(number, nullptr, &action);
+      EXPECT_EQ(action.sa_handler, SIG_DFL) << number;
+    }
+  });
+  run.trainer.stop_when([&] { return steps == 3 ? 7 : 0; });
+  const TrainResult result = run.trainer.train();
+  EXPECT_EQ(result.signal, 7);
+  EXPECT_EQ(result.steps, 3);
+  EXPECT_TRUE(fs::exists(folder / "checkpoint-3"));
+}
+
 volatile std::sig_atomic_t caught_outside = 0;
 
 TEST(Trainer, GivesASecondSignalBackToItsOwner) {
@@ -290,7 +369,7 @@ TEST(Trainer, GivesASecondSignalBackToItsOwner) {
     EXPECT_EQ(caught_outside, 0);
     std::raise(SIGINT);
   });
-  const TrainResult result = run.trainer.train();
+  const TrainResult result = cli::train_until_signalled(run.trainer);
   struct sigaction after {};
   sigaction(SIGINT, &before, &after);
   EXPECT_EQ(caught_outside, SIGINT);

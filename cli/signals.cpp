@@ -1,10 +1,10 @@
-#include "train/signals.h"
+#include "signals.h"
 
 #include <csignal>
 #include <iterator>
 #include <mutex>
 
-namespace deltaw::train {
+namespace deltaw::cli {
 namespace {
 
 constexpr int kSignals[] = {SIGINT, SIGTERM};
@@ -49,4 +49,12 @@ int SignalGuard::caught() const {
   return caught_signal;
 }
 
-}  // namespace deltaw::train
+TrainResult train_until_signalled(Trainer& trainer) {
+  const SignalGuard guard;
+  trainer.stop_when([&] { return guard.caught(); });
+  TrainResult result = trainer.train();
+  trainer.stop_when({});
+  return result;
+}
+
+}  // namespace deltaw::cli

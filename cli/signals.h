@@ -1,7 +1,9 @@
 // SIGINT and SIGTERM as a request to stop at the next step.
 #pragma once
 
-namespace deltaw::train {
+#include "deltaw/train.h"
+
+namespace deltaw::cli {
 
 /// While one lives, the first SIGINT or SIGTERM is noted and gives both signals back to whoever had them before, so
 /// that a second one acts as it did. Guards may nest or stand in several threads: the outermost one owns the handlers.
@@ -15,4 +17,7 @@ class SignalGuard {
   int caught() const;  // the signal, or 0
 };
 
-}  // namespace deltaw::train
+/// trainer.train(), which a signal ends after the step at hand, with a checkpoint.
+TrainResult train_until_signalled(Trainer& trainer);
+
+}  // namespace deltaw::cli

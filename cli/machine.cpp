@@ -1,0 +1,18 @@
+#include "machine.h"
+
+#include <ATen/Parallel.h>
+
+#include "core/cores.h"
+#include "output.h"
+
+namespace deltaw::cli {
+
+void warn_of_busy_cores() {
+  const int64_t threads = at::get_num_threads(), cores = usable_cores();
+  const auto doubt = core_doubt(threads, cores, core_pressure());
+  if (!doubt) return;
+  // What others do now is nothing to mend in a run.
+  threads > cores ? warning(*doubt) : note("note: " + *doubt + "\n");
+}
+
+}  // namespace deltaw::cli

@@ -1,0 +1,26 @@
+// Keys that were given and change nothing in this run.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "deltaw/data.h"
+#include "deltaw/model.h"
+#include "deltaw/train.h"
+#include "options.h"
+
+namespace deltaw::cli {
+
+/// What decides which keys act.
+struct KeyFacts {
+  bool causal = false;
+  ModelOptions model = {};
+  DataOptions data = {};
+  std::optional<TrainOptions> train = {};  // nothing where nothing is trained
+};
+
+/// One sentence that lists these keys with the reasons; nothing where every given key acts. A key of a file counts
+/// where its value is not the default, as run.json holds them all.
+std::optional<std::string> keys_without_effect(const Invocation& invocation, const KeyFacts& facts);
+
+}  // namespace deltaw::cli

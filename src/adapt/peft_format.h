@@ -1,0 +1,28 @@
+// What PEFT's files may and may not say, and what PEFT makes of ours.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "deltaw/adapter.h"
+
+namespace deltaw {
+
+/// The version of PEFT whose files these are: `peft_version` in adapter_config.json.
+inline constexpr const char* kPeftVersion = "0.21.2";
+
+/// An adapter_config.json less what is over once an adapter is trained: dropouts that have no counterpart here,
+/// networks that made the prompt, starts that left the base alone.
+Json without_training(Json config);
+
+/// False for a key of AdapterConfig that PEFT's configuration of that type does not have, so that PEFT passes it over.
+bool peft_has_key(const std::string& peft_type, const std::string& key);
+
+/// IA3's feedforward_modules as an expression, where PEFT would refuse the list: it wants each among target_modules.
+void widen_for_peft(Json& config);
+
+/// What PEFT reads otherwise, or not at all, of the adapter's files; a sentence each. Empty for a method that PEFT has
+/// not.
+std::vector<std::string> peft_differences(const Adapter& adapter);
+
+}  // namespace deltaw

@@ -1,0 +1,11 @@
+// Keys of PEFT's configurations that act while an adapter trains, and are not implemented here.
+#pragma once
+
+#include <string>
+
+namespace deltaw {
+
+/// Throws config.unsupported for such a key among the options of a run: without it the training would be another one.
+void refuse_training_key(const std::string& key, const std::string& where);
+
+}  // namespace deltaw
