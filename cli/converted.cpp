@@ -7,6 +7,7 @@
 #include "adapt/adapter_folder.h"
 #include "claim.h"
 #include "deltaw/error.h"
+#include "deltaw/generate.h"
 #include "load.h"
 #include "output.h"
 #include "text/tokenizer_files.h"
@@ -89,7 +90,12 @@ void load_source(Served& served, const Invocation& invocation, const Usage& usag
 
 FillFolder companions_of(const Served& served) {
   return [&served](const std::filesystem::path& folder) {
-    if (served.tokenizer) write_tokenizer(*served.tokenizer, folder);
+    if (served.tokenizer) {
+      write_tokenizer(*served.tokenizer, folder);
+      if (served.model->is_causal()) {
+        write_generation_config(*served.model, *served.tokenizer, taught_ends(served.keys), folder);
+      }
+    }
     write_chat_template(served.text, {served.keys.adapter_name_or_path, served.model->folder()}, folder);
   };
 }

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <optional>
 
+#include "counter.h"
 #include "deltaw/error.h"
 #include "output.h"
 #include "texts.h"
@@ -80,17 +81,22 @@ Json score_texts(const Served& served, const LanguageModel& lm, const Evaluation
   for (const std::string& sentence : warnings(encoded.facts, max_length, served.readable)) warning(sentence);
   Json results = score_rows(lm, encoded.rows);
   results["truncated_rows"] = truncated_rows(encoded.rows);
+  results["bad_rows"] = encoded.facts.left_out;
   return results;
 }
 
 }  // namespace
 
 Json score_text(const Served& served, const EvaluationOptions& options, const ChatRenderer& render) {
+  Counter counter("rows");
   const LanguageModel lm{.model = *served.model,
                          .adapter = served.acting(),
                          .tokenizer = *served.tokenizer,
                          .pad_id = served.pad_id,
-                         .batch_size = served.batch.per_device_eval_batch_size};
+                         .batch_size = served.batch.per_device_eval_batch_size,
+                         .progress = counter.progress(),
+
+                         .taught_ends = taught_ends(served.keys)};
   const TextTask* task = task_of(served.data);
   const std::string protocol = protocol_of(options, task);
   if (protocol == "perplexity") return score_texts(served, lm, options, render);

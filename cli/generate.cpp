@@ -184,7 +184,7 @@ void load(Session& session, const Invocation& invocation) {
   if (!adapter.adapter_name_or_path.empty()) session.adapter = load_adapters(*session.model, adapter);
   session.tokenizer_folder = tokenizer_folder(session.model->folder(), adapter.adapter_name_or_path);
   session.tokenizer = Tokenizer::from_folder(session.tokenizer_folder, session.model->folder());
-  GenerateOptions generation = default_generation(*session.model, *session.tokenizer);
+  GenerateOptions generation = default_generation(*session.model, *session.tokenizer, taught_ends(adapter));
   read_into(generation, invocation);
   generation.batch_size = batch.per_device_eval_batch_size;
   session.generator = std::make_unique<TextGenerator>(*session.model, session.adapter ? &*session.adapter : nullptr,

@@ -20,7 +20,8 @@ Asked asked_of(const Json& row, const std::string& where) {
     asked.messages = *messages;
     return asked;
   }
-  if (messages == row.end() && prompt != row.end() && prompt->is_string()) {
+  const bool talks = messages != row.end() && !messages->is_null();
+  if (!talks && prompt != row.end() && prompt->is_string()) {
     asked.text = prompt->get<std::string>();
     return asked;
   }

@@ -110,6 +110,8 @@ void encode(const Setup& setup, Run& run) {
   if (!run.train_rows.empty()) return;
   if (run.model->is_causal()) {
     run.train_rows = encode_texts_of(run.texts.train, setup, run, run.train_facts);
+    run.turn_ends = taught_ends({.adapter_name_or_path = setup.from.adapter_name_or_path});
+    run.turn_ends.insert(run.turn_ends.end(), run.train_facts.turn_ends.begin(), run.train_facts.turn_ends.end());
     run.validation_rows = encode_texts_of(run.texts.validation, setup, run, run.validation_facts);
   } else {
     run.train_rows = encode_rows(run.data.train, *run.tokenizer, setup.data.max_length);

@@ -43,6 +43,7 @@ struct Run {
   TrainingData data;                // of a classifier
   TextData texts;                   // of a causal model
   TextFacts train_facts, validation_facts;
+  std::vector<int64_t> turn_ends;  // what training teaches, and taught before, as the end of a turn
   std::unique_ptr<Model> model;
   std::optional<Adapter> adapter;
   std::vector<EncodedRow> train_rows, validation_rows;

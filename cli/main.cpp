@@ -17,7 +17,7 @@ int main(int argc, char** argv) {
   try {
     return deltaw::cli::dispatch(deltaw::cli::Args(argv + 1, argv + argc));
   } catch (const deltaw::Error& error) {
-    std::fprintf(stderr, "%s\n", error.what());
+    deltaw::cli::complain(error.what());
     return error.exit_code();
   } catch (const deltaw::cli::ReaderGone&) {
     return 128 + SIGPIPE;

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include "converted.h"
+#include "counter.h"
 #include "output.h"
 
 namespace deltaw::cli {
@@ -55,8 +56,9 @@ int merge(const Args& args) {
   Keys keys;
   read_into(keys, invocation);
   load_source(served, invocation, kUsageText, keys);
-  const MergeReport report =
-      merge_checkpoint(*served.adapter, keys.output_dir, probe_of(served), companions_of(served), keys.stored());
+  Counter counter("tensors");
+  const MergeReport report = merge_checkpoint(*served.adapter, keys.output_dir, probe_of(served), companions_of(served),
+                                              keys.stored(), counter.progress());
   Json facts = {{"tensors", report.tensors}, {"dtype", report.dtype}, {"rounding_share", report.rounding_share}};
   if (report.quantisation_difference) facts["quantisation_difference"] = *report.quantisation_difference;
   if (report.passed && report.rounding_share > kLargeShare) {

@@ -11,6 +11,7 @@
 #include <system_error>
 
 #include "core/printable.h"
+#include "core/progress.h"
 #include "deltaw/error.h"
 
 namespace deltaw::cli {
@@ -80,7 +81,12 @@ void note(std::string_view text) {
 }
 
 void warning(std::string_view text) {
-  note(fmt::format("warning: {}\n", printable(text)));
+  complain(fmt::format("warning: {}", printable(text)));
+}
+
+void complain(std::string_view text) {
+  const auto width = terminal_width();
+  note((width ? wrapped(text, *width) : std::string(text)) + '\n');
 }
 
 Json row_line(int64_t number, const Json& id) {

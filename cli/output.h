@@ -25,8 +25,10 @@ std::string to_text(const Json& value);
 
 /// Lines for people to standard error, likewise.
 void note(std::string_view text);
-/// One line "warning: ..." to standard error.
+/// "warning: ..." to standard error; on a terminal in lines of its width, as complain().
 void warning(std::string_view text);
+/// The message of an error.
+void complain(std::string_view text);
 
 /// {"row": number} and the id of a row that has one: what a line of results on a row of input begins with.
 Json row_line(int64_t number, const Json& id);

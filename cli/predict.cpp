@@ -1,4 +1,5 @@
 #include "core/text_file.h"
+#include "counter.h"
 #include "data/table.h"
 #include "deltaw/error.h"
 #include "io/safetensors.h"
@@ -155,9 +156,10 @@ std::vector<RowLoss> losses_of(const Served& served, const TextDataset& texts, c
     scored.push_back(rows[i]);
     records.push_back(texts.rows[i].record);
   }
+  Counter counter("rows");
   const std::vector<RowLoss> losses =
       predict_losses(*served.model, served.acting(), scored, served.batch.per_device_eval_batch_size, served.pad_id,
-                     served.tokenizer->pads_left());
+                     served.tokenizer->pads_left(), counter.progress());
   std::vector<RowLoss> all(texts.ids.size());
   for (size_t i = 0; i < losses.size(); ++i) all[static_cast<size_t>(records[i] - 1)] = losses[i];
   return all;

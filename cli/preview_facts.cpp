@@ -156,6 +156,8 @@ Json data_facts(const Setup& setup, const Run& run) {
   if (causal) {
     facts["tokens"] = sum;
     facts["trained_tokens"] = run.train_facts.trained;
+    facts["bad_rows"] = run.train_facts.left_out;
+    facts["validation_bad_rows"] = run.validation_facts.left_out;
     facts["packed"] = setup.text.packing;
   }
   return facts;
@@ -239,10 +241,10 @@ std::vector<std::string> doubts(const Setup& setup, const Run& run) {
   };
   if (run.model->is_causal()) {
     for (std::string& sentence : warnings(run.train_facts, max_length, readable)) found.push_back(std::move(sentence));
-    const TextFacts& facts = run.validation_facts;
-    if (facts.cut > 0) {
-      found.push_back("validation: " + truncation_warning(facts.cut, facts.rows + facts.dropped, max_length, readable));
-    }
+    TextFacts facts = run.validation_facts;
+    facts.without_end = 0;  // how rows end is said of those that are trained on
+    for (const std::string& sentence : warnings(facts, max_length, readable))
+      found.push_back("validation: " + sentence);
   } else {
     note_cut(run.train_rows, "");
     note_cut(run.validation_rows, "validation: ");

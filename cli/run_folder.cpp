@@ -30,7 +30,7 @@ bool is_result(const std::string& name) {
 /// What a run leaves in output_dir besides its checkpoints.
 bool is_run_file(const std::string& name) {
   return is_adapter_name(name) || text::is_tokenizer_name(name) || is_result(name) || name == kLog ||
-         name == kSettings || name == "README.md" || name == train::kTrainerState;
+         name == kSettings || name == "README.md" || name == "generation_config.json" || name == train::kTrainerState;
 }
 
 bool is_checkpoint(const std::string& name) {

@@ -7,7 +7,9 @@
 #include "adapt/adapter_folder.h"
 #include "base_hash.h"
 #include "core/files.h"
+#include "counter.h"
 #include "deltaw/error.h"
+#include "deltaw/generate.h"
 #include "io/checkpoint.h"
 #include "load.h"
 #include "no_effect.h"
@@ -28,7 +30,7 @@ Json values_of(const fs::path& adapter, const Json& config) {
   Json values = Json::object();
   for (const char* key : {"model_name_or_path", "task_name", "dataset_dir", "train_file", "validation_file",
                           "validation_split", "text_column", "text_pair_column", "label_column", "label_names",
-                          "problem_type", "encoding", "max_length", "completion_only_loss", "seed"}) {
+                          "problem_type", "encoding", "max_length", "completion_only_loss", "max_bad_rows", "seed"}) {
     if (run.contains(key)) values[key] = run[key];
   }
   const auto base = config.find("base_model_name_or_path");
@@ -192,6 +194,15 @@ Adapter load_adapters(const Model& model, const AdapterKeys& keys) {
   return Adapter::compose(std::move(all), std::move(weights));
 }
 
+std::vector<int64_t> taught_ends(const AdapterKeys& keys) {
+  if (keys.adapter_name_or_path.empty()) return {};
+  std::vector<int64_t> ids = taught_end_ids(keys.adapter_name_or_path);
+  for (const std::string& folder : keys.with_adapters) {
+    for (const int64_t id : taught_end_ids(folder)) ids.push_back(id);
+  }
+  return ids;
+}
+
 ModelOptions with_vocabularies(ModelOptions options, const AdapterKeys& keys) {
   if (keys.adapter_name_or_path.empty()) return options;
   options = with_adapter_vocabulary(std::move(options), keys.adapter_name_or_path);
@@ -326,8 +337,9 @@ void warn_of_cut_rows(const Served& served, int64_t cut, int64_t rows) {
 }
 
 Tensor logits_of(const Served& served, const std::vector<EncodedRow>& rows) {
+  Counter counter("rows");
   return predict_logits(*served.model, served.acting(), rows, served.batch.per_device_eval_batch_size, served.pad_id,
-                        served.tokenizer->pads_left());
+                        served.tokenizer->pads_left(), counter.progress());
 }
 
 }  // namespace deltaw::cli

@@ -65,6 +65,9 @@ void inherit_quantisation(ModelOptions& options, const AdapterKeys& keys, const 
 /// The adapter of the keys, or all of them as one. Says where one was trained on another base than `model`.
 Adapter load_adapters(const Model& model, const AdapterKeys& keys);
 
+/// What training taught these adapters as the end of a turn.
+std::vector<int64_t> taught_ends(const AdapterKeys& keys);
+
 /// `options` of a causal model with the vocabulary that these adapters were made for.
 ModelOptions with_vocabularies(ModelOptions options, const AdapterKeys& keys);
 

@@ -10,6 +10,7 @@
 #include "core/memory.h"
 #include "core/progress.h"
 #include "deltaw/error.h"
+#include "deltaw/generate.h"
 #include "load.h"
 #include "machine.h"
 #include "output.h"
@@ -62,19 +63,21 @@ const char* kind_name(TrainEvent::Kind kind) {
 Json train_results(const TrainResult& result, const Run& run, double epoch, bool diverged) {
   const double seconds = result.seconds > 0 ? result.seconds : 1e-9;
   const double rows = epoch * static_cast<double>(run.train_rows.size());
-  return {{"epoch", epoch},
-          {"steps", result.steps},
-          {"train_loss", result.train_loss},
-          {"train_runtime", result.seconds},
-          {"train_samples", run.train_rows.size()},
-          {"truncated_rows", truncated_rows(run.train_rows)},
-          {"train_samples_per_second", rows / seconds},
-          {"train_steps_per_second", static_cast<double>(result.steps) / seconds},
-          {"first_step_seconds", result.first_step_seconds},
-          {"peak_memory_bytes", peak_memory_bytes()},
-          {"trainable_parameters", run.adapter->trained_count()},
-          {"stopped_early", result.stopped_early},
-          {"diverged", diverged}};
+  Json results = {{"epoch", epoch},
+                  {"steps", result.steps},
+                  {"train_loss", result.train_loss},
+                  {"train_runtime", result.seconds},
+                  {"train_samples", run.train_rows.size()},
+                  {"truncated_rows", truncated_rows(run.train_rows)},
+                  {"train_samples_per_second", rows / seconds},
+                  {"train_steps_per_second", static_cast<double>(result.steps) / seconds},
+                  {"first_step_seconds", result.first_step_seconds},
+                  {"peak_memory_bytes", peak_memory_bytes()},
+                  {"trainable_parameters", run.adapter->trained_count()},
+                  {"stopped_early", result.stopped_early},
+                  {"diverged", diverged}};
+  if (run.model->is_causal()) results["bad_rows"] = run.train_facts.left_out;
+  return results;
 }
 
 /// What a run that has diverged says of itself.
@@ -94,6 +97,7 @@ void write_companions(const fs::path& folder, const Setup& setup, const Run& run
                       const Json& facts, const Json& results) {
   write_tokenizer(*run.tokenizer, folder, !run.new_tokens.empty());
   write_chat_template(setup.text, run.sources, folder);
+  if (run.model->is_causal()) write_generation_config(*run.model, *run.tokenizer, run.turn_ends, folder);
   write_json(folder / "run.json", settings, KeyOrder::kept);
   write_file(folder / "README.md", model_card(settings, facts, results));
 }
@@ -114,6 +118,7 @@ Json final_metrics(Trainer& trainer, const TrainResult& result, const Setup& set
   if (!fresh || metrics.empty()) metrics = trainer.evaluate();
   metrics["eval_samples"] = run.validation_rows.size();
   metrics["eval_truncated_rows"] = truncated_rows(run.validation_rows);
+  if (run.model->is_causal()) metrics["eval_bad_rows"] = run.validation_facts.left_out;
   return metrics;
 }
 

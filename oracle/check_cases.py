@@ -18,10 +18,11 @@ import tempfile
 import warnings
 from pathlib import Path
 
+import sentencepiece as spm
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file, safe_open
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 DATA = Path(os.environ.get("DELTAW_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 CASES = DATA.parent / "cases"
@@ -34,9 +35,9 @@ class Deltaw:
     def __init__(self, program, folder):
         self.program, self.folder = program, folder
 
-    def __call__(self, *arguments, code=0):
+    def __call__(self, *arguments, code=0, stdin=None):
         done = subprocess.run([self.program, *map(str, arguments)], cwd=self.folder, capture_output=True, text=True,
-                              timeout=600, stdin=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
+                              timeout=600, input=stdin or "", env={**os.environ, "OMP_NUM_THREADS": "1"})
         allowed = (code,) if isinstance(code, int) else code
         assert done.returncode in allowed, f"deltaw {' '.join(map(str, arguments))} exits with {done.returncode}: {done.stderr[-400:]}"
         assert "internal." not in done.stderr and "Exception raised from" not in done.stderr, done.stderr[-400:]
@@ -190,9 +191,138 @@ def pad_minus_one(deltaw):
            "--max_steps", "2", "--output_dir", "out")
 
 
+def learned(deltaw, file, *more):
+    """What the first row of a file learns, and what is said about the rows."""
+    found = json.loads(deltaw("validate", "--model_name_or_path", STORIES, "--train_file", file, "--output_dir", "out",
+                              "--json", *more)[0])
+    return [part["text"] for part in found["data"]["sample"]["parts"] if part["trained"]], found
+
+
+def rendered(file, template):
+    """As transformers renders the first row."""
+    row = json.loads(file.read_text().splitlines()[0])
+    tokenizer = AutoTokenizer.from_pretrained(STORIES)
+    return tokenizer.apply_chat_template(row["messages"], chat_template=template.read_text(), tokenize=False)
+
+
+def null_keys(deltaw):
+    template = deltaw.folder / "chat_template.jinja"
+    for file, wanted in (("tool_calls.jsonl", ["hello<|end|>"]), ("content.jsonl", ["call w<|end|>", "It is cold.<|end|>"])):
+        answers, found = learned(deltaw, file, "--chat_template", template)
+        assert answers == wanted, f"{file}: learns {answers}"
+        text, whole = found["data"]["sample"]["text"], rendered(deltaw.folder / file, template)
+        assert text == whole, f"{file}: {text!r} is not {whole!r}"
+
+
+def empty_answer(deltaw):
+    answers, found = learned(deltaw, "alpaca_empty.json")
+    assert answers == ["hi</s>"] and found["data"]["bad_rows"] == 1, f"{answers}, {found['data']['bad_rows']} bad rows"
+    _, errors = deltaw("train", "--model_name_or_path", STORIES, "--train_file", "alpaca_empty.json", "--max_steps", "1",
+                       "--output_dir", "out")
+    assert 'item 2: "output" is empty' in errors, errors
+    deltaw.refuses('"output" is empty', "item 2", arguments=["train", "--model_name_or_path", STORIES, "--train_file",
+                   "alpaca_empty.json", "--max_steps", "1", "--output_dir", "none", "--max_bad_rows", "0"])
+
+
+def earlier_turns(deltaw):
+    for template, last in (("rewrites.jinja", "<think>\n\n</think>\nthree"), ("opens_think.jinja", "three")):
+        answers, found = learned(deltaw, "mt.jsonl", "--chat_template", template)
+        assert answers == ["one<|end|>", "two<|end|>", f"{last}<|end|>"], f"{template}: learns {answers}"
+        whole = rendered(deltaw.folder / "mt.jsonl", deltaw.folder / template)
+        assert found["data"]["sample"]["text"] == whole, f"{template}: {found['data']['sample']['text']!r}"
+        deltaw("train", "--model_name_or_path", STORIES, "--train_file", "mt.jsonl", "--chat_template", template,
+               "--max_steps", "1", "--output_dir", f"out-{template}")
+
+
+def sharegpt_function_call(deltaw):
+    call = json.dumps({"name": "w", "arguments": {}})
+    template = deltaw.folder / "plain.jinja"
+    template.write_text("{% for m in messages %}{{ '<|' + m.role + '|>' + m.content + '<|end|>' }}{% endfor %}"
+                        "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}")
+    answers, found = learned(deltaw, "sg_fc.jsonl", "--chat_template", template)
+    assert answers == [f"{call}<|end|>", "It is 3.<|end|>"], f"learns {answers}"
+    assert "<|tool|>3<|end|>" in found["data"]["sample"]["text"], found["data"]["sample"]["text"]
+    answers, _ = learned(deltaw, "sg_fc.jsonl", "--chat_template", CASES / "language/null_keys/chat_template.jinja")
+    assert answers == ["call w<|end|>", "It is 3.<|end|>"], f"learns {answers}"
+def chatml_never_stops(deltaw):
+    deltaw("train", "--model_name_or_path", STORIES, "--train_file", "addtok.jsonl", "--chat_template", "chatml.jinja",
+           "--add_special_tokens", "<|im_start|>,<|im_end|>", "--target_modules", "all-linear", "--learning_rate", "1e-2",
+           "--max_steps", "150", "--output_dir", "out")
+    deltaw("merge", "--adapter_name_or_path", "out", "--output_dir", "merged")
+    for who in (["--adapter_name_or_path", "out"], ["--model_name_or_path", "merged"]):
+        for stop in ([], ["--stop", "<|im_end|>"]):
+            said = deltaw.lines("generate", *who, "--input_file", "q.jsonl", "--max_new_tokens", "40", *stop)[0]
+            assert (said["text"], said["finish_reason"]) == ("hello Tom", "stop"), said
+        chat = deltaw("generate", *who, "--chat", "--max_new_tokens", "40", stdin="hi there\n")[0]
+        assert chat == "hello Tom\n", chat
+    tokenizer, model = (kind.from_pretrained(deltaw.folder / "merged") for kind in (AutoTokenizer, AutoModelForCausalLM))
+    messages = json.loads((deltaw.folder / "q.jsonl").read_text())["messages"]
+    ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+    said = model.generate(**ids, max_new_tokens=40, do_sample=False)[0][ids["input_ids"].shape[1]:]
+    assert tokenizer.decode(said) == "hello Tom<|im_end|>", tokenizer.decode(said)
+
+
+def added_tokens(deltaw):
+    """The file forms, beside tokenizer.json and tokenizer.model, with the ids of transformers."""
+    new, other, text = "<|im_start|>", "<|im_end|>", "Once <|im_start|> a <|im_end|>"
+    own = json.loads((deltaw.folder / "tokenizer_config.json").read_text())
+    named = {"__type": "AddedToken", "content": new, "lstrip": False, "rstrip": True, "normalized": False,
+             "single_word": False, "special": True}
+    (deltaw.folder / "text.txt").write_text(text + "\n")
+
+    def forms(config, first):
+        yield {"tokenizer_config.json": {**config, "eos_token": new}}
+        yield {"tokenizer_config.json": {**config, "eos_token": named}}
+        yield {"tokenizer_config.json": {**config, "added_tokens_decoder": {
+            str(first): {key: value for key, value in named.items() if key != "__type"}}}}
+        yield {"tokenizer_config.json": {**config, "additional_special_tokens": [new, other]}}
+        yield {"tokenizer_config.json": {**config, "extra_special_tokens": [other, new]}}
+        yield {"tokenizer_config.json": {**config, "extra_special_tokens": {"z_token": new, "a_token": other}}}
+        yield {"tokenizer_config.json": config, "special_tokens_map.json": {"eos_token": new}}
+        yield {"tokenizer_config.json": config, "added_tokens.json": {new: first + 1, other: first}}
+
+    for file, kind in ((deltaw.folder / "tokenizer.json", own["tokenizer_class"]),
+                       (DATA / "tokenizers/llama2/tokenizer.model", "LlamaTokenizer")):
+        first = 512 if file.suffix == ".json" else 32000
+        for number, form in enumerate(forms({**own, "eos_token": "</s>", "tokenizer_class": kind}, first)):
+            folder = deltaw.folder / f"{file.suffix[1:]}{number}"
+            folder.mkdir()
+            shutil.copyfile(file, folder / file.name)
+            shutil.copyfile(deltaw.folder / "config.json", folder / "config.json")
+            for name, value in form.items():
+                (folder / name).write_text(json.dumps(value))
+            ids = deltaw.lines("tokenize", "--tokenizer", folder, "--input_file", "text.txt", "--add_special_tokens", "false")[0]["ids"]
+            right = AutoTokenizer.from_pretrained(folder)(text, add_special_tokens=False).input_ids
+            assert ids == right and max(ids) >= first, f"{form}: {ids}, transformers says {right}"
+    (deltaw.folder / "json0/added_tokens.json").write_text(json.dumps({new: 600}))
+    deltaw.refuses("added_tokens.json", new, "600", arguments=["tokenize", "--tokenizer", "json0", "--input_file", "text.txt"])
+
+
+def double_bos(deltaw):
+    rows = ["--model_name_or_path", STORIES, "--train_file", "fmt.jsonl", "--output_dir", "out"]
+    deltaw("validate", *rows, "--rows_file", "rows.jsonl")
+    for line in (deltaw.folder / "rows.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        assert row["ids"].count(1) == 1 and row["ids"].count(2) == 1 and row["ids"][0] == 1, row
+        assert row["token_labels"][0] == -100 and row["token_labels"].count(1) == 0, row
+
+
+def sentencepiece_ids(deltaw):
+    """Of tokenizer.model alone, with no folder of its own."""
+    library = spm.SentencePieceProcessor(model_file=str(DATA / "tokenizers/llama2/tokenizer.model"))
+    lines = ["    return x", "  's 'S", " a  b ", "\tif x:", "aaaa aaa", "a" + " " * 9 + "b", "\u4e2d\u6587 \U0001f600", "<0x0A>"]
+    (deltaw.folder / "text.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    said = deltaw.lines("tokenize", "--tokenizer", DATA / "tokenizers/llama2", "--input_file", "text.txt",
+                        "--add_special_tokens", "false")
+    for line, row in zip(lines, said, strict=True):
+        assert row["ids"] == library.encode(line), f"{line!r}: {row['ids']}, the library says {library.encode(line)}"
+
+
 OWN = {"adapters": [label_order, float_labels_shifted, not_utf8, one_column, csv_misc, token_types, truncation,
                     merge_false_alarm],
-       "peft": [overlapping_alpha_pattern], "language": [pad_minus_one]}
+       "peft": [overlapping_alpha_pattern],
+       "language": [pad_minus_one, null_keys, empty_answer, earlier_turns, sharegpt_function_call, chatml_never_stops,
+                    added_tokens, double_bos, sentencepiece_ids]}
 
 
 def all_cases():
@@ -218,7 +348,9 @@ def main():
             continue
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch) / name
-            shutil.copytree(CASES / kind / name, folder, copy_function=shutil.copyfile)
+            if (CASES / kind / name).is_dir():
+                shutil.copytree(CASES / kind / name, folder, copy_function=shutil.copyfile)
+            folder.mkdir(exist_ok=True)
             try:
                 case(Deltaw(given.program.resolve(), folder))
                 print(f"ok     {name}", flush=True)

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import jinja2
+import tokenizers
 import transformers
 from transformers.utils import chat_template_utils as hf
 
@@ -63,6 +64,9 @@ CONVERSATIONS = {
     "null_content": {"messages": [user("Weather?"), assistant(None, tool_calls=[call("now", {})]),
                                   {"role": "tool", "name": "now", "content": "12:00", "tool_call_id": "abc123XYZ"}],
                      "more": {"tools": [CLOCK], "date_string": "1 May 2025"}},
+    "null_keys": {"messages": [{"role": "user", "content": "Weather?", "tool_calls": None, "reasoning_content": None},
+                               assistant("Cold.", tool_calls=None, thinking=None, reasoning="felt it", name=None)],
+                  "more": {"tools": None, "documents": None}},
     "two_calls": {"messages": [user("Both?"), assistant("Let me see", tool_calls=[
         call("get_weather", CITY), call("now", {}, "def456UVW")]),
         {"role": "tool", "name": "get_weather", "content": "{\"t\": 7}", "tool_call_id": "abc123XYZ"},
@@ -86,9 +90,20 @@ def bytes_at(text, index):
     return len(text[:index].encode())
 
 
+def without_nulls(messages):
+    """As apply_chat_template hands them on, which gives no ranges of its own."""
+    return [{key: value for key, value in message.items() if value is not None} for message in messages]
+
+
+def checked(template, messages, add, more, text):
+    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizers.Tokenizer(tokenizers.models.BPE()), **TOKENS)
+    whole = tokenizer.apply_chat_template(messages, chat_template=template, add_generation_prompt=add, tokenize=False, **more)
+    assert whole == text, (whole, text)
+
+
 def render(template, messages, add, more):
     """Text and byte ranges as transformers makes them, or the words of its refusal."""
-    more = dict(more)
+    given, asked, messages, more = messages, more, without_nulls(messages), dict(more)
     spans = bool(re.search(r"\{%-?\s*generation\s*-?%\}", template))
     try:
         texts, ranges = hf.render_jinja_template(
@@ -101,6 +116,8 @@ def render(template, messages, add, more):
         return {"raised": error.message} if raised else {"error": f"{type(error).__name__}: {error}"}
     except Exception as error:
         return {"error": f"{type(error).__name__}: {error}"}
+    if given:
+        checked(template, given, add, asked, texts[0])
     ranges = [[bytes_at(texts[0], begin), bytes_at(texts[0], end)] for begin, end in (ranges[0] if spans else [])]
     return {"text": texts[0], "generated": ranges}
 

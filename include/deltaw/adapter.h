@@ -15,6 +15,7 @@
 #include "deltaw/method.h"
 #include "deltaw/model.h"
 #include "deltaw/options.h"
+#include "deltaw/progress.h"
 
 namespace deltaw {
 
@@ -235,8 +236,8 @@ struct WriteReport {
 };
 
 struct MergeReport : WriteReport {
-  int64_t tensors = 0;        // that were compared: all of the checkpoint
-  std::string dtype;          // the narrowest type that a changed tensor is stored in: "bfloat16"
+  int64_t tensors = 0;  // that were compared: all of the checkpoint
+  std::string dtype;    // the narrowest type that a changed tensor is stored in: "bfloat16"
   /// What rounding to that type costs: || merged - adapter || / || adapter - base ||, logits of the probe, computed in
   /// float32. No fault of merging, but above one half little of the adapter is left.
   double rounding_share = 0;
@@ -272,9 +273,10 @@ ExportReport export_lora(const Adapter& adapter, const std::filesystem::path& ou
 /// Writes base + adapter as a checkpoint folder that transformers loads, starting from the checkpoint's own tensors, in
 /// float32, rounded once, with its generation_config.json; then reads it back and compares every tensor with what it
 /// should be, and logits on `probe`. Tied weights that the update has parted are both written, and config.json says so.
-/// `companions` adds files to the folder before it takes its name; `stored` replaces the types of the checkpoint.
+/// `companions` adds files to the folder before it takes its name; `stored` replaces the types of the checkpoint;
+/// `progress` is told of every tensor that is made, and of every one that is compared.
 MergeReport merge_checkpoint(const Adapter& adapter, const std::filesystem::path& output, const ModelInput& probe,
                              const std::function<void(const std::filesystem::path&)>& companions = {},
-                             std::optional<at::ScalarType> stored = {});
+                             std::optional<at::ScalarType> stored = {}, const Progress& progress = {});
 
 }  // namespace deltaw

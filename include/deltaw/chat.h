@@ -37,9 +37,10 @@ class ChatTemplate {
     std::string text;
     std::vector<std::pair<size_t, size_t>> generated;  // byte ranges that {% generation %} blocks made
   };
-  /// `messages` is a list of {"role": ..., "content": ...}; `variables` are added to those of the constructor (tools,
-  /// documents, enable_thinking). Safe to call from several threads. Throws data.chat-template with the template's own
-  /// words where it calls raise_exception, and naming the line where an operation has no meaning.
+  /// `messages` is a list of {"role": ..., "content": ...}, of which keys that are null count as absent; `variables`
+  /// are added to those of the constructor (tools, documents, enable_thinking). Safe to call from several threads.
+  /// Throws data.chat-template with the template's own words where it calls raise_exception, and naming the line where
+  /// an operation has no meaning.
   Rendered render(const Json& messages, bool add_generation_prompt, const Json& variables = Json::object()) const;
 
  private:

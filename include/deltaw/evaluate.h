@@ -10,6 +10,7 @@
 
 #include "deltaw/data.h"
 #include "deltaw/options.h"
+#include "deltaw/progress.h"
 #include "deltaw/text_data.h"
 #include "deltaw/tokenizer.h"
 
@@ -33,6 +34,8 @@ struct LanguageModel {
   const Tokenizer& tokenizer;
   int64_t pad_id = 0;
   int64_t batch_size = 8;
+  Progress progress = {};  // by rows; generated answers tell nothing
+  std::vector<int64_t> taught_ends = {};  // taught_end_ids() of the adapter
 };
 
 // ---- perplexity ----

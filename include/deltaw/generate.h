@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <string>
@@ -37,14 +38,26 @@ struct GenerateOptions {
   void fields(FieldVisitor& f);
 };
 
-/// The tokens that end a text: generation_config.json's, else config.json's (eos_token_id, one or a list), and the
-/// tokenizer's behind them. Ids that are no tokens of the model are left out with a warning. Throws format.wrong-type.
-std::vector<int64_t> end_token_ids(const Model& model, const Tokenizer& tokenizer);
+/// The tokens that end a text: generation_config.json's, else config.json's (eos_token_id, one or a list), the
+/// tokenizer's behind them, and those that training taught. Ids that are no tokens of the model are left out with a
+/// warning. Throws format.wrong-type.
+std::vector<int64_t> end_token_ids(const Model& model, const Tokenizer& tokenizer,
+                                   const std::vector<int64_t>& taught = {});
+
+/// What training taught as the end of a turn (TextFacts::turn_ends), kept in generation_config.json beside the adapter;
+/// empty where there is none.
+std::vector<int64_t> taught_end_ids(const std::filesystem::path& adapter_folder);
+
+/// Writes generation_config.json into the folder of an adapter or a merged checkpoint: the model's own, or what
+/// transformers would make of its config.json, with all of end_token_ids(). Nothing where `taught` adds none to them.
+void write_generation_config(const Model& model, const Tokenizer& tokenizer, const std::vector<int64_t>& taught,
+                             const std::filesystem::path& folder);
 
 /// What generation_config.json beside the model says: greedy unless it has do_sample, and then with transformers'
 /// defaults for what it leaves open. With end_token_ids(): the tokenizer's is one of them always, since that is what
 /// training puts behind an answer.
-GenerateOptions default_generation(const Model& model, const Tokenizer& tokenizer);
+GenerateOptions default_generation(const Model& model, const Tokenizer& tokenizer,
+                                   const std::vector<int64_t>& taught = {});
 
 /// Throws config.not-causal for a classifier.
 void check_causal(const Model& model);

@@ -24,6 +24,7 @@ namespace deltaw {
 struct TextOptions {
   bool packing = false;
   bool completion_only_loss = true;
+  double max_bad_rows = 0.1;       // a share of the file's rows
   std::string chat_template = {};  // a file; empty: that of the model's folder
 
   void fields(FieldVisitor& f);
@@ -41,19 +42,21 @@ struct TextExample {
   std::string text = {};           // well-formed UTF-8
   ByteRanges trained = {};         // what is trained on
   bool add_special_tokens = true;  // those of the tokenizer; a chat template spells them itself
-  bool end = false;                // the end-of-text token follows, and is trained on
+  std::vector<size_t> ends = {};   // bytes that an end-of-text token stands before, ascending; it is trained on
+  bool end = false;                // such a token follows the text
   bool answers = false;            // only answers are trained on, so the last one should hold an end of its turn
-  int64_t turns_left_out = 0;      // of the assistant, which its template writes otherwise later on
+  int64_t turns_left_out = 0;      // of the assistant, which do not stand word for word in the text
   int64_t line = 0;                // in the file, from 1; of a JSON array, the item
   int64_t record = 0;              // its number among the file's rows, from 1
 };
 
 struct TextDataset {
   std::filesystem::path file = {};
-  std::string unit = "line";  // what TextExample::line counts: "line" or "item"
-  bool continuous = false;    // one running text, to be cut into blocks of max_length tokens
-  int64_t most_blocks = 0;    // of a running text; 0 is all
-  int64_t left_out = 0;       // rows of a task's own file that lack a text; elsewhere they are an error
+  std::string unit = "line";              // what TextExample::line counts: "line" or "item"
+  bool continuous = false;                // one running text, to be cut into blocks of max_length tokens
+  int64_t most_blocks = 0;                // of a running text; 0 is all
+  int64_t left_out = 0;                   // rows of the file that nothing can be learned from
+  std::vector<std::string> reasons = {};  // of the first of them: "line 7: \"output\" is empty"
   std::vector<TextExample> rows = {};
   std::vector<Json> ids = {};  // of each of the file's rows, left out or not: its key kIdColumn, else null
 };
@@ -68,12 +71,16 @@ struct TextData {
 ///
 ///   messages | conversations                 a conversation, OpenAI's or sharegpt's names; `tools` beside it
 ///   prompt, completion                       two strings, or two lists of messages
-///   instruction, [input], output             alpaca
+///   instruction, [input], output             alpaca; perhaps `system` and `history` beside it
 ///   question, answer                         GSM8K
 ///   text                                     a document
 ///
 /// text_column names another column than `text`, and label_column, with text_column, another pair than prompt and
 /// completion. validation_split holds out rows as `hold_out` does, and of a running text its end.
+///
+/// A row that nothing can be learned from (a text is empty, null or of another type, a message is none, the assistant
+/// says nothing, the template refuses it) is left out and counted, with its reason. Where more than max_bad_rows of a
+/// file, rounded up to whole rows, or all of them are such, the first one's error is thrown; with 0 at once.
 ///
 /// Throws config.no-data, config.unknown-task, config.dataset-dir, config.file-format, config.text-format (no known
 /// keys), config.no-chat-template, config.missing-column, config.encoding; format.* as load_training_data;
@@ -83,8 +90,8 @@ struct TextData {
 TextData load_text_data(const DataOptions& options, const TextOptions& text, const ChatRenderer& render, uint64_t seed);
 
 enum class Blank {
-  refused,  // a row without a text or an answer is data.empty-text
-  kept,     // it is a row like others, with nothing to predict perhaps
+  refused,  // a row without a text or an answer is data.empty-text, and left out
+  kept,     // it is a row like others, with nothing to predict perhaps; no row is left out
 };
 
 /// One file, with the columns of the options; neither held out nor cut to max_*_samples.
@@ -107,8 +114,11 @@ struct TextFacts {
   int64_t tokens = 0;    // of the rows kept
   int64_t trained = 0;   // tokens that a loss is computed for
   int64_t left_out = 0;  // TextDataset::left_out
+  std::vector<std::string> reasons = {};
   int64_t turns_left_out = 0;
   int64_t without_end = 0;  // uncut rows of answers whose last answer has no special token at its end
+  /// The token that a chat template puts behind every answer, where it is one of the tokenizer's added tokens.
+  std::vector<int64_t> turn_ends = {};
 };
 
 struct EncodedTexts {

@@ -31,9 +31,10 @@ struct EncodeOptions {
 class Tokenizer {
  public:
   /// Reads `tokenizer.json`; where it is missing, `vocab.txt` (WordPiece), `vocab.json` + `merges.txt` (byte-level BPE)
-  /// or a SentencePiece model (`tokenizer.model`, `spiece.model`), with `tokenizer_config.json` and
-  /// `special_tokens_map.json` where they stand beside it. `add_bos_token` and `add_eos_token` of the configuration
-  /// replace the tokens that the file would add.
+  /// or a SentencePiece model (`tokenizer.model`, `spiece.model`), with `tokenizer_config.json`,
+  /// `special_tokens_map.json` and `added_tokens.json` where they stand beside it. Tokens that only these name are
+  /// added behind the vocabulary, in transformers' order; format.vocabulary where one has no id. `add_bos_token` and
+  /// `add_eos_token` of the configuration replace the tokens that the file would add.
   /// `model_folder` (default: `folder`) is that of the config.json which settles gives_type_ids() where the tokenizer's
   /// own files are silent.
   /// Throws format.* naming file and part for what it does not implement, io.not-found when there is nothing to read.
@@ -64,6 +65,7 @@ class Tokenizer {
   bool prepends_bos() const;   // whether encode() with special tokens begins a text with bos_id()
   bool appends_eos() const;    // whether it ends one with eos_id()
   bool is_special(int64_t id) const;
+  bool is_added(int64_t id) const;  // special or not, it is found as a whole wherever a text holds it
   /// Whether transformers' tokenizer hands Encoding::type_ids to the model: by model_input_names of
   /// tokenizer_config.json, else by the tokenizer's class, which config.json tells where that file does not. True where
   /// no file says anything.
@@ -87,6 +89,10 @@ class Tokenizer {
   explicit Tokenizer(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };
+
+/// The text as a row of a language model: with the tokens that the tokenizer puts around a text, but for the begin and
+/// the end token where the text spells them itself, as exported chats do.
+Encoding encode_row(const Tokenizer& tokenizer, std::string_view text, bool add_special_tokens = true);
 
 /// The text of a growing list of ids, handed out as soon as no later id can change it. All parts together are what
 /// decode() makes of all ids. Costs time in proportion to the number of ids.

@@ -12,6 +12,7 @@
 #include "deltaw/data.h"
 #include "deltaw/model.h"
 #include "deltaw/options.h"
+#include "deltaw/progress.h"
 
 namespace deltaw {
 
@@ -47,8 +48,9 @@ struct TrainOptions {
   int64_t early_stopping_patience = 0;  // evaluations without improvement; 0: off
   double early_stopping_threshold = 0;
   int64_t seed = 42;
-  int64_t data_seed = -1;              // -1: seed
-  std::string resume_from_checkpoint;  // a folder, or "true" for the newest checkpoint in output_dir
+  int64_t data_seed = -1;  // -1: seed
+  std::string
+      resume_from_checkpoint;  // a folder, "true" for the newest checkpoint in output_dir, "auto" if there is one
 
   void fields(FieldVisitor& f);
 };
@@ -119,7 +121,7 @@ class Trainer {
 /// Logits of every row of a classifier in the rows' order: [rows, labels] float32. Throws data.token-id,
 /// data.token-type and data.too-long for rows that the model has no embeddings for.
 Tensor predict_logits(const Model& model, const Adapter* adapter, const std::vector<EncodedRow>& rows,
-                      int64_t batch_size, int64_t pad_id, bool pads_left);
+                      int64_t batch_size, int64_t pad_id, bool pads_left, const Progress& progress = {});
 
 /// What a causal model makes of the tokens of a row that are trained on.
 struct RowLoss {
@@ -128,6 +130,6 @@ struct RowLoss {
 };
 /// In the rows' order. Throws as predict_logits.
 std::vector<RowLoss> predict_losses(const Model& model, const Adapter* adapter, const std::vector<EncodedRow>& rows,
-                                    int64_t batch_size, int64_t pad_id, bool pads_left);
+                                    int64_t batch_size, int64_t pad_id, bool pads_left, const Progress& progress = {});
 
 }  // namespace deltaw

@@ -22,9 +22,16 @@ Tensor rounded(const Tensor& tensor, at::ScalarType type) {
   return tensor.detach().to(type).contiguous();
 }
 
+// One half of the way, 0 or 1: tensors are made, then compared.
+Progress half_of(const Progress& progress, int64_t which) {
+  return [=](int64_t done, int64_t all) {
+    if (progress) progress(which * all + done, 2 * all);
+  };
+}
+
 // Every tensor of the merged model, in the type that the checkpoint stores it in, or in `stored`.
 std::vector<NamedTensor> merged_tensors(const Adapter& adapter, const Model& original,
-                                        std::optional<at::ScalarType> stored) {
+                                        std::optional<at::ScalarType> stored, const Progress& progress) {
   std::map<int64_t, Tensor> changed;  // by slot
   for (const AdaptedLayer* layer : adapter.layers()) {
     const Layer& base = *original.layers()[layer->base->index];
@@ -37,6 +44,7 @@ std::vector<NamedTensor> merged_tensors(const Adapter& adapter, const Model& ori
   }
   std::vector<NamedTensor> tensors;
   for (const Parameter* parameter : original.parameters()) {
+    progress(parameter->slot + 1, static_cast<int64_t>(original.parameters().size()));
     if (!parameter->value.defined()) continue;
     Tensor value = parameter->value;
     if (const auto found = changed.find(parameter->slot); found != changed.end()) {
@@ -131,7 +139,7 @@ MergedLayer merge_layer(const AdaptedLayer& layer, const Tensor& weight, const T
 
 MergeReport merge_checkpoint(const Adapter& adapter, const std::filesystem::path& output, const ModelInput& probe,
                              const std::function<void(const std::filesystem::path&)>& companions,
-                             std::optional<at::ScalarType> stored) {
+                             std::optional<at::ScalarType> stored, const Progress& progress) {
   const Model& model = adapter.model();
   if (!adapter.spec().mergeable) {
     throw Error(
@@ -144,7 +152,7 @@ MergeReport merge_checkpoint(const Adapter& adapter, const std::filesystem::path
   write_folder(
       output,
       [&](const std::filesystem::path& folder) {
-        write_checkpoint(folder, *original, merged_tensors(adapter, *original, stored), stored);
+        write_checkpoint(folder, *original, merged_tensors(adapter, *original, stored, half_of(progress, 0)), stored);
         const auto generation = model.folder() / "generation_config.json";
         if (std::filesystem::exists(generation)) write_file(folder / generation.filename(), read_file(generation));
         if (companions) companions(folder);
@@ -153,7 +161,7 @@ MergeReport merge_checkpoint(const Adapter& adapter, const std::filesystem::path
 
   MergeReport report;
   report.layers = static_cast<int64_t>(adapter.layers().size());
-  check_merged(report, adapter, *original, output, probe, stored);
+  check_merged(report, adapter, *original, output, probe, stored, half_of(progress, 1));
   if (model.quantisation_error()) {
     const Adapter moved = AdapterBuilder::moved(adapter, *original);
     const Tensor unquantised = logits_of(*original, &moved, probe);

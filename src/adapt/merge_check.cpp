@@ -44,10 +44,11 @@ struct Held {
   double severity() const { return update > 0 ? off / update : off; }
 
   std::string describe() const {
-    return fmt::format("{} of {} numbers of {} are not the intended ones rounded once to {}; the largest error is {:.3g}{}",
-                       wrong, count, name, type_name(type), off,
-                       update > 0 ? fmt::format(", the largest change by the adapter {:.3g}", update)
-                                  : ", and the adapter does not change the tensor");
+    return fmt::format(
+        "{} of {} numbers of {} are not the intended ones rounded once to {}; the largest error is {:.3g}{}", wrong,
+        count, name, type_name(type), off,
+        update > 0 ? fmt::format(", the largest change by the adapter {:.3g}", update)
+                   : ", and the adapter does not change the tensor");
   }
 };
 
@@ -67,9 +68,10 @@ class Check {
   const std::set<at::ScalarType>& changed_types() const { return changed_types_; }
 
   // What is wrong with the tensors, or nothing.
-  std::string tensors_problem() {
+  std::string tensors_problem(const Progress& progress) {
     std::vector<Held> wrong;
     for (const Parameter* parameter : original_.parameters()) {
+      if (progress) progress(parameter->slot + 1, static_cast<int64_t>(original_.parameters().size()));
       if (!parameter->value.defined()) continue;
       ++tensors_;
       const at::ScalarType type = stored_.value_or(parameter->stored);
@@ -196,12 +198,12 @@ const char* type_name(at::ScalarType type) {
 }
 
 void check_merged(MergeReport& report, const Adapter& adapter, const Model& original,
-                  const std::filesystem::path& folder, const ModelInput& probe, std::optional<at::ScalarType> stored) {
+                  const std::filesystem::path& folder, const ModelInput& probe, std::optional<at::ScalarType> stored,
+                  const Progress& progress) {
   const at::NoGradGuard no_grad;
-  const auto merged =
-      load_model(folder.string(), {.dtype = original.dtype() == at::kDouble ? "float64" : "float32"});
+  const auto merged = load_model(folder.string(), {.dtype = original.dtype() == at::kDouble ? "float64" : "float32"});
   Check check(adapter, original, *merged, stored);
-  report.problem = check.tensors_problem();
+  report.problem = check.tensors_problem(progress);
   if (report.problem.empty()) report.problem = check.operation_problem();
   report.tensors = check.tensors();
   bool half = false;
@@ -217,10 +219,12 @@ void check_merged(MergeReport& report, const Adapter& adapter, const Model& orig
   report.rounding_share = logits.share();
   if (report.problem.empty()) {
     const Adapter stand_ins = check.stand_ins();
-    const Compared same{.base = logits.base, .adapter = logits_of(original, &stand_ins, probe), .written = logits.written};
+    const Compared same{
+        .base = logits.base, .adapter = logits_of(original, &stand_ins, probe), .written = logits.written};
     const double apart = same.difference();
     if (!(apart <= 1e-5 * std::max(1.0, same.adapter.abs().max().item<double>()))) {
-      report.problem = fmt::format("the folder's configuration makes another model of its tensors: logits {:.3g} apart", apart);
+      report.problem =
+          fmt::format("the folder's configuration makes another model of its tensors: logits {:.3g} apart", apart);
     } else if (!half && !(logits.difference() <= logits.tolerance())) {
       report.problem = fmt::format("the logits are {:.3g} from those of base and adapter, more than {:.3g}",
                                    logits.difference(), logits.tolerance());

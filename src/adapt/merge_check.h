@@ -18,9 +18,10 @@ const char* type_name(at::ScalarType type);
 ///   the intended tensors: columns of each changed layer against the operation that the models run;
 ///   the folder as a whole: it computes what the original's model computes with these tensors; and where nothing is
 ///     stored in 16 bits, what base and adapter compute.
-/// What rounding costs is measured and no fault. `stored`: a type in place of the original's.
+/// What rounding costs is measured and no fault. `stored`: a type in place of the original's. `progress` is told of
+/// every tensor.
 void check_merged(MergeReport& report, const Adapter& adapter, const Model& original,
                   const std::filesystem::path& folder, const ModelInput& probe,
-                  std::optional<at::ScalarType> stored = {});
+                  std::optional<at::ScalarType> stored = {}, const Progress& progress = {});
 
 }  // namespace deltaw

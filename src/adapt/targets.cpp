@@ -110,6 +110,13 @@ std::vector<std::string> leaf_names(const Model& model) {
   return {names.begin(), names.end()};
 }
 
+/// What an entry of target_modules may be, but for whole paths.
+std::vector<std::string> target_names(const Model& model) {
+  std::vector<std::string> names = leaf_names(model);
+  names.emplace_back("all-linear");
+  return names;
+}
+
 void check_every_entry(const Model& model, const Json& targets, const std::vector<std::string>& never) {
   for (const Json& entry : targets) {
     const std::string suffix = entry.get<std::string>();
@@ -126,7 +133,7 @@ void check_every_entry(const Model& model, const Json& targets, const std::vecto
                                       suffix, layers.size()),
          .where = "key \"target_modules\"",
          .fix = saved ? "leave it out: modules_to_save trains it whole"
-                      : suggest_names(suffix, leaf_names(model)) + "; `deltaw info MODEL --modules` lists them"});
+                      : suggest_names(suffix, target_names(model)) + "; `deltaw info MODEL --modules` lists them"});
   }
 }
 

@@ -37,10 +37,37 @@ double start_since_boot() {
   return rest ? std::atof(word.c_str()) / static_cast<double>(sysconf(_SC_CLK_TCK)) : -1;
 }
 
-size_t terminal_width() {
-  winsize size = {};
-  if (::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) return size.ws_col;
-  return kDefaultWidth;
+/// Code points, of which a terminal shows one in a column.
+size_t columns(std::string_view text) {
+  return static_cast<size_t>(
+      std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
+}
+
+/// Where the words of a line begin: behind blanks and a label that ends with a colon.
+size_t label_width(std::string_view line) {
+  const size_t word = std::min(line.find_first_not_of(' '), line.size());
+  const size_t end = std::min(line.find(' ', word), line.size());
+  if (end == word || line[end - 1] != ':') return word;
+  return std::min(line.find_first_not_of(' ', end), line.size());
+}
+
+void wrap_line(std::string& result, std::string_view line, size_t width) {
+  const size_t label = label_width(line);
+  const size_t indent = label < 12 ? label : 2;  // behind a long label there would be little room
+  size_t at = columns(line.substr(0, label));
+  result += line.substr(0, label);
+  for (line.remove_prefix(label); !line.empty();) {
+    const size_t end = std::min(line.find(' '), line.size()), size = columns(line.substr(0, end));
+    if (at > indent && at + size > width) {
+      result.erase(result.find_last_not_of(' ') + 1);
+      result += '\n' + std::string(indent, ' ');
+      at = indent;
+    }
+    const size_t next = std::min(line.find_first_not_of(' ', end), line.size());
+    result += line.substr(0, next);
+    at += size + next - end;
+    line.remove_prefix(next);
+  }
 }
 
 /// The first `width` code points, without control characters, which would break the line.
@@ -90,6 +117,23 @@ std::string format_bytes(double bytes) {
   return text + " " + kUnits[unit];
 }
 
+std::optional<size_t> terminal_width() {
+  if (::isatty(STDERR_FILENO) != 1) return std::nullopt;
+  winsize size = {};
+  return ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : kDefaultWidth;
+}
+
+std::string wrapped(std::string_view text, size_t width) {
+  std::string result;
+  while (!text.empty()) {
+    const size_t end = std::min(text.find('\n'), text.size());
+    wrap_line(result, text.substr(0, end), width);
+    if (end < text.size()) result += '\n';
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  return result;
+}
+
 std::string format_count(int64_t count) {
   std::string text = std::to_string(count);
   const size_t first = count < 0 ? 1 : 0;
@@ -125,7 +169,7 @@ void StatusLine::show(const std::string& text) {
   last_ = now;
   visible_ = true;
   // The last column stays free: some terminals break the line there.
-  print("\r\033[K" + cut(text, terminal_width() - 1));
+  print("\r\033[K" + cut(text, terminal_width().value_or(kDefaultWidth) - 1));
 }
 
 void StatusLine::clear() {

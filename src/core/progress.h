@@ -3,7 +3,9 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <string_view>
 
 namespace deltaw {
 
@@ -13,6 +15,13 @@ std::string format_duration(double seconds);
 std::string format_bytes(double bytes);
 /// 12345678 -> "12,345,678"
 std::string format_count(int64_t count);
+
+/// Columns of the terminal that standard error is; nothing where it is none.
+std::optional<size_t> terminal_width();
+
+/// `text` in lines of at most `width` columns, broken at blanks; what goes on stands below where the line's words
+/// begin, behind "error[...]: ", "warning: " or "  fix:   ". Longer words stay whole.
+std::string wrapped(std::string_view text, size_t width);
 
 double seconds_since(std::chrono::steady_clock::time_point begin);
 

@@ -1,12 +1,13 @@
 #include "data/conversation.h"
 
 #include <algorithm>
-#include <map>
+#include <vector>
 
 #include <fmt/format.h>
 
 #include "core/json.h"
-#include "data/table.h"
+#include "data/answers.h"
+#include "data/sharegpt.h"
 #include "deltaw/error.h"
 
 namespace deltaw::data {
@@ -19,38 +20,18 @@ constexpr const char* kShape = R"(Write each message as {"role": "user", "conten
   throw Error{{.id = "data.messages", .what = what, .where = where, .fix = fix}};
 }
 
-const std::map<std::string, std::string>& sharegpt_roles() {
-  static const std::map<std::string, std::string> table = {
-      {"human", "user"},          {"user", "user"},        {"gpt", "assistant"},
-      {"assistant", "assistant"}, {"model", "assistant"},  {"system", "system"},
-      {"tool", "tool"},           {"observation", "tool"}, {"function_response", "tool"},
-  };
-  return table;
-}
-
-Json from_sharegpt(const Json& message, const std::string& where) {
-  const Json& from = message["from"];
-  const auto role = from.is_string() ? sharegpt_roles().find(from.get<std::string>()) : sharegpt_roles().end();
-  if (role == sharegpt_roles().end()) {
-    std::vector<std::string> known;
-    for (const auto& [name, unused] : sharegpt_roles()) known.push_back(name);
-    refuse(fmt::format("\"from\" is {}", clipped(from.dump())), where,
-           fmt::format("Use one of {}.", fmt::join(known, ", ")));
-  }
-  if (!message.contains("value") || !message["value"].is_string()) refuse("\"value\" is missing or no text", where);
-  Json result = message;
-  result.erase("from");
-  result.erase("value");
-  result["role"] = role->second;
-  result["content"] = message["value"];
-  return result;
+/// Null counts as absent, in messages as in rows.
+bool has(const Json& object, const char* key) {
+  return object.contains(key) && !object[key].is_null();
 }
 
 void check_message(const Json& message, const std::string& where) {
-  if (!message.contains("role") || !message["role"].is_string()) refuse("\"role\" is missing or no text", where);
-  const bool has_content = message.contains("content") && !message["content"].is_null();
-  if (!has_content && !message.contains("tool_calls")) refuse("\"content\" is missing", where);
-  if (has_content && !message["content"].is_string() && !message["content"].is_array()) {
+  if (!has(message, "role") || !message["role"].is_string()) refuse("\"role\" is missing or no text", where);
+  if (!has(message, "content")) {
+    if (has(message, "tool_calls")) return;
+    refuse(message.contains("content") ? "\"content\" is null" : "\"content\" is missing", where);
+  }
+  if (!message["content"].is_string() && !message["content"].is_array()) {
     refuse("\"content\" is neither a text nor a list of parts", where);
   }
 }
@@ -59,74 +40,12 @@ bool is_answer(const Json& message) {
   return message["role"] == "assistant";
 }
 
+/// Mistral's "weight": 0 and axolotl's "train": false say that a message is only read.
 bool is_trained(const Json& message) {
-  return !message.contains("weight") || message["weight"] != 0;
-}
-
-struct Conversation {
-  const Json& messages;
-  const Json& variables;
-  const ChatRenderer& render;
-  std::string where;
-
-  /// The first `count` messages.
-  std::string text(size_t count, bool prompt) const {
-    if (count == 0) return opening();
-    Json part = Json::array();
-    for (size_t i = 0; i < count; ++i) part.push_back(messages[i]);
-    return render(part, prompt, variables).text;
-  }
-
-  /// What stands before a conversation that the assistant begins.
-  std::string opening() const {
-    try {
-      return render(Json::array(), true, variables).text;
-    } catch (const Error& error) {
-      throw Error{{.id = "data.messages",
-                   .what = fmt::format("the assistant speaks first, and the template has no prompt for that: {}",
-                                       error.parts().what),
-                   .where = where,
-                   .fix = "Begin the conversation with a message of the user."}};
-    }
-  }
-};
-
-size_t common_prefix(const std::string& a, const std::string& b) {
-  const auto differs = std::mismatch(a.begin(), a.end(), b.begin(), b.end());
-  return static_cast<size_t>(differs.first - a.begin());
-}
-
-std::string trimmed_content(const Json& message) {
-  if (!message.contains("content") || !message["content"].is_string()) return {};
-  const auto text = message["content"].get<std::string>();
-  const size_t begin = text.find_first_not_of(" \t\r\n");
-  return begin == std::string::npos ? std::string() : text.substr(begin, text.find_last_not_of(" \t\r\n") + 1 - begin);
-}
-
-/// Where the turn `i` ends in `full`, given a rendering that stops there and says something else from `common` on, as
-/// Phi-3's does, which closes a text with its end token. Both may begin a mark alike ("<|"), hence the way back to
-/// where the last mark or line closed. Nothing where the answer is not whole by then.
-std::optional<size_t> end_of_turn(const std::string& full, size_t begin, size_t common, const Json& message) {
-  const std::string content = trimmed_content(message);
-  const size_t at = content.empty() ? std::string::npos : full.find(content, begin);
-  if (at == std::string::npos || at + content.size() > common) return std::nullopt;
-  size_t end = common;
-  while (end > at + content.size() && std::string(">]\n").find(full[end - 1]) == std::string::npos) --end;
-  return end;
-}
-
-/// What rendering up to and with message `i` adds to the prompt for it, where `full` says the same.
-std::optional<std::pair<size_t, size_t>> turn(const Conversation& conversation, size_t i, const std::string& full) {
-  const std::string before = conversation.text(i, true);
-  if (!full.starts_with(before)) return std::nullopt;
-  if (i + 1 == conversation.messages.size()) return std::pair(before.size(), full.size());
-  const std::string after = conversation.text(i + 1, false);
-  const size_t common = common_prefix(after, full);
-  if (common == after.size()) {
-    return after.starts_with(before) ? std::optional(std::pair(before.size(), after.size())) : std::nullopt;
-  }
-  const auto end = end_of_turn(full, before.size(), common, conversation.messages[i]);
-  return end ? std::optional(std::pair(before.size(), *end)) : std::nullopt;
+  const auto is_off = [&](const char* key) {
+    return message.contains(key) && (message[key] == 0 || message[key] == false);
+  };
+  return !is_off("weight") && !is_off("train");
 }
 
 void add_marked(TextExample& example, const ByteRanges& marked, const Json& messages, size_t first,
@@ -153,12 +72,12 @@ void add_marked(TextExample& example, const ByteRanges& marked, const Json& mess
   }
 }
 
-void add_turns(TextExample& example, const Conversation& conversation, size_t first) {
+void add_turns(TextExample& example, const Conversation& conversation, size_t first, const std::string& where) {
   size_t lost = 0;
   for (size_t i = first; i < conversation.messages.size(); ++i) {
     if (!is_answer(conversation.messages[i]) || !is_trained(conversation.messages[i])) continue;
-    const auto range = turn(conversation, i, example.text);
-    if (range && range->second > range->first) {
+    const auto range = find_answer(conversation, i, example.text);
+    if (range && (example.trained.empty() || range->first >= example.trained.back().second)) {
       example.trained.push_back(*range);
     } else {
       ++example.turns_left_out;
@@ -166,14 +85,13 @@ void add_turns(TextExample& example, const Conversation& conversation, size_t fi
     }
   }
   if (!example.trained.empty()) return;
-  throw Error{
-      {.id = "data.chat-template",
-       .what = fmt::format("the chat template writes the answer in message {} otherwise than its own prompt for "
-                           "an answer begins, so the two cannot be told apart",
-                           lost),
-       .where = conversation.where,
-       .fix = "Mark the answers in the template by {% generation %} ... {% endgeneration %} and name it as "
-              "chat_template, or write rows with prompt and completion."}};
+  throw Error{{.id = "data.chat-template",
+               .what = fmt::format("the answer in message {} does not stand word for word in what the chat template "
+                                   "writes, so it cannot be told from the rest",
+                                   lost),
+               .where = where,
+               .fix = "Mark the answers in the template by {% generation %} ... {% endgeneration %} and name it as "
+                      "chat_template, or write rows with prompt and completion."}};
 }
 
 }  // namespace
@@ -184,7 +102,7 @@ Json to_messages(const Json& list, const std::string& where) {
   for (size_t i = 0; i < list.size(); ++i) {
     const std::string here = fmt::format("{}, message {}", where, i + 1);
     if (!list[i].is_object()) refuse(fmt::format("expected an object, found {}", list[i].type_name()), here);
-    Json message = list[i].contains("from") && !list[i].contains("role") ? from_sharegpt(list[i], here) : list[i];
+    Json message = has(list[i], "from") && !has(list[i], "role") ? from_sharegpt(list[i], here) : list[i];
     check_message(message, here);
     messages.push_back(std::move(message));
   }
@@ -196,8 +114,9 @@ Json template_variables(const Json& row, const std::string& where) {
   if (row.contains("chat_template_kwargs") && row["chat_template_kwargs"].is_object()) {
     variables = row["chat_template_kwargs"];
   }
-  if (!row.contains("tools") || row["tools"].is_null()) return variables;
+  if (!has(row, "tools")) return variables;
   Json tools = row["tools"];
+  if (tools.is_string() && tools.get<std::string>().find_first_not_of(" \t\r\n") == std::string::npos) return variables;
   if (tools.is_string()) tools = parse_json(tools.get<std::string>(), where + ", tools");
   if (!tools.is_array()) refuse("\"tools\" is no list", where, "Make it a list of functions as OpenAI describes them.");
   if (!tools.empty()) variables["tools"] = std::move(tools);
@@ -225,7 +144,7 @@ TextExample render_conversation(const Json& messages, size_t first, const Json& 
   if (!rendered.generated.empty()) {
     add_marked(example, rendered.generated, messages, first, where);
   } else {
-    add_turns(example, {messages, variables, render, where}, first);
+    add_turns(example, {messages, variables, render}, first, where);
   }
   return example;
 }

@@ -16,13 +16,12 @@ Json to_messages(const Json& list, const std::string& where);
 Json template_variables(const Json& row, const std::string& where);
 
 /// Renders the whole conversation and marks what the assistant said from message `first` on, the end of its turns
-/// included: the template's {% generation %} blocks, or where it has none, what a rendering up to and with a message
-/// adds to the prompt for it. A turn that the template writes otherwise once more turns follow (earlier thinking left
-/// out) cannot be told apart in that way and is not trained on; TextExample::turns_left_out counts those.
-/// A message with "weight": 0 is not trained on.
+/// included: the template's {% generation %} blocks, or where it has none, what find_answer finds. An answer that does
+/// not stand word for word in the text is not trained on; TextExample::turns_left_out counts those. A message with
+/// "weight": 0 or "train": false is not trained on.
 ///
 /// Throws config.no-chat-template without a renderer, data.messages where the assistant says nothing,
-/// data.chat-template where no turn can be told apart, and what the renderer throws.
+/// data.chat-template where no answer is found, and what the renderer throws.
 TextExample render_conversation(const Json& messages, size_t first, const Json& variables, const ChatRenderer& render,
                                 const std::string& where);
 

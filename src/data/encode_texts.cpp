@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include "data/bad_rows.h"
 #include "deltaw/error.h"
 #include "deltaw/text_data.h"
 
@@ -34,6 +35,54 @@ bool holds(const ByteRanges& ranges, int64_t end) {
   return after != ranges.begin() && last < std::prev(after)->second;
 }
 
+/// What ends the turns of an assistant, told by the rows: the first special token behind an answer, be it followed by
+/// others, that all answers have in common; one that is not special where none is.
+class TurnEnds {
+ public:
+  explicit TurnEnds(const Tokenizer& tokenizer) : tokenizer_(tokenizer) {}
+
+  void add(const EncodedRow& row) {
+    const std::vector<int64_t>& labels = row.token_labels;
+    for (size_t begin = 0; begin < labels.size();) {
+      size_t end = begin;
+      while (end < labels.size() && labels[end] != kNoLabel) ++end;
+      const bool is_whole = row.truncated == 0 || end < labels.size();
+      if (end > begin && is_whole) keep_common(marks_before(row.ids, begin, end));
+      begin = end + 1;
+    }
+  }
+
+  std::vector<int64_t> found() const {
+    if (!common_ || common_->empty()) return {};
+    const auto special =
+        std::find_if(common_->begin(), common_->end(), [&](int64_t id) { return tokenizer_.is_special(id); });
+    return {special == common_->end() ? common_->front() : *special};
+  }
+
+ private:
+  /// The added tokens that the answer ends with, whatever blanks stand between them.
+  std::vector<int64_t> marks_before(const std::vector<int64_t>& ids, size_t begin, size_t end) const {
+    std::vector<int64_t> marks;
+    for (; end > begin; --end) {
+      const int64_t id = ids[end - 1];
+      if (tokenizer_.is_added(id)) {
+        marks.insert(marks.begin(), id);
+      } else if (tokenizer_.decode({id}, false).find_first_not_of(" \t\r\n") != std::string::npos) {
+        break;
+      }
+    }
+    return marks;
+  }
+
+  void keep_common(const std::vector<int64_t>& marks) {
+    if (!common_) common_ = marks;
+    std::erase_if(*common_, [&](int64_t id) { return std::find(marks.begin(), marks.end(), id) == marks.end(); });
+  }
+
+  const Tokenizer& tokenizer_;
+  std::optional<std::vector<int64_t>> common_;
+};
+
 class Encoder {
  public:
   Encoder(const TextDataset& dataset, const Tokenizer& tokenizer, int64_t max_length, std::optional<int64_t> end_id,
@@ -42,10 +91,12 @@ class Encoder {
         tokenizer_(tokenizer),
         max_length_(static_cast<size_t>(max_length)),
         end_id_(end_id),
-        untrained_(untrained) {}
+        untrained_(untrained),
+        turn_ends_(tokenizer) {}
 
   EncodedTexts run() {
     result_.facts.left_out = dataset_.left_out;
+    result_.facts.reasons = dataset_.reasons;
     for (const TextExample& example : dataset_.rows) {
       if (dataset_.continuous) {
         cut_into_blocks(labelled(example));
@@ -53,6 +104,7 @@ class Encoder {
         add(labelled(example), example);
       }
     }
+    result_.facts.turn_ends = turn_ends_.found();
     if (!result_.rows.empty() || untrained_ == Untrained::kept) return std::move(result_);
     throw Error{{.id = "data.no-trained-tokens",
                  .what = fmt::format("none of {} rows has a token to train on within max_length {}",
@@ -63,18 +115,39 @@ class Encoder {
 
  private:
   EncodedRow labelled(const TextExample& example) const {
-    Encoding encoding = tokenizer_.encode(example.text, {.add_special_tokens = example.add_special_tokens});
-    EncodedRow row;
-    row.ids = std::move(encoding.ids);
-    row.token_labels.assign(row.ids.size(), kNoLabel);
     const ByteRanges trained = in_code_points(example.trained, example.text);
-    for (size_t i = 0; i < row.ids.size(); ++i) {
-      const bool added = !encoding.special.empty() && encoding.special[i] != 0;
-      if (!added && holds(trained, encoding.offsets[i].second)) row.token_labels[i] = row.ids[i];
+    const ByteRanges ends = in_code_points(ends_of(example), example.text);
+    EncodedRow row;
+    size_t byte = 0, point = 0;
+    for (size_t part = 0; part <= example.ends.size(); ++part) {
+      const bool last = part == example.ends.size();
+      const size_t end = last ? example.text.size() : example.ends[part];
+      add_tokens(row, example.text.substr(byte, end - byte), example.add_special_tokens && part == 0, trained, point);
+      if (!last || example.end) add_end(row, example);
+      byte = end;
+      if (!last) point = ends[part].first;
     }
-    if (example.end) add_end(row, example);
     if (!row.ids.empty()) row.token_labels[0] = kNoLabel;
     return row;
+  }
+
+  static ByteRanges ends_of(const TextExample& example) {
+    ByteRanges ends;
+    for (const size_t end : example.ends) ends.emplace_back(end, end);
+    return ends;
+  }
+
+  /// Those of a text that begins at the code point `first` of the row's.
+  void add_tokens(EncodedRow& row, const std::string& text, bool add_special_tokens, const ByteRanges& trained,
+                  size_t first) const {
+    const Encoding encoding = encode_row(tokenizer_, text, add_special_tokens);
+    for (size_t i = 0; i < encoding.ids.size(); ++i) {
+      const bool added = !encoding.special.empty() && encoding.special[i] != 0;
+      const auto offset = static_cast<int64_t>(encoding.offsets[i].second);
+      const bool is_trained = !added && offset > 0 && holds(trained, offset + static_cast<int64_t>(first));
+      row.ids.push_back(encoding.ids[i]);
+      row.token_labels.push_back(is_trained ? encoding.ids[i] : kNoLabel);
+    }
   }
 
   // Some tokenizers end every text by themselves, and some files spell the end of a text.
@@ -107,6 +180,7 @@ class Encoder {
     result_.facts.cut += cut;
     result_.facts.without_end += !cut && example.answers && !ends_in_special(row.token_labels);
     result_.facts.turns_left_out += example.turns_left_out;
+    if (!example.add_special_tokens) turn_ends_.add(row);  // a template's text
     keep(std::move(row));
   }
 
@@ -153,6 +227,7 @@ class Encoder {
   size_t max_length_;
   std::optional<int64_t> end_id_;
   Untrained untrained_;
+  TurnEnds turn_ends_;
   EncodedTexts result_;
   std::unordered_map<int64_t, bool> special_;
 };
@@ -175,12 +250,14 @@ std::vector<std::string> warnings(const TextFacts& facts, int64_t max_length, in
                                  facts.dropped, all, max_length));
   }
   if (facts.left_out > 0) {
-    result.push_back(fmt::format("{} rows lack a question or an answer and are left out", facts.left_out));
+    result.push_back(fmt::format("{} {} left out: {}", facts.left_out, facts.left_out == 1 ? "row is" : "rows are",
+                                 data::reasons_text(facts.reasons, facts.left_out)));
   }
   if (facts.turns_left_out > 0) {
-    result.push_back(fmt::format(
-        "{} answers are not trained on, because the chat template writes them otherwise once more turns follow",
-        facts.turns_left_out));
+    result.push_back(
+        fmt::format("{} answers are not trained on, because they do not stand word for word in what the chat template "
+                    "writes",
+                    facts.turns_left_out));
   }
   if (facts.without_end > 0) {
     result.push_back(

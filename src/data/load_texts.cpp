@@ -1,10 +1,13 @@
 #include <algorithm>
 #include <cmath>
 #include <tuple>
+#include <utility>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "core/text_file.h"
+#include "data/bad_rows.h"
 #include "data/hold_out.h"
 #include "data/table.h"
 #include "data/text_rows.h"
@@ -44,11 +47,17 @@ const std::string* null_among(const std::vector<std::string>& keys, const Json& 
                  .where = where,
                  .fix = "Give it a value, or remove the row."}};
   }
+  std::vector<std::string> lacking;
+  for (const auto& [key, column] :
+       {std::pair{"text_column", options.text_column}, std::pair{"label_column", options.label_column}}) {
+    if (!column.empty() && !row.contains(column)) lacking.push_back(fmt::format("{} is '{}'", key, column));
+  }
   throw Error{{.id = named ? "config.missing-column" : "config.text-format",
-               .what = fmt::format(
-                   "{}; its keys are {}",
-                   named ? "the row lacks what text_column or label_column names" : "it is not clear what the rows are",
-                   data::key_list(row)),
+               .what = fmt::format("{}; its keys are {}",
+                                   lacking.empty()
+                                       ? "it is not clear what the rows are"
+                                       : fmt::format("{}, and the row has no such key", fmt::join(lacking, " and ")),
+                                   data::key_list(row)),
                .where = where,
                .fix = named ? "Set text_column, and label_column where answers stand in another column, to keys of the "
                               "file."
@@ -56,12 +65,21 @@ const std::string* null_among(const std::vector<std::string>& keys, const Json& 
                               "with answer, or text; or name your keys by text_column and label_column."}};
 }
 
+constexpr const char* kMixedRows = "data.mixed-rows";
+
+/// Whether a row is of the first one's kind but for a key that is null or missing.
+bool lacks_a_part(const Json& row, const std::optional<data::RowFormat>& format, const data::RowFormat& first) {
+  const std::vector<std::string> keys = {first.first, first.second};
+  return null_among(keys, row) ||
+         (!format && std::any_of(keys.begin(), keys.end(), [&](const std::string& key) { return row.contains(key); }));
+}
+
 void check_same(const std::optional<data::RowFormat>& format, const data::RowFormat& first, const Json& row,
                 const std::string& where) {
   if (format == first) return;
   const std::vector<std::string> keys = {first.first, first.second};
   const std::string* null = null_among(keys, row);
-  throw Error{{.id = "data.mixed-rows",
+  throw Error{{.id = kMixedRows,
                .what = fmt::format("the first row holds {}{}; {}", first.name(),
                                    format && format->name() == first.name() ? " of another type" : "",
                                    null ? fmt::format("in this one \"{}\" is null", *null)
@@ -96,8 +114,10 @@ std::pair<TextDataset, TextDataset> hold_out_end(TextDataset dataset, double fra
 
 std::pair<TextDataset, TextDataset> hold_out_rows(TextDataset dataset, double fraction, uint64_t seed) {
   const std::vector<bool> is_held = data::held_out(dataset.rows.size(), fraction, seed, dataset.file);
-  TextDataset kept{.file = dataset.file, .unit = dataset.unit};
-  TextDataset held = kept;
+  TextDataset held{.file = dataset.file, .unit = dataset.unit};
+  TextDataset kept = held;
+  kept.left_out = dataset.left_out;
+  kept.reasons = std::move(dataset.reasons);
   for (size_t i = 0; i < is_held.size(); ++i) (is_held[i] ? held : kept).rows.push_back(std::move(dataset.rows[i]));
   return {std::move(kept), std::move(held)};
 }
@@ -118,23 +138,25 @@ TextDataset load_texts(const fs::path& file, const DataOptions& options, const T
   if (data::ending_of(file) == ".txt") return running_text(file, options.encoding);
   TextDataset dataset{.file = file};
   std::optional<data::RowFormat> first;
+  data::BadRows bad(file, blank == Blank::kept ? 0 : text.max_bad_rows);
   dataset.unit = data::each_row(file, options.encoding, [&](Json& row, int64_t line, const std::string& where) {
     dataset.ids.push_back(row.contains(kIdColumn) ? row[kIdColumn] : Json());
     const auto format = data::format_of(row, options);
-    if (!first) {
-      if (!format) refuse_keys(row, options, where);
-      first = format;
-    }
-    check_same(format, *first, row, where);
     try {
-      dataset.rows.push_back(data::to_example(row, *first, text, render, where, blank));
-      dataset.rows.back().line = line;
-      dataset.rows.back().record = static_cast<int64_t>(dataset.ids.size());
+      if (!first && !format) refuse_keys(row, options, where);
+      if (!first) first = format;
+      check_same(format, *first, row, where);
+      TextExample example = data::to_example(row, *first, text, render, where, blank);
+      example.line = line;
+      example.record = static_cast<int64_t>(dataset.ids.size());
+      dataset.rows.push_back(std::move(example));
     } catch (const Error& error) {
-      if (options.task_name.empty() || error.id() != "data.empty-text") throw;
-      ++dataset.left_out;  // published files have such holes
+      const bool is_other_kind = error.id() == kMixedRows && !lacks_a_part(row, format, *first);
+      if (is_other_kind || error.id().starts_with("config.")) throw;
+      bad.add(error, where);
     }
   });
+  bad.settle(dataset, static_cast<int64_t>(dataset.ids.size()));
   return dataset;
 }
 

@@ -5,7 +5,9 @@
 #include <fmt/format.h>
 
 #include "core/text_file.h"
+#include "data/alpaca.h"
 #include "data/conversation.h"
+#include "data/sharegpt.h"
 #include "deltaw/error.h"
 
 namespace deltaw::data {
@@ -30,13 +32,19 @@ std::optional<RowFormat> named_columns(const Json& row, const DataOptions& optio
   return RowFormat{row[first].is_array() ? Kind::conversation : Kind::text, first};
 }
 
-/// `before` and `answer` behind it, which ends the text.
-TextExample answered(std::string before, const std::string& answer, bool answers_only) {
-  TextExample example{.text = std::move(before), .end = true, .answers = answers_only};
+/// What stands before, and `answer` behind it, which ends the text.
+TextExample answered(TextExample example, const std::string& answer, bool answers_only) {
+  example.end = true;
+  example.answers = answers_only;
+  if (!answers_only) example.trained.clear();
   const size_t begin = answers_only ? example.text.size() : 0;
   example.text += answer;
-  example.trained = {{begin, example.text.size()}};
+  example.trained.emplace_back(begin, example.text.size());
   return example;
+}
+
+TextExample answered(std::string before, const std::string& answer, bool answers_only) {
+  return answered(TextExample{.text = std::move(before)}, answer, answers_only);
 }
 
 bool is_answered(const Json& messages, size_t first) {
@@ -47,6 +55,7 @@ bool is_answered(const Json& messages, size_t first) {
 TextExample conversation(Json messages, size_t first, const Json& row, const TextOptions& options,
                          const ChatRenderer& render, const std::string& where, Blank blank) {
   const Json variables = template_variables(row, where);
+  settle_calls(messages, variables, render);
   TextExample example;
   if (render && blank == Blank::kept && !is_answered(messages, first)) {
     example = {.text = render(messages, false, variables).text, .add_special_tokens = false};
@@ -58,13 +67,6 @@ TextExample conversation(Json messages, size_t first, const Json& row, const Tex
     example.turns_left_out = 0;
   }
   return example;
-}
-
-std::string optional_text(const Json& row, const std::string& key, const std::string& where) {
-  if (!has(row, key)) return {};
-  const bool blank =
-      row[key].is_string() && row[key].get<std::string>().find_first_not_of(" \t\r\n") == std::string::npos;
-  return blank ? std::string() : text_of(row, key, where);
 }
 
 // Sharegpt's files may hold the system's words beside the conversation.
@@ -124,13 +126,14 @@ TextExample to_example(const Json& row, const RowFormat& format, const TextOptio
                       text_of(row, format.second, where, blank), answers_only);
     }
     case Kind::instruction:
-      return answered(alpaca_prompt(text_of(row, format.first, where, blank), optional_text(row, "input", where)),
+      return answered(alpaca_example(alpaca_context(row, where), text_of(row, format.first, where, blank),
+                                     optional_text(row, "input", where)),
                       text_of(row, format.second, where, blank), answers_only);
     case Kind::question:
       return answered(question_prompt(text_of(row, format.first, where, blank)),
                       " " + text_of(row, format.second, where, blank), answers_only);
     default:
-      return answered({}, text_of(row, format.first, where, blank), false);
+      return answered(std::string(), text_of(row, format.first, where, blank), false);
   }
 }
 
@@ -150,6 +153,13 @@ std::string text_of(const Json& row, const std::string& key, const std::string& 
                  .fix = "Fill it, or remove the row."}};
   }
   return text;
+}
+
+std::string optional_text(const Json& row, const std::string& key, const std::string& where) {
+  if (!has(row, key)) return {};
+  const bool blank =
+      row[key].is_string() && row[key].get<std::string>().find_first_not_of(" \t\r\n") == std::string::npos;
+  return blank ? std::string() : text_of(row, key, where);
 }
 
 std::string question_prompt(const std::string& question) {
@@ -195,20 +205,3 @@ std::string each_row(const std::filesystem::path& file, const std::string& encod
 }
 
 }  // namespace deltaw::data
-
-namespace deltaw {
-
-std::string alpaca_prompt(const std::string& instruction, const std::string& input) {
-  if (input.empty()) {
-    return fmt::format(
-        "Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n"
-        "### Instruction:\n{}\n\n### Response:\n",
-        instruction);
-  }
-  return fmt::format(
-      "Below is an instruction that describes a task, paired with an input that provides further context. Write a "
-      "response that appropriately completes the request.\n\n### Instruction:\n{}\n\n### Input:\n{}\n\n### Response:\n",
-      instruction, input);
-}
-
-}  // namespace deltaw

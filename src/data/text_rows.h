@@ -31,6 +31,9 @@ TextExample to_example(const Json& row, const RowFormat& format, const TextOptio
 /// The text of a key. Throws data.not-text, and data.empty-text where it is blank and that is refused.
 std::string text_of(const Json& row, const std::string& key, const std::string& where, Blank blank = Blank::refused);
 
+/// The same where the key may be missing, null or blank, which is then empty. Throws data.not-text.
+std::string optional_text(const Json& row, const std::string& key, const std::string& where);
+
 /// "Question: ...\nAnswer:"
 std::string question_prompt(const std::string& question);
 

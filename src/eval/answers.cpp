@@ -27,7 +27,7 @@ GenerateOptions greedy(const LanguageModel& lm, int64_t max_new_tokens, std::vec
   GenerateOptions options;
   options.max_new_tokens = max_new_tokens;
   options.stop = std::move(stop);
-  options.eos_token_ids = default_generation(lm.model, lm.tokenizer).eos_token_ids;
+  options.eos_token_ids = end_token_ids(lm.model, lm.tokenizer, lm.taught_ends);
   options.batch_size = lm.batch_size;
   return options;
 }

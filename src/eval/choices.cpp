@@ -52,11 +52,11 @@ EncodedChoice encode_choice(const Tokenizer& tokenizer, const Choice& choice, in
   const auto refuse = [&](const char* id, std::string what, const char* fix) {
     throw Error({.id = id, .what = std::move(what), .where = where, .fix = fix});
   };
-  const Encoding whole = tokenizer.encode(choice.context + choice.continuation);
+  const Encoding whole = encode_row(tokenizer, choice.context + choice.continuation);
   const size_t at_end = end_tokens(whole);
   const size_t count = whole.ids.size() - at_end;
-  size_t begin = tokenizer.encode(without_spaces_at_end(choice.context)).ids.size();
-  begin -= std::min(begin, at_end);
+  const Encoding context = encode_row(tokenizer, without_spaces_at_end(choice.context));
+  const size_t begin = context.ids.size() - std::min(at_end, end_tokens(context));
   if (begin == 0) {
     refuse("data.empty-context", "the context is empty, and the tokenizer has no start token to stand for it",
            "give a context of one word at least");
@@ -93,7 +93,7 @@ ChoiceScores choice_log_likelihoods(const LanguageModel& lm, const std::vector<C
   }
   train::check_rows(lm.model, lm.adapter, rows, &lm.tokenizer);
   const std::vector<RowLoss> losses =
-      predict_losses(lm.model, lm.adapter, rows, lm.batch_size, lm.pad_id, lm.tokenizer.pads_left());
+      predict_losses(lm.model, lm.adapter, rows, lm.batch_size, lm.pad_id, lm.tokenizer.pads_left(), lm.progress);
   auto loss = losses.begin();
   for (const ChoiceExample& example : examples) {
     std::vector<double>& own = scores.log_likelihoods.emplace_back();

@@ -18,6 +18,7 @@
 #include "core/progress.h"
 #include "deltaw/data.h"
 #include "deltaw/error.h"
+#include "eval/generation_config.h"
 #include "eval/sampling.h"
 #include "eval/stop_texts.h"
 #include "models/rotary.h"
@@ -29,52 +30,6 @@ namespace {
 
 // Tokens of the prompt that the text behind it may depend on: the space before a word, the bytes of a character.
 constexpr int64_t kTextContext = 16;
-
-std::vector<int64_t> ids_of(const Json& value, const std::string& where) {
-  if (value.is_null()) return {};
-  if (const auto id = json_as<int64_t>(value)) return {*id};
-  if (const auto ids = json_as<std::vector<int64_t>>(value)) return *ids;
-  throw Error({.id = "format.wrong-type",
-               .what = "eos_token_id is " + shown(value),
-               .where = where,
-               .fix = "write one token id or a list of them"});
-}
-
-Json found(const Json& values, const char* key) {
-  const auto entry = values.find(key);
-  return entry == values.end() ? Json() : *entry;
-}
-
-// generation_config.json beside a model: no values where there is none.
-struct GenerationConfig {
-  explicit GenerationConfig(const Model& model)
-      : file(model.folder() / "generation_config.json"), exists(std::filesystem::exists(file)) {
-    if (exists) values = read_json_object(file);
-  }
-  std::filesystem::path file;
-  bool exists;
-  Json values = Json::object();
-};
-
-void add_id(std::vector<int64_t>& ids, int64_t id) {
-  if (std::find(ids.begin(), ids.end(), id) == ids.end()) ids.push_back(id);
-}
-
-std::vector<int64_t> end_ids(const Model& model, const Tokenizer& tokenizer, const GenerationConfig& config) {
-  const Json own = found(config.values, "eos_token_id");
-  const std::string file = (own.is_null() ? model.folder() / "config.json" : config.file).string();
-  std::vector<int64_t> ids = ids_of(own.is_null() ? found(model.config(), "eos_token_id") : own, file);
-  std::erase_if(ids, [&](int64_t id) {
-    const bool is_token = id >= 0 && id < model.vocab_size();
-    if (!is_token) {
-      log().warn("{}: eos_token_id {} is none of the model's {} tokens, so it ends no text: correct it", file, id,
-                 model.vocab_size());
-    }
-    return !is_token;
-  });
-  if (tokenizer.eos_id()) add_id(ids, *tokenizer.eos_id());
-  return ids;
-}
 
 /// `longest`: tokens that the model reads, the answer included.
 void check_prompt(const std::vector<int64_t>& prompt, int64_t index, int64_t longest) {
@@ -104,12 +59,15 @@ struct Row {
         history(prompt),
         limit(std::min(options.max_new_tokens, longest - static_cast<int64_t>(prompt.size()))),
         sampler(options, index),
+        tokenizer(tokenizer),
         stream(tokenizer),
         stops(options.stop) {
     result.prompt_tokens = static_cast<int64_t>(prompt.size());
-    for (auto id = prompt.end() - std::min(kTextContext, result.prompt_tokens); id != prompt.end(); ++id) {
-      stream.put(*id);  // the prompt's text is not the answer's
-    }
+    const std::vector<int64_t> context(prompt.end() - std::min(kTextContext, result.prompt_tokens), prompt.end());
+    size_t handed = 0;
+    for (const int64_t id : context) handed += stream.put(id).size();
+    const std::string whole = tokenizer.decode(context);
+    pending = whole.substr(std::min(handed, whole.size()));
   }
 
   bool done() const { return !result.finish_reason.empty(); }
@@ -119,8 +77,8 @@ struct Row {
     result.tokens.push_back(token);
     const bool ends = std::find(eos.begin(), eos.end(), token) != eos.end();
     const bool last = ends || static_cast<int64_t>(result.tokens.size()) == limit;
-    std::string text = ends ? std::string() : stops.put(stream.put(token));
-    if (last && !stops.found()) text += stops.put(stream.end());
+    std::string text = ends ? std::string() : shown(token);
+    if (last && !stops.found()) text += stops.put(without_prompt(stream.end()));
     if (last && !stops.found()) text += stops.end();
     if (ends || stops.found()) {
       result.finish_reason = "stop";
@@ -131,11 +89,29 @@ struct Row {
     if (on_text && !on_text(index, text) && !done()) result.finish_reason = "cancelled";
   }
 
+  /// The text that is certain now. Special tokens are no text, but stop texts may name them.
+  std::string shown(int64_t token) {
+    std::string text = stops.put(without_prompt(stream.put(token)));
+    if (tokenizer.is_special(token)) text += stops.put(*tokenizer.id_to_token(token), /*visible=*/false);
+    return text;
+  }
+
+  /// The prompt's text is not the answer's, nor is what the stream held of it for want of a next token, as it holds
+  /// bytes.
+  std::string without_prompt(std::string text) {
+    if (text.empty()) return text;
+    if (text.starts_with(pending)) text.erase(0, pending.size());
+    pending.clear();
+    return text;
+  }
+
   int64_t index;  // among the prompts
   std::vector<int64_t> history;
   int64_t limit;  // of new tokens
   eval::Sampler sampler;
+  const Tokenizer& tokenizer;
   TextStream stream;
+  std::string pending;  // text of the prompt that the stream has not handed out
   eval::StopTexts stops;
   Generation result;
 };
@@ -174,31 +150,29 @@ void GenerateOptions::fields(FieldVisitor& f) {
   f.field("min_p", min_p, "Leave out what is less likely than this share of the likeliest token.", between(0, 1));
   f.field("repetition_penalty", repetition_penalty, "Above 1: tokens of the prompt and the answer become less likely.",
           above(0));
-  f.field("stop", stop, "Texts that end the answer and are left out of it.");
+  f.field(
+      "stop", stop,
+      "Texts that end the answer and are left out of it; they may name special tokens, which are no text otherwise.");
   f.field("seed", seed, "The same seed draws the same text.", at_least(0));
 }
 
-std::vector<int64_t> end_token_ids(const Model& model, const Tokenizer& tokenizer) {
-  return end_ids(model, tokenizer, GenerationConfig(model));
-}
-
-GenerateOptions default_generation(const Model& model, const Tokenizer& tokenizer) {
+GenerateOptions default_generation(const Model& model, const Tokenizer& tokenizer, const std::vector<int64_t>& taught) {
   GenerateOptions options;
-  const GenerationConfig config(model);
+  const eval::GenerationConfig config(model.folder());
   if (config.exists) {
-    const bool samples = found(config.values, "do_sample") == Json(true);
+    const bool samples = config.value("do_sample") == Json(true);
     if (samples) {
       options.temperature = 1;
       options.top_k = 50;
     }
     Json known = Json::object();
     for (const char* key : {"max_new_tokens", "temperature", "top_k", "top_p", "min_p", "repetition_penalty"}) {
-      known[key] = found(config.values, key);
+      known[key] = config.value(key);
     }
     read_fields(fields_of(options), known, config.file.string());
     if (!samples) options.temperature = 0;
   }
-  options.eos_token_ids = end_ids(model, tokenizer, config);
+  options.eos_token_ids = end_token_ids(model, tokenizer, taught);
   return options;
 }
 
@@ -211,7 +185,7 @@ void check_causal(const Model& model) {
 }
 
 std::vector<int64_t> prompt_ids(const Tokenizer& tokenizer, std::string_view text, bool add_special_tokens) {
-  std::vector<int64_t> ids = tokenizer.encode(text, {.add_special_tokens = add_special_tokens}).ids;
+  std::vector<int64_t> ids = encode_row(tokenizer, text, add_special_tokens).ids;
   if (ids.empty() && tokenizer.bos_id()) ids.push_back(*tokenizer.bos_id());
   return ids;
 }

@@ -16,8 +16,8 @@ namespace {
 /// What all rows come to. Throws where there is nothing to score.
 RowLoss total_loss(const LanguageModel& lm, const std::vector<EncodedRow>& rows) {
   train::check_rows(lm.model, lm.adapter, rows, &lm.tokenizer);
-  const RowLoss sum =
-      eval::sum_of(predict_losses(lm.model, lm.adapter, rows, lm.batch_size, lm.pad_id, lm.tokenizer.pads_left()));
+  const RowLoss sum = eval::sum_of(
+      predict_losses(lm.model, lm.adapter, rows, lm.batch_size, lm.pad_id, lm.tokenizer.pads_left(), lm.progress));
   if (sum.tokens > 0) return sum;
   throw Error({.id = "data.no-scored-tokens",
                .what = "no token has another one before it that it could be predicted from",
@@ -77,7 +77,7 @@ Json score_running_text(const LanguageModel& lm, const std::string& text, int64_
                         int64_t most_windows) {
   const std::string repaired = text::repaired(text);
   std::string_view reached = repaired;
-  const Encoding encoding = lm.tokenizer.encode(repaired);
+  const Encoding encoding = encode_row(lm.tokenizer, repaired);
   std::vector<EncodedRow> rows = sliding_windows(encoding.ids, max_length, stride);
   if (most_windows > 0 && static_cast<int64_t>(rows.size()) > most_windows) {
     rows.resize(static_cast<size_t>(most_windows));

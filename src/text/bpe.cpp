@@ -49,7 +49,7 @@ class Bpe final : public Model {
         part.at("unk_token").fail(fmt::format("the unknown token \"{}\" is not in the vocabulary", unknown));
       }
     }
-    read_merges(part.at("merges"));
+    read_merges(part.at("merges"), part.has(kMergeRanks) ? part.at(kMergeRanks).items() : std::vector<PartReader>());
     for (char32_t c = 0; c < characters_.size(); ++c) {
       std::string text;
       text::append(text, c);
@@ -78,10 +78,12 @@ class Bpe final : public Model {
   bool cuts_before_blanks() const override { return cuts_before_blanks_; }
 
  private:
-  void read_merges(const PartReader& part) {
+  /// `ranks` of the merges; where it is empty each has its own.
+  void read_merges(const PartReader& part, const std::vector<PartReader>& ranks) {
     if (!part.json().is_array()) part.fail("expected an array of merges");
+    if (!ranks.empty() && ranks.size() != part.json().size()) part.fail("expected as many merges as ranks");
     merges_.reserve(part.json().size());
-    int32_t rank = 0;
+    size_t rank = 0;  // they all count, the line "#version" aside
     for (const PartReader& merge : part.items()) {
       if (merge.json().is_string() && merge.json().get_ref<const std::string&>().starts_with("#version")) continue;
       const auto [left, right] = halves_of(merge);
@@ -95,9 +97,14 @@ class Bpe final : public Model {
                                       "vocabulary of {} pieces",
                                       left, right, *piece, vocabulary_.size()));
       }
-      merges_.set(vocabulary_.id(left), vocabulary_.id(right), {rank++, vocabulary_.id(joined)});
+      merges_.set(vocabulary_.id(left), vocabulary_.id(right), {rank_of(ranks, rank), vocabulary_.id(joined)});
+      ++rank;
       if (joined.find(kBlank) != std::string::npos && has_blank_inside(joined)) blanks_only_begin_ = false;
     }
+  }
+
+  static int32_t rank_of(const std::vector<PartReader>& ranks, size_t merge) {
+    return static_cast<int32_t>(ranks.empty() ? static_cast<int64_t>(merge) : ranks[merge].count());
   }
 
   int32_t character_id(std::string_view word, size_t begin, size_t end) const {

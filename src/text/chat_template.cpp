@@ -1,7 +1,5 @@
 #include "deltaw/chat.h"
 
-#include <array>
-
 #include <fmt/format.h>
 
 #include "core/files.h"
@@ -10,6 +8,7 @@
 #include "deltaw/error.h"
 #include "text/jinja_interpreter.h"
 #include "text/jinja_parser.h"
+#include "text/tokenizer_files.h"
 
 namespace deltaw {
 namespace {
@@ -17,30 +16,16 @@ namespace {
 using text::jinja::Value;
 namespace fs = std::filesystem;
 
-constexpr std::array<const char*, 7> kTokenNames = {"bos_token", "eos_token", "unk_token", "sep_token",
-                                                    "pad_token", "cls_token", "mask_token"};
-
 Json read_object(const fs::path& file) {
   return fs::exists(file) ? read_json_object(file) : Json::object();
 }
 
-/// The text of a token, which stands there as text or as an object that describes it.
-std::optional<std::string> token_text(const Json& token) {
-  if (token.is_string()) return token.get<std::string>();
-  if (token.is_object() && token.contains("content") && token["content"].is_string()) {
-    return token["content"].get<std::string>();
-  }
-  return std::nullopt;
-}
-
 /// What templates may name: bos_token, ... as transformers passes them.
-Json special_tokens(const Json& config, const Json& map) {
+Json special_tokens(const fs::path& folder) {
+  const text::TokenizerConfig config = text::read_tokenizer_config(folder);
   Json tokens = Json::object();
-  for (const Json* source : {&config, &map}) {
-    for (const char* name : kTokenNames) {
-      if (tokens.contains(name) || !source->contains(name)) continue;
-      if (const auto token = token_text((*source)[name])) tokens[name] = *token;
-    }
+  for (const char* name : text::kSpecialNames) {
+    if (const auto token = config.token(name)) tokens[name] = *token;
   }
   return tokens;
 }
@@ -63,11 +48,20 @@ std::optional<std::string> template_in(const Json& config, const fs::path& file)
                .fix = "give the template to use as the text of 'chat_template', or in chat_template.jinja"});
 }
 
+/// Null keys are absent, as transformers renders them: templates ask whether a key is defined, or write what it holds.
+Json without_nulls(const Json& message) {
+  Json result = Json::object();
+  for (const auto& [key, value] : message.items()) {
+    if (!value.is_null()) result[key] = value;
+  }
+  return result;
+}
+
 /// Reasoning goes by several names: each is filled from the first that is there, as transformers does.
 Json with_reasoning(const Json& message) {
   const Json* reasoning = nullptr;
   for (const char* name : {"reasoning_content", "thinking", "reasoning"}) {
-    if (!reasoning && message.contains(name) && !message[name].is_null()) reasoning = &message[name];
+    if (!reasoning && message.contains(name)) reasoning = &message[name];
   }
   if (!reasoning) return message;
   Json filled = message;
@@ -98,7 +92,7 @@ ChatTemplate::~ChatTemplate() = default;
 std::optional<ChatTemplate> ChatTemplate::from_folder(const fs::path& folder) {
   const fs::path jinja = folder / "chat_template.jinja", config_file = folder / "tokenizer_config.json";
   const Json config = read_object(config_file);
-  const Json variables = special_tokens(config, read_object(folder / "special_tokens_map.json"));
+  const Json variables = special_tokens(folder);
   if (fs::exists(jinja)) return ChatTemplate(read_utf8(jinja), variables, jinja.string());
   const auto source = template_in(config, config_file);
   if (!source) return std::nullopt;
@@ -106,9 +100,7 @@ std::optional<ChatTemplate> ChatTemplate::from_folder(const fs::path& folder) {
 }
 
 ChatTemplate ChatTemplate::from_file(const fs::path& file, const fs::path& folder) {
-  const Json config = read_object(folder / "tokenizer_config.json");
-  return ChatTemplate(read_utf8(file), special_tokens(config, read_object(folder / "special_tokens_map.json")),
-                      file.string());
+  return ChatTemplate(read_utf8(file), special_tokens(folder), file.string());
 }
 
 ChatTemplate::Rendered ChatTemplate::render(const Json& messages, bool add_generation_prompt,
@@ -124,7 +116,7 @@ ChatTemplate::Rendered ChatTemplate::render(const Json& messages, bool add_gener
   Json chat = Json::array();
   for (const Json& message : messages) {
     if (!message.is_object()) refuse("a message is no object", "give {\"role\": ..., \"content\": ...}");
-    chat.push_back(with_reasoning(message));
+    chat.push_back(with_reasoning(without_nulls(message)));
   }
   all["messages"] = std::move(chat);
   all["add_generation_prompt"] = add_generation_prompt;

@@ -50,6 +50,7 @@ void Tokenizer::save(const std::filesystem::path& folder) const {
   const bool lone_file = name.extension() == ".json" && name != "tokenizer.json" && name != "vocab.json";
   PartJson json = lone_file ? read_part_json(files().front()) : read_tokenizer_source(home, config).json;
   json["version"] = "1.0";
+  json["model"].erase(kMergeRanks);
   PartJson& list = json["added_tokens"];
   if (!list.is_array()) list = PartJson::array();
   for (const AddedToken& token : impl_->more) {

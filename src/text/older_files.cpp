@@ -2,21 +2,15 @@
 
 #include <algorithm>
 
+#include "text/named_tokens.h"
+
 namespace deltaw::text {
 
 AddedList::AddedList(const PartJson& vocabulary, const TokenizerConfig& config) : vocabulary_(vocabulary) {
   next_ = static_cast<int64_t>(vocabulary.size());
-  if (!config.config.contains("added_tokens_decoder")) return;
-  const PartReader listed(config.config["added_tokens_decoder"], "tokenizer_config.json", "added_tokens_decoder");
-  std::vector<std::pair<int64_t, PartJson>> tokens;
-  for (const auto& [id, token] : listed.fields()) {
-    if (id.empty() || id.size() > 9 || id.find_first_not_of("0123456789") != std::string::npos) {
-      token.fail("expected an id as key");
-    }
-    tokens.emplace_back(std::stoll(id), token.json());
+  for (const NamedToken& token : named_tokens(config)) {
+    if (token.id) check_id(token, add(token.token, false));
   }
-  std::sort(tokens.begin(), tokens.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
-  for (const auto& [id, token] : tokens) add(token, false);
 }
 
 int64_t AddedList::add(const PartJson& token, bool special) {
@@ -43,20 +37,13 @@ PartJson AddedList::take() {
   return std::move(list_);
 }
 
-namespace {
-
-constexpr const char* kSpecialNames[] = {"bos_token", "eos_token", "unk_token", "sep_token",
-                                         "pad_token", "cls_token", "mask_token"};
-
-}  // namespace
-
 PartJson add_special_tokens(AddedList& added, const TokenizerConfig& config, const PartJson& defaults) {
   PartJson ids = PartJson::object();
   for (const char* name : kSpecialNames) {
-    const PartJson& entry = config.entry(name);
-    const PartJson& token = entry.is_null() && defaults.contains(name) ? defaults[name] : entry;
-    if (!token.is_null()) ids[name] = added.add(token, true);
+    const auto entry = config.entry(name);
+    if (entry || defaults.contains(name)) ids[name] = added.add(entry ? entry->json() : defaults[name], true);
   }
+  for (const NamedToken& token : named_tokens(config)) added.add(token.token, true);
   return ids;
 }
 

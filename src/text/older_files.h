@@ -10,7 +10,7 @@
 
 namespace deltaw::text {
 
-/// The `added_tokens` of a tokenizer.json: those the configuration lists by id, then its special tokens.
+/// The `added_tokens` of a tokenizer.json: those the configuration lists by id, then what else it names.
 class AddedList {
  public:
   /// `vocabulary` is an object from piece to id; it must outlive the list.
@@ -28,8 +28,8 @@ class AddedList {
   int64_t next_ = 0;
 };
 
-/// Adds the special tokens in the library's order; `defaults` names those that the class has without configuration.
-/// Returns their ids by name, such as "bos_token".
+/// Adds the special tokens in the library's order and what else the configuration names; `defaults` names those that
+/// the class has without configuration. Returns their ids by name, such as "bos_token".
 PartJson add_special_tokens(AddedList& added, const TokenizerConfig& config, const PartJson& defaults);
 
 /// A place in a template: `kind` is "Sequence" or "SpecialToken".

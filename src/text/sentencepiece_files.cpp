@@ -1,11 +1,13 @@
 // A SentencePiece model as the tokenizer.json that transformers would make of it.
 #include <algorithm>
-#include <array>
+#include <limits>
 #include <optional>
+#include <unordered_map>
 
 #include <fmt/format.h>
 
 #include "text/older_files.h"
+#include "text/parts.h"
 #include "text/sentencepiece_model.h"
 #include "text/unicode.h"
 
@@ -45,26 +47,75 @@ PartJson sequence(const char* of, PartJson steps) {
   return {{"type", "Sequence"}, {of, std::move(steps)}};
 }
 
+/// SentencePiece puts its blank before a text that begins with blanks too; one Metaspace alone does not.
+PartJson dummy_prefix(const std::string& scheme) {
+  PartJson prepend = metaspace(scheme, false);
+  prepend["replacement"] = " ";
+  return sequence("pretokenizers", {metaspace("never", false), std::move(prepend), metaspace("never", false)});
+}
+
 // Real vocabularies have two or three ways to join two pieces to a third.
 constexpr size_t kMostWays = 64, kFreeWays = 4096;
 
-/// Every way to join two pieces to a third: by the id of the third, then with the shorter left part first.
-PartJson merges_of(const SentencePieceModel& model, const PartJson& vocabulary, const std::string& where) {
-  PartJson merges = PartJson::array();
+/// The pieces that joining may make, the first to be made first: the user's own, which are cut out of a text as a
+/// whole, then by score. Pieces of one rank stand together; equal scores are one rank.
+std::vector<std::vector<const SentencePieceModel::Piece*>> ranked(const SentencePieceModel& model) {
+  std::vector<const SentencePieceModel::Piece*> pieces;
   for (const SentencePieceModel::Piece& piece : model.pieces) {
-    const std::string_view text = piece.text;
-    for (size_t at = 0; at < text.size();) {
-      at += width(text[at]);
-      if (at >= text.size()) break;
-      const std::string_view left = text.substr(0, at), right = text.substr(at);
-      if (vocabulary.contains(left) && vocabulary.contains(right)) merges.push_back(PartJson::array({left, right}));
+    const bool joins =
+        piece.type == PieceType::kNormal || piece.type == PieceType::kUserDefined || piece.type == PieceType::kUnused;
+    if (joins) pieces.push_back(&piece);
+  }
+  const auto score = [](const SentencePieceModel::Piece* piece) {
+    return piece->type == PieceType::kUserDefined ? std::numeric_limits<float>::infinity() : piece->score;
+  };
+  std::stable_sort(pieces.begin(), pieces.end(), [&](auto* a, auto* b) { return score(a) > score(b); });
+  std::vector<std::vector<const SentencePieceModel::Piece*>> ranks;
+  for (const SentencePieceModel::Piece* piece : pieces) {
+    if (ranks.empty() || score(ranks.back().front()) != score(piece)) ranks.emplace_back();
+    ranks.back().push_back(piece);
+  }
+  return ranks;
+}
+
+/// Every way to join two pieces to a third, by rank, and the ranks beside them: within one, the library takes the first
+/// place in the text. Where a file cannot say that, the shorter left part comes first.
+struct MergeList {
+  PartJson pairs = PartJson::array();
+  PartJson ranks = PartJson::array();
+};
+
+MergeList merges_of(const SentencePieceModel& model, const std::string& where) {
+  std::unordered_map<std::string_view, PieceType> types;
+  for (const SentencePieceModel::Piece& piece : model.pieces) types.emplace(piece.text, piece.type);
+  // A piece of the user's own joins with nothing but to another one (runs of blanks).
+  const auto joins = [&](std::string_view part, PieceType to) {
+    const auto found = types.find(part);
+    if (found == types.end()) return false;
+    return found->second == PieceType::kNormal || found->second == PieceType::kUnused ||
+           (found->second == PieceType::kUserDefined && to == PieceType::kUserDefined);
+  };
+  MergeList merges;
+  int64_t rank = 0;
+  for (const auto& pieces : ranked(model)) {
+    for (const SentencePieceModel::Piece* piece : pieces) {
+      const std::string_view text = piece->text;
+      for (size_t at = 0; at < text.size();) {
+        at += width(text[at]);
+        if (at >= text.size()) break;
+        const std::string_view left = text.substr(0, at), right = text.substr(at);
+        if (!joins(left, piece->type) || !joins(right, piece->type)) continue;
+        merges.pairs.push_back(PartJson::array({left, right}));
+        merges.ranks.push_back(rank);
+      }
+      if (merges.pairs.size() <= kMostWays * model.pieces.size() + kFreeWays) continue;
+      throw Error{
+          {.id = "format.sentencepiece",
+           .what = fmt::format("its {} pieces can be joined in more than {} ways each", model.pieces.size(), kMostWays),
+           .where = where,
+           .fix = "take the file from the checkpoint again"}};
     }
-    if (merges.size() <= kMostWays * model.pieces.size() + kFreeWays) continue;
-    throw Error{{.id = "format.sentencepiece",
-                 .what = fmt::format("its {} pieces can be joined in more than {} ways each", model.pieces.size(),
-                                     kMostWays),
-                 .where = where,
-                 .fix = "take the file from the checkpoint again"}};
+    ++rank;
   }
   return merges;
 }
@@ -197,23 +248,33 @@ class Converter {
   }
 
   void set_text_parts(PartJson& result) const {
-    const bool prefix = settings_.flag("add_prefix_space", family_ != Family::kGemma);
+    const bool bpe = family_ == Family::kLlama || family_ == Family::kGemma;
+    const bool prefix = settings_.flag("add_prefix_space", bpe ? model_.add_dummy_prefix : true);
     PartJson decoding = {replace(plain(kBlank), " "), {{"type", "ByteFallback"}}, {{"type", "Fuse"}}};
     PartJson charsmap;
     if (!model_.charsmap.empty()) {
       charsmap = {{"type", "Precompiled"}, {"precompiled_charsmap", to_base64(model_.charsmap)}};
     }
     result["normalizer"] = nullptr;
+    PartJson cleaning = PartJson::array();
+    if (!charsmap.is_null()) cleaning.push_back(charsmap);
+    if (model_.remove_extra_whitespaces) {
+      cleaning.push_back(replace({{"Regex", R"(\A +| +\z)"}}, ""));
+      cleaning.push_back(replace({{"Regex", " {2,}"}}, " "));
+    }
     switch (family_) {
       case Family::kLlama: {
-        const bool legacy = settings_.flag("legacy", false);
-        result["pre_tokenizer"] = metaspace(prefix ? (legacy ? "always" : "first") : "never", false);
+        // Where blanks are taken off the beginning, no place in the text tells the first part of it.
+        const bool always = settings_.flag("legacy", false) || model_.remove_extra_whitespaces;
+        if (!cleaning.empty()) result["normalizer"] = sequence("normalizers", std::move(cleaning));
+        result["pre_tokenizer"] = prefix ? dummy_prefix(always ? "always" : "first") : metaspace("never", false);
         if (prefix) decoding.push_back({{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop", 0}});
         result["decoder"] = sequence("decoders", decoding);
         return;
       }
       case Family::kGemma:
-        result["normalizer"] = replace(plain(" "), kBlank);
+        cleaning.push_back(replace(plain(" "), kBlank));
+        result["normalizer"] = cleaning.size() == 1 ? cleaning[0] : sequence("normalizers", std::move(cleaning));
         result["pre_tokenizer"] = {
             {"type", "Split"}, {"pattern", plain(" ")}, {"behavior", "MergedWithPrevious"}, {"invert", false}};
         result["decoder"] = sequence("decoders", decoding);
@@ -240,20 +301,24 @@ class Converter {
 
   PartJson model() {
     if (family_ == Family::kLlama || family_ == Family::kGemma) {
-      PartJson merges = merges_of(model_, vocabulary_, where_);
+      MergeList merges = merges_of(model_, where_);
       return {{"type", "BPE"},
               {"unk_token", vocabulary_.contains(model_.unk_piece) ? PartJson(model_.unk_piece) : PartJson()},
               {"fuse_unk", true},
-              {"byte_fallback", true},
+              {"byte_fallback", model_.byte_fallback},
               {"vocab", std::move(vocabulary_)},
-              {"merges", std::move(merges)}};
+              {"merges", std::move(merges.pairs)},
+              {kMergeRanks, std::move(merges.ranks)}};
     }
     PartJson scores = PartJson::array();
     for (const SentencePieceModel::Piece& piece : model_.pieces) {
       scores.push_back(PartJson::array({piece.text, static_cast<double>(piece.score)}));
     }
     for (const std::string& sentinel : sentinels_) scores.push_back(PartJson::array({sentinel, 0.0}));
-    return {{"type", "Unigram"}, {"unk_id", model_.unk_id}, {"byte_fallback", false}, {"vocab", std::move(scores)}};
+    return {{"type", "Unigram"},
+            {"unk_id", model_.unk_id},
+            {"byte_fallback", model_.byte_fallback},
+            {"vocab", std::move(scores)}};
   }
 
   const SentencePieceModel& model_;

@@ -283,6 +283,9 @@ bool Tokenizer::is_special(int64_t id) const {
   const AddedToken* token = impl_->added->find(id);
   return token != nullptr && token->special;
 }
+bool Tokenizer::is_added(int64_t id) const {
+  return impl_->added->find(id) != nullptr;
+}
 bool Tokenizer::prepends_bos() const {
   return impl_->surroundings().first;
 }

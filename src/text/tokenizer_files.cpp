@@ -7,16 +7,16 @@
 
 #include "core/files.h"
 #include "core/json.h"
+#include "text/named_tokens.h"
 #include "text/older_files.h"
 #include "text/unicode.h"
 
 namespace deltaw::text {
 namespace {
 
-const PartJson kNull;
-
 constexpr const char* kConfig = "tokenizer_config.json";
 constexpr const char* kSpecialTokens = "special_tokens_map.json";
+constexpr const char* kAddedTokens = "added_tokens.json";
 // What a tokenizer is read from, in the order of preference.
 const std::vector<std::vector<std::string>> kForms = {
     {"tokenizer.json"}, {"vocab.txt"}, {"vocab.json", "merges.txt"}, {"tokenizer.model"}, {"spiece.model"}};
@@ -77,6 +77,20 @@ Family family_of(const TokenizerConfig& config, const PartJson& vocabulary) {
   return vocabulary.contains("<s>") && vocabulary.contains("</s>") ? Family::kRoberta : Family::kGpt2;
 }
 
+bool is_token(const Json& value) {
+  return value.is_string() || (value.is_object() && value.contains("content"));
+}
+
+void add_other_names(const Json& file, bool first, std::vector<TokenizerConfig::OtherName>& others) {
+  for (const auto& [key, value] : file.items()) {
+    const bool special = std::find(std::begin(kSpecialNames), std::end(kSpecialNames), key) != std::end(kSpecialNames);
+    if (key.ends_with("_token") && !special && is_token(value)) others.push_back({first, {key}});
+  }
+  const auto extra = file.find("extra_special_tokens");
+  if (extra == file.end() || !extra->is_object()) return;
+  for (const auto& [key, value] : extra->items()) others.push_back({first, {"extra_special_tokens", key}});
+}
+
 std::string content_of(const TokenizerConfig& config, const char* name, const char* otherwise) {
   return config.token(name).value_or(otherwise);
 }
@@ -87,35 +101,50 @@ PartJson read_part_json(const std::filesystem::path& file) {
   return parse_sorted_json(read_file(file), file.string());
 }
 
-const PartJson& TokenizerConfig::entry(const std::string& name) const {
-  for (const PartJson* json : {&config, &special_tokens}) {
-    const auto found = json->is_object() ? json->find(name) : json->end();
-    if (found != json->end() && !found->is_null()) return *found;
-  }
-  return kNull;
+bool TokenizerConfig::has_decoder() const {
+  return reader().has("added_tokens_decoder");
+}
+
+std::optional<PartReader> TokenizerConfig::entry(const std::string& name) const {
+  const PartReader map(special_tokens, path("special_tokens_map.json"));
+  if (!has_decoder() && map.has(name)) return map.at(name);
+  return reader().has(name) ? std::optional(reader().at(name)) : std::nullopt;
 }
 
 std::optional<std::string> TokenizerConfig::token(const std::string& name) const {
-  const PartJson& found = entry(name);
-  if (found.is_null()) return std::nullopt;
-  const PartReader reader(found, "tokenizer_config.json or special_tokens_map.json", name);
-  return found.is_string() ? reader.text() : reader.text("content");
+  const auto found = entry(name);
+  if (!found) return std::nullopt;
+  return found->json().is_object() ? found->text("content") : found->text();
+}
+
+std::vector<PartReader> TokenizerConfig::other_names() const {
+  std::vector<PartReader> result;
+  for (const OtherName& other : others) {
+    if (!other.first && has_decoder()) continue;
+    PartReader token = other.first ? reader() : PartReader(special_tokens, path("special_tokens_map.json"));
+    for (const std::string& key : other.keys) token = token.at(key);
+    result.push_back(std::move(token));
+  }
+  return result;
 }
 
 TokenizerConfig read_tokenizer_config(const std::filesystem::path& folder) {
-  TokenizerConfig result;
-  for (auto [name, json] : {std::pair{kConfig, &result.config}, std::pair{kSpecialTokens, &result.special_tokens}}) {
+  TokenizerConfig result{.folder = folder};
+  for (auto [name, json] : {std::pair{kConfig, &result.config}, std::pair{kSpecialTokens, &result.special_tokens},
+                            std::pair{kAddedTokens, &result.added}}) {
     const std::filesystem::path file = folder / name;
     if (!std::filesystem::exists(file)) continue;
-    *json = read_part_json(file);
+    const Json ordered = parse_json(read_file(file), file.string());
+    *json = ordered;
     if (!json->is_object()) PartReader(*json, file.string()).fail("expected an object");
     result.files.push_back(file);
+    if (json != &result.added) add_other_names(ordered, json == &result.config, result.others);
   }
   return result;
 }
 
 bool is_tokenizer_name(const std::string& name) {
-  if (name == kConfig || name == kSpecialTokens || name == "chat_template.jinja") return true;
+  if (name == kConfig || name == kSpecialTokens || name == kAddedTokens || name == "chat_template.jinja") return true;
   return std::any_of(std::begin(kForms), std::end(kForms),
                      [&](const auto& form) { return std::find(form.begin(), form.end(), name) != form.end(); });
 }
@@ -146,7 +175,9 @@ TokenizerSource read_tokenizer_source(const std::filesystem::path& folder, const
   }
   if (file.extension() == ".model") return {from_sentencepiece(file, config), file.string(), files};
   if (file.extension() == ".txt") return {from_vocab_txt(folder, config), file.string(), files};
-  return {read_part_json(file), file.string(), files};
+  TokenizerSource source{read_part_json(file), file.string(), files};
+  add_named_tokens(source.json, config);
+  return source;
 }
 
 PartJson from_vocab_txt(const std::filesystem::path& folder, const TokenizerConfig& config) {

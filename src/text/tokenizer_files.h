@@ -13,16 +13,37 @@ namespace deltaw::text {
 /// Throws io.not-found, format.json with the position.
 PartJson read_part_json(const std::filesystem::path& file);
 
-/// tokenizer_config.json and special_tokens_map.json of a folder; empty objects where they are missing.
+/// The special tokens of a tokenizer, in transformers' order.
+inline constexpr const char* kSpecialNames[] = {"bos_token", "eos_token", "unk_token", "sep_token",
+                                                "pad_token", "cls_token", "mask_token"};
+
+/// tokenizer_config.json, special_tokens_map.json and added_tokens.json of a folder; empty objects where they are
+/// missing.
 struct TokenizerConfig {
+  std::filesystem::path folder = {};
   PartJson config = PartJson::object();
   PartJson special_tokens = PartJson::object();
-  std::vector<std::filesystem::path> files;
+  PartJson added = PartJson::object();
+  std::vector<std::filesystem::path> files = {};
 
-  /// Content of a special token such as "pad_token"; nothing where neither file names it.
+  /// Content of a special token such as "pad_token"; nothing where no file names it.
   std::optional<std::string> token(const std::string& name) const;
-  /// The token as it is written: a string or an object. Null where neither file names it.
-  const PartJson& entry(const std::string& name) const;
+  /// What is written under that key. special_tokens_map.json wins, as in transformers; where tokenizer_config.json has
+  /// added_tokens_decoder, the other file counts for nothing.
+  std::optional<PartReader> entry(const std::string& name) const;
+  bool has_decoder() const;  // added_tokens_decoder
+  /// Tokens of other keys that end in "_token" and of an object under extra_special_tokens, in the order of the files.
+  std::vector<PartReader> other_names() const;
+
+  std::string path(const char* file) const { return (folder / file).string(); }
+  PartReader reader() const { return {config, path("tokenizer_config.json")}; }
+
+  /// Where these tokens stand: the file (tokenizer_config.json where `first`) and one or two keys.
+  struct OtherName {
+    bool first;
+    std::vector<std::string> keys;
+  };
+  std::vector<OtherName> others = {};
 };
 
 TokenizerConfig read_tokenizer_config(const std::filesystem::path& folder);

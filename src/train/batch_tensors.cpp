@@ -116,6 +116,10 @@ Tensor training_loss(const Model& model, const Tensor& logits, const Tensor& lab
 namespace deltaw {
 namespace {
 
+void tell(const Progress& progress, int64_t done, const std::vector<EncodedRow>& rows) {
+  if (progress) progress(done, static_cast<int64_t>(rows.size()));
+}
+
 [[noreturn]] void refuse_row(int64_t row) {
   throw Error({.id = "numeric.non-finite",
                .what = "the model's logits are not finite",
@@ -126,16 +130,18 @@ namespace {
 }  // namespace
 
 Tensor predict_logits(const Model& model, const Adapter* adapter, const std::vector<EncodedRow>& rows,
-                      int64_t batch_size, int64_t pad_id, bool pads_left) {
+                      int64_t batch_size, int64_t pad_id, bool pads_left, const Progress& progress) {
   train::check_rows(model, adapter, rows);
   const at::NoGradGuard no_grad;  // no inference mode: what the model caches now may serve training later
   Tensor all = at::empty({static_cast<int64_t>(rows.size()), model.num_labels()}, at::kFloat);
+  int64_t done = 0;
   for (const std::vector<int64_t>& positions : plan_evaluation(row_lengths(rows), batch_size)) {
     const ModelInput input = train::to_input(collate(rows, positions, pad_id, pads_left));
     Call call;
     call.adapter = adapter;
     const Tensor logits = model.forward(input, call).to(at::kFloat);
     for (size_t i = 0; i < positions.size(); ++i) all[positions[i]].copy_(logits[static_cast<int64_t>(i)]);
+    tell(progress, done += static_cast<int64_t>(positions.size()), rows);
   }
   const Tensor finite = all.isfinite().all(1);
   if (!finite.all().item<bool>()) refuse_row(finite.logical_not().to(at::kInt).argmax().item<int64_t>());
@@ -143,13 +149,15 @@ Tensor predict_logits(const Model& model, const Adapter* adapter, const std::vec
 }
 
 std::vector<RowLoss> predict_losses(const Model& model, const Adapter* adapter, const std::vector<EncodedRow>& rows,
-                                    int64_t batch_size, int64_t pad_id, bool pads_left) {
+                                    int64_t batch_size, int64_t pad_id, bool pads_left, const Progress& progress) {
   train::check_rows(model, adapter, rows);
   const at::NoGradGuard no_grad;
   std::vector<RowLoss> all(rows.size());
+  int64_t done = 0;
   for (const std::vector<int64_t>& positions : plan_evaluation(row_lengths(rows), batch_size)) {
     const Batch batch = collate(rows, positions, pad_id, pads_left);
     const train::Targets targets = train::to_targets(batch);
+    tell(progress, done += static_cast<int64_t>(positions.size()), rows);
     if (targets.labels.numel() == 0) continue;
     Call call{.adapter = adapter};
     const Tensor features = model.features(train::to_input(batch), call).flatten(0, 1);

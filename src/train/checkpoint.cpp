@@ -161,7 +161,11 @@ NameTest run_outputs(const TrainOptions& options, const Schedule& schedule, int6
 }
 
 bool resumes(const TrainOptions& options) {
-  return !options.resume_from_checkpoint.empty() && options.resume_from_checkpoint != "false";
+  const std::string& from = options.resume_from_checkpoint;
+  if (from != "auto") return !from.empty() && from != "false";
+  const auto checkpoints = list_checkpoints(options.output_dir);
+  return std::any_of(checkpoints.begin(), checkpoints.end(),
+                     [](const auto& entry) { return is_whole_checkpoint(entry.second); });
 }
 
 int64_t resumed_step(const TrainOptions& options) {
@@ -228,7 +232,7 @@ void restore_adapter(const fs::path& folder, Adapter& adapter) {
 }
 
 fs::path find_checkpoint(const std::string& resume_from_checkpoint, const fs::path& output_dir) {
-  if (resume_from_checkpoint != "true") {
+  if (resume_from_checkpoint != "true" && resume_from_checkpoint != "auto") {
     if (is_whole_checkpoint(resume_from_checkpoint)) return fs::path(resume_from_checkpoint);
     throw Error({.id = "config.no-checkpoint",
                  .what = fs::exists(resume_from_checkpoint) ? "this folder is no whole checkpoint of deltaw"

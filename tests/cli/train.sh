@@ -89,7 +89,8 @@ contains out 'finished'
 
 # A killed run, gone on with, gives the adapter of an undisturbed one.
 long="run.yaml --max_steps 300 --save_strategy steps --save_steps 20 --logging_steps 50"
-expect 0 train $long --output_dir whole
+expect 0 train $long --output_dir whole --resume_from_checkpoint auto
+lacks whole/log.jsonl '"kind":"resume"'
 "$deltaw" train $long --output_dir killed >out 2>err </dev/null &
 pid=$!
 for _ in $(seq 1 600); do
@@ -102,9 +103,13 @@ absent killed/all_results.json
 present killed/checkpoint-20/run.json killed/checkpoint-20/vocab.txt killed/checkpoint-20/README.md
 expect 2 train $long --output_dir killed
 contains err '--resume_from_checkpoint true'
+cp -r killed killed-auto
 expect 0 train $long --output_dir killed --resume_from_checkpoint true
 cmp whole/adapter_model.safetensors killed/adapter_model.safetensors || fail 'the resumed run differs'
 contains killed/log.jsonl '"kind":"resume"'
+expect 0 train $long --output_dir killed-auto --resume_from_checkpoint auto
+cmp whole/adapter_model.safetensors killed-auto/adapter_model.safetensors || fail 'the run resumed by auto differs'
+contains killed-auto/log.jsonl '"kind":"resume"'
 
 # A signal is obeyed after the step, with a checkpoint.
 : >err # whose last run said `step 50/` too

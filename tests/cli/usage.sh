@@ -173,6 +173,17 @@ mkdir -p folder .hidden
 expect 2 validate --model_name_or_path nowhere.model/ --train_file one.txt
 lacks err .hidden
 
+# On a terminal, messages break at words; elsewhere a sentence is one line.
+if command -v script >/dev/null; then
+  script -qec "stty cols 50; '$deltaw' validate --model_name_or_path nowhere --bf16 --stage dpo" /dev/null </dev/null |
+    tr -d '\r' >out
+  [ "$(awk 'length > 50' out | wc -l)" = 0 ] || fail "wider than the terminal: $(awk 'length > 50' out)"
+  contains out '  fix:   remove it: classifiers are trained, and'
+  contains out '         language models'
+fi
+expect 2 validate --model_name_or_path nowhere --stage dpo
+contains err 'fix:   remove it: classifiers are trained, and language models on texts and answers (sft, pt)'
+
 # A stream that takes nothing.
 if [ -e /dev/full ]; then
   "$deltaw" methods >/dev/full 2>err

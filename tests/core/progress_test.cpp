@@ -41,6 +41,26 @@ TEST(Process, KnowsItsAge) {
   EXPECT_GT(process_seconds(), before + 0.02);
 }
 
+TEST(Wrapped, BreaksAtBlanksBelowTheWords) {
+  EXPECT_EQ(wrapped("warning: one two three four", 18), "warning: one two\n         three\n         four");
+  EXPECT_EQ(wrapped("error[a.b]: one two three\n  fix:   four five six", 18),
+            "error[a.b]: one\n  two three\n  fix:   four five\n         six");
+}
+
+TEST(Wrapped, LeavesWhatFitsAndWordsThatNeverDo) {
+  EXPECT_EQ(wrapped("warning: one two", 80), "warning: one two");
+  EXPECT_EQ(wrapped("  where: /a/very/long/path/indeed and more", 16),
+            "  where: /a/very/long/path/indeed\n         and\n         more");
+  EXPECT_EQ(wrapped("", 10), "");
+  EXPECT_EQ(wrapped("a  b\n\nc", 10), "a  b\n\nc");
+}
+
+TEST(Wrapped, CountsCharactersAndNotBytes) {
+  const std::string four = "\xC3\xA4\xC3\xA4\xC3\xA4\xC3\xA4";
+  EXPECT_EQ(wrapped(four + " " + four, 9), four + " " + four);
+  EXPECT_EQ(wrapped(four + " " + four, 8), four + "\n" + four);
+}
+
 TEST(StatusLine, IsSilentWithoutATerminal) {
   const char* old = std::getenv("TERM");
   const std::string kept = old ? old : "";

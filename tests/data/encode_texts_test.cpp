@@ -73,6 +73,83 @@ TEST_F(EncodeTexts, CountsAnswersWithoutAnEnd) {
   EXPECT_NE(warnings(texts.facts, 0)[0].find("eos_token"), std::string::npos);
 }
 
+TEST_F(EncodeTexts, EveryAnswerOfAHistoryEnds) {
+  const EncodedTexts texts = encode(
+      "{\"instruction\": \"c\", \"output\": \"d\", \"history\": [[\"\xC3\xA4\", \"\xC3\xB6\"], [\"a\", \"b\"]]}");
+  const EncodedRow& row = texts.rows.at(0);
+  EXPECT_EQ(trained_text(row, *tokenizer_), "\xC3\xB6<end>|b<end>|d<end>");
+  EXPECT_EQ(std::count(row.ids.begin(), row.ids.end(), test::kEnd), 3);
+  EXPECT_EQ(texts.facts.without_end, 0);
+}
+
+TEST_F(EncodeTexts, RowsThatAreLeftOutAreToldWithTheirReasons) {
+  const EncodedTexts texts = encode("{\"text\": \"ab\"}\n{\"text\": \"\"}\n");
+  EXPECT_EQ(texts.facts.left_out, 1);
+  EXPECT_EQ(warnings(texts.facts, 0), (std::vector<std::string>{"1 row is left out: line 2: \"text\" is empty"}));
+}
+
+TEST_F(EncodeTexts, FindsWhatTheTemplatePutsBehindEveryAnswer) {
+  const std::string two = R"({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}, )"
+                          R"({"role": "user", "content": "c"}, {"role": "assistant", "content": "d"}]})";
+  const auto ends = [&](const ChatRenderer& render, int64_t max_length = 0) {
+    return encode(two + "\n" + two, max_length, render).facts.turn_ends;
+  };
+  EXPECT_EQ(ends(test::render_turns), Numbers{kTurnEnd});
+  EXPECT_EQ(ends(test::render_marked), Numbers{kTurnEnd});
+  EXPECT_EQ(ends(test::render_closed), Numbers{kTurnEnd});  // not the end of the text behind the last one
+  // The end of the first answer is learned, that of the second is cut off.
+  const size_t cut = test::render_turns(Json::parse(two)["messages"], false, {}).text.size() - 4 * 5 - 2;
+  EXPECT_EQ(ends(test::render_turns, static_cast<int64_t>(cut)), Numbers{kTurnEnd});
+
+  // Answers that end otherwise each time, or in plain text, teach none.
+  const auto behind = [](const std::string& first, const std::string& later) {
+    return [=](const Json& messages, bool prompt, const Json&) {
+      std::string text;
+      for (size_t i = 0; i < messages.size(); ++i) {
+        text += messages[i]["role"].get<std::string>() + ":" + test::said(messages[i]) + (i < 2 ? first : later) + "\n";
+      }
+      return ChatTemplate::Rendered{text + (prompt ? "assistant:" : ""), {}};
+    };
+  };
+  EXPECT_EQ(ends(behind("<turn>", "<end>")), Numbers{});
+  EXPECT_EQ(ends(behind("<turn>", "</turn>")), Numbers{});
+  EXPECT_EQ(ends(behind("</turn>", "</turn>")), Numbers{});
+  EXPECT_EQ(ends(behind("<end>", "<end>")), Numbers{kEnd});
+  EXPECT_EQ(ends(behind("<turn><end>", "<turn><end>")), Numbers{kTurnEnd});
+
+  // A special token goes before one that is not, wherever they stand; without any, an added one will do.
+  tokenizer_->add_tokens({"</call>"}, false);
+  EXPECT_EQ(ends(behind("</call><turn>", "</call><turn>")), Numbers{kTurnEnd});
+  EXPECT_EQ(ends(behind("</call>", "</call>")), Numbers{*tokenizer_->token_to_id("</call>")});
+}
+
+TEST_F(EncodeTexts, TeachesNoEndOfATurnByOtherRows) {
+  EXPECT_EQ(encode(R"({"prompt": "a", "completion": "b<turn>"})").facts.turn_ends, Numbers{});
+  EXPECT_EQ(encode(R"({"text": "a<turn>"})").facts.turn_ends, Numbers{});
+}
+
+TEST_F(EncodeTexts, DoesNotDoubleABeginTokenThatTheRowSpells) {
+  const std::filesystem::path file = folder_ / "tokenizer.json";
+  Json json = Json::parse(std::ifstream(file));
+  json["post_processor"] = Json::parse(
+      R"({"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<turn>", "type_id": 0}},
+          {"Sequence": {"id": "A", "type_id": 0}}], "pair": [{"Sequence": {"id": "A", "type_id": 0}},
+          {"Sequence": {"id": "B", "type_id": 0}}], "special_tokens": {"<turn>": {"id": "<turn>", "ids": [257],
+          "tokens": ["<turn>"]}}})");
+  std::ofstream(file) << json.dump();
+  write("tokenizer_config.json", R"({"bos_token": "<turn>", "eos_token": "<end>"})");
+  tokenizer_.emplace(Tokenizer::from_folder(folder_));
+  for (const char* text : {"ab", "<turn>ab", "ab<end>", "<turn>ab<end>"}) {
+    SCOPED_TRACE(text);
+    const EncodedRow row = encode(Json{{"text", text}}.dump()).rows[0];
+    EXPECT_EQ(row.ids, (Numbers{kTurnEnd, 'a', 'b', kEnd}));
+    EXPECT_EQ(row.token_labels, (Numbers{-100, 'a', 'b', kEnd}));
+  }
+  const EncodedRow asked = encode(R"({"prompt": "<turn>a", "completion": "b"})").rows[0];
+  EXPECT_EQ(asked.ids, (Numbers{kTurnEnd, 'a', 'b', kEnd}));
+  EXPECT_EQ(encode("<turn>ab", 0, {}, "a.txt").rows[0].ids, (Numbers{kTurnEnd, 'a', 'b'}));
+}
+
 TEST_F(EncodeTexts, CutsTheEndAndDropsWhatHasNoAnswerLeft) {
   const EncodedTexts texts = encode(
       "{\"prompt\": \"ab\", \"completion\": \"cdef\"}\n"

@@ -25,7 +25,7 @@ class TextFormats : public test::Files {
 
   void refuses(std::string_view text, const std::string& id, const std::vector<std::string>& words,
                const ChatRenderer& render = test::render_turns) const {
-    expect_error([&] { load("rows.jsonl", text, render); }, id, words);
+    expect_error([&] { load("rows.jsonl", text, render, {.max_bad_rows = 0}); }, id, words);
   }
 };
 
@@ -133,15 +133,92 @@ TEST_F(TextFormats, AClosedTextEndsTurnsWhereTheyEnd) {
   EXPECT_EQ(trained(only(one_line(kTwoTurns), test::render_closed)), "b<turn>\n|d<turn>\n<end>");
 }
 
-TEST_F(TextFormats, AnAnswerThatIsRewrittenLaterIsLeftOut) {
+TEST_F(TextFormats, AnAnswerThatIsRewrittenLaterIsLearnedAsItStandsThere) {
   const TextExample row = only(one_line(kTwoTurns), test::render_thoughts);
-  EXPECT_EQ(trained(row), "(thought)d<turn>\n");
+  EXPECT_EQ(trained(row), "b<turn>\n|(thought)d<turn>\n");
+  EXPECT_EQ(row.turns_left_out, 0);
+}
+
+TEST_F(TextFormats, AnswersBehindAPromptThatOpensAThoughtAreFound) {
+  const TextExample row = only(one_line(kTwoTurns), test::render_opened);
+  EXPECT_EQ(trained(row), "b<turn>\n|d<turn>\n");
+  EXPECT_EQ(row.turns_left_out, 0);
+}
+
+// DeepSeek-R1's way: the prompt opens a thought, and no answer keeps what it thought.
+ChatTemplate::Rendered render_unthought(const Json& messages, bool prompt, const Json&) {
+  std::string text;
+  for (const Json& message : messages) {
+    std::string words = test::said(message);
+    if (const size_t thought = words.rfind("</think>"); thought != std::string::npos) words = words.substr(thought + 8);
+    text += "<" + message["role"].get<std::string>() + ">" + words + "<end>";
+  }
+  return {text + (prompt ? "<assistant><think>\n" : ""), {}};
+}
+
+TEST_F(TextFormats, AnAnswerWithoutItsThoughtIsFound) {
+  const TextExample row = only(
+      R"({"messages": [{"role": "user", "content": "one"}, {"role": "assistant", "content": )"
+      R"("<think>\none?\n</think>\n\none"}, {"role": "user", "content": "b"}, {"role": "assistant", "content": "b"}]})",
+      render_unthought);
+  EXPECT_EQ(row.text, "<user>one<end><assistant>\n\none<end><user>b<end><assistant>b<end>");
+  EXPECT_EQ(trained(row), "\n\none<end>|b<end>");
+}
+
+TEST_F(TextFormats, WhatAnAnswerCallsIsFound) {
+  const auto calls = [](const Json& messages, bool prompt, const Json&) {
+    std::string text;
+    for (size_t i = 0; i < messages.size(); ++i) {
+      const Json& message = messages[i];
+      const bool thinks = message["role"] == "assistant" && i + 1 == messages.size();
+      text += "<" + message["role"].get<std::string>() + ">" + (thinks ? "(thought)" : "") + test::said(message);
+      if (message.contains("tool_calls"))
+        text += "call " + message["tool_calls"][0]["function"]["name"].get<std::string>();
+      text += "<end>";
+    }
+    return ChatTemplate::Rendered{text + (prompt ? "<assistant>" : ""), {}};
+  };
+  const TextExample row =
+      only(R"({"messages": [{"role": "user", "content": "w"}, {"role": "assistant", "tool_calls": [{"function": )"
+           R"({"name": "w"}}]}, {"role": "tool", "content": "3"}, {"role": "assistant", "content": "It is 3."}]})",
+           calls);
+  EXPECT_EQ(trained(row), "call w<end>|(thought)It is 3.<end>");
+  EXPECT_EQ(row.turns_left_out, 0);
+}
+
+TEST_F(TextFormats, AnswersMayComeFirstAndTwice) {
+  const char* first = R"({"messages": [{"role": "assistant", "content": "a"}, {"role": "user", "content": "a"}, )"
+                      R"({"role": "assistant", "content": "a"}, {"role": "assistant", "content": "a"}]})";
+  EXPECT_EQ(trained(only(first)), "a<turn>\n|a<turn>\n|a<turn>\n");
+  EXPECT_EQ(trained(only(first, test::render_opened)), "a<turn>\n|a<turn>\n|a<turn>\n");
+  EXPECT_EQ(trained(only(first, test::render_closed)), "a<turn>\n|a<turn>\n|a<turn>\n<end>");
+  const auto needs_a_message = [](const Json& messages, bool prompt, const Json& variables) {
+    if (messages.empty()) {
+      throw Error{{.id = "data.chat-template", .what = "no first message", .where = "t", .fix = "f"}};
+    }
+    return test::render_turns(messages, prompt, variables);
+  };
+  EXPECT_EQ(trained(only(first, needs_a_message)), "a<turn>\n|a<turn>\n|a<turn>\n");
+}
+
+TEST_F(TextFormats, AnAnswerThatDoesNotStandInTheTextIsCounted) {
+  const auto shouts = [](const Json& messages, bool prompt, const Json& variables) {
+    Json others = messages;
+    for (size_t i = 0; i + 1 < others.size(); ++i) {
+      if (others[i]["role"] == "assistant") others[i]["content"] = "(cut)";
+    }
+    return test::render_turns(others, prompt, variables);
+  };
+  const TextExample row = only(one_line(kTwoTurns), shouts);
+  EXPECT_EQ(trained(row), "d<turn>\n");
   EXPECT_EQ(row.turns_left_out, 1);
 }
 
 TEST_F(TextFormats, ATemplateWhoseAnswersCannotBeToldApartIsRefused) {
-  refuses(one_line(kTwoTurns), "data.chat-template", {"message 5", "rows.jsonl, line 1", "generation"},
-          test::render_opened);
+  const auto silent = [](const Json& messages, bool prompt, const Json&) {
+    return ChatTemplate::Rendered{std::to_string(messages.size()) + (prompt ? "?" : "!"), {}};
+  };
+  refuses(one_line(kTwoTurns), "data.chat-template", {"message 5", "rows.jsonl, line 1", "generation"}, silent);
 }
 
 TEST_F(TextFormats, SharegptIsAConversationToo) {
@@ -155,6 +232,77 @@ TEST_F(TextFormats, SharegptIsAConversationToo) {
   EXPECT_EQ(tool.text, "user:a<turn>\ntool:o<turn>\nassistant:b<turn>\n");
 }
 
+/// Writes what is called beside what is said.
+ChatTemplate::Rendered render_calls(const Json& messages, bool prompt, const Json&) {
+  std::string text;
+  for (const Json& message : messages) {
+    text += message["role"].get<std::string>() + ":" + test::said(message);
+    if (message.contains("tool_calls")) {
+      for (const Json& call : message["tool_calls"]) text += "[" + call["function"].dump() + "]";
+    }
+    text += "<turn>\n";
+  }
+  return {text + (prompt ? "assistant:" : ""), {}};
+}
+
+TEST_F(TextFormats, FunctionCallsOfSharegptAreTheAssistants) {
+  const char* row =
+      R"({"conversations": [{"from": "human", "value": "w?"}, {"from": "function_call", "value": )"
+      R"("{\"name\": \"w\", \"arguments\": {}}"}, {"from": "observation", "value": "3"}, {"from": "chatgpt", "value": "It is 3."}]})";
+  const TextExample plain = only(row);
+  EXPECT_EQ(plain.text,
+            "user:w?<turn>\nassistant:{\"name\": \"w\", \"arguments\": {}}<turn>\ntool:3<turn>\n"
+            "assistant:It is 3.<turn>\n");
+  EXPECT_EQ(trained(plain), "{\"name\": \"w\", \"arguments\": {}}<turn>\n|It is 3.<turn>\n");
+  const TextExample called = only(row, render_calls);
+  EXPECT_EQ(trained(called), "[{\"name\":\"w\",\"arguments\":{}}]<turn>\n|It is 3.<turn>\n");
+  const std::string several =
+      R"({"conversations": [{"from": "human", "value": "w?"}, {"from": "function_call", "value": )"
+      R"("[{\"name\": \"w\"}, {\"name\": \"v\"}]"}]})";
+  EXPECT_EQ(trained(only(several, render_calls)),
+            "[{\"name\":\"w\",\"arguments\":{}}][{\"name\":\"v\",\"arguments\":{}}]<turn>\n");
+  const std::string words =
+      R"({"conversations": [{"from": "human", "value": "w?"}, {"from": "function_call", "value": "w(1)."}]})";
+  EXPECT_EQ(trained(only(words, render_calls)), "w(1).<turn>\n");
+  const auto names = [](const Json& messages, bool prompt, const Json& variables) {
+    ChatTemplate::Rendered result = render_calls(messages, prompt, variables);
+    for (const Json& message : messages) {
+      if (message["role"] != "tool") continue;
+      result.text =
+          message["name"].get<std::string>() + " " + message["tool_call_id"].get<std::string>() + "\n" + result.text;
+    }
+    return result;
+  };
+  EXPECT_TRUE(only(row, names).text.starts_with("w call00100\n"));
+}
+
+TEST_F(TextFormats, AlpacaMayHaveASystemAndAHistory) {
+  const TextExample row = only(
+      R"({"instruction": "c", "input": "i", "output": "d", "system": "Be brief.", "history": [["a", "b"], ["e", "f"]]})");
+  EXPECT_EQ(row.text,
+            "Be brief.\n\n### Instruction:\na\n\n### Response:\nb\n\n### Instruction:\ne\n\n### Response:\nf\n\n"
+            "### Instruction:\nc\n\n### Input:\ni\n\n### Response:\nd");
+  EXPECT_EQ(trained(row), "b|f|d");
+  ASSERT_EQ(row.ends.size(), 2u);
+  EXPECT_TRUE(row.text.substr(0, row.ends[0]).ends_with("Response:\nb"));
+  EXPECT_TRUE(row.end);
+  TextOptions all;
+  all.completion_only_loss = false;
+  EXPECT_EQ(trained(only(R"({"instruction": "c", "output": "d", "history": [["a", "b"]]})", {}, all)),
+            only(R"({"instruction": "c", "output": "d", "history": [["a", "b"]]})").text);
+  const std::string bare = only(R"({"instruction": "c", "output": "d"})").text;
+  for (const char* rest : {R"("system": null, "history": null)", R"("system": "", "history": [])",
+                           R"("system": " ", "history": "", "input": null)"}) {
+    EXPECT_EQ(only(std::string(R"({"instruction": "c", "output": "d", )") + rest + "}").text, bare) << rest;
+  }
+  EXPECT_EQ(load("rows.csv", "instruction,output,history\nc,d,\"[[\"\"a\"\",\"\"b\"\"]]\"\n").rows.at(0).ends.size(),
+            1u);
+  for (const char* wrong : {R"("history": [["a"]])", R"("history": "x")", R"("history": {"a": "b"})",
+                            R"("history": [["a", null]])", R"("history": ["a", "b"])"}) {
+    EXPECT_THROW(only(std::string(R"({"instruction": "c", "output": "d", )") + wrong + "}"), Error) << wrong;
+  }
+}
+
 TEST_F(TextFormats, ToolsReachTheTemplate) {
   const char* list =
       R"({"tools": [1], "messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]})";
@@ -162,6 +310,12 @@ TEST_F(TextFormats, ToolsReachTheTemplate) {
       R"({"tools": "[1]", "messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]})";
   EXPECT_EQ(only(list).text, "tools:[1]\nuser:a<turn>\nassistant:b<turn>\n");
   EXPECT_EQ(only(text).text, only(list).text);
+  for (const char* none : {"null", "\"\"", "[]"}) {
+    EXPECT_EQ(only(std::string(R"({"tools": )") + none +
+                   R"(, "messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]})")
+                  .text,
+              "user:a<turn>\nassistant:b<turn>\n");
+  }
   refuses(R"({"tools": 3, "messages": [{"role": "user", "content": "a"}]})", "data.messages", {"tools"});
 }
 
@@ -176,6 +330,21 @@ TEST_F(TextFormats, MessagesOfWeightZeroAreNotTrainedOn) {
     return result;
   };
   refuses(row, "data.chat-template", {"1 generated parts for 2 answers"}, joined);
+}
+
+TEST_F(TextFormats, MessagesThatAreNotToBeTrainedOnAreReadOnly) {
+  for (const char* off : {"\"train\": false", "\"train\": 0", "\"weight\": 0.0"}) {
+    const std::string row =
+        std::string(R"({"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b", )") + off +
+        R"(}, {"from": "human", "value": "c"}, {"from": "gpt", "value": "d", "train": true}]})";
+    EXPECT_EQ(trained(only(row)), "d<turn>\n") << off;
+    EXPECT_EQ(only(row).turns_left_out, 0);
+  }
+  EXPECT_EQ(trained(only(R"({"messages": [{"role": "user", "content": "a"}, )"
+                         R"({"role": "assistant", "content": "b", "train": null, "weight": null}]})")),
+            "b<turn>\n");
+  refuses(R"({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "train": false}]})",
+          "data.messages", {"nothing that is to be trained on"});
 }
 
 TEST_F(TextFormats, MessagesMayBePromptAndCompletion) {
@@ -196,13 +365,10 @@ TEST_F(TextFormats, ConversationsThatAreNoneAreRefused) {
   refuses(R"({"conversations": [{"from": "alien", "value": "a"}]})", "data.messages", {"alien", "human"});
   refuses(R"({"conversations": [{"from": "human"}]})", "data.messages", {"value"});
   refuses(one_line(kTwoTurns), "config.no-chat-template", {"chat_template"}, ChatRenderer());
-  const auto needs_user = [](const Json& messages, bool prompt, const Json& variables) {
-    if (messages.empty())
-      throw Error{{.id = "data.chat-template", .what = "no first message", .where = "t", .fix = "f"}};
-    return test::render_turns(messages, prompt, variables);
-  };
-  refuses(R"({"messages": [{"role": "assistant", "content": "a"}]})", "data.messages",
-          {"speaks first", "no first message"}, needs_user);
+  refuses(R"({"messages": [{"role": "assistant", "content": null}]})", "data.messages", {"\"content\" is null"});
+  refuses(R"({"messages": [{"role": "assistant", "content": null, "tool_calls": null}]})", "data.messages",
+          {"\"content\" is null"});
+  refuses(R"({"conversations": [{"from": "human", "value": null}]})", "data.messages", {"\"value\" is null"});
 }
 
 TEST_F(TextFormats, RowsOfSeveralKindsAreRefused) {
@@ -247,6 +413,70 @@ TEST_F(TextFormats, NullIsTold) {
   refuses("{\"text\": \"a\"}\n{\"text\": null}\n", "data.mixed-rows", {"\"text\" is null", "line 2"});
 }
 
+std::string many(const std::string& row, int count) {
+  std::string text;
+  for (int i = 0; i < count; ++i) text += row + "\n";
+  return text;
+}
+
+TEST_F(TextFormats, BadRowsAreLeftOutCountedAndShown) {
+  const auto refuses_critics = [](const Json& messages, bool prompt, const Json& variables) {
+    for (const Json& message : messages) {
+      if (message["role"] != "critic") continue;
+      throw Error{{.id = "data.chat-template", .what = "no critics here", .where = "chat.jinja", .fix = "f"}};
+    }
+    return test::render_turns(messages, prompt, variables);
+  };
+  const std::string good = R"({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]})";
+  const TextDataset talk =
+      load("talk.jsonl",
+           R"({"messages": null})"
+           "\n" +
+               many(good, 40) + R"({"messages": [{"role": "user", "content": "a"}]})" + "\n" +
+               R"({"messages": [{"role": "critic", "content": "a"}, {"role": "assistant", "content": "b"}]})" + "\n" +
+               R"({"messages": [{"role": "user"}]})" + "\n" + R"({"tools": "x", "messages": []})" + "\n",
+           refuses_critics);
+  EXPECT_EQ(talk.rows.size(), 40u);
+  EXPECT_EQ(talk.rows[0].line, 2);
+  EXPECT_EQ(talk.rows[0].record, 2);
+  EXPECT_EQ(talk.ids.size(), 45u);
+  EXPECT_EQ(talk.left_out, 5);
+  ASSERT_EQ(talk.reasons.size(), 5u);
+  EXPECT_EQ(talk.reasons[0], "line 1: \"messages\" is null");
+  EXPECT_EQ(talk.reasons[1].substr(0, 28), "line 42: the assistant says ");
+  EXPECT_EQ(talk.reasons[2], "line 43: no critics here");
+  EXPECT_EQ(talk.reasons[3], "line 44, message 1: \"content\" is missing");
+  const TextDataset items =
+      load("rows.json", R"([{"instruction": "a", "output": "b"}, {"instruction": "a", "output": ""}])");
+  EXPECT_EQ(items.reasons, (std::vector<std::string>{"item 2: \"output\" is empty"}));
+  const std::string pair = R"({"prompt": "a", "completion": "b"})";
+  const TextDataset partial =
+      load("rows.jsonl", many(pair, 20) + R"({"prompt": "a"})" + "\n" + R"({"prompt": "a", "completion": 4})");
+  EXPECT_EQ(partial.left_out, 2);
+}
+
+TEST_F(TextFormats, MoreBadRowsThanAreAllowedAreAnError) {
+  const std::string good = R"({"prompt": "a", "completion": "b"})", bad = R"({"prompt": "a", "completion": ""})";
+  const auto told = [&](int good_rows, int bad_rows, double share, const std::vector<std::string>& words) {
+    expect_error([&] { load("rows.jsonl", many(good, good_rows) + many(bad, bad_rows), {}, {.max_bad_rows = share}); },
+                 "data.empty-text", words);
+  };
+  EXPECT_EQ(load("rows.jsonl", many(good, 18) + many(bad, 2)).rows.size(), 18u);
+  told(17, 3, 0.1,
+       {"\"completion\" is empty", "3 of 20 rows", "line 18", "line 19: \"completion\"",
+        "max_bad_rows 0.1 leaves out 2"});
+  told(10, 10, 0.1, {"10 of 20 rows", "and 5 more"});
+  told(1, 1, 0, {"rows.jsonl, line 2"});
+  told(0, 1, 1, {"rows.jsonl, line 1"});
+  told(0, 3, 1, {"any of 3 rows"});
+  EXPECT_EQ(load("rows.jsonl", many(good, 1) + many(bad, 5), {}, {.max_bad_rows = 1}).rows.size(), 1u);
+  // What is wrong with the file, and not with a row, is never left out.
+  expect_error([&] { load("rows.jsonl", many(good, 20) + R"({"text": "a"})"); }, "data.mixed-rows", {"line 21"});
+  expect_error([&] { load("rows.jsonl", many(good, 20) + R"({"text": )"); }, "format.json-line", {"line 21"});
+  expect_error([&] { load("rows.jsonl", R"({"words": "a"})" + ("\n" + many(good, 20))); }, "config.text-format",
+               {"line 1"});
+}
+
 TEST_F(TextFormats, BlankRowsAreKeptWhereTheyAreAskedFor) {
   const auto kept = [&](const std::string& rows, const ChatRenderer& render = {}) {
     return load_texts(write("rows.jsonl", rows), {}, {}, render, Blank::kept);
@@ -264,6 +494,17 @@ TEST_F(TextFormats, BlankRowsAreKeptWhereTheyAreAskedFor) {
 }
 
 class LoadTextData : public test::Files {};
+
+TEST_F(LoadTextData, RowsThatAreLeftOutAreToldOfTheTrainingFile) {
+  const auto file = write("rows.jsonl", many(R"({"text": "a"})", 20) + R"({"text": ""})").string();
+  const DataOptions split{.train_file = file, .validation_split = 0.25};
+  const TextData data = load_text_data(split, {}, {}, 1);
+  EXPECT_EQ(data.train.left_out, 1);
+  EXPECT_EQ(data.train.reasons.size(), 1u);
+  EXPECT_EQ(data.validation.left_out, 0);
+  const DataOptions two{.train_file = file, .validation_file = file};
+  EXPECT_EQ(load_text_data(two, {}, {}, 1).validation.left_out, 1);
+}
 
 TEST_F(LoadTextData, HoldsOutRowsAndKeepsTheFirst) {
   std::string rows;

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "core/files.h"
+#include "eval/counting_model.h"
 #include "models/loader.h"
 #include "support/data.h"
 #include "support/temporary.h"
@@ -166,6 +167,28 @@ TEST(Generate, CutsAtStopTextsThatSpanTokens) {
   EXPECT_LT(said.tokens.size(), 20u);
 }
 
+TEST(Generate, StopsAtASpecialTokenThatAStopTextNames) {
+  test::Counting counting({"one", "two"}, 16);
+  counting.say("one", "two", 5);
+  counting.say("two", "[SEP]", 20);
+  counting.say("[SEP]", "one", 60);
+  GenerateOptions options;
+  options.max_new_tokens = 4;
+  const auto run = [&] {
+    return TextGenerator(counting.model, nullptr, counting.tokenizer, options).run({{counting.id("one")}})[0];
+  };
+  const Generation whole = run();
+  ASSERT_EQ(whole.tokens[1], counting.id("[SEP]"));
+  EXPECT_EQ(whole.finish_reason, "length");
+  EXPECT_EQ(whole.text.find("SEP"), std::string::npos) << whole.text;
+  options.stop = {"[SEP]"};
+  const Generation cut = run();
+  EXPECT_EQ(cut.finish_reason, "stop");
+  EXPECT_EQ(cut.tokens.size(), 2u);
+  EXPECT_EQ(cut.text.find("one"), std::string::npos) << cut.text;
+  EXPECT_NE(cut.text.find("two"), std::string::npos) << cut.text;
+}
+
 TEST(Generate, StreamsExactlyTheText) {
   Fading fading;
   GenerateOptions options;
@@ -280,6 +303,40 @@ TEST(DefaultGeneration, FollowsTheCheckpointsFiles) {
   EXPECT_EQ(error_of([&] { default_generation(fading.model, fading.tokenizer); }).id(), "format.wrong-type");
   put(file, R"({"top_p": 3})");
   EXPECT_EQ(error_of([&] { default_generation(fading.model, fading.tokenizer); }).id(), "config.out-of-range");
+}
+
+TEST(DefaultGeneration, EndsAtWhatTrainingTaughtToo) {
+  Fading fading;
+  const std::vector<int64_t> own = end_token_ids(fading.model, fading.tokenizer);
+  ASSERT_EQ(own.front(), 39);
+  TemporaryFolder adapter;
+  EXPECT_TRUE(taught_end_ids(adapter.path()).empty());
+  // Nothing new, no file.
+  write_generation_config(fading.model, fading.tokenizer, {}, adapter.path());
+  write_generation_config(fading.model, fading.tokenizer, own, adapter.path());
+  EXPECT_FALSE(std::filesystem::exists(adapter / "generation_config.json"));
+
+  std::vector<int64_t> all = own;
+  all.push_back(7);
+  EXPECT_EQ(default_generation(fading.model, fading.tokenizer, {7}).eos_token_ids, all);
+  EXPECT_EQ(default_generation(fading.model, fading.tokenizer, {7, 4000, 39}).eos_token_ids, all);
+  write_generation_config(fading.model, fading.tokenizer, {7}, adapter.path());
+  EXPECT_EQ(taught_end_ids(adapter.path()), all);
+  EXPECT_EQ(default_generation(fading.model, fading.tokenizer, taught_end_ids(adapter.path())).eos_token_ids, all);
+
+  // How the checkpoint samples goes along, so that the file stands alone.
+  put(fading.folder / "generation_config.json", R"({"do_sample": true, "top_p": 0.8, "eos_token_id": [3, 9]})");
+  write_generation_config(fading.model, fading.tokenizer, {7}, adapter.path());
+  const Json written = read_json(adapter / "generation_config.json");
+  EXPECT_EQ(written["top_p"], 0.8);
+  EXPECT_EQ(written["do_sample"], true);
+  EXPECT_EQ(written["eos_token_id"][0], 3);
+  EXPECT_EQ(written["eos_token_id"][1], 9);
+  EXPECT_EQ(written["eos_token_id"].back(), 7);
+  put(adapter / "generation_config.json", R"({"eos_token_id": 5})");
+  EXPECT_EQ(taught_end_ids(adapter.path()), std::vector<int64_t>{5});
+  put(adapter / "generation_config.json", R"({"eos_token_id": "end"})");
+  EXPECT_EQ(error_of([&] { taught_end_ids(adapter.path()); }).id(), "format.wrong-type");
 }
 
 // ---- a real checkpoint ----

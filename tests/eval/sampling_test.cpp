@@ -157,5 +157,26 @@ TEST(StopTexts, GiveBackWhatOnlyBeganLikeOne) {
   EXPECT_EQ(put_together(StopTexts({}), {"a", "b"}, found), "ab");
 }
 
+TEST(StopTexts, SeeWhatIsNoTextAndNeverGiveItBack) {
+  StopTexts plain({"<end>"});
+  EXPECT_EQ(plain.put("one"), "one");
+  EXPECT_EQ(plain.put("<mark>", false), "");
+  EXPECT_EQ(plain.put("two"), "two");
+  EXPECT_EQ(plain.put("<end>", false), "");
+  EXPECT_TRUE(plain.found());
+  EXPECT_EQ(plain.put("three"), "");
+
+  StopTexts across({"a<end>"});  // text and mark together
+  EXPECT_EQ(across.put("ba"), "b");
+  EXPECT_EQ(across.put("<e", false), "");
+  EXPECT_EQ(across.put("a"), "a");  // another way on: what was text is given back
+  EXPECT_EQ(across.put("<end>", false), "");
+  EXPECT_TRUE(across.found());
+  StopTexts never({"<end>x"});
+  EXPECT_EQ(never.put("a"), "a");
+  EXPECT_EQ(never.put("<end>", false), "");
+  EXPECT_EQ(never.end(), "");
+}
+
 }  // namespace
 }  // namespace deltaw::eval

@@ -256,9 +256,9 @@ TEST(ChatTemplate, ComesFromAFolder) {
   folder.write("tokenizer_config.json", R"({"bos_token": {"content": "<b>", "lstrip": false}, "pad_token": null,
     "chat_template": "1{{ bos_token }}{{ eos_token }}{{ pad_token is defined }}"})");
   folder.write("special_tokens_map.json", R"({"bos_token": "<other>", "eos_token": "<e>"})");
-  EXPECT_EQ(text(folder), "1<b><e>False");
+  EXPECT_EQ(text(folder), "1<other><e>False");  // the older file wins, as in transformers
   folder.write("chat_template.jinja", "file {{ bos_token }}");
-  EXPECT_EQ(text(folder), "file <b>");
+  EXPECT_EQ(text(folder), "file <other>");
 
   const test::TemporaryFolder several;
   several.write("tokenizer_config.json", R"({"chat_template": [{"name": "tool_use", "template": "no"},

@@ -236,8 +236,10 @@ TEST(TokenizerFolder, TakesPaddingFromTheConfiguration) {
   folder.write("special_tokens_map.json", R"({"pad_token": {"content": "c"}})");
   EXPECT_EQ(Tokenizer::from_folder(folder.path()).pad_id(), 3);
   folder.write("tokenizer_config.json", R"({"pad_token": "b", "padding_side": "left"})");
+  EXPECT_EQ(Tokenizer::from_folder(folder.path()).pad_id(), 3);  // the older file wins, as in transformers
+  folder.write("tokenizer_config.json", R"({"pad_token": "b", "padding_side": "left", "added_tokens_decoder": {}})");
   const Tokenizer tokenizer = Tokenizer::from_folder(folder.path());
-  EXPECT_EQ(tokenizer.pad_id(), 1);
+  EXPECT_EQ(tokenizer.pad_id(), 1);  // but where added_tokens_decoder stands
   EXPECT_TRUE(tokenizer.pads_left());
   EXPECT_EQ(tokenizer.files().size(), 3u);
 
