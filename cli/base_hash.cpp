@@ -45,11 +45,8 @@ std::vector<RecordedBase> recorded_bases(const std::vector<fs::path>& folders) {
   return recorded;
 }
 
-std::optional<std::string> other_base_warning(const Model& model, const std::vector<RecordedBase>& recorded) {
-  if (std::none_of(recorded.begin(), recorded.end(), [](const auto& r) { return io::is_content_hash(r.hash); })) {
-    return std::nullopt;
-  }
-  const std::string own = base_hash(model);
+std::optional<std::string> other_base_warning(const fs::path& folder, const std::string& own,
+                                              const std::vector<RecordedBase>& recorded) {
   std::vector<std::string> others;
   for (const RecordedBase& base : recorded) {
     if (io::is_content_hash(base.hash) && base.hash != own) others.push_back(base.where);
@@ -58,7 +55,7 @@ std::optional<std::string> other_base_warning(const Model& model, const std::vec
   return fmt::format(
       "the weights of the base in '{}' are not those that base_hash in {} was taken of: an update of other weights "
       "gives other results; name the base that it was trained on",
-      model.folder().string(), fmt::join(others, " and "));
+      folder.string(), fmt::join(others, " and "));
 }
 
 }  // namespace deltaw::cli

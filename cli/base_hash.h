@@ -29,7 +29,8 @@ struct RecordedBase {
 /// The one that run.json in each of these folders names; those that name none could have any.
 std::vector<RecordedBase> recorded_bases(const std::vector<std::filesystem::path>& folders);
 
-/// A sentence where `model` has other weights than one of them.
-std::optional<std::string> other_base_warning(const Model& model, const std::vector<RecordedBase>& recorded);
+/// A sentence where the base in `folder`, whose hash is `own`, has other weights than one of them.
+std::optional<std::string> other_base_warning(const std::filesystem::path& folder, const std::string& own,
+                                              const std::vector<RecordedBase>& recorded);
 
 }  // namespace deltaw::cli

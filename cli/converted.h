@@ -26,7 +26,7 @@ FillFolder companions_of(const Served& served);
 /// A batch to compare logits on: sentences, or tokens spread over the vocabulary where there is no tokenizer.
 ModelInput probe_of(const Served& served);
 
-/// Prints `facts` and what was compared, and answers the exit code.
+/// Prints `facts` and what was compared, and returns the exit code.
 int finish(const Served& served, const Usage& usage, const FolderKeys& keys, const WriteReport& report, Json facts);
 
 }  // namespace deltaw::cli

@@ -155,9 +155,7 @@ std::string rendered(Session& session, Json messages) {
 }
 
 void check_output(const Keys& keys, const BaseKeys& base, const AdapterKeys& adapter, const Invocation& invocation) {
-  std::vector<std::string> adapters = adapter.with_adapters;
-  adapters.push_back(adapter.adapter_name_or_path);
-  Inputs inputs = inputs_of(base.model_name_or_path, adapters, {}, {}, invocation);
+  Inputs inputs = inputs_of(base.model_name_or_path, adapters_of(adapter), {}, {}, invocation);
   inputs.push_back({Input::Kind::file, "input_file", keys.input_file});
   refuse_input("output_file", keys.output_file, inputs);
 }

@@ -241,15 +241,10 @@ void load_rows(Setup& setup, Run& run, const std::filesystem::path& folder, bool
   settle_data(setup, run.data);
 }
 
-/// The adapters that a run begins with, finished ones beside it among them, and the checkpoint that it goes on from.
+/// The adapters that a run begins with, and the checkpoint that it goes on from.
 std::vector<std::filesystem::path> folders_begun_with(const Setup& setup) {
-  std::vector<std::filesystem::path> folders = {setup.from.adapter_name_or_path};
-  for (const Json& entry : setup.adapter.beside) {
-    if (!entry.is_object()) continue;
-    if (const Json folder = entry.value("adapter_name_or_path", Json()); folder.is_string()) {
-      folders.emplace_back(folder.get<std::string>());
-    }
-  }
+  const std::vector<std::string> adapters = adapters_of(setup);
+  std::vector<std::filesystem::path> folders(adapters.begin(), adapters.end());
   if (train::resumes(setup.train)) {
     folders.push_back(train::find_checkpoint(setup.train.resume_from_checkpoint, setup.train.output_dir));
   }
@@ -260,8 +255,9 @@ std::vector<std::filesystem::path> folders_begun_with(const Setup& setup) {
 void settle_base(Setup& setup, const Invocation& invocation, Run& run) {
   std::vector<RecordedBase> recorded = recorded_bases(folders_begun_with(setup));
   recorded.push_back({setup.record.base_hash, invocation.file_name});
-  if (const auto sentence = other_base_warning(*run.model, recorded)) run.warnings.push_back(*sentence);
   setup.record.base_hash = base_hash(*run.model);
+  const auto sentence = other_base_warning(run.model->folder(), setup.record.base_hash, recorded);
+  if (sentence) run.warnings.push_back(*sentence);
 }
 
 void load_parts(Setup& setup, const Invocation& invocation, Run& run) {

@@ -11,7 +11,7 @@ void warn_of_busy_cores() {
   const int64_t threads = at::get_num_threads(), cores = usable_cores();
   const auto doubt = core_doubt(threads, cores, core_pressure());
   if (!doubt) return;
-  // What others do now is nothing to mend in a run.
+  // Other processes are no fault of the run: a note, no warning.
   threads > cores ? warning(*doubt) : note("note: " + *doubt + "\n");
 }
 

@@ -24,12 +24,6 @@ namespace {
                .fix = "free space on that device or write elsewhere"});
 }
 
-/// Characters that a terminal shows: UTF-8 continuation bytes do not count.
-size_t width(const std::string& text) {
-  return static_cast<size_t>(
-      std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
-}
-
 // A figure, with its unit perhaps: "1,024", "3.5 MiB", "72 %".
 bool is_number(const std::string& text) {
   return !text.empty() && std::isdigit(static_cast<unsigned char>(text[0])) &&
@@ -99,13 +93,13 @@ std::string table(const std::vector<std::vector<std::string>>& rows) {
   std::vector<size_t> widths;
   for (const auto& row : rows) {
     widths.resize(std::max(widths.size(), row.size()), 0);
-    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], width(row[i]));
+    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], columns(row[i]));
   }
   std::string text;
   for (const auto& row : rows) {
     std::string line = " ";
     for (size_t i = 0; i < row.size(); ++i) {
-      const std::string padding(widths[i] - width(row[i]), ' ');
+      const std::string padding(widths[i] - columns(row[i]), ' ');
       const bool right = i > 0 && is_number(row[i]);
       line += i == 0 ? " " : "  ";
       line += right ? padding + row[i] : row[i] + padding;

@@ -34,7 +34,7 @@ bool is_run_file(const std::string& name) {
 }
 
 bool is_checkpoint(const std::string& name) {
-  return train::checkpoint_step(name).has_value();
+  return checkpoint_step(name).has_value();
 }
 
 std::string text_or(const Json& values, const char* key, const std::string& otherwise) {

@@ -172,10 +172,20 @@ void inherit_quantisation(ModelOptions& options, const AdapterKeys& keys, const 
   }
 }
 
+std::vector<std::string> adapters_of(const AdapterKeys& keys) {
+  if (keys.adapter_name_or_path.empty()) return {};
+  std::vector<std::string> adapters = keys.with_adapters;
+  adapters.insert(adapters.begin(), keys.adapter_name_or_path);
+  return adapters;
+}
+
 Adapter load_adapters(const Model& model, const AdapterKeys& keys) {
-  std::vector<fs::path> folders(keys.with_adapters.begin(), keys.with_adapters.end());
-  folders.insert(folders.begin(), keys.adapter_name_or_path);
-  if (const auto sentence = other_base_warning(model, recorded_bases(folders))) warning(*sentence);
+  const std::vector<std::string> adapters = adapters_of(keys);
+  const std::vector<RecordedBase> recorded = recorded_bases({adapters.begin(), adapters.end()});
+  if (!recorded.empty()) {
+    const auto sentence = other_base_warning(model.folder(), base_hash(model), recorded);
+    if (sentence) warning(*sentence);
+  }
   std::vector<Adapter> all;
   all.push_back(Adapter::load(model, keys.adapter_name_or_path, {.allow_partial = keys.allow_partial}));
   for (const std::string& folder : keys.with_adapters) {
@@ -195,9 +205,8 @@ Adapter load_adapters(const Model& model, const AdapterKeys& keys) {
 }
 
 std::vector<int64_t> taught_ends(const AdapterKeys& keys) {
-  if (keys.adapter_name_or_path.empty()) return {};
-  std::vector<int64_t> ids = taught_end_ids(keys.adapter_name_or_path);
-  for (const std::string& folder : keys.with_adapters) {
+  std::vector<int64_t> ids;
+  for (const std::string& folder : adapters_of(keys)) {
     for (const int64_t id : taught_end_ids(folder)) ids.push_back(id);
   }
   return ids;
@@ -230,9 +239,7 @@ void require_base(const BaseKeys& base, const std::string& adapter, const Usage&
 }
 
 Inputs inputs_of(const Served& served, const Invocation& invocation) {
-  std::vector<std::string> adapters = served.keys.with_adapters;
-  adapters.insert(adapters.begin(), served.keys.adapter_name_or_path);
-  return inputs_of(served.base.model_name_or_path, adapters, served.data, served.text, invocation);
+  return inputs_of(served.base.model_name_or_path, adapters_of(served.keys), served.data, served.text, invocation);
 }
 
 std::vector<Section> serving_sections(Section own) {

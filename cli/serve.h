@@ -62,6 +62,9 @@ Invocation inherited(const AdapterKeys& keys);
 /// how it is to be held now. Says so, and where the adapter runs on another base than it was trained on.
 void inherit_quantisation(ModelOptions& options, const AdapterKeys& keys, const Invocation& invocation);
 
+/// The folders of all adapters that the keys name.
+std::vector<std::string> adapters_of(const AdapterKeys& keys);
+
 /// The adapter of the keys, or all of them as one. Says where one was trained on another base than `model`.
 Adapter load_adapters(const Model& model, const AdapterKeys& keys);
 

@@ -246,14 +246,18 @@ bool read_setup(const Usage& usage, const Args& args, Section extra, Invocation&
   return true;
 }
 
-Inputs inputs_of(const Setup& setup, const Invocation& invocation) {
+std::vector<std::string> adapters_of(const Setup& setup) {
   std::vector<std::string> adapters = {setup.from.adapter_name_or_path};
   for (const Json& entry : setup.adapter.beside) {
     if (!entry.is_object()) continue;
     const Json folder = entry.value("adapter_name_or_path", Json());
     if (folder.is_string()) adapters.push_back(folder);
   }
-  return inputs_of(setup.base.model_name_or_path, adapters, setup.data, setup.text, invocation);
+  return adapters;
+}
+
+Inputs inputs_of(const Setup& setup, const Invocation& invocation) {
+  return inputs_of(setup.base.model_name_or_path, adapters_of(setup), setup.data, setup.text, invocation);
 }
 
 Json resolved(const Setup& setup) {

@@ -80,6 +80,9 @@ Setup setup_of(const Usage& usage, const Invocation& invocation);
 /// Both.
 bool read_setup(const Usage& usage, const Args& args, Section extra, Invocation& invocation, Setup& setup);
 
+/// The adapter that training goes on from, if any, and finished ones beside it.
+std::vector<std::string> adapters_of(const Setup& setup);
+
 /// What a run reads, for what it writes.
 Inputs inputs_of(const Setup& setup, const Invocation& invocation);
 

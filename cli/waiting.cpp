@@ -1,9 +1,8 @@
 // How long OpenMP's threads spin before they sleep, where the user says nothing.
 //
-// GNU's waits 300,000 rounds, some milliseconds: while another process has a core, the threads that hold the others
-// spin for it instead of giving theirs up, and a step takes ten times as long. It reads the environment as it is
-// loaded, before main; so the program starts itself once more before libraries begin to work, which takes some
-// milliseconds.
+// GNU's spin 300,000 rounds: while another process wants a core, they keep it instead of giving it up, and steps take
+// longer. It reads the environment as it is loaded, before main; so the program starts itself once more before the
+// libraries are initialised. docs/performance.md has the figures.
 #ifdef __linux__
 
 #include <unistd.h>

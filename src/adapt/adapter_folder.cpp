@@ -43,11 +43,9 @@ fs::path newest_checkpoint(const fs::path& folder) {
   int64_t most = -1;
   std::error_code unseen;
   for (const auto& entry : fs::directory_iterator(folder, unseen)) {
-    const std::string name = entry.path().filename().string(), prefix = "checkpoint-";
-    const std::string number = name.starts_with(prefix) ? name.substr(prefix.size()) : "";
-    const bool digits = !number.empty() && number.size() < 18 && std::all_of(number.begin(), number.end(), ::isdigit);
-    if (!digits || !holds(entry.path(), kConfig) || std::stoll(number) <= most) continue;
-    most = std::stoll(number);
+    const auto step = checkpoint_step(entry.path().filename().string());
+    if (!step || !holds(entry.path(), kConfig) || *step <= most) continue;
+    most = *step;
     newest = entry.path();
   }
   return newest;
@@ -169,6 +167,13 @@ void check_tensors(const AdapterFolder& folder) {
 }
 
 }  // namespace
+
+std::optional<int64_t> checkpoint_step(const std::string& name) {
+  const std::string prefix = "checkpoint-", number = name.starts_with(prefix) ? name.substr(prefix.size()) : "";
+  const bool digits = std::all_of(number.begin(), number.end(), [](char c) { return c >= '0' && c <= '9'; });
+  if (!digits || number.empty() || number.size() >= 18) return std::nullopt;
+  return std::stoll(number);
+}
 
 AdapterFolder open_adapter_folder(const fs::path& folder) {
   AdapterFolder opened = open_one(folder);

@@ -1,7 +1,9 @@
 // What lies in an adapter's folder, looked at before any of it is believed.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -37,5 +39,8 @@ bool is_read_as_model(const std::string& name);
 
 /// The tensors of a single adapter.
 io::TensorFile open_adapter_tensors(const AdapterFolder& folder);
+
+/// n of the name checkpoint-<n>; nothing for another name.
+std::optional<int64_t> checkpoint_step(const std::string& name);
 
 }  // namespace deltaw

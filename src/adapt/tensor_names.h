@@ -12,7 +12,7 @@ namespace deltaw {
 /// What a file has in place of the names that are missed, for a message.
 struct NamesInstead {
   std::string what;  // "; it has 'a', 'b' instead: ...", or empty
-  std::string fix;   // how to mend it, a half-sentence that goes on
+  std::string fix;   // how to fix it, the beginning of a sentence
 };
 
 /// `missing` are the names that the config asks for, `unexpected` those that it does not, in full.

@@ -12,8 +12,8 @@
 namespace deltaw {
 
 /// Which rows of which embedding or head train by trainable_token_indices: a list is meant for the word embeddings, the
-/// model's first. A tied head stands here only where it is named and its rows are other ones than the embedding's: it
-/// shares those. Throws config.tokens; in training for a row that stands there twice, too.
+/// model's first. A tied head shares the rows of the embedding; it has an entry of its own only where it is named with
+/// other rows. Throws config.tokens, in training also for a row that is named twice.
 std::map<const Layer*, std::vector<int64_t>> tokens_by_table(const Model& model, const Json& wanted, Purpose purpose);
 
 /// The model's first embedding, or null.

@@ -39,6 +39,10 @@ std::string xxh128(std::string_view bytes) {
   return hex(XXH3_128bits(bytes.data(), bytes.size()));
 }
 
+bool is_xxh128(std::string_view text) {
+  return text.size() == 2 * sizeof(XXH128_canonical_t) && text.find_first_not_of("0123456789abcdef") == text.npos;
+}
+
 FileHash xxh128_of_file(const std::filesystem::path& path, int64_t most) {
   const Descriptor file(::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
   if (file.number() < 0) fail_read(path);

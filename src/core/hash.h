@@ -10,6 +10,8 @@ namespace deltaw {
 
 /// 32 hexadecimal digits.
 std::string xxh128(std::string_view bytes);
+/// Whether `text` is written as one.
+bool is_xxh128(std::string_view text);
 
 struct FileHash {
   std::string hash;

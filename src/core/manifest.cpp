@@ -47,14 +47,10 @@ bool has_content(const fs::path& path, const Content& content, Look look) {
   return look == Look::sizes || xxh128_of_file(path, content.bytes).hash == content.hash;
 }
 
-bool is_hash(const std::string& text) {
-  return text.size() == 32 && text.find_first_not_of("0123456789abcdef") == std::string::npos;
-}
-
 Content content_from(const Json& json) {
   const auto kind = std::find(std::begin(kKinds), std::end(kKinds), json.at("kind").get<std::string>());
   Content content{.bytes = json.at("bytes").get<int64_t>(), .hash = json.at("xxh3_128").get<std::string>()};
-  if (kind == std::end(kKinds) || content.bytes < 0 || !is_hash(content.hash)) throw std::domain_error("no content");
+  if (kind == std::end(kKinds) || content.bytes < 0 || !is_xxh128(content.hash)) throw std::domain_error("no content");
   content.kind = static_cast<Content::Kind>(kind - std::begin(kKinds));
   return content;
 }

@@ -40,7 +40,7 @@ enum class Standing {
 /// How closely a content is looked at: by names and sizes, for a first answer before hours of work, or by hashes too.
 enum class Look { sizes, contents };
 
-/// Looks at each file once: what stands there later is for a new one to say.
+/// Reads each file once; changes after that are seen by a new Manifest only.
 class Manifest {
  public:
   /// Reads that of `folder`. One that cannot be believed records nothing and is foreign.

@@ -38,7 +38,7 @@ void store(const fs::path& folder, const Records& records, const ScratchFolder& 
   flush_to_disk(folder);
 }
 
-/// Puts `name` from the scratch folder into `folder`. What stands there is deltaw's.
+/// Moves `name` from the scratch folder into `folder`, over a file or folder of deltaw's.
 void place(const fs::path& folder, const std::string& name, const ScratchFolder& scratch) {
   const fs::path from = scratch.path() / name, to = folder / name;
   if (fs::is_directory(fs::symlink_status(to)) || fs::is_directory(from)) remove_own(folder, name);

@@ -37,12 +37,6 @@ double start_since_boot() {
   return rest ? std::atof(word.c_str()) / static_cast<double>(sysconf(_SC_CLK_TCK)) : -1;
 }
 
-/// Code points, of which a terminal shows one in a column.
-size_t columns(std::string_view text) {
-  return static_cast<size_t>(
-      std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
-}
-
 /// Where the words of a line begin: behind blanks and a label that ends with a colon.
 size_t label_width(std::string_view line) {
   const size_t word = std::min(line.find_first_not_of(' '), line.size());
@@ -115,6 +109,11 @@ std::string format_bytes(double bytes) {
   std::string text = room;
   if (text.ends_with(".0")) text.resize(text.size() - 2);
   return text + " " + kUnits[unit];
+}
+
+size_t columns(std::string_view text) {
+  return static_cast<size_t>(
+      std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
 }
 
 std::optional<size_t> terminal_width() {

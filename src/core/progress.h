@@ -16,10 +16,13 @@ std::string format_bytes(double bytes);
 /// 12345678 -> "12,345,678"
 std::string format_count(int64_t count);
 
+/// Columns that a terminal shows `text` in: one for each code point.
+size_t columns(std::string_view text);
+
 /// Columns of the terminal that standard error is; nothing where it is none.
 std::optional<size_t> terminal_width();
 
-/// `text` in lines of at most `width` columns, broken at blanks; what goes on stands below where the line's words
+/// `text` in lines of at most `width` columns, broken at blanks; the rest of a line is indented to where its words
 /// begin, behind "error[...]: ", "warning: " or "  fix:   ". Longer words stay whole.
 std::string wrapped(std::string_view text, size_t width);
 

@@ -1,4 +1,4 @@
-// Where the assistant's answers stand in the text that a chat template made of a conversation.
+// Finds the assistant's answers in the text that a chat template makes of a conversation.
 #pragma once
 
 #include <cstddef>
@@ -19,10 +19,10 @@ struct Conversation {
   std::string text(size_t count, bool prompt) const;
 };
 
-/// The bytes of `full`, the whole conversation rendered, that the answer in message `i` and the end of its turn take:
-/// what a rendering up to and with it adds to the prompt for it. Where the template writes the answer otherwise once
-/// more turns follow, or begins a thought in its prompt that answers do not have, it is looked for word for word, what
-/// it thought before "</think>" perhaps left out. Nothing where it does not stand there.
+/// The range of bytes in `full`, the whole conversation rendered, of the answer in message `i` and the end of its turn:
+/// what rendering the messages up to `i` adds to the prompt before it. Some templates write an answer differently once
+/// more turns follow, or open a thought in the prompt that answers lack. Then the answer is searched for word for word,
+/// with its thought (up to "</think>") or without. Returns nothing if it is not found.
 std::optional<std::pair<size_t, size_t>> find_answer(const Conversation& conversation, size_t i,
                                                      const std::string& full);
 

@@ -8,7 +8,6 @@ namespace deltaw::io {
 namespace {
 
 constexpr std::string_view kPrefix = "sampled1:";
-constexpr size_t kDigits = 32;
 // Of each tensor: its ends and two stretches between. Other training of the same model changes nearly every number.
 constexpr size_t kStretches = 4, kStretchBytes = 256;
 
@@ -48,9 +47,7 @@ std::string content_hash(const Checkpoint& checkpoint) {
 }
 
 bool is_content_hash(std::string_view text) {
-  if (!text.starts_with(kPrefix)) return false;
-  text.remove_prefix(kPrefix.size());
-  return text.size() == kDigits && text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
+  return text.starts_with(kPrefix) && is_xxh128(text.substr(kPrefix.size()));
 }
 
 }  // namespace deltaw::io

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <set>
 
+#include "adapt/adapter_folder.h"
 #include "core/files.h"
 #include "core/log.h"
 #include "core/output_folder.h"
@@ -136,13 +137,6 @@ fs::path find_best(const fs::path& recorded, const fs::path& beside) {
 }
 
 }  // namespace
-
-std::optional<int64_t> checkpoint_step(const std::string& name) {
-  const std::string prefix = "checkpoint-", number = name.starts_with(prefix) ? name.substr(prefix.size()) : "";
-  const bool digits = std::all_of(number.begin(), number.end(), [](char c) { return c >= '0' && c <= '9'; });
-  if (!digits || number.empty() || number.size() >= 18) return std::nullopt;
-  return std::stoll(number);
-}
 
 bool is_checkpoint_file(const std::string& name) {
   return std::find(std::begin(kNeeded), std::end(kNeeded), name) != std::end(kNeeded) ||

@@ -40,9 +40,6 @@ struct RunParts {
 
 inline constexpr const char* kTrainerState = "trainer_state.json";
 
-/// n of the name checkpoint-<n>; nothing for another name.
-std::optional<int64_t> checkpoint_step(const std::string& name);
-
 /// Whether a file of this name is part of a checkpoint, besides the adapter's and the companions.
 bool is_checkpoint_file(const std::string& name);
 

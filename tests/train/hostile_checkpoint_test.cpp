@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <random>
+#include <tuple>
 
 #include "support/mutations.h"
 #include "support/temporary.h"
@@ -32,11 +33,12 @@ TEST(HostileCheckpoint, WithAnyValueOfAnyTypeEndsInAClearError) {
   options.resume_from_checkpoint = checkpoint.string();
 
   std::mt19937 random(5);
-  for (const auto& [name, one_in] : {std::pair{"trainer_state.json", 6u},
-                                     {"run_state.json", 6u},
-                                     {"scheduler.json", 1u},
-                                     {"rng_state.json", 2u},
-                                     {"training_args.json", 12u}}) {
+  // Of trainer_state.json, which is for people, a run reads little.
+  for (const auto& [name, one_in, refused_in] : {std::tuple{"trainer_state.json", 6u, 10},
+                                                 {"run_state.json", 6u, 4},
+                                                 {"scheduler.json", 1u, 4},
+                                                 {"rng_state.json", 2u, 4},
+                                                 {"training_args.json", 12u, 4}}) {
     const std::string before = read_file(checkpoint / name);
     int refused = 0, count = 0;
     test::each_mutation(
@@ -49,7 +51,7 @@ TEST(HostileCheckpoint, WithAnyValueOfAnyTypeEndsInAClearError) {
           refused += !test::ends_clearly(std::string(name) + ": " + what, [&] { run.trainer.train(); });
         },
         /*most_members=*/30);
-    EXPECT_GT(refused, count / 10) << name;
+    EXPECT_GT(refused, count / refused_in) << name;
     for (const char* text : {"", "{", "[]", "3"}) {
       test::put(checkpoint / name, text);
       TinyRun run(config, options);
