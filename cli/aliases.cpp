@@ -186,10 +186,10 @@ bool is_switch(const std::string& name, const std::set<std::string>& switches) {
   return false;
 }
 
-Json translate(const Json& values, const std::set<std::string>& known, const std::string& where) {
+Json translate(const Json& values, const std::set<std::string>& known, const std::string& where, Problems& problems) {
   Json result = Json::object();
   const std::vector<std::string> others = other_names(known);
-  for (const auto& [given, value] : values.items()) {
+  const auto take = [&](const std::string& given, const Json& value) {
     std::string name = given;
     std::replace(name.begin(), name.end(), '-', '_');
     if (known.contains(name) || std::find(others.begin(), others.end(), name) == others.end()) {
@@ -206,6 +206,9 @@ Json translate(const Json& values, const std::set<std::string>& known, const std
     } else {
       drop_fixed(name, value, where);
     }
+  };
+  for (const auto& [given, value] : values.items()) {
+    problems.gather([&, name = given, &value = value] { take(name, value); });
   }
   return result;
 }

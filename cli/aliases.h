@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "deltaw/options.h"
+#include "problems.h"
 
 namespace deltaw::cli {
 
@@ -17,7 +18,8 @@ bool is_switch(const std::string& name, const std::set<std::string>& switches);
 
 /// `values` under the names of `known`: `-` and `_` alike, lora_rank as r. A setting that deltaw knows but does not
 /// implement is dropped where it asks for what deltaw does anyway ("fp16": false), and refused by name otherwise
-/// (config.not-implemented). Throws config.two-names when two names of one key disagree. Keys that are neither stay.
-Json translate(const Json& values, const std::set<std::string>& known, const std::string& where);
+/// (config.not-implemented), and so are two names of one key that disagree (config.two-names): such errors go to
+/// `problems`, and their keys are left out. Keys that are neither stay.
+Json translate(const Json& values, const std::set<std::string>& known, const std::string& where, Problems& problems);
 
 }  // namespace deltaw::cli

@@ -50,6 +50,9 @@ const Usage kUsageText = {
     .positional_help = "A YAML or JSON file of keys, that of `deltaw train` for one; flags win over it.",
     .positional_is_config = true,
     .exit_codes = "0 done; 1 failed; 2 usage or configuration, nothing was started; 128+n stopped by signal n",
+    .needs = {{.name = "model_name_or_path",
+               .any_of = {"model_name_or_path"},
+               .fix = "add --model_name_or_path MODEL"}},
 };
 
 /// Keys of a run that have no part in a step.
@@ -108,7 +111,7 @@ int run_in_turns(const Keys& keys, const Invocation& invocation) {
   const TemporaryFolder scratch;
   std::vector<Contestant> contestants;
   for (const std::string& method : keys.methods) {
-    const Setup setup = setup_of(kUsageText, keys_for(method, keys.methods, invocation));
+    const Setup setup = setup_of(kUsageText, keys_for(method, keys.methods, invocation), {});
     Json settings = resolved(setup);
     if (!setup.length_given) settings.erase("max_length");
     const fs::path file = scratch.path() / (std::to_string(contestants.size()) + ".json");
@@ -132,12 +135,16 @@ int run_in_turns(const Keys& keys, const Invocation& invocation) {
 
 int bench(const Args& args) {
   Invocation invocation;
-  if (!parse_setup(kUsageText, args, section_of<Keys>("Benchmark"), invocation, unused_keys())) return kDone;
+  Problems problems;
+  if (!parse_setup(kUsageText, args, section_of<Keys>("Benchmark"), invocation, problems, unused_keys())) return kDone;
   Keys keys;
   read_into(keys, invocation);
-  if (keys.methods.empty()) keys.methods = {chosen_method(invocation.all(), invocation.where())};
+  problems.gather([&] {
+    if (keys.methods.empty()) keys.methods = {chosen_method(invocation.all(), invocation.where())};
+  });
+  problems.settle();
   if (keys.methods.size() > 1 || keys.rounds > 1) return run_in_turns(keys, invocation);
-  Setup setup = setup_of(kUsageText, keys_for(keys.methods[0], keys.methods, invocation));
+  Setup setup = setup_of(kUsageText, keys_for(keys.methods[0], keys.methods, invocation), {});
   const Timed timed = time_steps(setup, keys.steps);
   if (timed.signal != 0) return 128 + timed.signal;
   print(to_line(figures_of(keys.methods[0], {timed.figures})));

@@ -5,11 +5,9 @@
 
 #include <algorithm>
 #include <chrono>
-#include <random>
 
 #include "core/memory.h"
 #include "core/progress.h"
-#include "data/random.h"
 #include "deltaw/error.h"
 #include "io/checkpoint.h"
 #include "load.h"
@@ -17,7 +15,6 @@
 #include "signals.h"
 #include "temporary_folder.h"
 #include "texts.h"
-#include "train/batch_tensors.h"
 
 namespace deltaw::cli {
 namespace {
@@ -25,48 +22,10 @@ namespace {
 namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 
-/// As many rows as a step takes, all of `length` tokens, so that every step is the same work.
-std::vector<EncodedRow> random_rows(const Model& model, int64_t count, int64_t length, uint64_t seed) {
-  std::mt19937_64 engine(seed);
-  const Json& config = model.config();
-  const auto pad = config.find("pad_token_id");
-  const int64_t pad_id = pad != config.end() && pad->is_number_integer() ? pad->get<int64_t>() : -1;
-  std::vector<EncodedRow> rows(static_cast<size_t>(count));
-  for (EncodedRow& row : rows) {
-    row.index = &row - rows.data();
-    while (static_cast<int64_t>(row.ids.size()) < length) {
-      const auto id = static_cast<int64_t>(data::draw_below(engine, static_cast<uint64_t>(model.vocab_size())));
-      if (id != pad_id || model.vocab_size() == 1) row.ids.push_back(id);
-    }
-    if (model.is_causal()) {
-      row.token_labels = row.ids;
-    } else if (model.is_regression()) {
-      row.label = static_cast<double>(data::draw_below(engine, 1000)) / 1000;
-    } else {
-      row.label = static_cast<double>(data::draw_below(engine, static_cast<uint64_t>(model.num_labels())));
-    }
-  }
-  return rows;
-}
-
-/// The rows as batches, for a start from data.
-std::vector<LabelledInput> calibration_batches(const Model& model, const std::vector<EncodedRow>& rows,
-                                               int64_t batch_size, int64_t samples) {
-  std::vector<LabelledInput> batches;
-  const int64_t count = std::min(samples, static_cast<int64_t>(rows.size()));
-  for (int64_t begin = 0; begin < count; begin += batch_size) {
-    std::vector<int64_t> positions;
-    for (int64_t i = begin; i < std::min(count, begin + batch_size); ++i) positions.push_back(i);
-    const Batch batch = collate(rows, positions, /*pad_id=*/0, /*pads_left=*/false);
-    batches.push_back({train::to_input(batch), train::to_labels(model, batch)});
-  }
-  return batches;
-}
-
 /// Milliseconds to merge the update into every adapted layer, one after another in memory, in the type that the base is
 /// held in. Null where it cannot be merged.
 Json merge_ms(const Adapter& adapter) {
-  if (!adapter.spec().mergeable) return nullptr;
+  if (!adapter.spec().mergeable()) return nullptr;
   const auto begin = Clock::now();
   for (const AdaptedLayer* layer : adapter.layers()) {
     const Tensor weight = as_stored(layer->info, layer->base->matrix());
@@ -161,14 +120,16 @@ Timed time_steps(Setup& setup, int64_t steps) {
   settle_length(setup, *model);
   lengthen_budget(setup.adapter);
   const int64_t rows_per_step = options.per_device_train_batch_size * options.gradient_accumulation_steps;
-  std::vector<EncodedRow> rows = random_rows(*model, rows_per_step, setup.data.max_length, seed);
+  const auto task = task_of(*model);
+  // As many rows as a step takes, all of one length, so that every step is the same work.
+  const std::shared_ptr<const RowSource> rows = task->random_rows(*model, rows_per_step, setup.data.max_length, seed);
   Adapter adapter = Adapter::create(*model, setup.adapter, seed, [&](int64_t samples) {
-    return calibration_batches(*model, rows, options.per_device_train_batch_size, samples);
+    return calibration_batches(*task, *rows, options.per_device_train_batch_size, seed, samples);
   });
 
   Timings timings;
-  Trainer trainer(*model, adapter, options);
-  trainer.set_data(std::move(rows), {}, /*pad_id=*/0, /*pads_left=*/false);
+  Trainer trainer(*model, adapter, *task, options);
+  trainer.set_data(rows);
   trainer.on_event([&](const TrainEvent& event) { timings.add(event); });
   const TrainResult result = train_until_signalled(trainer);
   if (result.signal != 0) return {.figures = {}, .signal = result.signal};

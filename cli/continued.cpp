@@ -54,7 +54,7 @@ std::set<int64_t> saved_slots(const Model& model, const std::vector<std::string>
 }
 
 bool same_layers(const Adapter& adapter, const AdapterConfig& config) {
-  if (!adapter.spec().on_layers) return false;
+  if (!adapter.spec().on_layers()) return false;
   std::vector<const Layer*> own;
   for (const AdaptedLayer* layer : adapter.layers()) own.push_back(layer->base);
   return find_targets(adapter.model(), config, adapter.spec()) == own;

@@ -10,10 +10,9 @@
 #include "deltaw/generate.h"
 #include "load.h"
 #include "output.h"
+#include "tasks/common/check_rows.h"
 #include "text/tokenizer_files.h"
 #include "texts.h"
-#include "train/batch_tensors.h"
-#include "train/check_rows.h"
 
 namespace deltaw::cli {
 namespace {
@@ -27,7 +26,7 @@ constexpr const char* kProbe[] = {
     "Water boils at a lower temperature on high mountains.",
 };
 
-ModelInput text_probe(const Served& served) {
+Batch text_probe(const Served& served) {
   std::vector<EncodedRow> rows;
   std::vector<int64_t> positions;
   for (const char* text : kProbe) {
@@ -35,16 +34,16 @@ ModelInput text_probe(const Served& served) {
     positions.push_back(static_cast<int64_t>(rows.size()));
     rows.push_back({.ids = encoding.ids, .label = 0, .index = positions.back()});
   }
-  train::check_rows(*served.model, served.acting(), rows, &*served.tokenizer);
-  return train::to_input(collate(rows, positions, served.pad_id, served.tokenizer->pads_left()));
+  tasks::check_rows(*served.model, served.acting(), rows, &*served.tokenizer);
+  return TextRows(std::move(rows), served.pad_id, served.tokenizer->pads_left()).collate(positions, {});
 }
 
 /// Tokens spread over the vocabulary, where there is no tokenizer.
-ModelInput plain_probe(const Model& model) {
+Batch plain_probe(const Model& model) {
   const int64_t vocabulary = model.vocab_size();
   const int64_t length = std::min<int64_t>(model.max_positions() > 0 ? model.max_positions() : 16, 16);
   const Tensor ids = at::remainder(at::arange(4 * length, at::kLong) * 7919 + 5, vocabulary).view({4, length});
-  return {ids, at::ones_like(ids), {}};
+  return {.rows = 4, .tensors = {{"input_ids", ids}, {"attention_mask", at::ones_like(ids)}}};
 }
 
 void refuse_occupied(const std::filesystem::path& folder, bool overwrite) {
@@ -78,9 +77,7 @@ void FolderKeys::fields(FieldVisitor& f) {
   f.field("adopt_output_dir", adopt_output_dir, kAdoptHelp);
 }
 
-void load_source(Served& served, const Invocation& invocation, const Usage& usage, const FolderKeys& keys) {
-  require("adapter_name_or_path", served.keys.adapter_name_or_path, usage, "FOLDER");
-  require("output_dir", keys.output_dir, usage, "FOLDER");
+void load_source(Served& served, const Invocation& invocation, const FolderKeys& keys) {
   refuse_occupied(keys.output_dir, keys.overwrite_output_dir);
   const Claim claim = claim_of(keys);
   check_claim(claim, inputs_of(served, invocation));
@@ -100,8 +97,8 @@ FillFolder companions_of(const Served& served) {
   };
 }
 
-ModelInput probe_of(const Served& served) {
-  return served.tokenizer ? text_probe(served) : plain_probe(*served.model);
+Probe probe_of(const Served& served) {
+  return deltaw::probe_of(*served.task, served.tokenizer ? text_probe(served) : plain_probe(*served.model));
 }
 
 int finish(const Served& served, const Usage& usage, const FolderKeys& keys, const WriteReport& report, Json facts) {

@@ -18,13 +18,13 @@ struct FolderKeys {
 
 /// Loads base and adapter. Throws where no adapter is named, and before anything is read or written where output_dir
 /// holds something that may not be replaced or is one of the folders read from.
-void load_source(Served& served, const Invocation& invocation, const Usage& usage, const FolderKeys& keys);
+void load_source(Served& served, const Invocation& invocation, const FolderKeys& keys);
 
 /// Writes the tokenizer and the chat template into a folder.
 FillFolder companions_of(const Served& served);
 
 /// A batch to compare logits on: sentences, or tokens spread over the vocabulary where there is no tokenizer.
-ModelInput probe_of(const Served& served);
+Probe probe_of(const Served& served);
 
 /// Prints `facts` and what was compared, and returns the exit code.
 int finish(const Served& served, const Usage& usage, const FolderKeys& keys, const WriteReport& report, Json facts);

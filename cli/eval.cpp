@@ -1,7 +1,5 @@
-#include <cmath>
-
+#include "counter.h"
 #include "deltaw/error.h"
-#include "eval/metrics.h"
 #include "eval_text.h"
 #include "output.h"
 #include "serve.h"
@@ -23,25 +21,21 @@ const Usage kUsageText = {
     .positional = "CONFIG",
     .positional_help = "A YAML or JSON file of keys, that of `deltaw train` for one; flags win over it.",
     .positional_is_config = true,
+    .needs = {kNeedsModel},
 };
 
-Json score(const Served& served, const Dataset& dataset) {
-  const std::vector<EncodedRow> rows = encoded(served, dataset);
-  const Tensor logits = logits_of(served, rows);
-  std::vector<double> labels;
-  for (const Example& row : dataset.rows) labels.push_back(row.label);
-  const Tensor wide = logits.to(at::kDouble).contiguous();
-  const eval::Values values(wide.data_ptr<double>(), wide.data_ptr<double>() + wide.numel());
-  Tensor targets = at::empty({static_cast<int64_t>(labels.size())}, at::kDouble);
-  std::copy(labels.begin(), labels.end(), targets.data_ptr<double>());
-  if (!served.labels.regression) targets = targets.to(at::kLong);
-
-  Json results = {{"eval_loss", model_loss(*served.model, logits, targets).item<double>()}};
-  const Json metrics = eval::compute_metrics(metric_names(served.data, served.labels), values,
-                                             served.model->num_labels(), served.labels.regression, labels);
-  for (const auto& [name, value] : metrics.items()) results["eval_" + name] = value;
+Json score_rows(const Served& served, const Dataset& dataset) {
+  const TextRows rows(encoded(served, dataset), served.pad_id, served.tokenizer->pads_left());
+  const auto scorer =
+      served.task->scorer(*served.model, served.acting(), rows, metric_names(served.data, served.labels));
+  Counter counter("rows");
+  score(*served.task, *served.model, served.acting(), rows, served.batch.per_device_eval_batch_size, *scorer,
+        counter.progress());
+  const Json scores = scorer->metrics();
+  Json results = Json::object();
+  for (const auto& [name, value] : scores.items()) results["eval_" + name] = value;
   results["eval_samples"] = dataset.rows.size();
-  results["truncated_rows"] = truncated_rows(rows);
+  results["truncated_rows"] = truncated_rows(rows.rows());
   return results;
 }
 
@@ -74,7 +68,7 @@ int eval(const Args& args) {
                  .where = dataset.file.string(),
                  .fix = "name another validation_file"});
   }
-  print_results(score(served, dataset), served);
+  print_results(score_rows(served, dataset), served);
   return kDone;
 }
 

@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "counter.h"
+#include "data/no_rows.h"
 #include "deltaw/error.h"
 #include "output.h"
 #include "texts.h"
@@ -45,10 +46,7 @@ std::optional<fs::path> evaluation_file(const DataOptions& data) {
 
 fs::path needed_file(const DataOptions& data) {
   if (auto file = evaluation_file(data)) return *file;
-  throw Error({.id = "config.no-data",
-               .what = "there are no rows to evaluate on",
-               .where = "key 'validation_file'",
-               .fix = "name a file, or the dataset_dir that holds the task's test set"});
+  throw data::no_text_file(data, "validation_file", Split::test);
 }
 
 template <class Row>

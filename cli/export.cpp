@@ -40,7 +40,7 @@ const Usage kUsageText = {
     .exit_codes =
         "0 done; 1 failed; 2 usage or configuration, nothing was started; 3 the LoRA that was written is "
         "not what it was to be",
-    .needs_adapter = true,
+    .needs = {kNeedsAdapter, kNeedsOutput},
 };
 
 /// The highest rank that an option r of the adapter or its parts names, 0 for none.
@@ -62,7 +62,7 @@ int export_adapter(const Args& args) {
   if (!read_serving(kUsageText, args, section_of<Keys>("Output"), invocation, served)) return kDone;
   Keys keys;
   read_into(keys, invocation);
-  load_source(served, invocation, kUsageText, keys);
+  load_source(served, invocation, keys);
   if (keys.combination_type == "svd" && keys.rank == 0) keys.rank = highest_rank(*served.adapter);
   const ExportReport report =
       export_lora(*served.adapter, keys.output_dir, keys.rank, probe_of(served), companions_of(served),

@@ -12,14 +12,15 @@
 
 #include "claim.h"
 #include "core/text_file.h"
+#include "counter.h"
 #include "deltaw/chat.h"
 #include "deltaw/error.h"
 #include "generate_input.h"
 #include "output.h"
 #include "serve.h"
 #include "signals.h"
+#include "tasks/common/check_rows.h"
 #include "texts.h"
-#include "train/check_rows.h"
 
 namespace deltaw::cli {
 namespace {
@@ -75,16 +76,20 @@ const Usage kUsageText = {
     .positional = "CONFIG",
     .positional_help = "A YAML or JSON file of keys, that of `deltaw train` for one; flags win over it.",
     .positional_is_config = true,
+    .needs = {kNeedsModel},
 };
 
 std::vector<Section> sections() {
   Section model = section_of<BaseKeys>("Model");
-  for (FieldInfo& key : section_of<AdapterKeys>("").keys) model.keys.push_back(std::move(key));
-  for (FieldInfo& key : section_of<ModelOptions>("").keys) {
-    if (key.name != "ignore_mismatched_sizes") model.keys.push_back(std::move(key));  // of a classifier's head
-  }
-  return {std::move(model), section_of<Keys>("Input and output"), section_of<GenerateOptions>("Generation"),
-          section_of<BatchKey>("Batches"), section_of<LogKeys>("Log")};
+  model.append(section_of<AdapterKeys>(""));
+  model.append(section_of<ModelOptions>(""));
+  std::erase_if(model.keys, [](const FieldInfo& key) { return key.name == "ignore_mismatched_sizes"; });  // of a head
+  Section texts = section_of<TextOptions>("");
+  std::erase_if(texts.keys, [](const FieldInfo& key) { return key.name != "chat_template"; });
+  Section own = section_of<Keys>("Input and output");
+  own.append(std::move(texts));
+  return {std::move(model), std::move(own), section_of<GenerateOptions>("Generation"), section_of<BatchKey>("Batches"),
+          section_of<LogKeys>("Log")};
 }
 
 // A list of texts that a file gives as one text is that text, commas and all.
@@ -96,7 +101,7 @@ void keep_whole(Json& values, const char* key) {
   throw Error({.id = "config.conflict", .what = what, .where = "command line", .fix = fix});
 }
 
-void check_keys(const Keys& keys) {
+void check_keys(const Keys& keys, const Invocation& invocation) {
   const int sources = !keys.prompt.empty() + !keys.input_file.empty() + keys.chat;
   if (sources > 1) {
     refuse_together("prompt, input_file and chat exclude each other", "give one of them");
@@ -108,6 +113,9 @@ void check_keys(const Keys& keys) {
     refuse_together("a prompt is taken as it is and has no system message",
                     "give --chat, or an input_file with \"messages\"");
   }
+  if (invocation.flags.contains("chat_template") && !keys.chat && keys.input_file.empty()) {
+    refuse_together("a prompt is taken as it is: no chat_template", "give --chat, or an input_file with \"messages\"");
+  }
   if (std::count(keys.prompt.begin(), keys.prompt.end(), "-") > 1) {
     refuse_together("standard input can be read once", "give --prompt - once");
   }
@@ -116,6 +124,7 @@ void check_keys(const Keys& keys) {
 /// Everything that answers.
 struct Session {
   Keys keys;
+  TextOptions text;
   std::unique_ptr<Model> model;
   std::optional<Adapter> adapter;
   std::optional<Tokenizer> tokenizer;
@@ -137,13 +146,13 @@ void count(Session& session, const Generation& said) {
 // Read when it is asked for: a plain prompt needs none.
 ChatTemplate& template_of(Session& session) {
   if (!session.chat_template) {
-    session.chat_template = find_chat_template({}, {session.tokenizer_folder, session.model->folder()});
+    session.chat_template = find_chat_template(session.text, {session.tokenizer_folder, session.model->folder()});
   }
   if (session.chat_template) return *session.chat_template;
   throw Error({.id = "config.no-chat-template",
                .what = "the model has no chat template: it was not trained on conversations",
                .where = session.model->folder().string(),
-               .fix = "give a text with --prompt, or put its template into chat_template.jinja"});
+               .fix = "give a text with --prompt, or its template with --chat_template FILE"});
 }
 
 std::string rendered(Session& session, Json messages) {
@@ -154,10 +163,11 @@ std::string rendered(Session& session, Json messages) {
   return template_of(session).render(messages, /*add_generation_prompt=*/true).text;
 }
 
-void check_output(const Keys& keys, const BaseKeys& base, const AdapterKeys& adapter, const Invocation& invocation) {
-  Inputs inputs = inputs_of(base.model_name_or_path, adapters_of(adapter), {}, {}, invocation);
-  inputs.push_back({Input::Kind::file, "input_file", keys.input_file});
-  refuse_input("output_file", keys.output_file, inputs);
+void check_output(const Session& session, const BaseKeys& base, const AdapterKeys& adapter,
+                  const Invocation& invocation) {
+  Inputs inputs = inputs_of(base.model_name_or_path, adapters_of(adapter), {}, session.text, invocation);
+  inputs.push_back({Input::Kind::file, "input_file", session.keys.input_file});
+  refuse_input("output_file", session.keys.output_file, inputs);
 }
 
 void load(Session& session, const Invocation& invocation) {
@@ -174,9 +184,10 @@ void load(Session& session, const Invocation& invocation) {
   read_into(checked, invocation);
   read_into(batch, invocation);
   require_base(base, adapter.adapter_name_or_path, kUsageText);
-  check_output(session.keys, base, adapter, invocation);
+  check_output(session, base, adapter, invocation);
 
-  if (task_type_of(base.model_name_or_path) == "CAUSAL_LM") options = with_vocabularies(std::move(options), adapter);
+  if (task_type_of(base.model_name_or_path, options.task_type) == "CAUSAL_LM")
+    options = with_vocabularies(std::move(options), adapter);
   session.model = load_model(base.model_name_or_path, options);
   check_causal(*session.model);
   if (!adapter.adapter_name_or_path.empty()) session.adapter = load_adapters(*session.model, adapter);
@@ -228,7 +239,8 @@ void write_rows(Session& session, std::vector<Asked> asked) {
     if (!raw) row.text = rendered(session, row.messages);
     prompts.push_back(prompt_ids(*session.tokenizer, row.text, /*add_special_tokens=*/raw));
   }
-  const std::vector<Generation> said = session.generator->run(prompts);
+  Counter counter("texts");
+  const std::vector<Generation> said = session.generator->run(prompts, {}, counter.progress());
   LineWriter output(session.keys.output_file);
   for (size_t i = 0; i < asked.size(); ++i) {
     Json line = row_line(static_cast<int64_t>(i) + 1, asked[i].id);
@@ -300,7 +312,7 @@ void note_cut(const Session& session) {
   if (session.cut_by_model > 0) {
     warning(fmt::format("{} of {} texts were cut before max_new_tokens {}: the model reads {} tokens in all",
                         session.cut_by_model, session.answers, session.generator->options().max_new_tokens,
-                        train::longest_input(*session.model, session.adapter ? &*session.adapter : nullptr)));
+                        tasks::longest_input(*session.model, session.adapter ? &*session.adapter : nullptr)));
   }
 }
 
@@ -314,7 +326,11 @@ std::vector<Asked> asked_of(const Keys& keys) {
   if (asked.empty() && ::isatty(STDIN_FILENO) == 0) {
     asked.push_back({.text = read_standard_input(keys.encoding), .messages = nullptr, .where = "standard input"});
   }
-  if (asked.empty()) require("prompt, input_file or chat", "", kUsageText, "\"Once upon a time\"");
+  if (asked.empty()) {
+    refuse_missing(kUsageText, {.name = "prompt, input_file or chat",
+                                .any_of = {},
+                                .fix = "add --prompt \"Once upon a time\", --input_file FILE or --chat"});
+  }
   return asked;
 }
 
@@ -338,7 +354,8 @@ int generate(const Args& args) {
 
   Session session;
   read_into(session.keys, invocation);
-  check_keys(session.keys);
+  read_into(session.text, invocation);
+  check_keys(session.keys, invocation);
   const bool streams = session.keys.input_file.empty() && session.keys.output_file.empty();
   std::vector<Asked> asked;
   if (!session.keys.chat) asked = asked_of(session.keys);

@@ -112,17 +112,29 @@ Json describe_checkpoint(const fs::path& folder, bool modules) {
   return info;
 }
 
-/// "base_model.model.bert.encoder.layer.0.attention.self.query.lora_A.weight" -> "...self.query"
-std::string adapted_module(std::string tensor) {
+/// "base_model.model.bert.encoder.layer.0.attention.self.query.lora_A.weight" -> "...self.query"; `own` is "lora_".
+std::string adapted_module(std::string tensor, const std::string& own) {
   const std::string prefix = "base_model.model.";
   if (tensor.starts_with(prefix)) tensor.erase(0, prefix.size());
   std::string module = module_of(tensor);
   if (!tensor.ends_with(".weight") && !tensor.ends_with(".bias")) return module;
   const std::string last = module.substr(module.rfind('.') + 1);
-  for (const char* mark : {"lora_", "randlora_", "ia3_", "vera_"}) {
-    if (last.starts_with(mark)) return module_of(module);
+  return !own.empty() && last.starts_with(own) ? module_of(module) : module;
+}
+
+/// What the names of a method's tensors begin with.
+std::string tensor_prefix(const std::string& method) {
+  const std::vector<MethodInfo> infos = method_infos();
+  return std::find_if(infos.begin(), infos.end(), [&](const MethodInfo& info) { return info.id == method; })
+      ->tensor_prefix;
+}
+
+/// The keys of an adapter that say how large its update is: ranks, and what scales it.
+void copy_sizes(const Json& config, Json& info) {
+  copy_keys(config, info, {"r", "init_r", "target_r"});
+  for (const auto& [key, value] : config.items()) {
+    if (key.ends_with("_alpha") && !value.is_null()) info[key] = value;
   }
-  return module;
 }
 
 Json describe_adapter(const fs::path& folder, bool modules) {
@@ -135,17 +147,19 @@ Json describe_adapter(const fs::path& folder, bool modules) {
     for (const PartEntry& part : opened.parts) info["parts"].push_back(describe_adapter(part.folder, modules));
     return info;
   }
-  info["method"] = chosen_method(config, opened.config_file().string());
-  copy_keys(config, info,
-            {"peft_type", "task_type", "base_model_name_or_path", "r", "init_r", "target_r", "lora_alpha",
-             "randlora_alpha", "target_modules", "modules_to_save", "bias", "rank_pattern", "alpha_pattern"});
+  const std::string method = chosen_method(config, opened.config_file().string());
+  const std::string own = tensor_prefix(method);
+  info["method"] = method;
+  copy_keys(config, info, {"peft_type", "task_type", "base_model_name_or_path"});
+  copy_sizes(config, info);
+  copy_keys(config, info, {"target_modules", "modules_to_save", "bias", "rank_pattern", "alpha_pattern"});
   const io::TensorFile file = open_adapter_tensors(opened);
   Tally tally;
   std::set<std::string> seen;
   Json names = Json::array();
   for (const io::TensorBytes& tensor : file.tensors()) {
     tally.add(tensor);
-    if (std::string name = adapted_module(tensor.name); seen.insert(name).second) names.push_back(std::move(name));
+    if (std::string name = adapted_module(tensor.name, own); seen.insert(name).second) names.push_back(std::move(name));
   }
   tally.write(info);
   info["module_count"] = names.size();

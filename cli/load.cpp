@@ -9,14 +9,14 @@
 #include "continued.h"
 #include "core/files.h"
 #include "deltaw/error.h"
-#include "eval/metrics.h"
+#include "deltaw/family.h"
 #include "io/checkpoint.h"
 #include "no_effect.h"
 #include "output.h"
 #include "serve.h"
+#include "tasks/common/check_rows.h"
+#include "tasks/common/metrics.h"
 #include "texts.h"
-#include "train/batch_tensors.h"
-#include "train/check_rows.h"
 #include "train/checkpoint.h"
 #include "train/options.h"
 #include "train/schedule.h"
@@ -35,7 +35,7 @@ void settle_data(Setup& setup, const TrainingData& data) {
   }
   setup.model.new_head = data.new_head;
   setup.data.label_names = labels.names;
-  setup.data.problem_type = labels.regression ? "regression" : "single_label_classification";
+  setup.data.problem_type = labels.problem_type();
   setup.model.problem_type = setup.data.problem_type;
   setup.model.num_labels = labels.outputs();
   setup.model.label_names = labels.names;
@@ -46,21 +46,15 @@ void settle_metric(Setup& setup, Run& run, const Invocation& invocation, bool ca
   std::string& best = setup.train.metric_for_best_model;
   if (best.starts_with("eval_")) best.erase(0, 5);
   run.best_metric = best.empty() ? run.metrics.front() : best;
-  if (!invocation.has("greater_is_better")) setup.train.greater_is_better = eval::greater_is_better(run.best_metric);
+  if (!invocation.has("greater_is_better")) setup.train.greater_is_better = tasks::greater_is_better(run.best_metric);
 }
 
 /// What the trainer would refuse, before anything is loaded for long or written.
 void check_training(const Setup& setup, const Run& run, bool causal) {
-  if (causal) {
-    train::check_options(setup.train, !run.texts.validation.rows.empty(), false);
-    train::check_causal_metric(run.best_metric);
-    return;
-  }
-  const bool regression = run.data.labels.regression;
-  train::check_options(setup.train, !run.data.validation.rows.empty(), regression);
-  if (run.best_metric == "loss") return;
-  const int64_t outputs = run.data.labels.outputs();
-  eval::compute_metrics({run.best_metric}, eval::Values(static_cast<size_t>(outputs)), outputs, regression, {0});
+  const bool has_validation = !(causal ? run.texts.validation.rows.empty() : run.data.validation.rows.empty());
+  const LabelSet& labels = run.data.labels;
+  train::check_options(setup.train, has_validation,
+                       /*smooths_labels=*/causal || !(labels.regression || labels.multi_label));
 }
 
 /// The tokenizer and the model's size with the tokens that were asked for.
@@ -101,39 +95,35 @@ std::vector<EncodedRow> encode_texts_of(const TextDataset& texts, const Setup& s
 /// What no embedding stands for would end the first step.
 void check(const Run& run) {
   const Adapter* adapter = run.adapter ? &*run.adapter : nullptr;
-  train::check_rows(*run.model, adapter, run.train_rows, &*run.tokenizer);
-  train::check_rows(*run.model, adapter, run.validation_rows, &*run.tokenizer);
+  tasks::check_rows(*run.model, adapter, run.train_rows(), &*run.tokenizer);
+  tasks::check_rows(*run.model, adapter, run.validation_rows(), &*run.tokenizer);
+}
+
+template <class Rows>
+std::shared_ptr<const TextRows> rows_of(std::vector<EncodedRow> rows, const Run& run) {
+  return std::make_shared<const Rows>(std::move(rows), run.pad_id, run.tokenizer->pads_left());
 }
 
 /// Once; nothing before it has looked at more than the text.
 void encode(const Setup& setup, Run& run) {
-  if (!run.train_rows.empty()) return;
+  if (run.train) return;
   if (run.model->is_causal()) {
-    run.train_rows = encode_texts_of(run.texts.train, setup, run, run.train_facts);
+    run.train = rows_of<CausalRows>(encode_texts_of(run.texts.train, setup, run, run.train_facts), run);
     run.turn_ends = taught_ends({.adapter_name_or_path = setup.from.adapter_name_or_path});
     run.turn_ends.insert(run.turn_ends.end(), run.train_facts.turn_ends.begin(), run.train_facts.turn_ends.end());
-    run.validation_rows = encode_texts_of(run.texts.validation, setup, run, run.validation_facts);
+    run.validation = rows_of<CausalRows>(encode_texts_of(run.texts.validation, setup, run, run.validation_facts), run);
   } else {
-    run.train_rows = encode_rows(run.data.train, *run.tokenizer, setup.data.max_length);
-    run.validation_rows = encode_rows(run.data.validation, *run.tokenizer, setup.data.max_length);
+    run.train = rows_of<TextRows>(encode_rows(run.data.train, *run.tokenizer, setup.data.max_length), run);
+    run.validation = rows_of<TextRows>(encode_rows(run.data.validation, *run.tokenizer, setup.data.max_length), run);
   }
   check(run);
 }
 
 /// The first batches that training will take, without padding them to one length.
-std::vector<LabelledInput> calibration_batches(const Setup& setup, Run& run, int64_t samples) {
+std::vector<CalibrationBatch> calibration_of(const Setup& setup, Run& run, int64_t samples) {
   encode(setup, run);
-  std::vector<LabelledInput> batches;
-  for (std::vector<int64_t>& positions :
-       plan_batches(row_lengths(run.train_rows), setup.train.per_device_train_batch_size, train::data_seed(setup.train),
-                    /*epoch=*/0, /*group_by_length=*/false)) {
-    positions.resize(std::min(static_cast<size_t>(samples), positions.size()));
-    if (positions.empty()) break;
-    samples -= static_cast<int64_t>(positions.size());
-    const Batch batch = collate(run.train_rows, positions, run.pad_id, run.tokenizer->pads_left());
-    batches.push_back({train::to_input(batch), train::to_labels(*run.model, batch)});
-  }
-  return batches;
+  return calibration_batches(*run.task, *run.train, setup.train.per_device_train_batch_size,
+                             train::data_seed(setup.train), samples);
 }
 
 bool starts_from_data(const AdapterConfig& config) {
@@ -164,7 +154,7 @@ Adapter adapter_of_checkpoint(const Model& model, const Setup& setup) {
 Adapter adapter_of(const Setup& setup, Run& run) {
   if (train::resumes(setup.train) && starts_from_data(setup.adapter)) return adapter_of_checkpoint(*run.model, setup);
   return Adapter::create(*run.model, setup.adapter, static_cast<uint64_t>(setup.train.seed),
-                         [&](int64_t samples) { return calibration_batches(setup, run, samples); });
+                         [&](int64_t samples) { return calibration_of(setup, run, samples); });
 }
 
 }  // namespace
@@ -179,7 +169,7 @@ int64_t pad_id_of(const Tokenizer& tokenizer, const Model& model) {
   };
   if (const auto id = tokenizer.pad_id(); id && is_token(*id, "the tokenizer")) return *id;
   if (named.is_number_integer() && is_token(named, "config.json")) return named;
-  if (model.is_causal()) return 0;  // nothing attends to padding, so any token serves
+  if (model.family() && model.family()->is_decoder) return 0;  // nothing attends to padding: any token serves
   throw Error({.id = "config.no-pad-token",
                .what = refused.empty()
                            ? "neither the tokenizer nor the model names a padding token"
@@ -262,7 +252,7 @@ void settle_base(Setup& setup, const Invocation& invocation, Run& run) {
 
 void load_parts(Setup& setup, const Invocation& invocation, Run& run) {
   const std::filesystem::path folder = io::resolve_model(setup.base.model_name_or_path);
-  const bool causal = task_type_of(folder.string()) == "CAUSAL_LM";
+  const bool causal = task_type_of(folder.string(), setup.model.task_type) == "CAUSAL_LM";
   if (const auto sentence = keys_without_effect(
           invocation, {.causal = causal, .model = setup.model, .data = setup.data, .train = setup.train})) {
     run.warnings.push_back(*sentence);
@@ -276,6 +266,8 @@ void load_parts(Setup& setup, const Invocation& invocation, Run& run) {
   check_training(setup, run, causal);
 
   run.model = load_model(folder.string(), setup.model);
+  run.task = task_of(*run.model);
+  run.task->check_metric(*run.model, run.best_metric);
   settle_base(setup, invocation, run);
   setup.data.max_length = checked_length(*run.model, setup.data.max_length, setup.length_given);
   run.pad_id = pad_id_of(*run.tokenizer, *run.model);
@@ -285,7 +277,7 @@ void load_parts(Setup& setup, const Invocation& invocation, Run& run) {
   encode(setup, run);
   check(run);
   // Refuses a rank budget that cannot prune, before anything is written.
-  const auto schedule = train::make_schedule(setup.train, static_cast<int64_t>(run.train_rows.size()));
+  const auto schedule = train::make_schedule(setup.train, run.train->size());
   const RankBudgets checked(*run.adapter, schedule.total_steps);
 }
 

@@ -10,7 +10,9 @@
 #include "deltaw/adapter.h"
 #include "deltaw/data.h"
 #include "deltaw/model.h"
+#include "deltaw/task.h"
 #include "deltaw/text_data.h"
+#include "deltaw/text_rows.h"
 #include "deltaw/tokenizer.h"
 #include "setup.h"
 
@@ -46,11 +48,15 @@ struct Run {
   std::vector<int64_t> turn_ends;  // what training teaches, and taught before, as the end of a turn
   std::unique_ptr<Model> model;
   std::optional<Adapter> adapter;
-  std::vector<EncodedRow> train_rows, validation_rows;
+  std::unique_ptr<Task> task;
+  std::shared_ptr<const TextRows> train, validation;  // of the rows; validation may have none
   std::vector<std::string> metrics;
   std::string best_metric;
   int64_t pad_id = 0;
   std::vector<std::string> warnings;  // of the data, one sentence each
+
+  const std::vector<EncodedRow>& train_rows() const { return train->rows(); }
+  const std::vector<EncodedRow>& validation_rows() const { return validation->rows(); }
 };
 
 /// Loads it all and settles in `setup` what the data decides: labels, problem type, length, metric.

@@ -8,6 +8,8 @@
 #include <string>
 
 #include "core/memory.h"
+#include "deltaw/family.h"
+#include "models/decoder.h"
 #include "train/setup.h"
 
 namespace deltaw::cli {
@@ -18,9 +20,6 @@ namespace {
 constexpr double kProgram = 150.0 * (1 << 20);
 // A row's numbers stand in int64, with the text that they came from.
 constexpr double kBytesOfToken = 24;
-// ops/cross_entropy: so many logits at a time; with them their log probabilities and the gradients of both.
-constexpr double kLogitsAtATime = double{1 << 23};
-constexpr double kCopiesOfLogits = 4;
 
 /// The first whole number among the parts of a name: "bert.encoder.layer.3.output" -> 3; -1 where there is none.
 int64_t block_of(const std::string& name) {
@@ -100,10 +99,26 @@ Kept kept_of(const Model& model, const Adapter& adapter) {
                 (down.whole ? down.d_in : 0);
   kept.block += qkv.beside + out.beside + up.beside + down.beside;
   // An encoder's last block goes on with the rows' first tokens.
-  kept.last_block = model.is_causal() ? kept.block : (qkv.trains ? qkv.d_in : 0) + 2 * keys;
+  kept.last_block = model.family() && model.family()->is_decoder ? kept.block : (qkv.trains ? qkv.d_in : 0) + 2 * keys;
   // The activation's value, the gradients of that and of what it reads, and of the residual sum.
   kept.working = (down.trains ? 2 : 1) * down.d_in + up.d_out + 3 * hidden;
   return kept;
+}
+
+/// Bytes of capped scores, which attention keeps and works with as matrices [heads, queries, keys] of each row.
+struct Scores {
+  double block = 0, working = 0;
+  double masks = 0;  // of all blocks: with a window and without
+};
+
+Scores scores_of(const Model& model, double rows, double longest) {
+  const auto* decoder = dynamic_cast<const Decoder*>(&model);
+  if (!decoder || !decoder->keeps_scores()) return {};
+  const auto element = static_cast<double>(at::elementSize(model.dtype()));
+  const double numbers = rows * static_cast<double>(model.shape().heads) * longest * longest;
+  // tanh's value, the softmax in float32, and where the model is narrower the probabilities; the gradients of three.
+  const double kept = element + 4 + (element < 4 ? element : 0);
+  return {.block = numbers * kept, .working = numbers * 3 * 4, .masks = 2 * rows * longest * longest * element};
 }
 
 /// Once each, by what they stand in.
@@ -135,7 +150,7 @@ Json memory_estimate(const Setup& setup, const Run& run) {
     if (parameter->quantised) at_hand = std::max(at_hand, static_cast<double>(parameter->numel()) * element);
   }
 
-  const std::vector<int64_t> lengths = row_lengths(run.train_rows);
+  const std::vector<int64_t> lengths = row_lengths(run.train_rows());
   const auto longest = static_cast<double>(*std::max_element(lengths.begin(), lengths.end()));
   const double rows =
       std::min(static_cast<double>(setup.train.per_device_train_batch_size), static_cast<double>(lengths.size()));
@@ -147,17 +162,18 @@ Json memory_estimate(const Setup& setup, const Run& run) {
   const Kept kept = kept_of(model, *run.adapter);
   const bool again = setup.train.gradient_checkpointing;  // blocks keep their input, and one at a time the rest
   const double blocks = again ? layers * hidden : (layers - 1) * kept.block + kept.last_block;
+  const Scores scores = scores_of(model, rows, longest);
+  const double all_scores = again ? 0 : layers * scores.block;
   double most = blocks + kept.working + (again ? kept.block + hidden : 0);
-  double activations = most * tokens * element;
-  if (model.is_causal()) {
-    const auto vocabulary = static_cast<double>(model.vocab_size());
-    const double logits = std::min(std::max(kLogitsAtATime, 16 * vocabulary), tokens * vocabulary);
+  double activations = most * tokens * element + all_scores + (again ? scores.block : 0) + scores.working;
+  if (const double loss = run.task->loss_bytes(model, tokens); loss > 0) {
     // Before any block has gone back; features and their gradient with them.
-    activations = std::max(activations, (blocks + 3 * hidden) * tokens * element + kCopiesOfLogits * logits * 4);
+    activations = std::max(activations, (blocks + 3 * hidden) * tokens * element + all_scores + loss);
   }
   // Gradients come as blocks go.
   activations = std::max(activations, (kept.block + kept.working) * tokens * element +
                                           static_cast<double>(run.adapter->trained_count()) * 4);
+  activations += scores.masks;
   const double adapter = bytes_of(*run.adapter), program = kProgram + stored;
   const int64_t wanted = train::formed_bytes(*run.adapter, setup.train, lengths);
   const int64_t formed = train::keeps_formed(wanted, memory_bytes()) ? wanted : 0;

@@ -44,7 +44,7 @@ const Usage kUsageText = {
     .exit_codes =
         "0 done; 1 failed; 2 usage or configuration, nothing was started; 3 the merged checkpoint is not "
         "base and adapter",
-    .needs_adapter = true,
+    .needs = {kNeedsAdapter, kNeedsOutput},
 };
 
 }  // namespace
@@ -55,7 +55,7 @@ int merge(const Args& args) {
   if (!read_serving(kUsageText, args, section_of<Keys>("Output"), invocation, served)) return kDone;
   Keys keys;
   read_into(keys, invocation);
-  load_source(served, invocation, kUsageText, keys);
+  load_source(served, invocation, keys);
   Counter counter("tensors");
   const MergeReport report = merge_checkpoint(*served.adapter, keys.output_dir, probe_of(served), companions_of(served),
                                               keys.stored(), counter.progress());

@@ -76,51 +76,87 @@ bool stands_alone(const Args& args, size_t i) {
   return !is_truth_word(args[i + 1]) && is_file(args[i + 1]);
 }
 
-/// A word that is no flag, and no value of the flag before it. `is_config`: it names a file of keys.
-void check_positional(const Args& args, size_t i, bool is_config) {
+/// A word that is no flag, and no value of the flag before it. `positional`: the words of this kind that are read.
+void check_positional(const Args& args, size_t i, const Usage& usage, const std::vector<std::string>& positional) {
   const std::string& word = args[i];
-  if (is_file(word)) return;
-  if (word.size() > 1 && word[0] == '-' && std::isalpha(static_cast<unsigned char>(word[1])) != 0) {
+  const bool lacks_dash = word.size() > 1 && word[0] == '-' && std::isalpha(static_cast<unsigned char>(word[1])) != 0;
+  if (lacks_dash && !is_file(word)) {
     refuse_words(fmt::format("'{}' is no flag: flags have two dashes", word), fmt::format("-{}", word));
   }
-  if (is_config && i >= 2 && is_flag(args[i - 2]) && !is_flag(args[i - 1]) &&
+  if (usage.positional_is_config && !is_file(word) && i >= 2 && is_flag(args[i - 2]) && !is_flag(args[i - 1]) &&
       args[i - 2].find('=') == std::string::npos) {
     refuse_words(fmt::format("'{}' stands behind {} {} and belongs to no flag", word, args[i - 2], args[i - 1]),
                  fmt::format("a list has commas: {} {},{}", args[i - 2], args[i - 1], word));
   }
+  if (usage.positional.empty()) {
+    refuse_words(fmt::format("'{}' belongs to no flag", word),
+                 fmt::format("name its key before it; `deltaw {} --help` lists the keys", usage.verb));
+  }
+  if (!positional.empty()) {
+    refuse_words(fmt::format("'{}' belongs to no flag, and '{}' is {} already", word, positional.front(),
+                             usage.positional_is_config ? "the file of keys" : "what is asked about"),
+                 "remove it, or name its key before it");
+  }
 }
 
-/// argv with each flag in its canonical spelling and "=true" behind a switch that stands alone.
-Args normalise(const Args& args, const Usage& usage, const Names& names, const std::vector<std::string>& known) {
+/// The last of the words behind the misplaced one at `i` that belong to it, as a rule.
+size_t last_value(const Args& args, size_t i) {
+  while (i + 1 < args.size() && !is_flag(args[i + 1])) ++i;
+  return i;
+}
+
+/// A flag that is none of `known` keys, nor of another tool's.
+[[noreturn]] void refuse_flag(const std::string& name, const std::vector<std::string>& known) {
+  refuse_training_key(name, kCommandLine);
+  refuse_unknown_keys(Json{{name, nullptr}}, known, kCommandLine);
+  refuse_words(fmt::format("--{} is no flag of this verb", name), "remove it");
+}
+
+/// argv with each flag in its canonical spelling and "=true" behind a switch that stands alone; without what is wrong,
+/// of which `unknown` keeps the names.
+Args normalise(const Args& args, const Usage& usage, const Names& names, const std::vector<std::string>& known,
+               std::vector<std::string>& unknown, Problems& problems) {
   Args result;
   std::map<std::string, std::string> given;  // by flag
+  std::vector<std::string> positional;
   for (size_t i = 0; i < args.size(); ++i) {
     const std::string& word = args[i];
     if (!is_flag(word)) {
-      check_positional(args, i, usage.positional_is_config);
-      result.push_back(word);
+      if (problems.gather([&] { check_positional(args, i, usage, positional); })) {
+        positional.push_back(word);
+        result.push_back(word);
+      } else {
+        i = last_value(args, i);
+      }
       continue;
     }
     const std::string name = canonical(word);
-    if (std::find(names.all.begin(), names.all.end(), name) == names.all.end()) {
-      refuse_training_key(name, kCommandLine);
-      refuse_unknown_keys(Json{{name, nullptr}}, known, kCommandLine);
+    const bool is_known = std::find(names.all.begin(), names.all.end(), name) != names.all.end();
+    if (!is_known) {
+      unknown.push_back(name);
+      problems.gather([&] { refuse_flag(name, known); });
     }
     const size_t equals = word.find('=');
-    std::string value;
+    const bool has_next = i + 1 < args.size() && !is_flag(args[i + 1]);
+    std::string value = "true";
     if (equals != std::string::npos) {
       value = word.substr(equals + 1);
-    } else {
-      if (names.switches.contains(name) && stands_alone(args, i)) {
-        value = "true";
-      } else if (i + 1 == args.size() || is_flag(args[i + 1])) {
-        refuse_words(fmt::format("{} has no value", word), fmt::format("give one behind it, or remove {}", word));
-      } else {
+    } else if (!names.switches.contains(name) || !stands_alone(args, i)) {
+      if (has_next) {
         value = args[++i];
+      } else if (is_known) {
+        problems.gather([&] {
+          refuse_words(fmt::format("{} has no value", word), fmt::format("give one behind it, or remove {}", word));
+        });
+        continue;
       }
     }
+    if (!is_known) continue;
     if (const auto [first, is_new] = given.try_emplace(name, value); !is_new) {
-      refuse_words(fmt::format("--{} is given twice: {} and {}", name, first->second, value), "keep one of them");
+      problems.gather([&, first = first->second] {
+        refuse_words(fmt::format("--{} is given twice: {} and {}", name, first, value), "keep one of them");
+      });
+      continue;
     }
     result.push_back("--" + name + "=" + value);
   }
@@ -190,8 +226,12 @@ Json loose_flags(const Args& args, const Usage& usage, const Names& names, std::
   for (size_t i = 0; i < args.size(); ++i) {
     if (!args[i].starts_with("--")) {
       if (args[i] == "-h") continue;
-      check_positional(args, i, usage.positional_is_config);
-      if (positional.empty()) positional = args[i];
+      Problems told_later;
+      if (!told_later.gather([&] { check_positional(args, i, usage, {}); })) {
+        i = last_value(args, i);
+      } else if (positional.empty()) {
+        positional = args[i];
+      }
       continue;
     }
     const std::string name = canonical(args[i]);
@@ -238,10 +278,56 @@ Json read_configuration(const std::string& path) {
 
 /// The file's values under canonical names, and every name it may hold.
 Json read_file_keys(const std::string& path, const Names& names, const std::vector<std::string>& shared,
-                    std::set<std::string>& allowed) {
+                    std::set<std::string>& allowed, Problems& problems) {
   allowed = names.keys;
   allowed.insert(shared.begin(), shared.end());
-  return translate(read_configuration(path), allowed, path);
+  return translate(read_configuration(path), allowed, path, problems);
+}
+
+/// Removes the keys that neither a section nor another verb has.
+void refuse_file_keys(Invocation& invocation, const std::set<std::string>& allowed,
+                      const std::vector<std::string>& known, std::vector<std::string>& unknown, Problems& problems) {
+  const Json all = invocation.file;
+  for (const auto& [key, value] : all.items()) {
+    if (allowed.contains(key)) continue;
+    unknown.push_back(key);
+    problems.gather([&, key = key] {
+      refuse_training_key(key, invocation.file_name);
+      refuse_unknown_keys(Json{{key, nullptr}}, known, invocation.file_name);
+    });
+    invocation.file.erase(key);
+  }
+}
+
+/// Removes the values that their fields do not take.
+void refuse_values(Json& values, const std::vector<Section>& sections, const std::string& where, Problems& problems) {
+  for (const Section& section : sections) {
+    for (const FieldInfo& key : section.keys) {
+      for (const auto& check : section.checks) {
+        const auto found = values.find(key.name);
+        if (found == values.end()) break;
+        const Json alone = {{key.name, *found}};
+        if (!problems.gather([&] { check(alone, where); })) values.erase(key.name);
+      }
+    }
+  }
+}
+
+bool is_set(const Invocation& given, const std::string& key) {
+  const Json all = given.all();
+  return all.contains(key) && !all[key].is_null() && all[key] != "";
+}
+
+/// A key that stands among the `unknown` ones in another spelling is not missing.
+void refuse_missing_keys(const Usage& usage, const Invocation& given, const std::vector<std::string>& unknown,
+                         Problems& problems) {
+  for (const Need& need : usage.needs) {
+    const auto is_given = [&](const std::string& key) { return is_set(given, key); };
+    const auto is_meant = [&](const std::string& name) { return !nearest_names(name, need.any_of).empty(); };
+    if (std::any_of(need.any_of.begin(), need.any_of.end(), is_given)) continue;
+    if (std::any_of(unknown.begin(), unknown.end(), is_meant)) continue;
+    problems.gather([&] { refuse_missing(usage, need, given.file_name.empty() ? kCommandLine : given.file_name); });
+  }
 }
 
 void set_log_level(const Invocation& invocation) {
@@ -253,6 +339,11 @@ void set_log_level(const Invocation& invocation) {
 }
 
 }  // namespace
+
+void Section::append(Section more) {
+  for (FieldInfo& key : more.keys) keys.push_back(std::move(key));
+  for (auto& check : more.checks) checks.push_back(std::move(check));
+}
 
 void LogKeys::fields(FieldVisitor& f) {
   f.field("log_level", log_level, "What the log shows; default: the variable DELTAW_LOG, else warn.",
@@ -275,6 +366,7 @@ Invocation peek_args(const Usage& usage, const std::vector<Section>& sections, c
   const Names names = names_of(sections);
   Invocation invocation;
   invocation.help = asks_help(args);
+  Problems told_later;
   Json flags = loose_flags(args, usage, names, invocation.positional);
   flags.erase("help");
   if (invocation.help) {
@@ -282,46 +374,56 @@ Invocation peek_args(const Usage& usage, const std::vector<Section>& sections, c
       if (flags.contains(key)) invocation.flags["method"] = flags[key];
     }
   } else {
-    invocation.flags = translate(flags, names.keys, kCommandLine);
+    invocation.flags = translate(flags, names.keys, kCommandLine, told_later);
   }
   if (usage.positional_is_config && !invocation.positional.empty()) {
     std::set<std::string> allowed;
     invocation.file_name = invocation.positional;
-    invocation.file = read_file_keys(invocation.positional, names, shared, allowed);
+    invocation.file = read_file_keys(invocation.positional, names, shared, allowed, told_later);
   }
   return invocation;
 }
 
 Invocation parse_args(const Usage& usage, const std::vector<Section>& sections, const Args& args,
                       const std::vector<std::string>& shared) {
+  Problems problems;
+  Invocation invocation = parse_args(usage, sections, args, shared, problems);
+  problems.settle();
+  return invocation;
+}
+
+Invocation parse_args(const Usage& usage, const std::vector<Section>& sections, const Args& args,
+                      const std::vector<std::string>& shared, Problems& problems) {
   const Names names = names_of(sections);
   Invocation invocation;
   invocation.help = asks_help(args);
   if (invocation.help) return invocation;
   const std::vector<std::string> known = listed_keys(sections);
-  read_words(usage, names, normalise(args, usage, names, known), invocation);
-  invocation.flags = translate(invocation.flags, names.keys, kCommandLine);
+  std::vector<std::string> unknown;
+  read_words(usage, names, normalise(args, usage, names, known, unknown, problems), invocation);
+  invocation.flags = translate(invocation.flags, names.keys, kCommandLine, problems);
   shape_flags(invocation.flags, sections);
   if (usage.positional_is_config && !invocation.positional.empty()) {
     invocation.file_name = invocation.positional;
     std::set<std::string> allowed;
-    invocation.file = read_file_keys(invocation.positional, names, shared, allowed);
-    for (const auto& [key, value] : invocation.file.items()) {
-      if (allowed.contains(key)) continue;
-      refuse_training_key(key, invocation.file_name);
-      refuse_unknown_keys(Json{{key, value}}, known, invocation.file_name);
-    }
+    const bool is_read = problems.gather(
+        [&] { invocation.file = read_file_keys(invocation.positional, names, shared, allowed, problems); });
+    if (!is_read) problems.settle();  // what else it says is not known
+    refuse_file_keys(invocation, allowed, known, unknown, problems);
   }
+  const Invocation given = invocation;
+  refuse_values(invocation.file, sections, invocation.file_name, problems);
+  refuse_values(invocation.flags, sections, kCommandLine, problems);
+  refuse_missing_keys(usage, given, unknown, problems);
   set_log_level(invocation);
   return invocation;
 }
 
-void require(const std::string& key, const std::string& value, const Usage& usage, const std::string& sample) {
-  if (!value.empty()) return;
+void refuse_missing(const Usage& usage, const Need& need, const std::string& where) {
   throw Error({.id = "usage.missing-key",
-               .what = fmt::format("`deltaw {}` needs {}", usage.verb, key),
-               .where = kCommandLine,
-               .fix = fmt::format("add --{} {}", key, sample)});
+               .what = fmt::format("`deltaw {}` needs {}", usage.verb, need.name),
+               .where = where,
+               .fix = need.fix});
 }
 
 }  // namespace deltaw::cli

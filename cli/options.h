@@ -2,10 +2,12 @@
 // declares.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
 #include "deltaw/options.h"
+#include "problems.h"
 #include "verbs.h"
 
 namespace deltaw::cli {
@@ -15,12 +17,22 @@ struct Section {
   std::string title;
   std::vector<FieldInfo> keys;
   bool listed = true;  // false: accepted, but no part of this help (the options of another method)
+  std::vector<std::function<void(const Json& values, const std::string& where)>> checks = {};  // read_fields()
+
+  /// The keys of `more` behind its own.
+  void append(Section more);
 };
 
 template <class Options>
 Section section_of(std::string title) {
   Options options;
-  return {.title = std::move(title), .keys = describe_fields(fields_of(options)), .listed = true};
+  return {.title = std::move(title),
+          .keys = describe_fields(fields_of(options)),
+          .listed = true,
+          .checks = {[](const Json& values, const std::string& where) {
+            Options read;
+            read_fields(fields_of(read), values, where);
+          }}};
 }
 
 /// Part of every verb.
@@ -30,7 +42,14 @@ struct LogKeys {
   void fields(FieldVisitor& f);
 };
 
-/// What --help says of a verb besides its keys.
+/// Keys of which a verb needs one.
+struct Need {
+  std::string name;
+  std::vector<std::string> any_of;
+  std::string fix;
+};
+
+/// What a verb needs, and what --help says of it besides its keys.
 struct Usage {
   std::string verb;
   std::string what;             // a sentence or two
@@ -39,8 +58,19 @@ struct Usage {
   std::string positional_help = {};
   bool positional_is_config = false;  // a file of keys
   std::string exit_codes = "0 done; 1 failed; 2 usage or configuration, nothing was started";
-  bool needs_adapter = false;
+  std::vector<Need> needs = {};
 };
+
+inline const Need kNeedsModel = {
+    .name = "model_name_or_path or adapter_name_or_path",
+    .any_of = {"model_name_or_path", "adapter_name_or_path"},
+    .fix = "add --model_name_or_path MODEL, or --adapter_name_or_path with the folder of an adapter"};
+inline const Need kNeedsAdapter = {
+    .name = "adapter_name_or_path", .any_of = {"adapter_name_or_path"}, .fix = "add --adapter_name_or_path FOLDER"};
+inline const Need kNeedsOutput = {.name = "output_dir", .any_of = {"output_dir"}, .fix = "add --output_dir FOLDER"};
+inline const Need kNeedsRows = {.name = "train_file",
+                                .any_of = {"train_file", "task_name", "dataset_dir"},
+                                .fix = "add --train_file FILE, or --task_name NAME and --dataset_dir FOLDER"};
 
 /// What the caller asked for. Keys have their canonical names; values of flags are strings.
 struct Invocation {
@@ -56,10 +86,14 @@ struct Invocation {
 };
 
 /// Reads argv and the file of keys, translates the names that other tools use, refuses what is not known (naming the
-/// nearest keys) and sets the log's level. `shared` keys may stand in the file and are not looked at: one file serves
-/// several verbs.
+/// nearest keys), values that no field takes and keys that are missing, and sets the log's level. `shared` keys may
+/// stand in the file and are not looked at: one file serves several verbs. Throws all that is wrong at once.
 Invocation parse_args(const Usage& usage, const std::vector<Section>& sections, const Args& args,
                       const std::vector<std::string>& shared = {});
+
+/// The same, with what is wrong left in `problems` and out of the result.
+Invocation parse_args(const Usage& usage, const std::vector<Section>& sections, const Args& args,
+                      const std::vector<std::string>& shared, Problems& problems);
 
 /// What argv and file seem to say, with nothing refused but an unreadable file: enough to know which method is meant.
 Invocation peek_args(const Usage& usage, const std::vector<Section>& sections, const Args& args,
@@ -75,7 +109,7 @@ void read_into(Options& options, const Invocation& invocation) {
   read_fields(fields_of(options), invocation.flags, "command line");
 }
 
-/// Throws usage.missing-key when `value` is empty.
-void require(const std::string& key, const std::string& value, const Usage& usage, const std::string& sample);
+/// Throws usage.missing-key.
+[[noreturn]] void refuse_missing(const Usage& usage, const Need& need, const std::string& where = "command line");
 
 }  // namespace deltaw::cli

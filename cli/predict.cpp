@@ -6,7 +6,6 @@
 #include "output.h"
 #include "serve.h"
 #include "texts.h"
-#include "train/batch_tensors.h"
 
 namespace deltaw::cli {
 namespace {
@@ -32,6 +31,7 @@ const Usage kUsageText = {
     .verb = "predict",
     .what =
         "Writes one JSON line per input row, in their order: {\"row\": ..., \"label\": ..., \"logits\": [...]}, "
+        "{\"row\": ..., \"label\": [...], \"logits\": [...]} where a row has several classes, "
         "{\"row\": ..., \"label\": score} for regression, or {\"row\": ..., \"nll\": ..., \"tokens\": ...} for a "
         "causal "
         "language model: the negative log-likelihood of the row in nats and the number of tokens it is summed over, "
@@ -44,6 +44,7 @@ const Usage kUsageText = {
     .positional = "CONFIG",
     .positional_help = "A YAML or JSON file of keys, that of `deltaw train` for one; flags win over it.",
     .positional_is_config = true,
+    .needs = {kNeedsModel},
 };
 
 bool is_table(const std::filesystem::path& file) {
@@ -61,7 +62,7 @@ Dataset read_lines(const std::filesystem::path& path, const std::string& encodin
 
 void refuse_lines_for_pairs(const DataOptions& data, const std::string& file) {
   const std::string pair = data.text_pair_column.empty() && !data.task_name.empty()
-                               ? find_task(data.task_name).text_pair_column
+                               ? find_glue_task(data.task_name).text_pair_column
                                : data.text_pair_column;
   if (pair.empty()) return;
   throw Error({.id = "config.missing-column",
@@ -82,6 +83,17 @@ Dataset read_input(const Served& served, const Keys& keys) {
   return load_file(keys.input_file, served.data, served.labels, Labels::ignored);
 }
 
+/// The name of the likeliest class, or of all that are likelier than not.
+Json said_by(const LabelSet& labels, const float* logits) {
+  const auto count = static_cast<int64_t>(labels.names.size());
+  if (!labels.multi_label) return labels.names[static_cast<size_t>(std::max_element(logits, logits + count) - logits)];
+  Json names = Json::array();
+  for (int64_t i = 0; i < count; ++i) {
+    if (logits[i] > 0) names.push_back(labels.names[static_cast<size_t>(i)]);
+  }
+  return names;
+}
+
 void write_lines(const Served& served, const Dataset& dataset, const Tensor& logits, const std::string& path) {
   LineWriter output(path);
   const int64_t columns = logits.size(1);
@@ -91,8 +103,7 @@ void write_lines(const Served& served, const Dataset& dataset, const Tensor& log
     if (served.labels.regression) {
       line["label"] = row[0];
     } else {
-      const auto best = std::max_element(row, row + columns) - row;
-      line["label"] = served.labels.names[static_cast<size_t>(best)];
+      line["label"] = said_by(served.labels, row);
       line["logits"] = std::vector<float>(row, row + columns);
     }
     output.write(to_line(line));
@@ -131,13 +142,13 @@ TextDataset read_texts(const Served& served, const Keys& keys) {
 void write_text_logits(const Served& served, const TextDataset& texts, const std::vector<EncodedRow>& rows,
                        const std::string& path) {
   const at::NoGradGuard no_grad;
+  const TextRows source(rows, served.pad_id, /*pads_left=*/false);
   std::vector<Tensor> logits;
   std::vector<io::TensorBytes> tensors;
   for (size_t i = 0; i < rows.size(); ++i) {
     if (rows[i].ids.empty()) continue;
     Call call{.adapter = served.acting()};
-    const ModelInput input =
-        train::to_input(collate(rows, {static_cast<int64_t>(i)}, served.pad_id, /*pads_left=*/false));
+    const ModelInput input = text_input(source.collate({static_cast<int64_t>(i)}, {}));
     logits.push_back(served.model->forward(input, call)[0].to(at::kFloat).contiguous());
     tensors.push_back({.name = "logits." + std::to_string(texts.rows[i].record - 1),
                        .dtype = io::Dtype::f32,
@@ -152,14 +163,14 @@ std::vector<RowLoss> losses_of(const Served& served, const TextDataset& texts, c
   std::vector<EncodedRow> scored;
   std::vector<int64_t> records;
   for (size_t i = 0; i < rows.size(); ++i) {
-    if (train::trained_tokens(rows[i]) == 0) continue;
+    if (trained_tokens(rows[i]) == 0) continue;
     scored.push_back(rows[i]);
     records.push_back(texts.rows[i].record);
   }
   Counter counter("rows");
-  const std::vector<RowLoss> losses =
-      predict_losses(*served.model, served.acting(), scored, served.batch.per_device_eval_batch_size, served.pad_id,
-                     served.tokenizer->pads_left(), counter.progress());
+  const CausalRows source(std::move(scored), served.pad_id, served.tokenizer->pads_left());
+  const std::vector<RowLoss> losses = predict_losses(*served.model, served.acting(), source,
+                                                     served.batch.per_device_eval_batch_size, counter.progress());
   std::vector<RowLoss> all(texts.ids.size());
   for (size_t i = 0; i < losses.size(); ++i) all[static_cast<size_t>(records[i] - 1)] = losses[i];
   return all;

@@ -1,5 +1,6 @@
 // Collects what preview.h prints.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cctype>
@@ -28,7 +29,7 @@ std::string kind_of(const std::string& name) {
 }
 
 Json layer_table(const Model& model, const Adapter& adapter) {
-  if (!adapter.spec().on_layers) return Json::array();
+  if (!adapter.spec().on_layers()) return Json::array();
   std::vector<std::string> order;
   std::map<std::string, std::pair<int64_t, int64_t>> counts;
   for (const Layer* layer : model.layers()) {
@@ -46,18 +47,14 @@ Json layer_table(const Model& model, const Adapter& adapter) {
   return rows;
 }
 
-std::string base_tensors(BaseTensors trained) {
-  switch (trained) {
-    case BaseTensors::none:
-      return "";
-    case BaseTensors::biases:
-      return "biases of the base";
-    case BaseTensors::norms:
-      return "LayerNorms of the base";
-    case BaseTensors::all:
-      return "every tensor of the base";
+std::string base_tensors(const MethodSpec& spec) {
+  std::string words;
+  for (const ActsOn what : spec.acts_on) {
+    if (what == ActsOn::biases) words = "biases of the base";
+    if (what == ActsOn::norms) words = "LayerNorms of the base";
+    if (what == ActsOn::every_tensor) words = "every tensor of the base";
   }
-  return "";
+  return words;
 }
 
 int64_t stored_bytes(const Adapter& adapter) {
@@ -108,20 +105,30 @@ Json tokens_of(const EncodedRow& row, const Tokenizer& tokenizer) {
   return tokens;
 }
 
+std::string label_words(const LabelSet& labels, const Example& row) {
+  if (labels.regression) return Json(row.label).dump();
+  if (!labels.multi_label) return labels.names[static_cast<size_t>(row.label)];
+  std::vector<std::string> names;
+  for (size_t i = 0; i < row.labels.size(); ++i) {
+    if (row.labels[i] > 0) names.push_back(labels.names[i]);
+  }
+  return names.empty() ? "none" : fmt::format("{}", fmt::join(names, ", "));
+}
+
 Json labelled_sample(const Run& run) {
   const Example& first = run.data.train.rows.front();
   Json sample = {{"text", first.text}};
   if (first.has_pair) sample["text_pair"] = first.text_pair;
   const LabelSet& labels = run.data.labels;
-  sample["label"] = labels.regression ? Json(first.label).dump() : labels.names[static_cast<size_t>(first.label)];
-  sample["ids"] = run.train_rows.front().ids;
-  sample["tokens"] = tokens_of(run.train_rows.front(), *run.tokenizer);
+  sample["label"] = label_words(labels, first);
+  sample["ids"] = run.train_rows().front().ids;
+  sample["tokens"] = tokens_of(run.train_rows().front(), *run.tokenizer);
   return sample;
 }
 
 /// The first row as the model reads it; `trained` lists the stretches of it that it learns to say.
 Json text_sample(const Run& run) {
-  const EncodedRow& row = run.train_rows.front();
+  const EncodedRow& row = run.train_rows().front();
   Json parts = Json::array();
   std::string text;
   for (const SampleToken& token : describe_row(row, *run.tokenizer)) {
@@ -135,7 +142,7 @@ Json text_sample(const Run& run) {
 }
 
 Json data_facts(const Setup& setup, const Run& run) {
-  const std::vector<int64_t> lengths = row_lengths(run.train_rows);
+  const std::vector<int64_t> lengths = row_lengths(run.train_rows());
   int64_t sum = 0, longest = 0, full = 0;
   for (const int64_t length : lengths) {
     sum += length;
@@ -143,14 +150,14 @@ Json data_facts(const Setup& setup, const Run& run) {
     full += length >= setup.data.max_length;
   }
   const bool causal = run.model->is_causal();
-  Json facts = {{"train_rows", run.train_rows.size()},
-                {"validation_rows", run.validation_rows.size()},
+  Json facts = {{"train_rows", run.train_rows().size()},
+                {"validation_rows", run.validation_rows().size()},
                 {"labels", run.data.labels.names},
                 {"mean_tokens", static_cast<double>(sum) / static_cast<double>(std::max<size_t>(1, lengths.size()))},
                 {"longest_row", longest},
                 {"full_rows", full},
-                {"truncated_rows", truncated_rows(run.train_rows)},
-                {"validation_truncated_rows", truncated_rows(run.validation_rows)},
+                {"truncated_rows", truncated_rows(run.train_rows())},
+                {"validation_truncated_rows", truncated_rows(run.validation_rows())},
                 {"max_length", setup.data.max_length},
                 {"sample", causal ? text_sample(run) : labelled_sample(run)}};
   if (causal) {
@@ -182,7 +189,7 @@ Json preview(const Setup& setup, const Run& run, int64_t total_steps) {
            {{"method", run.adapter->spec().id},
             {"goes_on_from", setup.goes_on() ? Json(setup.from.adapter_name_or_path) : Json()},
             {"layers", layer_table(*run.model, *run.adapter)},
-            {"base_tensors", base_tensors(run.adapter->spec().trains)},
+            {"base_tensors", base_tensors(run.adapter->spec())},
             {"also_trained", run.adapter->config().modules_to_save},
             {"trained_parameters", trained},
             {"all_parameters", all},
@@ -214,7 +221,7 @@ double highest_rate(const Adapter& adapter, double learning_rate) {
 
 std::optional<std::string> rate_doubt(const Adapter& adapter, double learning_rate) {
   const double rate = highest_rate(adapter, learning_rate);
-  const bool only_tokens = adapter.parts().empty() && adapter.spec().virtual_tokens;
+  const bool only_tokens = adapter.parts().empty() && adapter.spec().on(ActsOn::virtual_tokens);
   if (rate <= (only_tokens ? kHighTokenRate : kHighRate)) return std::nullopt;
   return fmt::format(
       "learning_rate {:g} lets numbers of the adapter move by up to {:g} in every step, and training is likely to "
@@ -246,25 +253,20 @@ std::vector<std::string> doubts(const Setup& setup, const Run& run) {
     for (const std::string& sentence : warnings(facts, max_length, readable))
       found.push_back("validation: " + sentence);
   } else {
-    note_cut(run.train_rows, "");
-    note_cut(run.validation_rows, "validation: ");
+    note_cut(run.train_rows(), "");
+    note_cut(run.validation_rows(), "validation: ");
   }
   if (auto doubt = rate_doubt(*run.adapter, setup.train.learning_rate)) found.push_back(std::move(*doubt));
-  if (setup.adapter.method == "randlora") {
-    const Json options = run.adapter->spec().normalized(setup.adapter.options, "options");
-    const double alpha = options.value("randlora_alpha", 0.0), r = options.value("r", 1.0);
-    if (alpha / r >= 20 && setup.train.learning_rate >= 5e-4) {
-      found.push_back(
-          "RandLoRA at a scale (randlora_alpha / r) of 20 and a learning rate of 5e-4 or more tends to "
-          "fall to the majority class; lower one of them");
-    }
+  if (const MethodSpec& spec = find_method(setup.adapter.method); spec.doubts) {
+    const Json options = spec.normalized(setup.adapter.options, "options");
+    for (std::string& doubt : spec.doubts(options, setup.train.learning_rate)) found.push_back(std::move(doubt));
   }
   if (setup.goes_on() && trains_what_was_pruned(*run.adapter)) {
     found.push_back(
         "the adapter lost rank components in the training before, which are not in its file: it goes on with "
         "those that are left");
   }
-  if (setup.train.load_best_model_at_end && run.validation_rows.empty()) {
+  if (setup.train.load_best_model_at_end && run.validation_rows().empty()) {
     found.push_back("load_best_model_at_end has no validation rows to choose by");
   }
   return found;

@@ -15,9 +15,9 @@
 #include "no_effect.h"
 #include "output.h"
 #include "run_folder.h"
+#include "tasks/common/check_rows.h"
 #include "text/tokenizer_files.h"
 #include "texts.h"
-#include "train/check_rows.h"
 
 namespace deltaw::cli {
 namespace {
@@ -32,6 +32,10 @@ Json values_of(const fs::path& adapter, const Json& config) {
                           "validation_split", "text_column", "text_pair_column", "label_column", "label_names",
                           "problem_type", "encoding", "max_length", "completion_only_loss", "max_bad_rows", "seed"}) {
     if (run.contains(key)) values[key] = run[key];
+  }
+  // PEFT's may be for a task that is none here, which loading says.
+  for (const TaskSpec* task : task_table()) {
+    if (config.value("task_type", Json()) == task->id) values["task_type"] = task->id;
   }
   const auto base = config.find("base_model_name_or_path");
   if (!values.contains("model_name_or_path") && base != config.end() && base->is_string()) {
@@ -78,7 +82,7 @@ void choose_labels(Served& served) {
     if (data.task_name.empty() || (has_names(base) && static_cast<int64_t>(base.names.size()) == options.num_labels)) {
       return;
     }
-    const Task& task = find_task(data.task_name);
+    const GlueTask& task = find_glue_task(data.task_name);
     if (static_cast<int64_t>(task.labels.size()) == options.num_labels) options.label_names = task.labels;
     return;
   }
@@ -88,7 +92,7 @@ void choose_labels(Served& served) {
   const LabelSet& labels = rows.labels;
   options.label_names = labels.names;
   options.num_labels = labels.outputs();
-  options.problem_type = labels.regression ? "regression" : "single_label_classification";
+  options.problem_type = labels.problem_type();
 }
 
 double as_weight(const std::string& text) {
@@ -225,13 +229,7 @@ fs::path tokenizer_folder(const fs::path& base, const fs::path& adapter) {
 
 void require_base(const BaseKeys& base, const std::string& adapter, const Usage& usage) {
   if (!base.model_name_or_path.empty()) return;
-  if (adapter.empty() && usage.needs_adapter) require("adapter_name_or_path", "", usage, "FOLDER");
-  if (adapter.empty()) {
-    throw Error({.id = "usage.missing-key",
-                 .what = "`deltaw " + usage.verb + "` needs model_name_or_path or adapter_name_or_path",
-                 .where = "command line",
-                 .fix = "add --model_name_or_path MODEL, or --adapter_name_or_path with the folder of an adapter"});
-  }
+  if (adapter.empty()) refuse_missing(usage, kNeedsModel);
   throw Error({.id = "usage.missing-key",
                .what = "the adapter names no base model (base_model_name_or_path), and none is given",
                .where = (fs::path(adapter) / "adapter_config.json").string(),
@@ -244,8 +242,8 @@ Inputs inputs_of(const Served& served, const Invocation& invocation) {
 
 std::vector<Section> serving_sections(Section own) {
   Section model = section_of<BaseKeys>("Model");
-  for (FieldInfo& key : section_of<AdapterKeys>("").keys) model.keys.push_back(std::move(key));
-  for (FieldInfo& key : section_of<ModelOptions>("").keys) model.keys.push_back(std::move(key));
+  model.append(section_of<AdapterKeys>(""));
+  model.append(section_of<ModelOptions>(""));
   return {std::move(model),
           section_of<DataOptions>("Data"),
           section_of<TextOptions>("Text for language models"),
@@ -274,6 +272,7 @@ bool read_serving(const Usage& usage, const Args& args, Section own, Invocation&
       if (invocation.has(other)) below.file.erase("encoding");
     }
     read_into(served.base, below);
+    read_into(served.model_options, below);
     read_into(served.data, below);
     read_into(served.text, below);
     read_into(served.batch, below);
@@ -290,7 +289,7 @@ bool read_serving(const Usage& usage, const Args& args, Section own, Invocation&
 }
 
 void load_served(Served& served, const Invocation& invocation, bool needs_tokenizer) {
-  const bool causal = task_type_of(served.base.model_name_or_path) == "CAUSAL_LM";
+  const bool causal = task_type_of(served.base.model_name_or_path, served.model_options.task_type) == "CAUSAL_LM";
   Invocation asked;  // a file serves several verbs, so its keys are not all meant for this one
   asked.flags = invocation.flags;
   if (const auto sentence =
@@ -304,12 +303,16 @@ void load_served(Served& served, const Invocation& invocation, bool needs_tokeni
   }
   served.model_options.seed = static_cast<uint64_t>(served.batch.seed);
   served.model = load_model(served.base.model_name_or_path, served.model_options);
+  served.task = task_of(*served.model);
   if (!served.keys.adapter_name_or_path.empty()) {
     served.adapter = load_adapters(*served.model, served.keys);
   }
   warn_of_drawn_heads(served);
   served.labels.regression = served.model->is_regression();
-  if (!causal && !served.labels.regression) served.labels = label_set(served.data, served.model->label_names());
+  if (!causal && !served.labels.regression) {
+    served.labels = label_set(served.data, served.model->label_names());
+    served.labels.multi_label = served.model->is_multi_label();
+  }
   try {
     served.tokenizer = Tokenizer::from_folder(
         tokenizer_folder(served.model->folder(), served.keys.adapter_name_or_path), served.model->folder());
@@ -327,14 +330,14 @@ void load_served(Served& served, const Invocation& invocation, bool needs_tokeni
 
 EncodedTexts encoded(const Served& served, const TextDataset& texts, Untrained untrained) {
   EncodedTexts encoded = encode_texts(texts, *served.tokenizer, served.data.max_length, served.end_id, untrained);
-  train::check_rows(*served.model, served.acting(), encoded.rows, &*served.tokenizer);
+  tasks::check_rows(*served.model, served.acting(), encoded.rows, &*served.tokenizer);
   return encoded;
 }
 
 std::vector<EncodedRow> encoded(const Served& served, const Dataset& dataset) {
   for (const std::string& sentence : dataset.warnings) warning(sentence);
   std::vector<EncodedRow> rows = encode_rows(dataset, *served.tokenizer, served.data.max_length);
-  train::check_rows(*served.model, served.acting(), rows, &*served.tokenizer);
+  tasks::check_rows(*served.model, served.acting(), rows, &*served.tokenizer);
   warn_of_cut_rows(served, truncated_rows(rows), static_cast<int64_t>(rows.size()));
   return rows;
 }
@@ -345,8 +348,9 @@ void warn_of_cut_rows(const Served& served, int64_t cut, int64_t rows) {
 
 Tensor logits_of(const Served& served, const std::vector<EncodedRow>& rows) {
   Counter counter("rows");
-  return predict_logits(*served.model, served.acting(), rows, served.batch.per_device_eval_batch_size, served.pad_id,
-                        served.tokenizer->pads_left(), counter.progress());
+  const TextRows source(rows, served.pad_id, served.tokenizer->pads_left());
+  return predict_logits(*served.model, served.acting(), source, served.batch.per_device_eval_batch_size,
+                        counter.progress());
 }
 
 }  // namespace deltaw::cli

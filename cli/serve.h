@@ -10,7 +10,9 @@
 #include "deltaw/adapter.h"
 #include "deltaw/data.h"
 #include "deltaw/model.h"
+#include "deltaw/task.h"
 #include "deltaw/text_data.h"
+#include "deltaw/text_rows.h"
 #include "deltaw/tokenizer.h"
 #include "options.h"
 #include "setup.h"
@@ -44,6 +46,7 @@ struct Served {
   int64_t readable = 0;       // tokens that the model reads at most; 0: not known
 
   std::unique_ptr<Model> model;
+  std::unique_ptr<Task> task;  // that the model is for
   std::optional<Adapter> adapter;
   std::optional<Tokenizer> tokenizer;
   LabelSet labels;  // of a classifier

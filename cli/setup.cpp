@@ -6,9 +6,9 @@
 #include "continued.h"
 #include "core/text_file.h"
 #include "deltaw/error.h"
-#include "eval/metrics.h"
 #include "method_infos.h"
 #include "serve.h"
+#include "tasks/common/metrics.h"
 
 namespace deltaw::cli {
 namespace {
@@ -64,7 +64,7 @@ std::string method_of(const Invocation& invocation) {
 
 /// An option of another method would be read by nobody.
 void refuse_foreign_options(const Json& values, const std::vector<Section>& sections, const std::string& method,
-                            const std::string& where) {
+                            const std::string& where, Problems& problems) {
   std::set<std::string> known;
   for (const Section& section : sections) {
     for (const FieldInfo& key : section.keys) {
@@ -73,12 +73,12 @@ void refuse_foreign_options(const Json& values, const std::vector<Section>& sect
   }
   for (const MethodInfo& info : method_infos()) {
     for (const FieldInfo& option : info.options) {
-      if (!values.contains(option.name) || known.contains(option.name)) continue;
-      throw Error({.id = "config.other-method",
-                   .what = "'" + option.name + "' is an option of " + info.id + ", and the method is " + method,
-                   .where = where,
-                   .fix = "remove it or set method to " + info.id + "; `deltaw methods " + method +
-                          "` lists the options of " + method});
+      if (!values.contains(option.name) || !known.insert(option.name).second) continue;
+      problems.add(Error({.id = "config.other-method",
+                          .what = "'" + option.name + "' is an option of " + info.id + ", and the method is " + method,
+                          .where = where,
+                          .fix = "remove it or set method to " + info.id + "; `deltaw methods " + method +
+                                 "` lists the options of " + method}));
     }
   }
 }
@@ -158,14 +158,19 @@ void OutputKeys::fields(FieldVisitor& f) {
 std::vector<Section> run_sections(const std::string& method) {
   const std::vector<MethodInfo> methods = method_infos();
   Section model = section_of<BaseKeys>("Model");
-  for (FieldInfo& key : section_of<ContinueKeys>("").keys) model.keys.push_back(std::move(key));
-  for (FieldInfo& key : section_of<ModelOptions>("").keys) model.keys.push_back(std::move(key));
+  model.append(section_of<ContinueKeys>(""));
+  // task_type stands among the adapter's keys: its file says what it is for.
+  model.append(without(section_of<ModelOptions>(""), "task_type"));
   Section text = section_of<TextOptions>("Text for language models");
-  for (FieldInfo& key : section_of<VocabularyKeys>("").keys) text.keys.push_back(std::move(key));
+  text.append(section_of<VocabularyKeys>(""));
   std::vector<Section> sections = {std::move(model), without(section_of<DataOptions>("Data"), "test_file"),
                                    std::move(text), adapter_section(methods)};
   for (const MethodInfo& info : methods) {
-    if (info.id == method) sections.push_back({.title = info.title, .keys = info.options, .listed = true});
+    if (info.id != method) continue;
+    const auto check = [method](const Json& values, const std::string& where) {
+      find_method(method).normalized(values, where);
+    };
+    sections.push_back({.title = info.title, .keys = info.options, .listed = true, .checks = {check}});
   }
   sections.push_back(section_of<TrainOptions>("Training"));
   sections.push_back(section_of<OutputKeys>("Output"));
@@ -187,7 +192,7 @@ std::vector<std::string> run_keys() {
   return keys;
 }
 
-bool parse_setup(const Usage& usage, const Args& args, Section extra, Invocation& invocation,
+bool parse_setup(const Usage& usage, const Args& args, Section extra, Invocation& invocation, Problems& problems,
                  const std::vector<std::string>& unused) {
   std::vector<std::string> shared = {"test_file", "with_adapters", "adapter_weights", "input_file", "output_file"};
   shared.insert(shared.end(), unused.begin(), unused.end());
@@ -199,26 +204,34 @@ bool parse_setup(const Usage& usage, const Args& args, Section extra, Invocation
     sections.push_back(extra);
     return sections;
   };
-  const Invocation peeked = peek_args(usage, sections_with(""), args, shared);
-  const std::vector<Section> sections =
-      sections_with(peeked.help ? chosen_method(peeked.all(), peeked.where()) : method_of(peeked));
+  Invocation peeked;
+  std::string method;
+  if (problems.gather([&] { peeked = peek_args(usage, sections_with(""), args, shared); }) && !peeked.help) {
+    problems.gather([&] { method = method_of(peeked); });
+  }
   if (peeked.help) {
-    print_help(usage, sections);
+    print_help(usage, sections_with(chosen_method(peeked.all(), peeked.where())));
     return false;
   }
-  invocation = parse_args(usage, sections, args, shared);
+  invocation = parse_args(usage, sections_with(method), args, shared, problems);
   for (const std::string& key : unused) invocation.file.erase(key);
   return true;
 }
 
-Setup setup_of(const Usage& usage, const Invocation& invocation) {
-  const std::string method = method_of(invocation);
-  refuse_foreign_options(invocation.all(), run_sections(method), method, invocation.where());
-  check_names(invocation.flags);
+Setup setup_of(const Usage& usage, const Invocation& invocation, Problems problems) {
   Setup setup;
+  std::string method;
+  if (problems.gather([&] { method = method_of(invocation); })) {
+    refuse_foreign_options(invocation.all(), run_sections(method), method, invocation.where(), problems);
+    problems.gather([&] { read_adapter(invocation, method, setup.adapter); });
+  }
+  problems.gather([&] { check_names(invocation.flags); });
+  problems.settle();
   read_into(setup.from, invocation);
   const AdapterKeys adapter{.adapter_name_or_path = setup.from.adapter_name_or_path};
-  read_into(setup.base, inherited(adapter));
+  const Invocation below = inherited(adapter);
+  read_into(setup.base, below);
+  if (below.file.contains("task_type")) setup.model.task_type = below.file["task_type"];
   read_into(setup.base, invocation);
   read_into(setup.record, invocation);
   read_into(setup.model, invocation);
@@ -228,7 +241,6 @@ Setup setup_of(const Usage& usage, const Invocation& invocation) {
   read_into(setup.vocabulary, invocation);
   read_into(setup.train, invocation);
   read_into(setup.output, invocation);
-  read_adapter(invocation, method, setup.adapter);
   require_base(setup.base, setup.from.adapter_name_or_path, usage);
   setup.asked = invocation.all();
   plain_word_to_list(setup.asked["target_modules"]);
@@ -241,8 +253,9 @@ Setup setup_of(const Usage& usage, const Invocation& invocation) {
 }
 
 bool read_setup(const Usage& usage, const Args& args, Section extra, Invocation& invocation, Setup& setup) {
-  if (!parse_setup(usage, args, std::move(extra), invocation)) return false;
-  setup = setup_of(usage, invocation);
+  Problems problems;
+  if (!parse_setup(usage, args, std::move(extra), invocation, problems)) return false;
+  setup = setup_of(usage, invocation, problems);
   return true;
 }
 

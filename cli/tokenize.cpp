@@ -45,6 +45,9 @@ const Usage kUsageText = {
     .example =
         "  echo \"Hello world\" | deltaw tokenize --model_name_or_path MODEL\n"
         "  deltaw tokenize --tokenizer tokenizer.json --input_file texts.txt",
+    .needs = {{.name = "tokenizer or model_name_or_path",
+               .any_of = {"tokenizer", "model_name_or_path"},
+               .fix = "add --tokenizer FILE or --model_name_or_path MODEL"}},
 };
 
 Tokenizer open_tokenizer(const Keys& keys) {
@@ -96,7 +99,6 @@ int tokenize(const Args& args) {
   }
   Keys keys;
   read_into(keys, invocation);
-  if (keys.tokenizer.empty()) require("tokenizer or model_name_or_path", keys.model_name_or_path, kUsageText, "MODEL");
 
   Inputs inputs = inputs_of(keys.model_name_or_path, {keys.tokenizer}, {}, {}, invocation);
   inputs.push_back({Input::Kind::file, "input_file", keys.input_file});

@@ -43,6 +43,7 @@ const Usage kUsageText = {
     .exit_codes =
         "0 done; 1 failed; 2 usage or configuration, nothing was started; 128+n stopped by signal n, with a "
         "checkpoint written",
+    .needs = {kNeedsModel, kNeedsRows},
 };
 
 const char* kind_name(TrainEvent::Kind kind) {
@@ -62,13 +63,13 @@ const char* kind_name(TrainEvent::Kind kind) {
 
 Json train_results(const TrainResult& result, const Run& run, double epoch, bool diverged) {
   const double seconds = result.seconds > 0 ? result.seconds : 1e-9;
-  const double rows = epoch * static_cast<double>(run.train_rows.size());
+  const double rows = epoch * static_cast<double>(run.train_rows().size());
   Json results = {{"epoch", epoch},
                   {"steps", result.steps},
                   {"train_loss", result.train_loss},
                   {"train_runtime", result.seconds},
-                  {"train_samples", run.train_rows.size()},
-                  {"truncated_rows", truncated_rows(run.train_rows)},
+                  {"train_samples", run.train_rows().size()},
+                  {"truncated_rows", truncated_rows(run.train_rows())},
                   {"train_samples_per_second", rows / seconds},
                   {"train_steps_per_second", static_cast<double>(result.steps) / seconds},
                   {"first_step_seconds", result.first_step_seconds},
@@ -112,22 +113,21 @@ int report_signal(const TrainResult& result, const Setup& setup) {
 /// The metrics of the adapter as it stands: those of the last evaluation where that was the last step's.
 Json final_metrics(Trainer& trainer, const TrainResult& result, const Setup& setup, const Run& run,
                    int64_t evaluated_step) {
-  if (run.validation_rows.empty()) return Json::object();
+  if (run.validation_rows().empty()) return Json::object();
   Json metrics = result.eval_metrics;
   const bool fresh = evaluated_step == result.steps || setup.train.load_best_model_at_end;
   if (!fresh || metrics.empty()) metrics = trainer.evaluate();
-  metrics["eval_samples"] = run.validation_rows.size();
-  metrics["eval_truncated_rows"] = truncated_rows(run.validation_rows);
+  metrics["eval_samples"] = run.validation_rows().size();
+  metrics["eval_truncated_rows"] = truncated_rows(run.validation_rows());
   if (run.model->is_causal()) metrics["eval_bad_rows"] = run.validation_facts.left_out;
   return metrics;
 }
 
 int run_training(Setup& setup, Run& run) {
   const fs::path folder = setup.train.output_dir;
-  Trainer trainer(*run.model, *run.adapter, setup.train);
-  trainer.set_data(run.train_rows, run.validation_rows, run.pad_id, run.tokenizer->pads_left(),
-                   setup.data.group_by_length);
-  trainer.set_metrics(run.metrics, run.best_metric);
+  Trainer trainer(*run.model, *run.adapter, *run.task, setup.train);
+  trainer.set_data(run.train, run.validation, setup.data.group_by_length);
+  trainer.set_metrics(run.metrics);
   const Json settings = resolved(setup);
   const Json facts = preview(setup, run, trainer.total_steps());
   trainer.set_companions(
@@ -140,7 +140,7 @@ int run_training(Setup& setup, Run& run) {
   std::optional<RunLog> log;
   // Only after a step, when nothing is left that could be refused: the trainer looks at a checkpoint when it starts.
   const auto begin = [&] {
-    const auto schedule = train::make_schedule(setup.train, static_cast<int64_t>(run.train_rows.size()));
+    const auto schedule = train::make_schedule(setup.train, run.train->size());
     log.emplace(
         begin_run(claim, settings, train::run_outputs(setup.train, schedule, train::resumed_step(setup.train))));
     log->record(claim.resumes ? "resume" : "start", {{"settings", settings}, {"facts", facts}});

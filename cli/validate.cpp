@@ -34,12 +34,13 @@ const Usage kUsageText = {
     .positional_help = "A YAML or JSON file of keys; flags win over it.",
     .positional_is_config = true,
     .exit_codes = "0 the run could start; 1 a file cannot be used; 2 usage or configuration",
+    .needs = {kNeedsModel, kNeedsRows},
 };
 
 Json row_line(const char* split, int64_t epoch, const EncodedRow& row) {
   Json line = {{"split", split}, {"epoch", epoch}, {"ids", row.ids}};
   if (row.token_labels.empty()) {
-    line["label"] = row.label;
+    line["label"] = row.labels.empty() ? Json(row.label) : Json(row.labels);
   } else {
     line["token_labels"] = row.token_labels;
   }
@@ -49,17 +50,17 @@ Json row_line(const char* split, int64_t epoch, const EncodedRow& row) {
 
 void write_rows(const Setup& setup, const Run& run, const std::string& path) {
   LineWriter output(path);
-  const auto schedule = train::make_schedule(setup.train, static_cast<int64_t>(run.train_rows.size()));
+  const auto schedule = train::make_schedule(setup.train, run.train->size());
   for (int64_t epoch = 0; epoch < schedule.epochs; ++epoch) {
     for (const std::vector<int64_t>& batch :
-         plan_batches(row_lengths(run.train_rows), setup.train.per_device_train_batch_size,
-                      train::data_seed(setup.train), epoch, setup.data.group_by_length)) {
+         plan_batches(costs_of(*run.train), setup.train.per_device_train_batch_size, train::data_seed(setup.train),
+                      epoch, setup.data.group_by_length)) {
       for (const int64_t row : batch) {
-        output.write(to_line(row_line("train", epoch, run.train_rows[static_cast<size_t>(row)])));
+        output.write(to_line(row_line("train", epoch, run.train_rows()[static_cast<size_t>(row)])));
       }
     }
   }
-  for (const EncodedRow& row : run.validation_rows) output.write(to_line(row_line("validation", 0, row)));
+  for (const EncodedRow& row : run.validation_rows()) output.write(to_line(row_line("validation", 0, row)));
   output.finish();
 }
 
@@ -73,9 +74,8 @@ int validate(const Args& args) {
   read_into(keys, invocation);
   refuse_input("rows_file", keys.rows_file, inputs_of(setup, invocation));
   Run run = load_run(setup, invocation);
-  Trainer trainer(*run.model, *run.adapter, setup.train);
-  trainer.set_data(run.train_rows, run.validation_rows, run.pad_id, run.tokenizer->pads_left(),
-                   setup.data.group_by_length);
+  Trainer trainer(*run.model, *run.adapter, *run.task, setup.train);
+  trainer.set_data(run.train, run.validation, setup.data.group_by_length);
   Json facts = preview(setup, run, trainer.total_steps());
   facts["warnings"] = doubts(setup, run);
   facts["settings"] = resolved(setup);

@@ -11,6 +11,7 @@ import json
 import os
 import pathlib
 import random
+import tempfile
 import zlib
 
 import sentencepiece as spm
@@ -24,7 +25,13 @@ NASTY = ["    return x", " ", "  ", "   ", "a  b", " a", "a ", "  a  b  ", "\ta"
          "\u4e2d\u6587 \u65e5\u672c", "\U0001f600\U0001f468\u200d\U0001f469\u200d\U0001f467", "<0x41>", "<0x0A>x", "<unk>", "a<unk>b",
          "x" * 200, " " * 40, "a" + " " * 17 + "b", "the" + " " * 3 + "end", "\n\n  x", "e\u0301 \u212b \ufb01", "\u3000a\u3000",
          "    if (x > 0) {\n        return 'a  b';\n    }", "1234567890 3.14", "\u0000a\u0001", "\ufeffa", "\u00a0a", "It's John's",
-         "Deltaword", "aDeltawordb", " Deltaword ", "deltaword  Deltaword"]
+         "Deltaword", "aDeltawordb", " Deltaword ", "deltaword  Deltaword",
+         "\u212b\u0301", "s\u0323\u033f", "\uff76\uff9e\uff76", "\uff9e\uff76\uff9e", "a\u0301\ufdfa\u0301b", "\u0e33\u0301 x",
+         "\u0301\u212b", "\u00a0\u0301\uff76 ", "a\u2581", "a \u2581 ", "\u2581", "\u0001a\u0001", "\u0001 a", "e\u0301\u0301"]
+
+# A normalization table, from code points to code points: several letters, several words, nothing, entries that begin others.
+TABLE = {"65 301": "e9", "212b": "c5", "fb01": "66 69", "ff76": "30ab", "ff76 ff9e": "30ac", "ff9e": "3099", "73 323": "1e63",
+         "e33": "e4d e32", "fdfa": "635 6d 20 6e 20 70", "a0": "20", "3000": "20", "9": "20", "feff": "20", "1": ""}
 
 
 def train(lines, **options):
@@ -59,7 +66,7 @@ def coarse(proto, step):
     return result
 
 
-def models(lines):
+def models(lines, table_file):
     ascii_lines = [line for line in lines if line.isascii() and line.isprintable()]
     plain = {"normalization_rule_name": "identity", "remove_extra_whitespaces": False}
     llama = train(ascii_lines, vocab_size=700, byte_fallback=True, **plain)
@@ -73,6 +80,9 @@ def models(lines):
                         **plain),
         "unknown": train(ascii_lines, vocab_size=400, byte_fallback=False, **plain),
         "clean": train(ascii_lines, vocab_size=400, byte_fallback=True, normalization_rule_name="identity"),
+        "table": train(ascii_lines, vocab_size=400, byte_fallback=True, normalization_rule_tsv=table_file),
+        "table_blanks": train(ascii_lines, vocab_size=400, byte_fallback=True, normalization_rule_tsv=table_file,
+                              remove_extra_whitespaces=False, add_dummy_prefix=False),
     }
     result["shuffled_blanks"] = shuffled(result["blanks"], 3)
     return result
@@ -100,7 +110,10 @@ def main():
     known = json.loads(file.read_text(encoding="ascii"))["models"] if file.exists() else {}
     value = {"provenance": {"script": "oracle/make_sentencepiece.py", "sentencepiece": spm.__version__},
              "lines": used, "models": {}}
-    made = models(lines)
+    with tempfile.NamedTemporaryFile("w", suffix=".tsv") as table:
+        table.writelines(f"{source}\t{target}\n" for source, target in TABLE.items())
+        table.flush()
+        made = models(lines, table.name)
     for name, proto in made.items():
         (folder / f"{name}.model").write_bytes(proto.SerializeToString())
     if data:

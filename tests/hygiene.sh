@@ -25,10 +25,9 @@ report 'the library leaves signals to the program' "$(grep -nE \
   '\b(sigaction|sigprocmask|pthread_sigmask) *\(|std::(signal|raise) *\(|#include <(csignal|signal\.h)>' $library)"
 report 'no room includes one above it, nor do core, io, text and data see a tensor' "$(awk '
   BEGIN {
-    rooms = split("core io text ops methods models adapt data train eval cli", names, " ")
+    rooms = split("core io text ops methods models families adapt data tasks train eval cli", names, " ")
     for (i = 1; i <= rooms; ++i) rank[names[i]] = i
     rank["text"] = rank["io"]      # side by side
-    rank["eval"] = rank["train"]
     plain = " core io text data "
     plain_headers = " chat data error options text_data tokenizer version "
   }
@@ -42,6 +41,16 @@ report 'no room includes one above it, nor do core, io, text and data see a tens
   }
   (parts[1] in rank) && rank[parts[1]] > rank[room] { print FILENAME ":" FNR ": " $0 }
   ' $(find src -mindepth 2 -name '*.cpp' -o -mindepth 2 -name '*.h' | sort))"
+# Tokenizers are chosen by model_type, as transformers chooses them.
+names() { # FOLDER...: what its files define, as an alternation
+  ls "$@" | sed -n 's#.*/\(.*\)\.cpp$#\1#p' | paste -sd '|'
+}
+types=$(sed -n 's/.*\.peft_type = "\([A-Z0-9_]*\)".*/\1/p' src/methods/*.cpp | grep -v '^LORA$' | sort -u | paste -sd '|')
+methods=$(names src/methods/*.cpp | tr '|' '\n' | grep -v '^lora$' | paste -sd '|')
+report 'no room names a method, the default one apart, or a family' "$(grep -nE \
+  "\"($methods|$types|$(names src/families/*.cpp))\"" \
+  $(find include src cli -name '*.cpp' -o -name '*.h' | grep -vE '^src/(methods|families|text)/') |
+  grep -vE '^[^:]*:[0-9]+: *//|// .*"|\.fix = ')"
 report 'the program is built on the library, never the other way' "$(grep -nE '#include "(cli|verbs)' $library)"
 report 'shell scripts parse' "$(for script in scripts/* .ci/* tests/*.sh tests/*/*.sh; do
   [ -f "$script" ] && ! bash -n "$script" 2>&1; done)"

@@ -1,11 +1,43 @@
-#!/bin/sh
-# readme.sh REPOSITORY DELTAW: the table of methods in README.md and docs/cli.md are what the program prints.
+#!/usr/bin/env bash
+# readme.sh REPOSITORY DELTAW SCRATCH: README.md's table of methods and docs/cli.md are what the program prints, and
+# README.md's commands run as they stand, in order. Its C++ is compiled by tests/install.
 set -eu
-scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
-sed -n '/<!-- methods: begin -->/,/<!-- methods: end -->/p' "$1/README.md" | sed '1d;$d' | sed '/^$/d' >"$scratch/readme"
-"$2" methods --markdown | sed '/^$/d' >"$scratch/program"
+repository=$1 deltaw=$2 scratch=$3
+rm -rf "$scratch"
+mkdir -p "$scratch/clone/build/release" "$scratch/clone/.cache/demo"
+sed -n '/<!-- methods: begin -->/,/<!-- methods: end -->/p' "$repository/README.md" | sed '1d;$d' | sed '/^$/d' >"$scratch/readme"
+"$deltaw" methods --markdown | sed '/^$/d' >"$scratch/program"
 [ -s "$scratch/program" ]
 diff -u "$scratch/readme" "$scratch/program"
-"$2" help --markdown >"$scratch/cli.md"
-diff -u "$1/docs/cli.md" "$scratch/cli.md"
+"$deltaw" help --markdown >"$scratch/cli.md"
+diff -u "$repository/docs/cli.md" "$scratch/cli.md"
+
+# What somebody who opens the page sees.
+for word in 'Models: ' 'Device: ' 'Time, '; do
+  head -n 40 "$repository/README.md" | grep -qF -- "- $word" || { echo "FAILED: the first screen lacks '$word'"; exit 1; }
+done
+
+# A clone after scripts/demo, with fewer rows. What builds, tests or installs runs elsewhere.
+clone=$scratch/clone
+cp -r "$repository/examples" "$clone/"
+ln -s "$deltaw" "$clone/build/release/deltaw"
+ln -s "$repository/.cache/minilm" "$clone/.cache/minilm"
+"$repository/scripts/fortunes" "$scratch/rows"
+for name in train held_out; do
+  awk 'NR % 12 == 1' "$scratch/rows/$name.tsv" >"$clone/.cache/demo/$name.tsv"
+done
+sed -n '/^```sh$/,/^```$/{/^```/!p}' "$repository/README.md" | grep -vE '^(scripts/|cmake |build/embed/)' >"$scratch/commands"
+[ "$(grep -c '^deltaw ' "$scratch/commands")" -ge 15 ] || { echo 'FAILED: README.md has lost its commands'; exit 1; }
+
+export MODEL=${DELTAW_DATA:-$repository/../shared/data}/models/stories260k_hf
+if [ ! -d "$MODEL" ]; then
+  echo 'SKIPPED: the commands with a language model, for want of stories260k_hf'
+  sed -i '/^MODEL=/,/talk-merged$/d' "$scratch/commands"
+fi
+cd "$clone"
+bash -eux "$scratch/commands" >"$scratch/out" 2>"$scratch/err" </dev/null || {
+  echo 'FAILED: a command of README.md'
+  tail -n 30 "$scratch/err"
+  exit 1
+}
+echo 'all commands of README.md ran'

@@ -15,12 +15,15 @@
 #include <deltaw/error.h>
 #include <deltaw/method.h>
 #include <deltaw/model.h>
+#include <deltaw/task.h>
+#include <deltaw/text_rows.h>
 #include <deltaw/tokenizer.h>
 #include <deltaw/train.h>
 
 #include <algorithm>
 #include <filesystem>
 #include <iostream>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -83,7 +86,9 @@ void run(const std::string& checkpoint, const std::string& train_file, const std
   const auto model =
       deltaw::load_model(checkpoint, {.label_names = data.labels.names, .ignore_mismatched_sizes = true});
   const deltaw::Tokenizer tokenizer = deltaw::Tokenizer::from_folder(checkpoint);
-  const std::vector<deltaw::EncodedRow> rows = deltaw::encode_rows(data.train, tokenizer, model->max_positions());
+  const auto rows =
+      std::make_shared<const deltaw::TextRows>(deltaw::encode_rows(data.train, tokenizer, model->max_positions()),
+                                               tokenizer.pad_id().value_or(0), tokenizer.pads_left());
 
   deltaw::AdapterConfig config;
   config.method = "svft";
@@ -95,8 +100,9 @@ void run(const std::string& checkpoint, const std::string& train_file, const std
   options.output_dir = output.string();
   options.max_steps = 10;
   options.learning_rate = 2e-2;
-  deltaw::Trainer trainer(*model, adapter, options);
-  trainer.set_data(rows, {}, tokenizer.pad_id().value_or(0), tokenizer.pads_left());
+  const std::unique_ptr<deltaw::Task> task = deltaw::task_of(*model);
+  deltaw::Trainer trainer(*model, adapter, *task, options);
+  trainer.set_data(rows);
   trainer.on_event([](const deltaw::TrainEvent& event) {
     if (event.kind != deltaw::TrainEvent::Kind::step) return;
     std::cout << "step " << event.step << " loss " << event.values.at("loss") << '\n';

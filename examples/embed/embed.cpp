@@ -4,6 +4,8 @@
 #include <deltaw/data.h>
 #include <deltaw/error.h>
 #include <deltaw/model.h>
+#include <deltaw/task.h>
+#include <deltaw/text_rows.h>
 #include <deltaw/tokenizer.h>
 #include <deltaw/train.h>
 
@@ -27,7 +29,7 @@ deltaw::Dataset reviews() {
   return dataset;
 }
 
-deltaw::Adapter train(const deltaw::Model& model, const std::vector<deltaw::EncodedRow>& rows, int64_t pad_id,
+deltaw::Adapter train(const deltaw::Model& model, const std::shared_ptr<const deltaw::TextRows>& rows,
                       const std::filesystem::path& output) {
   deltaw::AdapterConfig config;
   config.method = "lora";
@@ -40,8 +42,9 @@ deltaw::Adapter train(const deltaw::Model& model, const std::vector<deltaw::Enco
   options.max_steps = 10;
   options.per_device_train_batch_size = 4;
   options.learning_rate = 1e-2;
-  deltaw::Trainer trainer(model, adapter, options);
-  trainer.set_data(rows, rows, pad_id, /*pads_left=*/false);
+  const std::unique_ptr<deltaw::Task> task = deltaw::task_of(model);
+  deltaw::Trainer trainer(model, adapter, *task, options);
+  trainer.set_data(rows, rows);
   trainer.on_event([](const deltaw::TrainEvent& event) {
     if (event.kind == deltaw::TrainEvent::Kind::step) {
       std::cout << "step " << event.step << " loss " << event.values.at("loss") << '\n';
@@ -58,16 +61,17 @@ deltaw::Adapter train(const deltaw::Model& model, const std::vector<deltaw::Enco
 int run(const std::filesystem::path& checkpoint, const std::filesystem::path& output) {
   const std::unique_ptr<deltaw::Model> model = deltaw::load_model(checkpoint.string(), {.dtype = "float32"});
   const deltaw::Tokenizer tokenizer = deltaw::Tokenizer::from_folder(checkpoint);
-  const std::vector<deltaw::EncodedRow> rows = deltaw::encode_rows(reviews(), tokenizer, model->max_positions());
-  const int64_t pad_id = tokenizer.pad_id().value_or(0);
+  const auto rows =
+      std::make_shared<const deltaw::TextRows>(deltaw::encode_rows(reviews(), tokenizer, model->max_positions()),
+                                               tokenizer.pad_id().value_or(0), tokenizer.pads_left());
 
-  const deltaw::Adapter adapter = train(*model, rows, pad_id, output);
+  const deltaw::Adapter adapter = train(*model, rows, output);
   std::filesystem::create_directories(output);
   adapter.save(output);
 
   const deltaw::Adapter reloaded = deltaw::Adapter::load(*model, output);
-  const at::Tensor trained = deltaw::predict_logits(*model, &adapter, rows, 8, pad_id, false);
-  const at::Tensor read = deltaw::predict_logits(*model, &reloaded, rows, 8, pad_id, false);
+  const at::Tensor trained = deltaw::predict_logits(*model, &adapter, *rows, 8);
+  const at::Tensor read = deltaw::predict_logits(*model, &reloaded, *rows, 8);
   const bool same = trained.equal(read);
   std::cout << "logits after reloading " << output << (same ? " are the same\n" : " differ\n");
   return same ? 0 : 3;

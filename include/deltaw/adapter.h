@@ -70,9 +70,18 @@ struct NamedTensor {
 };
 
 struct AdapterFolder;
+class Adapter;
 
+/// Rows for a start from data. `loss` runs the base model over them as the call says: their mean loss.
+struct CalibrationBatch {
+  int64_t rows = 0;
+  std::function<Tensor(const Model& model, Call& call)> loss;
+};
 /// Batches that hold `samples` rows between them, fewer where there are no more.
-using Calibration = std::function<std::vector<LabelledInput>(int64_t samples)>;
+using Calibration = std::function<std::vector<CalibrationBatch>(int64_t samples)>;
+
+/// What a model makes of one input, [n, width] float64. Two models that differ nowhere make the same of it.
+using Probe = std::function<Tensor(const Model& model, const Adapter* adapter)>;
 
 class Adapter {
  public:
@@ -111,7 +120,7 @@ class Adapter {
   Adapter(Adapter&&) noexcept = default;
   Adapter& operator=(Adapter&&) noexcept = default;
 
-  /// Writes adapter_config.json and adapter_model.safetensors into an existing folder.
+  /// Writes both files into an existing folder, where it replaces only what the folder's manifest lists as deltaw's.
   void save(const std::filesystem::path& folder) const;
 
   const AdapterConfig& config() const { return config_; }
@@ -264,18 +273,17 @@ enum class Combination {
 /// and where `rank` is given and lower, its leading singular triplets. Reads it back: `passed` says that the file holds
 /// just that, however much was cut. Throws config.no-export for what is no update of weights, config.no-rank where the
 /// update has no thin factors and `rank` is 0, and config.conflict for parts that have no linear combination: other
-/// methods than lora, or other ranks on one layer.
-ExportReport export_lora(const Adapter& adapter, const std::filesystem::path& output, int64_t rank,
-                         const ModelInput& probe,
+/// methods than lora, or other ranks on one layer. Of a folder that exists it replaces what merge_checkpoint() would.
+ExportReport export_lora(const Adapter& adapter, const std::filesystem::path& output, int64_t rank, const Probe& probe,
                          const std::function<void(const std::filesystem::path&)>& companions = {},
                          Combination combination = Combination::sum);
 
-/// Writes base + adapter as a checkpoint folder that transformers loads, starting from the checkpoint's own tensors, in
-/// float32, rounded once, with its generation_config.json; then reads it back and compares every tensor with what it
-/// should be, and logits on `probe`. Tied weights that the update has parted are both written, and config.json says so.
-/// `companions` adds files to the folder before it takes its name; `stored` replaces the types of the checkpoint;
-/// `progress` is told of every tensor that is made, and of every one that is compared.
-MergeReport merge_checkpoint(const Adapter& adapter, const std::filesystem::path& output, const ModelInput& probe,
+/// Writes base + adapter as a checkpoint that transformers loads, from the checkpoint's own tensors, in float32,
+/// rounded once; then reads it back and compares every tensor with what it should be, and what both models make of
+/// `probe`. Tied weights that the update has parted are both written, and config.json says so. `companions` adds files
+/// before the folder takes its name; `stored` replaces types; `progress` counts tensors that are made and compared. In
+/// a folder that exists only what its manifest lists as deltaw's is replaced (config.output-foreign).
+MergeReport merge_checkpoint(const Adapter& adapter, const std::filesystem::path& output, const Probe& probe,
                              const std::function<void(const std::filesystem::path&)>& companions = {},
                              std::optional<at::ScalarType> stored = {}, const Progress& progress = {});
 

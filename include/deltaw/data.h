@@ -1,6 +1,6 @@
 // Files of labelled text to padded batches.
 //
-//   file -> Dataset (rows of text with labels) -> EncodedRow (token ids) -> Batch (padded, row-major)
+//   file -> Dataset (rows of text with labels) -> EncodedRow (token ids) -> PaddedRows (padded, row-major)
 //
 // `load_training_data` reads the first arrow, `encode_rows` the second, `plan_batches` and `collate` the third.
 #pragma once
@@ -42,7 +42,7 @@ struct DataOptions {
 // ---- tasks ----
 
 /// A task known by name: how its official files are laid out, what its labels mean and how it is scored.
-struct Task {
+struct GlueTask {
   std::string name;
   std::string folder;  // below dataset_dir
   std::string text_column;
@@ -53,21 +53,24 @@ struct Task {
   std::vector<std::string> metrics;  // the first one chooses the best checkpoint
 };
 
-const std::vector<Task>& task_table();
+const std::vector<GlueTask>& glue_tasks();
 
 /// By name, whatever its case and hyphens: "SST-2" is "sst2". Throws config.unknown-task.
-const Task& find_task(const std::string& name);
+const GlueTask& find_glue_task(const std::string& name);
 
 // ---- rows ----
 
 /// What the labels of a run mean.
 struct LabelSet {
   bool regression = false;
+  bool multi_label = false;             // a row has any number of the classes
   std::vector<std::string> names = {};  // in the order of the logits; empty for regression
   /// The task's own names by class number, where `names` are these in another order or spelling: its files use them.
   std::vector<std::string> task_names = {};
 
   int64_t outputs() const { return regression ? 1 : static_cast<int64_t>(names.size()); }
+  /// As transformers names it: "single_label_classification".
+  const char* problem_type() const;
 
   /// The class of that name. Names match as values: 1, 1.0 and "1" are one label, and 007 is another.
   std::optional<int64_t> find_name(std::string_view label) const;
@@ -86,9 +89,10 @@ struct Example {
   std::string text = {};
   std::string text_pair = {};
   bool has_pair = false;
-  double label = 0;   // class number or score; 0 where the set is not labelled
-  int64_t line = 0;   // in the file, from 1; of a JSON array, the item
-  Json id = nullptr;  // of the column kIdColumn, where the file has it
+  double label = 0;                 // class number or score; 0 where the set is not labelled
+  std::vector<double> labels = {};  // of a row of several classes: 1 for those it has, else 0, by class number
+  int64_t line = 0;                 // in the file, from 1; of a JSON array, the item
+  Json id = nullptr;                // of the column kIdColumn, where the file has it
 };
 
 /// The column, or the key of a row, that names the row in results.
@@ -123,7 +127,8 @@ struct TrainingData {
 /// file, or where this has the numbers of all its classes; else the sorted values of the training file, by number where
 /// all are numbers. A task's labels take the order of a head that names the same. As in Hugging Face's run_glue, they
 /// are scores when each is a number and at least one is written with a point or an exponent: 1, 2, 3 are three classes
-/// and 1.0, 2.0, 3.0 are scores. problem_type overrides that.
+/// and 1.0, 2.0, 3.0 are scores. problem_type overrides that. A row whose label is a JSON list has several classes, or
+/// none; in a delimited file these stand with commas between them, where problem_type says so.
 ///
 /// A stored head that names some of the labels and not the others is an error, unless it may be replaced.
 ///
@@ -170,8 +175,9 @@ struct EncodedRow {
   std::vector<int64_t> token_labels;    // for a causal model: the row's own ids, kNoLabel where they are not trained on
   std::vector<int64_t> documents = {};  // of a packed row: the number of each token's document, from 1; empty: one
   double label = 0;
-  int64_t index = 0;      // of the row in its dataset
-  int64_t truncated = 0;  // texts of it that lost tokens to max_length; a packed row holds several texts
+  std::vector<double> labels = {};  // as Example's
+  int64_t index = 0;                // of the row in its dataset
+  int64_t truncated = 0;            // texts of it that lost tokens to max_length; a packed row holds several texts
 };
 
 /// How many texts of these rows lost tokens to max_length.
@@ -187,20 +193,20 @@ std::vector<EncodedRow> encode_rows(const Dataset& dataset, const Tokenizer& tok
 std::vector<int64_t> row_lengths(const std::vector<EncodedRow>& rows);
 
 /// Rows padded to the longest of them. The three token vectors are [rows, length], row-major.
-struct Batch {
+struct PaddedRows {
   int64_t rows = 0;
   int64_t length = 0;
   std::vector<int64_t> input_ids;
   std::vector<int64_t> attention_mask;  // the number of the token's document, from 1; 0 for padding
   std::vector<int64_t> token_type_ids;  // 0 on padding
   std::vector<int64_t> token_labels;    // kNoLabel on padding; empty where the rows have none
-  std::vector<double> labels;           // [rows]
+  std::vector<double> labels;           // [rows], or [rows, classes] where rows have several
   std::vector<int64_t> indices;         // [rows], EncodedRow::index: puts results back in the dataset's order
 };
 
 /// The rows at `positions`, in that order.
-Batch collate(const std::vector<EncodedRow>& rows, const std::vector<int64_t>& positions, int64_t pad_id,
-              bool pads_left);
+PaddedRows pad_rows(const std::vector<EncodedRow>& rows, const std::vector<int64_t>& positions, int64_t pad_id,
+                    bool pads_left);
 
 /// Which rows make each batch of one epoch: every row once, batch_size to a batch, only the last batch smaller. Depends
 /// on the arguments alone, on any machine, so a resumed run skips the batches it has seen. With group_by_length a batch

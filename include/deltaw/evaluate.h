@@ -34,7 +34,7 @@ struct LanguageModel {
   const Tokenizer& tokenizer;
   int64_t pad_id = 0;
   int64_t batch_size = 8;
-  Progress progress = {};                 // by rows; not called for generated answers
+  Progress progress = {};                 // by rows
   std::vector<int64_t> taught_ends = {};  // taught_end_ids() of the adapter
 };
 

@@ -15,6 +15,7 @@
 #include "deltaw/adapter.h"
 #include "deltaw/model.h"
 #include "deltaw/options.h"
+#include "deltaw/progress.h"
 #include "deltaw/tokenizer.h"
 
 namespace deltaw {
@@ -98,9 +99,11 @@ class TextGenerator {
   TextGenerator& operator=(const TextGenerator&) = delete;
 
   /// Goes on from each prompt (token ids), in batches of similar length. A row's draws follow from the seed and its
-  /// place among the prompts, whatever stands in the batch beside it. Throws data.empty-prompt, data.long-prompt where
-  /// a prompt leaves no position free, and numeric.non-finite for what the model makes of it.
-  std::vector<Generation> run(const std::vector<std::vector<int64_t>>& prompts, const OnText& on_text = {});
+  /// place among the prompts, whatever stands in the batch beside it. `progress` counts the rows that have ended.
+  /// Throws data.empty-prompt, data.long-prompt where a prompt leaves no position free, and numeric.non-finite for what
+  /// the model makes of it.
+  std::vector<Generation> run(const std::vector<std::vector<int64_t>>& prompts, const OnText& on_text = {},
+                              const Progress& progress = {});
 
   const GenerationSpeed& speed() const;
   const GenerateOptions& options() const;

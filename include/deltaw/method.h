@@ -1,15 +1,17 @@
 // What the author of a method needs: the contract between a method and the engine.
 //
-// A method is a small, pure, differentiable map from its own tensors on one layer, and a view of the frozen layer, to
+// A method is a small, pure, differentiable function. It takes its own tensors on one layer and a view of the frozen
+// layer, and returns what is needed for
 //
 //   W = diag(out_gain) (W0 + scale left diag(middle) right) diag(in_gain)     left [d_out, k]   right [k, d_in]
 //
-// Few methods are no two thin factors: they answer with a dense update, or with linear maps on activations. Fewer still
-// are no weight update: they map a layer's output (bottleneck adapters) or train the base's own tensors (BitFit).
+// Some methods have no two thin factors: they return a dense update, or linear maps on activations. A few do not change
+// weights at all: they map a layer's output (bottleneck adapters), put tokens before the input (prompt tuning), or
+// train the base's own tensors (BitFit).
 //
-// The engine does everything else: the forward and backward pass in the cheaper of two orders, dropout, dtypes,
-// merging, saving, options, help and tests. One source file in methods/ defines one method and `method_<file name>()`;
-// the build makes the table from the folder.
+// The engine does everything else: the forward and backward pass in the cheapest order, dropout, dtypes, merging,
+// saving, options, help and tests. One source file in methods/ defines one method and `method_<file name>()`; the build
+// makes the table from the folder.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -25,6 +27,7 @@
 #include <utility>
 #include <vector>
 
+#include "deltaw/family.h"
 #include "deltaw/options.h"
 
 namespace deltaw {
@@ -45,28 +48,32 @@ struct LayerInfo {
   int64_t d_in = 0;
   LayerKind kind = LayerKind::linear;
   std::array<int64_t, 2> kernel = {1, 1};  // rows and columns of a Conv2d's
+  bool feed_forward = false;               // its family names it in ia3_feedforward_modules
 
   int64_t kernel_area() const { return kernel[0] * kernel[1]; }
-  /// Of the input: d_in, but on a Conv2d.
+  /// The input's channels: d_in on every layer but a Conv2d.
   int64_t channels() const { return d_in / kernel_area(); }
-  /// A Param's file_shape on a Conv2d, none on other layers.
+  /// The file_shape of a Param: `shape` on a Conv2d, none on other layers.
   std::vector<int64_t> conv_shape(std::vector<int64_t> shape) const {
     return kind == LayerKind::conv2d ? std::move(shape) : std::vector<int64_t>();
   }
 };
 
-/// What a start may want to know of a run of the base model over calibration rows.
+/// What a start from data asks for: nothing, the inputs of each layer, or the gradient of its weight. It is measured
+/// while the base model runs over calibration rows.
 enum class Observations { none, inputs, gradients };
 
-/// What a linear layer saw in that run, over its n rows x [d_in] (one for each token or patch); float32, or float64
-/// over such a model.
+/// What was measured on one linear layer, over its n inputs x [d_in] (one for each token or patch). Tensors are
+/// float32, or float64 over a float64 model. `samples` and `rows` are always there; mean, second_moment and largest
+/// only for Observations::inputs, gradient only for Observations::gradients: the other tensors are undefined, and
+/// largest is 0.
 struct Observed {
   int64_t samples = 0;   // calibration rows
   int64_t rows = 0;      // n
   Tensor mean;           // [d_in]: sum x / n
   Tensor second_moment;  // [d_in, d_in]: sum x x^T / n
-  double largest = 0;    // greatest element of any x
-  Tensor gradient;       // [d_out, d_in]: of the loss, mean over the batches; undefined unless it was asked for
+  double largest = 0;    // the greatest element of any x
+  Tensor gradient;       // [d_out, d_in]: of the loss with respect to W0, mean over the batches
 };
 
 /// What a method may ask of the frozen weight W0 [d_out, d_in]. It never hands out W0 itself, so that a quantised
@@ -80,12 +87,12 @@ class BaseView {
   int64_t d_out() const { return d_out_; }
   int64_t d_in() const { return d_in_; }
 
-  /// What the method's needs() asked for; null where tensors are declared to be read from a file.
+  /// What the method's needs() asked for; null where an adapter is read from a file.
   const Observed* observed() const { return observed_; }
 
   /// Euclidean norm of every row of W0: [d_out], at least float32. Computed once.
   const Tensor& row_norms() const;
-  /// W0 right, for right [d_in, n]: [d_out, n] in the type of `right`, or of W0 where that is wider.
+  /// The product W0 right, for right [d_in, n]: [d_out, n] in the wider of the two types.
   Tensor times(const Tensor& right) const;
 
   struct Svd {
@@ -95,8 +102,8 @@ class BaseView {
   };
   /// The r leading singular triplets of W0, float32. r must not exceed the smaller side.
   Svd svd(int64_t r) const;
-  /// The same by a randomised range finder with `iterations` subspace iterations (Halko et al. 2011, arXiv:0909.4061,
-  /// algorithm 4.4): near, at a fraction of the time.
+  /// Nearly the same in a fraction of the time, by a randomised range finder with `iterations` subspace iterations
+  /// (Halko et al. 2011, arXiv:0909.4061, algorithm 4.4).
   Svd svd_lowrank(int64_t r, int64_t iterations, at::Generator& generator) const;
   /// Q [d_out, r] and R [r, d_in]: the leading part of W0 = Q R.
   std::pair<Tensor, Tensor> qr(int64_t r) const;
@@ -118,12 +125,13 @@ struct Param {
   std::string file_name;
   Tensor value;
   bool trained = true;
-  bool saved = true;  // false: follows from the base and the options, and is made again on loading
-  double rate = 1;    // times the learning rate
-  /// Of the tensor in the file, where its numbers stand there in another shape; -1 for one size that follows.
+  bool saved = true;  // false: it follows from the base and the options, and is made again on loading
+  double rate = 1;    // its learning rate over the run's
+  /// The tensor's shape in the file, where that is another one; -1 for one size that follows from the rest.
   std::vector<int64_t> file_shape = {};
-  bool may_lack = false;  // a file without it is read, with a warning: the declared value stays
-  bool turned = false;    // value is the transpose of what the name says: the other factor of a tied layer
+  bool may_lack = false;        // a file without it is read, with a warning, and the declared value is kept
+  bool turned = false;          // value is the transpose of what the name says: the other factor of a tied layer
+  std::string other_name = {};  // a file may have this name in place of file_name
 };
 
 /// The tensors of a method on one layer (or shared by all), in the order of their declaration.
@@ -134,12 +142,12 @@ class Params {
 
   /// The tensor called `name`, which must exist.
   const Tensor& operator[](std::string_view name) const;
-  /// The same, turned round where it stands so.
+  /// The same; its transpose where it is `turned`.
   Tensor matrix(std::string_view name) const;
   const std::vector<Param>& all() const { return params_; }
   std::vector<Param>& all() { return params_; }
   bool empty() const { return params_.empty(); }
-  /// The values of those that train, in their order.
+  /// The values of those that train, in the same order.
   std::vector<Tensor> trained() const;
 
  private:
@@ -149,10 +157,10 @@ class Params {
 /// A linear map on activations, [rows, from] -> [rows, to], in the activations' type.
 using Operator = std::function<Tensor(const Tensor&)>;
 
-/// A method's answer for one layer. What is not defined is not there: no factors, gains of one.
+/// What a method returns for one layer. An undefined tensor means that the method has none: no factors, gains of one.
 struct Update {
   Tensor left;    // [d_out, k]
-  Tensor middle;  // [k]; beside frozen factors it saves products that a factor with the gain in it would need
+  Tensor middle;  // [k]; where the factors are frozen, multiplying it into one of them would cost more products
   Tensor right;   // [k, d_in]
   double scale = 1;
   Tensor dense;               // [d_out, d_in], added to left right
@@ -161,21 +169,21 @@ struct Update {
   Tensor in_gain;             // [d_in]
   bool gain_on_bias = false;  // out_gain multiplies the layer's bias too
 
-  // From a method whose acts_on_inputs() is true, and from no other: y = W0 before(x) + scale beside(x) + bias.
+  // Only from a method whose acts_on_inputs() is true: y = W0 before(x) + scale beside(x) + bias.
   Operator before;  // d_in -> d_in
   Operator beside;  // d_in -> d_out
 
-  /// The same with the middle gain in the right factor.
+  /// The same update with the middle gain multiplied into the right factor.
   Update in_two_factors() const;
 };
 
-/// One entry of a gated rank component, scored over `axis` of the named tensor.
+/// A tensor with an entry, or several, for each rank component.
 struct Scored {
   std::string param;
   int64_t axis = 0;  // the axis that counts the rank components
 };
 
-/// Asks for a rank budget: the engine scores, prunes and regrows the components of every layer together.
+/// A method with a rank budget says this: the engine scores, prunes and regrows the components of all layers together.
 struct RankBudget {
   Scored gate;                 // zero here switches a component off
   std::vector<Scored> scored;  // every tensor with a rank axis, the gate included
@@ -189,7 +197,8 @@ struct RankBudget {
   int64_t total_step = 0;                // 0: the trainer's
   std::string pattern = "rank_pattern";  // the option that records what was kept
   std::string compact = {};              // the option that says that the file holds what compact() made
-  bool allocated = true;  // false: gates fall to zero by themselves; the engine leaves dead components out of the file
+  /// False: nothing is pruned, since gates fall to zero by themselves. Dead components are left out of the file.
+  bool allocated = true;
 };
 
 /// The shape of a Transformer, for methods that put tokens before its input.
@@ -197,27 +206,27 @@ struct ModelShape {
   int64_t layers = 0, hidden = 0, heads = 0;
   int64_t prefix_heads = 0, prefix_width = 0;  // heads of a layer's keys, and their numbers together
   Tensor word_embeddings;                      // [vocabulary, hidden], to start from
-  /// Ids of a text, special tokens included, by the tokenizer of a folder or hub name; of the model where that is
-  /// empty. Not there where tensors are declared to be read from a file.
+  /// The token ids of a text, with special tokens, by the tokenizer of a folder or hub name; by the model's own where
+  /// that is empty. Empty where an adapter is read from a file.
   std::function<std::vector<int64_t>(const std::string& text, const std::string& tokenizer)> token_ids = {};
 };
 
-/// Tokens that are no words, before those of every row. One of the two is defined.
+/// Trained vectors that stand before the tokens of every row. One of the two is defined.
 struct VirtualTokens {
-  Tensor embeddings;  // [n, hidden]: they stand before the word embeddings and go through every layer
+  Tensor embeddings;  // [n, hidden]: before the word embeddings; they go through every layer
   Tensor prefix;      // [n, layers, 2, prefix_width]: keys and values, before those of each layer's attention
   int64_t count() const { return embeddings.defined() ? embeddings.size(0) : prefix.defined() ? prefix.size(0) : 0; }
 };
 
-/// A start from data: what it wants to know, from how many rows.
+/// What a start from data asks for, and from how many rows.
 struct CalibrationNeeds {
   Observations what = Observations::none;
   int64_t samples = 0;
 };
 
-/// What a method settles over all layers at once, from what was observed of each.
+/// What a method decides for all layers together, from what was observed on each.
 struct Allotment {
-  Json options = Json::object();      // in place of the adapter's: {"rank_pattern": {...}}
+  Json options = Json::object();      // they replace the adapter's: {"rank_pattern": {...}}
   std::vector<std::string> left_out;  // names of layers that get nothing
 };
 
@@ -228,7 +237,8 @@ class Method {
   /// The tensors of one layer with their initial values, float32, drawn from `generator`.
   virtual std::vector<Param> declare(const LayerInfo& layer, const BaseView& base, at::Generator& generator) const = 0;
 
-  /// The map. Differentiable in the trained tensors of `params`; may be called again in the backward pass.
+  /// The update of one layer. It must be differentiable in the trained tensors of `params`, and is called again in the
+  /// backward pass.
   virtual Update update(const LayerInfo& layer, const Params& params, const BaseView& base) const = 0;
 
   /// Probability that an element of the adapter's input is zeroed in training.
@@ -236,51 +246,53 @@ class Method {
 
   // Hooks. A method that needs none writes none.
 
-  /// Throws for options that an adapter may have, but with which nothing would train, or not as they say. Asked before
-  /// training, never of an adapter that is read.
+  /// Throws for options with which nothing would train, or not as they say. Called before training only: an adapter
+  /// that is read may have them.
   virtual void check_training(const std::vector<LayerInfo>& /*layers*/) const {}
 
-  /// Asks that declare() find observations in its view when an adapter is created.
+  /// What is to be observed before an adapter is created, so that declare() finds it in its view.
   virtual CalibrationNeeds needs() const { return {}; }
-  /// Called between observing and declare(); `observed` goes with `layers`.
+  /// Called after observing and before declare(); observed[i] belongs to layers[i].
   virtual Allotment allot(const std::vector<LayerInfo>& /*layers*/, const std::vector<Observed>& /*observed*/) const {
     return {};
   }
 
-  /// Frozen tensors that all layers share, stored once in the file; `layers` are all the adapted ones.
+  /// Frozen tensors that all layers share and that the file holds once. `layers` are all the adapted ones.
   virtual std::vector<Param> declare_shared(const std::vector<LayerInfo>& /*layers*/) const { return {}; }
   /// Called with the shared tensors, drawn or read from a file, before any update().
   virtual void use_shared(const Params& /*shared*/) {}
-  /// False: the file holds no shared tensors, which are drawn again on loading and compared by hash.
+  /// False: the file does not hold the shared tensors. They are drawn again on loading and compared by hash.
   virtual bool saves_shared() const { return true; }
 
-  /// A term added to the loss: scalar, differentiable in the trained tensors of all layers; undefined for none.
+  /// A scalar that is added to the loss, differentiable in the trained tensors of all layers; undefined for none.
   virtual Tensor penalty(const std::vector<const Params*>& /*layers*/) const { return {}; }
 
   virtual std::optional<RankBudget> rank_budget() const { return std::nullopt; }
-  /// The same update in fewer numbers, for the file of a layer that has lost components; `params` are without them.
+  /// The same update in fewer numbers, for the file: of a layer that has lost components, which `params` no longer has.
   virtual Params compact(const LayerInfo& /*layer*/, Params params) const { return params; }
 
-  /// True: update() answers with operators.
+  /// True: update() returns operators.
   virtual bool acts_on_inputs() const { return false; }
-  /// A map of the layer's output [..., d_out], after the model's dropout and before the residual sum. It need not be
-  /// linear: a method that has one cannot be merged. `params` may be of a wider type than `output`.
+  /// Of a method that acts on sublayer outputs: maps the layer's output [..., d_out], after the model's dropout and
+  /// before the residual sum. It need not be linear. `params` may be of a wider type than `output`.
   virtual Tensor map_output(const LayerInfo& /*layer*/, const Params& /*params*/, const Tensor& output) const {
     return output;
   }
 
-  /// Trained tensors of the model as a whole; their file names stand alone. For methods with virtual tokens.
+  /// Of a method with virtual tokens: the trained tensors of the whole model. Their file names have no module before.
   virtual std::vector<Param> declare_whole(const ModelShape& /*model*/, at::Generator& /*generator*/) const {
     return {};
   }
   virtual VirtualTokens virtual_tokens(const ModelShape& /*model*/, const Params& /*whole*/) const { return {}; }
 
-  /// Changes the gradients of one layer, clipped already, before the optimiser's step (LoRA-FA).
+  /// Changes the gradients of one layer before the optimiser's step (LoRA-FA). They are clipped already.
   virtual void before_step(const LayerInfo& /*layer*/, Params& /*params*/) const {}
-  /// Changes the tensors of one layer after it (SoRA's proximal step).
+  /// Changes the tensors of one layer after the step (SoRA's proximal step).
   virtual void after_step(const LayerInfo& /*layer*/, Params& /*params*/) const {}
+  /// False: these two treat each layer by itself, so that layers cannot have a tensor in common.
+  virtual bool may_share() const { return true; }
 
-  /// Times the learning rate, for vectors of the base that train beside the method's tensors: biases, the head's too.
+  /// The learning rate of the base's vectors that train too (biases, the head's included) over the run's.
   virtual double vector_rate() const { return 1; }
   /// The learning rate of the method's tensors on embeddings; 0: the run's.
   virtual double embedding_rate() const { return 0; }
@@ -294,33 +306,62 @@ struct Preset {
   Json options;
 };
 
-/// Tensors of the base that a method trains as they are.
-enum class BaseTensors { none, biases, norms, all };
+/// What a method acts on.
+enum class ActsOn {
+  layers,            // it returns an Update for each
+  sublayer_outputs,  // it has a map_output(): only layers that end a sublayer can have it
+  virtual_tokens,    // it has tensors of the whole model, and puts virtual tokens before the input
+  // Tensors of the base, which train as they are:
+  biases,
+  norms,
+  every_tensor,
+};
+
+/// What PEFT's implementation of a method can and cannot do, so that a run can say what PEFT would not read.
+struct PeftSupport {
+  std::vector<LayerKind> kinds = {};           // of layers that it adapts, beside linear ones
+  std::vector<std::string> lacking_keys = {};  // AdapterConfig's keys about layers that its configuration lacks
+  std::vector<std::string> unused_keys = {};   // keys that it writes for the method and does not use
+  /// What else PEFT refuses or reads differently, in sentences, for these options on these layers.
+  std::function<std::vector<std::string>(const Json& options, const std::vector<LayerInfo>& layers)> differences = {};
+};
 
 /// A method as the table lists it.
 struct MethodSpec {
   std::string id;
   std::string title;
   std::string paper;
-  std::string peft_type;                  // in adapter_config.json
-  Json peft_settings = Json::object();    // what tells it from others of that peft_type: {"use_dora": true}
-  Json default_targets = Json::object();  // by model_type, where they differ from LoRA's: {"bert": ["key", "value"]}
-  std::vector<Preset> presets = {};       // short names of it
+  std::string peft_type;                           // in adapter_config.json
+  Json peft_settings = Json::object();             // what tells it from others of that peft_type: {"use_dora": true}
+  std::vector<std::string> other_peft_types = {};  // of files that hold it too, where they have these settings
+  std::optional<PeftSupport> in_peft = {};         // none: PEFT has no such method
+  /// target_modules where none is given, by what the family says; null: there is no default.
+  std::function<Json(const FamilySpec&)> default_targets = &FamilySpec::lora_target_modules;
+  std::vector<Preset> presets = {};           // short names of it
   std::vector<std::string> own_options = {};  // unknown to PEFT: in the file only where they are not the default
-  bool identity_at_init = true;               // the first forward equals the base model's
-  bool mergeable = true;                      // the update is one of weights
-  bool on_outputs = false;                    // it has a map_output(): only layers that end a sublayer can have it
-  bool virtual_tokens = false;                // it has tensors of the whole model, and virtual_tokens() of them
-  bool on_layers = true;                      // false: no layer gets tensors of its own
-  BaseTensors trains = BaseTensors::none;
-  /// See trains_only(); dropouts are known by their names.
+  bool identity_at_init = true;               // the first forward pass equals the base model's
+  std::vector<ActsOn> acts_on = {ActsOn::layers};
+  bool ties_factors = false;  // its lora_A and lora_B on a tied head can be the embedding's lora_B and lora_A
+  /// Options that say how the method trains and nothing of what its tensors mean; see trains_only().
   std::vector<std::string> training_options = {};
-  std::string parameter_count = {};                                   // per layer, as a formula for the documentation
-  int64_t (*count)(const LayerInfo&, const Json& options) = nullptr;  // the same, checked by the tests
+  /// With which its tensors' names in the file begin after the module's, where they end in .weight or .bias: "lora_".
+  std::string tensor_prefix = {};
+  std::string parameter_count = {};  // per layer, as a formula for the documentation
+  std::function<int64_t(const LayerInfo&, const Json& options)> count = {};  // the same, checked by the tests
+  /// Sentences on what is likely to go wrong with these options at this learning rate.
+  std::function<std::vector<std::string>(const Json& options, double learning_rate)> doubts = {};
 
-  std::vector<FieldInfo> (*options)() = nullptr;
-  std::unique_ptr<Method> (*make)(const Json& options, const std::string& where) = nullptr;
-  Json (*normalized)(const Json& options, const std::string& where) = nullptr;  // every option, defaults filled in
+  std::function<std::vector<FieldInfo>()> options = {};
+  std::function<std::unique_ptr<Method>(const Json& options, const std::string& where)> make = {};
+  /// Every option, with defaults filled in.
+  std::function<Json(const Json& options, const std::string& where)> normalized = {};
+
+  bool on(ActsOn what) const;
+  /// Whether layers get tensors of the method.
+  bool on_layers() const { return on(ActsOn::layers) || on(ActsOn::sublayer_outputs); }
+  bool on_base() const { return on(ActsOn::biases) || on(ActsOn::norms) || on(ActsOn::every_tensor); }
+  /// Whether what it trains is a change of weights.
+  bool mergeable() const { return !on(ActsOn::sublayer_outputs) && !on(ActsOn::virtual_tokens); }
 };
 
 /// Fills in the functions of a spec for a method class that is constructed from its `Options`.
@@ -353,8 +394,8 @@ const MethodSpec& find_method(const std::string& name);
 /// The preset of that name in any case, or null.
 const Preset* find_preset(const std::string& name);
 
-/// Whether an option says how the method trains and nothing of what its tensors mean: it may be another one where the
-/// training of a finished adapter goes on.
+/// Whether an option may change where the training of a finished adapter goes on: dropouts, and what the method lists
+/// in training_options.
 bool trains_only(const MethodSpec& spec, const std::string& option);
 
 /// Adds a method from outside the library; `spec` must live as long as the program. Throws config.method-exists.

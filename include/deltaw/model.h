@@ -47,14 +47,15 @@ Tensor as_stored(const LayerInfo& layer, const Tensor& matrix);
 struct Layer {
   std::string name;
   LayerKind kind = LayerKind::linear;
-  /// W0 [d_out, d_in]; its transpose in a Conv1D or an embedding; [d_out, channels, rows, columns] in a Conv2d.
+  /// Holds W0 [d_out, d_in]; in a Conv1D or an embedding its transpose; in a Conv2d [d_out, channels, rows, columns].
   Parameter weight;
   Parameter bias;              // [d_out], or undefined
   int64_t index = -1;          // counts the model's layers
-  bool ends_sublayer = false;  // its output, after dropout, is what the residual sum adds
+  bool ends_sublayer = false;  // its output, after dropout, is added to the residual sum
+  bool feed_forward = false;   // its family names it in ia3_feedforward_modules
   std::unique_ptr<BaseView> view;
 
-  /// W0. A quantised one is dequantised anew by every call: for one use, and never for an autograd graph to keep.
+  /// W0. A quantised one is dequantised by every call: use the result once, and let no autograd graph keep it.
   Tensor matrix() const;
   BaseView view_with(const Observed* observed) const;
   LayerInfo info() const;
@@ -70,7 +71,7 @@ struct Conv2d : Linear {
 };
 
 struct Embedding : Layer {
-  int64_t padding_idx = -1;  // a row that looking it up gives no gradient, as torch's; or -1
+  int64_t padding_idx = -1;  // the row that gets no gradient from being looked up, as torch's; -1: none
 };
 
 /// A LayerNorm or, without `centred`, an RMSNorm.
@@ -83,23 +84,28 @@ struct Norm {
   double offset = 0;    // added to the weight (Gemma's 1)
 };
 
-/// How a layer with factors is computed: beside the base product; or as one product with W formed first, and the
-/// factors' gradients taken out of W's; or so, but their gradients through the narrow products of the sequence.
-enum class LinearPath { automatic, sequence, folded, mixed };
+/// How a layer with factors is computed.
+enum class LinearPath {
+  automatic,  // whichever of the others takes the fewest multiplications
+  sequence,   // x W0^T + scale (x right^T) left^T
+  folded,     // W is formed and x multiplied with it; the factors' gradients come from dW
+  mixed,      // W is formed and x multiplied with it; the factors' gradients are computed as in sequence
+};
 
-/// Sees what goes through the linear layers of a pass, those that an adapter changes aside.
+/// Is shown the input and the output of each linear layer of a pass that no adapter changes.
 class Observer {
  public:
   virtual ~Observer() = default;
-  /// x [..., d_in] and y [..., d_out] of one layer. It may have y record a gradient.
+  /// x [..., d_in] and y [..., d_out] of one layer. It may make y require a gradient.
   virtual void see(const Layer& layer, const Tensor& x, Tensor& y) = 0;
 };
 
-/// Keys and values of what a causal model has read, so that the next pass computes new tokens alone. All rows of a
-/// batch have one length; the padding among them is masked.
+/// Keys and values of the tokens that a causal model has read, so that the next pass computes only new tokens. All rows
+/// of a batch have one length; their padding is masked.
 class KeyValueCache {
  public:
-  /// Appends what a layer made of the new tokens, [batch, kv_heads, new, width], and answers all of it. Layer 0 first.
+  /// Appends a layer's keys and values of the new tokens, [batch, kv_heads, new, width], and returns those of all
+  /// tokens. Called for layer 0 first.
   std::pair<Tensor, Tensor> append(int64_t layer, const Tensor& keys, const Tensor& values);
   int64_t length() const { return length_; }  // tokens read, padding included
   /// Keeps these rows of the batch, in this order: [rows] int64.
@@ -110,11 +116,11 @@ class KeyValueCache {
     Tensor keys, values;  // [batch, kv_heads, capacity, width]
   };
   std::vector<Entry> layers_;
-  int64_t begin_ = 0, length_ = 0;  // of the tokens that the pass at hand brings
+  int64_t begin_ = 0, length_ = 0;  // where the current pass's tokens begin and end
 };
 
-/// What one forward pass needs besides its input. Which adapter acts is said here and nowhere else, so one model serves
-/// several callers at once. The dropout masks follow from seed, step, micro_step and the order of the calls.
+/// What one forward pass needs besides its input. Which adapter acts is said only here, so that one model can serve
+/// several callers at once. Dropout masks follow from seed, step, micro_step and the order of the calls.
 struct Call {
   const Adapter* adapter = nullptr;  // null: the base model
   bool training = false;             // dropouts act
@@ -142,14 +148,7 @@ struct ModelInput {
   Tensor token_type_ids;  // [batch, seq] int64, or undefined for zeros
 };
 
-/// A batch with what the model should say of it: class numbers [batch] (int64), scores [batch], or of a causal model
-/// token ids [batch, seq] in the places of the input's own, -100 where there is nothing to say.
-struct LabelledInput {
-  ModelInput input;
-  Tensor labels;
-};
-
-/// Rows that the word embeddings, or a head of its own, have beyond those of the checkpoint.
+/// Rows that were added to the checkpoint's word embeddings, or to a head that is not tied to them.
 struct AddedRows {
   Tensor stored;  // [rows, width] as the checkpoint has it
   Tensor added;   // [k, width] in the same type
@@ -157,10 +156,12 @@ struct AddedRows {
 };
 
 struct ModelOptions {
+  /// SEQ_CLS or CAUSAL_LM; empty: what the family is, and a decoder whose config.json names a classifier is one.
+  std::string task_type = {};
   /// auto (bf16 where the machine computes it natively, else float32), float32, bf16 or float64.
   std::string dtype = "auto";
   int64_t num_labels = 0;                // 0: what config.json says
-  std::string problem_type;              // single_label_classification or regression; empty: by num_labels
+  std::string problem_type;              // as transformers names it; empty: by config.json, else by num_labels
   std::vector<std::string> label_names;  // empty: what config.json says
   bool ignore_mismatched_sizes = false;  // draw a new head where the checkpoint's has another number of labels
   bool new_head = false;                 // draw one whatever the checkpoint has
@@ -170,12 +171,13 @@ struct ModelOptions {
   std::string bnb_4bit_quant_type = "nf4";  // or fp4
   bool bnb_4bit_use_double_quant = false;   // the scales of the 4-bit blocks are quantised too
   uint64_t seed = 42;                       // of a head that is drawn
-  /// Rows of a causal model's embeddings and head where the checkpoint has fewer. Those beyond are the last rows of the
-  /// tensor that `embeddings` has under the parameter's name, else the mean of the checkpoint's rows.
+  /// How many rows a causal model's embeddings and head are to have, where the checkpoint has fewer. The added rows are
+  /// the last ones of the tensor that `embeddings` has under the parameter's name; without one, each is the mean of the
+  /// checkpoint's rows.
   int64_t vocab_size = 0;
   std::map<std::string, Tensor> embeddings;
 
-  void fields(FieldVisitor& f);  // dtype, ignore_mismatched_sizes and those of quantisation
+  void fields(FieldVisitor& f);  // task_type, dtype, ignore_mismatched_sizes and those of quantisation
 };
 
 /// What quantising a model's layers changed: || W - W0 || / || W0 || of a layer, Frobenius norms.
@@ -203,18 +205,21 @@ class Model {
   at::ScalarType dtype() const { return dtype_; }
   at::Device device() const { return at::kCPU; }
 
+  /// The family that loaded it; null where none did.
+  const FamilySpec* family() const { return family_; }
   /// PEFT's name for what the model is for; empty where it has none.
   virtual std::string task_type() const { return is_causal() ? "CAUSAL_LM" : "SEQ_CLS"; }
   bool is_causal() const { return causal_; }
   int64_t vocab_size() const { return vocab_size_; }  // rows of the word embeddings
-  /// Rows of the embeddings of token_type_ids; 0 where there are none. A model with one leaves token_type_ids unread.
+  /// Rows of the embeddings of token_type_ids; 0 where there are none. With one row, token_type_ids is not read.
   int64_t type_vocab_size() const { return type_vocab_size_; }
-  /// Of resized embeddings and of a head that is not tied to them, by the parameter's name; empty: as stored.
+  /// By the parameter's name; empty where the vocabulary is the checkpoint's.
   const std::map<std::string, AddedRows>& added_rows() const { return added_rows_; }
 
   int64_t num_labels() const { return static_cast<int64_t>(labels_.size()); }
   const std::vector<std::string>& label_names() const { return labels_; }
   bool is_regression() const { return regression_; }
+  bool is_multi_label() const { return multi_label_; }      // any number of the labels belong to a row
   int64_t max_positions() const { return max_positions_; }  // tokens in the longest input
   /// Whether positions are rows of a table, so that no input can go beyond them.
   bool has_position_table() const { return position_table_; }
@@ -225,12 +230,12 @@ class Model {
   const std::vector<const Parameter*>& parameters() const { return parameters_; }
   /// None where no layer is quantised.
   std::optional<QuantisationError> quantisation_error() const;
-  /// Names of all modules in order, containers included: what target_modules is matched against.
+  /// The names of all modules in order, containers included. target_modules is matched against them.
   const std::vector<std::string>& module_names() const { return modules_; }
-  /// Modules that belong to the task and that the checkpoint lacked: freshly drawn, to be trained and saved.
+  /// Modules of the head that the checkpoint lacks. They are drawn at random, and must be trained and saved.
   const std::vector<std::string>& new_modules() const { return new_modules_; }
-  /// The head's module name ("classifier"): saved by default with every adapter of a classifier and never targeted. Of
-  /// a causal model "lm_head", which only a name in target_modules targets.
+  /// The head's module name. A classifier's ("classifier") is saved with every adapter and never targeted; a causal
+  /// model's ("lm_head") is targeted only where target_modules names it.
   const std::string& head() const { return head_; }
   /// That module where it is one layer, else null.
   const Layer* head_layer() const;
@@ -238,17 +243,19 @@ class Model {
   /// What methods with virtual tokens ask for; layers is 0 where the model has no place for them.
   const ModelShape& shape() const { return shape_; }
 
-  /// Settles classification or regression and writes the labels into config(). Called once by load_model.
+  /// Settles the problem type and writes the labels into config(). Called once by load_model.
   void settle_task(std::string problem_type);
 
  protected:
   friend class Loader;
 
+  const FamilySpec* family_ = nullptr;
   std::filesystem::path folder_;
   Json config_;
   at::ScalarType dtype_ = at::kFloat;
   std::vector<std::string> labels_;
   bool regression_ = false;
+  bool multi_label_ = false;
   bool causal_ = false;
   int64_t vocab_size_ = 0;
   int64_t type_vocab_size_ = 0;
@@ -269,14 +276,14 @@ class Model {
 };
 
 /// Loads a model from a checkpoint folder or a hub name in the local cache: encoders for sequence classification or
-/// regression, decoders as causal language models.
-/// Strict: a missing or unexpected tensor, or one of a wrong shape, is a format.* or shape.* error; a head that the
-/// checkpoint lacks is drawn and listed in new_modules().
+/// regression, decoders as causal language models or, where asked, as classifiers.
+/// A missing or unexpected tensor is a format.* error, one of a wrong shape a shape.* error. A head that the checkpoint
+/// lacks is drawn and listed in new_modules().
 std::unique_ptr<Model> load_model(const std::string& model_name_or_path, const ModelOptions& options = {});
 
-/// What load_model makes of a checkpoint, by its config.json alone: SEQ_CLS or CAUSAL_LM. Throws what load_model throws
-/// for a model_type that is not implemented.
-std::string task_type_of(const std::string& model_name_or_path);
+/// What load_model makes of a checkpoint, by its config.json and ModelOptions::task_type alone: SEQ_CLS or CAUSAL_LM.
+/// Throws what load_model throws for a model_type or task_type that is not implemented.
+std::string task_type_of(const std::string& model_name_or_path, const std::string& asked = {});
 
 /// The labels of a classifier's head.
 struct StoredLabels {
@@ -287,10 +294,5 @@ struct StoredLabels {
 /// What the checkpoint of a classifier says of its labels, before it is loaded. Throws what load_model throws for its
 /// files.
 StoredLabels stored_labels(const std::string& model_name_or_path);
-
-/// Mean loss over the batch, float32 or wider: cross entropy of logits [batch, labels] with labels [batch] (int64), or
-/// for regression the mean squared error of logits [batch, 1] with labels [batch]; of a causal model the cross entropy
-/// of logits [batch, seq, vocabulary] at each position with the label [batch, seq] at the next.
-Tensor model_loss(const Model& model, const Tensor& logits, const Tensor& labels);
 
 }  // namespace deltaw

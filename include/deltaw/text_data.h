@@ -1,6 +1,7 @@
 // Files of text, instructions or conversations to the token rows that a causal language model trains on.
 //
-//   file -> TextDataset (texts, and which bytes of them are trained on) -> EncodedRow (ids and token labels) -> Batch
+//   file -> TextDataset (texts, and which bytes of them are trained on) -> EncodedRow (ids and token labels) ->
+//   PaddedRows
 //
 // `load_text_data` reads the first arrow, `encode_texts` the second; `pack_rows` puts several rows into one.
 // docs/data.md describes the files.

@@ -9,10 +9,9 @@
 #include <vector>
 
 #include "deltaw/adapter.h"
-#include "deltaw/data.h"
 #include "deltaw/model.h"
 #include "deltaw/options.h"
-#include "deltaw/progress.h"
+#include "deltaw/task.h"
 
 namespace deltaw {
 
@@ -87,21 +86,21 @@ struct TrainResult {
 /// `metrics`. Overfitting and noise stay below that. A loss that is no number ends a run with an error.
 bool has_diverged(const TrainResult& result, const Json& metrics);
 
-/// Trains `adapter` on `train` (and evaluates on `validation`, which may be empty). Throws numeric.non-finite naming
-/// step and tensor, config.* for a schedule that cannot be. Checkpoints go to output_dir/checkpoint-<step>, whole or
-/// not at all, with the whole state: resuming gives the adapter of an undisturbed run byte for byte. `model` and
-/// `adapter` must outlive the trainer.
+/// Trains `adapter` for `task`. Throws numeric.non-finite naming step and tensor, config.* for a schedule that cannot
+/// be. Checkpoints go to output_dir/checkpoint-<step>, whole or not at all, with the whole state: resuming gives the
+/// adapter of an undisturbed run byte for byte. Of output_dir only what its manifest lists as deltaw's is replaced or
+/// removed. `model`, `adapter` and `task` must outlive the trainer.
 class Trainer {
  public:
-  Trainer(const Model& model, Adapter& adapter, TrainOptions options);
+  Trainer(const Model& model, Adapter& adapter, const Task& task, TrainOptions options);
   ~Trainer();
 
-  /// `group_by_length`: batches hold rows of similar length (see plan_batches).
-  void set_data(std::vector<EncodedRow> train, std::vector<EncodedRow> validation, int64_t pad_id, bool pads_left,
+  /// `validation` may be null. `group_by_length`: batches hold rows of similar cost (see plan_batches).
+  void set_data(std::shared_ptr<const RowSource> train, std::shared_ptr<const RowSource> validation = nullptr,
                 bool group_by_length = false);
-  /// The metrics of evaluate(), and which of them chooses the best checkpoint unless the options name one. Without this
-  /// call there is the loss alone.
-  void set_metrics(std::vector<std::string> names, std::string best);
+  /// The metrics of evaluate(), in place of the task's own; the first chooses the best checkpoint unless the options
+  /// name another.
+  void set_metrics(std::vector<std::string> names);
   /// Called in each checkpoint folder before it takes its name, to add tokenizer, model card and configuration.
   void set_companions(std::function<void(const std::filesystem::path&)> write);
   void on_event(std::function<void(const TrainEvent&)> callback);
@@ -117,19 +116,5 @@ class Trainer {
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };
-
-/// Logits of every row of a classifier in the rows' order: [rows, labels] float32. Throws data.token-id,
-/// data.token-type and data.too-long for rows that the model has no embeddings for.
-Tensor predict_logits(const Model& model, const Adapter* adapter, const std::vector<EncodedRow>& rows,
-                      int64_t batch_size, int64_t pad_id, bool pads_left, const Progress& progress = {});
-
-/// What a causal model makes of the tokens of a row that are trained on.
-struct RowLoss {
-  double nll = 0;  // negative log-likelihood of all of them, in nats
-  int64_t tokens = 0;
-};
-/// In the rows' order. Throws as predict_logits.
-std::vector<RowLoss> predict_losses(const Model& model, const Adapter* adapter, const std::vector<EncodedRow>& rows,
-                                    int64_t batch_size, int64_t pad_id, bool pads_left, const Progress& progress = {});
 
 }  // namespace deltaw

@@ -17,6 +17,7 @@
 #include "adapt/vocabulary.h"
 #include "core/log.h"
 #include "core/patterns.h"
+#include "core/suggest.h"
 #include "deltaw/error.h"
 #include "deltaw/tokenizer.h"
 #include "io/checkpoint.h"
@@ -39,7 +40,7 @@ void check_patterns(const Json& options, const std::vector<const Layer*>& layers
       throw Error({.id = "config.unmatched-pattern",
                    .what = fmt::format("'{}' matches none of the {} adapted layers", pattern, layers.size()),
                    .where = fmt::format("key \"{}\"", key),
-                   .fix = suggest_names(pattern, names)});
+                   .fix = suggest_names(pattern, names, "give the end of a layer's name, or leave it out")});
     }
   }
 }
@@ -67,7 +68,7 @@ void check_virtual_tokens(const Model& model, const MethodSpec& spec) {
 }
 
 void check_place(const Layer& layer, const MethodSpec& spec, const Method& method) {
-  if (spec.on_outputs && !layer.ends_sublayer) {
+  if (spec.on(ActsOn::sublayer_outputs) && !layer.ends_sublayer) {
     throw Error(
         {.id = "config.no-sublayer",
          .what = fmt::format("'{}' does not end a sublayer, and the method {} works behind one", layer.name, spec.id),
@@ -98,10 +99,11 @@ void warn_of_ties(const AdapterBuilder& builder) {
   const AdapterConfig& config = builder.config();
   const bool without_meaning = config.ensure_weight_tying && !ties.modules && !ties.targets &&
                                config.trainable_token_indices.is_null() &&
-                               find_method(config.method).trains != BaseTensors::all;
+                               !find_method(config.method).on(ActsOn::every_tensor);
   if (!without_meaning) return;
   log().warn(
-      "ensure_weight_tying ties nothing here: as in PEFT, a model with a tied head must name embed_tokens or lm_head in "
+      "ensure_weight_tying ties nothing here: as in PEFT, a model with a tied head must name embed_tokens or lm_head "
+      "in "
       "modules_to_save, or for LoRA in target_modules");
 }
 
@@ -136,7 +138,7 @@ AdapterBuilder::AdapterBuilder(const Model& model, AdapterConfig config, Purpose
   adapter_.overrides_.resize(model.parameters().size());
   adapter_.by_layer_.resize(model.layers().size());
   const MethodSpec& spec = *adapter_.spec_;
-  if (!spec.on_layers) return;
+  if (!spec.on_layers()) return;
   targets_ = find_targets(model, adapter_.config_, spec, purpose);
   for (const Layer* layer : targets_) check_place(*layer, spec, *adapter_.method_);
 }
@@ -156,7 +158,8 @@ void AdapterBuilder::calibrate(const Calibration& calibration) {
   if (needs.what == Observations::none) return;
   AdapterConfig& config = adapter_.config_;
   const std::string where = "options of " + config.method;
-  const std::vector<LabelledInput> batches = calibration ? calibration(needs.samples) : std::vector<LabelledInput>();
+  const std::vector<CalibrationBatch> batches =
+      calibration ? calibration(needs.samples) : std::vector<CalibrationBatch>();
   if (batches.empty()) {
     throw Error({.id = "config.no-calibration",
                  .what = "the factors start from data, and there are no calibration rows",
@@ -190,7 +193,7 @@ void AdapterBuilder::calibrate(const Calibration& calibration) {
 void AdapterBuilder::wrap(uint64_t seed) {
   at::Generator generator = at::make_generator<at::CPUGeneratorImpl>(seed);
   const MethodSpec& spec = *adapter_.spec_;
-  if (spec.virtual_tokens) {
+  if (spec.on(ActsOn::virtual_tokens)) {
     check_virtual_tokens(*adapter_.model_, spec);
     ModelShape shape = adapter_.model_->shape();
     if (purpose_ == Purpose::training) {
@@ -248,11 +251,11 @@ void AdapterBuilder::override_parameters() {
   }
   for (const AdaptedLayer* layer : adapter_.ordered_) {
     if (!adapter_.overrides(layer->base->weight)) continue;
-    throw Error({.id = "config.conflict",
-                 .what = fmt::format("target_modules adapts '{}', and modules_to_save trains it whole",
-                                     layer->info.name),
-                 .where = "keys \"target_modules\" and \"modules_to_save\"",
-                 .fix = "name it in one of the two; modules_to_save takes every module whose name ends so"});
+    throw Error(
+        {.id = "config.conflict",
+         .what = fmt::format("target_modules adapts '{}', and modules_to_save trains it whole", layer->info.name),
+         .where = "keys \"target_modules\" and \"modules_to_save\"",
+         .fix = "name it in one of the two; modules_to_save takes every module whose name ends so"});
   }
   pass_over_words();
   const std::string& bias = adapter_.config_.bias;

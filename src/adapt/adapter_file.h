@@ -14,7 +14,7 @@ inline const std::string kPromptWords = "word_embeddings.weight";
 
 /// PEFT wraps the base twice where a method adapts layers, and once where it only puts tokens before the input.
 inline const std::string& base_prefix(const Adapter& adapter) {
-  return adapter.spec().virtual_tokens ? kShared : kModel;
+  return adapter.spec().on(ActsOn::virtual_tokens) ? kShared : kModel;
 }
 
 /// Of the random bases: enough to see that those drawn elsewhere are not these.

@@ -17,6 +17,7 @@
 #include "core/log.h"
 #include "core/patterns.h"
 #include "deltaw/error.h"
+#include "deltaw/family.h"
 #include "io/safetensors.h"
 #include "models/loader.h"
 
@@ -126,8 +127,8 @@ class Reader {
       const std::string name = kModel + layer.info.name + "." + param.file_name;
       if (param.may_lack && !file_->find(name)) {
         drawn_.push_back(name);
-      } else if (param.name == "lora_magnitude_vector" && !file_->find(name)) {  // PEFT's name in memory
-        read(name + ".weight", param.value, in_file(param).sizes());
+      } else if (!param.other_name.empty() && !file_->find(name)) {
+        read(kModel + layer.info.name + "." + param.other_name, param.value, in_file(param).sizes());
       } else {
         read(name, param.value, in_file(param).sizes());
       }
@@ -331,6 +332,15 @@ void check_head(const Model& model, const Adapter& adapter, const std::filesyste
   }
 }
 
+/// The names that the weight of a classifier's head may have.
+std::set<std::string> head_weights() {
+  std::set<std::string> names;
+  for (const FamilySpec* family : family_table()) {
+    names.insert((family->is_causal() ? as_classifier(*family) : *family).head_weight);
+  }
+  return names;
+}
+
 /// The names that the metadata holds; other programs may keep something else under that word, which is none.
 Json label_list(const std::string& text, const std::filesystem::path& file) {
   try {
@@ -406,7 +416,7 @@ ModelOptions with_adapter_head(ModelOptions options, const std::filesystem::path
   const AdapterFolder folder = open_adapter_folder(adapter_folder);
   if (!folder.parts.empty()) return with_adapter_head(std::move(options), folder.parts.front().folder);
   const io::TensorFile file = open_adapter_tensors(folder);
-  for (const char* name : {"classifier.weight", "classifier.out_proj.weight", "score.weight"}) {
+  for (const std::string& name : head_weights()) {
     const io::TensorBytes* head = file.find(kModel + name);
     if (!head) head = file.find(kShared + name);
     if (!head || head->shape.empty()) continue;

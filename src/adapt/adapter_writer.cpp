@@ -135,7 +135,7 @@ bool peft_finds_targets(const MethodSpec& spec, const AdapterConfig& config) {
                                                       {"layers_to_transform", &config.layers_to_transform},
                                                       {"layers_pattern", &config.layers_pattern}};
   return std::all_of(std::begin(keys), std::end(keys),
-                     [&](const auto& key) { return key.second->is_null() || peft_has_key(spec.peft_type, key.first); });
+                     [&](const auto& key) { return key.second->is_null() || peft_has_key(spec, key.first); });
 }
 
 }  // namespace
@@ -163,13 +163,13 @@ void Adapter::save(const std::filesystem::path& folder) const {
     if (!budget.compact.empty()) config.options[budget.compact] = true;
   }
   Json json = adapter_config_to_json(config);
-  if (spec_->on_layers && !peft_finds_targets(*spec_, config)) {
+  if (spec_->on_layers() && !peft_finds_targets(*spec_, config)) {
     json["target_modules"] = target_names();
     for (const char* key : {"exclude_modules", "layers_to_transform", "layers_pattern"}) json[key] = nullptr;
   }
   widen_for_peft(json);
 
-  if (spec_->virtual_tokens) {  // PEFT builds the tensor from these
+  if (spec_->on(ActsOn::virtual_tokens)) {  // PEFT builds the tensor from these
     const ModelShape& shape = model_->shape();
     const bool prefix = virtual_tokens().prefix.defined();
     json.update({{"token_dim", prefix ? shape.prefix_width : shape.hidden},

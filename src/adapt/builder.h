@@ -39,9 +39,7 @@ class AdapterBuilder {
   Adapter& adapter() { return adapter_; }
   const Ties& ties() const { return ties_; }
   /// Whether the stand-ins of a tied embedding and head are one tensor.
-  bool ties_modules() const {
-    return ties_.head && (ties_.modules || adapter_.spec_->trains == BaseTensors::all);
-  }
+  bool ties_modules() const { return ties_.head && (ties_.modules || adapter_.spec_->on(ActsOn::every_tensor)); }
   const AdapterConfig& config() const { return adapter_.config_; }
   Tensor& override_of(const Parameter& parameter) { return adapter_.overrides_[parameter.slot]; }
   std::map<int64_t, TrainedTokens>& tokens() { return adapter_.tokens_; }

@@ -13,13 +13,6 @@ double largest(const Tensor& tensor) {
 
 }  // namespace
 
-Tensor logits_of(const Model& model, const Adapter* adapter, const ModelInput& probe) {
-  const at::NoGradGuard no_grad;
-  Call call{.adapter = adapter};
-  const Tensor logits = model.forward(probe, call).to(at::kDouble);
-  return model.is_causal() ? logits.index({probe.attention_mask.ne(0)}) : logits;
-}
-
 double Compared::difference() const {
   return largest(written - adapter);
 }

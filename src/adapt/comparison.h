@@ -5,10 +5,7 @@
 
 namespace deltaw {
 
-/// Logits of `probe` where it is no padding, in float64.
-Tensor logits_of(const Model& model, const Adapter* adapter, const ModelInput& probe);
-
-/// Logits of three on one input.
+/// What three make of one input.
 struct Compared {
   Tensor base, adapter, written;
 

@@ -177,16 +177,13 @@ void check_parts(const std::vector<Adapter>& parts, const std::vector<double>& w
 MethodSpec composite_spec(const std::vector<Adapter>& parts) {
   MethodSpec spec;
   std::vector<std::string> ids, titles;
-  spec.on_layers = false;
+  spec.acts_on.clear();
   for (const Adapter& part : parts) {
     ids.push_back(part.spec().id);
     titles.push_back(part.spec().title);
     spec.identity_at_init &= part.spec().identity_at_init;
-    spec.mergeable &= part.spec().mergeable;
-    spec.on_outputs |= part.spec().on_outputs;
-    spec.on_layers |= part.spec().on_layers;
-    spec.virtual_tokens |= part.spec().virtual_tokens;
-    if (part.spec().trains != BaseTensors::none) spec.trains = part.spec().trains;
+    const std::vector<ActsOn>& own = part.spec().acts_on;
+    spec.acts_on.insert(spec.acts_on.end(), own.begin(), own.end());
   }
   spec.id = fmt::format("{}", fmt::join(ids, "+"));
   spec.title = fmt::format("{}", fmt::join(titles, " + "));

@@ -20,8 +20,6 @@ const std::set<std::string> kIgnored = {
     "token_dim", "num_layers", "num_attention_heads", "num_transformer_submodules", "runtime_config",
     // of a start that is over
     "tokenizer_kwargs"};
-// LoRA's keys that PEFT writes for AdaLoRA too and does not use there.
-const std::set<std::string> kUnusedByAdaLora = {"r"};
 // Keys whose `true` is what every method here does anyway.
 const std::set<std::string> kTrueIsDefault = {"init_lora_weights", "init_weights", "init_ia3_weights"};
 
@@ -172,7 +170,9 @@ const MethodSpec& choose_method(const Json& values, const std::string& where) {
   if (chosen->peft_settings.empty()) {
     // "use_dora": true makes LORA the method that it names.
     for (const MethodSpec* spec : method_table()) {
-      const bool related = spec->peft_type == chosen->peft_type || chosen->peft_type == "LORA";
+      const std::vector<std::string>& others = spec->other_peft_types;
+      const bool related = spec->peft_type == chosen->peft_type ||
+                           std::find(others.begin(), others.end(), chosen->peft_type) != others.end();
       if (!related || spec->peft_settings.empty() || !settings_hold(spec->peft_settings, values, where)) continue;
       chosen = spec;
       break;
@@ -208,7 +208,6 @@ void refuse_other_keys(const Json& values, const MethodSpec& spec, const std::st
   for (const FieldInfo& option : spec.options()) known.insert(option.name);
   for (const auto& [key, value] : values.items()) {
     if (known.contains(key) || kIgnored.contains(key) || is_off(key, value)) continue;
-    if (spec.id == "adalora" && kUnusedByAdaLora.contains(key)) continue;
     if (spec.peft_settings.contains(key) && spec.peft_settings[key] == value) continue;
     throw Error({.id = "config.unsupported",
                  .what = fmt::format("\"{}\": {} is not implemented for {}", key, value.dump(), spec.title),

@@ -11,7 +11,7 @@
 #include "core/output_folder.h"
 #include "deltaw/adapter.h"
 #include "deltaw/error.h"
-#include "ops/linear.h"
+#include "ops/linear/weight.h"
 #include "ops/sum.h"
 
 namespace deltaw {
@@ -60,11 +60,11 @@ Factors weight_factors(const AdaptedLayer& layer, const Update& u, int64_t rank)
 }
 
 [[noreturn]] void refuse_export(const MethodSpec& spec, const std::string& why) {
-  throw Error(
-      {.id = "config.no-export",
-       .what = fmt::format("the method {} {}, which a LoRA cannot say", spec.id, why),
-       .where = "key \"adapter_name_or_path\"",
-       .fix = spec.mergeable ? "`deltaw merge` writes a checkpoint instead" : "use the adapter beside its base model"});
+  throw Error({.id = "config.no-export",
+               .what = fmt::format("the method {} {}, which a LoRA cannot say", spec.id, why),
+               .where = "key \"adapter_name_or_path\"",
+               .fix = spec.mergeable() ? "`deltaw merge` writes a checkpoint instead"
+                                       : "use the adapter beside its base model"});
 }
 
 // || left right ||, Frobenius norm.
@@ -110,8 +110,7 @@ Factors linear_factors(const Adapter& adapter, const AdaptedLayer& whole) {
 
 std::vector<Factors> factors_of(const Adapter& adapter, int64_t rank, Combination combination) {
   const MethodSpec& spec = adapter.spec();
-  if (!spec.mergeable || !spec.on_layers || spec.trains != BaseTensors::none)
-    refuse_export(spec, "is no update of layers' weights");
+  if (!spec.mergeable() || !spec.on_layers() || spec.on_base()) refuse_export(spec, "is no update of layers' weights");
   std::vector<Factors> factors;
   for (const AdaptedLayer* layer : adapter.layers()) {
     if (combination == Combination::linear) {
@@ -176,9 +175,8 @@ AdapterConfig lora_config(const Adapter& adapter, const std::vector<Factors>& fa
 
 }  // namespace
 
-ExportReport export_lora(const Adapter& adapter, const std::filesystem::path& output, int64_t rank,
-                         const ModelInput& probe, const std::function<void(const std::filesystem::path&)>& companions,
-                         Combination combination) {
+ExportReport export_lora(const Adapter& adapter, const std::filesystem::path& output, int64_t rank, const Probe& probe,
+                         const std::function<void(const std::filesystem::path&)>& companions, Combination combination) {
   const at::NoGradGuard no_grad;
   if (combination == Combination::linear && rank > 0) refuse_linear("keeps the adapters' rank", "key \"rank\"");
   ExportReport report;

@@ -81,13 +81,12 @@ std::string factors_problem(const Adapter& adapter, const Adapter& written, cons
 }  // namespace
 
 void check_exported(ExportReport& report, const Adapter& adapter, const std::filesystem::path& folder,
-                    const std::vector<double>& cut, const ModelInput& probe) {
+                    const std::vector<double>& cut, const Probe& probe) {
   const Model& model = adapter.model();
   const Adapter written = Adapter::load(model, folder);
   report.problem = factors_problem(adapter, written, cut, report);
-  const Compared logits{.base = logits_of(model, nullptr, probe),
-                        .adapter = logits_of(model, &adapter, probe),
-                        .written = logits_of(model, &written, probe)};
+  const Compared logits{
+      .base = probe(model, nullptr), .adapter = probe(model, &adapter), .written = probe(model, &written)};
   report.max_difference = logits.difference();
   if (!report.exact) report.kept_share = std::max(0.0, 1 - logits.share());
   // A model that computes in bf16 rounds the two on different ways; then the factors decide alone.

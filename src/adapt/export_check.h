@@ -12,6 +12,6 @@ namespace deltaw {
 /// (adapt/intended.h) as `cut` says, a share of its norm for each layer, and everything beside the factors is the
 /// adapter's own; report.exact: the logits are, too.
 void check_exported(ExportReport& report, const Adapter& adapter, const std::filesystem::path& folder,
-                    const std::vector<double>& cut, const ModelInput& probe);
+                    const std::vector<double>& cut, const Probe& probe);
 
 }  // namespace deltaw

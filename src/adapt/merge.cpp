@@ -13,7 +13,7 @@
 #include "deltaw/error.h"
 #include "io/write_weights.h"
 #include "models/loader.h"
-#include "ops/linear.h"
+#include "ops/linear/weight.h"
 
 namespace deltaw {
 namespace {
@@ -101,9 +101,9 @@ void write_checkpoint(const std::filesystem::path& folder, const Model& model, s
 std::unique_ptr<Model> original_of(const Model& model) {
   bool wide = model.dtype() == at::kDouble;
   for (const Parameter* parameter : model.parameters()) wide |= parameter->exists() && parameter->stored == at::kDouble;
-  ModelOptions options{.dtype = wide ? "float64" : "float32"};
+  ModelOptions options{.task_type = model.task_type(), .dtype = wide ? "float64" : "float32"};
   if (!model.is_causal()) {
-    options.problem_type = model.is_regression() ? "regression" : "single_label_classification";
+    options.problem_type = model.config().at("problem_type").get<std::string>();
     options.label_names = model.label_names();
     options.ignore_mismatched_sizes = true;
   }
@@ -137,11 +137,11 @@ MergedLayer merge_layer(const AdaptedLayer& layer, const Tensor& weight, const T
           merged_bias.defined() ? merged_bias.to(weight.scalar_type()) : merged_bias};
 }
 
-MergeReport merge_checkpoint(const Adapter& adapter, const std::filesystem::path& output, const ModelInput& probe,
+MergeReport merge_checkpoint(const Adapter& adapter, const std::filesystem::path& output, const Probe& probe,
                              const std::function<void(const std::filesystem::path&)>& companions,
                              std::optional<at::ScalarType> stored, const Progress& progress) {
   const Model& model = adapter.model();
-  if (!adapter.spec().mergeable) {
+  if (!adapter.spec().mergeable()) {
     throw Error(
         {.id = "config.not-mergeable",
          .what = fmt::format("the method {} is no update of weights and cannot be merged into them", adapter.spec().id),
@@ -164,8 +164,8 @@ MergeReport merge_checkpoint(const Adapter& adapter, const std::filesystem::path
   check_merged(report, adapter, *original, output, probe, stored, half_of(progress, 1));
   if (model.quantisation_error()) {
     const Adapter moved = AdapterBuilder::moved(adapter, *original);
-    const Tensor unquantised = logits_of(*original, &moved, probe);
-    report.quantisation_difference = (unquantised - logits_of(model, &adapter, probe)).abs().max().item<double>();
+    const Tensor unquantised = probe(*original, &moved);
+    report.quantisation_difference = (unquantised - probe(model, &adapter)).abs().max().item<double>();
   }
   return report;
 }

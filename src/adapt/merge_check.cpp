@@ -11,7 +11,7 @@
 #include "adapt/comparison.h"
 #include "adapt/intended.h"
 #include "ops/layers.h"
-#include "ops/linear.h"
+#include "ops/linear/linear.h"
 
 namespace deltaw {
 namespace {
@@ -198,7 +198,7 @@ const char* type_name(at::ScalarType type) {
 }
 
 void check_merged(MergeReport& report, const Adapter& adapter, const Model& original,
-                  const std::filesystem::path& folder, const ModelInput& probe, std::optional<at::ScalarType> stored,
+                  const std::filesystem::path& folder, const Probe& probe, std::optional<at::ScalarType> stored,
                   const Progress& progress) {
   const at::NoGradGuard no_grad;
   const auto merged = load_model(folder.string(), {.dtype = original.dtype() == at::kDouble ? "float64" : "float32"});
@@ -212,15 +212,14 @@ void check_merged(MergeReport& report, const Adapter& adapter, const Model& orig
     half |= is_half(type);
   }
 
-  const Compared logits{.base = logits_of(original, nullptr, probe),
-                        .adapter = logits_of(original, &check.adapter(), probe),
-                        .written = logits_of(*merged, nullptr, probe)};
+  const Compared logits{.base = probe(original, nullptr),
+                        .adapter = probe(original, &check.adapter()),
+                        .written = probe(*merged, nullptr)};
   report.max_difference = logits.difference();
   report.rounding_share = logits.share();
   if (report.problem.empty()) {
     const Adapter stand_ins = check.stand_ins();
-    const Compared same{
-        .base = logits.base, .adapter = logits_of(original, &stand_ins, probe), .written = logits.written};
+    const Compared same{.base = logits.base, .adapter = probe(original, &stand_ins), .written = logits.written};
     const double apart = same.difference();
     if (!(apart <= 1e-5 * std::max(1.0, same.adapter.abs().max().item<double>()))) {
       report.problem =

@@ -21,7 +21,7 @@ const char* type_name(at::ScalarType type);
 /// What rounding costs is measured and no fault. `stored`: a type in place of the original's. `progress` is told of
 /// every tensor.
 void check_merged(MergeReport& report, const Adapter& adapter, const Model& original,
-                  const std::filesystem::path& folder, const ModelInput& probe,
-                  std::optional<at::ScalarType> stored = {}, const Progress& progress = {});
+                  const std::filesystem::path& folder, const Probe& probe, std::optional<at::ScalarType> stored = {},
+                  const Progress& progress = {});
 
 }  // namespace deltaw

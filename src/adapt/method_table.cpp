@@ -1,8 +1,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <mutex>
 
+#include "core/registry.h"
+#include "core/suggest.h"
 #include "deltaw/error.h"
 #include "deltaw/method.h"
 
@@ -13,10 +14,9 @@ const std::vector<const MethodSpec*>& built_in_methods();
 
 namespace {
 
-std::mutex registered_mutex;
-std::vector<const MethodSpec*>& registered() {
-  static std::vector<const MethodSpec*> methods;
-  return methods;
+Registry<MethodSpec>& methods() {
+  static Registry<MethodSpec> registry(built_in_methods(), &MethodSpec::id);
+  return registry;
 }
 
 std::string lower(std::string text) {
@@ -27,13 +27,7 @@ std::string lower(std::string text) {
 }  // namespace
 
 std::vector<const MethodSpec*> method_table() {
-  std::vector<const MethodSpec*> table = built_in_methods();
-  {
-    const std::lock_guard lock(registered_mutex);
-    table.insert(table.end(), registered().begin(), registered().end());
-  }
-  std::sort(table.begin(), table.end(), [](const auto* a, const auto* b) { return a->id < b->id; });
-  return table;
+  return methods().all();
 }
 
 const MethodSpec& find_method(const std::string& name) {
@@ -48,14 +42,16 @@ const MethodSpec& find_method(const std::string& name) {
       ids.push_back(preset.id);
     }
   }
+  const MethodSpec* of_type = nullptr;  // the one that no setting tells from others, where there are several
   for (const MethodSpec* spec : table) {
-    if (lower(spec->peft_type) == wanted && (spec->peft_settings.empty() || spec->peft_type != "LORA")) return *spec;
+    if (lower(spec->peft_type) != wanted) continue;
+    if (!of_type || (spec->peft_settings.empty() && !of_type->peft_settings.empty())) of_type = spec;
   }
-  const std::string near = suggest_names(wanted, ids);
+  if (of_type) return *of_type;
   throw Error({.id = "config.unknown-method",
                .what = fmt::format("there is no method '{}'", name),
                .where = "key \"method\"",
-               .fix = near.empty() ? "`deltaw methods` lists them" : near + "; `deltaw methods` lists them"});
+               .fix = suggest_names(wanted, ids, "`deltaw methods` lists them")});
 }
 
 const Preset* find_preset(const std::string& name) {
@@ -68,21 +64,21 @@ const Preset* find_preset(const std::string& name) {
   return nullptr;
 }
 
+bool MethodSpec::on(ActsOn what) const {
+  return std::find(acts_on.begin(), acts_on.end(), what) != acts_on.end();
+}
+
 bool trains_only(const MethodSpec& spec, const std::string& option) {
   const std::vector<std::string>& own = spec.training_options;
   return option.ends_with("_dropout") || std::find(own.begin(), own.end(), option) != own.end();
 }
 
 void register_method(const MethodSpec& spec) {
-  for (const MethodSpec* known : method_table()) {
-    if (known->id != spec.id) continue;
-    throw Error({.id = "config.method-exists",
-                 .what = fmt::format("a method '{}' is registered already", spec.id),
-                 .where = "register_method",
-                 .fix = "give the new method another id"});
-  }
-  const std::lock_guard lock(registered_mutex);
-  registered().push_back(&spec);
+  if (methods().add(spec)) return;
+  throw Error({.id = "config.method-exists",
+               .what = fmt::format("a method '{}' is registered already", spec.id),
+               .where = "register_method",
+               .fix = "give the new method another id"});
 }
 
 }  // namespace deltaw

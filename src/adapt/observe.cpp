@@ -88,7 +88,7 @@ class Sums final : public Observer {
 }  // namespace
 
 std::vector<Observed> observe(const Model& model, const std::vector<const Layer*>& layers, Observations what,
-                              const std::vector<LabelledInput>& batches) {
+                              const std::vector<CalibrationBatch>& batches) {
   for (const Layer* layer : layers) {
     if (layer->kind != LayerKind::embedding) continue;
     throw Error(
@@ -100,12 +100,12 @@ std::vector<Observed> observe(const Model& model, const std::vector<const Layer*
   const bool gradients = what == Observations::gradients;
   Sums sums(layers, gradients, /*wide=*/model.dtype() == at::kDouble);
   int64_t samples = 0;
-  for (const LabelledInput& batch : batches) {
+  for (const CalibrationBatch& batch : batches) {
     const at::AutoGradMode recording(gradients);
     Call call{.observer = &sums};
-    const Tensor logits = model.forward(batch.input, call);
-    samples += logits.size(0);
-    if (gradients) model_loss(model, logits, batch.labels).backward();
+    const Tensor loss = batch.loss(model, call);
+    samples += batch.rows;
+    if (gradients) loss.backward();
   }
   std::vector<Observed> observed;
   for (const Layer* layer : layers) {

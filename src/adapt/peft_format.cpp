@@ -14,31 +14,6 @@
 namespace deltaw {
 namespace {
 
-// By PEFT type: which of AdapterConfig's keys about layers its configuration lacks. All have target_modules and
-// modules_to_save.
-const std::map<std::string, std::set<std::string>> kLacking = {
-    {"LORA", {}},
-    {"ADALORA", {}},
-    {"LOHA", {"trainable_token_indices"}},
-    {"LOKR", {"trainable_token_indices"}},
-    {"OFT", {"trainable_token_indices"}},
-    {"IA3", {"trainable_token_indices", "layers_to_transform", "layers_pattern"}},
-    {"RANDLORA", {"trainable_token_indices", "exclude_modules"}},
-    {"VERA", {"trainable_token_indices", "exclude_modules"}},
-};
-
-// The kinds of layers that PEFT adapts, besides linear ones.
-const std::map<std::string, std::set<LayerKind>> kOtherKinds = {
-    {"LORA", {LayerKind::conv1d, LayerKind::conv2d, LayerKind::embedding}},
-    {"ADALORA", {LayerKind::conv1d, LayerKind::conv2d}},
-    {"LOHA", {LayerKind::conv2d}},
-    {"LOKR", {LayerKind::conv2d}},
-    {"OFT", {LayerKind::conv2d, LayerKind::embedding}},
-    {"IA3", {LayerKind::conv1d, LayerKind::conv2d}},
-    {"RANDLORA", {LayerKind::conv1d}},
-    {"VERA", {LayerKind::conv1d}},
-};
-
 // What they do, for a message.
 constexpr const char* kMakesTokens = "makes the virtual tokens by a network while they train";
 const std::map<std::string, const char*> kTrainingOnly = {
@@ -51,13 +26,31 @@ const std::map<std::string, const char*> kTrainingOnly = {
     {"encoder_num_layers", kMakesTokens},
     {"encoder_dropout", kMakesTokens}};
 
-// LoRA's keys that PEFT's AdaLoRA inherits and does not use.
-const std::set<std::string> kUnusedByAdaLora = {"use_rslora", "alpha_pattern", "init_lora_weights", "lora_bias",
-                                                "eva_config", "corda_config",  "lora_ga_config"};
-
 std::string lower(std::string text) {
   std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return std::tolower(c); });
   return text;
+}
+
+template <class T>
+bool contains(const std::vector<T>& list, const T& value) {
+  return std::find(list.begin(), list.end(), value) != list.end();
+}
+
+// The peft_type of the method that a file of this type holds.
+std::string own_type(const std::string& type) {
+  for (const MethodSpec* spec : method_table()) {
+    if (spec->peft_settings.empty() && contains(spec->other_peft_types, type)) return spec->peft_type;
+  }
+  return type;
+}
+
+std::vector<std::string> unused_keys(const std::string& type) {
+  std::vector<std::string> keys;
+  for (const MethodSpec* spec : method_table()) {
+    if (spec->peft_type != type || !spec->in_peft) continue;
+    keys.insert(keys.end(), spec->in_peft->unused_keys.begin(), spec->in_peft->unused_keys.end());
+  }
+  return keys;
 }
 
 const char* kind_name(LayerKind kind) {
@@ -73,21 +66,13 @@ const char* kind_name(LayerKind kind) {
   }
 }
 
-std::string start_of(const Adapter& adapter) {
-  const Json& options = adapter.config().options;
-  const auto start = options.find("init_lora_weights");
-  return start != options.end() && start->is_string() ? start->get<std::string>() : "";
-}
-
 }  // namespace
 
 Json without_training(Json config) {
   for (const auto& [key, what] : kTrainingOnly) config.erase(key);
-  if (const auto type = config.find("peft_type"); type != config.end() && *type == "P_TUNING") {
-    *type = "PROMPT_TUNING";  // the file holds what the network made
-  }
-  if (config.value("peft_type", Json()) == "ADALORA") {
-    for (const std::string& key : kUnusedByAdaLora) config.erase(key);
+  if (const auto type = config.find("peft_type"); type != config.end() && type->is_string()) {
+    *type = own_type(type->get<std::string>());
+    for (const std::string& key : unused_keys(*type)) config.erase(key);
   }
   const auto start = config.find("init_lora_weights");
   if (start != config.end() && start->is_string()) {
@@ -108,9 +93,8 @@ void refuse_training_key(const std::string& key, const std::string& where) {
        .fix = "leave it out to train without it; an adapter that PEFT trained with it needs no key to be read"});
 }
 
-bool peft_has_key(const std::string& peft_type, const std::string& key) {
-  const auto lacking = kLacking.find(peft_type);
-  return lacking == kLacking.end() || !lacking->second.contains(key);
+bool peft_has_key(const MethodSpec& spec, const std::string& key) {
+  return !spec.in_peft || !contains(spec.in_peft->lacking_keys, key);
 }
 
 void widen_for_peft(Json& config) {
@@ -127,33 +111,26 @@ void widen_for_peft(Json& config) {
 
 std::vector<std::string> peft_differences(const Adapter& adapter) {
   std::vector<std::string> found;
-  const std::string& type = adapter.spec().peft_type;
-  const auto kinds = kOtherKinds.find(type);
-  if (kinds == kOtherKinds.end()) return found;
-  const std::string& title = adapter.spec().title;
+  const MethodSpec& spec = adapter.spec();
+  if (!spec.in_peft) return found;
   const auto say = [&](const std::string& what) {
     found.push_back(what + "; `deltaw export` writes a LoRA that PEFT reads as it is");
   };
-  const std::string start = start_of(adapter);
-  bool on_conv1d = false;
+  std::vector<LayerInfo> infos;
   std::set<LayerKind> refused;
   for (const AdaptedLayer* layer : adapter.layers()) {
+    infos.push_back(layer->info);
     const LayerKind kind = layer->info.kind;
-    on_conv1d |= kind == LayerKind::conv1d;
-    if (kind == LayerKind::linear || kinds->second.contains(kind) || !refused.insert(kind).second) continue;
-    say(fmt::format("PEFT has no {} for {} ('{}') and refuses the adapter", title, kind_name(kind), layer->info.name));
+    if (kind == LayerKind::linear || contains(spec.in_peft->kinds, kind) || !refused.insert(kind).second) continue;
+    say(fmt::format("PEFT has no {} for {} ('{}') and refuses the adapter", spec.title, kind_name(kind),
+                    layer->info.name));
   }
-  const bool biased = adapter.config().options.value("lora_bias", Json()) == true;
-  if (biased && !adapter.config().options.value("init_lora_weights", Json(true)).is_boolean()) {
-    say(fmt::format("PEFT refuses lora_bias with the start {}", start));
+  if (spec.in_peft->differences) {
+    for (const std::string& difference : spec.in_peft->differences(adapter.config().options, infos)) say(difference);
   }
-  if (start == "olora" && on_conv1d) say("PEFT cannot read OLoRA on Conv1D");
-  if (start.starts_with("pissa_niter_")) say("PEFT draws the start " + start + " anew and computes other outputs");
-  if (adapter.config().options.value("randlora_scaling", "r") == "r_sqrt_n") {
-    say("PEFT has no randlora_scaling and takes alpha / r for the scale, which is sqrt(n) times as large");
-  }
-  if (!peft_has_key(type, "trainable_token_indices") && !adapter.config().trainable_token_indices.is_null()) {
-    found.push_back(fmt::format("PEFT has no trainable_token_indices for {} and passes the trained rows over", title));
+  if (!peft_has_key(spec, "trainable_token_indices") && !adapter.config().trainable_token_indices.is_null()) {
+    found.push_back(
+        fmt::format("PEFT has no trainable_token_indices for {} and passes the trained rows over", spec.title));
   }
   return found;
 }

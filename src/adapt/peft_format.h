@@ -16,7 +16,7 @@ inline constexpr const char* kPeftVersion = "0.21.2";
 Json without_training(Json config);
 
 /// False for a key of AdapterConfig that PEFT's configuration of that type does not have, so that PEFT passes it over.
-bool peft_has_key(const std::string& peft_type, const std::string& key);
+bool peft_has_key(const MethodSpec& spec, const std::string& key);
 
 /// IA3's feedforward_modules as an expression, where PEFT would refuse the list: it wants each among target_modules.
 void widen_for_peft(Json& config);

@@ -7,13 +7,14 @@
 
 #include "adapt/builder.h"
 #include "core/patterns.h"
+#include "core/suggest.h"
 #include "deltaw/error.h"
 
 namespace deltaw {
 namespace {
 
 void check_share(const Json& share, const Adapter& adapter) {
-  const bool own_steps = adapter.method().rank_budget() || adapter.config().options.value("lora_fa", false);
+  const bool own_steps = adapter.method().rank_budget() || !adapter.method().may_share();
   if (!share.is_object() || own_steps) {
     throw Error({.id = "config.conflict",
                  .what = own_steps ? fmt::format("{} changes each layer's tensors by itself and cannot share them",
@@ -33,7 +34,7 @@ void check_share(const Json& share, const Adapter& adapter) {
                  .what = fmt::format("share: '{}' = {}", name, pattern.dump()),
                  .where = "key \"share\"",
                  .fix = names.empty()         ? "leave it out: this adapter has no tensors on layers"
-                        : pattern.is_string() ? suggest_names(name, names)
+                        : pattern.is_string() ? suggest_names(name, names, "give the name of a tensor of the method")
                                               : "give one regular expression as the value"});
   }
 }

@@ -10,25 +10,15 @@
 
 #include "adapt/ties.h"
 #include "core/patterns.h"
+#include "core/suggest.h"
 #include "deltaw/error.h"
+#include "deltaw/family.h"
 
 namespace deltaw {
 namespace {
 
-// Defaults of LoRA and of every method that names none of its own, by model_type (PEFT's constants.py).
-const Json kDefaultTargets = {{"bert", {"query", "value"}},     {"roberta", {"query", "value"}},
-                              {"llama", {"q_proj", "v_proj"}},  {"mistral", {"q_proj", "v_proj"}},
-                              {"qwen2", {"q_proj", "v_proj"}},  {"qwen3", {"q_proj", "v_proj"}},
-                              {"gemma2", {"q_proj", "v_proj"}}, {"gpt2", {"c_attn"}}};
-
 // PEFT lists both for every sequence classifier, whichever the model has.
 const std::set<std::string> kHeadNames = {"classifier", "score"};
-
-bool names_module(const Json& entries, const std::string& name) {
-  if (entries.is_string()) return full_match(entries.get<std::string>(), name);
-  return std::any_of(entries.begin(), entries.end(),
-                     [&](const Json& entry) { return has_suffix(name, entry.get<std::string>()); });
-}
 
 // What PEFT's all-linear takes.
 bool is_linear(const Layer& layer) {
@@ -133,7 +123,7 @@ void check_every_entry(const Model& model, const Json& targets, const std::vecto
                                       suffix, layers.size()),
          .where = "key \"target_modules\"",
          .fix = saved ? "leave it out: modules_to_save trains it whole"
-                      : suggest_names(suffix, target_names(model)) + "; `deltaw info MODEL --modules` lists them"});
+                      : suggest_names(suffix, target_names(model), "`deltaw info MODEL --modules` lists them")});
   }
 }
 
@@ -141,10 +131,10 @@ void check_every_entry(const Model& model, const Json& targets, const std::vecto
 
 Json effective_targets(const Model& model, const AdapterConfig& config, const MethodSpec& spec) {
   if (!config.target_modules.is_null()) return config.target_modules;
-  const std::string type = model.config().value("model_type", std::string());
-  for (const Json* table : {&spec.default_targets, &kDefaultTargets}) {
-    if (const auto found = table->find(type); found != table->end()) return *found;
+  if (const FamilySpec* family = model.family()) {
+    if (Json targets = spec.default_targets(*family); !targets.is_null()) return targets;
   }
+  const std::string type = model.config().value("model_type", std::string());
   throw Error({.id = "config.no-target",
                .what = "no default target_modules for model_type '" + type + "'",
                .where = "key \"target_modules\"",
@@ -211,7 +201,7 @@ std::vector<const Layer*> find_targets(const Model& model, const AdapterConfig& 
 std::vector<const Parameter*> find_base_tensors(const Model& model, const AdapterConfig& config,
                                                 const MethodSpec& spec) {
   std::vector<const Parameter*> found;
-  if (spec.trains == BaseTensors::none) return found;
+  if (!spec.on_base()) return found;
   check_names(config.target_modules, config);
   const std::set<std::string> norms = [&] {
     std::set<std::string> names;
@@ -219,19 +209,21 @@ std::vector<const Parameter*> find_base_tensors(const Model& model, const Adapte
     return names;
   }();
   const Json& targets = config.target_modules;
-  const bool chosen = !spec.on_layers && !targets.empty() && !is_all_linear(targets);
-  if (!spec.on_layers) check_layers(config, /*expression=*/false);
+  const bool chosen = !spec.on_layers() && !targets.empty() && !is_all_linear(targets);
+  if (!spec.on_layers()) check_layers(config, /*expression=*/false);
   for (const Parameter* parameter : model.parameters()) {
     if (!parameter->exists() || !parameter->tied_to.empty()) continue;
     const std::string module = parameter->name.substr(0, parameter->name.rfind('.'));
-    if (spec.trains == BaseTensors::biases && !parameter->name.ends_with(".bias")) continue;
-    if (spec.trains == BaseTensors::norms && !norms.contains(module)) continue;
+    const bool wanted = spec.on(ActsOn::every_tensor) ||
+                        (spec.on(ActsOn::biases) && parameter->name.ends_with(".bias")) ||
+                        (spec.on(ActsOn::norms) && norms.contains(module));
+    if (!wanted) continue;
     if (chosen && !names_module(targets, module)) continue;
     if (!config.exclude_modules.is_null() && names_module(config.exclude_modules, module)) continue;
-    if (!spec.on_layers && !names_whole(targets, module) && !in_layers(module, config)) continue;
+    if (!spec.on_layers() && !names_whole(targets, module) && !in_layers(module, config)) continue;
     found.push_back(parameter);
   }
-  if (!found.empty() || spec.on_layers) return found;
+  if (!found.empty() || spec.on_layers()) return found;
   throw Error({.id = "config.no-target",
                .what = fmt::format("{} finds none of the tensors that it trains", spec.title),
                .where = "keys \"target_modules\", \"exclude_modules\", \"layers_to_transform\"",
@@ -255,7 +247,7 @@ std::vector<const Parameter*> find_saved(const Model& model, const std::vector<s
     throw Error({.id = "config.unmatched-module",
                  .what = fmt::format("'{}' names no module of the model", entry),
                  .where = "key \"modules_to_save\"",
-                 .fix = suggest_names(entry, model.module_names())});
+                 .fix = suggest_names(entry, model.module_names(), "`deltaw info MODEL --modules` lists them")});
   }
   std::vector<const Parameter*> found;
   for (const int64_t slot : slots) found.push_back(model.parameters()[slot]);

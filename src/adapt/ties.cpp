@@ -41,8 +41,7 @@ Ties find_ties(const Model& model, const AdapterConfig& config) {
   if (!config.ensure_weight_tying || !ties.words) return ties;
   const auto& saved = config.modules_to_save;
   ties.modules = std::any_of(saved.begin(), saved.end(), [](const std::string& name) { return names_an_end(name); });
-  const bool in_pairs = config.method == "lora" || config.method == "dora";
-  ties.targets = !ties.modules && in_pairs && names_an_end(config.target_modules);
+  ties.targets = !ties.modules && names_an_end(config.target_modules) && find_method(config.method).ties_factors;
   return ties;
 }
 

@@ -12,17 +12,26 @@
 #include "core/log.h"
 #include "core/patterns.h"
 #include "deltaw/error.h"
+#include "deltaw/family.h"
 #include "io/safetensors.h"
 #include "models/loader.h"
 
 namespace deltaw {
 namespace {
 
-// The last parts of the names that embeddings and heads of causal models have.
-const std::set<std::string> kVocabularyModules = {"embed_tokens", "wte", "lm_head"};
-
 std::string last_part(const std::string& name) {
   return name.substr(name.rfind('.') + 1);
+}
+
+// The last parts of the names that embeddings and heads of causal models have.
+std::set<std::string> vocabulary_modules() {
+  std::set<std::string> names;
+  for (const FamilySpec* family : family_table()) {
+    if (!family->is_causal()) continue;
+    names.insert(last_part(family->word_embeddings));
+    names.insert(last_part(family->head));
+  }
+  return names;
 }
 
 [[noreturn]] void refuse_tokens(const std::string& what, const std::string& fix) {
@@ -40,7 +49,7 @@ std::set<int64_t> trained_slots(const Model& model, const AdapterConfig& config,
     slots.insert(parameter->slot);
   if (ties.modules) slots.insert(ties.head->weight.slot);
   for (const Parameter* parameter : find_base_tensors(model, config, spec)) slots.insert(parameter->slot);
-  if (!spec.on_layers) return slots;
+  if (!spec.on_layers()) return slots;
   for (const Layer* layer : find_targets(model, config, spec)) slots.insert(layer->weight.slot);
   return slots;
 }
@@ -71,8 +80,9 @@ int64_t highest(const Json& indices) {
 }  // namespace
 
 const Layer* word_embedding_of(const Model& model) {
+  const FamilySpec* family = model.family();
   for (const Layer* layer : model.layers()) {
-    if (layer->kind == LayerKind::embedding) return layer;
+    if (family ? layer->name == family->word_embeddings : layer->kind == LayerKind::embedding) return layer;
   }
   return nullptr;
 }
@@ -107,9 +117,10 @@ std::map<const Layer*, std::vector<int64_t>> tokens_by_table(const Model& model,
     }
     if (found[&table].empty()) refuse_tokens("the list is empty", "give the ids of the tokens, or leave the key out");
   };
-  if (tables.empty()) refuse_tokens("the model has no embedding", "leave the key out");
+  const Layer* words = word_embedding_of(model);
+  if (!words) refuse_tokens("the model has no embedding", "leave the key out");
   if (!wanted.is_object()) {
-    add(*tables.front(), wanted);
+    add(*words, wanted);
     return found;
   }
   const Layer* head = model.head_layer();
@@ -119,12 +130,12 @@ std::map<const Layer*, std::vector<int64_t>> tokens_by_table(const Model& model,
                                     [&, &end = name](const Layer* layer) { return has_suffix(layer->name, end); });
     if (table == tables.end()) {
       refuse_tokens(fmt::format("'{}' is neither an embedding nor the head of the model", name),
-                    "name one: " + tables.front()->name);
+                    "name one: " + words->name);
     }
     add(**table, indices);
   }
-  if (head && !head->weight.tied_to.empty() && found.contains(head) && found.contains(tables.front()) &&
-      found[head] == found[tables.front()]) {
+  if (head && !head->weight.tied_to.empty() && found.contains(head) && found.contains(words) &&
+      found[head] == found[words]) {
     found.erase(head);
   }
   return found;
@@ -166,11 +177,12 @@ ModelOptions with_adapter_vocabulary(ModelOptions options, const std::filesystem
   const int64_t rows = highest(folder.config.value("trainable_token_indices", Json())) + 1;
   if (rows <= kMostRows) options.vocab_size = std::max(options.vocab_size, rows);
   const auto file = std::make_shared<io::TensorFile>(open_adapter_tensors(folder));
+  const std::set<std::string> known = vocabulary_modules();
   std::set<std::string> modules;
   for (const io::TensorBytes& tensor : file->tensors()) {
     for (size_t dot = tensor.name.find('.'); dot != std::string::npos; dot = tensor.name.find('.', dot + 1)) {
       const std::string module = tensor.name.substr(0, dot);
-      if (kVocabularyModules.contains(last_part(module))) modules.insert(module);
+      if (known.contains(last_part(module))) modules.insert(module);
     }
   }
   for (const std::string& module : modules) {
@@ -199,7 +211,7 @@ void train_new_tokens(const Model& model, AdapterConfig& config, const std::vect
   if (ids.empty()) return;
   const MethodSpec& spec = find_method(config.method);
   const Layer* words = word_embedding_of(model);
-  if (spec.virtual_tokens || !words) {
+  if (spec.on(ActsOn::virtual_tokens) || !words) {
     throw Error({.id = "config.conflict",
                  .what = fmt::format("{} has no rows for new tokens", words ? spec.title : model.architecture()),
                  .where = "keys \"add_tokens\", \"add_special_tokens\"",
@@ -209,7 +221,7 @@ void train_new_tokens(const Model& model, AdapterConfig& config, const std::vect
   const Layer* head = model.head_layer();
   const bool tied = head && !head->weight.tied_to.empty(), words_train = trained.contains(words->weight.slot);
   const bool head_trains = !head || trained.contains(head->weight.slot);
-  if (tied && words_train && !head_trains && spec.trains != BaseTensors::all) {
+  if (tied && words_train && !head_trains && !spec.on(ActsOn::every_tensor)) {
     log().warn(
         "'{}' is tied to '{}' and does not train with it: the scores of the new tokens stay as they start; "
         "name both in modules_to_save, with ensure_weight_tying true, or in target_modules",

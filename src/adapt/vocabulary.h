@@ -11,12 +11,12 @@
 
 namespace deltaw {
 
-/// Which rows of which embedding or head train by trainable_token_indices: a list is meant for the word embeddings, the
-/// model's first. A tied head shares the rows of the embedding; it has an entry of its own only where it is named with
+/// Which rows of which embedding or head train by trainable_token_indices: a list is meant for the word embeddings. A
+/// tied head shares the rows of the embedding; it has an entry of its own only where it is named with
 /// other rows. Throws config.tokens, in training also for a row that is named twice.
 std::map<const Layer*, std::vector<int64_t>> tokens_by_table(const Model& model, const Json& wanted, Purpose purpose);
 
-/// The model's first embedding, or null.
+/// The embedding that the model's family calls its words; the first one where no family loaded it. Null: there is none.
 const Layer* word_embedding_of(const Model& model);
 
 /// The rows that the file holds for a parameter: null for none, and for a tied head that shares its embedding's.

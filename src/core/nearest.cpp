@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cctype>
 
+#include "core/suggest.h"
 #include "deltaw/options.h"
 
 namespace deltaw {
@@ -125,6 +126,12 @@ std::string suggest_names(const std::string& name, const std::vector<std::string
   if (known.empty() || known.size() > kShortList) return "";
   for (const std::string& candidate : known) text += (text.empty() ? "known: " : ", ") + candidate;
   return text;
+}
+
+std::string suggest_names(const std::string& name, const std::vector<std::string>& known, const std::string& more) {
+  const std::string text = suggest_names(name, known);
+  if (text.empty()) return more;
+  return text + (text.ends_with('?') ? " " : "; ") + more;
 }
 
 }  // namespace deltaw

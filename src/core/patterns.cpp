@@ -55,6 +55,12 @@ bool has_suffix(const std::string& name, const std::string& suffix) {
          (name.size() > suffix.size() && name.ends_with(suffix) && name[name.size() - suffix.size() - 1] == '.');
 }
 
+bool names_module(const Json& targets, const std::string& name) {
+  if (targets.is_string()) return full_match(targets.get<std::string>(), name);
+  return std::any_of(targets.begin(), targets.end(),
+                     [&](const Json& entry) { return has_suffix(name, entry.get<std::string>()); });
+}
+
 bool matches_end(const std::string& pattern, const std::string& name) {
   return full_match("(.*\\.)?(" + pattern + ")", name);
 }

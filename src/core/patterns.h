@@ -19,6 +19,9 @@ std::optional<std::string> matched_group(const std::string& pattern, const std::
 /// True when `name` is `suffix` or ends in ".suffix".
 bool has_suffix(const std::string& name, const std::string& suffix);
 
+/// Whether `targets` name the module: a list of its names' ends, as has_suffix takes them, or one regular expression.
+bool names_module(const Json& targets, const std::string& name);
+
 /// True when `pattern` matches the end of `name` (re.match of "(.*\.)?(pattern)$"): how rank_pattern's keys are read.
 bool matches_end(const std::string& pattern, const std::string& name);
 

@@ -40,6 +40,7 @@ std::vector<EncodedRow> encode_rows(const Dataset& dataset, const Tokenizer& tok
     rows.push_back({.ids = std::move(encoding.ids),
                     .type_ids = tokenizer.gives_type_ids() ? std::move(encoding.type_ids) : Positions{},
                     .label = example.label,
+                    .labels = example.labels,
                     .index = static_cast<int64_t>(rows.size()),
                     .truncated = encoding.truncated ? 1 : 0});
   }
@@ -68,9 +69,9 @@ std::vector<int64_t> row_lengths(const std::vector<EncodedRow>& rows) {
   return lengths;
 }
 
-Batch collate(const std::vector<EncodedRow>& rows, const std::vector<int64_t>& positions, int64_t pad_id,
-              bool pads_left) {
-  Batch batch;
+PaddedRows pad_rows(const std::vector<EncodedRow>& rows, const std::vector<int64_t>& positions, int64_t pad_id,
+                    bool pads_left) {
+  PaddedRows batch;
   batch.rows = static_cast<int64_t>(positions.size());
   size_t length = 0;
   for (const int64_t position : positions) length = std::max(length, rows.at(static_cast<size_t>(position)).ids.size());
@@ -93,7 +94,11 @@ Batch collate(const std::vector<EncodedRow>& rows, const std::vector<int64_t>& p
       batch.token_labels.resize(positions.size() * length, kNoLabel);
       std::copy(row.token_labels.begin(), row.token_labels.end(), batch.token_labels.begin() + at);
     }
-    batch.labels.push_back(row.label);
+    if (row.labels.empty()) {
+      batch.labels.push_back(row.label);
+    } else {
+      batch.labels.insert(batch.labels.end(), row.labels.begin(), row.labels.end());
+    }
     batch.indices.push_back(row.index);
   }
   return batch;

@@ -25,15 +25,21 @@ struct Found {
   bool any_fraction = false;
 };
 
-Found labels_in(const Table& table, size_t column) {
+Found labels_in(const Table& table, size_t column, bool multi_label) {
   Found found;
   std::set<std::string> spellings;
-  for (const Row& row : table.rows) {
-    const Cell& cell = label_cell(table, row, column);
+  const auto add = [&](const Cell& cell) {
     const std::string_view text = trimmed(cell.text);
     spellings.emplace(text);
     found.all_numbers = found.all_numbers && number_of(cell).has_value();
     found.any_fraction = found.any_fraction || text.find_first_of(".eE") != std::string_view::npos;
+  };
+  for (const Row& row : table.rows) {
+    if (!multi_label) {
+      add(label_cell(table, row, column));
+      continue;
+    }
+    for (const Cell& cell : several_labels(table, row, column)) add(cell);
   }
   std::set<std::string> values;
   for (const std::string& name : spellings) {
@@ -63,14 +69,15 @@ bool are_class_numbers(const Names& names, size_t count) {
 
 class Chooser {
  public:
-  Chooser(const DataOptions& options, const Task* task, const Table& table, size_t column, const HeadLabels& head)
+  Chooser(const DataOptions& options, const GlueTask* task, const Table& table, size_t column, const HeadLabels& head)
       : options_(options),
         task_(task),
         table_(table),
         column_(column),
         head_(head),
         head_set_{.names = head.names},
-        head_is_named_(!are_default_names(head.names)) {}
+        head_is_named_(!are_default_names(head.names)),
+        multi_label_(task == nullptr && has_several()) {}
 
   ChosenLabels choose() {
     if (options_.problem_type == "regression") return {.labels = {.regression = true}};
@@ -86,6 +93,7 @@ class Chooser {
     } else {
       choose_from_column();
     }
+    result_.labels.multi_label = multi_label_;
     return std::move(result_);
   }
 
@@ -118,24 +126,37 @@ class Chooser {
         listed(head_.names), listed(result_.labels.names));
   }
 
+  bool has_several() const {
+    if (options_.problem_type != "auto") return options_.problem_type == "multi_label_classification";
+    return std::any_of(table_.rows.begin(), table_.rows.end(),
+                       [&](const Row& row) { return row.cell(column_).kind == Cell::Kind::list; });
+  }
+
   void choose_from_column() {
-    const Found found = labels_in(table_, column_);
-    const bool several = found.names.size() > 1;
+    const Found found = labels_in(table_, column_, multi_label_);
+    const bool several = found.names.size() > (multi_label_ ? 0 : 1);
     const bool covered = several && !head_.names.empty() &&
                          std::all_of(found.names.begin(), found.names.end(),
                                      [&](const std::string& name) { return head_set_.find_name(name).has_value(); });
     if (covered) return set_names(head_.names);
-    if (options_.problem_type == "auto" && found.all_numbers && found.any_fraction) {
+    if (options_.problem_type == "auto" && !multi_label_ && found.all_numbers && found.any_fraction) {
       result_.labels.regression = true;
       return;
     }
-    if (!several) refuse_one(found.names.at(0));
+    if (!several) multi_label_ ? refuse_none() : refuse_one(found.names.at(0));
     const bool counted = head_.stored && head_is_named_ && are_class_numbers(found.names, head_.names.size()) &&
                          head_set_.find(found.names.at(0)).has_value();
     if (counted) return set_names(head_.names);  // rows that are read say so
     set_names(found.names);
     warn_of_case(found.names);
     if (head_.stored && head_is_named_) compare_with_head(found.names);
+  }
+
+  [[noreturn]] void refuse_none() const {
+    throw Error{{.id = "data.one-label",
+                 .what = "no row has a label",
+                 .where = where(),
+                 .fix = "Set label_column to another column, or list all classes in label_names."}};
   }
 
   [[noreturn]] void refuse_one(const std::string& name) const {
@@ -193,18 +214,19 @@ class Chooser {
   }
 
   const DataOptions& options_;
-  const Task* task_;
+  const GlueTask* task_;
   const Table& table_;
   size_t column_;
   const HeadLabels& head_;
   LabelSet head_set_;
   bool head_is_named_;
+  bool multi_label_;
   ChosenLabels result_;
 };
 
 }  // namespace
 
-ChosenLabels choose_labels(const DataOptions& options, const Task* task, const Table& table, size_t column,
+ChosenLabels choose_labels(const DataOptions& options, const GlueTask* task, const Table& table, size_t column,
                            const HeadLabels& head) {
   return Chooser(options, task, table, column, head).choose();
 }
@@ -228,9 +250,11 @@ std::optional<std::string> order_warning(const std::vector<std::string>& names, 
 }
 
 LabelSet label_set(const DataOptions& options, std::vector<std::string> names) {
-  LabelSet set{.regression = false, .names = std::move(names)};
+  LabelSet set{.regression = false,
+               .multi_label = options.problem_type == "multi_label_classification",
+               .names = std::move(names)};
   if (options.task_name.empty()) return set;
-  const Task& task = find_task(options.task_name);
+  const GlueTask& task = find_glue_task(options.task_name);
   if (data::are_permuted(task.labels, set.names)) set.task_names = task.labels;
   return set;
 }

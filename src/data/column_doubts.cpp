@@ -27,7 +27,7 @@ Look look_at(const Table& table, size_t column) {
 }  // namespace
 
 std::optional<std::string> column_doubt(const Table& table, size_t text, size_t label, const LabelSet& labels) {
-  if (labels.regression || table.rows.size() < 3) return std::nullopt;
+  if (labels.regression || labels.multi_label || table.rows.size() < 3) return std::nullopt;
   const Look texts = look_at(table, text), names = look_at(table, label);
   const std::string &text_name = table.columns[text], &label_name = table.columns[label];
   if (names.distinct >= 2 * texts.distinct && names.length > 2 * texts.length) {

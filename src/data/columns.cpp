@@ -37,11 +37,11 @@ void guess_text_columns(const Table& table, Columns& columns) {
 
 }  // namespace
 
-const Task* task_of(const DataOptions& options) {
-  return options.task_name.empty() ? nullptr : &find_task(options.task_name);
+const GlueTask* task_of(const DataOptions& options) {
+  return options.task_name.empty() ? nullptr : &find_glue_task(options.task_name);
 }
 
-Columns choose_columns(const DataOptions& options, const Task* task, const Table& table) {
+Columns choose_columns(const DataOptions& options, const GlueTask* task, const Table& table) {
   Columns columns{options.text_column, options.text_pair_column, options.label_column};
   if (columns.label.empty()) columns.label = task != nullptr ? task->label_column : "label";
   if (!columns.text.empty()) return columns;

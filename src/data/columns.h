@@ -15,9 +15,9 @@ struct Columns {
 };
 
 /// The task that the options name, or nullptr.
-const Task* task_of(const DataOptions& options);
+const GlueTask* task_of(const DataOptions& options);
 
 /// By the options, else by the task, else by usual names. Throws config.text-column when nothing fits.
-Columns choose_columns(const DataOptions& options, const Task* task, const Table& table);
+Columns choose_columns(const DataOptions& options, const GlueTask* task, const Table& table);
 
 }  // namespace deltaw::data

@@ -17,7 +17,14 @@ Cell to_cell(const Json& value) {
   if (value.is_boolean()) return {Cell::Kind::text, value.get<bool>() ? "true" : "false"};
   if (value.is_number()) return {Cell::Kind::number, value.dump()};
   if (value.is_null()) return {Cell::Kind::missing, "null"};
-  return {Cell::Kind::nested, value.is_array() ? "a list" : "an object"};
+  Cell cell{Cell::Kind::nested, value.is_array() ? "a list" : "an object"};
+  if (!value.is_array()) return cell;
+  for (const Json& item : value) {
+    if (item.is_structured() || item.is_null()) return cell;
+    cell.items.push_back(to_cell(item));
+  }
+  cell.kind = Cell::Kind::list;
+  return cell;
 }
 
 void check_object(const Json& object, const std::string& where) {

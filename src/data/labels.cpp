@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include "core/suggest.h"
 #include "deltaw/error.h"
 
 namespace deltaw::data {
@@ -22,18 +23,29 @@ bool is_plain_number(std::string_view text) {
   return text.empty() || (text[0] == '.' && text.find_first_not_of(kDigits, 1) == std::string_view::npos);
 }
 
+int64_t class_of(const LabelSet& labels, const Table& table, const Row& row, size_t column, std::string_view text) {
+  if (const auto found = labels.find(trimmed(text))) return *found;
+  throw Error{
+      {.id = "data.unknown-label",
+       .what = fmt::format("the label '{}' is not in the set {{{}}}", clipped(trimmed(text)), listed(labels.names)),
+       .where = fmt::format("{}, column '{}'", table.where(row), table.columns[column]),
+       .fix = suggest_names(std::string(trimmed(text)), labels.names,
+                            "Mend the row, or name every class in label_names.")}};
+}
+
 }  // namespace
 
 const Cell& label_cell(const Table& table, const Row& row, size_t column) {
   const Cell& cell = row.cell(column);
-  const bool absent = cell.kind == Cell::Kind::missing || cell.kind == Cell::Kind::nested;
-  if (!absent && !trimmed(cell.text).empty()) return cell;
-  if (cell.kind == Cell::Kind::nested) {
+  if (!is_nested(cell) && cell.kind != Cell::Kind::missing && !trimmed(cell.text).empty()) return cell;
+  if (is_nested(cell)) {
     throw Error{{.id = "data.several-labels",
-                 .what = fmt::format("the label in column '{}' is {}; rows of several labels are not trained yet",
-                                     table.columns[column], cell.text),
+                 .what = fmt::format("the label in column '{}' is {}", table.columns[column], cell.text),
                  .where = table.where(row),
-                 .fix = "Give the row one label, a string or a number."}};
+                 .fix = cell.kind == Cell::Kind::list
+                            ? "Give the row one label, a string or a number; or set problem_type to "
+                              "multi_label_classification, where every row has a list."
+                            : "Give the row one label, a string or a number, or a list of them."}};
   }
   throw Error{{.id = "data.missing-label",
                .what = is_null(cell) ? fmt::format("the label in column '{}' is null", table.columns[column])
@@ -102,6 +114,30 @@ std::string listed(const std::vector<std::string>& names) {
                      names.size() > kMost ? fmt::format(" ... ({} in all)", names.size()) : "");
 }
 
+std::vector<Cell> several_labels(const Table& table, const Row& row, size_t column) {
+  const Cell& cell = row.cell(column);
+  if (cell.kind == Cell::Kind::list) return cell.items;
+  std::vector<Cell> items;
+  if (cell.kind == Cell::Kind::bare) {  // an empty one has no label
+    std::string_view rest = cell.text;
+    while (!trimmed(rest).empty()) {
+      const size_t comma = std::min(rest.find(','), rest.size());
+      items.push_back({Cell::Kind::bare, std::string(trimmed(rest.substr(0, comma)))});
+      rest.remove_prefix(std::min(comma + 1, rest.size()));
+    }
+    return items;
+  }
+  return {label_cell(table, row, column)};
+}
+
+std::vector<double> label_values(const LabelSet& labels, const Table& table, const Row& row, size_t column) {
+  std::vector<double> values(labels.names.size());
+  for (const Cell& item : several_labels(table, row, column)) {
+    values[static_cast<size_t>(class_of(labels, table, row, column, item.text))] = 1;
+  }
+  return values;
+}
+
 double label_value(const LabelSet& labels, const Table& table, const Row& row, size_t column) {
   const Cell& cell = label_cell(table, row, column);
   if (labels.regression) {
@@ -111,18 +147,17 @@ double label_value(const LabelSet& labels, const Table& table, const Row& row, s
                  .where = fmt::format("{}, column '{}'", table.where(row), table.columns[column]),
                  .fix = "Mend the row; for named classes set problem_type to single_label_classification."}};
   }
-  if (const auto found = labels.find(trimmed(cell.text))) return static_cast<double>(*found);
-  throw Error{{.id = "data.unknown-label",
-               .what = fmt::format("the label '{}' is not in the set {{{}}}", clipped(trimmed(cell.text)),
-                                   listed(labels.names)),
-               .where = fmt::format("{}, column '{}'", table.where(row), table.columns[column]),
-               .fix = fmt::format("Mend the row, or name every class in label_names: {}",
-                                  suggest_names(std::string(trimmed(cell.text)), labels.names))}};
+  return static_cast<double>(class_of(labels, table, row, column, cell.text));
 }
 
 }  // namespace deltaw::data
 
 namespace deltaw {
+
+const char* LabelSet::problem_type() const {
+  if (regression) return "regression";
+  return multi_label ? "multi_label_classification" : "single_label_classification";
+}
 
 std::optional<int64_t> LabelSet::find_name(std::string_view label) const {
   const auto position = [&](const auto& fits) -> std::optional<int64_t> {

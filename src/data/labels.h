@@ -41,10 +41,15 @@ struct ChosenLabels {
   bool new_head = false;
   std::vector<std::string> warnings = {};
 };
-ChosenLabels choose_labels(const DataOptions& options, const Task* task, const Table& table, size_t column,
+ChosenLabels choose_labels(const DataOptions& options, const GlueTask* task, const Table& table, size_t column,
                            const HeadLabels& head);
 
 /// Class number or score of one row.
 double label_value(const LabelSet& labels, const Table& table, const Row& row, size_t column);
+
+/// The classes of a row that may have several: the items of a list, or what stands between commas.
+std::vector<Cell> several_labels(const Table& table, const Row& row, size_t column);
+/// 1 for each class that the row has, else 0: [classes].
+std::vector<double> label_values(const LabelSet& labels, const Table& table, const Row& row, size_t column);
 
 }  // namespace deltaw::data

@@ -6,6 +6,7 @@
 #include "data/columns.h"
 #include "data/hold_out.h"
 #include "data/labels.h"
+#include "data/no_rows.h"
 #include "data/table.h"
 #include "deltaw/data.h"
 #include "deltaw/error.h"
@@ -37,8 +38,13 @@ const char* option_name(Split split) {
   }
 }
 
+// The file of a task, as GLUE names it.
+const char* file_name(Split split) {
+  return split == Split::train ? "train.tsv" : split == Split::validation ? "dev.tsv" : "test.tsv";
+}
+
 // The task's own folder, given as it is or as a folder in dataset_dir.
-fs::path task_folder(const DataOptions& options, const Task& task) {
+fs::path task_folder(const DataOptions& options, const GlueTask& task) {
   const fs::path root = options.dataset_dir;
   if (fs::is_directory(root / task.folder)) return root / task.folder;
   if (fs::exists(root / "train.tsv") || fs::exists(root / "dev.tsv") || fs::exists(root / "test.tsv")) return root;
@@ -51,29 +57,28 @@ fs::path task_folder(const DataOptions& options, const Task& task) {
 }
 
 data::Table read_file_of_task(const fs::path& file, const DataOptions& options) {
-  const Task* task = data::task_of(options);
+  const GlueTask* task = data::task_of(options);
   return data::read_table(file, task != nullptr ? task->columns : std::vector<std::string>{}, options.encoding);
 }
 
 data::Table read_split(const DataOptions& options, Split split) {
   const auto file = split_file(options, split);
   if (!file) {
-    throw Error{{.id = "config.no-data",
-                 .what = "no file is named for this step",
-                 .where = option_name(split),
-                 .fix = fmt::format("Set {}, or task_name and dataset_dir.", option_name(split))}};
+    const GlueTask* task = data::task_of(options);
+    throw data::no_file(options, option_name(split),
+                        task == nullptr ? "" : fmt::format("{}/{} as GLUE ships it", task->folder, file_name(split)));
   }
   return read_file_of_task(*file, options);
 }
 
 std::string text_of(const data::Table& table, const data::Row& row, size_t column) {
   const data::Cell& cell = row.cell(column);
-  if (cell.kind != data::Cell::Kind::missing && cell.kind != data::Cell::Kind::nested) return cell.text;
+  if (cell.kind != data::Cell::Kind::missing && !is_nested(cell)) return cell.text;
   throw Error{{.id = "data.not-text",
                .what = fmt::format("column '{}' {}", table.columns[column],
-                                   cell.kind == data::Cell::Kind::nested ? "holds " + cell.text
-                                   : data::is_null(cell)                 ? "is null"
-                                                                         : "is missing"),
+                                   is_nested(cell) ? "holds " + cell.text
+                                   : is_null(cell) ? "is null"
+                                                   : "is missing"),
                .where = table.where(row),
                .fix = "Make it a string."}};
 }
@@ -82,13 +87,13 @@ std::string text_of(const data::Table& table, const data::Row& row, size_t colum
 Json id_of(const data::Table& table, const data::Row& row) {
   if (!table.has(kIdColumn)) return nullptr;
   const data::Cell& cell = row.cell(table.column(kIdColumn, "id"));
-  if (cell.kind == data::Cell::Kind::missing || cell.kind == data::Cell::Kind::nested) return nullptr;
+  if (cell.kind == data::Cell::Kind::missing || is_nested(cell)) return nullptr;
   return cell.kind == data::Cell::Kind::number ? Json::parse(cell.text) : Json(cell.text);
 }
 
 /// Says where labels are no names of the set and were taken as numbers of its classes.
 void warn_of_numbers(const data::Table& table, const LabelSet& labels, size_t column, Dataset& dataset) {
-  if (labels.regression || data::are_default_names(labels.names)) return;
+  if (labels.regression || labels.multi_label || data::are_default_names(labels.names)) return;
   const bool counted = std::any_of(table.rows.begin(), table.rows.end(), [&](const data::Row& row) {
     return !labels.find_name(data::trimmed(row.cell(column).text));
   });
@@ -115,7 +120,9 @@ Dataset to_dataset(const data::Table& table, const DataOptions& options, const L
     dataset.rows.push_back({.text = text_of(table, row, text),
                             .text_pair = pairs ? text_of(table, row, pair) : std::string(),
                             .has_pair = pairs,
-                            .label = labelled ? data::label_value(labels, table, row, label) : 0,
+                            .label = labelled && !labels.multi_label ? data::label_value(labels, table, row, label) : 0,
+                            .labels = labelled && labels.multi_label ? data::label_values(labels, table, row, label)
+                                                                     : std::vector<double>(),
                             .line = row.line,
                             .id = id_of(table, row)});
   }
@@ -138,15 +145,14 @@ std::optional<fs::path> split_file(const DataOptions& options, Split split) {
   const std::string& named = file_option(options, split);
   if (!named.empty()) return fs::path(named);
   if (options.dataset_dir.empty()) return std::nullopt;
-  const Task* task = data::task_of(options);
+  const GlueTask* task = data::task_of(options);
   if (task == nullptr) {
     throw Error{{.id = "config.dataset-dir",
                  .what = "dataset_dir is set without task_name",
                  .where = fmt::format("dataset_dir: {}", options.dataset_dir),
                  .fix = "Set task_name, or name your own files by train_file, validation_file and test_file."}};
   }
-  const char* file = split == Split::train ? "train.tsv" : split == Split::validation ? "dev.tsv" : "test.tsv";
-  return task_folder(options, *task) / file;
+  return task_folder(options, *task) / file_name(split);
 }
 
 Dataset load_file(const fs::path& file, const DataOptions& options, const LabelSet& labels, Labels use) {
@@ -170,7 +176,7 @@ Dataset load_split(const DataOptions& options, Split split, const LabelSet& labe
 
 TrainingData load_training_data(const DataOptions& options, uint64_t seed, const HeadLabels& head) {
   const data::Table table = read_split(options, Split::train);
-  const Task* task = data::task_of(options);
+  const GlueTask* task = data::task_of(options);
   const data::Columns columns = data::choose_columns(options, task, table);
   TrainingData result;
   result.text_column = columns.text;
@@ -210,9 +216,10 @@ std::pair<Dataset, Dataset> hold_out(Dataset dataset, double fraction, uint64_t 
 }
 
 std::vector<std::string> metric_names(const DataOptions& options, const LabelSet& labels) {
-  const Task* task = data::task_of(options);
+  const GlueTask* task = data::task_of(options);
   if (task != nullptr && labels.regression == task->labels.empty()) return task->metrics;
   if (labels.regression) return {"mse", "pearson", "spearmanr"};
+  if (labels.multi_label) return {"f1_micro", "f1_macro", "accuracy"};
   return {"accuracy", "f1"};
 }
 

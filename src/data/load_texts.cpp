@@ -9,6 +9,7 @@
 #include "core/text_file.h"
 #include "data/bad_rows.h"
 #include "data/hold_out.h"
+#include "data/no_rows.h"
 #include "data/table.h"
 #include "data/text_rows.h"
 #include "deltaw/error.h"
@@ -163,12 +164,7 @@ TextDataset load_texts(const fs::path& file, const DataOptions& options, const T
 TextData load_text_data(const DataOptions& options, const TextOptions& text, const ChatRenderer& render,
                         uint64_t seed) {
   const auto file = text_split_file(options, Split::train);
-  if (!file) {
-    throw Error{{.id = "config.no-data",
-                 .what = "no file is named for training",
-                 .where = "train_file",
-                 .fix = "Set train_file, or task_name and dataset_dir."}};
-  }
+  if (!file) throw data::no_text_file(options, "train_file", Split::train);
   TextData result;
   result.train = load_texts(*file, options, text, render);
   if (const auto validation = text_split_file(options, Split::validation)) {

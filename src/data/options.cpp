@@ -19,7 +19,7 @@ void DataOptions::fields(FieldVisitor& f) {
   f.field("problem_type", problem_type,
           "Whether labels are classes or scores. auto: scores when all are numbers and one "
           "has a decimal point.",
-          one_of({"auto", "single_label_classification", "regression"}));
+          one_of({"auto", "single_label_classification", "multi_label_classification", "regression"}));
   f.field("encoding", encoding, kEncodingHelp);
   f.field("validation_split", validation_split,
           "Share of the training rows held out where there is no validation file.", fraction());

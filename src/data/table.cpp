@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include "core/suggest.h"
 #include "core/text_file.h"
 #include "deltaw/error.h"
 #include "deltaw/options.h"
@@ -57,6 +58,10 @@ bool is_null(const Cell& cell) {
   return cell.kind == Cell::Kind::missing && cell.text == "null";
 }
 
+bool is_nested(const Cell& cell) {
+  return cell.kind == Cell::Kind::list || cell.kind == Cell::Kind::nested;
+}
+
 const Cell& Row::cell(size_t column) const {
   static const Cell missing;
   return column < cells.size() ? cells[column] : missing;
@@ -76,7 +81,7 @@ size_t Table::column(const std::string& name, const std::string& option) const {
   throw Error{{.id = "config.missing-column",
                .what = fmt::format("there is no column '{}'; the columns are {}", name, fmt::join(columns, ", ")),
                .where = file.string(),
-               .fix = fmt::format("Set {} to a column of the file: {}", option, suggest_names(name, columns))}};
+               .fix = suggest_names(name, columns, fmt::format("Set {} to a column of the file.", option))}};
 }
 
 std::string clipped(std::string_view text) {

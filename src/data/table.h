@@ -18,13 +18,16 @@ struct Cell {
     text,     // a JSON string or boolean
     number,   // a JSON number
     missing,  // no such key, or null, which is then its text
-    nested,   // a JSON array or object; its text is "a list" or "an object"
+    list,     // a JSON array of strings, numbers and booleans; its text is "a list"
+    nested,   // any other array, or an object; its text is "a list" or "an object"
   };
   Kind kind = Kind::missing;
   std::string text;
+  std::vector<Cell> items = {};  // of a list
 };
 
-bool is_null(const Cell& cell);  // and not only missing
+bool is_null(const Cell& cell);    // and not only missing
+bool is_nested(const Cell& cell);  // a list or an object
 
 struct Row {
   int64_t line = 0;  // where it begins, from 1; of a JSON array, the item

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include "data/no_rows.h"
 #include "deltaw/error.h"
 #include "deltaw/text_data.h"
 
@@ -57,11 +58,10 @@ const TextTask& task_of(const DataOptions& options) {
   if (const TextTask* task = find_text_task(options.task_name)) return *task;
   Strings known;
   for (const TextTask& task : text_task_table()) known.push_back(task.name);
-  throw Error{{.id = "config.unknown-task",
-               .what = fmt::format("there is no task '{}' for language models", options.task_name),
-               .where = "task_name",
-               .fix = fmt::format("Use one of {}; {} For your own data leave task_name out and set train_file.",
-                                  fmt::join(known, ", "), suggest_names(options.task_name, known))}};
+  const auto& others = glue_tasks();
+  const bool is_other = std::any_of(others.begin(), others.end(),
+                                    [&](const GlueTask& task) { return task.name == plain(options.task_name); });
+  throw data::unknown_task(options.task_name, /*of_classifiers=*/false, is_other, known);
 }
 
 const std::string& file_option(const DataOptions& options, Split split) {

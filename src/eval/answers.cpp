@@ -8,7 +8,7 @@
 #include "deltaw/model.h"
 #include "eval/answer_rules.h"
 #include "eval/results.h"
-#include "train/check_rows.h"
+#include "tasks/common/check_rows.h"
 
 namespace deltaw {
 namespace {
@@ -48,7 +48,7 @@ std::string without_zero_fraction(const std::string& number) {
 std::vector<AnswerResult> generate_answers(const LanguageModel& lm, const TextTask& task,
                                            const std::vector<AnswerExample>& examples, int64_t max_new_tokens) {
   if (max_new_tokens == 0) max_new_tokens = task.kind == AnswerKind::word ? kWordTokens : kOtherTokens;
-  const int64_t longest = train::longest_input(lm.model, lm.adapter), room = longest - max_new_tokens;
+  const int64_t longest = tasks::longest_input(lm.model, lm.adapter), room = longest - max_new_tokens;
   if (room < 1) {
     throw Error({.id = "config.out-of-range",
                  .what = fmt::format("an answer of {} tokens leaves the prompt no room: the model reads {} in all",
@@ -66,7 +66,7 @@ std::vector<AnswerResult> generate_answers(const LanguageModel& lm, const TextTa
     prompts.push_back(std::move(ids));
   }
   TextGenerator generator(lm.model, lm.adapter, lm.tokenizer, greedy(lm, max_new_tokens, stop_texts(examples)));
-  const std::vector<Generation> said = generator.run(prompts);
+  const std::vector<Generation> said = generator.run(prompts, {}, lm.progress);
   for (size_t i = 0; i < examples.size(); ++i) {
     results[i].text = trimmed(said[i].text);
     results[i].found = eval::find_answer(task, results[i].text);

@@ -5,10 +5,11 @@
 #include "deltaw/error.h"
 #include "deltaw/evaluate.h"
 #include "deltaw/model.h"
-#include "deltaw/train.h"
+#include "deltaw/text_rows.h"
 #include "eval/results.h"
+#include "tasks/common/check_rows.h"
+#include "tasks/common/losses.h"
 #include "text/unicode.h"
-#include "train/check_rows.h"
 
 namespace deltaw {
 namespace {
@@ -80,7 +81,7 @@ EncodedChoice encode_choice(const Tokenizer& tokenizer, const Choice& choice, in
 }
 
 ChoiceScores choice_log_likelihoods(const LanguageModel& lm, const std::vector<ChoiceExample>& examples) {
-  const int64_t longest = train::longest_input(lm.model, lm.adapter);
+  const int64_t longest = tasks::longest_input(lm.model, lm.adapter);
   ChoiceScores scores;
   std::vector<EncodedRow> rows;
   for (const ChoiceExample& example : examples) {
@@ -91,14 +92,14 @@ ChoiceScores choice_log_likelihoods(const LanguageModel& lm, const std::vector<C
       rows.push_back(std::move(encoded.row));
     }
   }
-  train::check_rows(lm.model, lm.adapter, rows, &lm.tokenizer);
-  const std::vector<RowLoss> losses =
-      predict_losses(lm.model, lm.adapter, rows, lm.batch_size, lm.pad_id, lm.tokenizer.pads_left(), lm.progress);
+  tasks::check_rows(lm.model, lm.adapter, rows, &lm.tokenizer);
+  const CausalRows source(std::move(rows), lm.pad_id, lm.tokenizer.pads_left());
+  const std::vector<RowLoss> losses = predict_losses(lm.model, lm.adapter, source, lm.batch_size, lm.progress);
   auto loss = losses.begin();
   for (const ChoiceExample& example : examples) {
     std::vector<double>& own = scores.log_likelihoods.emplace_back();
     for (size_t i = 0; i < example.choices.size(); ++i, ++loss) {
-      eval::check_finite(loss->nll, place(example));
+      tasks::check_finite(loss->nll, place(example));
       own.push_back(-loss->nll);
     }
   }

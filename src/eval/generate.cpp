@@ -23,7 +23,7 @@
 #include "eval/stop_texts.h"
 #include "models/rotary.h"
 #include "ops/fixed_updates.h"
-#include "train/check_rows.h"
+#include "tasks/common/check_rows.h"
 
 namespace deltaw {
 namespace {
@@ -44,8 +44,7 @@ void check_prompt(const std::vector<int64_t>& prompt, int64_t index, int64_t lon
   if (length >= longest) {
     throw Error(
         {.id = "data.long-prompt",
-         .what = fmt::format("the prompt has {} tokens, and the model reads {} with the answer", length,
-                             longest),
+         .what = fmt::format("the prompt has {} tokens, and the model reads {} with the answer", length, longest),
          .where = where,
          .fix = fmt::format("cut it to {} tokens at most, from its beginning as a rule", longest - 1)});
   }
@@ -220,7 +219,7 @@ struct TextGenerator::Impl {
     return kept;
   }
 
-  void run_batch(std::deque<Row>& rows, const OnText& on_text) {
+  void run_batch(std::deque<Row>& rows, const OnText& on_text, const std::function<void(size_t)>& on_end) {
     const auto start = std::chrono::steady_clock::now();
     KeyValueCache cache;
     std::vector<int64_t> alive(rows.size());
@@ -232,6 +231,7 @@ struct TextGenerator::Impl {
     while (true) {
       const std::vector<int64_t> kept = take(scores, rows, alive, on_text);
       if (prompt_seconds < 0) prompt_seconds = seconds_since(start);
+      if (kept.size() < alive.size()) on_end(alive.size() - kept.size());
       if (kept.empty()) break;
       if (kept.size() < alive.size()) {
         const Tensor places = at::tensor(kept, at::kLong);
@@ -277,28 +277,34 @@ TextGenerator::TextGenerator(const Model& model, const Adapter* adapter, const T
   }
   impl_.reset(new Impl{.model = model, .adapter = adapter, .tokenizer = tokenizer, .options = std::move(options)});
   impl_->options.batch_size = std::max<int64_t>(impl_->options.batch_size, 1);
-  impl_->longest = train::longest_input(model, adapter);
+  impl_->longest = tasks::longest_input(model, adapter);
   impl_->short_length = length_of_other_turns(model.config());
   if (adapter) impl_->fixed.emplace(*adapter);
 }
 
 TextGenerator::~TextGenerator() = default;
 
-std::vector<Generation> TextGenerator::run(const std::vector<std::vector<int64_t>>& prompts, const OnText& on_text) {
+std::vector<Generation> TextGenerator::run(const std::vector<std::vector<int64_t>>& prompts, const OnText& on_text,
+                                           const Progress& progress) {
   const at::NoGradGuard no_grad;
   std::vector<int64_t> lengths;
   for (size_t i = 0; i < prompts.size(); ++i) {
     check_prompt(prompts[i], static_cast<int64_t>(i), impl_->longest);
-    train::check_ids(impl_->model, prompts[i], fmt::format("prompt {}", i + 1), &impl_->tokenizer);
+    tasks::check_ids(impl_->model, prompts[i], fmt::format("prompt {}", i + 1), &impl_->tokenizer);
     lengths.push_back(static_cast<int64_t>(prompts[i].size()));
   }
   std::vector<Generation> results(prompts.size());
+  int64_t ended = 0;
+  const auto on_end = [&](size_t rows) {
+    ended += static_cast<int64_t>(rows);
+    if (progress) progress(ended, static_cast<int64_t>(prompts.size()));
+  };
   for (const std::vector<int64_t>& batch : plan_evaluation(lengths, impl_->options.batch_size)) {
     std::deque<Row> rows;
     for (const int64_t index : batch) {
       rows.emplace_back(index, prompts[static_cast<size_t>(index)], impl_->longest, impl_->tokenizer, impl_->options);
     }
-    impl_->run_batch(rows, on_text);
+    impl_->run_batch(rows, on_text, on_end);
     for (Row& row : rows) results[static_cast<size_t>(row.index)] = std::move(row.result);
   }
   return results;

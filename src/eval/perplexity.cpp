@@ -5,19 +5,19 @@
 
 #include "deltaw/error.h"
 #include "deltaw/evaluate.h"
-#include "deltaw/train.h"
-#include "eval/results.h"
+#include "deltaw/text_rows.h"
+#include "tasks/common/check_rows.h"
+#include "tasks/common/losses.h"
 #include "text/unicode.h"
-#include "train/check_rows.h"
 
 namespace deltaw {
 namespace {
 
 /// What all rows come to. Throws where there is nothing to score.
 RowLoss total_loss(const LanguageModel& lm, const std::vector<EncodedRow>& rows) {
-  train::check_rows(lm.model, lm.adapter, rows, &lm.tokenizer);
-  const RowLoss sum = eval::sum_of(
-      predict_losses(lm.model, lm.adapter, rows, lm.batch_size, lm.pad_id, lm.tokenizer.pads_left(), lm.progress));
+  tasks::check_rows(lm.model, lm.adapter, rows, &lm.tokenizer);
+  const CausalRows source(rows, lm.pad_id, lm.tokenizer.pads_left());
+  const RowLoss sum = tasks::sum_of(predict_losses(lm.model, lm.adapter, source, lm.batch_size, lm.progress));
   if (sum.tokens > 0) return sum;
   throw Error({.id = "data.no-scored-tokens",
                .what = "no token has another one before it that it could be predicted from",
@@ -26,7 +26,10 @@ RowLoss total_loss(const LanguageModel& lm, const std::vector<EncodedRow>& rows)
 }
 
 Json per_token(const RowLoss& sum) {
-  return eval::mean_loss(sum, "the logits of the evaluation data");
+  const Json scores = tasks::mean_loss(sum, "the logits of the evaluation data");
+  Json results = Json::object();
+  for (const auto& [name, value] : scores.items()) results["eval_" + name] = value;
+  return results;
 }
 
 /// Bytes that the first `count` code points take.

@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include <fmt/format.h>
-
 #include "deltaw/error.h"
 #include "deltaw/evaluate.h"
 
@@ -33,29 +31,6 @@ void add_share(Json& results, const std::string& name, const std::vector<bool>& 
   const double share = static_cast<double>(std::count(hits.begin(), hits.end(), true)) / count;
   results[name] = share;
   results[name + "_stderr"] = hits.size() < 2 ? Json() : Json(std::sqrt(share * (1 - share) / (count - 1)));
-}
-
-void check_finite(double loss, const std::string& where) {
-  if (std::isfinite(loss)) return;
-  throw Error({.id = "numeric.non-finite",
-               .what = fmt::format("the loss is {}", loss),
-               .where = where,
-               .fix = "compute with --dtype float32; if that is no help, the weights themselves are broken"});
-}
-
-RowLoss sum_of(const std::vector<RowLoss>& rows) {
-  RowLoss sum;
-  for (const RowLoss& row : rows) {
-    sum.nll += row.nll;
-    sum.tokens += row.tokens;
-  }
-  return sum;
-}
-
-Json mean_loss(const RowLoss& sum, const std::string& where) {
-  const double loss = sum.nll / static_cast<double>(sum.tokens);
-  check_finite(loss, where);
-  return {{"eval_loss", loss}, {"eval_perplexity", std::exp(loss)}};
 }
 
 void check_any(bool any) {

@@ -6,6 +6,7 @@
 
 #include "core/files.h"
 #include "core/json_fields.h"
+#include "core/suggest.h"
 #include "deltaw/error.h"
 
 namespace deltaw::io {
@@ -163,7 +164,7 @@ const fs::path& Checkpoint::file_of(const std::string& name) const {
   throw Error({.id = "format.missing-tensor",
                .what = "the checkpoint has no tensor '" + name + "'",
                .where = folder_.string(),
-               .fix = suggest_names(name, names())});
+               .fix = suggest_names(name, names(), "`deltaw info MODEL` says what is there")});
 }
 
 std::vector<std::string> Checkpoint::names() const {

@@ -96,7 +96,7 @@ fs::path snapshot(const fs::path& model) {
   const fs::path parent = given.has_parent_path() ? given.parent_path() : fs::path(".");
   for (const auto& entry : fs::directory_iterator(parent, code)) {
     const std::string name = entry.path().filename().string();
-    if (entry.is_directory(code) && !name.starts_with('.')) siblings.push_back(name);
+    if (!name.starts_with('.') && fs::exists(entry.path() / "config.json", code)) siblings.push_back(name);
   }
   std::sort(siblings.begin(), siblings.end());
   const std::string hint = suggest_names(given.filename().string(), siblings);

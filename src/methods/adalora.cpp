@@ -27,7 +27,8 @@ class AdaLora final : public Method {
 
     void fields(FieldVisitor& f) {
       f.field("init_r", init_r, "Rank of every layer at the start.", at_least(1));
-      f.field("lora_alpha", lora_alpha, "Numerator of the scale alpha / init_r; init_r where it is 0 or less, as in PEFT.");
+      f.field("lora_alpha", lora_alpha,
+              "Numerator of the scale alpha / init_r; init_r where it is 0 or less, as in PEFT.");
       f.field("lora_dropout", lora_dropout, "Dropout on the adapter's input.", fraction());
       f.field("orth_reg_weight", orth_reg_weight, "Weight of the orthogonality penalty.", at_least(0));
       BudgetOptions::fields(f);
@@ -79,7 +80,15 @@ const MethodSpec& method_adalora() {
       .title = "AdaLoRA",
       .paper = "arXiv:2303.10512",
       .peft_type = "ADALORA",
-      .default_targets = {{"roberta", {"query", "key", "value", "dense"}}},
+      // PEFT inherits LoRA's keys, and reads other ones here.
+      .in_peft = PeftSupport{.kinds = {LayerKind::conv1d, LayerKind::conv2d},
+                             .unused_keys = {"r", "use_rslora", "alpha_pattern", "init_lora_weights", "lora_bias",
+                                             "eva_config", "corda_config", "lora_ga_config"}},
+      .default_targets =
+          [](const FamilySpec& family) {
+            const Json& own = family.adalora_target_modules;
+            return own.is_null() ? family.lora_target_modules : own;
+          },
       .training_options = BudgetOptions::training_options({"orth_reg_weight"}),
       .parameter_count = "init_r (d_in + d_out + 1)",
       .count = [](const LayerInfo& l, const Json& o) { return o.at("init_r").get<int64_t>() * (l.d_in + l.d_out + 1); },

@@ -12,8 +12,7 @@ const MethodSpec& method_bitfit() {
       .title = "BitFit",
       .paper = "arXiv:2106.10199",
       .peft_type = "BITFIT",
-      .on_layers = false,
-      .trains = BaseTensors::biases,
+      .acts_on = {ActsOn::biases},
       .parameter_count = "d_out",
   });
   return spec;

@@ -24,7 +24,8 @@ class Dora final : public Method {
     factors.all().push_back({.name = "lora_magnitude_vector",
                              .file_name = "lora_magnitude_vector",
                              .value = row_norms(layer, factors, base),
-                             .file_shape = layer.conv_shape({1, layer.d_out, 1, 1})});
+                             .file_shape = layer.conv_shape({1, layer.d_out, 1, 1}),
+                             .other_name = "lora_magnitude_vector.weight"});  // PEFT's in memory
     return factors.all();
   }
 
@@ -67,7 +68,10 @@ const MethodSpec& method_dora() {
       .paper = "arXiv:2402.09353",
       .peft_type = "LORA",
       .peft_settings = {{"use_dora", true}},
+      .in_peft = peft_lora(),
       .own_options = {"calibration_samples"},
+      .ties_factors = true,
+      .tensor_prefix = "lora_",
       .parameter_count = "r (d_in + d_out) + d_out",
       .count = [](const LayerInfo& l,
                   const Json& o) { return o.at("r").get<int64_t>() * (l.d_in + l.d_out) + l.d_out; },

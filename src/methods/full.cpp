@@ -11,8 +11,7 @@ const MethodSpec& method_full() {
       .title = "Full fine-tuning",
       .paper = "arXiv:1810.04805",
       .peft_type = "FULL",
-      .on_layers = false,
-      .trains = BaseTensors::all,
+      .acts_on = {ActsOn::every_tensor},
       .parameter_count = "d_out d_in + d_out",
   });
   return spec;

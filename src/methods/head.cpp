@@ -9,7 +9,7 @@ const MethodSpec& method_head() {
       .title = "Head only",
       .paper = "arXiv:1610.01644",
       .peft_type = "HEAD",
-      .on_layers = false,
+      .acts_on = {},
       .parameter_count = "none but the head",
   });
   return spec;

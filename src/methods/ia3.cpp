@@ -13,14 +13,6 @@
 namespace deltaw {
 namespace {
 
-// The models' own feed-forward layers, as PEFT names them.
-const std::vector<std::string> kFeedForward = {"output.dense", "down_proj", "mlp.c_proj"};
-
-bool is_feed_forward(const std::string& name) {
-  return std::any_of(kFeedForward.begin(), kFeedForward.end(),
-                     [&](const auto& ending) { return name.ends_with(ending); });
-}
-
 class Ia3 final : public Method {
  public:
   struct Options {
@@ -34,11 +26,11 @@ class Ia3 final : public Method {
     }
   };
   explicit Ia3(Options options) : options_(std::move(options)) {
-    if (options_.feedforward_modules.is_null()) options_.feedforward_modules = kFeedForward;
     const Json& modules = options_.feedforward_modules;
     const auto named = [](const Json& entry) { return entry.is_string(); };
     const bool list = modules.is_array() && std::all_of(modules.begin(), modules.end(), named);
-    refuse_unless(modules.is_string() || list, "feedforward_modules", modules, "a list of names or an expression");
+    refuse_unless(modules.is_null() || modules.is_string() || list, "feedforward_modules", modules,
+                  "a list of names or an expression");
   }
 
   std::vector<Param> declare(const LayerInfo& layer, const BaseView&, at::Generator& generator) const override {
@@ -57,6 +49,7 @@ class Ia3 final : public Method {
  private:
   bool scales_input(const LayerInfo& layer) const {
     const Json& modules = options_.feedforward_modules;
+    if (modules.is_null()) return layer.feed_forward;
     if (modules.is_string()) return full_match(modules.get<std::string>(), layer.name);
     return std::any_of(modules.begin(), modules.end(),
                        [&](const Json& ending) { return layer.name.ends_with(ending.get<std::string>()); });
@@ -73,16 +66,11 @@ const MethodSpec& method_ia3() {
       .title = "IA3",
       .paper = "arXiv:2205.05638",
       .peft_type = "IA3",
-      .default_targets = {{"bert", {"key", "value", "output.dense"}},
-                          {"roberta", {"key", "value", "output.dense"}},
-                          {"llama", {"k_proj", "v_proj", "down_proj"}},
-                          {"mistral", {"k_proj", "v_proj", "down_proj"}},
-                          {"qwen2", {"q_proj", "v_proj", "down_proj"}},
-                          {"qwen3", {"q_proj", "v_proj", "down_proj"}},
-                          {"gemma2", {"q_proj", "v_proj", "down_proj"}},
-                          {"gpt2", {"c_attn", "mlp.c_proj"}}},
+      .in_peft = PeftSupport{.kinds = {LayerKind::conv1d, LayerKind::conv2d},
+                             .lacking_keys = {"trainable_token_indices", "layers_to_transform", "layers_pattern"}},
+      .default_targets = &FamilySpec::ia3_target_modules,
       .parameter_count = "d_out, or d_in in feed-forward layers",
-      .count = [](const LayerInfo& l, const Json&) { return is_feed_forward(l.name) ? l.channels() : l.d_out; },
+      .count = [](const LayerInfo& l, const Json&) { return l.feed_forward ? l.channels() : l.d_out; },
   });
   return spec;
 }

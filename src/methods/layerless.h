@@ -11,7 +11,7 @@ class Layerless : public Method {
   Update update(const LayerInfo&, const Params&, const BaseView&) const final { return {}; }
 };
 
-/// Trains tensors of the base, and adds none; MethodSpec::trains says which.
+/// Trains tensors of the base, and adds none; MethodSpec::acts_on says which.
 class BaseOnly final : public Layerless {
  public:
   struct Options {

@@ -34,9 +34,7 @@ class LoHa final : public Method {
              options_.init_weights ? zeros(r, layer.d_in) : kaiming_uniform(r, layer.d_in, generator)}};
   }
 
-  void check_training(const std::vector<LayerInfo>& layers) const override {
-    options_.check_training(layers, "alpha");
-  }
+  void check_training(const std::vector<LayerInfo>& layers) const override { options_.check_training(layers, "alpha"); }
 
   Update update(const LayerInfo& layer, const Params& p, const BaseView&) const override {
     return {.scale = options_.scale(layer), .dense = at::mm(p["w1_a"], p["w1_b"]) * at::mm(p["w2_a"], p["w2_b"])};
@@ -54,6 +52,7 @@ const MethodSpec& method_loha() {
       .title = "LoHa",
       .paper = "arXiv:2108.06098",
       .peft_type = "LOHA",
+      .in_peft = PeftSupport{.kinds = {LayerKind::conv2d}, .lacking_keys = {"trainable_token_indices"}},
       .parameter_count = "2 r (d_in + d_out)",
       .count = [](const LayerInfo& l, const Json& o) { return 2 * o.at("r").get<int64_t>() * (l.d_in + l.d_out); },
   });

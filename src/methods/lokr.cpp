@@ -79,9 +79,7 @@ class LoKr final : public Method {
     return params;
   }
 
-  void check_training(const std::vector<LayerInfo>& layers) const override {
-    options_.check_training(layers, "alpha");
-  }
+  void check_training(const std::vector<LayerInfo>& layers) const override { options_.check_training(layers, "alpha"); }
 
   bool acts_on_inputs() const override { return true; }
 
@@ -131,6 +129,7 @@ const MethodSpec& method_lokr() {
       .title = "LoKr",
       .paper = "arXiv:2309.14859",
       .peft_type = "LOKR",
+      .in_peft = PeftSupport{.kinds = {LayerKind::conv2d}, .lacking_keys = {"trainable_token_indices"}},
       .parameter_count = "out_l in_m + r (out_k + in_n), d_out = out_l out_k, d_in = in_m in_n",
       .count = count,
   });

@@ -72,6 +72,8 @@ class Lora final : public Method {
     return options_.allot(layers, observed);
   }
 
+  bool may_share() const override { return !options_.lora_fa; }
+
   void before_step(const LayerInfo& layer, Params& p) const override {
     if (!options_.lora_fa || !p["lora_B"].grad().defined()) return;
     const Tensor A = p["lora_A"], s = at::scalar_tensor(options_.scale(layer), A.options());
@@ -92,6 +94,7 @@ const MethodSpec& method_lora() {
       .title = "LoRA",
       .paper = "arXiv:2106.09685",
       .peft_type = "LORA",
+      .in_peft = peft_lora(),
       .presets = {{"rslora", "rsLoRA", "arXiv:2312.03732", {{"use_rslora", true}}},
                   {"pissa", "PiSSA", "arXiv:2404.02948", {{"init_lora_weights", "pissa"}}},
                   {"olora", "OLoRA", "arXiv:2406.01775", {{"init_lora_weights", "olora"}}},
@@ -101,7 +104,9 @@ const MethodSpec& method_lora() {
                   {"loraplus", "LoRA+", "arXiv:2402.12354", {{"loraplus_lr_ratio", 16.0}}},
                   {"lora_fa", "LoRA-FA", "arXiv:2308.03303", {{"lora_fa", true}}}},
       .own_options = {"loraplus_lr_ratio", "loraplus_lr_embedding", "lora_fa", "calibration_samples"},
+      .ties_factors = true,
       .training_options = {"loraplus_lr_ratio", "loraplus_lr_embedding", "lora_fa"},
+      .tensor_prefix = "lora_",
       .parameter_count = "r (d_in + d_out), r d_out with lora_fa, d_out more with lora_bias",
       .count =
           [](const LayerInfo& l, const Json& o) {

@@ -58,6 +58,7 @@ const MethodSpec& method_lora_xs() {
       .paper = "arXiv:2405.17604",
       .peft_type = "LORA_XS",
       .identity_at_init = false,
+      .tensor_prefix = "lora_",
       .parameter_count = "r^2",
       .count = [](const LayerInfo&, const Json& o) { return o.at("r").get<int64_t>() * o.at("r").get<int64_t>(); },
   });

@@ -270,4 +270,22 @@ struct LowRankOptions : RankOptions {
   }
 };
 
+/// PEFT's LORA, which LoRA and DoRA are there.
+inline PeftSupport peft_lora() {
+  const auto differences = [](const Json& options, const std::vector<LayerInfo>& layers) {
+    std::vector<std::string> found;
+    const Json given = options.value("init_lora_weights", Json(true));
+    const std::string start = given.is_string() ? given.get<std::string>() : "";
+    const bool on_conv1d = std::any_of(layers.begin(), layers.end(),
+                                       [](const LayerInfo& layer) { return layer.kind == LayerKind::conv1d; });
+    if (options.value("lora_bias", Json()) == true && !given.is_boolean())
+      found.push_back("PEFT refuses lora_bias with the start " + start);
+    if (start == "olora" && on_conv1d) found.emplace_back("PEFT cannot read OLoRA on Conv1D");
+    if (start.starts_with("pissa_niter_"))
+      found.push_back("PEFT draws the start " + start + " anew and computes other outputs");
+    return found;
+  };
+  return {.kinds = {LayerKind::conv1d, LayerKind::conv2d, LayerKind::embedding}, .differences = differences};
+}
+
 }  // namespace deltaw

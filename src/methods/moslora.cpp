@@ -115,7 +115,9 @@ const MethodSpec& method_moslora() {
       .paper = "arXiv:2406.11909",
       .peft_type = "MOSLORA",
       .peft_settings = {{"lora_use_mixer", true}},
+      .other_peft_types = {"LORA"},  // its authors' files
       .training_options = BudgetOptions::training_options(),
+      .tensor_prefix = "lora_",
       .parameter_count = "r (d_in + d_out) + r^2, without r^2 for the butterfly",
       .count =
           [](const LayerInfo& l, const Json& o) {

@@ -131,6 +131,9 @@ const MethodSpec& method_oft() {
       .title = "OFT",
       .paper = "arXiv:2306.07280",
       .peft_type = "OFT",
+      .in_peft =
+          PeftSupport{.kinds = {LayerKind::conv2d, LayerKind::embedding}, .lacking_keys = {"trainable_token_indices"}},
+      .tensor_prefix = "oft_",
       .parameter_count = "d_in (b - 1) / 2, b the block size",
       .count =
           [](const LayerInfo& l, const Json& o) {

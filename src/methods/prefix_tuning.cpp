@@ -53,9 +53,7 @@ const MethodSpec& method_prefix_tuning() {
       .paper = "arXiv:2101.00190",
       .peft_type = "PREFIX_TUNING",
       .identity_at_init = false,
-      .mergeable = false,
-      .virtual_tokens = true,
-      .on_layers = false,
+      .acts_on = {ActsOn::virtual_tokens},
       .parameter_count = "2 num_virtual_tokens d per layer of the model",
   });
   return spec;

@@ -75,10 +75,9 @@ const MethodSpec& method_prompt_tuning() {
       .title = "Prompt tuning",
       .paper = "arXiv:2104.08691",
       .peft_type = "PROMPT_TUNING",
+      .other_peft_types = {"P_TUNING"},  // its files hold what its network made: the same tensor
       .identity_at_init = false,
-      .mergeable = false,
-      .virtual_tokens = true,
-      .on_layers = false,
+      .acts_on = {ActsOn::virtual_tokens},
       .parameter_count = "num_virtual_tokens d, once",
   });
   return spec;

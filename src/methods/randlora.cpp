@@ -63,7 +63,8 @@ class RandLora final : public Method {
     void fields(FieldVisitor& f) {
       f.field("r", r, "Rank of each basis; a smaller one trains more parameters.", at_least(1));
       f.field("randlora_alpha", randlora_alpha,
-              "Numerator of the scale alpha / r; any number but 0. At the default scale of 20 use a low learning rate (1e-4).");
+              "Numerator of the scale alpha / r; any number but 0. At the default scale of 20 use a low learning rate "
+              "(1e-4).");
       f.field("randlora_dropout", randlora_dropout, "Dropout on the adapter's input.", fraction());
       RandomBasesOptions::fields(f);
       f.field("sparse", sparse, "Ternary bases, two thirds of them zero.");
@@ -153,6 +154,19 @@ class RandLora final : public Method {
   Tensor A_, B_;
 };
 
+std::vector<std::string> peft_differences(const Json& options, const std::vector<LayerInfo>&) {
+  if (options.at("randlora_scaling") != "r_sqrt_n") return {};
+  return {"PEFT has no randlora_scaling and takes alpha / r for the scale, which is sqrt(n) times as large"};
+}
+
+std::vector<std::string> doubts(const Json& options, double learning_rate) {
+  const double scale = options.at("randlora_alpha").get<double>() / options.at("r").get<double>();
+  if (scale < 20 || learning_rate < 5e-4) return {};
+  return {
+      "RandLoRA at a scale (randlora_alpha / r) of 20 and a learning rate of 5e-4 or more tends to "
+      "fall to the majority class; lower one of them"};
+}
+
 std::vector<std::string> own_options() {
   std::vector<std::string> names = OptionalBudget::names();
   names.emplace_back("randlora_scaling");
@@ -167,6 +181,9 @@ const MethodSpec& method_randlora() {
       .title = "RandLoRA",
       .paper = "arXiv:2502.00987",
       .peft_type = "RANDLORA",
+      .in_peft = PeftSupport{.kinds = {LayerKind::conv1d},
+                             .lacking_keys = {"trainable_token_indices", "exclude_modules"},
+                             .differences = peft_differences},
       .own_options = own_options(),
       .training_options = BudgetOptions::training_options(),
       .parameter_count = "n (r + m), m = min(d_in, d_out), n = ceil(m / r)",
@@ -176,6 +193,7 @@ const MethodSpec& method_randlora() {
             const int64_t m = std::min(l.d_in, l.d_out);
             return count_bases(m, r) * (r + m);
           },
+      .doubts = doubts,
   });
   return spec;
 }

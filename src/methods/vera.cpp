@@ -82,6 +82,8 @@ const MethodSpec& method_vera() {
       .title = "VeRA",
       .paper = "arXiv:2310.11454",
       .peft_type = "VERA",
+      .in_peft =
+          PeftSupport{.kinds = {LayerKind::conv1d}, .lacking_keys = {"trainable_token_indices", "exclude_modules"}},
       .parameter_count = "r + d_out",
       .count = [](const LayerInfo& l, const Json& o) { return o.at("r").get<int64_t>() + l.d_out; },
   });

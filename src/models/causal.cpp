@@ -89,4 +89,11 @@ std::pair<Tensor, Tensor> with_past(int64_t layer, Tensor keys, Tensor values, c
   return {keys, values};
 }
 
+Tensor last_tokens(const Tensor& states, const ModelInput& input) {
+  const Tensor mask = input.attention_mask.ne(0);
+  const Tensor places = at::arange(mask.size(1), mask.options().dtype(at::kLong));
+  const Tensor last = (places * mask).argmax(1);
+  return states.index({at::arange(states.size(0), last.options()), last});
+}
+
 }  // namespace deltaw

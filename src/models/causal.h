@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "deltaw/model.h"
-#include "ops/attention.h"
+#include "ops/attention/attention.h"
 
 namespace deltaw {
 
@@ -23,6 +23,9 @@ struct CausalPass {
 /// for a mask that does not fit the ids and the cache. What stands in the places of padding is finite and means
 /// nothing.
 CausalPass causal_pass(const ModelInput& input, int64_t window, const Call& call);
+
+/// Of states [batch, seq, hidden] those of each row's last token that is no padding: [batch, hidden].
+Tensor last_tokens(const Tensor& states, const ModelInput& input);
 
 /// Keys and values of one layer, [batch, key_heads, queries, width], behind those of the layer's prefix and of the
 /// cache.

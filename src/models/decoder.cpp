@@ -6,10 +6,15 @@
 
 #include "ops/checkpoint.h"
 #include "ops/layers.h"
-#include "ops/linear.h"
+#include "ops/linear/linear.h"
 #include "ops/norms.h"
 
 namespace deltaw {
+namespace {
+
+const std::string kLmHead = "lm_head";
+
+}  // namespace
 
 DecoderConfig DecoderConfig::from_json(const ConfigValues& values, const DecoderDefaults& defaults) {
   DecoderConfig c;
@@ -30,6 +35,7 @@ DecoderConfig DecoderConfig::from_json(const ConfigValues& values, const Decoder
   c.padding_idx = values.padding_row(c.vocab_size, defaults.pad_token_id);
   c.hidden_act = values.get_or<std::string>("hidden_act", c.hidden_act);
   c.attention_dropout = values.dropout_or("attention_dropout", 0.0);
+  c.initializer_range = values.not_negative_or("initializer_range", c.initializer_range);
   constexpr int64_t kWidestHead = 1 << 16;  // its frequencies are made before a tensor is looked at
   if (c.head_dim > kWidestHead) {
     values.complain(values.has("head_dim") ? "head_dim" : "hidden_size",
@@ -75,24 +81,36 @@ void DecoderConfig::set_upper_windows(const ConfigValues& values) {
   set_windows(values, values.get_or("use_sliding_window", false) ? width : 0, [&](int64_t i) { return i >= first; });
 }
 
-Decoder::Decoder(const FamilyInput& input, DecoderConfig config, std::string architecture)
+FamilySpec decoder_family(FamilySpec own) {
+  own.head = kLmHead;
+  own.is_decoder = true;
+  own.word_embeddings = "model.embed_tokens";
+  own.ia3_feedforward_modules = {"down_proj"};
+  own.sublayer_outputs = {"o_proj", "down_proj"};
+  own.feedforward_outputs = {"down_proj"};
+  return own;
+}
+
+Decoder::Decoder(const FamilyInput& input, DecoderConfig config)
     : config_(std::move(config)), activation_(config_.hidden_act) {
   const DecoderConfig& c = config_;
   Loader load(*this, input, "model");
-  const char* words = "model.embed_tokens";
-  word_ = c.tie_word_embeddings ? load.tied_embedding(words, "lm_head", c.vocab_size, c.hidden_size, c.padding_idx)
+  const std::string &words = load.family().word_embeddings, &head = load.family().head;
+  word_ = c.tie_word_embeddings ? load.tied_embedding(words, kLmHead, c.vocab_size, c.hidden_size, c.padding_idx)
                                 : load.word_embedding(words, c.vocab_size, c.hidden_size, c.padding_idx);
   for (int64_t i = 0; i < c.num_hidden_layers; ++i) load_block(load, i);
   norm_ = load.rms_norm("model.norm", c.hidden_size, c.rms_norm_eps, c.norm_offset);
-  lm_head_ = c.tie_word_embeddings ? load.tied_head("lm_head", *word_)
-                                   : load.word_head("lm_head", c.vocab_size, c.hidden_size);
-  load.finish({}, {".rotary_emb.inv_freq"});
+  if (!load.family().is_causal()) {
+    score_ = load.head(head, num_labels(), c.hidden_size, c.initializer_range, /*bias=*/false);
+  } else if (c.tie_word_embeddings) {
+    lm_head_ = load.tied_head(head, *word_);
+  } else {
+    lm_head_ = load.word_head(head, c.vocab_size, c.hidden_size);
+  }
+  load.finish(score_ ? std::vector<std::string>{kLmHead + "."} : std::vector<std::string>(), {".rotary_emb.inv_freq"});
 
-  causal_ = true;
   vocab_size_ = word_->weight.value.size(0);
   max_positions_ = c.max_position_embeddings;
-  head_ = "lm_head";
-  architecture_ = std::move(architecture);
   shape_ = {.layers = c.num_hidden_layers,
             .hidden = c.hidden_size,
             .heads = c.num_attention_heads,
@@ -111,21 +129,20 @@ void Decoder::load_block(Loader& load, int64_t index) {
   };
   Block b;
   if (c.fused) {
-    b.o = load.linear(attention + "o_proj", c.hidden_size, q, {.bias = c.o_bias, .ends_sublayer = true});
+    b.o = load.linear(attention + "o_proj", c.hidden_size, q, {.bias = c.o_bias});
     b.qkv = {load.linear(attention + "qkv_proj", q + 2 * kv, c.hidden_size, {.bias = c.qkv_bias})};
     b.gate_up = {load.linear(mlp + "gate_up_proj", 2 * c.intermediate_size, c.hidden_size, {.bias = c.mlp_bias})};
   } else {
     b.qkv = {load.linear(attention + "q_proj", q, c.hidden_size, {.bias = c.qkv_bias}),
              load.linear(attention + "k_proj", kv, c.hidden_size, {.bias = c.qkv_bias}),
              load.linear(attention + "v_proj", kv, c.hidden_size, {.bias = c.qkv_bias})};
-    b.o = load.linear(attention + "o_proj", c.hidden_size, q, {.bias = c.o_bias, .ends_sublayer = true});
+    b.o = load.linear(attention + "o_proj", c.hidden_size, q, {.bias = c.o_bias});
     if (c.qk_norms) b.q_norm = norm(attention + "q_norm", c.head_dim);
     if (c.qk_norms) b.k_norm = norm(attention + "k_norm", c.head_dim);
     b.gate_up = {load.linear(mlp + "gate_proj", c.intermediate_size, c.hidden_size, {.bias = c.mlp_bias}),
                  load.linear(mlp + "up_proj", c.intermediate_size, c.hidden_size, {.bias = c.mlp_bias})};
   }
-  b.down =
-      load.linear(mlp + "down_proj", c.hidden_size, c.intermediate_size, {.bias = c.mlp_bias, .ends_sublayer = true});
+  b.down = load.linear(mlp + "down_proj", c.hidden_size, c.intermediate_size, {.bias = c.mlp_bias});
   b.before_attention = norm(block + "input_layernorm", c.hidden_size);
   const Norm* after = norm(block + "post_attention_layernorm", c.hidden_size);
   if (c.norms_behind) {
@@ -201,10 +218,12 @@ Tensor Decoder::features(const ModelInput& input, Call& call) const {
     x = ops::checkpointed(block, {x, pass.prefix_of(i)}, call);
   }
   if (pass.prompt.defined()) x = x.narrow(1, pass.prompt.size(0), input.input_ids.size(1));
-  return ops::normalised(x, *norm_, call);
+  x = ops::normalised(x, *norm_, call);
+  return score_ ? last_tokens(x, input) : x;
 }
 
 Tensor Decoder::logits(const Tensor& features, Call& call) const {
+  if (score_) return ops::linear(features, *score_, call);
   const Tensor scores = ops::linear(features, *lm_head_, call);
   const double cap = config_.final_softcap;
   return cap == 0 ? scores : at::tanh(scores / cap) * cap;

@@ -10,7 +10,7 @@
 #include "deltaw/model.h"
 #include "models/causal.h"
 #include "models/config_values.h"
-#include "models/families.h"
+#include "models/family_input.h"
 #include "models/loader.h"
 #include "models/rotary.h"
 #include "ops/activations.h"
@@ -42,6 +42,7 @@ struct DecoderConfig {
   bool tie_word_embeddings = false;
   std::string hidden_act = "silu";
   double attention_dropout = 0;
+  double initializer_range = 0.02;
   std::optional<Rotary> rotary;
 
   bool qkv_bias = false, o_bias = false, mlp_bias = false;
@@ -66,10 +67,13 @@ struct DecoderConfig {
 
 class Decoder final : public Model {
  public:
-  Decoder(const FamilyInput& input, DecoderConfig config, std::string architecture);
+  Decoder(const FamilyInput& input, DecoderConfig config);
 
   Tensor features(const ModelInput& input, Call& call) const override;
   Tensor logits(const Tensor& features, Call& call) const override;
+
+  /// Attention's scores are capped, and so kept as whole matrices (see ops/attention).
+  bool keeps_scores() const { return config_.attention_softcap != 0; }
 
  private:
   struct Block {
@@ -90,9 +94,13 @@ class Decoder final : public Model {
   DecoderConfig config_;
   const Embedding* word_ = nullptr;
   const Norm* norm_ = nullptr;
-  const Linear* lm_head_ = nullptr;
+  const Linear* lm_head_ = nullptr;  // or, of a classifier:
+  const Linear* score_ = nullptr;
   std::vector<Block> blocks_;
   ops::Activation activation_;
 };
+
+/// The spec of a family of this decoder: what `own` leaves open are the names of the decoder's modules.
+FamilySpec decoder_family(FamilySpec own);
 
 }  // namespace deltaw

@@ -5,10 +5,10 @@
 #include "deltaw/adapter.h"
 #include "deltaw/error.h"
 #include "models/config_values.h"
-#include "ops/attention.h"
+#include "ops/attention/attention.h"
 #include "ops/checkpoint.h"
 #include "ops/layers.h"
-#include "ops/linear.h"
+#include "ops/linear/linear.h"
 #include "ops/norms.h"
 
 namespace deltaw {
@@ -20,8 +20,8 @@ namespace {
 
 }  // namespace
 
-EncoderConfig EncoderConfig::from_json(const Json& json, const std::string& where, int64_t pad_token_id) {
-  const ConfigValues values(json, where);
+EncoderConfig EncoderConfig::from_json(const ConfigValues& values, int64_t pad_token_id) {
+  const std::string& where = values.where();
   EncoderConfig c;
   c.vocab_size = values.size("vocab_size");
   c.hidden_size = values.size("hidden_size");
@@ -53,11 +53,19 @@ EncoderConfig EncoderConfig::from_json(const Json& json, const std::string& wher
   return c;
 }
 
+FamilySpec encoder_family(FamilySpec own) {
+  own.lora_target_modules = {"query", "value"};
+  own.ia3_target_modules = {"key", "value", "output.dense"};
+  own.ia3_feedforward_modules = {"output.dense"};
+  own.sublayer_outputs = {"output.dense"};
+  own.feedforward_outputs = ".*\\.layer\\.\\d+\\.output\\.dense";  // and not attention.output.dense
+  return own;
+}
+
 Encoder::Encoder(Loader& load, const EncoderConfig& config, const std::string& prefix)
     : config_(config), activation_(config.hidden_act) {
   const auto& c = config;
-  constexpr LinearForm kEnd{.ends_sublayer = true};
-  word_ = load.embedding(prefix + ".embeddings.word_embeddings", c.vocab_size, c.hidden_size, c.padding_idx);
+  word_ = load.embedding(load.family().word_embeddings, c.vocab_size, c.hidden_size, c.padding_idx);
   position_ = load.embedding(prefix + ".embeddings.position_embeddings", c.max_position_embeddings, c.hidden_size);
   type_ = load.embedding(prefix + ".embeddings.token_type_embeddings", c.type_vocab_size, c.hidden_size);
   embedding_norm_ = load.layer_norm(prefix + ".embeddings.LayerNorm", c.hidden_size, c.layer_norm_eps);
@@ -67,10 +75,10 @@ Encoder::Encoder(Loader& load, const EncoderConfig& config, const std::string& p
     block.query = load.linear(p + ".attention.self.query", c.hidden_size, c.hidden_size);
     block.key = load.linear(p + ".attention.self.key", c.hidden_size, c.hidden_size);
     block.value = load.linear(p + ".attention.self.value", c.hidden_size, c.hidden_size);
-    block.attention_output = load.linear(p + ".attention.output.dense", c.hidden_size, c.hidden_size, kEnd);
+    block.attention_output = load.linear(p + ".attention.output.dense", c.hidden_size, c.hidden_size);
     block.attention_norm = load.layer_norm(p + ".attention.output.LayerNorm", c.hidden_size, c.layer_norm_eps);
     block.intermediate = load.linear(p + ".intermediate.dense", c.intermediate_size, c.hidden_size);
-    block.output = load.linear(p + ".output.dense", c.hidden_size, c.intermediate_size, kEnd);
+    block.output = load.linear(p + ".output.dense", c.hidden_size, c.intermediate_size);
     block.output_norm = load.layer_norm(p + ".output.LayerNorm", c.hidden_size, c.layer_norm_eps);
     blocks_.push_back(block);
   }

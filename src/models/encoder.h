@@ -29,9 +29,9 @@ struct EncoderConfig {
   double classifier_dropout = 0.1;  // hidden_dropout_prob where config.json has null
   std::string hidden_act = "gelu";
 
-  /// `pad_token_id` is the family's, where config.json is silent. Throws config.* naming the key for what is missing, of
-  /// the wrong type or not implemented.
-  static EncoderConfig from_json(const Json& config, const std::string& where, int64_t pad_token_id);
+  /// `pad_token_id` is the family's, where config.json is silent. Throws config.* naming the key for what is missing,
+  /// of the wrong type or not implemented.
+  static EncoderConfig from_json(const ConfigValues& values, int64_t pad_token_id);
 };
 
 class Encoder {
@@ -67,6 +67,9 @@ class Encoder {
   std::vector<Block> blocks_;
   ops::Activation activation_;
 };
+
+/// The spec of a family of this encoder: what `own` leaves open are the names of the encoder's layers.
+FamilySpec encoder_family(FamilySpec own);
 
 /// What the adapter of the call puts before every row. Throws data.too-long when a row is longer with it than the
 /// model's positions.

@@ -37,7 +37,8 @@ BaseView Layer::view_with(const Observed* observed) const {
 }
 
 LayerInfo Layer::info() const {
-  LayerInfo info{.name = name, .d_out = view->d_out(), .d_in = view->d_in(), .kind = kind};
+  LayerInfo info{
+      .name = name, .d_out = view->d_out(), .d_in = view->d_in(), .kind = kind, .feed_forward = feed_forward};
   if (kind == LayerKind::conv2d) info.kernel = {weight.value.size(2), weight.value.size(3)};
   return info;
 }

@@ -4,45 +4,56 @@
 
 #include "core/files.h"
 #include "deltaw/error.h"
+#include "deltaw/family.h"
 #include "models/config_values.h"
-#include "models/families.h"
-#include "ops/cross_entropy.h"
+#include "models/family_input.h"
 #include "ops/random.h"
 #include "ops/vectors.h"
 
 namespace deltaw {
 namespace {
 
-struct Family {
-  const char* model_type;
-  const char* head_weight;  // whose rows are the labels; null for a causal language model
-  std::unique_ptr<Model> (*load)(const FamilyInput&);
-};
-
-constexpr Family kFamilies[] = {
-    {"bert", "classifier.weight", load_bert},
-    {"roberta", "classifier.out_proj.weight", load_roberta},
-    {"llama", nullptr, load_llama},
-    {"mistral", nullptr, load_mistral},
-    {"qwen2", nullptr, load_qwen2},
-    {"qwen3", nullptr, load_qwen3},
-    {"phi3", nullptr, load_phi3},
-    {"gemma2", nullptr, load_gemma2},
-    {"gpt2", nullptr, load_gpt2},
-};
+/// The model_types of the families that are causal language models, or of the others, or of all.
+std::string family_names(std::optional<bool> causal = {}) {
+  std::vector<std::string> names;
+  for (const FamilySpec* family : family_table()) {
+    if (!causal || family->is_causal() == *causal) names.push_back(family->model_type);
+  }
+  return fmt::format("{}", fmt::join(names, ", "));
+}
 
 /// The family of a config.json, the file `file`.
-const Family& find_family(const Json& config, const std::string& file) {
+const FamilySpec& family_of(const Json& config, const std::string& file) {
   const std::string type = ConfigValues(config, file).get_or("model_type", std::string());
-  std::vector<std::string> known;
-  for (const Family& family : kFamilies) {
-    if (type == family.model_type) return family;
-    known.emplace_back(family.model_type);
-  }
+  if (const FamilySpec* family = find_family(type)) return *family;
   throw Error({.id = "config.unsupported",
                .what = fmt::format("model_type '{}' is not implemented", type),
                .where = file + ", key \"model_type\"",
-               .fix = fmt::format("deltaw reads {}", fmt::join(known, ", "))});
+               .fix = "deltaw reads " + family_names()});
+}
+
+constexpr const char *kClassifier = "SEQ_CLS", *kCausal = "CAUSAL_LM";
+
+/// What a checkpoint is loaded for where nobody says: what its family is, and a decoder as the classifier that its
+/// config.json names.
+std::string usual_task(const FamilySpec& family, const Json& config) {
+  if (!family.is_causal()) return kClassifier;
+  const Json names = config.value("architectures", Json());
+  const bool classifies = names.is_array() && !names.empty() && names[0] == as_classifier(family).architecture;
+  return classifies ? kClassifier : kCausal;
+}
+
+/// The family with the head of that task.
+const FamilySpec& for_task(const FamilySpec& family, const Json& config, const std::string& asked) {
+  const std::string task = asked.empty() ? usual_task(family, config) : asked;
+  if (task == kClassifier) return family.is_causal() ? as_classifier(family) : family;
+  if (task == kCausal && family.is_causal()) return family;
+  throw Error({.id = "config.unsupported",
+               .what = fmt::format("task_type '{}' is not implemented for model_type '{}'", task, family.model_type),
+               .where = "key \"task_type\"",
+               .fix = family.is_causal()
+                          ? fmt::format("{} or {}", kCausal, kClassifier)
+                          : fmt::format("{}, or a decoder ({})", kClassifier, family_names(/*causal=*/true))});
 }
 
 at::ScalarType parse_dtype(const std::string& dtype) {
@@ -90,12 +101,12 @@ std::vector<std::string> labels_of(const Json& config, int64_t stored_rows, cons
 }
 
 /// Rows of the stored head; 0: there is none.
-int64_t head_rows(const io::Checkpoint& checkpoint, const Family& family) {
-  const io::TensorBytes* head = family.head_weight ? checkpoint.find(family.head_weight) : nullptr;
+int64_t head_rows(const io::Checkpoint& checkpoint, const FamilySpec& family) {
+  const io::TensorBytes* head = family.is_causal() ? nullptr : checkpoint.find(family.head_weight);
   return head && !head->shape.empty() ? head->shape[0] : 0;
 }
 
-void check_head(const FamilyInput& input, const Family& family, const ModelOptions& options, bool& new_head) {
+void check_head(const FamilyInput& input, const FamilySpec& family, const ModelOptions& options, bool& new_head) {
   const io::TensorBytes* head = input.checkpoint->find(family.head_weight);
   const auto labels = static_cast<int64_t>(input.labels.size());
   if (!head || head->shape.empty() || head->shape[0] == labels) return;
@@ -108,7 +119,7 @@ void check_head(const FamilyInput& input, const Family& family, const ModelOptio
                .fix = "--ignore_mismatched_sizes true draws a new head and trains it"});
 }
 
-void settle_labels(FamilyInput& input, Json config, const Family& family, const ModelOptions& options) {
+void settle_labels(FamilyInput& input, Json config, const FamilySpec& family, const ModelOptions& options) {
   input.labels = options.label_names;
   if (options.new_head) input.drawn_head = family.head_weight;
   if (input.labels.empty()) {
@@ -124,20 +135,20 @@ void settle_labels(FamilyInput& input, Json config, const Family& family, const 
   check_head(input, family, options, input.new_head);
 }
 
-void refuse_labels(const ModelOptions& options, const Family& family) {
+void refuse_labels(const ModelOptions& options, const FamilySpec& family) {
   const char* key = options.num_labels > 0          ? "num_labels"
                     : !options.label_names.empty()  ? "label_names"
                     : !options.problem_type.empty() ? "problem_type"
                                                     : nullptr;
   if (!key) return;
   throw Error({.id = "config.unsupported",
-               .what = fmt::format("a classifier on model_type '{}' is not implemented: it is a causal language model",
+               .what = fmt::format("model_type '{}' is loaded as a causal language model, which has no labels",
                                    family.model_type),
                .where = fmt::format("key \"{}\"", key),
-               .fix = "leave the key out, or use an encoder (bert, roberta)"});
+               .fix = "--task_type SEQ_CLS loads it as a classifier; or leave the key out"});
 }
 
-void refuse_vocabulary(const ModelOptions& options, const Json& config, const Family& family) {
+void refuse_vocabulary(const ModelOptions& options, const Json& config, const FamilySpec& family) {
   const auto stored = config.find("vocab_size");
   const std::optional<int64_t> size = stored == config.end() ? std::nullopt : json_as<int64_t>(*stored);
   if (options.vocab_size == 0 || (size && options.vocab_size <= *size)) return;
@@ -189,6 +200,9 @@ void refuse_quantised(const Json& config, const std::string& where) {
 }  // namespace
 
 void ModelOptions::fields(FieldVisitor& f) {
+  f.field("task_type", task_type,
+          "What the model is loaded for, as PEFT names it: SEQ_CLS (a decoder too, by its last token) or CAUSAL_LM; "
+          "empty: what config.json says.");
   f.field("dtype", dtype, "Type of the frozen base: auto is bf16 where the machine computes it natively, else float32.",
           one_of({"auto", "float32", "fp32", "bf16", "bfloat16", "float64"}));
   f.field("ignore_mismatched_sizes", ignore_mismatched_sizes,
@@ -206,15 +220,17 @@ uint64_t Call::next_key() {
   return ops::mix(ops::mix(run, static_cast<uint64_t>(micro_step)), static_cast<uint64_t>(draws++));
 }
 
-std::string task_type_of(const std::string& model_name_or_path) {
+std::string task_type_of(const std::string& model_name_or_path, const std::string& asked) {
   const auto file = io::resolve_model(model_name_or_path) / "config.json";
-  return find_family(read_json_object(file, "format.config"), file.string()).head_weight ? "SEQ_CLS" : "CAUSAL_LM";
+  const Json config = read_json_object(file, "format.config");
+  return for_task(family_of(config, file.string()), config, asked).is_causal() ? kCausal : kClassifier;
 }
 
 StoredLabels stored_labels(const std::string& model_name_or_path) {
   const auto folder = io::resolve_model(model_name_or_path);
   const io::Checkpoint checkpoint(folder);
-  const Family& family = find_family(checkpoint.config(), (folder / "config.json").string() + ", key \"model_type\"");
+  const FamilySpec& family = for_task(
+      family_of(checkpoint.config(), (folder / "config.json").string() + ", key \"model_type\""), {}, kClassifier);
   const int64_t rows = head_rows(checkpoint, family);
   std::vector<std::string> names = labels_of(checkpoint.config(), rows, (folder / "config.json").string());
   if (rows > 0 && static_cast<int64_t>(names.size()) != rows)
@@ -232,10 +248,11 @@ std::unique_ptr<Model> load_model(const std::string& model_name_or_path, const M
 
   const Json& config = input.checkpoint->config();
   const std::string file = (folder / "config.json").string();
-  const Family& family = find_family(config, file);
+  const FamilySpec& family = for_task(family_of(config, file), config, options.task_type);
+  input.family = &family;
   refuse_quantised(config, file);
   ConfigValues(config, file).find<std::string>("problem_type");  // throws where it is no text
-  if (!family.head_weight) {
+  if (family.is_causal()) {
     refuse_labels(options, family);
     input.vocab_size = options.vocab_size;
     input.embeddings = options.embeddings;
@@ -253,11 +270,13 @@ void Model::settle_task(std::string problem_type) {
     problem_type = config_.value("problem_type", Json()).is_string() ? config_["problem_type"].get<std::string>() : "";
   if (problem_type.empty()) problem_type = num_labels() == 1 ? "regression" : "single_label_classification";
   regression_ = problem_type == "regression";
-  if ((!regression_ && problem_type != "single_label_classification") || (regression_ && num_labels() != 1)) {
+  multi_label_ = problem_type == "multi_label_classification";
+  const bool known = regression_ || multi_label_ || problem_type == "single_label_classification";
+  if (!known || (regression_ && num_labels() != 1)) {
     throw Error({.id = "config.unsupported",
                  .what = fmt::format("problem_type '{}' with {} labels is not implemented", problem_type, num_labels()),
                  .where = (folder_ / "config.json").string() + ", key \"problem_type\"",
-                 .fix = "single_label_classification with two labels or more, or regression with one"});
+                 .fix = "single_label_classification or multi_label_classification, or regression with one label"});
   }
   config_["problem_type"] = problem_type;
   Json id2label = Json::object(), label2id = Json::object();
@@ -267,13 +286,6 @@ void Model::settle_task(std::string problem_type) {
   }
   config_["id2label"] = std::move(id2label);
   config_["label2id"] = std::move(label2id);
-}
-
-Tensor model_loss(const Model& model, const Tensor& logits, const Tensor& labels) {
-  const Tensor wide = logits.scalar_type() == at::kDouble ? logits : logits.to(at::kFloat);
-  if (model.is_causal()) return ops::causal_loss(logits, labels);
-  if (model.is_regression()) return at::mse_loss(wide.squeeze(1), labels.to(wide.scalar_type()));
-  return at::cross_entropy_loss(wide, labels);
 }
 
 }  // namespace deltaw

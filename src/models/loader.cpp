@@ -9,6 +9,7 @@
 #include <cmath>
 
 #include "core/log.h"
+#include "core/patterns.h"
 #include "deltaw/error.h"
 
 namespace deltaw {
@@ -128,11 +129,14 @@ at::Tensor to_tensor(const io::TensorBytes& bytes, at::ScalarType dtype, std::sh
 }
 
 ConfigValues config_of(const FamilyInput& input) {
-  return {input.checkpoint->config(), (input.checkpoint->folder() / "config.json").string()};
+  const Json& config = input.checkpoint->config();
+  const bool settled = input.family && input.family->settled;
+  return {settled ? input.family->settled(config) : config, (input.checkpoint->folder() / "config.json").string()};
 }
 
 Loader::Loader(Model& model, const FamilyInput& input, std::string base_prefix)
     : model_(model),
+      family_(input.family ? *input.family : FamilySpec()),
       checkpoint_(input.checkpoint),
       base_prefix_(std::move(base_prefix) + "."),
       new_head_(input.new_head),
@@ -145,6 +149,10 @@ Loader::Loader(Model& model, const FamilyInput& input, std::string base_prefix)
   model.config_ = checkpoint_->config();
   model.dtype_ = input.dtype;
   model.labels_ = input.labels;
+  model.family_ = input.family;
+  model.head_ = family_.head;
+  model.architecture_ = family_.architecture;
+  model.causal_ = input.family && family_.is_causal();
 }
 
 const io::TensorBytes* Loader::find(const std::string& name) {
@@ -242,7 +250,8 @@ const Linear* Loader::add_linear(const std::string& name, Parameter weight, Para
   linear.kind = form.kind;
   linear.weight = std::move(weight);
   linear.bias = std::move(bias);
-  linear.ends_sublayer = form.ends_sublayer;
+  linear.ends_sublayer = names_module(family_.sublayer_outputs, name);
+  linear.feed_forward = names_module(family_.ia3_feedforward_modules, name);
   add_layer(linear);
   return &linear;
 }
@@ -294,17 +303,17 @@ const Conv2d* Loader::conv2d(const std::string& name, int64_t c_out, int64_t c_i
   return &layer;
 }
 
-const Linear* Loader::head(const std::string& name, int64_t d_out, int64_t d_in, double std) {
+const Linear* Loader::head(const std::string& name, int64_t d_out, int64_t d_in, double std, bool bias) {
   const io::TensorBytes* stored = find(name + ".weight");
   const bool drawn = name + ".weight" == drawn_head_;
   const bool fits = stored && stored->shape == std::vector<int64_t>{d_out, d_in};
-  if (!drawn && (fits || (stored && !new_head_))) return linear(name, d_out, d_in, {.head = true});
-  find(name + ".bias");
+  if (!drawn && (fits || (stored && !new_head_))) return linear(name, d_out, d_in, {.bias = bias, .head = true});
+  if (bias) find(name + ".bias");
   model_.new_modules_.push_back(name);
   const auto options = at::TensorOptions().dtype(at::kFloat);
   const Tensor weight = at::empty({d_out, d_in}, options).normal_(0, std, generator_).to(model_.dtype_);
-  const Tensor bias = at::zeros({d_out}, options).to(model_.dtype_);
-  return add_linear(name, {.name = name + ".weight", .value = weight}, {.name = name + ".bias", .value = bias});
+  const Tensor zeros = bias ? at::zeros({d_out}, options).to(model_.dtype_) : Tensor();
+  return add_linear(name, {.name = name + ".weight", .value = weight}, {.name = name + ".bias", .value = zeros});
 }
 
 const Embedding* Loader::embedding(const std::string& name, int64_t rows, int64_t width, int64_t padding_idx) {

@@ -11,17 +11,16 @@
 #include "deltaw/model.h"
 #include "io/checkpoint.h"
 #include "models/config_values.h"
-#include "models/families.h"
+#include "models/family_input.h"
 
 namespace deltaw {
 
-/// config.json of the checkpoint.
+/// config.json of the checkpoint, as the family reads it.
 ConfigValues config_of(const FamilyInput& input);
 
 /// What a linear layer is besides its shape.
 struct LinearForm {
   bool bias = true;
-  bool ends_sublayer = false;
   LayerKind kind = LayerKind::linear;  // or conv1d, stored [d_in, d_out]
   bool head = false;                   // never quantised
 };
@@ -42,6 +41,9 @@ class Loader {
   /// `base_prefix` ("bert") is what a checkpoint of the bare base model leaves out of its names.
   Loader(Model& model, const FamilyInput& input, std::string base_prefix);
 
+  /// What the family says of itself; nothing where there is none.
+  const FamilySpec& family() const { return family_; }
+
   // Each registers the module under its full name and returns it; the model owns it.
   const Linear* linear(const std::string& name, int64_t d_out, int64_t d_in, const LinearForm& form = {});
   /// Never quantised. Throws config.unsupported for more than one group and for padding with anything but zeros.
@@ -60,7 +62,7 @@ class Loader {
 
   /// A linear layer of the task's head, never quantised: where the checkpoint lacks it, drawn from N(0, std^2) with
   /// zero bias.
-  const Linear* head(const std::string& name, int64_t d_out, int64_t d_in, double std);
+  const Linear* head(const std::string& name, int64_t d_out, int64_t d_in, double std, bool bias = true);
 
   /// Ends the loading. Tensors of the checkpoint that nothing took are an error, save those whose names begin with one
   /// of `others` (heads of other tasks) or end with one of `buffers`.
@@ -79,6 +81,7 @@ class Loader {
   void add_module(const std::string& name);
 
   Model& model_;
+  FamilySpec family_;
   std::shared_ptr<const io::Checkpoint> checkpoint_;
   std::string base_prefix_;
   bool new_head_;

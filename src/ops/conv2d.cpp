@@ -6,7 +6,7 @@
 #include "deltaw/adapter.h"
 #include "deltaw/error.h"
 #include "ops/fixed_updates.h"
-#include "ops/linear.h"
+#include "ops/linear/linear.h"
 
 namespace deltaw::ops {
 namespace {

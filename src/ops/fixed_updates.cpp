@@ -2,7 +2,7 @@
 
 #include <ATen/ATen.h>
 
-#include "ops/linear.h"
+#include "ops/linear/weight.h"
 #include "ops/sum.h"
 
 namespace deltaw {

@@ -10,28 +10,29 @@ int64_t FormedWeights::bytes(const Adapter& adapter, int64_t tokens, int64_t mic
   int64_t bytes = 0;
   for (const AdaptedLayer* layer : adapter.layers()) {
     if (layer->info.kind == LayerKind::embedding || layer->method->acts_on_inputs()) continue;
-    ops::Item item;
-    item.adapted = layer;
-    item.layer = static_cast<const Linear*>(layer->base);
-    item.dropout = layer->method->dropout();
-    const Update update = ops::prepared(item, LinearPath::automatic, layer->params.trained(), tokens, micro_batches);
-    if (item.folded) bytes += ops::bytes_if_formed(item, update, type);
+    const ops::LayerCall own{.adapted = layer,
+                             .base = static_cast<const Linear*>(layer->base),
+                             .bias = Tensor(),
+                             .dropout = layer->method->dropout()};
+    bytes += ops::FormedForStep::bytes(
+        own, ops::prepared(own, LinearPath::automatic, layer->params.trained(), tokens, micro_batches), type);
   }
   return bytes;
 }
 
-ops::Formed* FormedWeights::find(const ops::Item& item, LinearPath path, const ops::Tensors& trained, int64_t tokens) {
-  const auto [entry, is_new] = layers_.try_emplace(item.layer->index);
-  std::optional<ops::Formed>& layer = entry->second;
-  if (is_new) layer = ops::formed(item, path, trained, tokens, micro_batches_);
-  return layer ? &*layer : nullptr;
+ops::FormedForStep* FormedWeights::find(const ops::LayerCall& layer, LinearPath path, const ops::Tensors& trained,
+                                        int64_t tokens) {
+  const auto [entry, is_new] = layers_.try_emplace(layer.base->index);
+  std::optional<ops::FormedForStep>& kept = entry->second;
+  if (is_new) kept = ops::FormedForStep::find(layer, path, trained, tokens, micro_batches_);
+  return kept ? &*kept : nullptr;
 }
 
 void FormedWeights::finish() {
   const at::NoGradGuard no_grad;
   for (const auto& [index, layer] : layers_) {
     if (!layer) continue;
-    const ops::Tensors trained = layer->item.adapted->params.trained();
+    const ops::Tensors trained = layer->adapted().params.trained();
     const ops::Tensors gradients = layer->pull_back(trained);
     for (size_t i = 0; i < trained.size(); ++i) {
       if (gradients[i].defined()) trained[i].mutable_grad() = ops::plus(trained[i].grad(), gradients[i]);

@@ -6,7 +6,7 @@
 
 #include "deltaw/adapter.h"
 #include "deltaw/model.h"
-#include "ops/linear_item.h"
+#include "ops/linear/formed.h"
 
 namespace deltaw {
 
@@ -24,16 +24,16 @@ class FormedWeights {
   /// it is of no use.
   static int64_t bytes(const Adapter& adapter, int64_t tokens, int64_t micro_batches);
 
-  /// The kept layer behind an item, formed now where the item is folded; null where it is not. `trained` are the
-  /// method's tensors, `tokens` the rows of x.
-  ops::Formed* find(const ops::Item& item, LinearPath path, const ops::Tensors& trained, int64_t tokens);
+  /// The kept layer, formed when it is first asked for; null where it goes in sequence. `trained` are the method's
+  /// tensors, `tokens` the rows of x.
+  ops::FormedForStep* find(const ops::LayerCall& layer, LinearPath path, const ops::Tensors& trained, int64_t tokens);
 
   /// Adds what the passes found to the gradients of the trained tensors.
   void finish();
 
  private:
   int64_t micro_batches_;
-  std::map<int64_t, std::optional<ops::Formed>> layers_;  // by Layer::index, once asked for; none: not folded
+  std::map<int64_t, std::optional<ops::FormedForStep>> layers_;  // by Layer::index; none: not folded
 };
 
 }  // namespace deltaw

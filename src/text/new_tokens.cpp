@@ -42,6 +42,22 @@ int64_t Tokenizer::Impl::next_id() const {
                .fix = "use a tokenizer whose ids have no gaps"}};
 }
 
+namespace {
+
+/// What a SentencePiece model says and tokenizer.json has no key for.
+void erase_own_keys(PartJson& json) {
+  json["model"].erase(kMergeRanks);
+  PartJson& normalizer = json["normalizer"];
+  if (!normalizer.is_object()) return;
+  normalizer.erase(kLongestEntries);
+  if (!normalizer.contains("normalizers")) return;
+  for (PartJson& step : normalizer["normalizers"]) {
+    if (step.is_object()) step.erase(kLongestEntries);
+  }
+}
+
+}  // namespace
+
 void Tokenizer::save(const std::filesystem::path& folder) const {
   if (files().empty()) throw std::logic_error("a tokenizer without files");
   const std::filesystem::path home = files().front().parent_path();
@@ -50,7 +66,7 @@ void Tokenizer::save(const std::filesystem::path& folder) const {
   const bool lone_file = name.extension() == ".json" && name != "tokenizer.json" && name != "vocab.json";
   PartJson json = lone_file ? read_part_json(files().front()) : read_tokenizer_source(home, config).json;
   json["version"] = "1.0";
-  json["model"].erase(kMergeRanks);
+  erase_own_keys(json);
   PartJson& list = json["added_tokens"];
   if (!list.is_array()) list = PartJson::array();
   for (const AddedToken& token : impl_->more) {
@@ -61,10 +77,9 @@ void Tokenizer::save(const std::filesystem::path& folder) const {
                             {"rstrip", token.rstrip},
                             {"normalized", token.normalized},
                             {"special", token.special}};
-    const auto known = std::find_if(list.begin(), list.end(),
-                                    [&](const PartJson& other) {
-                                      return other.is_object() && other.value("content", PartJson()) == token.content;
-                                    });
+    const auto known = std::find_if(list.begin(), list.end(), [&](const PartJson& other) {
+      return other.is_object() && other.value("content", PartJson()) == token.content;
+    });
     if (known != list.end()) {
       *known = entry;
     } else {

@@ -81,6 +81,9 @@ inline constexpr const char* kMergeRanks = "deltaw_ranks";
 std::unique_ptr<Model> make_bpe(const PartReader& part);
 std::unique_ptr<Model> make_unigram(const PartReader& part);
 std::unique_ptr<Normalizer> make_bert_normalizer(const PartReader& part);
+/// Of a Precompiled normalizer: entries are looked for as SentencePiece does it, the longest first and anywhere,
+/// instead of one for each grapheme cluster. No key of the library's, never written.
+inline constexpr const char* kLongestEntries = "deltaw_longest";
 std::unique_ptr<Normalizer> make_precompiled(const PartReader& part);
 std::unique_ptr<PreTokenizer> make_metaspace(const PartReader& part);
 std::unique_ptr<Decoder> make_metaspace_decoder(const PartReader& part);

@@ -64,7 +64,7 @@ std::vector<size_t> cluster_ends(std::string_view text) {
 
 class Precompiled final : public Normalizer {
  public:
-  explicit Precompiled(const PartReader& part) {
+  explicit Precompiled(const PartReader& part) : longest_(part.flag(kLongestEntries, false)) {
     const PartReader table = part.at("precompiled_charsmap");
     const std::string blob = from_base64(table);
     const size_t bytes = blob.size() < 4 ? 0 : little_endian(blob);
@@ -79,20 +79,21 @@ class Precompiled final : public Normalizer {
   void normalize(Aligned& text) const override {
     std::vector<Change> changes;
     changes.reserve(text.text.size());
+    if (longest_) return normalize_longest(text, changes);
     bool changed = false;
     const std::string_view whole = text.text;
     const auto cluster = [&](size_t begin, size_t end) {
       if (end - begin <= kLongestCluster) {
         if (const auto to = find(whole.substr(begin, end - begin))) {
           changed = true;
-          return replace(whole.substr(begin, end - begin), *to, changes);
+          return replace(whole.substr(begin, end - begin), to->becomes, changes);
         }
       }
       for (size_t at = begin; at < end;) {
         const CodePoint c = decode(whole, at);
         if (const auto to = find(whole.substr(at, c.bytes))) {
           changed = true;
-          replace(whole.substr(at, c.bytes), *to, changes);
+          replace(whole.substr(at, c.bytes), to->becomes, changes);
         } else {
           changes.push_back({c.value, 0});
         }
@@ -112,6 +113,28 @@ class Precompiled final : public Normalizer {
   }
 
  private:
+  struct Entry {
+    std::string_view becomes;
+    size_t bytes;  // of the text
+  };
+
+  void normalize_longest(Aligned& text, std::vector<Change>& changes) const {
+    const std::string_view whole = text.text;
+    bool changed = false;
+    for (size_t at = 0; at < whole.size();) {
+      if (const auto entry = find(whole.substr(at))) {
+        changed = true;
+        replace(whole.substr(at, entry->bytes), entry->becomes, changes);
+        at += entry->bytes;
+      } else {
+        const CodePoint c = decode(whole, at);
+        changes.push_back({c.value, 0});
+        at += c.bytes;
+      }
+    }
+    if (changed) transform(text, changes);
+  }
+
   static void replace(std::string_view from, std::string_view to, std::vector<Change>& changes) {
     for (size_t at = 0; at < to.size(); at += width(to[at])) changes.push_back({decode(to, at).value, 0});
     const int64_t more = count_code_points(to) - count_code_points(from);
@@ -119,28 +142,31 @@ class Precompiled final : public Normalizer {
     if (more < 0 && !changes.empty()) changes.back().change += static_cast<int32_t>(more);
   }
 
-  /// What the shortest entry that `text` begins with becomes.
-  std::optional<std::string_view> find(std::string_view text) const {
+  /// The shortest entry that `text` begins with, or the longest.
+  std::optional<Entry> find(std::string_view text) const {
     size_t node = offset(units_[0]);
-    for (const char c : text) {
-      const auto byte = static_cast<unsigned char>(c);
+    std::optional<Entry> found;
+    for (size_t i = 0; i < text.size(); ++i) {
+      const auto byte = static_cast<unsigned char>(text[i]);
       node ^= byte;
-      if (byte == 0 || node >= units_.size()) return std::nullopt;
+      if (byte == 0 || node >= units_.size()) return found;
       const uint32_t unit = units_[node];
-      if ((unit & 0x800000FFu) != byte) return std::nullopt;
+      if ((unit & 0x800000FFu) != byte) return found;
       node ^= offset(unit);
       if ((unit >> 8 & 1) == 0) continue;
-      if (node >= units_.size()) return std::nullopt;
+      if (node >= units_.size()) return found;
       const size_t at = units_[node] & 0x7FFFFFFFu;
-      if (at >= texts_.size()) return std::nullopt;
-      if (at > 0 && texts_[at - 1] != '\0') return std::nullopt;  // inside an entry: the table is broken
-      return std::string_view(texts_).substr(at, texts_.find('\0', at) - at);
+      if (at >= texts_.size()) return found;
+      if (at > 0 && texts_[at - 1] != '\0') return found;  // inside an entry: the table is broken
+      found = Entry{std::string_view(texts_).substr(at, texts_.find('\0', at) - at), i + 1};
+      if (!longest_) return found;
     }
-    return std::nullopt;
+    return found;
   }
 
   static size_t offset(uint32_t unit) { return size_t{unit >> 10} << ((unit & 0x200u) >> 6); }
 
+  bool longest_;
   std::vector<uint32_t> units_;
   std::string texts_;  // each ends with a zero
 };

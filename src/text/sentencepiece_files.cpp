@@ -254,12 +254,13 @@ class Converter {
     PartJson charsmap;
     if (!model_.charsmap.empty()) {
       charsmap = {{"type", "Precompiled"}, {"precompiled_charsmap", to_base64(model_.charsmap)}};
+      if (bpe) charsmap[kLongestEntries] = true;  // unigram models: as transformers makes their tokenizer.json
     }
     result["normalizer"] = nullptr;
     PartJson cleaning = PartJson::array();
     if (!charsmap.is_null()) cleaning.push_back(charsmap);
     if (model_.remove_extra_whitespaces) {
-      cleaning.push_back(replace({{"Regex", R"(\A +| +\z)"}}, ""));
+      cleaning.push_back(replace({{"Regex", fmt::format(R"(\A +|[ {}]+\z)", kBlank)}}, ""));
       cleaning.push_back(replace({{"Regex", " {2,}"}}, " "));
     }
     switch (family_) {

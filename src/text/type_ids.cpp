@@ -8,11 +8,21 @@ namespace deltaw::text {
 namespace {
 
 // Those with token_type_ids among their model_input_names; a name may end with "Fast".
-constexpr const char* kClasses[] = {
-    "BertTokenizer",       "CanineTokenizer",     "ConvBertTokenizer",           "DPRContextEncoderTokenizer",
-    "DebertaTokenizer",    "DebertaV2Tokenizer",  "DPRQuestionEncoderTokenizer", "ElectraTokenizer",
-    "FNetTokenizer",       "LayoutLMv2Tokenizer", "LxmertTokenizer",             "MarkupLMTokenizer",
-    "MobileBertTokenizer", "SqueezeBertTokenizer", "TapasTokenizer"};
+constexpr const char* kClasses[] = {"BertTokenizer",
+                                    "CanineTokenizer",
+                                    "ConvBertTokenizer",
+                                    "DPRContextEncoderTokenizer",
+                                    "DebertaTokenizer",
+                                    "DebertaV2Tokenizer",
+                                    "DPRQuestionEncoderTokenizer",
+                                    "ElectraTokenizer",
+                                    "FNetTokenizer",
+                                    "LayoutLMv2Tokenizer",
+                                    "LxmertTokenizer",
+                                    "MarkupLMTokenizer",
+                                    "MobileBertTokenizer",
+                                    "SqueezeBertTokenizer",
+                                    "TapasTokenizer"};
 
 bool class_gives(std::string name) {
   if (name.ends_with("Fast")) name.resize(name.size() - 4);
@@ -35,7 +45,7 @@ bool gives_type_ids(const TokenizerConfig& config, const std::filesystem::path& 
   if (!json.is_object()) return true;  // the model's reader says so
   const PartReader model(json, file.string());
   if (model.has("tokenizer_class")) return class_gives(model.text("tokenizer_class"));
-  // Of the families that deltaw loads, BERT alone has such a tokenizer.
+  // As transformers' AutoTokenizer, which takes BertTokenizer for this model_type.
   return !model.has("model_type") || model.text("model_type") == "bert";
 }
 

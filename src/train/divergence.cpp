@@ -1,7 +1,6 @@
 #include "train/divergence.h"
 
 #include <algorithm>
-#include <cmath>
 
 namespace deltaw {
 namespace train {
@@ -29,14 +28,6 @@ std::optional<double> LossTrace::end(int64_t steps) const {
   const auto middle = values.begin() + static_cast<std::ptrdiff_t>(count / 2);
   std::nth_element(values.begin(), middle, values.end());
   return *middle;
-}
-
-double chance_loss(const Model& model, const std::vector<EncodedRow>& rows) {
-  if (model.is_causal()) return std::log(static_cast<double>(model.vocab_size()));
-  if (!model.is_regression()) return std::log(static_cast<double>(model.num_labels()));
-  double sum = 0;
-  for (const EncodedRow& row : rows) sum += row.label * row.label;
-  return rows.empty() ? 0 : sum / static_cast<double>(rows.size());
 }
 
 }  // namespace train

@@ -20,7 +20,4 @@ struct LossTrace {
   std::optional<double> end(int64_t steps) const;
 };
 
-/// The loss of one who guesses: every class or token alike, or 0 for every score.
-double chance_loss(const Model& model, const std::vector<EncodedRow>& rows);
-
 }  // namespace deltaw::train

@@ -88,7 +88,7 @@ void check_best(const TrainOptions& options) {
 
 }  // namespace
 
-void check_options(const TrainOptions& options, bool has_validation, bool regression) {
+void check_options(const TrainOptions& options, bool has_validation, bool smooths_labels) {
   if (options.max_steps == 0) refuse("max_steps", "no step would be trained", "a positive number, or -1 for epochs");
   if (options.load_best_model_at_end) check_best(options);
   if (options.early_stopping_patience > 0 && options.eval_strategy == "no") {
@@ -99,17 +99,9 @@ void check_options(const TrainOptions& options, bool has_validation, bool regres
     refuse(options.eval_on_start ? "eval_on_start" : "eval_strategy", "there are no validation rows to score",
            "give validation_file or validation_split, or leave evaluation out");
   }
-  if (options.label_smoothing_factor > 0 && regression) {
-    refuse("label_smoothing_factor", "labels of a regression cannot be smoothed", "set it to 0");
+  if (options.label_smoothing_factor > 0 && !smooths_labels) {
+    refuse("label_smoothing_factor", "only labels of which a row has one can be smoothed", "set it to 0");
   }
-}
-
-void check_causal_metric(const std::string& name) {
-  if (name == "loss" || name == "perplexity") return;
-  throw Error({.id = "config.unknown-metric",
-               .what = fmt::format("'{}' is no metric of a causal language model", name),
-               .where = "key \"metric_for_best_model\"",
-               .fix = "loss or perplexity"});
 }
 
 uint64_t data_seed(const TrainOptions& options) {

@@ -9,10 +9,9 @@
 
 namespace deltaw::train {
 
-/// What decides a run besides the options: a fingerprint of the rows, the method with all its options, the base's
-/// dtype.
-Json make_identity(const Adapter& adapter, const std::vector<EncodedRow>& train,
-                   const std::vector<EncodedRow>& validation, bool group_by_length);
+/// What decides a run besides the options: fingerprints of the rows, the method with all its options, the base's dtype.
+Json make_identity(const Adapter& adapter, const std::string& train_rows, const std::string& validation_rows,
+                   bool group_by_length);
 
 /// Equality that looks past the order of keys, which files do not keep.
 bool is_same(const Json& a, const Json& b);

@@ -1,19 +1,22 @@
 #include "train/run.h"
 
 #include <ATen/ATen.h>
+#include <torch/csrc/autograd/autograd.h>
 
 #include <chrono>
 #include <functional>
 #include <limits>
+#include <numeric>
+#include <optional>
 
 #include "core/files.h"
 #include "core/log.h"
 #include "core/output_folder.h"
 #include "core/progress.h"
+#include "deltaw/data.h"
 #include "deltaw/error.h"
-#include "eval/metrics.h"
 #include "ops/formed_weights.h"
-#include "train/batch_tensors.h"
+#include "tasks/common/metrics.h"
 #include "train/gradients.h"
 #include "train/options.h"
 #include "train/resume_check.h"
@@ -59,6 +62,23 @@ std::vector<NamedTensor> trainable(const Adapter& adapter, double learning_rate)
   return tensors;
 }
 
+/// It knows no rows: once a step is enough.
+Tensor with_penalty(const Adapter& adapter, const Tensor& loss) {
+  const Tensor penalty = adapter.penalty();
+  return penalty.defined() ? loss + penalty : loss;
+}
+
+/// The outputs of several batches, rows below rows.
+Outputs joined_rows(const std::vector<Outputs>& parts) {
+  Outputs joined;
+  for (size_t i = 0; i < parts.front().size(); ++i) {
+    std::vector<Tensor> column;
+    for (const Outputs& part : parts) column.push_back(part.at(i));
+    joined.push_back(at::cat(column));
+  }
+  return joined;
+}
+
 void make_folder(const fs::path& folder) {
   std::error_code problem;
   fs::create_directories(folder, problem);
@@ -93,15 +113,15 @@ bool unless_in_the_way(const std::function<void()>& write) {
 Run::Run(Setup& setup)
     : setup_(checked(setup)),
       options_(setup.options),
-      schedule_(make_schedule(options_, static_cast<int64_t>(setup.train.size()))),
+      schedule_(make_schedule(options_, setup.train->size())),
       tensors_(trainable(setup.adapter, options_.learning_rate)),
       optimizer_(tensors_, {options_.adam_beta1, options_.adam_beta2, options_.adam_epsilon, options_.weight_decay}),
       budgets_(setup.adapter, schedule_.total_steps),
-      lengths_(row_lengths(setup.train)),
-      formed_bytes_(formed_bytes(setup.adapter, options_, lengths_)),
+      costs_(costs_of(*setup.train)),
+      formed_bytes_(formed_bytes(setup.adapter, options_, costs_)),
       forms_once_(keeps_formed(formed_bytes_, setup.memory)) {
-  for (const EncodedRow& row : setup.train) targets_.push_back(trained_tokens(row));
-  identity_ = make_identity(setup.adapter, setup.train, setup.validation, setup.group_by_length);
+  identity_ = make_identity(setup.adapter, setup.train->fingerprint(),
+                            setup.validation ? setup.validation->fingerprint() : "no rows", setup.group_by_length);
   if (resumes(options_)) resume();
   make_folder(options_.output_dir);
   refuse_obstacles(options_.output_dir, obstacles_of(Manifest(options_.output_dir),
@@ -150,32 +170,36 @@ TrainResult Run::train() {
   return result;
 }
 
-Run::Step Run::take_step() {
-  LapTimer timer;
+std::vector<Batch> Run::batches_of_step() {
   const int64_t epoch = schedule_.epoch_of(state_.step);
   if (epoch != planned_epoch_) {
-    batches_ = plan_batches(lengths_, options_.per_device_train_batch_size, data_seed(options_), epoch,
-                            setup_.group_by_length);
+    batches_ =
+        plan_batches(costs_, options_.per_device_train_batch_size, data_seed(options_), epoch, setup_.group_by_length);
     planned_epoch_ = epoch;
   }
-  Step step;
+  std::vector<Batch> batches;
   const int64_t first = schedule_.batch_of(state_.step), count = schedule_.batches_of(state_.step);
-  int64_t targets = 0;
   for (int64_t i = 0; i < count; ++i) {
-    for (const int64_t row : batches_[static_cast<size_t>(first + i)]) targets += targets_[static_cast<size_t>(row)];
+    const Draw draw{.seed = static_cast<uint64_t>(options_.seed), .epoch = epoch, .step = state_.step, .micro_step = i};
+    batches.push_back(setup_.train->collate(batches_[static_cast<size_t>(first + i)], draw));
+    const int64_t cost = std::accumulate(batches.back().costs.begin(), batches.back().costs.end(), int64_t{0});
+    tokens_since_log_ += cost;
+    state_.tokens_seen += cost;
   }
-  std::optional<FormedWeights> formed;
-  if (count > 1 && forms_once_) formed.emplace(count);
-  for (int64_t i = 0; i < count; ++i) {
-    const MicroBatch at{.index = i, .count = count, .targets = targets, .formed = formed ? &*formed : nullptr};
-    const Tensor loss = forward(batches_[static_cast<size_t>(first + i)], at);
-    step.forward_seconds += timer.lap();
-    loss.backward();
-    step.loss += loss.item<double>();
-    step.backward_seconds += timer.lap();
+  return batches;
+}
+
+Run::Step Run::take_step() {
+  Step step;
+  LapTimer timer;
+  const std::vector<Batch> batches = batches_of_step();
+  step.forward_seconds = timer.lap();
+  if (setup_.task.compares_rows()) {
+    add_compared_gradients(batches, step);
+  } else {
+    add_gradients(batches, step);
   }
-  if (formed) formed->finish();
-  step.backward_seconds += timer.lap();
+  timer.lap();
   if (!all_reached_) check_all_reached(tensors_);
   all_reached_ = true;
   step.norm = gradient_norm(tensors_);
@@ -192,34 +216,72 @@ Run::Step Run::take_step() {
   return step;
 }
 
-Tensor Run::forward(const std::vector<int64_t>& positions, const MicroBatch& at) {
-  const Batch batch = collate(setup_.train, positions, setup_.pad_id, setup_.pads_left);
-  Call call;
-  call.adapter = &setup_.adapter;
-  call.training = true;
-  call.seed = static_cast<uint64_t>(options_.seed);
-  call.step = state_.step;
-  call.micro_step = at.index;
-  call.formed = at.formed;
-  call.recompute = options_.gradient_checkpointing;
-  const Tensor features = setup_.model.features(to_input(batch), call);
-  Tensor loss;
-  if (setup_.model.is_causal()) {
-    // Every trained token of the step weighs the same, whichever batch it is in.
-    loss = causal_loss_sum(setup_.model, features, to_targets(batch), call, options_.label_smoothing_factor) /
-           static_cast<double>(at.targets);
-  } else {
-    loss = training_loss(setup_.model, setup_.model.logits(features, call), to_labels(setup_.model, batch.labels),
-                         options_.label_smoothing_factor);
-    if (at.count > 1) loss = loss / static_cast<double>(at.count);
+Call Run::call_of(size_t micro_step) const {
+  return {.adapter = &setup_.adapter,
+          .training = true,
+          .seed = static_cast<uint64_t>(options_.seed),
+          .step = state_.step,
+          .micro_step = static_cast<int64_t>(micro_step),
+          .recompute = options_.gradient_checkpointing};
+}
+
+LossScale Run::scale_of(const std::vector<Batch>& batches) const {
+  LossScale scale{.label_smoothing = options_.label_smoothing_factor};
+  for (const Batch& batch : batches) scale.total_weight += setup_.task.weight(batch);
+  return scale;
+}
+
+void Run::add_gradients(const std::vector<Batch>& batches, Step& step) {
+  LapTimer timer;
+  const LossScale scale = scale_of(batches);
+  std::optional<FormedWeights> formed;
+  if (batches.size() > 1 && forms_once_) formed.emplace(static_cast<int64_t>(batches.size()));
+  for (size_t i = 0; i < batches.size(); ++i) {
+    Call call = call_of(i);
+    call.formed = formed ? &*formed : nullptr;
+    const Outputs outputs = setup_.task.outputs(setup_.model, batches[i], call);
+    Tensor loss = setup_.task.loss(setup_.model, outputs, batches[i], call, scale);
+    if (i + 1 == batches.size()) loss = with_penalty(setup_.adapter, loss);
+    step.forward_seconds += timer.lap();
+    loss.backward();
+    step.loss += loss.item<double>();
+    step.backward_seconds += timer.lap();
   }
-  if (at.index + 1 == at.count) {  // it knows no rows: once a step is enough
-    const Tensor penalty = setup_.adapter.penalty();
-    if (penalty.defined()) loss = loss + penalty;
+  if (formed) formed->finish();
+  step.backward_seconds += timer.lap();
+}
+
+// The outputs of all batches without a graph, the loss of all of them, and each batch once more: the dropout masks are
+// drawn again from their keys, so that both passes compute the same.
+void Run::add_compared_gradients(const std::vector<Batch>& batches, Step& step) {
+  LapTimer timer;
+  std::vector<Outputs> parts;
+  {
+    const at::NoGradGuard no_grad;
+    for (size_t i = 0; i < batches.size(); ++i) {
+      Call call = call_of(i);
+      parts.push_back(setup_.task.outputs(setup_.model, batches[i], call));
+    }
   }
-  for (const int64_t row : positions) tokens_since_log_ += lengths_[static_cast<size_t>(row)];
-  for (const int64_t row : positions) state_.tokens_seen += lengths_[static_cast<size_t>(row)];
-  return loss;
+  Outputs leaves = joined_rows(parts);
+  for (Tensor& leaf : leaves) leaf.requires_grad_();
+  Call call = call_of(0);
+  const Batch all = joined(batches);
+  Tensor loss = setup_.task.loss(setup_.model, leaves, all, call, scale_of(batches));
+  loss = with_penalty(setup_.adapter, loss);
+  step.forward_seconds += timer.lap();
+  loss.backward();
+  step.loss += loss.item<double>();
+  int64_t begin = 0;
+  for (size_t i = 0; i < batches.size(); ++i) {
+    Call again = call_of(i);
+    const Outputs outputs = setup_.task.outputs(setup_.model, batches[i], again);
+    std::vector<Tensor> gradients;
+    for (const Tensor& leaf : leaves) gradients.push_back(leaf.grad().narrow(0, begin, batches[i].rows));
+    torch::autograd::backward(outputs, gradients);
+    begin += batches[i].rows;
+  }
+  step.backward_seconds += timer.lap();
 }
 
 bool Run::out_of_patience() const {
@@ -266,7 +328,7 @@ bool Run::run_evaluation() {
   const std::string chosen = setup_.chosen_metric();
   const Json& score = metrics.at("eval_" + chosen);
   const double value = score.is_null() ? std::numeric_limits<double>::quiet_NaN() : score.get<double>();
-  const bool greater = options_.greater_is_better && eval::greater_is_better(chosen);
+  const bool greater = options_.greater_is_better && tasks::greater_is_better(chosen);
   const bool is_best = note_metric(state_, options_, value, greater);
   log_evaluation(std::move(metrics));
   return is_best;
@@ -310,7 +372,7 @@ void Run::finish(TrainResult& result) {
   result.train_loss = state_.step > 0 ? state_.total_loss / static_cast<double>(state_.step) : 0;
   result.first_loss = state_.losses.first.value_or(0);
   result.last_loss = state_.losses.end(state_.step).value_or(result.first_loss);
-  result.chance_loss = chance_loss(setup_.model, setup_.train);
+  result.chance_loss = setup_.task.chance_loss(setup_.model, *setup_.train);
   result.stopped_early = result.signal == 0 && state_.step < schedule_.total_steps;
   const bool best = options_.load_best_model_at_end && result.signal == 0;
   if (best) load_best();

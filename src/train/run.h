@@ -25,16 +25,14 @@ class Run {
     double optimizer_seconds = 0;
   };
 
-  struct MicroBatch {  // one of those that make a step
-    int64_t index = 0, count = 1;
-    int64_t targets = 0;              // trained tokens of all of them
-    FormedWeights* formed = nullptr;  // or none
-  };
-
   void resume();
   bool settled_path(const std::filesystem::path& folder) const;
   Step take_step();
-  Tensor forward(const std::vector<int64_t>& positions, const MicroBatch& at);
+  std::vector<Batch> batches_of_step();
+  void add_gradients(const std::vector<Batch>& batches, Step& step);
+  void add_compared_gradients(const std::vector<Batch>& batches, Step& step);
+  Call call_of(size_t micro_step) const;
+  LossScale scale_of(const std::vector<Batch>& batches) const;
   void after_step(const Step& step);
   void log_step(const Step& step);
   void log_evaluation(Json metrics);
@@ -56,7 +54,7 @@ class Run {
   Json identity_;
   RunState state_;
 
-  std::vector<int64_t> lengths_, targets_;     // tokens of each row, and those that are trained on
+  std::vector<int64_t> costs_;                 // of each row
   std::vector<std::vector<int64_t>> batches_;  // of planned_epoch_
   int64_t formed_bytes_;                       // that this takes:
   bool forms_once_;                            // W of folded layers, where several batches make a step

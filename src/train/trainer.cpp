@@ -8,23 +8,20 @@ struct Trainer::Impl {
   train::Setup setup;
 };
 
-Trainer::Trainer(const Model& model, Adapter& adapter, TrainOptions options)
-    : impl_(new Impl{{.model = model, .adapter = adapter, .options = std::move(options)}}) {}
+Trainer::Trainer(const Model& model, Adapter& adapter, const Task& task, TrainOptions options)
+    : impl_(new Impl{{.model = model, .adapter = adapter, .task = task, .options = std::move(options)}}) {}
 
 Trainer::~Trainer() = default;
 
-void Trainer::set_data(std::vector<EncodedRow> train, std::vector<EncodedRow> validation, int64_t pad_id,
-                       bool pads_left, bool group_by_length) {
+void Trainer::set_data(std::shared_ptr<const RowSource> train, std::shared_ptr<const RowSource> validation,
+                       bool group_by_length) {
   impl_->setup.train = std::move(train);
   impl_->setup.validation = std::move(validation);
-  impl_->setup.pad_id = pad_id;
-  impl_->setup.pads_left = pads_left;
   impl_->setup.group_by_length = group_by_length;
 }
 
-void Trainer::set_metrics(std::vector<std::string> names, std::string best) {
+void Trainer::set_metrics(std::vector<std::string> names) {
   impl_->setup.metrics = std::move(names);
-  impl_->setup.best_metric = std::move(best);
 }
 
 void Trainer::set_companions(std::function<void(const std::filesystem::path&)> write) {
@@ -44,7 +41,7 @@ TrainResult Trainer::train() {
 }
 
 Json Trainer::evaluate() {
-  if (!impl_->setup.validation.empty()) return train::evaluate(impl_->setup);
+  if (impl_->setup.has_validation()) return train::evaluate(impl_->setup);
   throw Error({.id = "config.no-data",
                .what = "there are no rows to evaluate on",
                .where = "the validation data",
@@ -52,7 +49,7 @@ Json Trainer::evaluate() {
 }
 
 int64_t Trainer::total_steps() const {
-  return train::make_schedule(impl_->setup.options, static_cast<int64_t>(impl_->setup.train.size())).total_steps;
+  return train::make_schedule(impl_->setup.options, impl_->setup.train->size()).total_steps;
 }
 
 }  // namespace deltaw

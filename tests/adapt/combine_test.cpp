@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "deltaw/error.h"
+#include "support/model_calls.h"
 #include "support/opened.h"
 
 namespace deltaw {
@@ -22,7 +23,7 @@ class Combine : public testing::Test {
     return Adapter::compose(std::move(parts), weights);
   }
   ExportReport exported(const Adapter& adapter, int64_t rank, Combination combination) const {
-    return export_lora(adapter, folder / "lora", rank, io.input(), {}, combination);
+    return export_lora(adapter, folder / "lora", rank, test::probe_of(io.input()), {}, combination);
   }
   // What is in the folder gives the logits that PEFT's combination of that name gives.
   void expect_logits(const std::string& kind) const {

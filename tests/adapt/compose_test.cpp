@@ -4,6 +4,7 @@
 
 #include <limits>
 #include <set>
+#include <tuple>
 
 #include "deltaw/error.h"
 #include "support/golden.h"
@@ -62,6 +63,27 @@ TEST_F(Compose, AddsUpWhatEachChanges) {
   }
 }
 
+TEST_F(Compose, WeighsOperatorsAndBiasesToo) {
+  const Json biased = {{"lora_bias", true}};
+  const Json none = Json::object();
+  for (const auto& [a, of_a, b, of_b] :
+       std::vector<std::tuple<std::string, Json, std::string, Json>>{{"lora", none, "lokr", none},
+                                                                     {"lokr", none, "lora", none},
+                                                                     {"lora", biased, "loha", none},
+                                                                     {"lora", biased, "lora", biased},
+                                                                     {"lokr", none, "lokr", none}}) {
+    SCOPED_TRACE(a + " and " + b);
+    const Tensor expected = change(make(a, 1, of_a)) * 0.3 + change(make(b, 2, of_b)) * -2;
+    const Adapter both = Adapter::compose(pair(make(a, 1, of_a), make(b, 2, of_b)), {0.3, -2});
+    expect_near(change(both), expected);
+    for (const AdaptedLayer* layer : both.layers()) {
+      const MergedLayer merged = merge_layer(*layer, layer->base->weight.value, layer->base->bias.value);
+      const int64_t i = layer->base->index;
+      expect_near(at::linear(x, merged.weight, merged.bias), (run(nullptr) + expected).narrow(-1, 6 * i, 6));
+    }
+  }
+}
+
 TEST_F(Compose, TakesWeightUpdatesTogetherWithBottlenecks) {
   const Adapter lora = make("lora", 1), houlsby = make("houlsby", 2);
   const Adapter both = Adapter::compose(pair(make("lora", 1), make("houlsby", 2)));
@@ -73,7 +95,7 @@ TEST_F(Compose, TakesWeightUpdatesTogetherWithBottlenecks) {
         layer->method->map_output(layer->info, layer->params, expected.narrow(-1, 6 * layer->base->index, 6)));
   }
   expect_near(run(&both), at::cat(parts, -1));
-  EXPECT_FALSE(both.spec().mergeable);
+  EXPECT_FALSE(both.spec().mergeable());
 }
 
 TEST_F(Compose, GivesEveryPartTheGradientThatItHasAloneAndNoneToAFrozenOne) {

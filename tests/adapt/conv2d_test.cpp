@@ -6,8 +6,9 @@
 #include "deltaw/adapter.h"
 #include "deltaw/error.h"
 #include "ops/conv2d.h"
-#include "ops/linear.h"
+#include "ops/linear/linear.h"
 #include "support/golden.h"
+#include "support/model_calls.h"
 #include "support/oracle.h"
 #include "support/temporary.h"
 #include "support/tiny_model.h"
@@ -246,7 +247,8 @@ TEST(Conv2d, AdaptersAndExportsAreReadByPeft) {
     const auto method = values["method"].get<std::string>();
     const auto target = folder / fmt::format("{}-{}", reports, method);
     if (export_rank > 0 || adapter.spec().id == "moslora") {
-      export_lora(adapter, target, export_rank, {.input_ids = at::arange(net.images.size(0), at::kLong)});
+      export_lora(adapter, target, export_rank,
+                  test::probe_of({.input_ids = at::arange(net.images.size(0), at::kLong)}));
     } else {
       std::filesystem::create_directories(target);
       adapter.save(target);
@@ -273,8 +275,8 @@ TEST(Conv2d, ExportsALoraOfConvolutions) {
     Adapter adapter = create(net, values);
     test::randomise(adapter, 2);
     const test::TemporaryFolder parent;
-    const ExportReport report =
-        export_lora(adapter, parent / "lora", 0, {.input_ids = at::arange(net.images.size(0), at::kLong)});
+    const ExportReport report = export_lora(adapter, parent / "lora", 0,
+                                            test::probe_of({.input_ids = at::arange(net.images.size(0), at::kLong)}));
     EXPECT_TRUE(report.exact);
     EXPECT_TRUE(report.passed);
     const auto expected = shapes_in(adapter_folder("lora"));

@@ -8,6 +8,7 @@
 #include "deltaw/adapter.h"
 #include "deltaw/error.h"
 #include "support/golden.h"
+#include "support/model_calls.h"
 #include "support/opened.h"
 #include "support/temporary.h"
 #include "support/tiny_model.h"
@@ -31,11 +32,11 @@ struct Start {
         io(fixture("golden/starts/" + name + "/io.safetensors")),
         model(load_model(base_folder(facts["base"]), {.dtype = "float32"})) {}
 
-  std::vector<LabelledInput> batches() const {
-    std::vector<LabelledInput> all;
+  std::vector<CalibrationBatch> batches() const {
+    std::vector<CalibrationBatch> all;
     for (int i = 0; i < facts["batches"]; ++i) {
       const std::string prefix = fmt::format("batch{}.", i);
-      all.push_back({io.input(prefix), io[prefix + "labels"]});
+      all.push_back(test::calibration_batch(io.input(prefix), io[prefix + "labels"]));
     }
     return all;
   }
@@ -127,7 +128,7 @@ TEST(DataStart, NeedsRows) {
     const Error none = error_of([&] { Adapter::create(*start.model, start.config({{"init_lora_weights", name}}), 1); });
     EXPECT_EQ(none.id(), "config.no-calibration") << name;
   }
-  const auto empty = [](int64_t) { return std::vector<LabelledInput>(); };
+  const auto empty = [](int64_t) { return std::vector<CalibrationBatch>(); };
   EXPECT_EQ(error_of([&] { Adapter::create(*start.model, start.config(), 1, empty); }).id(), "config.no-calibration");
 }
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "deltaw/error.h"
+#include "support/model_calls.h"
 #include "support/opened.h"
 #include "support/tiny_model.h"
 
@@ -28,12 +29,14 @@ TEST_P(Export, GivesAPlainLora) {
   const Opened c(GetParam().kind, GetParam().name, "float32");
   const std::string method = c.adapter->spec().id;
   const std::filesystem::path output = c.folder / "lora";
-  const auto exported = [&](int64_t rank) { return export_lora(*c.adapter, output, rank, c.io.input()); };
+  const auto exported = [&](int64_t rank) {
+    return export_lora(*c.adapter, output, rank, test::probe_of(c.io.input()));
+  };
   // IA3 scales biases too, for which a plain LoRA has no place.
   const bool scales_biases =
       method == "ia3" && std::any_of(c.adapter->layers().begin(), c.adapter->layers().end(),
                                      [](const AdaptedLayer* layer) { return layer->base->bias.value.defined(); });
-  if (!c.adapter->spec().mergeable || method == "bitfit" || scales_biases) {
+  if (!c.adapter->spec().mergeable() || method == "bitfit" || scales_biases) {
     EXPECT_EQ(error_of([&] { exported(4); }).id(), "config.no-export");
     EXPECT_FALSE(std::filesystem::exists(output));
     return;
@@ -63,7 +66,7 @@ INSTANTIATE_TEST_SUITE_P(Adapters, Export, testing::ValuesIn(test::adapter_cases
 TEST(ExportOfAChangedBase, HasTwiceTheRank) {
   for (const char* name : {"lora_pissa", "lora_olora"}) {
     const Opened c("adapters", name, "float32");
-    const ExportReport report = export_lora(*c.adapter, c.folder / "lora", 0, c.io.input());
+    const ExportReport report = export_lora(*c.adapter, c.folder / "lora", 0, test::probe_of(c.io.input()));
     EXPECT_EQ(report.rank, 2 * c.adapter->config().options["r"].get<int64_t>()) << name;
     EXPECT_TRUE(report.exact);
   }
@@ -78,7 +81,7 @@ TEST(ExportOfAComposite, KeepsWhatEveryPartTrains) {
     return adapter;
   };
   const Tensor ids = at::tensor(std::vector<int64_t>{3, 5, 8, 13, 21, 34, 3, 9}, at::kLong).view({2, 4});
-  const ModelInput probe{ids, at::ones_like(ids), {}};
+  const Probe probe = test::probe_of({ids, at::ones_like(ids), {}});
   for (const Json& more : {Json{{"trainable_token_indices", {{"embed_tokens", {3, 8}}, {"lm_head", {5}}}}},
                            Json{{"modules_to_save", {"lm_head"}}}}) {
     Json second = {{"method", "lora"}, {"r", 2}, {"target_modules", {"v_proj", "o_proj"}}};

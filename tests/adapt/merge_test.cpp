@@ -1,4 +1,5 @@
-// Merged checkpoints beside base and adapter: the right ones pass in whatever type they are stored, the wrong ones fail.
+// Merged checkpoints beside base and adapter: the right ones pass in whatever type they are stored, the wrong ones
+// fail.
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 #include <gtest/gtest.h>
@@ -8,6 +9,7 @@
 #include "adapt/comparison.h"
 #include "adapt/merge_check.h"
 #include "io/safetensors.h"
+#include "support/model_calls.h"
 #include "support/opened.h"
 #include "support/tiny_model.h"
 
@@ -26,9 +28,9 @@ ModelInput input_of(const std::string& base) {
 }
 
 AdapterConfig config_of(const MethodSpec& spec, const Model& model, Json more = Json::object()) {
-  if (spec.on_layers && !more.contains("target_modules")) more["target_modules"] = "all-linear";
+  if (spec.on_layers() && !more.contains("target_modules")) more["target_modules"] = "all-linear";
   AdapterConfig config = test::small_config(spec, std::move(more));
-  if (!spec.on_layers) config.target_modules = Json();
+  if (!spec.on_layers()) config.target_modules = Json();
   config.task_type = model.task_type();
   return config;
 }
@@ -76,12 +78,12 @@ TEST_P(Merge, OfEveryMethodPasses) {
     for (const char* held : {"float32", "bf16"}) {
       const auto model = load_model((folder / "base").string(), {.dtype = held});
       for (const MethodSpec* spec : method_table()) {
-        if (!spec->mergeable) continue;
+        if (!spec->mergeable()) continue;
         SCOPED_TRACE(fmt::format("{} on {} held in {}", spec->id, base, held));
         Adapter adapter = Adapter::create(*model, config_of(*spec, *model), 7, test::tiny_calibration);
         for (const double size : {0.0, 0.003, 0.3}) {
           if (size > 0) test::randomise(adapter, 5, size);
-          const MergeReport report = merge_checkpoint(adapter, folder / "merged", input_of(base));
+          const MergeReport report = merge_checkpoint(adapter, folder / "merged", test::probe_of(input_of(base)));
           EXPECT_TRUE(report.passed) << size << ": " << report.problem;
           EXPECT_EQ(report.tensors, static_cast<int64_t>(tensors_in(folder / "base").size()) + (base == "gpt2"));
           EXPECT_LT(report.rounding_share, GetParam() == at::kFloat ? 2e-3 : 2.0);
@@ -113,8 +115,7 @@ std::vector<Sabotage> sabotages() {
           {"a matrix transposed", square,
            [=](Tensors& merged, const Tensors&) { merged[square] = merged[square].t().contiguous(); }},
           {"a bias dropped", bias, [=](Tensors& merged, const Tensors& base) { merged[bias] = base.at(bias); }},
-          {"one number off", value,
-           [=](Tensors& merged, const Tensors&) { merged[value].view({-1})[3].mul_(1.02); }},
+          {"one number off", value, [=](Tensors& merged, const Tensors&) { merged[value].view({-1})[3].mul_(1.02); }},
           {"a tensor touched that the adapter leaves alone", norm,
            [=](Tensors& merged, const Tensors&) { merged[norm].view({-1})[2].mul_(1.01); }}};
 }
@@ -122,7 +123,7 @@ std::vector<Sabotage> sabotages() {
 TEST_P(Merge, ThatIsWrongFailsAndNamesTheTensor) {
   const test::TemporaryFolder folder;
   store("llama_biases", folder / "base", GetParam());
-  const ModelInput probe = input_of("llama_biases");
+  const Probe probe = test::probe_of(input_of("llama_biases"));
   for (const char* method : {"lora", "dora", "randlora", "oft"}) {
     const auto model = load_model((folder / "base").string(), {.dtype = "float32"});
     const Json more = method == std::string("lora") ? Json{{"lora_bias", true}} : Json{{"bias", "all"}};
@@ -149,7 +150,7 @@ INSTANTIATE_TEST_SUITE_P(Types, Merge, testing::ValuesIn(kTypes),
 
 TEST(MergeCheck, FailsOnAConfigurationOfAnotherModel) {
   const auto model = load_model(base_folder("llama_biases"), {.dtype = "float32"});
-  const ModelInput probe = input_of("llama_biases");
+  const Probe probe = test::probe_of(input_of("llama_biases"));
   Adapter adapter = Adapter::create(*model, config_of(find_method("lora"), *model), 7);
   test::randomise(adapter, 5, 0.1);
   for (const std::optional<at::ScalarType> stored : {std::optional<at::ScalarType>(), std::optional(at::kBFloat16)}) {
@@ -170,7 +171,7 @@ TEST(MergeRounding, IsMeasuredAndNoFault) {
   const test::TemporaryFolder folder;
   store("llama_biases", folder / "base", at::kBFloat16);
   const auto model = load_model((folder / "base").string(), {.dtype = "bf16"});
-  const ModelInput probe = input_of("llama_biases");
+  const Probe probe = test::probe_of(input_of("llama_biases"));
   Adapter adapter = Adapter::create(*model, config_of(find_method("lora"), *model), 7);
   test::randomise(adapter, 5, 0.003);
   const MergeReport rounded = merge_checkpoint(adapter, folder / "rounded", probe);
@@ -185,13 +186,45 @@ TEST(MergeRounding, IsMeasuredAndNoFault) {
   for (const auto& [name, tensor] : tensors_in(folder / "whole")) EXPECT_EQ(tensor.scalar_type(), at::kFloat) << name;
 }
 
+// Every number of the merged checkpoint is as near to W0 + s B A, computed in float64, as its type has numbers: sums in
+// the type itself are not.
+TEST(MergeRounding, IsOneRoundingOfTheWholeSum) {
+  for (const at::ScalarType type : {at::kBFloat16, at::kHalf}) {
+    const test::TemporaryFolder folder;
+    store("bert_cls", folder / "base", type);
+    const auto model = load_model((folder / "base").string(), {.dtype = "float32"});
+    const AdapterConfig config =
+        config_of(find_method("lora"), *model, {{"r", 3}, {"lora_alpha", 2}, {"lora_bias", true}});
+    Adapter adapter = Adapter::create(*model, config, 7);
+    test::randomise(adapter, 5, 0.2);
+    EXPECT_TRUE(merge_checkpoint(adapter, folder / "merged", test::probe_of(input_of("bert_cls"))).passed);
+    const Tensors before = tensors_in(folder / "base"), after = tensors_in(folder / "merged");
+    const auto expect_rounded_once = [&](const Tensor& exact, const Parameter& parameter) {
+      const Tensor& merged = after.at(parameter.name);
+      ASSERT_EQ(merged.scalar_type(), type);
+      const Tensor nearest = (exact.to(type).to(at::kDouble) - exact).abs();
+      const Tensor slack = 1e-6 * (exact.abs() + before.at(parameter.name).to(at::kDouble).abs() + 1);
+      EXPECT_TRUE(((merged.to(at::kDouble) - exact).abs() <= nearest + slack).all().item<bool>()) << parameter.name;
+      EXPECT_FALSE(merged.equal(before.at(parameter.name))) << parameter.name;
+    };
+    for (const AdaptedLayer* layer : adapter.layers()) {
+      const auto wide = [&](const char* name) { return layer->params[name].to(at::kDouble); };
+      const double s = 2.0 / 3;
+      expect_rounded_once(
+          before.at(layer->base->weight.name).to(at::kDouble) + s * at::mm(wide("lora_B"), wide("lora_A")),
+          layer->base->weight);
+      expect_rounded_once(before.at(layer->base->bias.name).to(at::kDouble) + s * wide("bias"), layer->base->bias);
+    }
+  }
+}
+
 // A method that looks at W0 looks at the checkpoint's own, however the base is held.
 TEST(MergeCheck, ComparesOverTheCheckpointsOwnWeights) {
   const auto model = load_model(base_folder("llama_biases"), {.dtype = "bf16"});
   Adapter adapter = Adapter::create(*model, config_of(find_method("dora"), *model), 7);
   test::randomise(adapter, 5, 0.1);
   const test::TemporaryFolder folder;
-  const MergeReport report = merge_checkpoint(adapter, folder / "merged", input_of("llama_biases"));
+  const MergeReport report = merge_checkpoint(adapter, folder / "merged", test::probe_of(input_of("llama_biases")));
   EXPECT_TRUE(report.passed) << report.problem;
   EXPECT_LT(report.max_difference, 1e-4);
 }

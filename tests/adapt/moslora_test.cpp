@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "deltaw/error.h"
+#include "support/model_calls.h"
 #include "support/opened.h"
 #include "support/tiny_model.h"
 
@@ -49,7 +50,7 @@ TEST(MosLora, TheButterflyIsOfTheRankOfASubspace) {
       EXPECT_EQ(layer->params.all().size(), 2u) << "the mixer is not kept";
       EXPECT_EQ(layer->update().left.size(1), rank);
     }
-    const ExportReport report = export_lora(*c.adapter, c.folder / "lora", 0, c.io.input());
+    const ExportReport report = export_lora(*c.adapter, c.folder / "lora", 0, test::probe_of(c.io.input()));
     EXPECT_EQ(report.rank, rank) << name;
     EXPECT_TRUE(report.exact) << name;
     EXPECT_TRUE(report.passed) << name;

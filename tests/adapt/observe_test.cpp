@@ -10,11 +10,11 @@
 namespace deltaw {
 namespace {
 
-std::vector<LabelledInput> two_batches() {
-  std::vector<LabelledInput> batches;
+std::vector<CalibrationBatch> two_batches() {
+  std::vector<CalibrationBatch> batches;
   for (int64_t i = 0; i < 2; ++i) {
     const Tensor ids = at::arange(i, 12 + i, at::kLong).view({3, 4});
-    batches.push_back({{.input_ids = ids, .attention_mask = at::ones_like(ids)}, at::ones({3})});
+    batches.push_back(test::calibration_batch({.input_ids = ids, .attention_mask = at::ones_like(ids)}, at::ones({3})));
   }
   return batches;
 }

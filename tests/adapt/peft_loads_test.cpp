@@ -6,6 +6,7 @@
 
 #include "deltaw/adapter.h"
 #include "support/golden.h"
+#include "support/model_calls.h"
 #include "support/oracle.h"
 #include "support/temporary.h"
 #include "support/tiny_model.h"
@@ -42,7 +43,7 @@ std::string write_case(const Saved& saved, const std::filesystem::path& folder) 
   }
   const auto rows = [&](int64_t) {  // for starts from data
     const ModelInput batch = test::Golden(input).input();
-    return std::vector<LabelledInput>{{batch, at::zeros({batch.input_ids.size(0)}, at::kLong)}};
+    return std::vector{test::calibration_batch(batch, at::zeros({batch.input_ids.size(0)}, at::kLong))};
   };
   Adapter adapter = Adapter::create(*model, config, 1, rows);
   test::randomise(adapter, 2);
@@ -55,7 +56,7 @@ std::string write_case(const Saved& saved, const std::filesystem::path& folder) 
   }
   const std::filesystem::path target = folder / saved.name;
   if (saved.exported) {
-    export_lora(adapter, target, 0, test::Golden(input).input());
+    export_lora(adapter, target, 0, test::probe_of(test::Golden(input).input()));
   } else {
     std::filesystem::create_directories(target);
     adapter.save(target);

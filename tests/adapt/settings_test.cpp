@@ -1,9 +1,12 @@
 // Keys that choose or change a method: each acts, or is refused beside a method that does not have it.
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "adapt/config.h"
 #include "deltaw/error.h"
 #include "support/temporary.h"
+#include "support/tiny_model.h"
 
 namespace deltaw {
 namespace {
@@ -111,6 +114,26 @@ TEST(Settings, NameOneMethodInTwoWays) {
               adapter_config_from_json({{"method", "ia3"}, {"peft_type", "LORA"}}, "test");
             }).id(),
             "config.conflict");
+}
+
+// alpha / r or alpha / sqrt(r), with the rank and the alpha of the layer's own patterns.
+TEST(Settings, ScaleByTheRankOfTheLayer) {
+  const test::TinyModel model(6, 5, at::kDouble);
+  const Json patterns = {
+      {"r", 4}, {"lora_alpha", 6}, {"rank_pattern", {{"key", 2}}}, {"alpha_pattern", {{"dense", 10}}}};
+  for (const char* method : {"lora", "dora", "moslora"}) {
+    for (const bool root : {false, true}) {
+      Json options = patterns;
+      options["use_rslora"] = root;
+      const Adapter adapter = Adapter::create(model, test::small_config(find_method(method), options), 1);
+      ASSERT_EQ(adapter.layers().size(), 2u);
+      const AdaptedLayer &key = *adapter.layers()[0], &dense = *adapter.layers()[1];
+      EXPECT_EQ(key.params["lora_A"].size(0), 2);
+      EXPECT_EQ(dense.params["lora_A"].size(0), 4);
+      EXPECT_DOUBLE_EQ(key.update().scale, root ? 6 / std::sqrt(2.0) : 3) << method;
+      EXPECT_DOUBLE_EQ(dense.update().scale, root ? 5 : 2.5) << method;
+    }
+  }
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 
 #include "adapt/vocabulary.h"
 #include "deltaw/error.h"
+#include "support/model_calls.h"
 #include "support/opened.h"
 #include "support/tiny_model.h"
 
@@ -124,7 +125,7 @@ TEST(Vocabulary, ComesBackWithTheAdapter) {
       const Tensor expected = logits_of(*model, &adapter, batch());
       EXPECT_TRUE(logits_of(*again, &read, batch()).equal(expected)) << name << " " << values;
 
-      const WriteReport report = merge_checkpoint(read, folder / "merged", batch());
+      const WriteReport report = merge_checkpoint(read, folder / "merged", test::probe_of(batch()));
       EXPECT_TRUE(report.passed) << name << " " << values << ": " << report.max_difference;
       EXPECT_EQ(read_json(folder / "merged" / "config.json")["vocab_size"], kStored + 2);
     }

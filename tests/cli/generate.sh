@@ -110,6 +110,42 @@ contains out '{"row":1,"prompt":"system: Be kind.\nuser: Hi\nassistant:","text":
 contains out '{"row":2,"prompt":"system: Own.\nuser: Hi\nassistant:","text":'
 contains out '{"row":3,"id":"last","prompt":"Hi","text":'
 
+# A template beside the model, for a conversation and for a file of them; no prompt goes through it.
+printf '{{ messages[0]["content"] }}, it said. Once' >quoting.jinja
+expect 0 generate "${story[@]}" --input_file talk.jsonl --chat_template quoting.jinja --max_new_tokens 4
+contains out '{"row":1,"prompt":"Hi, it said. Once","text":'
+contains out '{"row":3,"id":"last","prompt":"Hi","text":'
+printf 'Hello\n' | "$deltaw" generate "${story[@]}" --chat --chat_template quoting.jinja --max_new_tokens 4 >out 2>err ||
+  fail 'no chat with a template beside the model'
+lines out 1
+echo 'chat_template: quoting.jinja' >template.yaml
+expect 0 generate template.yaml "${story[@]}" --input_file talk.jsonl --max_new_tokens 4
+contains out 'it said. Once'
+expect 2 generate "${story[@]}" --prompt Hi --chat_template quoting.jinja
+contains err 'fix:   give --chat, or an input_file with "messages"'
+expect 2 generate "${story[@]}" --input_file talk.jsonl --chat_template quoting.jinja --output_file quoting.jinja
+contains err 'error[config.output-is-input]'
+
+# How far it is, on a terminal alone.
+for i in $(seq 1 40); do echo 'Once upon a time'; done >prompts.txt
+mkdir -p gsm8k
+for i in $(seq 1 40); do echo '{"question": "What is 1 + 1?", "answer": "It is 2.\n#### 2"}'; done >gsm8k/test.jsonl
+counted() { # ARGS...
+  script -qec "'$deltaw' $* --per_device_eval_batch_size 1" /dev/null </dev/null | tr '\r' '\n' >out
+}
+if command -v script >/dev/null; then
+  export TERM=xterm
+  counted generate --model "$stories" --input_file prompts.txt --max_new_tokens 60 --output_file said.jsonl
+  grep -qE '[0-9]+ of 40 texts  0:[0-9]+ left' out || fail 'generate shows no progress'
+  lines said.jsonl 40
+  counted eval --model "$stories" --task_name gsm8k --dataset_dir . --max_new_tokens 60
+  grep -qE '[0-9]+ of 40 rows  0:[0-9]+ left' out || fail 'eval shows no progress while it generates'
+  counted predict --model "$stories" --input_file prompts.txt --output_file said.jsonl
+  grep -qE '[0-9]+ of 40 rows  0:[0-9]+ left' out || fail 'predict shows no progress'
+fi
+expect 0 generate --model "$stories" --input_file prompts.txt --max_new_tokens 4
+lacks err ' left'
+
 # New tokens: the model gets rows for them, which train and stay with the adapter and the merged model.
 for _ in 1 2 3 4; do echo '{"text": "<|user|> Once <tab> upon a time there was a dog."}'; done >marked.jsonl
 marked=(--train_file marked.jsonl --max_steps 2 --learning_rate 1e-2 --add_tokens '<tab>' --add_special_tokens '<|user|>')

@@ -197,4 +197,46 @@ expect 0 train $causal --train_file columns.jsonl --text_column question --label
 expect 2 eval --adapter_name_or_path named --validation_file texts.jsonl
 contains err 'error[config.missing-column]'
 
+# Rows of several classes: trained, scored, predicted, merged.
+printf '%s\n' '{"text":"a good film","label":["good","film"]}' '{"text":"a bad film","label":["film"]}' \
+  '{"text":"good","label":["good"]}' '{"text":"an end","label":[]}' >several.jsonl
+expect 0 train --model_name_or_path model --dtype float32 --train_file several.jsonl --validation_file several.jsonl \
+  --ignore_mismatched_sizes true --num_train_epochs 30 --learning_rate 2e-2 --output_dir several
+contains several/run.json '"multi_label_classification"'
+contains err 'label  film, good'
+[ "$(number eval_f1_micro)" = 1.0 ] || fail "the classes were not learned: $(cat out)"
+expect 0 predict --adapter_name_or_path several --dtype float32 --input_file several.jsonl
+contains out '"label":["film","good"]'
+contains out '"label":[]'
+expect 0 merge --adapter_name_or_path several --dtype float32 --output_dir several_merged
+contains several_merged/config.json '"multi_label_classification"'
+expect 0 eval --model_name_or_path several_merged --dtype float32 --validation_file several.jsonl
+[ "$(number eval_f1_micro)" = 1.0 ] || fail 'the merged model has other scores'
+expect 1 train --model_name_or_path model --train_file several.jsonl --problem_type single_label_classification \
+  --output_dir refused
+contains err 'multi_label_classification'
+
+# A decoder as a classifier: by task_type, by what the adapter says, and by config.json once it is merged.
+make_letters llama_tied decoder
+printf 'text,label\naab,a\nbaa,a\nabaa,a\nzzy,z\nyzz,z\nzyzz,z\n' >letters.csv
+for key in '--problem_type single_label_classification' '--label_names a,z'; do
+  expect 0 train --model_name_or_path decoder --dtype float32 --task_type SEQ_CLS --train_file letters.csv $key \
+    --validation_file letters.csv --num_train_epochs 30 --learning_rate 2e-2 --per_device_train_batch_size 3 \
+    --overwrite_output_dir true --output_dir spelling
+  [ "$(number eval_accuracy)" = 1.0 ] || fail "the decoder did not learn: $(cat out)"
+done
+contains spelling/adapter_config.json '"task_type": "SEQ_CLS"'
+grep -q 'base_model.model.score.weight' spelling/adapter_model.safetensors || fail 'the head has another name than in PEFT'
+expect 0 predict --adapter_name_or_path spelling --dtype float32 --input_file letters.csv
+contains out '"label":"z"'
+expect 0 merge --adapter_name_or_path spelling --dtype float32 --output_dir merged_decoder
+contains merged_decoder/config.json '"LlamaForSequenceClassification"'
+expect 0 eval --model_name_or_path merged_decoder --dtype float32 --validation_file letters.csv
+[ "$(number eval_accuracy)" = 1.0 ] || fail 'the merged decoder has other scores'
+expect 0 train --model_name_or_path decoder --train_file letters.csv --label_names a,z --max_steps 1 --output_dir texts
+contains err 'keys without effect here: label_names'
+expect 2 eval --model_name_or_path model --task_type CAUSAL_LM --validation_file dev.csv
+contains err "task_type 'CAUSAL_LM' is not implemented for model_type 'bert'"
+expect 2 generate --model_name_or_path merged_decoder --prompt a
+
 finish

@@ -6,12 +6,13 @@ if [ ! -e "$stories/model.safetensors" ]; then
   echo 'SKIPPED: all of it, for want of models/stories260k_hf below $DELTAW_DATA'
   finish
 fi
-cp "$tests"/../examples/talk/* .
+mkdir examples && cp -r "$tests/../examples/talk" examples/
 
-# The README's lines, with its MODEL and a few words more for a short run.
+# The README's lines, with another MODEL, less its schedule and with a few words more for a short run.
 readme() { # VERB
-  sed -n '/^## Language models/,/^## /p' "$tests/../README.md" | grep -m 1 "^deltaw $1 " |
-    sed -E "s|^deltaw ||; s| +#.*||; s|MODEL|$stories|"
+  sed -n '/^## Language models/,/^## /p' "$tests/../README.md" | sed -e ':a' -e '/\\$/{N;s/\\\n *//;ba}' |
+    grep -m 1 -o "deltaw $1 .*" |
+    sed -E "s|^deltaw ||; s| +#.*||; s|[$]MODEL|$stories|; s/--(num_train_epochs|learning_rate) [^ ]*//g"
 }
 expect 0 $(readme train) --dtype float32 --max_steps 60 --learning_rate 1e-2 --target_modules all-linear --r 16
 contains err ' learns  The cat is called Tom. He likes milk.</s>'
@@ -23,15 +24,15 @@ printf 'Who lives in the tree?\n/exit\n' | "$deltaw" $(readme generate) --dtype 
 contains out 'An old owl lives in the tree.'
 expect 0 $(readme merge) --dtype float32
 contains out '"passed": true'
-present merged/config.json merged/model.safetensors merged/chat_template.jinja merged/tokenizer.json
+present talk-merged/config.json talk-merged/model.safetensors talk-merged/chat_template.jinja talk-merged/tokenizer.json
 printf 'Who lives in the tree?\n/exit\n' |
-  "$deltaw" generate --model merged --chat --dtype float32 --max_new_tokens 30 >out 2>err
+  "$deltaw" generate --model talk-merged --chat --dtype float32 --max_new_tokens 30 >out 2>err
 contains out 'An old owl lives in the tree.'
 python=${DELTAW_ORACLE_PYTHON:-$tests/../.venv/bin/python}
 if "$python" -c 'import transformers' 2>/dev/null; then
   "$python" -W ignore - >out 2>err <<'END' || fail 'transformers does not load what merge wrote'
 from transformers import AutoModelForCausalLM, AutoTokenizer
-tokenizer, model = AutoTokenizer.from_pretrained("merged"), AutoModelForCausalLM.from_pretrained("merged")
+tokenizer, model = AutoTokenizer.from_pretrained("talk-merged"), AutoModelForCausalLM.from_pretrained("talk-merged")
 messages = [{"role": "user", "content": "Who lives in the tree?"}]
 ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)
 print(tokenizer.decode(model.generate(**ids, max_new_tokens=30, do_sample=False)[0]))
@@ -52,6 +53,22 @@ for again in false true; do
   peak=$(sed -n 's/.*"peak_memory_bytes": \([0-9]*\).*/\1/p' out)
   [ $((4 * foretold)) -gt $((3 * peak)) ] && [ $((3 * foretold)) -lt $((4 * peak)) ] ||
     fail "the memory of a run was foretold as $foretold bytes, and is $peak"
+done
+
+# Capped scores are kept as matrices.
+make_speaker capped
+cp "$tests"/golden/models/gemma2/model.safetensors capped/
+sed 's/"max_position_embeddings": 64/"max_position_embeddings": 1024/' "$tests/golden/models/gemma2/config.json" >capped/config.json
+for i in $(seq 1 900); do echo 'onceuponatimetherewasacatwholikedmilk'; done >letters.txt
+for again in false true; do
+  flags="--model capped --train_file letters.txt --packing true --max_length 1024 --per_device_train_batch_size 8
+    --dtype float32 --target_modules all-linear --gradient_checkpointing $again --output_dir capped-$again"
+  expect 0 validate $flags --json
+  foretold=$(sed -n 's/.*"total_bytes": \([0-9]*\).*/\1/p' out)
+  expect 0 train $flags --max_steps 2 --save_strategy no
+  peak=$(sed -n 's/.*"peak_memory_bytes": \([0-9]*\).*/\1/p' out)
+  [ $((4 * foretold)) -gt $((3 * peak)) ] && [ $((3 * foretold)) -lt $((4 * peak)) ] ||
+    fail "the memory of a run with capped scores was foretold as $foretold bytes, and is $peak"
 done
 
 # Rows of many lengths: what libraries make for one is not kept for all of them.
@@ -81,10 +98,10 @@ expect 0 train --model "$stories" --train_file pairs.jsonl --max_steps 2 --dtype
 expect 0 export --adapter_name_or_path full-rank --rank 8 --output_dir exported --dtype float32
 
 # What cannot be.
-expect 2 train --model "$stories" --train_file talk.jsonl --output_dir x
+expect 2 train --model "$stories" --train_file examples/talk/talk.jsonl --output_dir x
 contains err 'error[config.no-chat-template]'
 expect 2 train --model "$stories" --train_file pairs.jsonl --task_type SEQ_CLS --output_dir x
-contains err 'error[config.task-type]'
+contains err 'error[config.text-column]'
 expect 2 train --model "$stories" --train_file pairs.jsonl --metric_for_best_model accuracy --output_dir x
 contains err 'error[config.unknown-metric]'
 printf '{"text": "a"}\n{"prompt": "a"}\n' >mixed.jsonl

@@ -45,6 +45,11 @@ lacks out 'encoder.layer.0'
 expect 0 info model --modules --json
 contains out '"bert.encoder.layer.1.attention.self.query"'
 contains out '"kind": "checkpoint"'
+for adapter in lora_default oft_default dora_bert vera_bert ia3_default adalora_unpruned; do
+  expect 0 info "$tests/golden/adapters/$adapter" --modules
+  contains out 'attention.self.'
+  ! grep -E '^  .*\.(lora|oft|vera|ia3)_' out || fail "$adapter: tensors are listed as modules"
+done
 expect 0 info "$tests/golden/adapters/lora_default"
 contains out 'adapter:'
 contains out 'lora'

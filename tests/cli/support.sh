@@ -59,15 +59,20 @@ make_model() { # FIXTURE FOLDER
 
 # A language model without a start token: a text of one letter has no token with another before it.
 make_speaker() { # FOLDER
-  mkdir -p "$1"
-  cp "$tests/golden/models/gpt2/config.json" "$tests/golden/models/gpt2/model.safetensors" "$1/"
+  make_letters gpt2 "$1"
+}
+
+# A language model of the fixture's that reads letters.
+make_letters() { # FIXTURE FOLDER
+  mkdir -p "$2"
+  cp "$tests/golden/models/$1/config.json" "$tests/golden/models/$1/model.safetensors" "$2/"
   { printf '{"version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null, '
     printf '"pre_tokenizer": null, "post_processor": null, "decoder": null, "model": {"type": "BPE", "merges": [], "vocab": {'
     local i=0 sep=
     for letter in a b c d e f g h i j k l m n o p q r s t u v w x y z; do
       printf '%s"%s": %s' "$sep" "$letter" $i && i=$((i + 1)) && sep=', '
     done
-    printf '}}}\n'; } >"$1/tokenizer.json"
+    printf '}}}\n'; } >"$2/tokenizer.json"
 }
 
 # Rows "text,label" of two kinds.

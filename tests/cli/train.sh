@@ -87,6 +87,20 @@ expect 0 train run.yaml --max_steps 2 --output_dir two --overwrite_output_dir
 expect 0 info two
 contains out 'finished'
 
+# The seed draws the adapter's start, and group_by_length orders the rows.
+make_model bert_cls headed
+printf 'text,label\nit is good,positive\nit was a bad book and so very awful,negative\nthe film,neutral\n' >three.csv
+headed="--model_name_or_path headed --train_file three.csv --dtype float32 --max_steps 3 --per_device_train_batch_size 1"
+for seed in 1 2; do
+  expect 0 train $headed --learning_rate 0 --seed $seed --data_seed 5 --output_dir "start-$seed"
+done
+expect 0 train $headed --learning_rate 0 --seed 1 --data_seed 6 --output_dir start-again
+! cmp -s start-1/adapter_model.safetensors start-2/adapter_model.safetensors || fail 'the seed has no part in the start'
+cmp start-1/adapter_model.safetensors start-again/adapter_model.safetensors || fail 'a rate of 0 moved the adapter'
+expect 0 train run.yaml --max_steps 6 --output_dir mixed
+expect 0 train run.yaml --max_steps 6 --group_by_length true --output_dir grouped
+! cmp -s mixed/adapter_model.safetensors grouped/adapter_model.safetensors || fail 'group_by_length changes nothing'
+
 # A killed run, gone on with, gives the adapter of an undisturbed one.
 long="run.yaml --max_steps 300 --save_strategy steps --save_steps 20 --logging_steps 50"
 expect 0 train $long --output_dir whole --resume_from_checkpoint auto

@@ -143,6 +143,72 @@ expect 2 "${base[@]}" --packing maybe
 contains err 'packing'
 lacks err 'cannot read the file'
 
+expect 2 "${base[@]}" --r 8 one.txt two.txt
+contains err "'two.txt' belongs to no flag"
+lacks err 'was not expected'
+expect 2 tokenize one.txt
+contains err "'one.txt' belongs to no flag"
+
+# All that is wrong with a configuration is told at once, each with its place and its fix.
+told() { # COUNT: errors, and as many places and fixes
+  for part in '^error\[' '^  where: ' '^  fix:   '; do
+    [ "$(grep -c "$part" err)" = "$1" ] || fail "$(grep -c "$part" err) lines of $part, not $1"
+  done
+}
+cat >bad.yaml <<'END'
+lerning_rate: 1e-3
+r: 0
+lora_alpha: [2]
+num_train_epochs: many
+fp16: true
+randlora_alpha: 3
+modle_name_or_path: x
+END
+expect 2 train bad.yaml --packing maybe --lr_scheduler_type liner -r 8 9 --seed 1 --seed 2 --bogus 3 --max_steps
+told 14
+for text in "'lerning_rate' is not known" "'r' is 0, it must be >= 1" "'lora_alpha' has the value [2]" "'fp16' is true" \
+  "'num_train_epochs' has the value" "'randlora_alpha' is an option of randlora" "'packing' has the value" \
+  "fix:   did you mean 'linear'?" "'-r' is no flag" '--seed is given twice' "'bogus' is not known" '--max_steps has no value' \
+  "fix:   did you mean 'model_name_or_path'?" '`deltaw train` needs train_file' "where: bad.yaml, key 'r'" \
+  "where: command line, key 'packing'"; do
+  contains err "$text"
+done
+lacks err 'needs model_name_or_path' # it stands there, misspelt
+expect 2 train
+told 2
+contains err '`deltaw train` needs model_name_or_path or adapter_name_or_path'
+contains err 'fix:   add --train_file FILE, or --task_name NAME and --dataset_dir FOLDER'
+expect 2 train --method lroa --learning_rat 1 --model_name_or_path . --train_file one.txt
+told 2
+contains err "fix:   did you mean 'lora'? \`deltaw methods\` lists them"
+expect 2 train missing.yaml --learning_rat 1
+told 2
+expect 2 generate --max_new_tokens 0 --temperatur 3
+told 3
+expect 2 merge --save_dtype int3
+told 3
+expect 2 bench --r 0
+told 2
+expect 2 eval --stride many --encoding 3
+told 2
+
+# Tasks without the folder of their files, and tasks of other models.
+make_speaker speaker
+make_model bert_base classifier
+for verb in train eval; do
+  expect 2 $verb --model_name_or_path classifier --task_name mrpc
+  contains err 'task_name is mrpc, and dataset_dir, the folder of its files, is not given'
+  expect 2 $verb --model_name_or_path classifier --task_name mnli
+  contains err "there is no task 'mnli' for classifiers"
+  contains err 'fix:   The tasks are rte, mrpc, cola, sst2, stsb, each with dataset_dir, the folder of its files.'
+  expect 2 $verb --model_name_or_path speaker --task_name gsm8k
+  contains err 'task_name is gsm8k, and dataset_dir, the folder of its files, is not given'
+  expect 2 $verb --model_name_or_path speaker --task_name mrpc
+  contains err 'task mrpc is for classifiers, and this model is a causal language model'
+done
+expect 2 train --model_name_or_path speaker --task_name arc_esy
+contains err "fix:   did you mean 'arc_easy'? The tasks are boolq,"
+
 # Verbs of other programs.
 for pair in 'chat:generate --chat' 'sft:train' 'convert:export' 'fuse:merge' 'env:--version'; do
   expect 2 "${pair%%:*}"
@@ -164,7 +230,7 @@ for type in albert mixtral gemma qwen2_moe; do
   printf '{"model_type": "%s"}' $type >other/config.json
   expect 2 validate --model_name_or_path other --train_file one.txt
   contains err "model_type '$type' is not implemented"
-  contains err 'fix:   deltaw reads bert, roberta, '
+  contains err 'fix:   deltaw reads bert, gemma2, '
   lacks err 'did you mean'
 done
 
@@ -172,6 +238,12 @@ done
 mkdir -p folder .hidden
 expect 2 validate --model_name_or_path nowhere.model/ --train_file one.txt
 lacks err .hidden
+expect 2 validate --model_name_or_path ./speakr --train_file one.txt
+contains err "fix:   did you mean 'speaker'?"
+mkdir -p home/notes
+HOME=$scratch/home expect 2 validate --model_name_or_path '~/x' --train_file one.txt
+contains err "where: $scratch/home/x"
+contains err 'fix:   correct the path'
 
 # On a terminal, messages break at words; elsewhere a sentence is one line.
 if command -v script >/dev/null; then

@@ -78,7 +78,7 @@ const std::map<LayerKind, std::set<std::string>> kRefused = {
 std::vector<Case> cases(const std::vector<at::ScalarType>& dtypes) {
   std::vector<Variant> ways;
   for (const MethodSpec* spec : method_table()) {
-    if (!spec->on_layers && spec->trains == BaseTensors::none) continue;  // nothing of it is on the two layers
+    if (!spec->on_layers() && !spec->on_base()) continue;  // nothing of it is on the two layers
     ways.push_back({spec->id, spec->id, Json::object()});
     for (const Preset& preset : spec->presets) ways.push_back({spec->id, preset.id, preset.options});
   }
@@ -243,7 +243,7 @@ TEST_P(Contract, FixedUpdatesComputeTheFormula) {
 }
 
 TEST_P(Contract, MergingEqualsTheForwardPassAndLeavesTheBaseAlone) {
-  if (!GetParam().spec->mergeable || !GetParam().spec->on_layers) return;
+  if (!GetParam().spec->mergeable() || !GetParam().spec->on_layers()) return;
   randomise(adapter, 5);
   const Tensor before = model.layers()[0]->weight.value.clone();
   const Tensor base = run(nullptr);
@@ -264,7 +264,7 @@ TEST_P(Contract, MergingEqualsTheForwardPassAndLeavesTheBaseAlone) {
 }
 
 TEST_P(Contract, CountsItsParameters) {
-  if (!GetParam().spec->on_layers) return;
+  if (!GetParam().spec->on_layers()) return;
   int64_t expected = 0;
   for (const AdaptedLayer* layer : adapter.layers())
     expected += GetParam().spec->count(layer->info, adapter.config().options);

@@ -55,7 +55,7 @@ void expect_every_row_once(const std::vector<Numbers>& batches, int64_t rows, in
 TEST(Collate, PadsOnTheRightToTheLongestRowOfTheBatch) {
   const std::vector<EncodedRow> rows = {row({5, 6, 7, 8, 9, 10}, {0, 0, 0, 0, 0, 0}, 0, 0), row({2, 3}, {0, 1}, 1, 1),
                                         row({4, 5, 6}, {0, 1, 1}, 2.5, 2)};
-  const Batch batch = collate(rows, {2, 1}, 99, false);
+  const PaddedRows batch = pad_rows(rows, {2, 1}, 99, false);
   EXPECT_EQ(batch.rows, 2);
   EXPECT_EQ(batch.length, 3);
   EXPECT_EQ(batch.input_ids, (Numbers{4, 5, 6, 2, 3, 99}));
@@ -67,7 +67,7 @@ TEST(Collate, PadsOnTheRightToTheLongestRowOfTheBatch) {
 
 TEST(Collate, PadsOnTheLeftWhereTheTokenizerDoes) {
   const std::vector<EncodedRow> rows = {row({2, 3}, {1, 1}, 0, 0), row({4, 5, 6}, {0, 0, 0}, 0, 1)};
-  const Batch batch = collate(rows, {0, 1}, 9, true);
+  const PaddedRows batch = pad_rows(rows, {0, 1}, 9, true);
   EXPECT_EQ(batch.input_ids, (Numbers{9, 2, 3, 4, 5, 6}));
   EXPECT_EQ(batch.attention_mask, (Numbers{0, 1, 1, 1, 1, 1}));
   EXPECT_EQ(batch.token_type_ids, (Numbers{0, 1, 1, 0, 0, 0}));

@@ -299,7 +299,7 @@ TEST(PackRows, KeepsTypeIdsInPlaceAndNeedsALength) {
 }
 
 TEST(PackRows, ABatchNumbersTheDocuments) {
-  const Batch batch = collate(pack_rows(rows_of({3, 2, 4}), 5), {0, 1}, 0, false);
+  const PaddedRows batch = pad_rows(pack_rows(rows_of({3, 2, 4}), 5), {0, 1}, 0, false);
   EXPECT_EQ(batch.length, 5);
   EXPECT_EQ(batch.attention_mask, (Numbers{1, 1, 1, 2, 2, 1, 1, 1, 1, 0}));
   EXPECT_EQ(batch.token_labels, (Numbers{-100, 1, 2, -100, 4, -100, 6, 7, 8, -100}));

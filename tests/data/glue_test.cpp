@@ -64,11 +64,11 @@ INSTANTIATE_TEST_SUITE_P(
     [](const auto& tested) { return tested.param.task; });
 
 TEST(FindTask, TakesTheNamesPeopleWrite) {
-  EXPECT_EQ(find_task("SST-2").name, "sst2");
-  EXPECT_EQ(find_task("sts-b").name, "stsb");
-  EXPECT_EQ(find_task("CoLA").metrics, (Strings{"matthews_correlation"}));
-  EXPECT_EQ(find_task("stsb").metrics, (Strings{"pearson", "spearmanr"}));
-  expect_error([] { find_task("mprc"); }, "config.unknown-task", {"'mprc'", "did you mean 'mrpc'"});
+  EXPECT_EQ(find_glue_task("SST-2").name, "sst2");
+  EXPECT_EQ(find_glue_task("sts-b").name, "stsb");
+  EXPECT_EQ(find_glue_task("CoLA").metrics, (Strings{"matthews_correlation"}));
+  EXPECT_EQ(find_glue_task("stsb").metrics, (Strings{"pearson", "spearmanr"}));
+  expect_error([] { find_glue_task("mprc"); }, "config.unknown-task", {"'mprc'", "did you mean 'mrpc'"});
 }
 
 TEST_F(Glue, KeepsTheQuotesOfMrpc) {
@@ -86,7 +86,7 @@ TEST_F(Glue, KeepsTheQuotesOfMrpc) {
 TEST_F(Glue, ReadsColaWithAndWithoutAHeader) {
   const auto bare = write("bare.tsv", "gj04\t0\t*\tThem is here.\ngj04\t1\t\tThey are here.\n");
   const auto headed = write("headed.tsv", "index\tsentence\n7\tThey are here.\n");
-  const LabelSet labels{.regression = false, .names = find_task("cola").labels};
+  const LabelSet labels{.regression = false, .names = find_glue_task("cola").labels};
   const Dataset one = load_file(bare, {.task_name = "cola"}, labels, Labels::needed);
   ASSERT_EQ(one.rows.size(), 2u);
   EXPECT_EQ(one.rows[0].text, "Them is here.");

@@ -105,6 +105,28 @@ TEST_F(LoadTrainingData, NamesRowAndSetOfALabelThatOnlyTheValidationFileHas) {
                "data.unknown-label", {"'spem'", "{ham, spam}", "v.tsv, line 3", "did you mean 'spam'"});
 }
 
+TEST_F(LoadTrainingData, TakesRowsOfSeveralLabels) {
+  const auto list = write("a.jsonl",
+                          "{\"text\":\"a\",\"label\":[\"joy\",\"awe\"]}\n{\"text\":\"b\",\"label\":[]}\n"
+                          "{\"text\":\"c\",\"label\":\"rage\"}\n");
+  const auto commas = write("a.csv", "text,label\na,\"joy, awe\"\nb,\nc,rage\n");
+  for (const auto& file : {list, commas}) {
+    DataOptions options{.train_file = file.string()};
+    if (file == commas) options.problem_type = "multi_label_classification";
+    const TrainingData data = load(options);
+    EXPECT_EQ(data.labels.problem_type(), std::string("multi_label_classification"));
+    EXPECT_EQ(data.labels.names, (std::vector<std::string>{"awe", "joy", "rage"}));
+    const std::vector<std::vector<double>> expected = {{1, 1, 0}, {0, 0, 0}, {0, 0, 1}};
+    for (size_t i = 0; i < expected.size(); ++i) EXPECT_EQ(data.train.rows[i].labels, expected[i]) << file << " " << i;
+    EXPECT_EQ(metric_names(options, data.labels).front(), "f1_micro");
+  }
+  const auto other = write("v.jsonl", "{\"text\":\"a\",\"label\":[\"joy\",\"fear\"]}\n");
+  expect_error([&] { load({.train_file = list.string(), .validation_file = other.string()}); }, "data.unknown-label",
+               {"'fear'", "{awe, joy, rage}", "v.jsonl, line 1"});
+  const auto none = write("n.jsonl", "{\"text\":\"a\",\"label\":[]}\n{\"text\":\"b\",\"label\":[]}\n");
+  expect_error([&] { labels_of(none); }, "data.one-label", {"no row has a label", "n.jsonl"});
+}
+
 TEST_F(LoadTrainingData, RefusesRowsWithoutALabelWithoutTextAndWithABadScore) {
   const auto blank = write("a.tsv", "text\tlabel\na\tx\nb\t \n");
   expect_error([&] { labels_of(blank); }, "data.missing-label", {"a.tsv, line 3", "'label'"});
@@ -118,7 +140,10 @@ TEST_F(LoadTrainingData, RefusesRowsWithoutALabelWithoutTextAndWithABadScore) {
 
 TEST_F(LoadTrainingData, SaysThatALabelIsAListAndThatATextIsNull) {
   const auto list = write("a.jsonl", "{\"text\":\"a\",\"label\":\"x\"}\n{\"text\":\"b\",\"label\":[1,0]}\n");
-  expect_error([&] { labels_of(list); }, "data.several-labels", {"a list", "several labels", "a.jsonl, line 2"});
+  expect_error([&] { labels_of(list, "single_label_classification"); }, "data.several-labels",
+               {"a list", "multi_label_classification", "a.jsonl, line 2"});
+  const auto deep = write("d.jsonl", "{\"text\":\"a\",\"label\":\"x\"}\n{\"text\":\"b\",\"label\":[[1],0]}\n");
+  expect_error([&] { labels_of(deep); }, "data.several-labels", {"a list", "d.jsonl, line 2"});
   const auto null = write("b.jsonl", "{\"text\":\"a\",\"label\":\"x\"}\n{\"text\":\"b\",\"label\":null}\n");
   expect_error([&] { labels_of(null); }, "data.missing-label", {"'label' is null", "b.jsonl, line 2"});
   const auto text = write("c.jsonl", "{\"text\":\"a\",\"label\":\"x\"}\n{\"text\":null,\"label\":\"y\"}\n");

@@ -180,7 +180,9 @@ TEST_F(JsonRows, ReadsStringsNumbersAndNestedValuesByKey) {
   EXPECT_EQ(table.rows[0].cell(2).kind, Cell::Kind::missing);
   EXPECT_EQ(table.rows[1].cell(0).text, "true");
   EXPECT_EQ(table.rows[1].cell(1).text, "2.0");
-  EXPECT_EQ(table.rows[1].cell(2).kind, Cell::Kind::nested);
+  EXPECT_EQ(table.rows[1].cell(2).kind, Cell::Kind::list);
+  ASSERT_EQ(table.rows[1].cell(2).items.size(), 1u);
+  EXPECT_EQ(table.rows[1].cell(2).items[0].text, "1");
   EXPECT_EQ(table.rows[1].line, 3);
   EXPECT_EQ(table.rows[2].cell(1).kind, Cell::Kind::missing);
 }

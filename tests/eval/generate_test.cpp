@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <set>
 
 #include "core/files.h"
 #include "eval/counting_model.h"
@@ -106,6 +107,38 @@ TEST(Generate, EqualsOneRowWithoutCacheTokenForToken) {
       EXPECT_EQ(said[i].prompt_tokens, static_cast<int64_t>(kPrompts[i].size()));
     }
   }
+}
+
+// What was read is as much of the history as what was said.
+TEST(Generate, PenalisesTheTokensOfThePromptToo) {
+  Fading fading;
+  const auto slowly = [&](const std::vector<int64_t>& prompt, bool counts_prompt) {
+    std::vector<int64_t> ids = prompt, said;
+    for (int64_t i = 0; i < 12; ++i) {
+      const Tensor row = at::tensor(ids, at::kLong).unsqueeze(0);
+      Call call;
+      const Tensor all = fading.model.features({.input_ids = row, .attention_mask = at::ones_like(row)}, call);
+      Tensor scores = fading.model.logits(all.select(1, all.size(1) - 1), call)[0];
+      const std::vector<int64_t>& counted = counts_prompt ? ids : said;
+      for (const int64_t id : std::set<int64_t>(counted.begin(), counted.end())) {
+        const double score = scores[id].item<double>();
+        scores[id] = score < 0 ? score * 1.8 : score / 1.8;
+      }
+      said.push_back(scores.argmax().item<int64_t>());
+      ids.push_back(said.back());
+    }
+    return said;
+  };
+  GenerateOptions options;
+  options.max_new_tokens = 12;
+  options.repetition_penalty = 1.8;
+  const std::vector<Generation> said = fading.run(options, kPrompts);
+  bool matters = false;
+  for (size_t i = 0; i < kPrompts.size(); ++i) {
+    EXPECT_EQ(said[i].tokens, slowly(kPrompts[i], true)) << "prompt " << i;
+    matters = matters || slowly(kPrompts[i], false) != said[i].tokens;
+  }
+  EXPECT_TRUE(matters) << "no prompt has a token that comes again, and nothing is tested";
 }
 
 TEST(Generate, DrawsWithoutRegardToTheRowsBeside) {

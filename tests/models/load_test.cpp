@@ -98,5 +98,29 @@ TEST_F(LoadModel, RefusesARowLongerThanItsPositions) {
   EXPECT_EQ(error_of([&] { model->forward({.input_ids = ids, .attention_mask = ids}, call); }).id(), "data.too-long");
 }
 
+TEST_F(LoadModel, GivesADecoderTheHeadOfAClassifierWhereThatIsAsked) {
+  const std::string folder = fixture("golden/models/llama_tied").string();
+  EXPECT_EQ(task_type_of(folder), "CAUSAL_LM");
+  EXPECT_EQ(task_type_of(folder, "SEQ_CLS"), "SEQ_CLS");
+  EXPECT_EQ(task_type_of(fixture("golden/models/llama_cls").string()), "SEQ_CLS") << "its config.json says so";
+  const auto model = load_model(folder, {.task_type = "SEQ_CLS", .dtype = "float64", .num_labels = 3});
+  EXPECT_EQ(model->task_type(), "SEQ_CLS");
+  EXPECT_EQ(model->head(), "score");
+  EXPECT_EQ(model->architecture(), "LlamaForSequenceClassification");
+  EXPECT_EQ(model->new_modules(), (std::vector<std::string>{"score"}));
+  // A row's logits are those of its last token, on whichever side the padding stands.
+  const Tensor ids = at::tensor(std::vector<int64_t>{5, 6, 7, 9, 9, 5, 6, 7}, at::kLong).view({2, 4});
+  const Tensor mask = at::tensor(std::vector<int64_t>{1, 1, 1, 0, 0, 1, 1, 1}, at::kLong).view({2, 4});
+  const at::NoGradGuard no_grad;
+  Call call;
+  const Tensor both = model->forward({.input_ids = ids, .attention_mask = mask}, call);
+  const Tensor row = ids.narrow(1, 0, 3).narrow(0, 0, 1);
+  const Tensor alone = model->forward({.input_ids = row, .attention_mask = at::ones_like(row)}, call);
+  EXPECT_TRUE(at::allclose(both[0], alone[0], 1e-9, 1e-12));
+  EXPECT_TRUE(at::allclose(both[1], alone[0], 1e-9, 1e-12));
+  EXPECT_EQ(error_of([] { task_type_of(fixture("golden/models/bert_cls").string(), "CAUSAL_LM"); }).id(),
+            "config.unsupported");
+}
+
 }  // namespace
 }  // namespace deltaw

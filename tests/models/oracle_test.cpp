@@ -9,10 +9,10 @@
 #include "deltaw/error.h"
 #include "ops/cross_entropy.h"
 #include "support/golden.h"
+#include "support/model_calls.h"
 #include "support/opened.h"
 #include "support/temporary.h"
 #include "train/adamw.h"
-#include "train/batch_tensors.h"
 
 namespace deltaw {
 namespace {
@@ -41,7 +41,7 @@ Golden io_of(const std::string& model) {
 // The loss of logits on a batch of a fixture.
 Tensor loss_of(const Model& model, const Tensor& logits, const Golden& io, const std::string& prefix) {
   if (model.is_causal()) return ops::causal_loss(logits, io[prefix + "token_labels"]);
-  return model_loss(model, logits, io[prefix + "labels"].to(model.is_regression() ? at::kDouble : at::kLong));
+  return test::mean_loss(model, logits, io[prefix + "labels"]);
 }
 
 // The model's loss on a batch of a fixture, with the adapter's penalty.
@@ -193,7 +193,7 @@ class AdapterOracle : public testing::TestWithParam<AdapterCase> {};
 
 // The name that the file has for a trained tensor.
 std::string key_of(const Adapter& adapter, const std::string& name) {
-  if (!adapter.spec().virtual_tokens) return "base_model.model." + name;
+  if (!adapter.spec().on(ActsOn::virtual_tokens)) return "base_model.model." + name;
   return name == "prompt_embeddings" ? name : "base_model." + name;
 }
 
@@ -259,13 +259,13 @@ TEST_P(AdapterOracle, TakesTenStepsOfAdamW) {
 TEST_P(AdapterOracle, MergesIntoACheckpointWithTheSameLogits) {
   const Opened c(GetParam().kind, GetParam().name, "float32");
   const std::filesystem::path output = c.folder / "merged";
-  if (!c.adapter->spec().mergeable) {
-    const auto merge = [&] { merge_checkpoint(*c.adapter, output, c.io.input()); };
+  if (!c.adapter->spec().mergeable()) {
+    const auto merge = [&] { merge_checkpoint(*c.adapter, output, test::probe_of(c.io.input())); };
     EXPECT_EQ(test::error_of(merge).id(), "config.not-mergeable");
     EXPECT_FALSE(std::filesystem::exists(output));
     return;
   }
-  const MergeReport report = merge_checkpoint(*c.adapter, output, c.io.input());
+  const MergeReport report = merge_checkpoint(*c.adapter, output, test::probe_of(c.io.input()));
   EXPECT_TRUE(report.passed) << report.problem;
   const auto merged = load_model(output.string(), {.dtype = "float32"});
   EXPECT_EQ(differs(logits_of(*merged, nullptr, c.io.input()), c.io["logits"], logit_tolerance(c.io["logits"])), "");

@@ -8,6 +8,7 @@
 #include "ops/quantised.h"
 #include "support/golden.h"
 #include "support/gradcheck.h"
+#include "support/model_calls.h"
 #include "support/opened.h"
 #include "support/temporary.h"
 #include "support/tiny_model.h"
@@ -215,7 +216,7 @@ TEST(QuantisedMerge, GoesIntoTheCheckpointAndMeasuresTheQuantisation) {
     test::randomise(adapter, 5, 0.05);
     const TemporaryFolder folder;
     const ModelInput input = input_of("llama_tied");
-    const MergeReport report = merge_checkpoint(adapter, folder / "merged", input);
+    const MergeReport report = merge_checkpoint(adapter, folder / "merged", test::probe_of(input));
     EXPECT_TRUE(report.passed) << report.problem;
     const auto merged = load_model((folder / "merged").string(), {.dtype = "float32"});
     const auto apart =
@@ -228,8 +229,8 @@ TEST(QuantisedMerge, GoesIntoTheCheckpointAndMeasuresTheQuantisation) {
   const auto whole = load_model(base_folder("llama_tied"), {.dtype = "float32"});
   const Adapter adapter = Adapter::create(*whole, config_for("lora", *whole), 7);
   const TemporaryFolder folder;
-  EXPECT_FALSE(
-      merge_checkpoint(adapter, folder / "merged", input_of("llama_tied")).quantisation_difference.has_value());
+  EXPECT_FALSE(merge_checkpoint(adapter, folder / "merged", test::probe_of(input_of("llama_tied")))
+                   .quantisation_difference.has_value());
 }
 
 TEST(QuantisedOptions, RefuseWhatCannotBe) {

@@ -1,5 +1,5 @@
 // Attention by blocks against the formula in float64.
-#include "ops/attention.h"
+#include "ops/attention/attention.h"
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>

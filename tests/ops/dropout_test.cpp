@@ -2,9 +2,10 @@
 #include <ATen/ATen.h>
 #include <ATen/core/PhiloxRNGEngine.h>
 #include <gtest/gtest.h>
+#include <torch/csrc/autograd/autograd.h>
 
 #include "ops/layers.h"
-#include "ops/linear.h"
+#include "ops/linear/linear.h"
 #include "ops/random.h"
 #include "support/compared.h"
 #include "support/golden.h"
@@ -111,6 +112,34 @@ TEST(Dropout, OfTheAdapterActsOnItsInputOnlyAndOnlyInTraining) {
   };
   const double slope = (loss(1e-5) - loss(-1e-5)) / 2e-5;
   EXPECT_NEAR((x.grad() * direction).sum().item<double>(), slope, 1e-5 * std::max(1.0, std::abs(slope)));
+}
+
+// Base + s B A (x mask) for the mask of each layer's own key, in the order of the layers; and so its gradients.
+TEST(Dropout, OfLayersThatShareAnInputIsAMaskForEach) {
+  const test::TinyModel model(6, 5, at::kDouble);
+  Adapter adapter = Adapter::create(
+      model, test::small_config(find_method("lora"), {{"lora_dropout", 0.4}, {"lora_alpha", 5}, {"r", 2}}), 1);
+  test::randomise(adapter, 2);
+  const Tensor x = at::randn({7, 5}, at::kDouble).requires_grad_(), weights = at::randn({7, 12}, at::kDouble);
+  std::vector<Tensor> inputs{x};
+  for (const NamedTensor& tensor : adapter.trained()) inputs.push_back(tensor.value);
+
+  Call call{.adapter = &adapter, .training = true, .seed = 5, .step = 3, .micro_step = 1}, keys = call, base;
+  std::vector<Tensor> parts;
+  for (const AdaptedLayer* layer : adapter.layers()) {
+    const Tensor mask = ops::dropout_mask(x.detach(), 0.4, keys.next_key());
+    EXPECT_GT(mask.eq(0).sum().item<int64_t>(), 0);
+    const Tensor narrow = at::mm(x * mask, layer->params["lora_A"].t());
+    parts.push_back(2.5 * at::mm(narrow, layer->params["lora_B"].t()));
+  }
+  const Tensor expected = model.run(x, base) + at::cat(parts, -1), y = model.run(x, call);
+  EXPECT_LT((y - expected).abs().max().item<double>(), 1e-12);
+  EXPECT_EQ(call.draws, 2);
+  const auto gradients = torch::autograd::grad({(y * weights).sum()}, inputs);
+  const auto written_out = torch::autograd::grad({(expected * weights).sum()}, inputs);
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    EXPECT_LT((gradients[i] - written_out[i]).abs().max().item<double>(), 1e-12) << i;
+  }
 }
 
 TEST(Dropout, OfTheModelDrawsOneMaskForEachOfItsPlaces) {

@@ -1,10 +1,10 @@
 // The paths of the layer operation: how one is chosen, what they lose in bf16, and gains near zero.
-#include "ops/linear.h"
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include "ops/linear/path.h"
 #include "ops/sign_matrix.h"
 #include "support/compared.h"
 #include "support/golden.h"

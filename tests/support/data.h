@@ -20,8 +20,7 @@ inline std::filesystem::path fixture(const std::string& name) {
 inline std::optional<std::filesystem::path> shared_data(const std::string& name) {
   const char* set = std::getenv("DELTAW_DATA");
   const std::filesystem::path root =
-      set ? std::filesystem::path(set)
-          : tests_folder().parent_path().parent_path() / "shared/data";
+      set ? std::filesystem::path(set) : tests_folder().parent_path().parent_path() / "shared/data";
   if (std::filesystem::exists(root / name)) return root / name;
   return std::nullopt;
 }

@@ -6,7 +6,8 @@
 #include "models/loader.h"
 #include "ops/conv2d.h"
 #include "ops/layers.h"
-#include "ops/linear.h"
+#include "ops/linear/linear.h"
+#include "support/model_calls.h"
 
 namespace deltaw::test {
 
@@ -31,6 +32,7 @@ class TinyModel final : public Model {
                       .value = as_stored(info, draw({d_out, d_in}, generator)).contiguous()};
       if (!table) layer.bias = {.name = layer.name + ".bias", .value = draw({d_out}, generator)};
       layer.ends_sublayer = !table && !convolves;
+      layer.feed_forward = layer.name.ends_with("output.dense");
       layer.view = std::make_unique<BaseView>(layer.matrix());
       layers_.push_back(&layer);
       modules_.push_back(layer.name);
@@ -93,9 +95,9 @@ class TinyModel final : public Model {
 };
 
 /// Rows for starts from data.
-inline std::vector<LabelledInput> tiny_calibration(int64_t /*samples*/) {
-  return {{.input = {.input_ids = at::arange(16, at::kLong).view({2, 8})}, .labels = at::ones({2}, at::kFloat)},
-          {.input = {.input_ids = at::arange(16, 32, at::kLong).view({2, 8})}, .labels = at::zeros({2}, at::kFloat)}};
+inline std::vector<CalibrationBatch> tiny_calibration(int64_t /*samples*/) {
+  return {calibration_batch({.input_ids = at::arange(16, at::kLong).view({2, 8})}, at::ones({2}, at::kFloat)),
+          calibration_batch({.input_ids = at::arange(16, 32, at::kLong).view({2, 8})}, at::zeros({2}, at::kFloat))};
 }
 
 /// Options of a method that fit layers of a few rows.

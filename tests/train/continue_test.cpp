@@ -6,6 +6,7 @@
 
 #include "adapt/rank_allocator.h"
 #include "deltaw/error.h"
+#include "support/model_calls.h"
 #include "support/temporary.h"
 #include "train/tiny_run.h"
 
@@ -27,19 +28,20 @@ class Continue : public testing::TestWithParam<Way> {
     values["method"] = GetParam().name;
     return adapter_config_from_json(values, "test");
   }
-  static std::vector<LabelledInput> calibration(int64_t /*samples*/) {
+  static std::vector<CalibrationBatch> calibration(int64_t /*samples*/) {
     const Tensor ids = at::arange(5, 29, at::kLong).view({4, 6});
-    return {{.input = {.input_ids = ids, .attention_mask = at::ones_like(ids)},
-             .labels = at::tensor({0, 1, 2, 0}, at::kLong)}};
+    return {test::calibration_batch({.input_ids = ids, .attention_mask = at::ones_like(ids)},
+                                    at::tensor({0, 1, 2, 0}, at::kLong))};
   }
   void train(Adapter& adapter, int64_t steps, double rate) const {
     const test::TemporaryFolder run;
     TrainOptions options = tiny_options(run.path());
     options.max_steps = steps;
     options.learning_rate = rate;
-    Trainer trainer(*model, adapter, options);
-    trainer.set_data(test::invented_rows(22, 1), test::invented_rows(9, 2), 0, false, true);
-    trainer.set_metrics({"accuracy"}, "accuracy");
+    const auto task = task_of(*model);
+    Trainer trainer(*model, adapter, *task, options);
+    trainer.set_data(test::invented_source(22, 1), test::invented_source(9, 2), true);
+    trainer.set_metrics({"accuracy"});
     trainer.train();
   }
   fs::path saved(const Adapter& adapter, const std::string& name) const {

@@ -76,11 +76,14 @@ TEST(HasDiverged, LooksAtTheEvaluationToo) {
 
 TEST(ChanceLoss, IsThatOfGuessing) {
   const auto model = test::tiny_model();
-  EXPECT_DOUBLE_EQ(train::chance_loss(*model, {}), std::log(3));
+  const auto loss = [](const Model& of, std::vector<EncodedRow> rows) {
+    return task_of(of)->chance_loss(of, *test::source_of(std::move(rows)));
+  };
+  EXPECT_DOUBLE_EQ(loss(*model, {}), std::log(3));
   const auto scores = load_model(test::fixture("golden/models/bert_reg").string(), {.dtype = "float32"});
-  EXPECT_DOUBLE_EQ(train::chance_loss(*scores, {{.label = 1}, {.label = -3}}), 5);
+  EXPECT_DOUBLE_EQ(loss(*scores, {{.label = 1}, {.label = -3}}), 5);
   const auto words = load_model(test::fixture("golden/models/gpt2").string(), {.dtype = "float32"});
-  EXPECT_DOUBLE_EQ(train::chance_loss(*words, {}), std::log(static_cast<double>(words->vocab_size())));
+  EXPECT_DOUBLE_EQ(loss(*words, {}), std::log(static_cast<double>(words->vocab_size())));
 }
 
 TrainResult trained(double rate, const std::filesystem::path& folder, const std::string& resume = "") {

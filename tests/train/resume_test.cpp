@@ -25,6 +25,7 @@ struct Outcome {
   std::string file;
   std::string config;
   Json log;
+  Json state;  // trainer_state.json without the log and paths
   TrainResult result;
 };
 
@@ -43,9 +44,16 @@ Outcome outcome_of(TinyRun& run, const TrainResult& result, const fs::path& fold
   const fs::path saved = folder / "saved";
   fs::create_directories(saved);
   run.adapter.save(saved);
-  Outcome outcome{test::copies(run.adapter), all_of(saved, "adapter_model.safetensors"),
-                  all_of(saved, "adapter_config.json"), read_json(folder / "trainer_state.json").at("log_history"),
+  Json state = read_json(folder / "trainer_state.json");
+  Outcome outcome{test::copies(run.adapter),
+                  all_of(saved, "adapter_model.safetensors"),
+                  all_of(saved, "adapter_config.json"),
+                  state.at("log_history"),
+                  {},
                   result};
+  state.erase("log_history");
+  state.erase("best_model_checkpoint");
+  outcome.state = std::move(state);
   for (Json& entry : outcome.log) {
     for (const char* key : {"eval_runtime", "eval_samples_per_second", "eval_steps_per_second"}) entry.erase(key);
   }
@@ -86,6 +94,7 @@ void expect_same_run(const AdapterConfig& config, const TrainOptions& options) {
     EXPECT_TRUE(resumed.file == whole.file) << "killed at step " << killed_at;
     EXPECT_EQ(resumed.config, whole.config);
     EXPECT_EQ(resumed.log, whole.log);
+    EXPECT_EQ(resumed.state, whole.state);
     EXPECT_EQ(resumed.result.steps, whole.result.steps);
     EXPECT_EQ(resumed.result.train_loss, whole.result.train_loss);
     EXPECT_EQ(resumed.result.stopped_early, whole.result.stopped_early);
@@ -178,17 +187,19 @@ TEST(Resume, GoesOnAfterASignal) {
   EXPECT_TRUE(test::equal(outcome_of(run, result, folder / "stopped").tensors, whole.tensors));
 }
 
-/// A run on a machine with so much memory, of a method whose weights can be formed once for all micro-batches of a step.
+/// A run on a machine with so much memory, of a method whose weights can be formed once for all micro-batches of a
+/// step.
 struct MachineRun {
   std::unique_ptr<Model> model = test::tiny_model();
   Adapter adapter = Adapter::create(*model, adapter_config("randlora", {{"r", 2}, {"randlora_alpha", 8}}), 7);
+  std::unique_ptr<Task> task = task_of(*model);
   train::Setup setup;
   int64_t kept = 0;  // bytes
   std::string said;
 
   MachineRun(TrainOptions options, int64_t memory)
-      : setup{.model = *model, .adapter = adapter, .options = std::move(options)} {
-    setup.train = test::invented_rows(22, 1);
+      : setup{.model = *model, .adapter = adapter, .task = *task, .options = std::move(options)} {
+    setup.train = test::invented_source(22, 1);
     setup.memory = memory;
     kept = train::formed_bytes(adapter, setup.options, std::vector<int64_t>{12});
   }
@@ -302,6 +313,96 @@ TEST_F(ResumeRefusal, NamesTheOptionThatDiffers) {
   changed.logging_steps = 1;
   changed.save_steps = 1;
   EXPECT_EQ(refusal(config_, changed).id(), "none") << "how often to log or save changes nothing";
+}
+
+/// Another value of one key.
+TrainOptions with_another(const TrainOptions& options, const FieldInfo& field) {
+  TrainOptions changed = options;
+  Json values = write_fields(fields_of(changed));
+  Json& value = values[field.name];
+  if (value.is_boolean()) {
+    value = !value.get<bool>();
+  } else if (value.is_number_integer()) {
+    value = field.name == "eval_steps" ? 1 : value.get<int64_t>() + 1;
+  } else if (value.is_number()) {
+    value = value.get<double>() == 0 ? 0.25 : value.get<double>() / 2;
+  } else if (!field.choices.empty()) {
+    value = field.choices[field.choices[0] == value.get<std::string>() ? 1 : 0];
+  } else {
+    value = "loss";
+  }
+  read_fields(fields_of(changed), values, "test");
+  return changed;
+}
+
+TEST_F(ResumeRefusal, NamesEveryOptionThatMovesTheTensorsAndNoOther) {
+  const std::set<std::string> never = {
+      "eval_on_start", "per_device_eval_batch_size", "logging_steps",         "save_strategy",
+      "save_steps",    "save_total_limit",           "gradient_checkpointing"};
+  const std::set<std::string> of_evaluations = {"eval_strategy",           "eval_steps",
+                                                "load_best_model_at_end",  "metric_for_best_model",
+                                                "greater_is_better",       "early_stopping_patience",
+                                                "early_stopping_threshold"};
+  options_.resume_from_checkpoint = (folder_ / "checkpoint-2").string();
+  for (const FieldInfo& field : describe_fields(fields_of(options_))) {
+    if (field.name == "output_dir" || field.name == "resume_from_checkpoint") continue;
+    TrainOptions changed = with_another(options_, field);
+    // The best needs both strategies, and patience evaluations: the run may begin, and nothing of the past is another.
+    if (field.name == "load_best_model_at_end" || field.name == "early_stopping_patience") continue;
+    SCOPED_TRACE(field.name);
+    const Error error = refusal(config_, changed);
+    if (never.contains(field.name) || of_evaluations.contains(field.name)) {
+      EXPECT_EQ(error.id(), "none") << error.what();
+    } else {
+      expect_named(error, field.name);
+    }
+  }
+
+  // Where evaluations decide which adapter a run ends with, what they do counts too.
+  TrainOptions best = options_;
+  best.output_dir = (folder_ / "best").string();
+  best.resume_from_checkpoint.clear();
+  best.eval_strategy = best.save_strategy = "steps";
+  best.eval_steps = best.save_steps = 2;
+  best.load_best_model_at_end = true;
+  best.early_stopping_patience = 3;
+  TinyRun(config_, best).trainer.train();
+  best.resume_from_checkpoint = (folder_ / "best" / "checkpoint-2").string();
+  for (const FieldInfo& field : describe_fields(fields_of(best))) {
+    if (!of_evaluations.contains(field.name)) continue;
+    SCOPED_TRACE(field.name);
+    TrainOptions changed = with_another(best, field);
+    if (field.name == "eval_strategy") changed.eval_strategy = changed.save_strategy = "epoch";
+    expect_named(refusal(config_, changed), field.name);
+  }
+}
+
+TEST_F(ResumeRefusal, NamesEveryPartOfTheDataThatDiffers) {
+  using Rows = std::vector<EncodedRow>;
+  const auto named = [&](const std::function<void(Rows&, Rows&)>& change, const TrainOptions& options,
+                         bool grouped = true) {
+    TinyRun run(config_, options, 22);
+    Rows train = test::invented_rows(22, 1), validation = test::invented_rows(9, 2);
+    change(train, validation);
+    run.trainer.set_data(test::source_of(train), test::source_of(validation), grouped);
+    return test::error_of([&] { run.trainer.train(); });
+  };
+  const auto nothing = [](auto&, auto&) {};
+  EXPECT_EQ(named(nothing, options_).id(), "none");
+  expect_named(named(nothing, options_, false), "group_by_length");
+  expect_named(named([](auto& train, auto&) { train[4].ids[1] += 1; }, options_), "train_rows");
+  expect_named(named([](auto& train, auto&) { train[4].type_ids[1] = 1; }, options_), "train_rows");
+  expect_named(named([](auto& train, auto&) { train[4].label = train[4].label == 0 ? 1 : 0; }, options_), "train_rows");
+  expect_named(named([](auto& train, auto&) { train[4].token_labels = train[4].ids; }, options_), "train_rows");
+  expect_named(named([](auto& train, auto&) { train[4].documents.assign(train[4].ids.size(), 1); }, options_),
+               "train_rows");
+  expect_named(named([](auto& train, auto&) { std::swap(train[0], train[1]); }, options_), "train_rows");
+  const auto other_validation = [](auto&, auto& validation) { validation.pop_back(); };
+  EXPECT_EQ(named(other_validation, options_).id(), "none") << "nothing is decided by it";
+
+  TrainOptions wider = options_;
+  TinyRun run(config_, wider, 22, "float64");
+  EXPECT_EQ(test::error_of([&] { run.trainer.train(); }).id(), "config.resume") << "another dtype";
 }
 
 TEST_F(ResumeRefusal, NamesDataAndAdapterThatDiffer) {

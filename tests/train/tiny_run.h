@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/files.h"
+#include "deltaw/text_rows.h"
 #include "deltaw/train.h"
 #include "support/data.h"
 
@@ -29,6 +30,20 @@ inline std::vector<EncodedRow> invented_rows(int64_t count, uint64_t seed) {
     rows.push_back(std::move(row));
   }
   return rows;
+}
+
+inline std::shared_ptr<const TextRows> source_of(std::vector<EncodedRow> rows) {
+  return std::make_shared<const TextRows>(std::move(rows), /*pad_id=*/0, /*pads_left=*/false);
+}
+
+/// As the model's task wants them.
+inline std::shared_ptr<const TextRows> source_for(const Model& model, std::vector<EncodedRow> rows) {
+  if (!model.is_causal()) return source_of(std::move(rows));
+  return std::make_shared<const CausalRows>(std::move(rows), /*pad_id=*/0, /*pads_left=*/false);
+}
+
+inline std::shared_ptr<const TextRows> invented_source(int64_t count, uint64_t seed) {
+  return source_of(invented_rows(count, seed));
 }
 
 inline AdapterConfig adapter_config(const std::string& method, Json options) {
@@ -53,13 +68,17 @@ inline std::unique_ptr<Model> tiny_model(const std::string& dtype = "float32") {
 struct TinyRun {
   std::unique_ptr<Model> model;
   Adapter adapter;
+  std::unique_ptr<Task> task;
   Trainer trainer;
 
   TinyRun(const AdapterConfig& config, const TrainOptions& options, int64_t rows = 22,
           const std::string& dtype = "float32", bool group_by_length = true)
-      : model(tiny_model(dtype)), adapter(Adapter::create(*model, config, 7)), trainer(*model, adapter, options) {
-    trainer.set_data(invented_rows(rows, 1), invented_rows(9, 2), 0, false, group_by_length);
-    trainer.set_metrics({"accuracy"}, "accuracy");
+      : model(tiny_model(dtype)),
+        adapter(Adapter::create(*model, config, 7)),
+        task(task_of(*model)),
+        trainer(*model, adapter, *task, options) {
+    trainer.set_data(invented_source(rows, 1), invented_source(9, 2), group_by_length);
+    trainer.set_metrics({"accuracy"});
   }
 };
 

@@ -5,7 +5,6 @@
 
 #include "cli/signals.h"
 #include "support/temporary.h"
-#include "train/batch_tensors.h"
 #include "train/tensor_file.h"
 #include "train/tiny_run.h"
 
@@ -299,13 +298,13 @@ TEST(Trainer, RefusesBeforeAnythingIsWritten) {
   TinyRun label(lora_config(), tiny_options(folder));
   auto rows = test::invented_rows(8, 1);
   rows[5].label = 3;
-  label.trainer.set_data(rows, {}, 0, false);
+  label.trainer.set_data(test::source_of(rows));
   const Error error = test::error_of([&] { label.trainer.train(); });
   EXPECT_EQ(error.id(), "data.label");
   EXPECT_EQ(error.parts().where, "training row 5");
 
   TinyRun empty(lora_config(), tiny_options(folder));
-  empty.trainer.set_data({}, {}, 0, false);
+  empty.trainer.set_data(test::source_of({}));
   EXPECT_EQ(test::error_of([&] { empty.trainer.train(); }).id(), "config.no-data");
   EXPECT_EQ(test::error_of([&] { empty.trainer.evaluate(); }).id(), "config.no-data");
   EXPECT_FALSE(fs::exists(folder));
@@ -313,23 +312,52 @@ TEST(Trainer, RefusesBeforeAnythingIsWritten) {
 
 TEST(Trainer, SmoothsLabelsAsTorchDoes) {
   const auto model = test::tiny_model("float64");
+  const auto task = task_of(*model);
   const Tensor logits = at::tensor({1.0, -2.0, 0.5, 0.0, 3.0, -1.0}, at::kDouble).view({2, 3});
-  const Tensor labels = train::to_labels(*model, std::vector<double>{2, 1});
+  const Tensor labels = at::tensor({2.0, 1.0}, at::kDouble);
+  const Batch batch{.rows = 2, .tensors = {{"labels", labels}}};
+  Call call;
+  const auto loss = [&](double smoothing) {
+    return task->loss(*model, {logits}, batch, call, {.total_weight = 2, .label_smoothing = smoothing}).item<double>();
+  };
   // torch.nn.functional.cross_entropy(logits, labels, label_smoothing=0.1)
-  EXPECT_NEAR(train::training_loss(*model, logits, labels, 0.1).item<double>(), 0.6852404030498562, 1e-14);
-  EXPECT_NEAR(train::training_loss(*model, logits, labels, 0).item<double>(),
-              model_loss(*model, logits, labels).item<double>(), 0);
+  EXPECT_NEAR(loss(0.1), 0.6852404030498562, 1e-14);
+  EXPECT_EQ(loss(0), at::cross_entropy_loss(logits, labels.to(at::kLong)).item<double>());
+}
+
+TEST(Trainer, TakesTheLossOfSeveralClassesARowAsTransformersDoes) {
+  const auto model = load_model(test::fixture("golden/models/bert_cls").string(),
+                                {.dtype = "float64", .problem_type = "multi_label_classification"});
+  const auto task = task_of(*model);
+  const Tensor logits = at::tensor({1.0, -2.0, 0.5, 0.0, 3.0, -1.0}, at::kDouble).view({2, 3});
+  std::vector<EncodedRow> rows = test::invented_rows(2, 1);
+  rows[0].labels = {1, 0, 1};
+  rows[1].labels = {0, 1, 1};
+  const auto source = test::source_of(rows);
+  const Batch batch = source->collate({0, 1}, {});
+  Call call;
+  // torch.nn.BCEWithLogitsLoss()(logits, labels)
+  EXPECT_NEAR(task->loss(*model, {logits}, batch, call, {.total_weight = 2}).item<double>(), 0.4948771503988687, 1e-14);
+  // A batch of a step of ten rows.
+  EXPECT_NEAR(task->loss(*model, {logits}, batch, call, {.total_weight = 10}).item<double>(), 0.4948771503988687 / 5,
+              1e-14);
+  task->check(*model, nullptr, *source, "training");
+  EXPECT_EQ(test::error_of([&] { task->check(*model, nullptr, *test::invented_source(2, 1), "training"); }).id(),
+            "data.label");
+  EXPECT_EQ(
+      test::error_of([&] { task_of(*test::tiny_model())->check(*test::tiny_model(), nullptr, *source, ""); }).id(),
+      "data.label");
 }
 
 TEST(PredictLogits, ComeInTheRowsOrder) {
   const auto model = test::tiny_model();
   const Adapter adapter = Adapter::create(*model, lora_config(), 7);
   const auto rows = test::invented_rows(11, 3);
-  const Tensor all = predict_logits(*model, &adapter, rows, 4, 0, false);
+  const Tensor all = predict_logits(*model, &adapter, *test::source_of(rows), 4);
   ASSERT_EQ(all.sizes(), (std::vector<int64_t>{11, 3}));
   EXPECT_FALSE(all.requires_grad());
   for (size_t i = 0; i < rows.size(); ++i) {
-    const Tensor one = predict_logits(*model, &adapter, {rows[i]}, 1, 0, false);
+    const Tensor one = predict_logits(*model, &adapter, *test::source_of({rows[i]}), 1);
     EXPECT_TRUE(at::allclose(all[static_cast<int64_t>(i)], one[0], 1e-4, 1e-5)) << "row " << i;
   }
 }

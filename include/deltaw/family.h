@@ -1,0 +1,56 @@
+// What the author of a model family says of it: which checkpoints it reads, and where an adapter finds its layers.
+//
+// One source file in families/ defines one family and `family_<file name>()`; the build makes the table from the
+// folder. Nothing else lists families.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "deltaw/options.h"
+
+namespace deltaw {
+
+class Model;
+struct FamilyInput;
+
+/// A model family. Lists of layers are written as target_modules is: the ends of module names, or one regular
+/// expression; null: there is no such list. Those that PEFT has too are named as in its constants.py.
+struct FamilySpec {
+  std::string model_type;            // in config.json
+  std::string architecture;          // transformers' name of the class with the head
+  std::string head = {};             // the head's module: "classifier", "lm_head"
+  std::string head_weight = {};      // of a classifier, with a row for each label; empty: a causal language model
+  std::string word_embeddings = {};  // their module
+
+  Json lora_target_modules = {};     // the default of every method that asks for nothing else
+  Json adalora_target_modules = {};  // null: LoRA's
+  Json ia3_target_modules = {};
+  Json ia3_feedforward_modules = {};  // those whose input IA3 scales
+  Json sublayer_outputs = {};         // what is added to the residual sum, after the model's dropout
+  Json feedforward_outputs = {};      // those of them that end a feed-forward sublayer
+
+  std::function<std::unique_ptr<Model>(const FamilyInput&)> load = {};
+  /// config.json as `load` reads it, where a family is another one with keys of its own; none: as it is.
+  std::function<Json(Json config)> settled = {};
+
+  bool is_decoder = false;  // a token sees none behind it
+
+  bool is_causal() const { return head_weight.empty(); }
+};
+
+/// All families, by model_type: the built-in ones and those registered from outside.
+std::vector<const FamilySpec*> family_table();
+
+/// The family of a model_type, or null.
+const FamilySpec* find_family(const std::string& model_type);
+
+/// A decoder with the head that transformers and PEFT give it for classification: "score", of each row's last token.
+const FamilySpec& as_classifier(const FamilySpec& decoder);
+
+/// Adds a family from outside the library; `family` must live as long as the program. Throws config.family-exists.
+void register_family(const FamilySpec& family);
+
+}  // namespace deltaw

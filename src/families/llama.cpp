@@ -1,0 +1,28 @@
+// Llama 1 to 3.2: Touvron et al. 2023, arXiv:2302.13971. Names as transformers' LlamaForCausalLM.
+#include "models/decoder.h"
+
+namespace deltaw {
+namespace {
+
+std::unique_ptr<Model> load(const FamilyInput& input) {
+  const ConfigValues values = config_of(input);
+  DecoderConfig config = DecoderConfig::from_json(values, {});
+  config.qkv_bias = config.o_bias = values.get_or("attention_bias", false);
+  config.mlp_bias = values.get_or("mlp_bias", false);
+  return std::make_unique<Decoder>(input, std::move(config));
+}
+
+}  // namespace
+
+const FamilySpec& family_llama() {
+  static const FamilySpec spec = decoder_family({
+      .model_type = "llama",
+      .architecture = "LlamaForCausalLM",
+      .lora_target_modules = {"q_proj", "v_proj"},
+      .ia3_target_modules = {"k_proj", "v_proj", "down_proj"},
+      .load = load,
+  });
+  return spec;
+}
+
+}  // namespace deltaw

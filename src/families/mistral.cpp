@@ -1,0 +1,30 @@
+// Mistral: Jiang et al. 2023, arXiv:2310.06825. Llama with grouped heads and a window over all layers. Names as
+// transformers' MistralForCausalLM.
+#include "models/decoder.h"
+
+namespace deltaw {
+namespace {
+
+std::unique_ptr<Model> load(const FamilyInput& input) {
+  const ConfigValues values = config_of(input);
+  DecoderConfig config =
+      DecoderConfig::from_json(values, {.max_position_embeddings = 131072, .num_key_value_heads = 8});
+  const bool silent = !values.json().contains("sliding_window");
+  config.set_windows(values, silent ? 4096 : values.size_or("sliding_window", 0), [](int64_t) { return true; });
+  return std::make_unique<Decoder>(input, std::move(config));
+}
+
+}  // namespace
+
+const FamilySpec& family_mistral() {
+  static const FamilySpec spec = decoder_family({
+      .model_type = "mistral",
+      .architecture = "MistralForCausalLM",
+      .lora_target_modules = {"q_proj", "v_proj"},
+      .ia3_target_modules = {"k_proj", "v_proj", "down_proj"},
+      .load = load,
+  });
+  return spec;
+}
+
+}  // namespace deltaw

@@ -1,0 +1,29 @@
+// Qwen2 and Qwen2.5: Yang et al. 2024, arXiv:2407.10671. Llama with biases on queries, keys and values, and a window in
+// the upper layers where it is switched on. Names as transformers' Qwen2ForCausalLM.
+#include "models/decoder.h"
+
+namespace deltaw {
+namespace {
+
+std::unique_ptr<Model> load(const FamilyInput& input) {
+  const ConfigValues values = config_of(input);
+  DecoderConfig config = DecoderConfig::from_json(values, {.max_position_embeddings = 32768});
+  config.qkv_bias = true;
+  config.set_upper_windows(values);
+  return std::make_unique<Decoder>(input, std::move(config));
+}
+
+}  // namespace
+
+const FamilySpec& family_qwen2() {
+  static const FamilySpec spec = decoder_family({
+      .model_type = "qwen2",
+      .architecture = "Qwen2ForCausalLM",
+      .lora_target_modules = {"q_proj", "v_proj"},
+      .ia3_target_modules = {"q_proj", "v_proj", "down_proj"},
+      .load = load,
+  });
+  return spec;
+}
+
+}  // namespace deltaw

@@ -1,0 +1,30 @@
+// Qwen3: Yang et al. 2025, arXiv:2505.09388. Qwen2 without its biases, each head's queries and keys normalised. Names
+// as transformers' Qwen3ForCausalLM.
+#include "models/decoder.h"
+
+namespace deltaw {
+namespace {
+
+std::unique_ptr<Model> load(const FamilyInput& input) {
+  const ConfigValues values = config_of(input);
+  DecoderConfig config = DecoderConfig::from_json(values, {.max_position_embeddings = 32768, .head_dim = 128});
+  config.qkv_bias = config.o_bias = values.get_or("attention_bias", false);
+  config.qk_norms = true;
+  config.set_upper_windows(values);
+  return std::make_unique<Decoder>(input, std::move(config));
+}
+
+}  // namespace
+
+const FamilySpec& family_qwen3() {
+  static const FamilySpec spec = decoder_family({
+      .model_type = "qwen3",
+      .architecture = "Qwen3ForCausalLM",
+      .lora_target_modules = {"q_proj", "v_proj"},
+      .ia3_target_modules = {"q_proj", "v_proj", "down_proj"},
+      .load = load,
+  });
+  return spec;
+}
+
+}  // namespace deltaw

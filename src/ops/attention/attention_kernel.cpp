@@ -1,0 +1,356 @@
+#include "ops/attention/attention_kernel.h"
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+#include <vector>
+
+#include "ops/operand.h"
+#include "ops/random.h"
+#include "ops/vectors.h"
+
+namespace deltaw::ops {
+namespace {
+
+using at::Tensor;
+
+constexpr int64_t kLanes = kTileColumns;
+constexpr int64_t kQueries = 64;  // of a block
+
+// scores <- e^(scores - greatest), zero from `seen` to `width` on; answers their sum.
+DELTAW_VECTORISED
+float exponentials(float* __restrict scores, int64_t seen, int64_t width, float greatest) {
+  constexpr float kLowest = -87;
+  for (int64_t j = 0; j < seen; ++j) {
+    const float x = scores[j] - greatest;
+    const float e = exp_negative(x < kLowest ? kLowest : x);
+    scores[j] = x < kLowest ? 0 : e;
+  }
+  for (int64_t j = seen; j < width; ++j) scores[j] = 0;
+  return total(seen, [&](int64_t j) DELTAW_INLINE { return scores[j]; });
+}
+
+DELTAW_VECTORISED
+float greatest_of(const float* __restrict x, int64_t n) {
+  float lanes[kLanes];
+  std::fill_n(lanes, kLanes, -std::numeric_limits<float>::infinity());
+  const int64_t whole = n / kLanes * kLanes;
+  for (int64_t i = 0; i < whole; i += kLanes) {
+    for (int64_t lane = 0; lane < kLanes; ++lane) lanes[lane] = x[i + lane] > lanes[lane] ? x[i + lane] : lanes[lane];
+  }
+  for (int64_t i = whole; i < n; ++i) lanes[i - whole] = x[i] > lanes[i - whole] ? x[i] : lanes[i - whole];
+  return *std::max_element(lanes, lanes + kLanes);
+}
+
+DELTAW_VECTORISED
+void scale_row(float* __restrict x, float factor, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) x[i] *= factor;
+}
+
+DELTAW_VECTORISED
+void add_row(float* __restrict x, const float* __restrict y, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) x[i] += y[i];
+}
+
+DELTAW_VECTORISED
+void multiply_row(float* __restrict x, const float* __restrict y, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) x[i] *= y[i];
+}
+
+constexpr float kHidden = std::numeric_limits<float>::lowest();
+
+// Of documents other than `own`, but for those of all.
+DELTAW_VECTORISED
+void hide_other_documents(float* __restrict scores, const int32_t* __restrict documents, int32_t own, int64_t n) {
+  constexpr auto kEvery = static_cast<int32_t>(CausalKeys::kEveryDocument);
+  for (int64_t j = 0; j < n; ++j) scores[j] = documents[j] == own || documents[j] == kEvery ? scores[j] : kHidden;
+}
+
+DELTAW_VECTORISED
+void hide_before(float* __restrict scores, const int32_t* __restrict places, int32_t first, int64_t n) {
+  for (int64_t j = 0; j < n; ++j) scores[j] = places[j] < first ? kHidden : scores[j];
+}
+
+// dp <- p (dp - sum of p dp)
+DELTAW_VECTORISED
+void softmax_gradient(const float* __restrict p, float* __restrict dp, int64_t n) {
+  const float mean = total(n, [&](int64_t j) DELTAW_INLINE { return p[j] * dp[j]; });
+  for (int64_t j = 0; j < n; ++j) dp[j] = p[j] * (dp[j] - mean);
+}
+
+// Rows [n, width] of one head, in any float type.
+template <class Scalar>
+struct Head {
+  Scalar* data;
+  int64_t stride, width;
+
+  Head(const Tensor& x, int64_t row, int64_t head)
+      : data(x.data_ptr<Scalar>() + row * x.stride(0) + head * x.stride(1)), stride(x.stride(2)), width(x.size(3)) {}
+
+  template <class Operand>
+  void read(int64_t first, int64_t count, Operand& to) const {
+    to.read(data + first * stride, stride, count);
+  }
+  void write(int64_t first, int64_t count, const float* from, int64_t from_row) const {
+    for (int64_t i = 0; i < count; ++i) {
+      Scalar* row = data + (first + i) * stride;
+      if constexpr (std::is_same_v<Scalar, float>) {
+        std::memcpy(row, from + i * from_row, static_cast<size_t>(width) * sizeof(float));
+      } else {
+        narrow(from + i * from_row, row, width);
+      }
+    }
+  }
+};
+
+struct Sizes {
+  int64_t batch, heads, key_heads, group, queries, keys, width;
+  int64_t lanes, key_lanes;  // width and keys, padded
+
+  explicit Sizes(const AttentionInput& in)
+      : batch(in.q.size(0)),
+        heads(in.q.size(1)),
+        key_heads(in.k.size(1)),
+        group(heads / key_heads),
+        queries(in.q.size(2)),
+        keys(in.k.size(2)),
+        width(in.q.size(3)),
+        lanes(padded(width)),
+        key_lanes(padded(keys)) {}
+};
+
+// What one thread works with for one key head and the query heads that it serves, block of queries by block. Products
+// are of Operands: Floats or Pairs.
+template <class Scalar, class Operand>
+class Worker {
+ public:
+  Worker(const AttentionInput& in, const AttentionSettings& settings, float* normalisers, bool backward)
+      : in_(in),
+        settings_(settings),
+        s_(in),
+        normalisers_(normalisers),
+        keys_(s_.keys, s_.width, {.along_rows = backward, .turned = true}),
+        values_(s_.keys, s_.width, {.along_rows = !backward, .turned = backward}),
+        query_(kQueries, s_.width, {.along_rows = backward}),
+        p_(kQueries, s_.keys, {.along_rows = backward}),
+        dout_(backward ? kQueries : 0, s_.width, {.along_rows = true}),
+        ds_(backward ? kQueries : 0, s_.keys, {.along_rows = true}) {
+    const auto room = [](std::vector<float>& buffer, int64_t rows, int64_t columns) {
+      buffer.assign(static_cast<size_t>(rows * columns), 0);
+    };
+    room(scores_, kQueries, s_.key_lanes);
+    room(out_, kQueries, s_.lanes);
+    if (settings.dropout > 0) room(mask_, 1, kQueries * s_.key_lanes);
+    if (!backward) return;
+    room(dscores_, kQueries, s_.key_lanes);
+    room(dkeys_, s_.keys, s_.lanes);
+    room(dvalues_, s_.keys, s_.lanes);
+  }
+
+  void forward(int64_t row, int64_t key_head, const Tensor& mixed) {
+    read_keys(row, key_head);
+    for_each_block(row, key_head, [&](const Block& b) {
+      form_scores(b);
+      for (int64_t i = 0; i < b.queries; ++i) {
+        float* own = scores_.data() + i * s_.key_lanes;
+        const int64_t seen = b.seen(i);
+        const float greatest = greatest_of(own, seen);
+        const float sum = exponentials(own, seen, b.width, greatest);
+        normalisers_of(b, i)[0] = greatest;
+        normalisers_of(b, i)[1] = 1 / sum;
+      }
+      if (settings_.dropout > 0) {
+        draw_mask(b);
+        apply_mask(b, scores_);
+      }
+      p_.take(scores_.data(), s_.key_lanes, b.queries, b.width);
+      clear(out_, b.queries * s_.lanes);
+      add_product(p_.left(), values_.right(), out_.data(), s_.lanes, b.queries, s_.lanes, b.keys);
+      for (int64_t i = 0; i < b.queries; ++i) {
+        scale_row(out_.data() + i * s_.lanes, normalisers_of(b, i)[1], s_.lanes);
+      }
+      Head<Scalar>(mixed, row, b.head).write(b.first, b.queries, out_.data(), s_.lanes);
+    });
+  }
+
+  void backward(int64_t row, int64_t key_head, const Tensor& dmixed, const AttentionInput& gradients) {
+    read_keys(row, key_head);
+    clear(dkeys_, s_.keys * s_.lanes);
+    clear(dvalues_, s_.keys * s_.lanes);
+    for_each_block(row, key_head, [&](const Block& b) {
+      form_scores(b);
+      for (int64_t i = 0; i < b.queries; ++i) {
+        float* own = scores_.data() + i * s_.key_lanes;
+        exponentials(own, b.seen(i), b.width, normalisers_of(b, i)[0]);
+        scale_row(own, normalisers_of(b, i)[1], b.width);
+      }
+      Head<Scalar>(dmixed, row, b.head).read(b.first, b.queries, dout_);
+      for (int64_t i = 0; i < b.queries; ++i) std::fill_n(dscores_.data() + i * s_.key_lanes, b.width, 0.0f);
+      add_product(dout_.left(), values_.turned_right(), dscores_.data(), s_.key_lanes, b.queries, b.width, s_.width);
+      if (settings_.dropout > 0) {
+        draw_mask(b);
+        apply_mask(b, dscores_);
+      }
+      for (int64_t i = 0; i < b.queries; ++i) {
+        softmax_gradient(scores_.data() + i * s_.key_lanes, dscores_.data() + i * s_.key_lanes, b.width);
+      }
+      if (settings_.dropout > 0) apply_mask(b, scores_);
+      p_.take(scores_.data(), s_.key_lanes, b.queries, b.width);
+      ds_.take(dscores_.data(), s_.key_lanes, b.queries, b.width);
+      add_product(p_.turned_left(), dout_.right(), dvalues_.data(), s_.lanes, b.keys, s_.lanes, b.queries);
+      add_product(ds_.turned_left(), query_.right(), dkeys_.data(), s_.lanes, b.keys, s_.lanes, b.queries);
+      clear(out_, b.queries * s_.lanes);
+      add_product(ds_.left(), keys_.right(), out_.data(), s_.lanes, b.queries, s_.lanes, b.keys);
+      scale_row(out_.data(), scale(), b.queries * s_.lanes);
+      Head<Scalar>(gradients.q, row, b.head).write(b.first, b.queries, out_.data(), s_.lanes);
+    });
+    scale_row(dkeys_.data(), scale(), s_.keys * s_.lanes);
+    Head<Scalar>(gradients.k, row, key_head).write(0, s_.keys, dkeys_.data(), s_.lanes);
+    Head<Scalar>(gradients.v, row, key_head).write(0, s_.keys, dvalues_.data(), s_.lanes);
+  }
+
+ private:
+  struct Block {
+    int64_t row, head;
+    int64_t first, queries;  // query rows
+    int64_t keys, width;     // up to the last that any of them sees; the same, padded
+    int64_t own;             // key of the first query in causal attention, else -1
+
+    int64_t seen(int64_t i) const { return own < 0 ? keys : own + i + 1; }
+  };
+
+  static void clear(std::vector<float>& buffer, int64_t n) { std::fill_n(buffer.begin(), n, 0.0f); }
+
+  void read_keys(int64_t row, int64_t key_head) {
+    Head<Scalar>(in_.k, row, key_head).read(0, s_.keys, keys_);
+    Head<Scalar>(in_.v, row, key_head).read(0, s_.keys, values_);
+  }
+
+  template <class Use>
+  void for_each_block(int64_t row, int64_t key_head, const Use& use) {
+    for (int64_t head = key_head * s_.group; head < (key_head + 1) * s_.group; ++head) {
+      for (int64_t first = 0; first < s_.queries; first += kQueries) {
+        const int64_t count = std::min(kQueries, s_.queries - first);
+        const int64_t own = settings_.causal ? s_.keys - s_.queries + first : -1;
+        const int64_t keys = settings_.causal ? own + count : s_.keys;
+        use(Block{row, head, first, count, keys, padded(keys), own});
+      }
+    }
+  }
+
+  float scale() const { return static_cast<float>(settings_.scale); }
+
+  // scale q k^T + bias into scores_, q into query_.
+  void form_scores(const Block& b) {
+    Head<Scalar>(in_.q, b.row, b.head).read(b.first, b.queries, query_);
+    for (int64_t i = 0; i < b.queries; ++i) std::fill_n(scores_.data() + i * s_.key_lanes, b.width, 0.0f);
+    add_product(query_.left(), keys_.turned_right(), scores_.data(), s_.key_lanes, b.queries, b.width, s_.width);
+    for (int64_t i = 0; i < b.queries; ++i) scale_row(scores_.data() + i * s_.key_lanes, scale(), b.width);
+    if (settings_.causal) return hide_keys(b, *settings_.causal);
+    const Tensor& bias = settings_.bias;
+    if (!bias.defined()) return;
+    const float* rows = bias.const_data_ptr<float>() + (bias.size(0) == 1 ? 0 : b.row * bias.stride(0));
+    for (int64_t i = 0; i < b.queries; ++i) {
+      const float* own = rows + (bias.size(2) == 1 ? 0 : (b.first + i) * bias.stride(2));
+      add_row(scores_.data() + i * s_.key_lanes, own, b.keys);
+    }
+  }
+
+  void hide_keys(const Block& b, const CausalKeys& causal) {
+    if (causal.all()) return;
+    const auto numbers = [&](const Tensor& x) {
+      return x.const_data_ptr<int32_t>() + (x.size(0) == 1 ? 0 : b.row * x.stride(0));
+    };
+    const int32_t* documents = causal.documents().defined() ? numbers(causal.documents()) : nullptr;
+    const int32_t* places = numbers(causal.places());
+    for (int64_t i = 0; i < b.queries; ++i) {
+      float* scores = scores_.data() + i * s_.key_lanes;
+      const int64_t key = b.own + i;
+      if (documents) hide_other_documents(scores, documents, documents[key], b.seen(i));
+      if (causal.window() == 0) continue;
+      hide_before(scores, places, places[key] - static_cast<int32_t>(causal.window()) + 1, b.seen(i));
+    }
+  }
+
+  void draw_mask(const Block& b) {
+    const auto index = static_cast<uint64_t>((b.row * s_.heads + b.head) * s_.queries + b.first);
+    fill_dropout_mask(mask_.data(), b.queries * b.width, settings_.dropout, mix(settings_.key, index));
+  }
+  void apply_mask(const Block& b, std::vector<float>& p) const {
+    for (int64_t i = 0; i < b.queries; ++i) {
+      multiply_row(p.data() + i * s_.key_lanes, mask_.data() + i * b.width, b.width);
+    }
+  }
+
+  float* normalisers_of(const Block& b, int64_t i) const {
+    return normalisers_ + ((b.row * s_.heads + b.head) * s_.queries + b.first + i) * 2;
+  }
+
+  const AttentionInput& in_;
+  const AttentionSettings& settings_;
+  const Sizes s_;
+  float* normalisers_;
+  Operand keys_, values_;          // of the key head
+  Operand query_, p_, dout_, ds_;  // of the block; p: the probabilities
+  std::vector<float> scores_, out_, mask_, dscores_;
+  std::vector<float> dkeys_, dvalues_;
+};
+
+// [batch, heads, n, width] that lies in memory as [batch, n, heads, width].
+Tensor room_for(const Tensor& x) {
+  return at::empty({x.size(0), x.size(2), x.size(1), x.size(3)}, x.options()).transpose(1, 2);
+}
+
+Tensor in_rows(const Tensor& x) {
+  return x.stride(3) == 1 ? x : x.contiguous();
+}
+
+// work(worker, row, key head) for each of them; what they add up is added within one call.
+template <class Chosen, class Work>
+void for_each_key_head(const AttentionInput& in, const AttentionSettings& settings, const Tensor& normalisers,
+                       bool backward, const Work& work) {
+  const int64_t key_heads = in.k.size(1);
+  at::parallel_for(0, in.q.size(0) * key_heads, 1, [&](int64_t begin, int64_t end) {
+    Chosen worker(in, settings, normalisers.data_ptr<float>(), backward);
+    for (int64_t task = begin; task < end; ++task) work(worker, task / key_heads, task % key_heads);
+  });
+}
+
+// use.template operator()<a Worker>() for the type and the processor.
+template <class Use>
+void with_worker(const Tensor& x, const Use& use) {
+  if (x.scalar_type() == at::kFloat) return use.template operator()<Worker<float, Floats>>();
+#if defined(DELTAW_BF16_UNITS)
+  if (has_bf16_units()) return use.template operator()<Worker<at::BFloat16, Pairs>>();
+#endif
+  use.template operator()<Worker<at::BFloat16, Floats>>();
+}
+
+}  // namespace
+
+AttentionOutput attention_forward(const AttentionInput& input, const AttentionSettings& settings) {
+  const AttentionInput in{in_rows(input.q), in_rows(input.k), in_rows(input.v)};
+  AttentionOutput out{room_for(in.q),
+                      at::empty({in.q.size(0), in.q.size(1), in.q.size(2), 2}, in.q.options().dtype(at::kFloat))};
+  with_worker(in.q, [&]<class Chosen>() {
+    for_each_key_head<Chosen>(in, settings, out.normalisers, false, [&](auto& worker, int64_t row, int64_t key_head) {
+      worker.forward(row, key_head, out.mixed);
+    });
+  });
+  return out;
+}
+
+AttentionInput attention_backward(const AttentionInput& input, const Tensor& normalisers, const Tensor& dmixed,
+                                  const AttentionSettings& settings) {
+  const AttentionInput in{in_rows(input.q), in_rows(input.k), in_rows(input.v)};
+  const Tensor dout = in_rows(dmixed);
+  const AttentionInput gradients{room_for(in.q), room_for(in.k), room_for(in.v)};
+  with_worker(in.q, [&]<class Chosen>() {
+    for_each_key_head<Chosen>(in, settings, normalisers, true, [&](auto& worker, int64_t row, int64_t key_head) {
+      worker.backward(row, key_head, dout, gradients);
+    });
+  });
+  return gradients;
+}
+
+}  // namespace deltaw::ops

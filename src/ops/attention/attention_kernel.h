@@ -1,0 +1,39 @@
+// Attention on CPUs in float32 and bfloat16, forward and backward, block by block: scores never leave a core's cache,
+// and what is kept for the backward pass is q, k, v and two numbers for each query.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <cstdint>
+#include <memory>
+
+#include "ops/attention/attention.h"
+
+namespace deltaw::ops {
+
+struct AttentionSettings {
+  double scale = 1;
+  double dropout = 0;  // on the probabilities
+  uint64_t key = 0;    // of its masks
+  std::shared_ptr<const CausalKeys> causal = {};
+  at::Tensor bias = {};  // float32 [batch or 1, 1, queries or 1, keys], or undefined
+};
+
+/// q [batch, heads, queries, width]; k and v [batch, key_heads, keys, width]; rows of `width` without gaps.
+struct AttentionInput {
+  at::Tensor q, k, v;
+};
+
+/// The output, and of each query the greatest score and the reciprocal of the sum that its probabilities are divided
+/// by: float32 [batch, heads, queries, 2]. The output lies in memory as [batch, queries, heads, width], as the linear
+/// layer behind it wants it.
+struct AttentionOutput {
+  at::Tensor mixed, normalisers;
+};
+AttentionOutput attention_forward(const AttentionInput& input, const AttentionSettings& settings);
+
+/// Gradients of q, k and v, with their shapes and with the output's layout.
+AttentionInput attention_backward(const AttentionInput& input, const at::Tensor& normalisers, const at::Tensor& dmixed,
+                                  const AttentionSettings& settings);
+
+}  // namespace deltaw::ops

@@ -1,0 +1,58 @@
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cctype>
+
+#include "core/registry.h"
+#include "deltaw/error.h"
+#include "deltaw/task.h"
+
+namespace deltaw {
+
+// Written by the build from the files in tasks/.
+const std::vector<const TaskSpec*>& built_in_tasks();
+
+namespace {
+
+Registry<TaskSpec>& registry() {
+  static Registry<TaskSpec> tasks(built_in_tasks(), &TaskSpec::id);
+  return tasks;
+}
+
+std::string upper(std::string text) {
+  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return std::toupper(c); });
+  return text;
+}
+
+}  // namespace
+
+std::vector<const TaskSpec*> task_table() {
+  return registry().all();
+}
+
+const TaskSpec& find_task(const std::string& id) {
+  std::vector<std::string> known;
+  for (const TaskSpec* spec : task_table()) {
+    if (upper(spec->id) == upper(id)) return *spec;
+    known.push_back(spec->id);
+  }
+  throw Error({.id = "config.unknown-task-type",
+               .what = fmt::format("there is no task '{}'", id),
+               .where = "key \"task_type\"",
+               .fix = fmt::format("one of: {}", fmt::join(known, ", "))});
+}
+
+void register_task(const TaskSpec& spec) {
+  if (registry().add(spec)) return;
+  throw Error({.id = "config.task-exists",
+               .what = fmt::format("a task '{}' is registered already", spec.id),
+               .where = "register_task",
+               .fix = "give the new task another id"});
+}
+
+std::unique_ptr<Task> task_of(const Model& model) {
+  return find_task(model.task_type()).make();
+}
+
+}  // namespace deltaw

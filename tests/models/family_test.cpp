@@ -1,0 +1,156 @@
+// What the table of families says, against PEFT's own tables and the models that it loads.
+#include "deltaw/family.h"
+
+#include <gtest/gtest.h>
+
+#include "adapt/targets.h"
+#include "adapt/vocabulary.h"
+#include "core/patterns.h"
+#include "support/golden.h"
+#include "support/temporary.h"
+
+namespace deltaw {
+namespace {
+
+using test::error_of;
+using test::fixture;
+
+std::unique_ptr<Model> load(const std::string& fixture_name) {
+  return load_model(fixture("golden/models/" + fixture_name).string(), {.dtype = "float32"});
+}
+
+// One of the fixtures of each family.
+const std::map<std::string, std::string> kModels = {
+    {"bert", "bert_cls"},        {"roberta", "roberta_cls"}, {"llama", "llama_heads"},
+    {"mistral", "mistral_full"}, {"qwen2", "qwen2_tied"},    {"qwen3", "qwen3_tied"},
+    {"phi3", "phi3_short"},      {"gemma2", "gemma2"},       {"gpt2", "gpt2"}};
+
+std::vector<std::string> layers_of(const Model& model, const Json& list) {
+  std::vector<std::string> names;
+  for (const Layer* layer : model.layers()) {
+    if (names_module(list, layer->name)) names.push_back(layer->name);
+  }
+  return names;
+}
+
+TEST(Families, HavePeftsDefaults) {
+  const Json tables = read_json(fixture("golden/targets.json"));
+  for (const auto& [type, unused] : kModels) {
+    const FamilySpec& family = *find_family(type);
+    const auto peft = [&](const char* table) { return tables[table].value(family.model_type, Json()); };
+    EXPECT_EQ(family.lora_target_modules, peft("lora_target_modules")) << type;
+    EXPECT_EQ(family.ia3_target_modules, peft("ia3_target_modules")) << type;
+    if (type != "phi3") {  // PEFT has no tables for it; what ends its feed-forward layers is known
+      EXPECT_EQ(family.ia3_feedforward_modules, peft("ia3_feedforward_modules")) << type;
+    }
+    const Json own = find_method("adalora").default_targets(family), theirs = peft("adalora_target_modules");
+    EXPECT_EQ(own, theirs.is_null() ? family.lora_target_modules : theirs) << type;
+  }
+}
+
+TEST(Families, NameLayersThatTheirModelsHave) {
+  for (const auto& [type, name] : kModels) {
+    const auto model = load(name);
+    const FamilySpec& family = *find_family(type);
+    EXPECT_EQ(model->family(), &family);
+    EXPECT_EQ(model->head(), family.head);
+    EXPECT_EQ(model->architecture(), family.architecture);
+    EXPECT_EQ(model->is_causal(), family.is_causal());
+    ASSERT_NE(word_embedding_of(*model), nullptr) << type;
+    EXPECT_EQ(word_embedding_of(*model)->name, family.word_embeddings);
+    EXPECT_EQ(word_embedding_of(*model)->weight.value.size(0), model->vocab_size()) << type;
+    for (const Json* list : {&family.lora_target_modules, &family.adalora_target_modules, &family.ia3_target_modules,
+                             &family.ia3_feedforward_modules, &family.sublayer_outputs, &family.feedforward_outputs}) {
+      EXPECT_NE(list->is_null(), !layers_of(*model, *list).empty()) << type << ": " << *list;
+    }
+  }
+}
+
+TEST(Families, NameTheOutputsOfBothSublayersOfEveryBlock) {
+  for (const auto& [type, name] : kModels) {
+    const auto model = load(name);
+    const auto blocks = static_cast<size_t>(model->shape().layers);
+    const std::vector<std::string> both = layers_of(*model, model->family()->sublayer_outputs);
+    EXPECT_EQ(both.size(), 2 * blocks) << type;
+    for (const std::string& fed : layers_of(*model, model->family()->feedforward_outputs))
+      EXPECT_NE(std::find(both.begin(), both.end(), fed), both.end()) << fed;
+    EXPECT_EQ(layers_of(*model, model->family()->feedforward_outputs).size(), blocks) << type;
+    for (const Layer* layer : model->layers()) {
+      const bool listed = std::find(both.begin(), both.end(), layer->name) != both.end();
+      EXPECT_EQ(layer->ends_sublayer, listed) << layer->name;
+      EXPECT_EQ(layer->feed_forward, names_module(model->family()->ia3_feedforward_modules, layer->name));
+      EXPECT_EQ(layer->info().feed_forward, layer->feed_forward);
+      EXPECT_TRUE(!listed || layer->view->d_out() == model->shape().hidden) << layer->name;
+    }
+  }
+}
+
+TEST(Families, AreListedByModelTypeWhereOneIsUnknown) {
+  const test::TemporaryFolder folder;
+  write_json(folder / "config.json", {{"model_type", "albert"}});
+  EXPECT_EQ(find_family("albert"), nullptr);
+  const Error error = error_of([&] { task_type_of(folder.path().string()); });
+  std::string listed = "deltaw reads ";
+  for (const FamilySpec* family : family_table()) listed += (listed.ends_with(' ') ? "" : ", ") + family->model_type;
+  EXPECT_EQ(error.parts().fix, listed);
+}
+
+TEST(Families, SayWhatADecoderAndAnEncoderAreLoadedFor) {
+  const Error labels = error_of([] { load_model(fixture("golden/models/gpt2").string(), {.num_labels = 2}); });
+  EXPECT_EQ(labels.parts().fix, "--task_type SEQ_CLS loads it as a classifier; or leave the key out");
+  const Error causal = error_of([] { task_type_of(fixture("golden/models/bert_cls").string(), "CAUSAL_LM"); });
+  EXPECT_EQ(causal.parts().fix, "SEQ_CLS, or a decoder (gemma2, gpt2, llama, mistral, phi3, qwen2, qwen3)");
+}
+
+// RoBERTa under another name, with a key of its own.
+const FamilySpec& registered() {
+  static const FamilySpec spec = [] {
+    FamilySpec own = *find_family("roberta");
+    own.model_type = "camembert";
+    own.settled = [](Json config) {
+      config["num_hidden_layers"] = config.at("depth");
+      return config;
+    };
+    return own;
+  }();
+  static const bool once = (register_family(spec), true);
+  return once ? spec : spec;
+}
+
+TEST(Families, FromOutsideAreLoadedAndAdaptedAsTheBuiltInOnes) {
+  const FamilySpec& family = registered();
+  EXPECT_EQ(find_family("camembert"), &family);
+  EXPECT_EQ(error_of([&] { register_family(family); }).id(), "config.family-exists");
+
+  const test::TemporaryFolder folder;
+  std::filesystem::copy(fixture("golden/models/roberta_cls"), folder.path());
+  Json config = read_json(folder / "config.json");
+  config["model_type"] = "camembert";
+  config["depth"] = config["num_hidden_layers"];
+  config.erase("num_hidden_layers");
+  write_json(folder / "config.json", config);
+
+  const auto model = load_model(folder.path().string(), {.dtype = "float32"}), original = load("roberta_cls");
+  EXPECT_EQ(model->family(), &family);
+  EXPECT_EQ(model->config()["depth"], config["depth"]);  // as it is on disk
+  EXPECT_FALSE(model->config().contains("num_hidden_layers"));
+  const test::Golden golden(fixture("golden/models/roberta_cls/io.safetensors"));
+  Call call, other;
+  EXPECT_TRUE(model->forward(golden.input(), call).equal(original->forward(golden.input(), other)));
+  const MethodSpec& adalora = find_method("adalora");
+  EXPECT_EQ(find_targets(*model, {.method = "adalora"}, adalora).size(),
+            find_targets(*original, {.method = "adalora"}, adalora).size());
+}
+
+TEST(Families, WithoutADefaultSaySo) {
+  const auto model = load("phi3_short");
+  for (const char* method : {"lora", "ia3", "adalora"}) {
+    const Error error = error_of([&] { effective_targets(*model, {.method = method}, find_method(method)); });
+    EXPECT_EQ(error.id(), "config.no-target");
+    EXPECT_EQ(error.parts().what, "no default target_modules for model_type 'phi3'");
+  }
+  EXPECT_EQ(effective_targets(*model, {.method = "pfeiffer"}, find_method("pfeiffer")), Json({"down_proj"}));
+}
+
+}  // namespace
+}  // namespace deltaw
