@@ -121,7 +121,8 @@ void warn_of_drawn_heads(const Served& served) {
   for (const Parameter* parameter : served.model->parameters()) {
     const bool drawn = std::any_of(served.model->new_modules().begin(), served.model->new_modules().end(),
                                    [&](const std::string& name) { return parameter->name.starts_with(name + "."); });
-    if (!drawn || (served.adapter && served.adapter->overrides(*parameter))) continue;
+    if (!drawn || !parameter->exists()) continue;
+    if (served.adapter && served.adapter->overrides(*parameter)) continue;
     warning("'" + parameter->name + "' is in neither the checkpoint nor an adapter: it was drawn at random, and the " +
             "results are those of chance");
     return;

@@ -132,7 +132,20 @@ class Chooser {
                        [&](const Row& row) { return row.cell(column_).kind == Cell::Kind::list; });
   }
 
+  /// Whether every row has a list of as many zeros and ones: a decision on each class, and no names.
+  bool has_decisions() const {
+    const size_t count = table_.rows.at(0).cell(column_).items.size();
+    return count > 1 && std::all_of(table_.rows.begin(), table_.rows.end(), [&](const Row& row) {
+             const std::vector<Cell>& items = row.cell(column_).items;
+             return items.size() == count && std::all_of(items.begin(), items.end(), [](const Cell& item) {
+                      const auto number = number_of(item);
+                      return number && (*number == 0 || *number == 1);
+                    });
+           });
+  }
+
   void choose_from_column() {
+    if (multi_label_ && has_decisions()) refuse_decisions();
     const Found found = labels_in(table_, column_, multi_label_);
     const bool several = found.names.size() > (multi_label_ ? 0 : 1);
     const bool covered = several && !head_.names.empty() &&
@@ -150,6 +163,13 @@ class Chooser {
     set_names(found.names);
     warn_of_case(found.names);
     if (head_.stored && head_is_named_) compare_with_head(found.names);
+  }
+
+  [[noreturn]] void refuse_decisions() const {
+    throw Error{{.id = "data.several-labels",
+                 .what = "every label is a list of zeros and ones, which names no classes",
+                 .where = where(),
+                 .fix = "List the classes that each row has, by name: [\"sport\", \"news\"]."}};
   }
 
   [[noreturn]] void refuse_none() const {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <set>
 
 #include <fmt/format.h>
 
@@ -31,6 +32,20 @@ int64_t class_of(const LabelSet& labels, const Table& table, const Row& row, siz
        .where = fmt::format("{}, column '{}'", table.where(row), table.columns[column]),
        .fix = suggest_names(std::string(trimmed(text)), labels.names,
                             "Mend the row, or name every class in label_names.")}};
+}
+
+/// [1, 1, 0] does not list classes: it says of each whether the row has it.
+void check_distinct(const Table& table, const Row& row, size_t column) {
+  std::set<std::string> seen;
+  for (const Cell& item : row.cell(column).items) {
+    const std::string name(trimmed(item.text));
+    if (seen.insert(canonical_label(name)).second) continue;
+    throw Error{{.id = "data.several-labels",
+                 .what = fmt::format("the label in column '{}' is a list that names '{}' twice", table.columns[column],
+                                     clipped(name)),
+                 .where = table.where(row),
+                 .fix = "List the classes that the row has, by name, once each: [\"sport\", \"news\"]."}};
+  }
 }
 
 }  // namespace
@@ -116,7 +131,10 @@ std::string listed(const std::vector<std::string>& names) {
 
 std::vector<Cell> several_labels(const Table& table, const Row& row, size_t column) {
   const Cell& cell = row.cell(column);
-  if (cell.kind == Cell::Kind::list) return cell.items;
+  if (cell.kind == Cell::Kind::list) {
+    check_distinct(table, row, column);
+    return cell.items;
+  }
   std::vector<Cell> items;
   if (cell.kind == Cell::Kind::bare) {  // an empty one has no label
     std::string_view rest = cell.text;

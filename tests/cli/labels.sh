@@ -229,6 +229,7 @@ contains spelling/adapter_config.json '"task_type": "SEQ_CLS"'
 grep -q 'base_model.model.score.weight' spelling/adapter_model.safetensors || fail 'the head has another name than in PEFT'
 expect 0 predict --adapter_name_or_path spelling --dtype float32 --input_file letters.csv
 contains out '"label":"z"'
+lacks err 'warning:'
 expect 0 merge --adapter_name_or_path spelling --dtype float32 --output_dir merged_decoder
 contains merged_decoder/config.json '"LlamaForSequenceClassification"'
 expect 0 eval --model_name_or_path merged_decoder --dtype float32 --validation_file letters.csv

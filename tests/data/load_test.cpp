@@ -123,6 +123,11 @@ TEST_F(LoadTrainingData, TakesRowsOfSeveralLabels) {
   const auto other = write("v.jsonl", "{\"text\":\"a\",\"label\":[\"joy\",\"fear\"]}\n");
   expect_error([&] { load({.train_file = list.string(), .validation_file = other.string()}); }, "data.unknown-label",
                {"'fear'", "{awe, joy, rage}", "v.jsonl, line 1"});
+  const auto twice = write("t.jsonl", "{\"text\":\"a\",\"label\":[\"joy\",\"joy\"]}\n");
+  expect_error([&] { load({.train_file = twice.string()}); }, "data.several-labels",
+               {"'joy' twice", "t.jsonl, line 1"});
+  const auto bits = write("b.jsonl", "{\"text\":\"a\",\"label\":[1,0]}\n{\"text\":\"b\",\"label\":[0,1]}\n");
+  expect_error([&] { load({.train_file = bits.string()}); }, "data.several-labels", {"zeros and ones", "b.jsonl"});
   const auto none = write("n.jsonl", "{\"text\":\"a\",\"label\":[]}\n{\"text\":\"b\",\"label\":[]}\n");
   expect_error([&] { labels_of(none); }, "data.one-label", {"no row has a label", "n.jsonl"});
 }
