@@ -21,7 +21,7 @@ struct Contestant {
 /// of the other figures.
 Json figures_of(const std::string& method, const std::vector<Json>& rounds);
 
-/// Runs all of them `rounds` times, round by round, and answers the figures of each, with their ratios to the first
+/// Runs all of them `rounds` times, round by round, and returns the figures of each, with their ratios to the first
 /// one's. What a process writes to standard error is passed on once. Throws ChildFailed.
 std::vector<Json> run_rounds(const std::vector<Contestant>& contestants, int64_t rounds);
 

@@ -3,7 +3,7 @@
 
 namespace deltaw::cli {
 
-/// From here on a read behind the new end of a mapped file ends the program with a message that names the file and the
+/// From here on a read after the new end of a mapped file ends the program with a message that names the file and the
 /// exit code 1, instead of a bus error without a word.
 void name_cut_files();
 

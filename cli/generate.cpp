@@ -121,7 +121,7 @@ void check_keys(const Keys& keys, const Invocation& invocation) {
   }
 }
 
-/// Everything that answers.
+/// Everything that generates.
 struct Session {
   Keys keys;
   TextOptions text;
@@ -200,7 +200,7 @@ void load(Session& session, const Invocation& invocation) {
                                                       *session.tokenizer, std::move(generation));
 }
 
-// Prints an answer as it comes, without the blanks before it; answers what was printed.
+// Prints an answer as it comes, without the blanks before it; returns what was printed.
 class Printer {
  public:
   explicit Printer(bool trims) : trims_(trims) {}

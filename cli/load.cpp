@@ -15,6 +15,7 @@
 #include "output.h"
 #include "serve.h"
 #include "tasks/common/check_rows.h"
+#include "tasks/common/losses.h"
 #include "tasks/common/metrics.h"
 #include "texts.h"
 #include "train/checkpoint.h"
@@ -52,9 +53,12 @@ void settle_metric(Setup& setup, Run& run, const Invocation& invocation, bool ca
 /// What the trainer would refuse, before anything is loaded for long or written.
 void check_training(const Setup& setup, const Run& run, bool causal) {
   const bool has_validation = !(causal ? run.texts.validation.rows.empty() : run.data.validation.rows.empty());
-  const LabelSet& labels = run.data.labels;
-  train::check_options(setup.train, has_validation,
-                       /*smooths_labels=*/causal || !(labels.regression || labels.multi_label));
+  train::check_options(setup.train, has_validation, /*smooths_labels=*/causal || run.data.labels.one_class());
+  if (causal) {
+    tasks::check_causal_metric(run.best_metric);
+  } else {
+    tasks::check_class_metric(run.best_metric, run.data.labels);
+  }
 }
 
 /// The tokenizer and the model's size with the tokens that were asked for.
@@ -267,7 +271,6 @@ void load_parts(Setup& setup, const Invocation& invocation, Run& run) {
 
   run.model = load_model(folder.string(), setup.model);
   run.task = task_of(*run.model);
-  run.task->check_metric(*run.model, run.best_metric);
   settle_base(setup, invocation, run);
   setup.data.max_length = checked_length(*run.model, setup.data.max_length, setup.length_given);
   run.pad_id = pad_id_of(*run.tokenizer, *run.model);

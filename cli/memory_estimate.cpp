@@ -9,7 +9,6 @@
 
 #include "core/memory.h"
 #include "deltaw/family.h"
-#include "models/decoder.h"
 #include "train/setup.h"
 
 namespace deltaw::cli {
@@ -112,8 +111,7 @@ struct Scores {
 };
 
 Scores scores_of(const Model& model, double rows, double longest) {
-  const auto* decoder = dynamic_cast<const Decoder*>(&model);
-  if (!decoder || !decoder->keeps_scores()) return {};
+  if (!model.keeps_scores()) return {};
   const auto element = static_cast<double>(at::elementSize(model.dtype()));
   const double numbers = rows * static_cast<double>(model.shape().heads) * longest * longest;
   // tanh's value, the softmax in float32, and where the model is narrower the probabilities; the gradients of three.

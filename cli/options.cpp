@@ -50,7 +50,7 @@ bool is_truth_word(const std::string& word) {
   return words.contains(word);
 }
 
-/// `--name` with `_` for `-`; the value behind `=` stays.
+/// `--name` with `_` for `-`; the value after `=` stays.
 std::string canonical(const std::string& word) {
   std::string name = word.substr(2, word.find('=') == std::string::npos ? std::string::npos : word.find('=') - 2);
   std::replace(name.begin(), name.end(), '-', '_');
@@ -70,7 +70,7 @@ bool is_file(const std::string& word) {
   throw Error({.id = "usage.arguments", .what = what, .where = kCommandLine, .fix = fix});
 }
 
-/// Whether a switch at `i` stands for true, and the word behind it for something else.
+/// Whether a switch at `i` stands for true, and the word after it for something else.
 bool stands_alone(const Args& args, size_t i) {
   if (i + 1 == args.size() || is_flag(args[i + 1])) return true;
   return !is_truth_word(args[i + 1]) && is_file(args[i + 1]);
@@ -99,7 +99,7 @@ void check_positional(const Args& args, size_t i, const Usage& usage, const std:
   }
 }
 
-/// The last of the words behind the misplaced one at `i` that belong to it, as a rule.
+/// The last of the words after the misplaced one at `i` that belong to it, as a rule.
 size_t last_value(const Args& args, size_t i) {
   while (i + 1 < args.size() && !is_flag(args[i + 1])) ++i;
   return i;
@@ -112,7 +112,7 @@ size_t last_value(const Args& args, size_t i) {
   refuse_words(fmt::format("--{} is no flag of this verb", name), "remove it");
 }
 
-/// argv with each flag in its canonical spelling and "=true" behind a switch that stands alone; without what is wrong,
+/// argv with each flag in its canonical spelling and "=true" after a switch that stands alone; without what is wrong,
 /// of which `unknown` keeps the names.
 Args normalise(const Args& args, const Usage& usage, const Names& names, const std::vector<std::string>& known,
                std::vector<std::string>& unknown, Problems& problems) {

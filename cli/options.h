@@ -19,7 +19,7 @@ struct Section {
   bool listed = true;  // false: accepted, but no part of this help (the options of another method)
   std::vector<std::function<void(const Json& values, const std::string& where)>> checks = {};  // read_fields()
 
-  /// The keys of `more` behind its own.
+  /// The keys of `more` after its own.
   void append(Section more);
 };
 

@@ -347,9 +347,9 @@ void warn_of_cut_rows(const Served& served, int64_t cut, int64_t rows) {
   if (cut > 0) warning(truncation_warning(cut, rows, served.data.max_length, served.readable));
 }
 
-Tensor logits_of(const Served& served, const std::vector<EncodedRow>& rows) {
+Tensor logits_of(const Served& served, std::vector<EncodedRow> rows) {
   Counter counter("rows");
-  const TextRows source(rows, served.pad_id, served.tokenizer->pads_left());
+  const TextRows source(std::move(rows), served.pad_id, served.tokenizer->pads_left());
   return predict_logits(*served.model, served.acting(), source, served.batch.per_device_eval_batch_size,
                         counter.progress());
 }

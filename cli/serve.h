@@ -105,6 +105,6 @@ std::vector<EncodedRow> encoded(const Served& served, const Dataset& dataset);
 void warn_of_cut_rows(const Served& served, int64_t cut, int64_t rows);
 
 /// Logits of every row of a classifier, in the rows' order: [rows, labels] float32.
-Tensor logits_of(const Served& served, const std::vector<EncodedRow>& rows);
+Tensor logits_of(const Served& served, std::vector<EncodedRow> rows);
 
 }  // namespace deltaw::cli

@@ -70,7 +70,7 @@ std::vector<Section> run_sections(const std::string& method);
 /// Every key that a file of `train` may hold.
 std::vector<std::string> run_keys();
 
-/// Reads argv in two parts: the keys, and what they say. Where help is asked for, the first prints it and answers
+/// Reads argv in two parts: the keys, and what they say. Where help is asked for, the first prints it and returns
 /// false. `unused` keys of a run are none of this verb; a file may hold them, and they are dropped. What the first
 /// finds wrong stands in `problems`, which the second throws with its own.
 bool parse_setup(const Usage& usage, const Args& args, Section extra, Invocation& invocation, Problems& problems,

@@ -17,7 +17,7 @@ inline constexpr int kDifference = 3;
 struct Verb {
   const char* name;
   const char* summary;
-  int (*run)(const Args& args);  // answers the exit code
+  int (*run)(const Args& args);  // returns the exit code
 };
 
 const std::vector<Verb>& verbs();

@@ -22,6 +22,8 @@
 /// Two texts a row. The tensors of the second are those of the first with "pair_" before their names.
 class PairRows final : public deltaw::RowSource {
  public:
+  static constexpr const char* kName = "PairRows";
+
   PairRows(std::vector<deltaw::EncodedRow> first, std::vector<deltaw::EncodedRow> second, int64_t pad_id)
       : first_(std::move(first), pad_id, /*pads_left=*/false), second_(std::move(second), pad_id, /*pads_left=*/false) {
     if (first_.size() == second_.size()) return;
@@ -32,7 +34,6 @@ class PairRows final : public deltaw::RowSource {
   }
 
   int64_t size() const override { return first_.size(); }
-  int64_t record(int64_t row) const override { return row; }
   int64_t cost(int64_t row) const override { return first_.cost(row) + second_.cost(row); }
   std::string fingerprint() const override { return first_.fingerprint() + "; " + second_.fingerprint(); }
   deltaw::Batch collate(const std::vector<int64_t>& positions, const deltaw::Draw& draw) const override {
@@ -49,11 +50,11 @@ class PairRows final : public deltaw::RowSource {
   deltaw::TextRows first_, second_;
 };
 
-class Contrastive final : public deltaw::Task {
+class Contrastive : public deltaw::Task {
  public:
   void check(const deltaw::Model& model, const deltaw::Adapter* adapter, const deltaw::RowSource& rows,
              const std::string& /*split*/) const override {
-    const auto& pairs = dynamic_cast<const PairRows&>(rows);
+    const auto& pairs = deltaw::as_rows<PairRows>(rows);
     deltaw::check_text(model, adapter, pairs.first());
     deltaw::check_text(model, adapter, pairs.second());
   }

@@ -13,8 +13,8 @@ namespace deltaw {
 
 using at::Tensor;
 
-/// Where a run stands. Everything that it draws follows from this and from nothing else: the rows' order, dropout
-/// masks, and what a task draws for a batch. So a resumed run draws what an undisturbed one does.
+/// Where a run stands when it asks for a batch. What is random in a batch follows from this and from nothing else, so
+/// that a resumed run draws what an undisturbed one does.
 struct Draw {
   uint64_t seed = 0;
   int64_t epoch = 0;
@@ -28,10 +28,8 @@ struct Batch {
   int64_t rows = 0;
   std::map<std::string, Tensor, std::less<>> tensors = {};
   std::vector<int64_t> positions = {};  // [rows]: of each row in its source
-  std::vector<int64_t> records = {};    // [rows]: RowSource::record
   std::vector<int64_t> costs = {};      // [rows]: RowSource::cost
 
-  bool has(std::string_view name) const { return tensors.find(name) != tensors.end(); }
   /// Throws data.no-tensor where there is none of that name.
   const Tensor& operator[](std::string_view name) const;
   /// An undefined tensor where there is none.
@@ -49,8 +47,6 @@ class RowSource {
   virtual ~RowSource() = default;
 
   virtual int64_t size() const = 0;
-  /// The record of the file that a row was made of, from 0. A record may make several rows, or none.
-  virtual int64_t record(int64_t row) const = 0;
   /// What a row costs a model, in its own unit: tokens of a text.
   virtual int64_t cost(int64_t row) const = 0;
   /// Differs where the rows differ: a run is only resumed with its own rows.

@@ -68,6 +68,7 @@ struct LabelSet {
   /// The task's own names by class number, where `names` are these in another order or spelling: its files use them.
   std::vector<std::string> task_names = {};
 
+  bool one_class() const { return !regression && !multi_label; }  // a row has
   int64_t outputs() const { return regression ? 1 : static_cast<int64_t>(names.size()); }
   /// As transformers names it: "single_label_classification".
   const char* problem_type() const;
@@ -201,7 +202,6 @@ struct PaddedRows {
   std::vector<int64_t> token_type_ids;  // 0 on padding
   std::vector<int64_t> token_labels;    // kNoLabel on padding; empty where the rows have none
   std::vector<double> labels;           // [rows], or [rows, classes] where rows have several
-  std::vector<int64_t> indices;         // [rows], EncodedRow::index: puts results back in the dataset's order
 };
 
 /// The rows at `positions`, in that order.

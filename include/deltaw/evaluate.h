@@ -1,6 +1,6 @@
 // How good a causal language model is: perplexity, multiple choice by likelihood, generated answers.
 //
-// Each score_* function answers one JSON object with the keys that `deltaw eval` prints. Shares come with their
+// Each score_* function returns one JSON object with the keys that `deltaw eval` prints. Shares come with their
 // standard error, sqrt(p (1 - p) / (n - 1)), as <key>_stderr: null below two rows.
 #pragma once
 
@@ -67,7 +67,7 @@ struct EncodedChoice {
 
 /// Context and continuation as one row, taken apart as lm-evaluation-harness does it: white space at the context's end
 /// goes to the continuation; both are encoded together, with the tokenizer's own special tokens, and the continuation's
-/// tokens are those behind as many as the context alone has. Special tokens that the tokenizer puts at the end are left
+/// tokens are those after as many as the context alone has. Special tokens that the tokenizer puts at the end are left
 /// out. A row of more than max_length tokens loses its beginning; the harness keeps one token more, the last one not
 /// being an input. Throws data.empty-context where the tokenizer has no start token for an empty context,
 /// data.empty-continuation and data.long-continuation, which name `where`.
@@ -105,7 +105,7 @@ struct AnswerResult {
 std::vector<AnswerResult> generate_answers(const LanguageModel& lm, const TextTask& task,
                                            const std::vector<AnswerExample>& examples, int64_t max_new_tokens = 0);
 
-/// eval_exact_match, by the rule above; for GSM8K also eval_exact_match_strict, the number behind "####", and
+/// eval_exact_match, by the rule above; for GSM8K also eval_exact_match_strict, the number after "####", and
 /// eval_exact_match_flexible, the last number, both compared as text as lm-evaluation-harness does it. eval_truncated,
 /// eval_samples. Throws data.empty-file for no examples, and what generate_answers throws.
 Json score_answers(const LanguageModel& lm, const TextTask& task, const std::vector<AnswerExample>& examples,

@@ -36,7 +36,7 @@ struct FamilySpec {
   /// config.json as `load` reads it, where a family is another one with keys of its own; none: as it is.
   std::function<Json(Json config)> settled = {};
 
-  bool is_decoder = false;  // a token sees none behind it
+  bool is_decoder = false;  // a token sees none after it
 
   bool is_causal() const { return head_weight.empty(); }
 };

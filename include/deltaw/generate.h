@@ -40,7 +40,7 @@ struct GenerateOptions {
 };
 
 /// The tokens that end a text: generation_config.json's, else config.json's (eos_token_id, one or a list), the
-/// tokenizer's behind them, and those that training taught. Ids that are no tokens of the model are left out with a
+/// tokenizer's after them, and those that training taught. Ids that are no tokens of the model are left out with a
 /// warning. Throws format.wrong-type.
 std::vector<int64_t> end_token_ids(const Model& model, const Tokenizer& tokenizer,
                                    const std::vector<int64_t>& taught = {});
@@ -56,7 +56,7 @@ void write_generation_config(const Model& model, const Tokenizer& tokenizer, con
 
 /// What generation_config.json beside the model says: greedy unless it has do_sample, and then with transformers'
 /// defaults for what it leaves open. With end_token_ids(): the tokenizer's is one of them always, since that is what
-/// training puts behind an answer.
+/// training puts after an answer.
 GenerateOptions default_generation(const Model& model, const Tokenizer& tokenizer,
                                    const std::vector<int64_t>& taught = {});
 
@@ -77,7 +77,7 @@ struct Generation {
   std::string finish_reason;
 };
 
-/// Called after every token with the text that it settled, perhaps none, and answers whether the row goes on. Texts are
+/// Called after every token with the text that it settled, perhaps none, and returns whether the row goes on. Texts are
 /// whole UTF-8 characters and never hold a part of a stop text. Put together they are Generation::text.
 using OnText = std::function<bool(int64_t row, std::string_view text)>;
 

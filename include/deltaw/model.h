@@ -196,6 +196,8 @@ class Model {
   virtual Tensor features(const ModelInput& input, Call& call) const = 0;
   /// Logits of features [..., hidden]: [..., labels] or [..., vocabulary].
   virtual Tensor logits(const Tensor& features, Call& call) const = 0;
+  /// Whether attention keeps its scores as matrices [heads, queries, keys] for the backward pass.
+  virtual bool keeps_scores() const { return false; }
   /// Both: logits [batch, labels] or [batch, seq, vocabulary].
   Tensor forward(const ModelInput& input, Call& call) const { return logits(features(input, call), call); }
 

@@ -98,7 +98,7 @@ struct TaskSpec {
 /// All tasks, by id: the built-in ones and those registered from outside.
 std::vector<const TaskSpec*> task_table();
 
-/// By id in any case. Throws config.unknown-task-type, which lists them.
+/// By id. Throws config.unknown-task-type, which lists them.
 const TaskSpec& find_task(const std::string& id);
 
 /// Adds a task from outside the library; `spec` must live as long as the program. Throws config.task-exists.

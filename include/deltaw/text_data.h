@@ -118,7 +118,7 @@ struct TextFacts {
   std::vector<std::string> reasons = {};
   int64_t turns_left_out = 0;
   int64_t without_end = 0;  // uncut rows of answers whose last answer has no special token at its end
-  /// The token that a chat template puts behind every answer, where it is one of the tokenizer's added tokens.
+  /// The token that a chat template puts after every answer, where it is one of the tokenizer's added tokens.
   std::vector<int64_t> turn_ends = {};
 };
 

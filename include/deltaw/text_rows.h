@@ -22,10 +22,10 @@ namespace deltaw {
 ///                                               int64, kNoLabel on padding
 class TextRows : public RowSource {
  public:
+  static constexpr const char* kName = "TextRows";
   TextRows(std::vector<EncodedRow> rows, int64_t pad_id, bool pads_left);
 
   int64_t size() const override { return static_cast<int64_t>(rows_.size()); }
-  int64_t record(int64_t row) const override { return rows_[static_cast<size_t>(row)].index; }
   int64_t cost(int64_t row) const override { return static_cast<int64_t>(rows_[static_cast<size_t>(row)].ids.size()); }
   std::string fingerprint() const override;
   Batch collate(const std::vector<int64_t>& positions, const Draw& draw) const override;
@@ -51,6 +51,7 @@ class TextRows : public RowSource {
 /// The first token of a document has none before it.
 class CausalRows final : public TextRows {
  public:
+  static constexpr const char* kName = "CausalRows";
   using TextRows::TextRows;
   Batch collate(const std::vector<int64_t>& positions, const Draw& draw) const override;
 };
@@ -67,6 +68,15 @@ void check_text(const Model& model, const Adapter* adapter, const TextRows& rows
 
 /// `count` rows of `length` tokens of the model's vocabulary, padding left out.
 std::vector<EncodedRow> random_texts(const Model& model, int64_t count, int64_t length, uint64_t seed);
+
+[[noreturn]] void refuse_source(const char* wanted);
+
+/// The rows of a source as text. Throws data.other-rows where it is of another kind than `Rows`.
+template <class Rows>
+const Rows& as_rows(const RowSource& source) {
+  if (const auto* rows = dynamic_cast<const Rows*>(&source)) return *rows;
+  refuse_source(Rows::kName);
+}
 
 /// Logits of every row of a classifier in the rows' order: [rows, labels] float32. Throws data.token-id,
 /// data.token-type and data.too-long for rows that the model has no embeddings for.

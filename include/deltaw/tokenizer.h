@@ -33,7 +33,7 @@ class Tokenizer {
   /// Reads `tokenizer.json`; where it is missing, `vocab.txt` (WordPiece), `vocab.json` + `merges.txt` (byte-level BPE)
   /// or a SentencePiece model (`tokenizer.model`, `spiece.model`), with `tokenizer_config.json`,
   /// `special_tokens_map.json` and `added_tokens.json` where they stand beside it. Tokens that only these name are
-  /// added behind the vocabulary, in transformers' order; format.vocabulary where one has no id. `add_bos_token` and
+  /// added after the vocabulary, in transformers' order; format.vocabulary where one has no id. `add_bos_token` and
   /// `add_eos_token` of the configuration replace the tokens that the file would add.
   /// `model_folder` (default: `folder`) is that of the config.json which settles gives_type_ids() where the tokenizer's
   /// own files are silent.
@@ -71,7 +71,7 @@ class Tokenizer {
   /// no file says anything.
   bool gives_type_ids() const;
 
-  /// Adds tokens behind the vocabulary, as transformers' add_tokens (add_special_tokens where `special`); one that is
+  /// Adds tokens after the vocabulary, as transformers' add_tokens (add_special_tokens where `special`); one that is
   /// there already keeps its id, and becomes special where asked. Returns how many are new. Not to be called while
   /// another thread encodes. Throws config.token for an empty one.
   int64_t add_tokens(const std::vector<std::string>& tokens, bool special);

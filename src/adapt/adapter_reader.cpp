@@ -162,7 +162,7 @@ class Reader {
                file_->path().string(), head->name);
   }
 
-  // Behind virtual tokens stand the base's word embeddings, unless the file has them under PEFT's second name.
+  // After virtual tokens come the base's word embeddings, unless the file has them under PEFT's second name.
   void read_words() {
     const Adapter& adapter = builder_.adapter();
     const Layer* words = word_embedding_of(adapter.model());

@@ -11,7 +11,7 @@
 namespace deltaw {
 namespace {
 
-// spdlog answers `off` for a word that it does not know; such a word changes nothing here.
+// spdlog returns `off` for a word that it does not know; such a word changes nothing here.
 void set_level(spdlog::logger& logger, const std::string& wish) {
   const spdlog::level::level_enum level = spdlog::level::from_str(wish);
   if (level != spdlog::level::off || wish == "off") logger.set_level(level);

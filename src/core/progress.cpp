@@ -37,7 +37,7 @@ double start_since_boot() {
   return rest ? std::atof(word.c_str()) / static_cast<double>(sysconf(_SC_CLK_TCK)) : -1;
 }
 
-/// Where the words of a line begin: behind blanks and a label that ends with a colon.
+/// Where the words of a line begin: after blanks and a label that ends with a colon.
 size_t label_width(std::string_view line) {
   const size_t word = std::min(line.find_first_not_of(' '), line.size());
   const size_t end = std::min(line.find(' ', word), line.size());
@@ -47,7 +47,7 @@ size_t label_width(std::string_view line) {
 
 void wrap_line(std::string& result, std::string_view line, size_t width) {
   const size_t label = label_width(line);
-  const size_t indent = label < 12 ? label : 2;  // behind a long label there would be little room
+  const size_t indent = label < 12 ? label : 2;  // after a long label there would be little room
   size_t at = columns(line.substr(0, label));
   result += line.substr(0, label);
   for (line.remove_prefix(label); !line.empty();) {

@@ -23,7 +23,7 @@ size_t columns(std::string_view text);
 std::optional<size_t> terminal_width();
 
 /// `text` in lines of at most `width` columns, broken at blanks; the rest of a line is indented to where its words
-/// begin, behind "error[...]: ", "warning: " or "  fix:   ". Longer words stay whole.
+/// begin, after "error[...]: ", "warning: " or "  fix:   ". Longer words stay whole.
 std::string wrapped(std::string_view text, size_t width);
 
 double seconds_since(std::chrono::steady_clock::time_point begin);

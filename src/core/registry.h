@@ -1,4 +1,4 @@
-// Tables of methods and families: what the build found in a folder, and what a program adds.
+// Tables of methods, families and tasks: what the build found in a folder, and what a program adds.
 #pragma once
 
 #include <algorithm>
@@ -20,6 +20,14 @@ class Registry {
   std::vector<const Spec*> all() const {
     const std::lock_guard lock(mutex_);
     return specs_;
+  }
+
+  /// Null where there is none of that name.
+  const Spec* find(const std::string& name) const {
+    const std::lock_guard lock(mutex_);
+    const auto found =
+        std::find_if(specs_.begin(), specs_.end(), [&](const Spec* spec) { return spec->*name_ == name; });
+    return found == specs_.end() ? nullptr : *found;
   }
 
   /// False where there is one of that name.

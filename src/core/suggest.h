@@ -6,7 +6,7 @@
 
 namespace deltaw {
 
-/// suggest_names() with a sentence behind it; that alone where there is nothing to suggest.
+/// suggest_names() with a sentence after it; that alone where there is nothing to suggest.
 std::string suggest_names(const std::string& name, const std::vector<std::string>& known, const std::string& more);
 
 }  // namespace deltaw

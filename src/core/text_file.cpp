@@ -38,7 +38,7 @@ bool is_wide(const std::string& encoding) {
   return name.starts_with("utf16") || name.starts_with("utf32") || name.starts_with("ucs");
 }
 
-/// "line 3, column 7" behind the text that was read so far, columns in characters.
+/// "line 3, column 7" after the text that was read so far, columns in characters.
 std::string place_after(std::string_view text, int64_t first_line) {
   const char end = text.find('\n') == std::string_view::npos ? '\r' : '\n';
   const auto line = first_line + std::count(text.begin(), text.end(), end);

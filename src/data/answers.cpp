@@ -4,6 +4,7 @@
 #include <string_view>
 #include <vector>
 
+#include "data/labels.h"
 #include "deltaw/error.h"
 
 namespace deltaw::data {
@@ -12,17 +13,10 @@ namespace {
 using Range = std::pair<size_t, size_t>;
 
 constexpr std::string_view kThoughtEnd = "</think>";
-constexpr std::string_view kBlank = " \t\r\n";
 
 size_t common_prefix(std::string_view a, std::string_view b) {
   const auto differs = std::mismatch(a.begin(), a.end(), b.begin(), b.end());
   return static_cast<size_t>(differs.first - a.begin());
-}
-
-std::string_view trimmed(std::string_view text) {
-  const size_t begin = text.find_first_not_of(kBlank);
-  return begin == std::string_view::npos ? std::string_view()
-                                         : text.substr(begin, text.find_last_not_of(kBlank) + 1 - begin);
 }
 
 /// What the message says, a list of parts put together.
@@ -85,7 +79,7 @@ std::optional<std::pair<std::string, std::string>> sides_of(const std::string& t
   return std::pair(text.substr(0, at), text.substr(at + word.size()));
 }
 
-/// What must stand in the text where an answer does: the words behind its thought, and the names that it calls.
+/// What must stand in the text where an answer does: the words after its thought, and the names that it calls.
 struct Said {
   std::string content;          // with the thought
   std::string_view words = {};  // of it

@@ -1,4 +1,4 @@
-// Finds the assistant's answers in the text that a chat template makes of a conversation.
+// Where the assistant's turns stand in the text that a chat template makes of a conversation.
 #pragma once
 
 #include <cstddef>
@@ -19,10 +19,10 @@ struct Conversation {
   std::string text(size_t count, bool prompt) const;
 };
 
-/// The range of bytes in `full`, the whole conversation rendered, of the answer in message `i` and the end of its turn:
-/// what rendering the messages up to `i` adds to the prompt before it. Some templates write an answer differently once
-/// more turns follow, or open a thought in the prompt that answers lack. Then the answer is searched for word for word,
-/// with its thought (up to "</think>") or without. Returns nothing if it is not found.
+/// The range of bytes in `full`, the whole conversation rendered, of the turn that message `i` is, with its end:
+/// what rendering the messages up to `i` adds to the prompt before it. Some templates rewrite a turn when more follow,
+/// and some open a thought ("<think>") in the prompt. Then the turn's words are searched for in `full`, with the
+/// thought (up to "</think>") or without it. Returns nothing if they are not found.
 std::optional<std::pair<size_t, size_t>> find_answer(const Conversation& conversation, size_t i,
                                                      const std::string& full);
 

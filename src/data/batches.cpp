@@ -99,7 +99,6 @@ PaddedRows pad_rows(const std::vector<EncodedRow>& rows, const std::vector<int64
     } else {
       batch.labels.insert(batch.labels.end(), row.labels.begin(), row.labels.end());
     }
-    batch.indices.push_back(row.index);
   }
   return batch;
 }

@@ -270,9 +270,7 @@ std::optional<std::string> order_warning(const std::vector<std::string>& names, 
 }
 
 LabelSet label_set(const DataOptions& options, std::vector<std::string> names) {
-  LabelSet set{.regression = false,
-               .multi_label = options.problem_type == "multi_label_classification",
-               .names = std::move(names)};
+  LabelSet set{.names = std::move(names)};
   if (options.task_name.empty()) return set;
   const GlueTask& task = find_glue_task(options.task_name);
   if (data::are_permuted(task.labels, set.names)) set.task_names = task.labels;

@@ -35,8 +35,8 @@ bool holds(const ByteRanges& ranges, int64_t end) {
   return after != ranges.begin() && last < std::prev(after)->second;
 }
 
-/// What ends the turns of an assistant, told by the rows: the first special token behind an answer, be it followed by
-/// others, that all answers have in common; one that is not special where none is.
+/// What ends the turns of an assistant, as the rows show it: of the added tokens that end every answer, the first that
+/// is special, or the first where none is.
 class TurnEnds {
  public:
   explicit TurnEnds(const Tokenizer& tokenizer) : tokenizer_(tokenizer) {}
@@ -206,7 +206,7 @@ class Encoder {
     result_.rows.push_back(std::move(row));
   }
 
-  // Templates often end a turn with a line break behind its end token.
+  // Templates often end a turn with a line break after its end token.
   bool ends_in_special(const std::vector<int64_t>& labels) {
     for (size_t i = labels.size(); i-- > 0;) {
       if (labels[i] == kNoLabel) continue;

@@ -68,7 +68,7 @@ Json calls_of(const std::string& text, size_t message) {
   return calls.empty() ? Json() : calls;
 }
 
-/// The tools' messages behind message `i` answer its calls, in order.
+/// The tools' messages after message `i` answer its calls, in order.
 void name_answers(Json& messages, size_t i) {
   const Json calls = messages[i]["tool_calls"];
   for (size_t k = 0; k < calls.size() && i + 1 + k < messages.size(); ++k) {

@@ -49,7 +49,7 @@ struct Table {
   size_t column(const std::string& name, const std::string& option) const;
 };
 
-/// What a column of a delimited file is called that has no name, with its position behind it, as in pandas. It is never
+/// What a column of a delimited file is called that has no name, with its position after it, as in pandas. It is never
 /// taken unless an option names it.
 inline constexpr std::string_view kUnnamed = "Unnamed: ";
 bool is_unnamed(std::string_view column);
@@ -68,7 +68,7 @@ Table read_json_rows(const std::filesystem::path& file, std::string_view text);
 /// Takes a row, its number in the file, and how an error names it: "train.jsonl, line 12".
 using TakeRow = std::function<void(Json& row, int64_t line, const std::string& where)>;
 
-/// Calls `take` with every object of a JSON array or of JSON lines; answers what their numbers count, "item" or "line".
+/// Calls `take` with every object of a JSON array or of JSON lines; returns what their numbers count, "item" or "line".
 /// Throws format.json-line.
 std::string each_json_object(const std::filesystem::path& file, std::string_view text, const TakeRow& take);
 

@@ -37,7 +37,7 @@ bool is_answer(const TextTask& task, const std::string& answer) {
   }
 }
 
-/// The row's key "answer"; of GSM8K's own files, the number behind its mark.
+/// The row's key "answer"; of GSM8K's own files, the number after its mark.
 std::string answer_of(const TextTask& task, const Json& row, const std::string& where) {
   std::string answer = trimmed(data::text_of(row, "answer", where));
   if (row.contains("question")) {
@@ -68,7 +68,7 @@ struct Parts {
                       "..., then Answer format: ..."}};
 }
 
-/// "answer1" names the choice that stands behind "Answer1:".
+/// "answer1" names the choice that stands after "Answer1:".
 std::string heading(std::string answer) {
   answer[0] = static_cast<char>(answer[0] - 'a' + 'A');
   return answer + ":";

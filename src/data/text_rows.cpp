@@ -32,7 +32,7 @@ std::optional<RowFormat> named_columns(const Json& row, const DataOptions& optio
   return RowFormat{row[first].is_array() ? Kind::conversation : Kind::text, first};
 }
 
-/// What stands before, and `answer` behind it, which ends the text.
+/// What stands before, and `answer` after it, which ends the text.
 TextExample answered(TextExample example, const std::string& answer, bool answers_only) {
   example.end = true;
   example.answers = answers_only;

@@ -10,7 +10,7 @@
 
 namespace deltaw::data {
 
-/// What a kind of row is made of. The first key is what the model reads, the second what it answers.
+/// What a kind of row is made of. The first key is what the model reads, the second what it learns to say.
 struct RowFormat {
   enum class Kind { conversation, completion, chat_completion, instruction, question, text };
   Kind kind = Kind::text;
@@ -43,7 +43,7 @@ const std::vector<std::string>& known_keys();
 /// "a, b, c"
 std::string key_list(const Json& row);
 
-/// Calls `take` with every row of a .json, .jsonl, .csv or .tsv file of that encoding; answers what their numbers
+/// Calls `take` with every row of a .json, .jsonl, .csv or .tsv file of that encoding; returns what their numbers
 /// count. Throws config.file-format, data.empty-file, io.not-found, and what reading the format throws.
 std::string each_row(const std::filesystem::path& file, const std::string& encoding, const TakeRow& take);
 

@@ -15,7 +15,7 @@ std::string find_answer(const TextTask& task, std::string_view text);
 /// Equal, or numbers within 0.001.
 bool is_right(const TextTask& task, const std::string& found, const std::string& answer);
 
-/// lm-evaluation-harness' two filters for GSM8K: the number behind the first "####" that has one, and the last thing
+/// lm-evaluation-harness' two filters for GSM8K: the number after the first "####" that has one, and the last thing
 /// that looks like a number. Empty where there is none.
 std::string strict_number(std::string_view text);
 std::string flexible_number(std::string_view text);

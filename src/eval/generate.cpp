@@ -28,7 +28,7 @@
 namespace deltaw {
 namespace {
 
-// Tokens of the prompt that the text behind it may depend on: the space before a word, the bytes of a character.
+// Tokens of the prompt that the text after it may depend on: the space before a word, the bytes of a character.
 constexpr int64_t kTextContext = 16;
 
 /// `longest`: tokens that the model reads, the answer included.
@@ -206,7 +206,7 @@ struct TextGenerator::Impl {
     return model.logits(features.select(1, features.size(1) - 1), call);
   }
 
-  // Chooses a token for each row that goes on; answers those that still do.
+  // Chooses a token for each row that goes on; returns those that still do.
   std::vector<int64_t> take(const Tensor& scores, std::deque<Row>& rows, const std::vector<int64_t>& alive,
                             const OnText& on_text) {
     std::vector<int64_t> kept;

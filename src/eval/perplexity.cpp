@@ -14,9 +14,9 @@ namespace deltaw {
 namespace {
 
 /// What all rows come to. Throws where there is nothing to score.
-RowLoss total_loss(const LanguageModel& lm, const std::vector<EncodedRow>& rows) {
+RowLoss total_loss(const LanguageModel& lm, std::vector<EncodedRow> rows) {
   tasks::check_rows(lm.model, lm.adapter, rows, &lm.tokenizer);
-  const CausalRows source(rows, lm.pad_id, lm.tokenizer.pads_left());
+  const CausalRows source(std::move(rows), lm.pad_id, lm.tokenizer.pads_left());
   const RowLoss sum = tasks::sum_of(predict_losses(lm.model, lm.adapter, source, lm.batch_size, lm.progress));
   if (sum.tokens > 0) return sum;
   throw Error({.id = "data.no-scored-tokens",
@@ -91,12 +91,13 @@ Json score_running_text(const LanguageModel& lm, const std::string& text, int64_
     }
     reached = reached.substr(0, bytes_of(reached, encoding.offsets[tokens - 1].second));
   }
-  const RowLoss sum = total_loss(lm, rows);
+  const size_t windows = rows.size();
+  const RowLoss sum = total_loss(lm, std::move(rows));
   Json results = per_token(sum);
   results["eval_bits_per_byte"] = sum.nll / static_cast<double>(reached.size()) / std::log(2.0);
   results["eval_word_perplexity"] = std::exp(sum.nll / static_cast<double>(count_words(reached)));
   results["eval_tokens"] = sum.tokens;
-  results["eval_samples"] = rows.size();
+  results["eval_samples"] = windows;
   return results;
 }
 

@@ -12,7 +12,7 @@ class StopTexts {
   /// None of them may be empty.
   explicit StopTexts(std::vector<std::string> stops) : stops_(std::move(stops)) {}
 
-  /// Adds to the text and answers what is certain now: all before the stop text that is complete first, less an end
+  /// Adds to the text and returns what is certain now: all before the stop text that is complete first, less an end
   /// that may be the beginning of one. Nothing once one was found. What is not visible (special tokens) may complete a
   /// stop text and is never answered.
   std::string put(std::string_view piece, bool visible = true);

@@ -73,7 +73,7 @@ class Decoder final : public Model {
   Tensor logits(const Tensor& features, Call& call) const override;
 
   /// Attention's scores are capped, and so kept as whole matrices (see ops/attention).
-  bool keeps_scores() const { return config_.attention_softcap != 0; }
+  bool keeps_scores() const override { return config_.attention_softcap != 0; }
 
  private:
   struct Block {

@@ -47,10 +47,7 @@ std::vector<const FamilySpec*> family_table() {
 }
 
 const FamilySpec* find_family(const std::string& model_type) {
-  for (const FamilySpec* family : family_table()) {
-    if (family->model_type == model_type) return family;
-  }
-  return nullptr;
+  return families().find(model_type);
 }
 
 void register_family(const FamilySpec& family) {

@@ -86,7 +86,7 @@ class CausalLm final : public Task {
  public:
   void check(const Model& model, const Adapter* adapter, const RowSource& source,
              const std::string& split) const override {
-    const std::vector<EncodedRow>& rows = dynamic_cast<const CausalRows&>(source).rows();
+    const std::vector<EncodedRow>& rows = as_rows<CausalRows>(source).rows();
     tasks::check_rows(model, adapter, rows);
     for (const EncodedRow& row : rows) {
       if (trained_tokens(row) > 0 && row.token_labels.size() == row.ids.size()) continue;
@@ -140,11 +140,7 @@ class CausalLm final : public Task {
   std::vector<std::string> metrics(const Model& /*model*/) const override { return {"loss"}; }
 
   void check_metric(const Model& /*model*/, const std::string& name) const override {
-    if (name == "loss" || name == "perplexity") return;
-    throw Error({.id = "config.unknown-metric",
-                 .what = fmt::format("'{}' is no metric of a causal language model", name),
-                 .where = "key \"metric_for_best_model\"",
-                 .fix = "loss or perplexity"});
+    tasks::check_causal_metric(name);
   }
 
   std::unique_ptr<Scorer> scorer(const Model& model, const Adapter* adapter, const RowSource& rows,

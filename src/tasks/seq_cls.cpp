@@ -17,7 +17,6 @@
 #include "tasks/common/check_rows.h"
 #include "tasks/common/losses.h"
 #include "tasks/common/metrics.h"
-#include "tasks/common/random_ids.h"
 
 namespace deltaw {
 namespace {
@@ -32,6 +31,11 @@ Tensor mean_loss(const Model& model, const Tensor& logits, const Tensor& labels,
   if (model.is_regression()) return at::mse_loss(scores.squeeze(1), labels.to(scores.scalar_type()));
   if (model.is_multi_label()) return at::binary_cross_entropy_with_logits(scores, labels.to(scores.scalar_type()));
   return at::cross_entropy_loss(scores, labels.to(at::kLong), {}, at::Reduction::Mean, -100, smoothing);
+}
+
+LabelSet labels_of(const Model& model) {
+  if (model.is_regression()) return {.regression = true};
+  return {.multi_label = model.is_multi_label(), .names = model.label_names()};
 }
 
 [[noreturn]] void refuse_logits(int64_t row) {
@@ -98,7 +102,7 @@ class SeqCls final : public Task {
  public:
   void check(const Model& model, const Adapter* adapter, const RowSource& source,
              const std::string& split) const override {
-    const std::vector<EncodedRow>& rows = dynamic_cast<const TextRows&>(source).rows();
+    const std::vector<EncodedRow>& rows = as_rows<TextRows>(source).rows();
     tasks::check_rows(model, adapter, rows);
     if (model.is_regression()) return;
     const int64_t classes = model.num_labels();
@@ -115,11 +119,9 @@ class SeqCls final : public Task {
 
   std::unique_ptr<RowSource> random_rows(const Model& model, int64_t count, int64_t length,
                                          uint64_t seed) const override {
-    std::mt19937_64 engine(seed);
-    std::vector<EncodedRow> rows(static_cast<size_t>(count));
+    std::vector<EncodedRow> rows = random_texts(model, count, length, seed);
+    std::mt19937_64 engine(data::mix_seed(seed, 1));
     for (EncodedRow& row : rows) {
-      row.index = &row - rows.data();
-      row.ids = tasks::random_ids(model, length, engine);
       if (model.is_multi_label()) {
         for (int64_t i = 0; i < model.num_labels(); ++i) {
           row.labels.push_back(static_cast<double>(data::draw_below(engine, 2)));
@@ -147,31 +149,21 @@ class SeqCls final : public Task {
     return batches == 1 ? mean : mean / batches;
   }
 
-  bool smooths_labels(const Model& model) const override { return !model.is_regression() && !model.is_multi_label(); }
+  bool smooths_labels(const Model& model) const override { return labels_of(model).one_class(); }
 
   double chance_loss(const Model& model, const RowSource& source) const override {
     if (model.is_multi_label()) return std::log(2.0);
     if (!model.is_regression()) return std::log(static_cast<double>(model.num_labels()));
-    const std::vector<EncodedRow>& rows = dynamic_cast<const TextRows&>(source).rows();
+    const std::vector<EncodedRow>& rows = as_rows<TextRows>(source).rows();
     double sum = 0;  // of the squares: every score is guessed to be 0
     for (const EncodedRow& row : rows) sum += row.label * row.label;
     return rows.empty() ? 0 : sum / static_cast<double>(rows.size());
   }
 
-  std::vector<std::string> metrics(const Model& model) const override {
-    return metric_names(
-        {}, {.regression = model.is_regression(), .multi_label = model.is_multi_label(), .names = model.label_names()});
-  }
+  std::vector<std::string> metrics(const Model& model) const override { return metric_names({}, labels_of(model)); }
 
   void check_metric(const Model& model, const std::string& name) const override {
-    if (name == "loss") return;
-    const int64_t outputs = model.num_labels();  // of one row of zeros
-    const tasks::Values zeros(static_cast<size_t>(outputs));
-    if (model.is_multi_label()) {
-      tasks::multi_label_metrics({name}, zeros, outputs, zeros);
-      return;
-    }
-    tasks::compute_metrics({name}, zeros, outputs, model.is_regression(), {0});
+    tasks::check_class_metric(name, labels_of(model));
   }
 
   std::unique_ptr<Scorer> scorer(const Model& model, const Adapter* /*adapter*/, const RowSource& rows,

@@ -126,7 +126,7 @@ class Bpe final : public Model {
   }
 
   /// Unknown characters become bytes, else the unknown token, else vanish. The library writes an unknown token down at
-  /// the next character of the vocabulary, so behind bytes that follow it.
+  /// the next character of the vocabulary, so after bytes that follow it.
   std::vector<WordToken> symbols_of(std::string_view word) const {
     std::vector<WordToken> symbols;
     symbols.reserve(word.size());
@@ -165,7 +165,7 @@ class Bpe final : public Model {
   std::string suffix_;  // of the last character
   BytePieces bytes_;    // none without byte_fallback
   int32_t unknown_ = -1;
-  bool blanks_only_begin_ = true;  // no merge has U+2581 behind another character
+  bool blanks_only_begin_ = true;  // no merge has U+2581 after another character
   bool cuts_before_blanks_ = false;
   bool fuse_unknown_;
   bool ignore_merges_;

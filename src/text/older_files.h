@@ -38,7 +38,7 @@ PartJson place(const char* kind, const std::string& id, int64_t type_id);
 /// The `special_tokens` of a template from tokens and their ids.
 PartJson marks(const std::vector<std::pair<std::string, PartJson>>& tokens);
 
-/// A token that a template puts before or behind each text.
+/// A token that a template puts before or after each text.
 using Mark = std::optional<std::pair<std::string, int64_t>>;
 
 /// The template of decoder models: the texts, each between `bos` and `eos` where there are such.

@@ -205,7 +205,7 @@ class Converter {
   }
 
  private:
-  /// <extra_id_99> to <extra_id_0>, behind the pieces.
+  /// <extra_id_99> to <extra_id_0>, after the pieces.
   void add_sentinels() {
     const int64_t count = settings_.has("extra_ids") ? settings_.count("extra_ids") : 100;
     if (count > 10000) settings_.at("extra_ids").fail("more than 10000 sentinel tokens");

@@ -12,7 +12,7 @@ namespace deltaw::train {
 /// The losses that has_diverged() looks at, step by step.
 struct LossTrace {
   std::optional<double> first;
-  std::vector<double> last;  // of some steps, the latest behind
+  std::vector<double> last;  // of some steps, the latest after
 
   void add(double loss);
   /// The median of the last steps, at most half of `steps`: single batches that are hard count for little. Nothing

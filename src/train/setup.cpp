@@ -14,10 +14,10 @@
 namespace deltaw::train {
 
 std::string Setup::chosen_metric() const {
-  const std::vector<std::string> names = metrics.empty() ? task.metrics(model) : metrics;
   const std::string& asked = options.metric_for_best_model;
-  const std::string name = !asked.empty() ? asked : names.empty() ? "loss" : names.front();
-  return name.starts_with("eval_") ? name.substr(5) : name;
+  if (!asked.empty()) return asked.starts_with("eval_") ? asked.substr(5) : asked;
+  const std::vector<std::string> names = metrics.empty() ? task.metrics(model) : metrics;
+  return names.empty() ? "loss" : names.front();
 }
 
 std::vector<std::string> Setup::metric_list() const {

@@ -62,7 +62,6 @@ TEST(Collate, PadsOnTheRightToTheLongestRowOfTheBatch) {
   EXPECT_EQ(batch.attention_mask, (Numbers{1, 1, 1, 1, 1, 0}));
   EXPECT_EQ(batch.token_type_ids, (Numbers{0, 1, 1, 0, 1, 0}));
   EXPECT_EQ(batch.labels, (std::vector<double>{2.5, 1}));
-  EXPECT_EQ(batch.indices, (Numbers{2, 1}));
 }
 
 TEST(Collate, PadsOnTheLeftWhereTheTokenizerDoes) {

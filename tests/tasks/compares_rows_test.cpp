@@ -10,6 +10,7 @@
 #include "support/allocations.h"
 #include "support/data.h"
 #include "support/temporary.h"
+#include "support/tiny_model.h"
 #include "train/tiny_run.h"
 
 namespace deltaw {
@@ -89,19 +90,32 @@ TEST(ComparesRows, GivesTheLossAndTheGradientsOfOneLargeBatch) {
   }
 }
 
+/// Keeps what the model made of each batch.
+class Watched final : public Contrastive {
+ public:
+  Outputs outputs(const Model& model, const Batch& batch, Call& call) const override {
+    const Outputs made = Contrastive::outputs(model, batch, call);
+    seen.push_back(made.at(0).detach().clone());
+    return made;
+  }
+  mutable std::vector<Tensor> seen;
+};
+
 TEST(ComparesRows, DrawsTheSameMasksInBothPasses) {
-  // Outputs of a second pass with other masks would have gradients of other numbers; so would the finite difference.
+  const test::TemporaryFolder folder;
   const auto model = test::tiny_model("float64");
-  const Contrastive task;
-  const auto rows = pairs();
   Adapter adapter = Adapter::create(*model, test::adapter_config("lora", {{"r", 3}, {"lora_dropout", 0.3}}), 7);
-  const Batch batch = rows->collate({0, 1, 2}, {});
-  const auto outputs = [&] {
-    Call call{.adapter = &adapter, .training = true, .seed = 42, .step = 0, .micro_step = 1};
-    return task.outputs(*model, batch, call);
-  };
-  EXPECT_TRUE(outputs()[0].equal(outputs()[0]));
-  EXPECT_TRUE(outputs()[1].equal(outputs()[1]));
+  test::randomise(adapter, 3);
+  TrainOptions options = test::tiny_options(folder.path());
+  options.per_device_train_batch_size = 8;
+  options.gradient_accumulation_steps = 4;
+  options.max_steps = 1;
+  const Watched task;
+  Trainer trainer(*model, adapter, task, options);
+  trainer.set_data(pairs());
+  trainer.train();
+  ASSERT_EQ(task.seen.size(), 8u) << "four batches, twice";
+  for (size_t i = 0; i < 4; ++i) EXPECT_TRUE(task.seen[i].equal(task.seen[i + 4])) << "batch " << i;
 }
 
 TEST(ComparesRows, TakesTheMemoryOfOneBatch) {

@@ -153,9 +153,9 @@ TEST_P(SentencePieceIds, AreThoseOfTheLibrary) {
   Tokenizer tokenizer = Tokenizer::from_folder(folder.path());
   expect_ids(golden, name, tokenizer);
 
-  // A tokenizer.json of it, as it stands beside an adapter with new tokens, gives the same where no two merges are of
-  // one rank, which cannot stand in one: equal scores, long runs of blanks that are pieces of the user's own. A table
-  // of texts is read by grapheme cluster there.
+  // The tokenizer.json that is saved beside an adapter with new tokens gives the same ids, with two exceptions: it
+  // cannot hold two merges of equal rank (pieces of equal score, long runs of blanks), and it reads a normalization
+  // table by grapheme cluster.
   tokenizer.add_tokens({"<|more|>"}, true);
   tokenizer.save(folder.path() / "saved");
   const bool ties = name == "coarse" || name.ends_with("blanks") || name.starts_with("table");

@@ -73,7 +73,7 @@ Padded padded(const Model& model, const std::vector<EncodedRow>& rows, const std
 /// The sum over all labels of (1 - e) times the surprise at the label and e times the mean surprise over all classes;
 /// and how many labels there are.
 std::pair<Tensor, int64_t> smoothed_loss(const Model& model, Tensor logits, Tensor labels, double e) {
-  if (model.is_causal()) {  // a position foretells the next one
+  if (model.is_causal()) {  // a position predicts the next one
     const int64_t length = labels.size(1);
     logits = logits.narrow(1, 0, length - 1).flatten(0, 1);
     labels = labels.narrow(1, 1, length - 1).flatten();

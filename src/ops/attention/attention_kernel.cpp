@@ -17,7 +17,7 @@ using at::Tensor;
 constexpr int64_t kLanes = kTileColumns;
 constexpr int64_t kQueries = 64;  // of a block
 
-// scores <- e^(scores - greatest), zero from `seen` to `width` on; answers their sum.
+// scores <- e^(scores - greatest), zero from `seen` to `width` on; returns their sum.
 DELTAW_VECTORISED
 float exponentials(float* __restrict scores, int64_t seen, int64_t width, float greatest) {
   constexpr float kLowest = -87;

@@ -2,11 +2,24 @@
 
 #include <ATen/ATen.h>
 
-#include <algorithm>
-
 #include "deltaw/error.h"
 
 namespace deltaw {
+namespace {
+
+void append(std::vector<int64_t>& all, const std::vector<int64_t>& more) {
+  all.insert(all.end(), more.begin(), more.end());
+}
+
+bool fits(const std::vector<Tensor>& parts, const std::vector<Batch>& batches) {
+  for (size_t i = 0; i < parts.size(); ++i) {
+    const bool by_rows = parts[i].dim() > 0 && parts[i].size(0) == batches[i].rows;
+    if (!by_rows || parts[i].sizes().slice(1) != parts[0].sizes().slice(1)) return false;
+  }
+  return parts.size() == batches.size();
+}
+
+}  // namespace
 
 const Tensor& Batch::operator[](std::string_view name) const {
   const auto found = tensors.find(name);
@@ -30,29 +43,12 @@ Batch Batch::to(at::Device device) const {
   return moved;
 }
 
-namespace {
-
-void append(std::vector<int64_t>& all, const std::vector<int64_t>& more) {
-  all.insert(all.end(), more.begin(), more.end());
-}
-
-bool fits(const std::vector<Tensor>& parts, const std::vector<Batch>& batches) {
-  for (size_t i = 0; i < parts.size(); ++i) {
-    const bool by_rows = parts[i].dim() > 0 && parts[i].size(0) == batches[i].rows;
-    if (!by_rows || parts[i].sizes().slice(1) != parts[0].sizes().slice(1)) return false;
-  }
-  return parts.size() == batches.size();
-}
-
-}  // namespace
-
 Batch joined(const std::vector<Batch>& batches) {
   Batch all;
   std::map<std::string, std::vector<Tensor>> parts;
   for (const Batch& batch : batches) {
     all.rows += batch.rows;
     append(all.positions, batch.positions);
-    append(all.records, batch.records);
     append(all.costs, batch.costs);
     for (const auto& [name, tensor] : batch.tensors) parts[name].push_back(tensor);
   }

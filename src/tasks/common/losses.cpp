@@ -25,6 +25,14 @@ RowLoss sum_of(const std::vector<RowLoss>& rows) {
   return sum;
 }
 
+void check_causal_metric(const std::string& name) {
+  if (name == "loss" || name == "perplexity") return;
+  throw Error({.id = "config.unknown-metric",
+               .what = fmt::format("'{}' is no metric of a causal language model", name),
+               .where = "key \"metric_for_best_model\"",
+               .fix = "loss or perplexity"});
+}
+
 Json mean_loss(const RowLoss& sum, const std::string& where) {
   const double loss = sum.nll / static_cast<double>(sum.tokens);
   check_finite(loss, where);

@@ -264,6 +264,16 @@ Json multi_label_metrics(const std::vector<std::string>& names, const Values& lo
   return result;
 }
 
+void check_class_metric(const std::string& name, const LabelSet& labels) {
+  if (name == "loss") return;
+  const Values zeros(static_cast<size_t>(labels.outputs()));  // the logits of one row
+  if (labels.multi_label) {
+    multi_label_metrics({name}, zeros, labels.outputs(), zeros);
+  } else {
+    compute_metrics({name}, zeros, labels.outputs(), labels.regression, {0});
+  }
+}
+
 bool greater_is_better(const std::string& metric) {
   const std::string name = metric.substr(metric.starts_with("eval_") ? 5 : 0);
   return name != "mse" && name != "loss" && name != "perplexity";

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "deltaw/data.h"
 #include "deltaw/options.h"
 
 namespace deltaw::tasks {
@@ -49,6 +50,9 @@ Json compute_metrics(const std::vector<std::string>& names, const Values& logits
 /// matrices.
 Json multi_label_metrics(const std::vector<std::string>& names, const Values& logits, int64_t outputs,
                          const Values& labels);
+
+/// Throws config.unknown-metric for a name that is none of a classifier's with these labels; "loss" is one of all.
+void check_class_metric(const std::string& name, const LabelSet& labels);
 
 /// False for mse, loss and perplexity.
 bool greater_is_better(const std::string& metric);

@@ -25,7 +25,7 @@ void score(const Task& task, const Model& model, const Adapter* adapter, const R
 std::vector<CalibrationBatch> calibration_batches(const Task& task, const RowSource& rows, int64_t batch_size,
                                                   uint64_t seed, int64_t samples) {
   std::vector<CalibrationBatch> batches;
-  // Rows are not padded to one length, so that the order is that of training without group_by_length.
+  // In the order of training without group_by_length.
   for (std::vector<int64_t>& positions :
        plan_batches(costs_of(rows), batch_size, seed, /*epoch=*/0, /*group_by_length=*/false)) {
     positions.resize(std::min(static_cast<size_t>(samples), positions.size()));

@@ -1,9 +1,6 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include <algorithm>
-#include <cctype>
-
 #include "core/registry.h"
 #include "deltaw/error.h"
 #include "deltaw/task.h"
@@ -20,11 +17,6 @@ Registry<TaskSpec>& registry() {
   return tasks;
 }
 
-std::string upper(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return std::toupper(c); });
-  return text;
-}
-
 }  // namespace
 
 std::vector<const TaskSpec*> task_table() {
@@ -32,11 +24,9 @@ std::vector<const TaskSpec*> task_table() {
 }
 
 const TaskSpec& find_task(const std::string& id) {
+  if (const TaskSpec* spec = registry().find(id)) return *spec;
   std::vector<std::string> known;
-  for (const TaskSpec* spec : task_table()) {
-    if (upper(spec->id) == upper(id)) return *spec;
-    known.push_back(spec->id);
-  }
+  for (const TaskSpec* spec : task_table()) known.push_back(fmt::format("{} ({})", spec->id, spec->title));
   throw Error({.id = "config.unknown-task-type",
                .what = fmt::format("there is no task '{}'", id),
                .where = "key \"task_type\"",

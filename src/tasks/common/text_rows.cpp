@@ -6,8 +6,9 @@
 #include <algorithm>
 #include <random>
 
+#include "data/random.h"
+#include "deltaw/error.h"
 #include "tasks/common/check_rows.h"
-#include "tasks/common/random_ids.h"
 
 namespace deltaw {
 namespace {
@@ -41,6 +42,18 @@ Tensor to_tensor(const std::vector<int64_t>& values) {
   return to_tensor(values, {static_cast<int64_t>(values.size())}, at::kLong);
 }
 
+/// `length` ids of the model's vocabulary, its padding token left out.
+std::vector<int64_t> random_ids(const Model& model, int64_t length, std::mt19937_64& engine) {
+  const Json pad = model.config().value("pad_token_id", Json());
+  const int64_t pad_id = pad.is_number_integer() ? pad.get<int64_t>() : -1;
+  std::vector<int64_t> ids;
+  while (static_cast<int64_t>(ids.size()) < length) {
+    const auto id = static_cast<int64_t>(data::draw_below(engine, static_cast<uint64_t>(model.vocab_size())));
+    if (id != pad_id || model.vocab_size() == 1) ids.push_back(id);
+  }
+  return ids;
+}
+
 /// Calls use(i) for every token that is trained on, by its position in the row.
 template <class Use>
 void for_each_target(const int64_t* labels, const int64_t* documents, int64_t length, const Use& use) {
@@ -72,7 +85,7 @@ PaddedRows TextRows::padded(const std::vector<int64_t>& positions) const {
 }
 
 Batch TextRows::as_batch(const PaddedRows& rows, const std::vector<int64_t>& positions) const {
-  Batch batch{.rows = rows.rows, .positions = positions, .records = rows.indices};
+  Batch batch{.rows = rows.rows, .positions = positions};
   for (const int64_t position : positions) batch.costs.push_back(cost(position));
   const std::vector<int64_t> shape = {rows.rows, rows.length};
   batch.tensors["input_ids"] = to_tensor(rows.input_ids, shape, at::kLong);
@@ -119,6 +132,13 @@ int64_t trained_tokens(const EncodedRow& row) {
   return count;
 }
 
+void refuse_source(const char* wanted) {
+  throw Error({.id = "data.other-rows",
+               .what = fmt::format("the task reads {}, and the rows are of another kind", wanted),
+               .where = "the data",
+               .fix = fmt::format("give Trainer::set_data a {}", wanted)});
+}
+
 ModelInput text_input(const Batch& batch) {
   return {batch["input_ids"], batch["attention_mask"], batch.get("token_type_ids")};
 }
@@ -132,7 +152,7 @@ std::vector<EncodedRow> random_texts(const Model& model, int64_t count, int64_t 
   std::vector<EncodedRow> rows(static_cast<size_t>(count));
   for (EncodedRow& row : rows) {
     row.index = &row - rows.data();
-    row.ids = tasks::random_ids(model, length, engine);
+    row.ids = random_ids(model, length, engine);
   }
   return rows;
 }
