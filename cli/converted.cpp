@@ -101,6 +101,21 @@ Probe probe_of(const Served& served) {
   return deltaw::probe_of(*served.task, served.tokenizer ? text_probe(served) : plain_probe(*served.model));
 }
 
+std::optional<at::ScalarType> stored_type(const std::string& save_dtype) {
+  if (save_dtype == "auto") return std::nullopt;
+  if (save_dtype == "float32") return at::kFloat;
+  return save_dtype == "float16" ? at::kHalf : at::kBFloat16;
+}
+
+int finish(const std::string& problem, const Usage& usage, const FolderKeys& keys) {
+  if (problem.empty()) return kDone;
+  note(
+      fmt::format("error[numeric.{}]: {}\n"
+                  "  where: {}\n  fix:   do not use this folder: {} again, and report it if that fails too\n",
+                  usage.verb, problem, keys.output_dir, usage.verb));
+  return kDifference;
+}
+
 int finish(const Served& served, const Usage& usage, const FolderKeys& keys, const WriteReport& report, Json facts) {
   Json result{{"output_dir", keys.output_dir},
               {"model_name_or_path", served.base.model_name_or_path},
@@ -109,12 +124,7 @@ int finish(const Served& served, const Usage& usage, const FolderKeys& keys, con
   result.update(facts);
   result.update({{"max_difference", report.max_difference}, {"passed", report.passed}});
   print(to_text(result));
-  if (report.passed) return kDone;
-  note(
-      fmt::format("error[numeric.{}]: {}\n"
-                  "  where: {}\n  fix:   do not use this folder: {} again, and report it if that fails too\n",
-                  usage.verb, report.problem, keys.output_dir, usage.verb));
-  return kDifference;
+  return finish(report.problem, usage, keys);
 }
 
 }  // namespace deltaw::cli

@@ -26,6 +26,11 @@ FillFolder companions_of(const Served& served);
 /// A batch to compare logits on: sentences, or tokens spread over the vocabulary where there is no tokenizer.
 Probe probe_of(const Served& served);
 
+/// The type that a key save_dtype names; nothing for auto.
+std::optional<at::ScalarType> stored_type(const std::string& save_dtype);
+
+/// The exit code; a problem of what was written is told first.
+int finish(const std::string& problem, const Usage& usage, const FolderKeys& keys);
 /// Prints `facts` and what was compared, and returns the exit code.
 int finish(const Served& served, const Usage& usage, const FolderKeys& keys, const WriteReport& report, Json facts);
 

@@ -11,6 +11,7 @@
 #include "deltaw/error.h"
 #include "deltaw/family.h"
 #include "io/checkpoint.h"
+#include "models/gguf.h"
 #include "no_effect.h"
 #include "output.h"
 #include "serve.h"
@@ -179,7 +180,7 @@ int64_t pad_id_of(const Tokenizer& tokenizer, const Model& model) {
                            ? "neither the tokenizer nor the model names a padding token"
                            : fmt::format("the padding token is {}, and the model has {} tokens (0 to {})",
                                          fmt::join(refused, " and "), model.vocab_size(), model.vocab_size() - 1),
-               .where = (model.folder() / "config.json").string(),
+               .where = config_file(model.folder()).string(),
                .fix = "set pad_token in tokenizer_config.json, or pad_token_id in config.json"});
 }
 
@@ -200,7 +201,7 @@ int64_t checked_length(const Model& model, int64_t max_length, bool asked_for) {
   throw Error({.id = "config.max-length",
                .what = "max_length is " + std::to_string(max_length) + ", the model reads at most " +
                        std::to_string(model.max_positions()) + " tokens",
-               .where = (model.folder() / "config.json").string() + ", key 'max_position_embeddings'",
+               .where = config_file(model.folder()).string() + ", key 'max_position_embeddings'",
                .fix = "set max_length to " + std::to_string(model.max_positions()) + " or less"});
 }
 

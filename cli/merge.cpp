@@ -20,12 +20,6 @@ struct Keys : FolderKeys {
         one_of({"auto", "float32", "bf16", "bfloat16", "float16"}));
     FolderKeys::fields(f);
   }
-
-  std::optional<at::ScalarType> stored() const {
-    if (save_dtype == "auto") return std::nullopt;
-    if (save_dtype == "float32") return at::kFloat;
-    return save_dtype == "float16" ? at::kHalf : at::kBFloat16;
-  }
 };
 
 const Usage kUsageText = {
@@ -58,7 +52,7 @@ int merge(const Args& args) {
   load_source(served, invocation, keys);
   Counter counter("tensors");
   const MergeReport report = merge_checkpoint(*served.adapter, keys.output_dir, probe_of(served), companions_of(served),
-                                              keys.stored(), counter.progress());
+                                              stored_type(keys.save_dtype), counter.progress());
   Json facts = {{"tensors", report.tensors}, {"dtype", report.dtype}, {"rounding_share", report.rounding_share}};
   if (report.quantisation_difference) facts["quantisation_difference"] = *report.quantisation_difference;
   if (report.passed && report.rounding_share > kLargeShare) {

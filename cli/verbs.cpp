@@ -49,10 +49,10 @@ struct OtherVerb {
   const char* here;
 };
 constexpr OtherVerb kOtherVerbs[] = {
-    {"chat", "generate --chat"}, {"sft", "train"},         {"finetune", "train"}, {"fine-tune", "train"},
-    {"lora", "train"},           {"fit", "train"},         {"test", "eval"},      {"evaluate", "eval"},
-    {"infer", "generate"},       {"convert", "export"},    {"fuse", "merge"},     {"benchmark", "bench"},
-    {"env", "--version"},        {"version", "--version"},
+    {"chat", "generate --chat"}, {"sft", "train"},  {"finetune", "train"},  {"fine-tune", "train"},
+    {"lora", "train"},           {"fit", "train"},  {"test", "eval"},       {"evaluate", "eval"},
+    {"infer", "generate"},       {"fuse", "merge"}, {"benchmark", "bench"}, {"env", "--version"},
+    {"version", "--version"},
 };
 
 [[noreturn]] void refuse_verb(const std::string& name) {
@@ -92,6 +92,7 @@ const std::vector<Verb>& verbs() {
       {"generate", "text from a language model; --chat talks to it", generate},
       {"merge", "base + adapter as one checkpoint, checked", merge},
       {"export", "any adapter as a plain LoRA, checked", export_adapter},
+      {"convert", "a model, of a GGUF file for one, as a checkpoint folder", convert},
       {"tokenize", "one JSON line of tokens per input line", tokenize},
       {"info", "what is in a checkpoint, adapter or run folder", info},
       {"methods", "the table of methods, or the options of one", methods},

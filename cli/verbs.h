@@ -28,6 +28,7 @@ int predict(const Args& args);
 int generate(const Args& args);
 int merge(const Args& args);
 int export_adapter(const Args& args);
+int convert(const Args& args);
 int tokenize(const Args& args);
 int info(const Args& args);
 int methods(const Args& args);

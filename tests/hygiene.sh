@@ -54,6 +54,12 @@ report 'no room names a method, the default one apart, or a family' "$(grep -nE 
 report 'the program is built on the library, never the other way' "$(grep -nE '#include "(cli|verbs)' $library)"
 report 'shell scripts parse' "$(for script in scripts/* .ci/* tests/*.sh tests/*/*.sh; do
   [ -f "$script" ] && ! bash -n "$script" 2>&1; done)"
+if command -v clang-format-14 >/dev/null; then
+  report 'sources are formatted: clang-format-14 -i FILE' \
+    "$(clang-format-14 --dry-run $sources 2>&1 | sed -n 's/: warning: .*//p' | cut -d: -f1 | sort -u)"
+elif [ -n "${CI:-}" ]; then
+  report 'the format of the sources is checked' 'clang-format-14 is not installed: scripts/setup --oracle'
+fi
 
 [ "$failed" = 0 ] && echo "$(printf '%s\n' $sources | wc -l) sources are clean"
 exit "$failed"

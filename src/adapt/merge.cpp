@@ -7,20 +7,15 @@
 #include "adapt/builder.h"
 #include "adapt/comparison.h"
 #include "adapt/merge_check.h"
+#include "adapt/write_checkpoint.h"
 #include "core/files.h"
 #include "core/output_folder.h"
 #include "deltaw/adapter.h"
 #include "deltaw/error.h"
-#include "io/write_weights.h"
-#include "models/loader.h"
 #include "ops/linear/weight.h"
 
 namespace deltaw {
 namespace {
-
-Tensor rounded(const Tensor& tensor, at::ScalarType type) {
-  return tensor.detach().to(type).contiguous();
-}
 
 // One half of the way, 0 or 1: tensors are made, then compared.
 Progress half_of(const Progress& progress, int64_t which) {
@@ -52,49 +47,9 @@ std::vector<NamedTensor> merged_tensors(const Adapter& adapter, const Model& ori
     } else if (adapter.overrides(*parameter) || adapter.tokens(*parameter)) {
       value = adapter.whole_value(*parameter);
     }
-    tensors.push_back({parameter->name, rounded(value, stored.value_or(parameter->stored))});
-    if (tensors.back().value.isfinite().all().item<bool>()) continue;
-    throw Error({.id = "numeric.non-finite",
-                 .what = "the merged tensor holds values that are not finite in the checkpoint's type",
-                 .where = parameter->name,
-                 .fix = "the adapter is broken, or its values do not fit the type: nothing was written"});
+    tensors.push_back({parameter->name, rounded(parameter->name, value, stored.value_or(parameter->stored))});
   }
   return tensors;
-}
-
-// Leaves out what is one tensor with another still; false where the update has parted the two.
-bool drop_tied(const Model& model, std::vector<NamedTensor>& tensors) {
-  bool all_tied = true;
-  for (const Parameter* parameter : model.parameters()) {
-    if (parameter->tied_to.empty()) continue;
-    const auto named = [&](const std::string& name) {
-      return std::find_if(tensors.begin(), tensors.end(),
-                          [&](const NamedTensor& tensor) { return tensor.name == name; });
-    };
-    const auto own = named(parameter->name);
-    if (own->value.equal(named(parameter->tied_to)->value)) {
-      tensors.erase(own);
-    } else {
-      all_tied = false;
-    }
-  }
-  return all_tied;
-}
-
-void write_checkpoint(const std::filesystem::path& folder, const Model& model, std::vector<NamedTensor> tensors,
-                      std::optional<at::ScalarType> stored) {
-  const bool tied = drop_tied(model, tensors);
-  std::vector<io::TensorBytes> bytes;
-  for (const NamedTensor& tensor : tensors) bytes.push_back(to_bytes(tensor.name, tensor.value));
-  io::write_weights(folder, bytes);
-  Json config = model.config();
-  config["architectures"] = {model.architecture()};
-  if (!tied) config["tie_word_embeddings"] = false;
-  if (stored) {  // transformers 5 writes the shorter name, and reads both
-    config.erase("torch_dtype");
-    config["dtype"] = type_name(*stored);
-  }
-  write_json(folder / "config.json", config);
 }
 
 // The model as its checkpoint stores it, in float32 or wider, with the adapter's head and vocabulary.

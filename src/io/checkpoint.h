@@ -19,8 +19,12 @@ class Checkpoint {
   /// for an index that disagrees with its shards.
   explicit Checkpoint(const std::filesystem::path& folder);
 
-  const std::filesystem::path& folder() const { return folder_; }
-  const Json& config() const { return config_; }  // config.json, whole
+  /// A model in one file of another kind, with what config.json would say and its tensors as they are called there.
+  Checkpoint(const std::filesystem::path& file, Json config, const TensorFile& weights,
+             std::vector<TensorBytes> tensors);
+
+  const std::filesystem::path& folder() const { return folder_; }  // or that file
+  const Json& config() const { return config_; }                   // config.json, whole
 
   const TensorBytes* find(const std::string& name) const;               // nullptr when absent
   void release(const std::string& name) const;                          // as TensorFile's
@@ -30,10 +34,13 @@ class Checkpoint {
   const std::vector<TensorFile>& files() const { return files_; }
 
  private:
+  void add(TensorBytes tensor, size_t file);
+
   std::filesystem::path folder_;
   Json config_;
   std::vector<TensorFile> files_;
-  std::map<std::string, std::pair<size_t, size_t>> index_;  // name -> file, tensor in it
+  std::vector<std::pair<TensorBytes, size_t>> tensors_;  // with the number of their file
+  std::map<std::string, size_t> index_;                  // by name
 };
 
 /// Where `model_name_or_path` lies: the folder itself, or the snapshot of that hub name in the local Hugging Face cache

@@ -6,6 +6,7 @@
 #include "core/files.h"
 #include "deltaw/error.h"
 #include "io/checkpoint.h"
+#include "io/gguf.h"
 
 namespace deltaw::io {
 namespace {
@@ -113,6 +114,7 @@ fs::path resolve_model(const std::string& model_name_or_path) {
   std::error_code code;
   if (fs::is_directory(path, code)) return path;
   if (fs::exists(path, code)) {
+    if (is_gguf(path)) return path;
     fail("this is a file, a model is a folder", path.string(), "give the folder that holds config.json");
   }
   if (!is_hub_name(model_name_or_path)) fail_no_folder(path);

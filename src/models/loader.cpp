@@ -11,6 +11,8 @@
 #include "core/log.h"
 #include "core/patterns.h"
 #include "deltaw/error.h"
+#include "io/decode.h"
+#include "models/gguf.h"
 
 namespace deltaw {
 namespace {
@@ -49,6 +51,7 @@ Tensor mean_row(const Tensor& table) {
 }  // namespace
 
 at::ScalarType scalar_type(io::Dtype dtype) {
+  if (io::is_block_type(dtype)) return at::kFloat;  // what it is decoded to
   switch (dtype) {
     case io::Dtype::f64:
       return at::kDouble;
@@ -70,6 +73,8 @@ at::ScalarType scalar_type(io::Dtype dtype) {
       return at::kByte;
     case io::Dtype::boolean:
       return at::kBool;
+    default:
+      break;
   }
   throw Error({.id = "internal.dtype", .what = "unknown dtype", .where = "scalar_type", .fix = "please report this"});
 }
@@ -117,6 +122,11 @@ at::Tensor to_tensor(const io::TensorBytes& bytes, at::ScalarType dtype, std::sh
   const auto address = reinterpret_cast<uintptr_t>(bytes.data);
   auto* data = const_cast<std::byte*>(bytes.data);
   if (bytes.count() == 0) return at::empty(bytes.shape, at::TensorOptions().dtype(dtype));
+  if (!bytes.is_plain()) {
+    at::Tensor numbers = at::empty(bytes.shape, at::kFloat);
+    io::decode(bytes, {numbers.mutable_data_ptr<float>(), static_cast<size_t>(numbers.numel())});
+    return numbers.to(dtype);
+  }
   if (address % io::dtype_size(bytes.dtype) != 0) {
     at::Tensor copy = at::empty(bytes.shape, at::TensorOptions().dtype(stored));
     std::copy_n(bytes.data, bytes.size(), static_cast<std::byte*>(copy.data_ptr()));
@@ -131,7 +141,7 @@ at::Tensor to_tensor(const io::TensorBytes& bytes, at::ScalarType dtype, std::sh
 ConfigValues config_of(const FamilyInput& input) {
   const Json& config = input.checkpoint->config();
   const bool settled = input.family && input.family->settled;
-  return {settled ? input.family->settled(config) : config, (input.checkpoint->folder() / "config.json").string()};
+  return {settled ? input.family->settled(config) : config, config_file(input.checkpoint->folder()).string()};
 }
 
 Loader::Loader(Model& model, const FamilyInput& input, std::string base_prefix)
