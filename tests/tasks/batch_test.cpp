@@ -1,4 +1,5 @@
 #include "deltaw/batch.h"
+#include "deltaw/error.h"
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
