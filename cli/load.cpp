@@ -133,7 +133,7 @@ void load_parts(Setup& setup, const Invocation& invocation, Run& run) {
   check_training(setup, run);
 
   run.model = load_model(folder.string(), setup.model);
-  run.task = task.make();
+  run.task = reader.make_task(task);
   settle_base(setup, invocation, run);
   reader.begin_training(*run.model, files);
   if (!setup.goes_on()) reader.settle_adapter(*run.model, setup.adapter);

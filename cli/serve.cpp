@@ -260,7 +260,7 @@ void load_served(Served& served, const Invocation& invocation, bool reads_rows) 
   served.reader->choose_model(files);
   served.model_options.seed = static_cast<uint64_t>(served.batch.seed);
   served.model = load_model(served.base.model_name_or_path, served.model_options);
-  served.task = task.make();
+  served.task = served.reader->make_task(task);
   if (!served.keys.adapter_name_or_path.empty()) {
     served.adapter = load_adapters(*served.model, served.keys);
   }

@@ -100,6 +100,8 @@ class TaskReader {
   virtual std::vector<IdleKeys> idle_keys(const DataOptions& /*data*/, bool /*trains*/) const { return {}; }
   /// Throws where one of its keys was given, another task is trained, and the run would not be what was asked for.
   virtual void refuse_keys(const TaskSpec& /*trained*/, const std::filesystem::path& /*base*/) const {}
+  /// The task as its keys have it; by default as the table makes it.
+  virtual std::unique_ptr<Task> make_task(const TaskSpec& spec) const { return spec.make(); }
 
   // ---- a run ----
 

@@ -234,8 +234,8 @@ class Reader final : public TextReader {
   /// The rows of an adapter that has some are settled.
   [[noreturn]] void refuse_new_tokens(const TaskFiles& files) const {
     throw Error({.id = "config.conflict",
-                 .what = "'" + tokenizer_->id_to_token(new_tokens_.front()).value_or("?") +
-                         "' is no token of the adapter that training goes on from",
+                 .what = fmt::format("'{}' is no token of the adapter that training goes on from",
+                                     tokenizer_->id_to_token(new_tokens_.front()).value_or("?")),
                  .where = files.asked_where + ", keys 'add_tokens', 'add_special_tokens'",
                  .fix = "leave it out, or train a new adapter with it"});
   }

@@ -12,7 +12,10 @@ std::string count_text(const Json& value) {
 
 std::string first_words(const Json& list, size_t most) {
   std::string line;
-  for (size_t i = 0; i < list.size() && i < most; ++i) line += (i == 0 ? "" : " ") + list[i].get<std::string>();
+  for (size_t i = 0; i < list.size() && i < most; ++i) {
+    if (i > 0) line += ' ';
+    line += list[i].get<std::string>();
+  }
   if (list.size() > most) line += fmt::format(" ... ({} in all)", list.size());
   return line;
 }
