@@ -69,7 +69,7 @@ int64_t highest_rank(const Adapter& adapter) {
 int export_adapter(const Args& args) {
   Served served;
   Invocation invocation;
-  if (!read_serving(kUsageText, args, section_of<Keys>("Output"), invocation, served)) return kDone;
+  if (!read_serving(kUsageText, args, {section_of<Keys>("Output")}, invocation, served)) return kDone;
   Keys keys;
   read_into(keys, invocation);
   load_source(served, invocation, keys);

@@ -46,7 +46,7 @@ const Usage kUsageText = {
 int merge(const Args& args) {
   Served served;
   Invocation invocation;
-  if (!read_serving(kUsageText, args, section_of<Keys>("Output"), invocation, served)) return kDone;
+  if (!read_serving(kUsageText, args, {section_of<Keys>("Output")}, invocation, served)) return kDone;
   Keys keys;
   read_into(keys, invocation);
   load_source(served, invocation, keys);

@@ -42,10 +42,6 @@ std::string text_or(const Json& values, const char* key, const std::string& othe
   return found != values.end() && found->is_string() ? found->get<std::string>() : otherwise;
 }
 
-bool is_causal(const Json& settings) {
-  return text_or(settings, "task_type", "SEQ_CLS") == "CAUSAL_LM";
-}
-
 std::string data_sentence(const Json& settings, const Json& preview) {
   const std::string task = text_or(settings, "task_name", "");
   const std::string file = fs::path(text_or(settings, "train_file", "")).filename().string();
@@ -65,11 +61,10 @@ std::string metrics_table(const Json& results) {
   return rows.empty() ? "" : "\n## Evaluation\n\n| metric | value |\n|---|---|\n" + rows;
 }
 
-std::string front_matter(const Json& settings) {
+std::string front_matter(const Json& settings, const ModelCard& card) {
   std::string base = text_or(settings, "model_name_or_path", "");
   return fmt::format("---\nbase_model: {}\nlibrary_name: peft\npipeline_tag: {}\ntags:\n- deltaw\n- {}\n---\n\n",
-                     Json(base).dump(), is_causal(settings) ? "text-generation" : "text-classification",
-                     text_or(settings, "method", "lora"));
+                     Json(base).dump(), card.pipeline_tag, text_or(settings, "method", "lora"));
 }
 
 }  // namespace
@@ -134,7 +129,7 @@ fs::path end_run(const fs::path& folder, const FillFolder& fill) {
   return other;
 }
 
-std::string model_card(const Json& settings, const Json& preview, const Json& results) {
+std::string model_card(const Json& settings, const ModelCard& card, const Json& preview, const Json& results) {
   const Json& adapter = preview["adapter"];
   const std::string base = text_or(settings, "model_name_or_path", "");
   std::string layers;
@@ -143,7 +138,7 @@ std::string model_card(const Json& settings, const Json& preview, const Json& re
     layers += fmt::format("{}`{}` ({} of {})", layers.empty() ? "" : ", ", layer["module"].get<std::string>(),
                           layer["hit"].get<int64_t>(), layer["total"].get<int64_t>());
   }
-  std::string text = front_matter(settings) + fmt::format("# {} adapter\n\n", adapter["method"].get<std::string>());
+  std::string text = front_matter(settings, card) + fmt::format("# {} adapter\n\n", adapter["method"].get<std::string>());
   text += fmt::format("An update of `{}`, trained by deltaw {}: {} parameters ({:.3g} % of the model) on {}.\n\n", base,
                       DELTAW_VERSION, format_count(adapter["trained_parameters"].get<int64_t>()),
                       100 * adapter["share"].get<double>(), layers.empty() ? "no linear layer" : layers);
@@ -152,10 +147,6 @@ std::string model_card(const Json& settings, const Json& preview, const Json& re
   text += metrics_table(results);
   text += "\n## Training\n\nThe settings, ready to be run again by `deltaw train run.json`:\n\n```json\n" +
           settings.dump(2, ' ', false, Json::error_handler_t::replace) + "\n```\n";
-  const bool causal = is_causal(settings);
-  const char* python_class = causal ? "AutoModelForCausalLM" : "AutoModelForSequenceClassification";
-  const std::string labels =
-      causal ? "" : fmt::format(", num_labels={}", std::max<size_t>(1, preview["data"]["labels"].size()));
   const bool new_tokens = settings.contains("add_tokens") || settings.contains("add_special_tokens") ||
                           preview["model"].contains("vocab_size");
   const std::string resize = !new_tokens ? ""
@@ -167,8 +158,8 @@ std::string model_card(const Json& settings, const Json& preview, const Json& re
       "```python\nfrom peft import PeftModel\nfrom transformers import {}{}\n\n"
       "base = {}.from_pretrained({}{})\n{}"
       "model = PeftModel.from_pretrained(base, \"THIS_FOLDER\")\n```\n",
-      causal ? "generate" : "predict", causal ? "--prompt \"...\"" : "--input_file texts.txt", python_class,
-      new_tokens ? ", AutoTokenizer" : "", python_class, Json(base).dump(), labels, resize);
+      card.command, card.command_arguments, card.python_class, new_tokens ? ", AutoTokenizer" : "", card.python_class,
+      Json(base).dump(), card.load_arguments, resize);
   return text;
 }
 

@@ -1,7 +1,6 @@
 #include "verbs.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <filesystem>
 #include <string>
@@ -9,21 +8,13 @@
 
 #include "core/text_file.h"
 #include "deltaw/error.h"
-#include "deltaw/family.h"
 #include "deltaw/options.h"
 #include "deltaw/version.h"
 #include "output.h"
+#include "overview.h"
 
 namespace deltaw::cli {
 namespace {
-
-std::string families(const std::string& title, bool causal) {
-  std::vector<std::string> names;
-  for (const FamilySpec* family : family_table()) {
-    if (family->is_causal() == causal) names.push_back(family->model_type);
-  }
-  return fmt::format("{}{}\n", title, fmt::join(names, ", "));
-}
 
 std::string overview() {
   std::string text =
@@ -31,7 +22,7 @@ std::string overview() {
       "Usage: deltaw VERB [CONFIG.yaml] [--key value ...]\n\nVerbs:\n";
   for (const Verb& verb : verbs()) text += fmt::format("  {:<10} {}\n", verb.name, verb.summary);
   text += "\nModel families, by model_type in config.json:\n";
-  text += families("  classifiers      ", /*causal=*/false) + families("  language models  ", /*causal=*/true);
+  text += families_by_task();
   text +=
       "\nExample:\n"
       "  deltaw train --model_name_or_path MODEL --train_file train.csv \\\n"

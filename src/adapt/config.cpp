@@ -6,6 +6,7 @@
 #include "adapt/config.h"
 #include "adapt/peft_format.h"
 #include "deltaw/error.h"
+#include "deltaw/task.h"
 
 namespace deltaw {
 namespace {
@@ -22,6 +23,13 @@ const std::set<std::string> kIgnored = {
     "tokenizer_kwargs"};
 // Keys whose `true` is what every method here does anyway.
 const std::set<std::string> kTrueIsDefault = {"init_lora_weights", "init_weights", "init_ia3_weights"};
+
+/// What an adapter may be for; empty where its file does not say.
+std::vector<std::string> task_types() {
+  std::vector<std::string> types = {""};
+  for (const TaskSpec* task : listed_tasks()) types.push_back(task->id);
+  return types;
+}
 
 bool is_off(const std::string& key, const Json& value) {
   if (value.is_null() || value == false) return true;
@@ -62,7 +70,7 @@ void AdapterConfig::fields(FieldVisitor& f) {
       "Further adapters that act and train with this one: a list of configurations, or of {adapter_name_or_path} of "
       "finished ones, which stay frozen.");
   f.field("task_type", task_type, "What the model is for, as PEFT names it; empty: what its model_type is loaded as.",
-          one_of({"", "SEQ_CLS", "CAUSAL_LM"}));
+          one_of(task_types()));
 }
 
 namespace {
