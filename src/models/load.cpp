@@ -161,6 +161,13 @@ void refuse_vocabulary(const ModelOptions& options, const Json& config, const Fa
 }
 
 std::optional<Quantisation> quantisation_of(const ModelOptions& options) {
+  if (!options.dequantize && (options.load_in_4bit || options.load_in_8bit)) {
+    throw Error({.id = "config.conflict",
+                 .what = "dequantize is false, and the base is to be held in other bits than its file's",
+                 .where = std::string("keys \"dequantize\" and \"") +
+                          (options.load_in_4bit ? "load_in_4bit" : "load_in_8bit") + "\"",
+                 .fix = "keep one of them"});
+  }
   if (options.load_in_4bit && options.load_in_8bit) {
     throw Error({.id = "config.conflict",
                  .what = "load_in_4bit and load_in_8bit are both set",
@@ -212,6 +219,10 @@ void ModelOptions::fields(FieldVisitor& f) {
   f.field("load_in_8bit", load_in_8bit, "Hold them in 8 bits, scaled by rows; their inputs stay as they are.");
   f.field("bnb_4bit_quant_type", bnb_4bit_quant_type, "The 16 numbers of 4 bits: NormalFloat or a tiny float.",
           one_of({"nf4", "fp4"}));
+  f.field(
+      "dequantize", dequantize,
+      "Make numbers of a GGUF file's blocks when it is loaded; false: linear layers, but for heads, stay as they are "
+      "in the mapped file, which takes less memory and more time.");
   f.field("bnb_4bit_use_double_quant", bnb_4bit_use_double_quant,
           "Quantise the scales of the 4-bit blocks too: 0.4 bits less for each weight.");
 }
@@ -246,6 +257,7 @@ std::unique_ptr<Model> load_model(const std::string& model_name_or_path, const M
   input.dtype = parse_dtype(options.dtype);
   input.seed = options.seed;
   input.quantisation = quantisation_of(options);
+  input.dequantize = options.dequantize;
 
   const Json& config = input.checkpoint->config();
   const std::string file = config_file(path).string();

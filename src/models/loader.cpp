@@ -13,6 +13,7 @@
 #include "deltaw/error.h"
 #include "io/decode.h"
 #include "models/gguf.h"
+#include "ops/gguf_weight.h"
 
 namespace deltaw {
 namespace {
@@ -154,6 +155,7 @@ Loader::Loader(Model& model, const FamilyInput& input, std::string base_prefix)
       vocab_size_(input.vocab_size),
       embeddings_(input.embeddings),
       quantisation_(input.quantisation),
+      dequantize_(input.dequantize),
       generator_(at::make_generator<at::CPUGeneratorImpl>(input.seed)) {
   model.folder_ = checkpoint_->folder();
   model.config_ = checkpoint_->config();
@@ -218,8 +220,8 @@ Parameter Loader::quantised(const std::string& name, const std::vector<int64_t>&
   const io::TensorBytes& bytes = checked(name, shape);
   const at::ScalarType stored = scalar_type(bytes.dtype);
   const Tensor W0 = matrix_of(kind, to_tensor(bytes, stored, checkpoint_));  // one layer at a time leaves the file
-  auto weight = std::make_shared<const Quantised>(W0, *quantisation_, model_.dtype_);
-  if (!std::isfinite(weight->relative_error())) {
+  auto weight = std::make_shared<const BnbQuantised>(W0, *quantisation_, model_.dtype_);
+  if (!std::isfinite(*weight->relative_error())) {
     throw Error(
         {.id = "numeric.non-finite",
          .what = fmt::format("tensor '{}' holds values that are not finite and cannot be quantised", bytes.name),
@@ -228,6 +230,12 @@ Parameter Loader::quantised(const std::string& name, const std::vector<int64_t>&
   }
   checkpoint_->release(bytes.name);
   return {.name = name, .stored = stored, .quantised = std::move(weight)};
+}
+
+Parameter Loader::in_blocks(const std::string& name, const std::vector<int64_t>& shape, LayerKind kind) {
+  const io::TensorBytes& bytes = checked(name, shape);
+  auto weight = std::make_shared<const GgufWeight>(bytes, kind, model_.dtype_, checkpoint_);
+  return {.name = name, .stored = scalar_type(bytes.dtype), .quantised = std::move(weight)};
 }
 
 Parameter Loader::vocabulary(const std::string& name, const std::string& stored_name, int64_t rows, int64_t width) {
@@ -293,8 +301,13 @@ void Loader::add_parameter(Parameter& parameter) {
 const Linear* Loader::linear(const std::string& name, int64_t d_out, int64_t d_in, const LinearForm& form) {
   const bool turned = form.kind == LayerKind::conv1d;
   const std::vector<int64_t> shape = turned ? std::vector{d_in, d_out} : std::vector{d_out, d_in};
-  Parameter weight =
-      quantisation_ && !form.head ? quantised(name + ".weight", shape, form.kind) : parameter(name + ".weight", shape);
+  const std::string own = name + ".weight";
+  const io::TensorBytes* stored = find(own);
+  const bool blocks = !dequantize_ && stored && io::is_block_type(stored->dtype);
+  Parameter weight = form.head       ? parameter(own, shape)
+                     : quantisation_ ? quantised(own, shape, form.kind)
+                     : blocks        ? in_blocks(own, shape, form.kind)
+                                     : parameter(own, shape);
   Parameter bias = form.bias ? parameter(name + ".bias", {d_out}) : Parameter{.name = name + ".bias"};
   return add_linear(name, std::move(weight), std::move(bias), form);
 }

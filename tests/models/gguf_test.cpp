@@ -4,12 +4,15 @@
 #include <gtest/gtest.h>
 
 #include "core/files.h"
+#include "deltaw/convert.h"
 #include "deltaw/error.h"
 #include "deltaw/family.h"
 #include "io/gguf.h"
 #include "models/gguf.h"
 #include "support/golden.h"
 #include "support/model_calls.h"
+#include "support/opened.h"
+#include "support/temporary.h"
 
 namespace deltaw {
 namespace {
@@ -83,6 +86,31 @@ TEST_P(GgufModel, SaysWhatConfigJsonSaid) {
   }
 }
 
+TEST_P(GgufModel, IsTheSameAsAFolder) {
+  const auto model = load_model(file_of(GetParam(), ".gguf").string(), {.dtype = "float32"});
+  const test::TemporaryFolder folder;
+  const ConvertReport report = convert_checkpoint(*model, folder / "out");
+  EXPECT_EQ(report.problem, "");
+  EXPECT_GT(report.parameters, 0);
+  const auto converted = load_model((folder / "out").string(), {.dtype = "float32"});
+  const auto ids = read_json(file_of(GetParam(), ".json"))["input_ids"].get<std::vector<int64_t>>();
+  EXPECT_TRUE(log_probabilities(*converted, ids).equal(log_probabilities(*model, ids)));
+}
+
+TEST_P(GgufModel, ComputesTheSameWhereBlocksStayInTheFile) {
+  const std::string path = file_of(GetParam(), ".gguf").string();
+  const auto numbers = load_model(path, {.dtype = "float32"});
+  const auto blocks = load_model(path, {.dtype = "float32", .dequantize = false});
+  const auto ids = read_json(file_of(GetParam(), ".json"))["input_ids"].get<std::vector<int64_t>>();
+  EXPECT_TRUE(log_probabilities(*blocks, ids).equal(log_probabilities(*numbers, ids)));
+  int64_t held = 0, whole = 0;
+  for (const Parameter* parameter : blocks->parameters()) held += parameter->nbytes();
+  for (const Parameter* parameter : numbers->parameters()) whole += parameter->nbytes();
+  const bool quantised = GetParam().ends_with("_mix");
+  EXPECT_EQ(held < whole, quantised);
+  EXPECT_FALSE(blocks->quantisation_error().has_value());  // nothing was changed
+}
+
 INSTANTIATE_TEST_SUITE_P(Files, GgufModel, testing::ValuesIn(names()),
                          [](const testing::TestParamInfo<std::string>& each) { return each.param; });
 
@@ -98,6 +126,12 @@ TEST(GgufFamilies, FindThePlaceOfAModule) {
   EXPECT_EQ(place->name, "blk.1.post_attention_norm");
   EXPECT_EQ(place->layout, GgufLayout::plus_one);
   EXPECT_FALSE(gguf_place(*model, "model.layers.1.self_attn.qk_proj").has_value());
+}
+
+TEST(GgufModels, AreHeldInOneKindOfBits) {
+  const std::string path = file_of("llama_mix", ".gguf").string();
+  const Error error = test::error_of([&] { load_model(path, {.load_in_4bit = true, .dequantize = false}); });
+  EXPECT_EQ(error.id(), "config.conflict");
 }
 
 TEST(GgufRows, StandAsTheFileHasThem) {
