@@ -76,3 +76,42 @@ def undone(tensor, config):
     if architecture == "gemma2" and "norm" in stem:
         return name, "minus 1", value - np.float32(1)
     return name, "", value
+
+
+# ---- Llama 3's scaling of rotary frequencies
+
+def llama3_factors(theta, dims, factor, low, high, original):
+    """What the converter writes as rope_freqs: the numbers that divide each frequency."""
+    inverse = theta ** (np.arange(0, dims, 2, dtype=np.float64) / dims)  # 1 / frequency
+    turns = original / (2 * np.pi * inverse)                             # of the original context
+    smooth = np.clip((turns - low) / (high - low), 0, 1)
+    return 1 / ((1 - smooth) / factor + smooth)
+
+
+def llama3_from(factors, theta):
+    """The four numbers of config.json that give these factors, or None where none do.
+
+    `factor` is the largest. Between the bands 1/f is linear in the turns of a frequency; original, low and high are
+    determined up to a common scale, so that low = 1 (Meta's) is taken and the rest follows from two of them. One
+    alone, or none, leaves a choice: Meta's 8192, 1, 4 first, then the rest of the powers of two.
+    """
+    factors = np.asarray(factors, dtype=np.float64)
+    dims, factor = 2 * len(factors), factors.max()
+
+    def fits(*numbers):
+        return np.allclose(llama3_factors(theta, dims, factor, *numbers), factors, rtol=2e-6, atol=0)
+
+    for original in (8192, *(2 ** n for n in range(4, 21))):
+        if fits(1.0, 4.0, original):
+            return {"factor": factor, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+                    "original_max_position_embeddings": original}
+    between = np.flatnonzero((factors > 1 + 1e-6) & (factors < factor * (1 - 1e-6)))
+    if len(between) < 2:
+        return None
+    smooth = (1 / factors - 1 / factor) / (1 - 1 / factor)
+    x = 1 / (2 * np.pi * theta ** (2 * between / dims))
+    slope, start = np.polyfit(x, smooth[between], 1)  # smooth = (original x - low) / (high - low)
+    high = 1 - 1 / start
+    original = int(round(slope * (high - 1)))
+    return {"factor": factor, "low_freq_factor": 1.0, "high_freq_factor": high,
+            "original_max_position_embeddings": original} if start < 0 and fits(1.0, high, original) else None
