@@ -12,7 +12,7 @@ SCRIPTS = ["make_models.py", "make_decoders.py", "make_starts.py", "make_prompts
            "make_sampling.py", "make_choices.py", "make_quantised.py", "make_chat.py", "make_torch_files.py",
            "make_named_tokens.py", "make_sentencepiece.py", "make_targets.py"]
 KIB = 1024
-LARGEST_FILE, LARGEST_SET = 200 * KIB, 9 * 1024 * KIB
+LARGEST_FILE, LARGEST_SET = 200 * KIB, 12 * 1024 * KIB
 
 
 def main():
