@@ -137,8 +137,7 @@ Json mlx_config(const fs::path& folder) {
                  .where = file.string(),
                  .fix = "mlx_lm.fuse makes a model of it, which is given as model_name_or_path"});
   }
-  const JsonFields lora(values.get<Json>("lora_parameters"), file.string() + ", key \"lora_parameters\"",
-                        "format.bad-adapter");
+  const JsonFields lora = values.object("lora_parameters");
   const auto rank = lora.get<int64_t>("rank");
   const auto scale = lora.get<double>("scale");
   return {{"peft_type", "LORA"},

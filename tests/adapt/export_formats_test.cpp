@@ -131,6 +131,34 @@ TEST(MlxAdapter, IsReadAgainAsItWas) {
   }
 }
 
+class MlxFixture : public testing::TestWithParam<std::string> {};
+
+TEST_P(MlxFixture, GivesTheLogitsOfMlx) {
+  const test::Opened c("mlx", GetParam(), "float32");
+  const Tensor expected = c.io["logits"];
+  EXPECT_EQ(test::differs(test::logits_of(*c.model, c.adapter.get(), c.io.input()), expected,
+                          test::logit_tolerance(expected)),
+            "");
+}
+
+INSTANTIATE_TEST_SUITE_P(Files, MlxFixture, testing::ValuesIn(test::folders("mlx")),
+                         [](const auto& each) { return each.param; });
+
+TEST(MlxAdapter, SaysWhatItsConfigLacks) {
+  const test::TemporaryFolder folder;
+  std::filesystem::copy(fixture("golden/mlx/lora"), folder.path(), std::filesystem::copy_options::recursive);
+  const auto model = load_model(fixture("golden/models/llama_tied").string(), {.dtype = "float32"});
+  Json config = read_json(folder / "adapter_config.json");
+  for (const char* key : {"rank", "scale"}) {
+    Json broken = config;
+    broken["lora_parameters"].erase(key);
+    write_json(folder / "adapter_config.json", broken);
+    const Error error = error_of([&] { Adapter::load(*model, folder.path()); });
+    EXPECT_EQ(error.id(), "format.bad-adapter");
+    EXPECT_NE(error.parts().what.find(key), std::string::npos) << error.parts().what;
+  }
+}
+
 TEST(MlxAdapter, TakesAnyMethodCutToARank) {
   const auto model = gguf_model("llama_llama3");
   const Adapter adapter = random_adapter(
