@@ -76,8 +76,7 @@ std::vector<std::string> unused_keys() {
                                    "early_stopping_threshold",
                                    "resume_from_checkpoint"};
   std::vector<Section> sections = task_sections(/*trains=*/true);
-  for (Section section :
-       {section_of<DataOptions>(""), section_of<OutputKeys>(""), section_of<ContinueKeys>("")}) {
+  for (Section section : {section_of<DataOptions>(""), section_of<OutputKeys>(""), section_of<ContinueKeys>("")}) {
     sections.push_back(std::move(section));
   }
   for (const Section& section : sections) {

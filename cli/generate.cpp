@@ -147,7 +147,8 @@ void count(Session& session, const Generation& said) {
 // Read when it is asked for: a plain prompt needs none.
 ChatTemplate& template_of(Session& session) {
   if (!session.chat_template) {
-    session.chat_template = tasks::find_chat_template(session.text, {session.tokenizer_folder, session.model->folder()});
+    session.chat_template =
+        tasks::find_chat_template(session.text, {session.tokenizer_folder, session.model->folder()});
   }
   if (session.chat_template) return *session.chat_template;
   throw Error({.id = "config.no-chat-template",

@@ -1,7 +1,5 @@
 #include "load.h"
 
-
-
 #include "adapt/rank_budgets.h"
 #include "continued.h"
 #include "deltaw/error.h"

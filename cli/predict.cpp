@@ -17,7 +17,8 @@ struct Keys {
             "too. Default: test_file.");
     f.field("output_file", output_file, "Where the lines go; default: standard output.");
     const std::string tensors = all_words(&TaskWords::tensors, ", or ");
-    f.field("logits_file", logits_file, ("Also write the raw logits to this safetensors file: " + tensors + ".").c_str());
+    f.field("logits_file", logits_file,
+            ("Also write the raw logits to this safetensors file: " + tensors + ".").c_str());
   }
 };
 

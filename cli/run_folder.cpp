@@ -138,7 +138,8 @@ std::string model_card(const Json& settings, const ModelCard& card, const Json& 
     layers += fmt::format("{}`{}` ({} of {})", layers.empty() ? "" : ", ", layer["module"].get<std::string>(),
                           layer["hit"].get<int64_t>(), layer["total"].get<int64_t>());
   }
-  std::string text = front_matter(settings, card) + fmt::format("# {} adapter\n\n", adapter["method"].get<std::string>());
+  std::string text =
+      front_matter(settings, card) + fmt::format("# {} adapter\n\n", adapter["method"].get<std::string>());
   text += fmt::format("An update of `{}`, trained by deltaw {}: {} parameters ({:.3g} % of the model) on {}.\n\n", base,
                       DELTAW_VERSION, format_count(adapter["trained_parameters"].get<int64_t>()),
                       100 * adapter["share"].get<double>(), layers.empty() ? "no linear layer" : layers);

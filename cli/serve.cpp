@@ -23,10 +23,10 @@ namespace fs = std::filesystem;
 Json values_of(const fs::path& adapter, const Json& config) {
   const Json run = settings_of(adapter);
   Json values = Json::object();
-  std::vector<std::string> kept = {"model_name_or_path", "task_name",   "dataset_dir",      "train_file",
-                                   "validation_file",    "validation_split", "text_column", "text_pair_column",
-                                   "label_column",       "label_names", "problem_type",     "encoding",
-                                   "max_length",         "seed"};
+  std::vector<std::string> kept = {
+      "model_name_or_path", "task_name",   "dataset_dir",      "train_file",   "validation_file",
+      "validation_split",   "text_column", "text_pair_column", "label_column", "label_names",
+      "problem_type",       "encoding",    "max_length",       "seed"};
   for (std::string& key : kept_task_keys()) kept.push_back(std::move(key));
   for (const std::string& key : kept) {
     if (run.contains(key)) values[key] = run[key];

@@ -60,8 +60,8 @@ std::shared_ptr<TaskReader> TaskKeys::reader_of(const TaskSpec& task) const {
   const auto found = readers_.find(task.id);
   if (found != readers_.end()) return found->second;
   throw Error({.id = "config.no-files",
-               .what = fmt::format("the task {} ({}) has no files to read: a program of its own gives its rows", task.id,
-                                   task.title),
+               .what = fmt::format("the task {} ({}) has no files to read: a program of its own gives its rows",
+                                   task.id, task.title),
                .where = "key \"task_type\"",
                .fix = "name another task, or run the program that has this one"});
 }

@@ -36,7 +36,8 @@ class TaskKeys {
   std::map<std::string, std::shared_ptr<TaskReader>> readers_;  // by task
 };
 
-/// The keys of all tasks, a section for each: of verbs that read rows, with those of training where `trains`; of `eval`.
+/// The keys of all tasks, a section for each: of verbs that read rows, with those of training where `trains`; of
+/// `eval`.
 std::vector<Section> task_sections(bool trains);
 std::vector<Section> evaluation_sections();
 

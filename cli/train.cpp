@@ -127,8 +127,7 @@ int run_training(Setup& setup, Run& run) {
   trainer.set_metrics(run.metrics);
   const Json settings = resolved(setup);
   const Json facts = preview(setup, run, trainer.total_steps());
-  trainer.set_companions(
-      [&](const fs::path& path) { write_companions(path, run, settings, facts, Json::object()); });
+  trainer.set_companions([&](const fs::path& path) { write_companions(path, run, settings, facts, Json::object()); });
   note(preview_text(facts, run.reader->facts_text(facts["data"])));
   for (const std::string& doubt : doubts(setup, run)) warning(doubt);
   warn_of_busy_cores();

@@ -107,8 +107,7 @@ class Contrastive : public deltaw::Task {
                                          std::vector<std::string> /*metrics*/) const override {
     class Pairs final : public deltaw::Scorer {
      public:
-      Pairs(int64_t rows, double scale)
-          : a_(static_cast<size_t>(rows)), b_(static_cast<size_t>(rows)), scale_(scale) {}
+      Pairs(int64_t rows, double scale) : a_(static_cast<size_t>(rows)), b_(static_cast<size_t>(rows)), scale_(scale) {}
       void add(const deltaw::Outputs& outputs, const deltaw::Batch& batch) override {
         for (int64_t i = 0; i < batch.rows; ++i) {
           a_[static_cast<size_t>(batch.positions[static_cast<size_t>(i)])] = outputs[0][i];

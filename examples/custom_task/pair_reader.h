@@ -120,17 +120,16 @@ class PairReader final : public deltaw::TextReader {
 };
 
 inline const deltaw::TaskSpec& task_contrastive() {
-  static const deltaw::TaskSpec spec{
-      .id = "contrastive",
-      .title = "pairs of texts",
-      .make = [] { return std::make_unique<Contrastive>(); },
-      .reader = [] { return std::make_unique<PairReader>(); },
-      .head = "SEQ_CLS",
-      .words = {.model = "model of pairs",
-                .models = "models of pairs",
-                .keys = "Pairs of texts",
-                .evaluates = "a model of pairs by the texts that find their partner",
-                .predicts = "{\"row\": ..., \"similarity\": ...} for pairs",
-                .tensors = "`first` and `second` [rows, width] of pairs"}};
+  static const deltaw::TaskSpec spec{.id = "contrastive",
+                                     .title = "pairs of texts",
+                                     .make = [] { return std::make_unique<Contrastive>(); },
+                                     .reader = [] { return std::make_unique<PairReader>(); },
+                                     .head = "SEQ_CLS",
+                                     .words = {.model = "model of pairs",
+                                               .models = "models of pairs",
+                                               .keys = "Pairs of texts",
+                                               .evaluates = "a model of pairs by the texts that find their partner",
+                                               .predicts = "{\"row\": ..., \"similarity\": ...} for pairs",
+                                               .tensors = "`first` and `second` [rows, width] of pairs"}};
   return spec;
 }

@@ -137,8 +137,8 @@ std::string head_type(const std::string& id);
 /// What a family's checkpoints are loaded for where neither config.json nor anybody else says.
 std::string usual_task_type(const FamilySpec& family);
 
-/// What a checkpoint is used for: the task that is asked for or, where none is, what load_model makes of it. Throws what
-/// task_type_of throws.
+/// What a checkpoint is used for: the task that is asked for or, where none is, what load_model makes of it. Throws
+/// what task_type_of throws.
 const TaskSpec& task_for(const std::string& model_name_or_path, const std::string& asked = {});
 
 /// The task that a model was loaded for.

@@ -85,9 +85,9 @@ class CausalLm final : public Task {
       const double batches = scale.total_weight / weight(batch);
       return batches == 1 ? mean : mean / batches;
     }
-    const Tensor sum =
-        ops::chunked_cross_entropy(tasks::at_targets(outputs.at(0), batch), batch["target_labels"], model.vocab_size(),
-                                   tasks::head_of(model, call), trained_head(model, call.adapter), scale.label_smoothing);
+    const Tensor sum = ops::chunked_cross_entropy(tasks::at_targets(outputs.at(0), batch), batch["target_labels"],
+                                                  model.vocab_size(), tasks::head_of(model, call),
+                                                  trained_head(model, call.adapter), scale.label_smoothing);
     return sum / scale.total_weight;
   }
 
@@ -106,9 +106,7 @@ class CausalLm final : public Task {
 
   std::vector<std::string> metrics(const Model& /*model*/) const override { return {"loss"}; }
 
-  void check_metric(const Model& /*model*/, const std::string& name) const override {
-    causal_lm::check_metric(name);
-  }
+  void check_metric(const Model& /*model*/, const std::string& name) const override { causal_lm::check_metric(name); }
 
   std::unique_ptr<Scorer> scorer(const Model& model, const Adapter* adapter, const RowSource& rows,
                                  std::vector<std::string> /*metrics*/) const override {

@@ -71,11 +71,12 @@ class Reader final : public TextReader {
 
   void refuse_keys(const TaskSpec& trained, const fs::path& base) const override {
     if (vocabulary_.add_tokens.empty() && vocabulary_.add_special_tokens.empty()) return;
-    throw Error({.id = "config.unsupported",
-                 .what = fmt::format("new tokens are for causal language models, and this checkpoint is trained as a {}",
-                                     trained.words.model),
-                 .where = base.string() + ", keys 'add_tokens', 'add_special_tokens'",
-                 .fix = "leave the keys out, or name a causal language model"});
+    throw Error(
+        {.id = "config.unsupported",
+         .what = fmt::format("new tokens are for causal language models, and this checkpoint is trained as a {}",
+                             trained.words.model),
+         .where = base.string() + ", keys 'add_tokens', 'add_special_tokens'",
+         .fix = "leave the keys out, or name a causal language model"});
   }
 
   // ---- a run ----
@@ -195,8 +196,7 @@ class Reader final : public TextReader {
       }
       parts.back()["text"] = parts.back()["text"].get<std::string>() + token.text;
     }
-    return {
-        {"text", text}, {"parts", parts}, {"ids", row.ids}, {"tokens", tasks::token_names(row.ids, tokenizer())}};
+    return {{"text", text}, {"parts", parts}, {"ids", row.ids}, {"tokens", tasks::token_names(row.ids, tokenizer())}};
   }
 
   std::string counts_text(const Json& facts) const override {

@@ -6,10 +6,8 @@ namespace deltaw {
 namespace {
 
 [[noreturn]] void refuse(const char* what) {
-  throw Error({.id = "config.unsupported",
-               .what = what,
-               .where = "key \"task_type\"",
-               .fix = "use a verb that the task has"});
+  throw Error(
+      {.id = "config.unsupported", .what = what, .where = "key \"task_type\"", .fix = "use a verb that the task has"});
 }
 
 /// What a scorer says of rows.

@@ -110,8 +110,9 @@ std::string TextReader::facts_text(const Json& facts) const {
   std::string lines = counts_text(facts);
   lines += fmt::format(
       "         {:.0f} tokens in the mean row, {} in the longest; {} rows fill max_length {}, {} were cut\n",
-      facts["mean_tokens"].get<double>(), tasks::count_text(facts["longest_row"]), tasks::count_text(facts["full_rows"]),
-      facts["max_length"].get<int64_t>(), tasks::count_text(facts["truncated_rows"]));
+      facts["mean_tokens"].get<double>(), tasks::count_text(facts["longest_row"]),
+      tasks::count_text(facts["full_rows"]), facts["max_length"].get<int64_t>(),
+      tasks::count_text(facts["truncated_rows"]));
   if (sample.empty()) return lines;
   return lines + sample_text(sample) + " tokens  " + tasks::first_words(sample["tokens"], 64) + "\n";
 }
