@@ -6,6 +6,7 @@
 
 #include "deltaw/task.h"
 #include "support/data.h"
+#include "support/temporary.h"
 #include "train/tiny_run.h"
 
 namespace deltaw {
