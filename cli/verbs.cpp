@@ -52,7 +52,7 @@ constexpr OtherVerb kOtherVerbs[] = {
     {"chat", "generate --chat"}, {"sft", "train"},         {"finetune", "train"}, {"fine-tune", "train"},
     {"lora", "train"},           {"fit", "train"},         {"test", "eval"},      {"evaluate", "eval"},
     {"infer", "generate"},       {"convert", "export"},    {"fuse", "merge"},     {"benchmark", "bench"},
-    {"env", "--version"},        {"version", "--version"},
+    {"env", "--version"},        {"version", "--version"}, {"pull", "download"},
 };
 
 [[noreturn]] void refuse_verb(const std::string& name) {
@@ -93,6 +93,7 @@ const std::vector<Verb>& verbs() {
       {"merge", "base + adapter as one checkpoint, checked", merge},
       {"export", "any adapter as a plain LoRA, checked", export_adapter},
       {"tokenize", "one JSON line of tokens per input line", tokenize},
+      {"download", "a model, adapter or data set of the Hugging Face hub", download},
       {"info", "what is in a checkpoint, adapter or run folder", info},
       {"methods", "the table of methods, or the options of one", methods},
       {"validate", "everything train does before its first step", validate},
