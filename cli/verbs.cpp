@@ -40,10 +40,10 @@ struct OtherVerb {
   const char* here;
 };
 constexpr OtherVerb kOtherVerbs[] = {
-    {"chat", "generate --chat"}, {"sft", "train"},  {"finetune", "train"},  {"fine-tune", "train"},
-    {"lora", "train"},           {"fit", "train"},  {"test", "eval"},       {"evaluate", "eval"},
-    {"infer", "generate"},       {"fuse", "merge"}, {"benchmark", "bench"}, {"env", "--version"},
-    {"version", "--version"},
+    {"chat", "generate --chat"}, {"sft", "train"},     {"finetune", "train"},  {"fine-tune", "train"},
+    {"lora", "train"},           {"fit", "train"},     {"test", "eval"},       {"evaluate", "eval"},
+    {"infer", "generate"},       {"fuse", "merge"},    {"benchmark", "bench"}, {"env", "--version"},
+    {"version", "--version"},    {"pull", "download"},
 };
 
 [[noreturn]] void refuse_verb(const std::string& name) {
@@ -85,6 +85,7 @@ const std::vector<Verb>& verbs() {
       {"export", "any adapter as a plain LoRA, checked", export_adapter},
       {"convert", "a model, of a GGUF file for one, as a checkpoint folder", convert},
       {"tokenize", "one JSON line of tokens per input line", tokenize},
+      {"download", "a model, adapter or data set of the Hugging Face hub", download},
       {"info", "what is in a checkpoint, adapter or run folder", info},
       {"methods", "the table of methods, or the options of one", methods},
       {"validate", "everything train does before its first step", validate},

@@ -30,6 +30,7 @@ int merge(const Args& args);
 int export_adapter(const Args& args);
 int convert(const Args& args);
 int tokenize(const Args& args);
+int download(const Args& args);
 int info(const Args& args);
 int methods(const Args& args);
 int validate(const Args& args);

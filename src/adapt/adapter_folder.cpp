@@ -60,7 +60,7 @@ fs::path newest_checkpoint(const fs::path& folder) {
 [[noreturn]] void refuse_without_config(const fs::path& folder) {
   std::error_code unseen;
   if (!fs::exists(folder, unseen)) {
-    refuse(folder, "there is no such folder", "correct the path; an adapter of the hub: hf download NAME");
+    refuse(folder, "there is no such folder", "correct the path; an adapter of the hub: deltaw download NAME");
   }
   if (!fs::is_directory(folder, unseen)) {
     const fs::path parent = folder.has_parent_path() ? folder.parent_path() : fs::path(".");

@@ -63,7 +63,7 @@ Json read_config(const fs::path& folder) {
 [[noreturn]] void fail_without_weights(const fs::path& folder) {
   fail_not_found(
       "there is no model.safetensors, pytorch_model.bin or index of shards; the folder holds " + contents(folder),
-      folder, "download the weights too: hf download NAME");
+      folder, "download the weights too: deltaw download NAME");
 }
 
 /// Tensor name -> shard, from the index.
@@ -117,7 +117,7 @@ std::vector<TensorFile> open_shards(const fs::path& index) {
   for (const std::string& shard : shards) {
     if (!fs::exists(folder / shard)) {
       fail_not_found("the index names the shard " + shard + ", which is missing", folder,
-                     "download the missing file too: hf download NAME");
+                     "download the missing file too: deltaw download NAME");
     }
     files.push_back(open_tensors(folder / shard));
   }

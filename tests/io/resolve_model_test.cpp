@@ -1,43 +1,17 @@
 #include <gtest/gtest.h>
 
-#include <cstdlib>
-#include <optional>
-
 #include "io/checkpoint.h"
+#include "support/environment.h"
 #include "support/temporary.h"
 
 namespace deltaw::io {
 namespace {
 
+using test::Environment;
 using test::error_of;
 using test::put;
 using test::TemporaryFolder;
-
-using Variables = std::vector<std::pair<const char*, const char*>>;
-
-/// Sets environment variables (nullptr unsets) and puts the old ones back.
-class Environment {
- public:
-  explicit Environment(const Variables& wanted) {
-    for (const auto& [name, value] : wanted) {
-      const char* old = std::getenv(name);
-      old_.emplace_back(name, old ? std::optional<std::string>(old) : std::nullopt);
-      set(name, value);
-    }
-  }
-  ~Environment() {
-    for (const auto& [name, value] : old_) set(name, value ? value->c_str() : nullptr);
-  }
-
- private:
-  static void set(const char* name, const char* value) {
-    if (value)
-      ::setenv(name, value, 1);
-    else
-      ::unsetenv(name);
-  }
-  std::vector<std::pair<const char*, std::optional<std::string>>> old_;
-};
+using test::Variables;
 
 class ResolveModel : public testing::Test {
  protected:
@@ -92,11 +66,11 @@ TEST_F(ResolveModel, FollowsTheVariablesInTheOrderOfTheHub) {
 TEST_F(ResolveModel, GivesTheCommandThatDownloads) {
   const Error error = error_of([] { resolve_model("org/absent"); });
   EXPECT_EQ(error.id(), "config.model-not-found");
-  EXPECT_EQ(error.parts().fix, "download it: hf download org/absent");
+  EXPECT_EQ(error.parts().fix, "download it: deltaw download org/absent");
   EXPECT_EQ(error.parts().where, hub_);
   add(hub_, "org--absence", "1");
   EXPECT_EQ(error_of([] { resolve_model("org/absent"); }).parts().fix,
-            "did you mean 'org/absence'? or download it: hf download org/absent");
+            "did you mean 'org/absence'? or download it: deltaw download org/absent");
 }
 
 TEST_F(ResolveModel, RefusesACopyThatIsNotWhole) {
