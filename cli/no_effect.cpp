@@ -34,13 +34,14 @@ struct Rule {
 
 const std::vector<Rule>& rules_of_tasks() {
   static const std::vector<Rule> rules = {
-      {{"packing", "completion_only_loss", "max_bad_rows", "chat_template", "protocol", "stride", "max_new_tokens"},
+      {{"packing", "completion_only_loss", "as_conversation", "max_bad_rows", "chat_template", "protocol", "stride",
+        "max_new_tokens"},
        [](const KeyFacts& f) { return !f.causal; },
        "the model is a classifier"},
       {{"text_pair_column", "label_names", "problem_type", "ignore_mismatched_sizes"},
        [](const KeyFacts& f) { return f.causal; },
        "the model is a causal language model and has no classes"},
-      {{"text_column", "label_column", "completion_only_loss", "max_bad_rows", "chat_template"},
+      {{"text_column", "label_column", "completion_only_loss", "as_conversation", "max_bad_rows", "chat_template"},
        is_running_text,
        "a .txt file is one running text"},
       {{"bnb_4bit_quant_type"}, [](const KeyFacts& f) { return !f.model.load_in_4bit; }, "load_in_4bit is not set"},

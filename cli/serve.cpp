@@ -28,9 +28,10 @@ namespace fs = std::filesystem;
 Json values_of(const fs::path& adapter, const Json& config) {
   const Json run = settings_of(adapter);
   Json values = Json::object();
-  for (const char* key : {"model_name_or_path", "task_name", "dataset_dir", "train_file", "validation_file",
-                          "validation_split", "text_column", "text_pair_column", "label_column", "label_names",
-                          "problem_type", "encoding", "max_length", "completion_only_loss", "max_bad_rows", "seed"}) {
+  for (const char* key :
+       {"model_name_or_path", "task_name", "dataset_dir", "train_file", "validation_file", "validation_split",
+        "text_column", "text_pair_column", "label_column", "label_names", "problem_type", "encoding", "max_length",
+        "completion_only_loss", "as_conversation", "max_bad_rows", "seed"}) {
     if (run.contains(key)) values[key] = run[key];
   }
   // PEFT's may be for a task that is none here, which loading says.
