@@ -162,7 +162,10 @@ class Sets {
 
 void take_adapter(Reading& reading, const Json& value) {
   const std::string given = plain(value);
-  if (given == "lora" || given == "qlora") return reading.set("method", "lora", "adapter");
+  if (given == "lora" || given == "qlora") {
+    if (given == "qlora") reading.set_default("load_in_4bit", true);
+    return reading.set("method", "lora", "adapter");
+  }
   if (is_off(value)) return;
   reading.set("method", value, "adapter");  // the table of methods knows whether there is one
 }
@@ -262,7 +265,8 @@ void finish(Reading& reading) {
 std::vector<Key> keys() {
   std::vector<Key> keys = {
       as("base_model", "model_name_or_path"),
-      computed("adapter", "method", "lora and qlora are lora; without it the whole model trains.", take_adapter),
+      computed("adapter", "method",
+               "lora; qlora is lora with load_in_4bit. Without it the whole model trains, as there.", take_adapter),
       as("lora_model_dir", "adapter_name_or_path"),
       as("lora_r", "r"),
       same("lora_alpha lora_dropout loraplus_lr_ratio loraplus_lr_embedding load_in_4bit load_in_8bit"),
@@ -329,7 +333,7 @@ std::vector<Key> keys() {
       computed(
           "early_stopping_patience", "early_stopping_patience", "",
           [](Reading& r, const Json& value) { r.set("early_stopping_patience", value, "early_stopping_patience"); }),
-      refused("rl reward_model process_reward_model center_rewards_coefficient orpo_alpha rl_beta trl ebft",
+      refused("rl reward_model process_reward_model",
               "deltaw trains on texts and answers, not on preferences or rewards|remove it, with data of that kind"),
       refused("num_labels",
               "axolotl's classifiers are of rewards|train a classifier by deltaw's own keys: train_file, "
@@ -359,15 +363,14 @@ std::vector<Key> keys() {
       refused("default_system_message chat_template_kwargs",
               "they stand in the rows|write them into each row, as system "
               "and chat_template_kwargs"),
-      refused("skip_prepare_dataset", "rows are prepared in each run; images and sounds are not read|remove it"),
-      refused("freeze_mm_modules image_size processor_type", "the models are of text|remove it"),
+      refused("processor_type freeze_mm_modules image_size",
+              "its data are images or sounds, and deltaw trains on text|take a configuration of text alone"),
       refused("excess_length_strategy", "longer rows are cut, and counted|set it to truncate", {"truncate"}),
       refused("eval_sequence_len min_sample_len max_prompt_len", "rows have one length, max_length|remove it"),
       refused("dataset_exact_deduplication", "no row is left out for being there twice|remove it"),
       refused("do_bench_eval do_causal_lm_eval generate_samples",
               "training scores by the loss|remove it; `deltaw eval` and "
               "`deltaw generate` do the rest"),
-      refused("use_kernels_of_hub", "the model is computed as it is|remove it"),
       idle("eval_sample_packing sample_packing_group_size sample_packing_bin_size sample_packing_eff_est "
            "sample_packing_seq_len_multiplier sample_packing_mp_start_method pad_to_sequence_len pad_to_multiple_of "
            "multipack_real_batches batch_flattening total_num_tokens max_packed_sequence_len "
@@ -400,15 +403,24 @@ std::vector<Key> keys() {
            "liger_rms_norm_gated liger_glu_activation liger_layer_norm liger_fused_linear_cross_entropy "
            "cut_cross_entropy chunked_cross_entropy chunked_cross_entropy_num_chunks tiled_mlp tiled_mlp_num_shards "
            "activation_offloading layer_offloading selective_checkpointing use_kernels use_scattermoe use_sonicmoe "
+           "use_dsv4_kernels use_glm_dsa_kernels dsv4_fp4_grouped_mode "
            "experts_implementation torch_compile_options gc_steps gc_collect_steps gpu_memory_limit max_memory "
            "lora_on_cpu experimental_skip_move_to_device qlora_sharded_model_loading peft_autocast_adapter_dtype "
            "embeddings_skip_upcast gptq_groupsize gptq_model_v1 torchdistx_path device float32 bf16_full",
            "how it is computed, which deltaw decides"),
       idle("ddp fsdp_version fsdp_final_state_dict_type dp_shard_size dp_replicate_size tensor_parallel_size "
            "context_parallel_size sequence_parallel_degree expert_parallel_size heads_k_stride ring_attn_func "
-           "world_size deepcompile use_ray ray_num_workers ray_run_name resources_per_worker",
+           "world_size expert_parallel_num_nvl_bytes expert_parallel_token_capacity deepcompile use_ray "
+           "ray_num_workers ray_run_name resources_per_worker",
            "one process trains"),
-      idle("strict auto_resume_from_checkpoints save_first_step loss_watchdog_threshold loss_watchdog_patience "
+      idle("center_rewards_coefficient orpo_alpha simpo_gamma cpo_alpha rl_beta trl vllm ebft kto_desirable_weight "
+           "kto_undesirable_weight dpo_use_weighting dpo_label_smoothing dpo_loss_type dpo_loss_weights "
+           "precompute_ref_log_probs relora_prune_ratio relora_prune_method relora_cpu_offload lisa_step_interval "
+           "lisa_layers_attribute jagged_restart_warmup_steps jagged_restart_anneal_steps eaft_alpha eaft_k "
+           "gptq_disable_exllama model_quantization_config_kwargs fp8_enable_fsdp_float8_all_gather",
+           "of what is refused"),
+      idle("strict skip_prepare_dataset full_finetune auto_resume_from_checkpoints save_first_step "
+           "loss_watchdog_threshold loss_watchdog_patience "
            "is_preprocess hub_model_id secrets gpu gpu_count provider node_count volumes memory timeout branch "
            "merge_lora merge_method",
            "of the run, which is deltaw's own"),

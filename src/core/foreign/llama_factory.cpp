@@ -250,8 +250,19 @@ void take_stage(Reading& reading, const Json& value) {
       "set it to sft or pt, with data of that kind");
 }
 
+bool trains(const Reading& reading) {
+  return !reading.of("dataset").is_null() || !reading.of("stage").is_null() || !reading.of("do_train").is_null();
+}
+
+void take_export(Reading& reading, const Json& value) {
+  if (!trains(reading)) return reading.set("output_dir", value, "export_dir");
+  reading.refuse("export_dir", "'export_dir' is given, and training writes an adapter to output_dir",
+                 "remove it; `deltaw merge` writes the model");
+}
+
 /// What LLaMA-Factory does where a key is missing, and deltaw does not.
 void finish(Reading& reading) {
+  if (!trains(reading)) return;
   finish_training_arguments(reading);
   take_sets(reading, "dataset", "train_file");
   take_sets(reading, "eval_dataset", "validation_file");
@@ -286,6 +297,7 @@ std::vector<Key> keys() {
       as("lora_target", "target_modules", {{"all", "all-linear"}}, "all is all-linear"),
       as("oft_target", "target_modules", {{"all", "all-linear"}}, "all is all-linear"),
       as("additional_target", "modules_to_save"),
+      computed("export_dir", "output_dir", "In a file without data, that of `deltaw merge`.", take_export),
       computed("pissa_init", "init_lora_weights", "pissa_niter_16, or pissa where pissa_iter is -1.",
                [](Reading&, const Json&) {}),
       idle("pissa_iter", "it stands in init_lora_weights"),
@@ -360,7 +372,7 @@ std::vector<Key> keys() {
               {"noise_init"}),
       refused("enable_thinking",
               "a row's chat_template_kwargs tell a template|write {\"enable_thinking\": false} there", {true}),
-      refused("export_dir export_quantization_bit export_hub_model_id",
+      refused("export_quantization_bit export_hub_model_id",
               "training writes an adapter|remove it; `deltaw "
               "merge` and `deltaw export` write models"),
       refused("use_megatron_bridge use_mca use_hyper_parallel", "one process trains|remove it"),
@@ -397,7 +409,8 @@ std::vector<Key> keys() {
            "kt_lora_expert_num kt_lora_expert_intermediate_size kt_config tensor_model_parallel_size "
            "pipeline_model_parallel_size expert_model_parallel_size context_parallel_size sequence_parallel "
            "use_distributed_optimizer overlap_param_gather overlap_grad_reduce bias_activation_fusion "
-           "apply_rope_fusion moe_grouped_gemm moe_token_dispatcher_type recompute_granularity use_packed_sequences "
+           "apply_rope_fusion mixed_precision moe_grouped_gemm moe_token_dispatcher_type recompute_granularity "
+           "use_packed_sequences "
            "export_hf_on_finish",
            "of ways to compute that are refused"),
       idle("export_size export_device export_legacy_format export_quantization_dataset export_quantization_nsamples "

@@ -54,7 +54,7 @@ std::string taken(const Tool& tool) {
   std::vector<std::string> unchanged;
   for (const Key& key : tool.keys) {
     if (key.fate != Fate::taken && key.fate != Fate::computed) continue;
-    const std::vector<std::string> names = names_of(key);
+    const std::vector<std::string>& names = key.names;
     if (key.fate == Fate::taken && key.here.empty() && key.note.empty()) {
       unchanged.insert(unchanged.end(), names.begin(), names.end());
       continue;
@@ -72,12 +72,12 @@ std::string not_taken(const Tool& tool) {
     if (key.fate != Fate::refused) continue;
     const size_t bar = key.note.find('|');
     const std::string fix = bar == std::string::npos ? "remove it" : key.note.substr(bar + 1);
-    text += fmt::format("| {} | {} | {} |\n", quoted(names_of(key)), sentence(key.note.substr(0, bar)), sentence(fix));
+    text += fmt::format("| {} | {} | {} |\n", quoted(key.names), sentence(key.note.substr(0, bar)), sentence(fix));
   }
   if (!text.empty()) text = "\nRefused, unless off:\n\n| its key | why | instead |\n|---|---|---|\n" + text;
   std::string idle;
   for (const Key& key : tool.keys) {
-    if (key.fate == Fate::passed_over) idle += fmt::format("- {}: {}\n", key.note, quoted(names_of(key)));
+    if (key.fate == Fate::passed_over) idle += fmt::format("- {}: {}\n", key.note, quoted(key.names));
   }
   if (!idle.empty()) text += "\nPassed over, whatever they say:\n\n" + idle;
   return text;

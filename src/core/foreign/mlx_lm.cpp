@@ -13,7 +13,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int64_t kLayers = 16, kRank = 8, kBatch = 4, kIterations = 1000, kLength = 2048, kReport = 10, kEval = 200,
-                  kSave = 100, kValidationBatches = 25;
+                  kSave = 100, kValidationBatches = 25, kMostLayers = 10'000;
 constexpr double kScale = 20, kRate = 1e-5, kDecay = 0.01;
 
 Json inside(const Reading& reading, const char* map, const std::string& key) {
@@ -84,7 +84,7 @@ void take_layers(Reading& reading) {
   const std::optional<std::string> model = reading.text_of("model");
   if (wanted <= 0 || !model || !reading.here.blocks) return;
   const std::optional<int64_t> all = reading.here.blocks(*model);
-  if (!all) return;  // no model, which is told when it is loaded
+  if (!all || *all > kMostLayers) return;  // no model, which is told when it is loaded
   if (wanted >= *all) return;
   Json numbers = Json::array();
   for (int64_t block = *all - wanted; block < *all; ++block) numbers.push_back(block);
@@ -105,7 +105,7 @@ void take_update(Reading& reading) {
   }
   const double rank = number_in(reading, "lora_parameters", "rank", kRank);
   const double scale = number_in(reading, "lora_parameters", "scale", kScale);
-  reading.set_default("r", static_cast<int64_t>(rank));
+  reading.set_default("r", rank);
   reading.set_default("lora_alpha", scale * rank);
   reading.became(fmt::format("scale {:g} is lora_alpha {:g}, scale times rank {:g}", scale, scale * rank, rank));
   reading.set_default("lora_dropout", number_in(reading, "lora_parameters", "dropout", 0));

@@ -43,7 +43,8 @@ void take_other(Reading& reading, const std::string& name, const Json& value) {
   const bool shared = reading.here.keys.contains(name) && !is_option_of_any(reading.here, name);
   if (value.is_null()) return;
   if (shared || (own && own->contains(name))) return reading.set(name, value, name);
-  if (asks_for_nothing(name, value)) return reading.pass_over(name);
+  const bool is_first_rank = name == "r" && own && own->contains("init_r");  // which PEFT does not read beside it
+  if (is_first_rank || asks_for_nothing(name, value)) return reading.pass_over(name);
   reading.refuse(name, fmt::format("'{}' is {}: deltaw has no such option of PEFT's {}", name, plain(value), type),
                  "remove it; what is trained is then another adapter than PEFT's");
 }

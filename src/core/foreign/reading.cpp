@@ -24,51 +24,51 @@ std::optional<T> read_as(const Json& value) {
   return result;
 }
 
+std::vector<std::string> words_of(const std::string& text) {
+  std::vector<std::string> words;
+  std::istringstream stream(text);
+  for (std::string word; stream >> word;) words.push_back(word);
+  return words;
+}
+
 std::string quoted_list(const std::vector<std::string>& names) {
   return fmt::format("'{}'", fmt::join(names, "', '"));
 }
 
 }  // namespace
 
-Key same(std::string names, std::string note) {
-  return {.names = std::move(names), .fate = Fate::taken, .note = std::move(note)};
+Key same(const std::string& names, std::string note) {
+  return {.names = words_of(names), .fate = Fate::taken, .note = std::move(note)};
 }
 
 Key as(std::string name, std::string here, std::vector<std::pair<Json, Json>> values, std::string note) {
-  return {.names = std::move(name),
+  return {.names = {std::move(name)},
           .fate = Fate::taken,
           .here = std::move(here),
           .note = std::move(note),
           .values = std::move(values)};
 }
 
-Key idle(std::string names, std::string reason) {
-  return {.names = std::move(names), .fate = Fate::passed_over, .note = std::move(reason)};
+Key idle(const std::string& names, std::string reason) {
+  return {.names = words_of(names), .fate = Fate::passed_over, .note = std::move(reason)};
 }
 
-Key refused(std::string names, std::string why_and_fix, std::vector<Json> accepted) {
-  return {.names = std::move(names),
-          .fate = Fate::refused,
-          .note = std::move(why_and_fix),
-          .accepted = std::move(accepted)};
+Key refused(const std::string& names, std::string why_and_fix, std::vector<Json> accepted) {
+  return {
+      .names = words_of(names), .fate = Fate::refused, .note = std::move(why_and_fix), .accepted = std::move(accepted)};
 }
 
 Key computed(std::string name, std::string here, std::string note, void (*take)(Reading&, const Json&)) {
-  return {
-      .names = std::move(name), .fate = Fate::computed, .here = std::move(here), .note = std::move(note), .take = take};
-}
-
-std::vector<std::string> names_of(const Key& key) {
-  std::vector<std::string> names;
-  std::istringstream words(key.names);
-  for (std::string name; words >> name;) names.push_back(name);
-  return names;
+  return {.names = {std::move(name)},
+          .fate = Fate::computed,
+          .here = std::move(here),
+          .note = std::move(note),
+          .take = take};
 }
 
 const Key* find_key(const Tool& tool, const std::string& name) {
   for (const Key& key : tool.keys) {
-    const std::vector<std::string> names = names_of(key);
-    if (std::find(names.begin(), names.end(), name) != names.end()) return &key;
+    if (std::find(key.names.begin(), key.names.end(), name) != key.names.end()) return &key;
   }
   return nullptr;
 }
@@ -154,9 +154,11 @@ const Json& Reading::of(const std::string& name) const {
 }
 
 std::optional<int64_t> Reading::whole_of(const std::string& name) {
+  constexpr int64_t kMost = 1'000'000'000;  // two of them can be multiplied
   const std::optional<int64_t> value = read_as<int64_t>(of(name));
-  if (!value && !of(name).is_null()) refuse_type(name, "a whole number");
-  return value;
+  if (value && *value >= -kMost && *value <= kMost) return value;
+  if (!of(name).is_null()) refuse_type(name, "a whole number of at most 1e9");
+  return std::nullopt;
 }
 
 std::optional<double> Reading::number_of(const std::string& name) {
@@ -223,8 +225,7 @@ void Reading::take_unknown(const std::string& name) {
   }
   std::vector<std::string> known;
   for (const Key& key : tool.keys) {
-    const std::vector<std::string> names = names_of(key);
-    known.insert(known.end(), names.begin(), names.end());
+    known.insert(known.end(), key.names.begin(), key.names.end());
   }
   const std::vector<std::string> nearest = nearest_names(name, known);
   result_.problems.push_back(Error(

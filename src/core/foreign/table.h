@@ -22,7 +22,7 @@ enum class Fate {
 
 /// One line of a table.
 struct Key {
-  std::string names;  // one, or several with blanks between them
+  std::vector<std::string> names;
   Fate fate = Fate::taken;
   std::string here = {};  // the key of deltaw; empty: of the same name
   /// For people. Of a refused key: why, and what to do, with a bar between them.
@@ -32,10 +32,11 @@ struct Key {
   void (*take)(Reading& reading, const Json& value) = nullptr;  // of a computed one
 };
 
-Key same(std::string names, std::string note = {});
+/// `names` are one, or several with blanks between them.
+Key same(const std::string& names, std::string note = {});
 Key as(std::string name, std::string here, std::vector<std::pair<Json, Json>> values = {}, std::string note = {});
-Key idle(std::string names, std::string reason);
-Key refused(std::string names, std::string why_and_fix, std::vector<Json> accepted = {});
+Key idle(const std::string& names, std::string reason);
+Key refused(const std::string& names, std::string why_and_fix, std::vector<Json> accepted = {});
 Key computed(std::string name, std::string here, std::string note, void (*take)(Reading&, const Json&));
 
 struct Tool {
@@ -53,7 +54,6 @@ struct Tool {
 };
 
 const Key* find_key(const Tool& tool, const std::string& name);
-std::vector<std::string> names_of(const Key& key);
 
 /// In the order of the documentation.
 const std::vector<Tool>& tools();

@@ -23,6 +23,14 @@ std::vector<std::string> marks_in(const Json& values, const Tool& tool, const He
   return marks;
 }
 
+/// "a, b, c and more"
+std::string some(const std::vector<std::string>& marks) {
+  constexpr size_t kMost = 3;
+  const std::vector<std::string> first(marks.begin(),
+                                       marks.begin() + static_cast<std::ptrdiff_t>(std::min(marks.size(), kMost)));
+  return fmt::format("{}{}", fmt::join(first, ", "), marks.size() > kMost ? " and more" : "");
+}
+
 size_t known_in(const Json& values, const Tool& tool) {
   size_t count = 0;
   for (const auto& [name, value] : values.items()) count += find_key(tool, name) != nullptr ? 1 : 0;
@@ -43,8 +51,9 @@ std::optional<Translation> translate(const Json& values, const Here& here, const
   size_t most = 0;
   for (const Tool& tool : tools()) {
     std::vector<std::string> marks = marks_in(values, tool, here);
+    if (marks.empty()) continue;
     const size_t known = known_in(values, tool) + marks.size();
-    if (marks.empty() || known <= most) continue;
+    if (known <= most) continue;
     best = &tool;
     most = known;
     result.marks = std::move(marks);
@@ -58,17 +67,14 @@ std::optional<Translation> translate(const Json& values, const Here& here, const
   const size_t bar = best->refusal.find('|');
   result.problems.push_back(Error({.id = "config.not-implemented",
                                    .what = fmt::format("this is a configuration of {} ({}): {}", best->name,
-                                                       fmt::join(result.marks, ", "), best->refusal.substr(0, bar)),
+                                                       some(result.marks), best->refusal.substr(0, bar)),
                                    .where = where,
                                    .fix = best->refusal.substr(bar + 1)}));
   return result;
 }
 
 std::string Translation::report(const std::string& where) const {
-  constexpr size_t kMostMarks = 3;
-  std::vector<std::string> shown(marks.begin(), marks.begin() + std::min(marks.size(), kMostMarks));
-  std::string text = fmt::format("{} is a configuration of {}, known by {}{}\n", where, tool, fmt::join(shown, ", "),
-                                 marks.size() > kMostMarks ? " and more" : "");
+  std::string text = fmt::format("{} is a configuration of {}, known by {}\n", where, tool, some(marks));
   if (!own.empty()) text += fmt::format("  keys of deltaw in it, as they are: {}\n", fmt::join(own, ", "));
   if (!became.empty()) text += fmt::format("  what became of it: {}\n", fmt::join(became, "; "));
   if (!passed_over.empty()) text += fmt::format("  passed over: {}\n", fmt::join(passed_over, ", "));

@@ -126,7 +126,9 @@ std::vector<Key> keys() {
            "how it is computed, which deltaw decides"),
       idle("dataset_num_proc dataset_batch_size dataset_streaming streaming shuffle_dataset",
            "rows are read before training begins, and shuffled"),
-      idle("gradient_checkpointing_kwargs", "how it is computed, which deltaw decides"),
+      idle("accelerate_config num_processes num_machines machine_rank main_process_ip main_process_port gpu_ids "
+           "mixed_precision",
+           "one process trains"),
   };
   std::vector<Key> shared = training_arguments();
   for (Key& key : shared) keys.push_back(std::move(key));
