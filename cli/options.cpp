@@ -14,6 +14,8 @@
 #include "core/files.h"
 #include "core/log.h"
 #include "deltaw/error.h"
+#include "other_tools.h"
+#include "output.h"
 
 namespace deltaw::cli {
 namespace {
@@ -276,12 +278,27 @@ Json read_configuration(const std::string& path) {
   }
 }
 
-/// The file's values under canonical names, and every name it may hold.
+/// Every name that the command line gives, in the spelling of a file.
+std::set<std::string> given_names(const Args& args, const Json& flags) {
+  std::set<std::string> names;
+  for (const std::string& word : args) {
+    if (is_flag(word)) names.insert(canonical(word));
+  }
+  for (const auto& [name, value] : flags.items()) names.insert(name);
+  return names;
+}
+
+/// The file's values under canonical names, and every name it may hold. `report` is what became of a configuration of
+/// another tool.
 Json read_file_keys(const std::string& path, const Names& names, const std::vector<std::string>& shared,
-                    std::set<std::string>& allowed, Problems& problems) {
+                    const Args& args, const Json& flags, std::set<std::string>& allowed, std::string& report,
+                    Problems& problems) {
   allowed = names.keys;
   allowed.insert(shared.begin(), shared.end());
-  return translate(read_configuration(path), allowed, path, problems);
+  const Json values = read_configuration(path);
+  const OtherTool other = translate_other_tool(values, allowed, given_names(args, flags), flags, path, problems);
+  report = other.report;
+  return translate(other.values, allowed, path, problems);
 }
 
 /// Removes the keys that neither a section nor another verb has.
@@ -378,8 +395,10 @@ Invocation peek_args(const Usage& usage, const std::vector<Section>& sections, c
   }
   if (usage.positional_is_config && !invocation.positional.empty()) {
     std::set<std::string> allowed;
+    std::string told_when_parsed;
     invocation.file_name = invocation.positional;
-    invocation.file = read_file_keys(invocation.positional, names, shared, allowed, told_later);
+    invocation.file = read_file_keys(invocation.positional, names, shared, args, invocation.flags, allowed,
+                                     told_when_parsed, told_later);
   }
   return invocation;
 }
@@ -406,8 +425,12 @@ Invocation parse_args(const Usage& usage, const std::vector<Section>& sections, 
   if (usage.positional_is_config && !invocation.positional.empty()) {
     invocation.file_name = invocation.positional;
     std::set<std::string> allowed;
-    const bool is_read = problems.gather(
-        [&] { invocation.file = read_file_keys(invocation.positional, names, shared, allowed, problems); });
+    std::string report;
+    const bool is_read = problems.gather([&] {
+      invocation.file =
+          read_file_keys(invocation.positional, names, shared, args, invocation.flags, allowed, report, problems);
+    });
+    note(report);
     if (!is_read) problems.settle();  // what else it says is not known
     refuse_file_keys(invocation, allowed, known, unknown, problems);
   }

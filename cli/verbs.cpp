@@ -6,6 +6,7 @@
 #include <string>
 #include <system_error>
 
+#include "core/foreign/configuration.h"
 #include "core/text_file.h"
 #include "deltaw/error.h"
 #include "deltaw/options.h"
@@ -99,6 +100,10 @@ int help(const Args& args) {
   if (!args.empty() && args[0] != "--markdown" && args[0] != "--help") return dispatch({args[0], "--help"});
   if (args.empty() || args[0] != "--markdown") {
     print(overview());
+    return kDone;
+  }
+  if (args.size() > 1 && args[1] == "configurations") {
+    print(foreign::markdown());
     return kDone;
   }
   print("# Commands\n\nWritten by `deltaw help --markdown`.\n\n```text\n" + overview() + "```\n");

@@ -53,7 +53,9 @@ class Reader final : public TextReader {
   void training_fields(FieldVisitor& f) override { vocabulary_.fields(f); }
   void evaluation_fields(FieldVisitor& f) override { evaluation_.fields(f); }
 
-  std::vector<std::string> kept_keys() const override { return {"completion_only_loss", "max_bad_rows"}; }
+  std::vector<std::string> kept_keys() const override {
+    return {"completion_only_loss", "as_conversation", "max_bad_rows"};
+  }
 
   std::vector<std::pair<std::string, std::string>> named_files() const override {
     return {{"chat_template", text_.chat_template}};
@@ -63,8 +65,9 @@ class Reader final : public TextReader {
     std::vector<IdleKeys> idle = {{{"text_pair_column", "label_names", "problem_type", "ignore_mismatched_sizes"},
                                    "the model is a causal language model and has no classes"}};
     if (trains && fs::path(data.train_file).extension() == ".txt") {
-      idle.push_back({{"text_column", "label_column", "completion_only_loss", "max_bad_rows", "chat_template"},
-                      "a .txt file is one running text"});
+      idle.push_back(
+          {{"text_column", "label_column", "completion_only_loss", "as_conversation", "max_bad_rows", "chat_template"},
+           "a .txt file is one running text"});
     }
     return idle;
   }
