@@ -6,6 +6,7 @@
 
 #include "adapt/adapter_folder.h"
 #include "core/printable.h"
+#include "data/files.h"
 #include "deltaw/error.h"
 #include "io/checkpoint.h"
 #include "text/tokenizer_files.h"
@@ -87,9 +88,12 @@ Inputs inputs_of(const std::string& base, const std::vector<std::string>& adapte
   if (!base.empty()) add_file(inputs, "the base", io::resolve_model(base).string(), Input::Kind::model);
   for (const std::string& adapter : adapters) add_file(inputs, "an adapter", adapter, Input::Kind::model);
   add_file(inputs, "the configuration", invocation.file_name);
-  add_file(inputs, "train_file", data.train_file);
-  add_file(inputs, "validation_file", data.validation_file);
-  add_file(inputs, "test_file", data.test_file);
+  for (const Split split : {Split::train, Split::validation, Split::test}) {
+    for (const fs::path& path : data::paths_of(data::files_option(data, split))) {
+      const bool folder = fs::is_directory(path);
+      add_file(inputs, data::option_name(split), path, folder ? Input::Kind::rows : Input::Kind::file);
+    }
+  }
   add_file(inputs, "dataset_dir", data.dataset_dir, Input::Kind::rows);
   for (const auto& [key, path] : more) add_file(inputs, key, path);
   return inputs;

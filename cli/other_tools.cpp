@@ -8,6 +8,7 @@
 #include "deltaw/error.h"
 #include "io/checkpoint.h"
 #include "method_infos.h"
+#include "models/gguf.h"
 
 namespace deltaw::cli {
 namespace {
@@ -15,7 +16,7 @@ namespace {
 /// The blocks that a checkpoint's config.json counts.
 std::optional<int64_t> blocks_of(const std::string& model) {
   try {
-    const Json config = read_json(resolve_model(model) / "config.json");
+    const Json config = read_model_config(io::resolve_model(model));
     for (const char* key : {"num_hidden_layers", "n_layer"}) {
       if (config.is_object() && config.contains(key)) return json_as<int64_t>(config[key]);
     }

@@ -44,11 +44,17 @@ std::string text_or(const Json& values, const char* key, const std::string& othe
 
 std::string data_sentence(const Json& settings, const Json& preview) {
   const std::string task = text_or(settings, "task_name", "");
-  const std::string file = fs::path(text_or(settings, "train_file", "")).filename().string();
+  const Json files = settings.value("train_file", Json());
+  std::string file = fs::path(text_or(settings, "train_file", "")).filename().string();
+  if (files.is_array() && !files.empty()) {
+    file = fs::path(files[0].get<std::string>()).filename().string() + fmt::format("` and {} more", files.size() - 1);
+  } else {
+    file += "`";
+  }
   const Json& data = preview["data"];
-  return fmt::format(
-      "{} ({} rows to train on, {} to evaluate on)", !task.empty() ? "The task " + task : "`" + file + "`",
-      format_count(data["train_rows"].get<int64_t>()), format_count(data["validation_rows"].get<int64_t>()));
+  return fmt::format("{} ({} rows to train on, {} to evaluate on)", !task.empty() ? "The task " + task : "`" + file,
+                     format_count(data["train_rows"].get<int64_t>()),
+                     format_count(data["validation_rows"].get<int64_t>()));
 }
 
 std::string metrics_table(const Json& results) {

@@ -242,10 +242,11 @@ Decoder decoder_of(Dtype dtype) {
 }
 
 [[noreturn]] void refuse(const TensorBytes& tensor, const std::string& fault) {
-  throw Error({.id = "internal.tensor",
-               .what = "cannot decode the tensor '" + tensor.name + "' of type " + dtype_name(tensor.dtype) + ": " + fault,
-               .where = "decode",
-               .fix = "report this as a bug"});
+  throw Error(
+      {.id = "internal.tensor",
+       .what = "cannot decode the tensor '" + tensor.name + "' of type " + dtype_name(tensor.dtype) + ": " + fault,
+       .where = "decode",
+       .fix = "report this as a bug"});
 }
 
 }  // namespace

@@ -18,12 +18,12 @@ namespace deltaw::io {
 namespace {
 
 constexpr uint32_t kOldest = 2, kNewest = 3;
-constexpr size_t kLongestKey = 65535;              // as the format has it
-constexpr size_t kLongestName = 255;               // ggml's own limit is 63
-constexpr size_t kDeepestList = 8;                 // lists in lists
-constexpr size_t kMostValues = size_t{1} << 25;    // list members together; vocabularies have a million
+constexpr size_t kLongestKey = 65535;            // as the format has it
+constexpr size_t kLongestName = 255;             // ggml's own limit is 63
+constexpr size_t kDeepestList = 8;               // lists in lists
+constexpr size_t kMostValues = size_t{1} << 25;  // list members together; vocabularies have a million
 constexpr uint64_t kLargestAlignment = 1 << 16;
-constexpr size_t kLeastEntry = 8 + 1 + 4 + 1;      // bytes of a value with its key
+constexpr size_t kLeastEntry = 8 + 1 + 4 + 1;  // bytes of a value with its key
 constexpr size_t kLeastTensor = 8 + 1 + 4 + 4 + 8;
 
 struct TensorType {
@@ -33,17 +33,17 @@ struct TensorType {
 };
 
 constexpr TensorType kTensorTypes[] = {
-    {0, "F32", Dtype::f32},      {1, "F16", Dtype::f16},      {2, "Q4_0", Dtype::q4_0},     {3, "Q4_1", Dtype::q4_1},
-    {4, "Q4_2", std::nullopt},   {5, "Q4_3", std::nullopt},   {6, "Q5_0", Dtype::q5_0},     {7, "Q5_1", Dtype::q5_1},
-    {8, "Q8_0", Dtype::q8_0},    {9, "Q8_1", std::nullopt},   {10, "Q2_K", Dtype::q2_k},    {11, "Q3_K", Dtype::q3_k},
-    {12, "Q4_K", Dtype::q4_k},   {13, "Q5_K", Dtype::q5_k},   {14, "Q6_K", Dtype::q6_k},    {15, "Q8_K", std::nullopt},
-    {16, "IQ2_XXS", {}},         {17, "IQ2_XS", {}},          {18, "IQ3_XXS", {}},          {19, "IQ1_S", {}},
-    {20, "IQ4_NL", {}},          {21, "IQ3_S", {}},           {22, "IQ2_S", {}},            {23, "IQ4_XS", {}},
-    {24, "I8", Dtype::i8},       {25, "I16", Dtype::i16},     {26, "I32", Dtype::i32},      {27, "I64", Dtype::i64},
-    {28, "F64", Dtype::f64},     {29, "IQ1_M", {}},           {30, "BF16", Dtype::bf16},    {31, "Q4_0_4_4", {}},
-    {32, "Q4_0_4_8", {}},        {33, "Q4_0_8_8", {}},        {34, "TQ1_0", {}},            {35, "TQ2_0", {}},
-    {36, "IQ4_NL_4_4", {}},      {37, "IQ4_NL_4_8", {}},      {38, "IQ4_NL_8_8", {}},       {39, "MXFP4", {}},
-    {40, "NVFP4", {}},           {41, "Q1_0", {}},
+    {0, "F32", Dtype::f32},    {1, "F16", Dtype::f16},    {2, "Q4_0", Dtype::q4_0},  {3, "Q4_1", Dtype::q4_1},
+    {4, "Q4_2", std::nullopt}, {5, "Q4_3", std::nullopt}, {6, "Q5_0", Dtype::q5_0},  {7, "Q5_1", Dtype::q5_1},
+    {8, "Q8_0", Dtype::q8_0},  {9, "Q8_1", std::nullopt}, {10, "Q2_K", Dtype::q2_k}, {11, "Q3_K", Dtype::q3_k},
+    {12, "Q4_K", Dtype::q4_k}, {13, "Q5_K", Dtype::q5_k}, {14, "Q6_K", Dtype::q6_k}, {15, "Q8_K", std::nullopt},
+    {16, "IQ2_XXS", {}},       {17, "IQ2_XS", {}},        {18, "IQ3_XXS", {}},       {19, "IQ1_S", {}},
+    {20, "IQ4_NL", {}},        {21, "IQ3_S", {}},         {22, "IQ2_S", {}},         {23, "IQ4_XS", {}},
+    {24, "I8", Dtype::i8},     {25, "I16", Dtype::i16},   {26, "I32", Dtype::i32},   {27, "I64", Dtype::i64},
+    {28, "F64", Dtype::f64},   {29, "IQ1_M", {}},         {30, "BF16", Dtype::bf16}, {31, "Q4_0_4_4", {}},
+    {32, "Q4_0_4_8", {}},      {33, "Q4_0_8_8", {}},      {34, "TQ1_0", {}},         {35, "TQ2_0", {}},
+    {36, "IQ4_NL_4_4", {}},    {37, "IQ4_NL_4_8", {}},    {38, "IQ4_NL_8_8", {}},    {39, "MXFP4", {}},
+    {40, "NVFP4", {}},         {41, "Q1_0", {}},
 };
 
 constexpr const char* kDamaged = "the file is damaged or was made by a faulty tool; fetch it again";
@@ -93,9 +93,10 @@ class Cursor {
   uint64_t count(size_t least, const std::string& what) {
     const auto count = number<uint64_t>(what);
     if (count <= left() / least) return count;
-    refuse("format.truncated",
-           fmt::format("{} is {}, which takes {} bytes each at least; the file has {} left", what, count, least, left()),
-           file_, kCut);
+    refuse(
+        "format.truncated",
+        fmt::format("{} is {}, which takes {} bytes each at least; the file has {} left", what, count, least, left()),
+        file_, kCut);
   }
 
   std::string_view text(size_t longest, const std::string& what) {
@@ -225,7 +226,8 @@ Dtype checked_dtype(uint32_t number, const std::string& where) {
   const std::string fix = "use a file of the model in one of " + known +
                           "; llama-quantize --allow-requantize IN.gguf OUT.gguf Q8_0 makes one of this file";
   for (const TensorType& type : kTensorTypes) {
-    if (type.number == number) refuse("format.dtype", fmt::format("the type {} is not supported", type.name), where, fix);
+    if (type.number == number)
+      refuse("format.dtype", fmt::format("the type {} is not supported", type.name), where, fix);
   }
   refuse("format.dtype", fmt::format("the type with the number {} is unknown", number), where, fix);
 }
@@ -233,7 +235,8 @@ Dtype checked_dtype(uint32_t number, const std::string& where) {
 std::vector<int64_t> checked_shape(Cursor& cursor, const std::string& what, const std::string& where) {
   const auto dimensions = cursor.number<uint32_t>("the number of dimensions of " + what);
   if (dimensions > kGgufMostDimensions) {
-    refuse("format.shape", fmt::format("it has {} dimensions, the limit is {}", dimensions, kGgufMostDimensions), where);
+    refuse("format.shape", fmt::format("it has {} dimensions, the limit is {}", dimensions, kGgufMostDimensions),
+           where);
   }
   std::vector<int64_t> shape(dimensions);
   for (uint32_t i = 0; i < dimensions; ++i) {
@@ -400,7 +403,8 @@ GgufFile::GgufFile(const std::filesystem::path& path) : TensorFile(path) {
   for (uint64_t i = 0; i < tensors; ++i) {
     entries.push_back(read_tensor(cursor, alignment));
     const std::string& name = entries.back().tensor.name;
-    if (!names.insert(name).second) refuse("format.gguf", "the tensor '" + brief(name) + "' stands twice", path.string());
+    if (!names.insert(name).second)
+      refuse("format.gguf", "the tensor '" + brief(name) + "' stands twice", path.string());
   }
   const uint64_t start = entries.empty() ? cursor.at() : aligned(cursor.at(), alignment);
   std::stable_sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
@@ -422,6 +426,7 @@ const Json* GgufFile::find_value(const std::string& key) const {
 bool is_gguf(const std::filesystem::path& path) {
   std::error_code code;
   if (!std::filesystem::is_regular_file(path, code)) return false;
+  if (path.extension() == ".gguf") return true;
   char magic[4] = {};
   return std::ifstream(path, std::ios::binary).read(magic, sizeof magic) && std::string_view(magic, 4) == kGgufMagic;
 }

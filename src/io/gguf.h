@@ -51,7 +51,7 @@ class GgufFile : public TensorFile {
   std::shared_ptr<const Contents> contents_;
 };
 
-/// Whether the file begins as a GGUF file does, whatever its name; false where it cannot be read.
+/// Whether this is a file whose name ends with .gguf, or that begins as a GGUF file does, whatever its name.
 bool is_gguf(const std::filesystem::path& path);
 
 }  // namespace deltaw::io

@@ -142,18 +142,19 @@ uint64_t alignment_of(const std::vector<GgufValue>& values, const std::string& f
 uint64_t checked_size(const GgufTensor& tensor, std::set<std::string>& names, const std::string& file) {
   const std::string where = file + ", tensor '" + tensor.name + "'";
   const auto count = element_count(tensor.shape);
-  const auto size = count ? stored_size(tensor.dtype, *count) : std::nullopt;
+  const std::optional<uint64_t> stored = count ? stored_size(tensor.dtype, *count) : std::nullopt;
+  const uint64_t size = stored.value_or(0);
   std::string fault;
   if (tensor.name.empty() || tensor.name.size() > kLongestName || !is_utf8(tensor.name)) fault = "this is no name";
   if (!names.insert(tensor.name).second) fault = "the name stands twice";
   if (tensor.shape.size() > kGgufMostDimensions) fault = "it has too many dimensions";
-  if (!size || !fits(tensor.dtype, tensor.shape)) {
+  if (!stored || !fits(tensor.dtype, tensor.shape)) {
     fault = std::string(dtype_name(tensor.dtype)) + " cannot hold the shape " + shape_text(tensor.shape);
   }
   if (!gguf_number(tensor.dtype)) fault = std::string("the format has no type ") + dtype_name(tensor.dtype);
-  if (fault.empty() && *size > 0 && !tensor.numbers && tensor.stored == nullptr) fault = "it has no numbers";
+  if (size > 0 && !tensor.numbers && tensor.stored == nullptr) fault = "it has no numbers";
   if (!fault.empty()) refuse(fault, where);
-  return *size;
+  return size;
 }
 
 void write(std::ostream& out, const std::byte* bytes, uint64_t size) {

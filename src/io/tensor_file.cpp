@@ -254,8 +254,8 @@ const TensorBytes* TensorFile::find(const std::string& name) const {
 
 TensorFile open_tensors(const std::filesystem::path& path) {
   const std::string kind = path.extension().string();
-  if (kind == ".gguf") return GgufFile(path);
   if (kind == ".bin" || kind == ".pt" || kind == ".pth") return TorchFile(path);
+  if (kind != ".safetensors" && is_gguf(path)) return GgufFile(path);
   return SafetensorsFile(path);
 }
 

@@ -113,7 +113,7 @@ class TensorFile {
 /// neither locks nor allocates.
 const char* mapped_file(const void* address);
 
-/// A safetensors file, or by the ending of the name a GGUF file (.gguf) or one of torch.save (.bin, .pt, .pth).
+/// A safetensors file, one of torch.save where the name ends with .bin, .pt or .pth, or a GGUF file (is_gguf).
 TensorFile open_tensors(const std::filesystem::path& path);
 /// The weights of an adapter folder: adapter_model.safetensors or, of old, adapter_model.bin.
 TensorFile open_adapter(const std::filesystem::path& folder);

@@ -12,8 +12,6 @@
 namespace deltaw::causal_lm {
 namespace {
 
-namespace fs = std::filesystem;
-
 const TextTask* task_of(const DataOptions& data) {
   if (data.task_name.empty()) return nullptr;
   const TextTask* task = find_text_task(data.task_name);
@@ -35,8 +33,8 @@ std::string protocol_of(const EvaluationOptions& options, const TextTask* task) 
   return options.protocol;
 }
 
-/// The validation file, else the test set of the task.
-fs::path needed_file(const DataOptions& data) {
+/// The validation files, else the test set of the task.
+DataFiles needed_file(const DataOptions& data) {
   if (auto file = text_split_file(data, Split::validation)) return *file;
   if (!data.task_name.empty()) {
     if (auto file = text_split_file(data, Split::test)) return *file;
@@ -86,7 +84,7 @@ Json evaluated(const Evaluation& evaluation) {
   const TextTask* task = task_of(data);
   const std::string protocol = protocol_of(evaluation.options, task);
   if (protocol == "perplexity") return score_texts(evaluation);
-  const fs::path file = needed_file(data);
+  const DataFiles file = needed_file(data);
   const int64_t most = data.max_eval_samples;
   const LanguageModel& lm = evaluation.lm;
   Json results = protocol == "likelihood"

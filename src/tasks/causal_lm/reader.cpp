@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "data/formats.h"
 #include "deltaw/error.h"
 #include "deltaw/evaluate.h"
 #include "deltaw/generate.h"
@@ -64,7 +65,8 @@ class Reader final : public TextReader {
   std::vector<IdleKeys> idle_keys(const DataOptions& data, bool trains) const override {
     std::vector<IdleKeys> idle = {{{"text_pair_column", "label_names", "problem_type", "ignore_mismatched_sizes"},
                                    "the model is a causal language model and has no classes"}};
-    if (trains && fs::path(data.train_file).extension() == ".txt") {
+    const std::vector<std::string>& names = data.train_file.names();
+    if (trains && names.size() == 1 && data::ending_of(names[0]) == ".txt") {
       idle.push_back(
           {{"text_column", "label_column", "completion_only_loss", "as_conversation", "max_bad_rows", "chat_template"},
            "a .txt file is one running text"});
@@ -264,8 +266,9 @@ class Reader final : public TextReader {
   }
 
   /// The texts as they stand: only an answer is followed by an end-of-text token.
-  TextDataset input_of(const TaskFiles& files, fs::path file) const {
-    if (file.empty()) {
+  TextDataset input_of(const TaskFiles& files, const fs::path& file) const {
+    DataFiles input = file;
+    if (input.empty()) {
       const auto test = text_split_file(files.data, Split::test);
       if (!test) {
         throw Error({.id = "config.no-data",
@@ -273,13 +276,13 @@ class Reader final : public TextReader {
                      .where = "keys 'input_file' and 'test_file'",
                      .fix = "--input_file texts.txt"});
       }
-      file = *test;
+      input = *test;
     }
     TextDataset texts;
-    if (tasks::is_table(file)) {
-      texts = load_texts(file, files.data, text_, tasks::renderer_of(chat_template_), Blank::kept);
+    if (!tasks::is_lines(input)) {
+      texts = load_texts(input, files.data, text_, tasks::renderer_of(chat_template_), Blank::kept);
     } else {
-      for (Example& row : tasks::read_lines(file, files.data.encoding).rows) {
+      for (Example& row : tasks::read_lines(input.names()[0], files.data.encoding).rows) {
         const size_t size = row.text.size();
         texts.rows.push_back(
             {.text = std::move(row.text), .trained = {{0, size}}, .line = row.line, .record = row.line});

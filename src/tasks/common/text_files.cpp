@@ -7,7 +7,8 @@
 
 #include "core/files.h"
 #include "core/text_file.h"
-#include "data/table.h"
+#include "data/files.h"
+#include "data/formats.h"
 #include "deltaw/error.h"
 #include "deltaw/family.h"
 #include "models/gguf.h"
@@ -57,9 +58,10 @@ int64_t checked_length(const Model& model, int64_t max_length, bool asked_for) {
                .fix = "set max_length to " + std::to_string(model.max_positions()) + " or less"});
 }
 
-bool is_table(const fs::path& file) {
-  const std::string ending = data::ending_of(file);
-  return ending == ".tsv" || ending == ".csv" || ending == ".jsonl" || ending == ".json";
+bool is_lines(const DataFiles& files) {
+  std::error_code unseen;
+  return files.names().size() == 1 && !fs::is_directory(files.names()[0], unseen) &&
+         data::find_files(files).size() == 1 && !data::holds_rows(data::find_files(files)[0]);
 }
 
 Dataset read_lines(const fs::path& file, const std::string& encoding) {

@@ -30,8 +30,8 @@ int64_t readable_length(const Model& model, const Adapter* adapter, const Tokeni
 /// default is shortened.
 int64_t checked_length(const Model& model, int64_t max_length, bool asked_for);
 
-/// Whether a file to predict has named columns, by its ending; any other has a text on each line.
-bool is_table(const std::filesystem::path& file);
+/// Whether what is to be predicted is one file with a text on each line; others have names for what is in them.
+bool is_lines(const DataFiles& files);
 Dataset read_lines(const std::filesystem::path& file, const std::string& encoding);
 
 /// The template that `text` names, else that of the first of the folders that has one.

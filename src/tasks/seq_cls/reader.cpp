@@ -143,7 +143,7 @@ class Reader final : public TextReader {
 
   Dataset input_of(const TaskFiles& files, const std::string& file) const {
     if (file.empty()) return load_split(files.data, Split::test, labels_, Labels::ignored, files.seed);
-    if (tasks::is_table(file)) return load_file(file, files.data, labels_, Labels::ignored);
+    if (!tasks::is_lines(file)) return load_file(file, files.data, labels_, Labels::ignored);
     refuse_lines_for_pairs(files.data, file);
     return tasks::read_lines(file, files.data.encoding);
   }
