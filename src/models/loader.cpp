@@ -70,6 +70,8 @@ at::ScalarType scalar_type(io::Dtype dtype) {
       return at::kByte;
     case io::Dtype::boolean:
       return at::kBool;
+    default:  // block types: io/decode.h makes numbers of them
+      break;
   }
   throw Error({.id = "internal.dtype", .what = "unknown dtype", .where = "scalar_type", .fix = "please report this"});
 }
