@@ -14,10 +14,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// The first that is there counts.
-constexpr const char* kWeights[] = {"model.safetensors", "pytorch_model.bin"};
-constexpr const char* kIndexSuffix = ".index.json";
-
 /// "config.json, vocab.txt and 3 more", for messages.
 std::string contents(const fs::path& folder) {
   constexpr size_t kShown = 8;

@@ -46,6 +46,33 @@ fs::path snapshot(const fs::path& model) {
   fail("there is no such folder", path.string(), hint.empty() ? "correct the path" : hint);
 }
 
+/// Whether `folder` is one of Hugging Face: an adapter's, or a model's with its weights.
+bool is_checkpoint(const fs::path& folder) {
+  std::error_code code;
+  if (fs::exists(folder / "adapter_config.json", code)) return true;
+  return fs::exists(folder / "config.json", code) &&
+         std::any_of(std::begin(kWeights), std::end(kWeights), [&](const std::string weights) {
+           return fs::exists(folder / weights, code) || fs::exists(folder / (weights + kIndexSuffix), code);
+         });
+}
+
+/// The only GGUF file of a folder that holds no checkpoint; else the folder. Throws where there are several.
+fs::path model_in(const fs::path& folder) {
+  if (is_checkpoint(folder)) return folder;
+  std::vector<std::string> files;
+  std::error_code code;
+  for (const auto& entry : fs::directory_iterator(folder, code)) {
+    if (is_gguf(entry.path())) files.push_back(entry.path().filename().string());
+  }
+  if (files.empty()) return folder;
+  if (files.size() == 1) return folder / files[0];
+  std::sort(files.begin(), files.end());
+  std::string list;
+  for (const std::string& file : files) list += (list.empty() ? "" : ", ") + file;
+  fail("the folder holds " + std::to_string(files.size()) + " GGUF files: " + list, folder.string(),
+       "give one of them: model_name_or_path: " + (folder / files[0]).string());
+}
+
 }  // namespace
 
 fs::path resolve_model(const std::string& model_name_or_path) {
@@ -54,10 +81,10 @@ fs::path resolve_model(const std::string& model_name_or_path) {
   }
   const fs::path path = hub::expanded(model_name_or_path);
   std::error_code code;
-  if (fs::is_directory(path, code)) return path;
+  if (fs::is_directory(path, code)) return model_in(path);
   if (fs::exists(path, code)) {
     if (is_gguf(path)) return path;
-    fail("this is a file, a model is a folder", path.string(), "give the folder that holds config.json");
+    fail("this is a file; a model is a folder or a GGUF file", path.string(), "give the folder that holds config.json");
   }
   if (!hub::is_repo_id(model_name_or_path)) fail_no_folder(path);
 
@@ -66,8 +93,9 @@ fs::path resolve_model(const std::string& model_name_or_path) {
   const fs::path found = snapshot(model);
   const std::string download = "download it: deltaw download " + model_name_or_path;
   for (const char* config : {"config.json", "adapter_config.json"}) {
-    if (!found.empty() && fs::exists(found / config, code)) return found;
+    if (!found.empty() && fs::exists(found / config, code)) return model_in(found);
   }
+  if (!found.empty() && model_in(found) != found) return model_in(found);
   if (!found.empty()) fail("the copy in the cache is not whole: it has no config.json", found.string(), download);
   const auto near = nearest_names(model_name_or_path, hub::cached_models(cache));
   fail("'" + model_name_or_path + "' is neither a folder nor a model in the local cache", cache.string(),

@@ -92,6 +92,41 @@ TEST_F(ResolveModel, NamesTheNearestFolder) {
   EXPECT_EQ(error_of([] { resolve_model(""); }).id(), "config.model-not-found");
 }
 
+TEST_F(ResolveModel, TakesAGgufFileByItsMagicOrItsName) {
+  const std::string magic = "GGUF and more";
+  EXPECT_EQ(resolve_model(put(folder_ / "sha256-0", magic).string()), folder_ / "sha256-0");
+  EXPECT_EQ(resolve_model(put(folder_ / "cut.gguf", "").string()), folder_ / "cut.gguf");  // its reader says what it is
+  const Error error = error_of([&] { resolve_model(put(folder_ / "other", "x").string()); });
+  EXPECT_EQ(error.id(), "config.model-not-found");
+}
+
+TEST_F(ResolveModel, FindsTheOnlyGgufFileOfAFolder) {
+  put(folder_ / "m/README.md", "");
+  put(folder_ / "m/b.gguf", "GGUF");
+  EXPECT_EQ(resolve_model(root_ + "/m"), folder_ / "m/b.gguf");
+  put(folder_ / "m/config.json", "{}");  // some hub folders have one beside GGUF files
+  EXPECT_EQ(resolve_model(root_ + "/m"), folder_ / "m/b.gguf");
+  put(folder_ / "m/a.gguf", "GGUF");
+  const Error error = error_of([&] { resolve_model(root_ + "/m"); });
+  EXPECT_EQ(error.id(), "config.model-not-found");
+  EXPECT_EQ(error.parts().what, "the folder holds 2 GGUF files: a.gguf, b.gguf");
+  EXPECT_EQ(error.parts().fix, "give one of them: model_name_or_path: " + root_ + "/m/a.gguf");
+  put(folder_ / "m/model.safetensors", "");
+  EXPECT_EQ(resolve_model(root_ + "/m"), folder_ / "m");
+  put(folder_ / "adapter/adapter_config.json", "{}");
+  put(folder_ / "adapter/x.gguf", "GGUF");
+  EXPECT_EQ(resolve_model(root_ + "/adapter"), folder_ / "adapter");
+}
+
+TEST_F(ResolveModel, FindsTheGgufFileOfASnapshot) {
+  const auto snapshot = add(hub_, "org--m-GGUF", "1");
+  std::filesystem::remove(snapshot / "config.json");
+  put(snapshot / "m.gguf", "GGUF");
+  EXPECT_EQ(resolve_model("org/m-GGUF"), snapshot / "m.gguf");
+  put(snapshot / "n.gguf", "GGUF");
+  EXPECT_NE(error_of([] { resolve_model("org/m-GGUF"); }).parts().what.find("m.gguf, n.gguf"), std::string::npos);
+}
+
 TEST_F(ResolveModel, StaysInsideTheCache) {
   put(folder_ / "huggingface/secret/config.json", "{}");
   put(std::filesystem::path(hub_) / "models--m/refs/main", "../../../secret\n");
