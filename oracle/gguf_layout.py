@@ -115,3 +115,82 @@ def llama3_from(factors, theta):
     original = int(round(slope * (high - 1)))
     return {"factor": factor, "low_freq_factor": 1.0, "high_freq_factor": high,
             "original_max_position_embeddings": original} if start < 0 and fits(1.0, high, original) else None
+
+
+# ---- config.json from the metadata
+
+def shortest(value):
+    """A float32 of the file as the decimal that was meant."""
+    return float(str(np.float32(value)))
+
+
+def rope_of(get, name_of, arrays, theta, head_dim):
+    """rope_parameters, and what stands beside them."""
+    length = get("context_length")
+    original = get("rope.scaling.original_context_length", length)
+    rotated = get("rope.dimension_count", head_dim)
+    part = {"partial_rotary_factor": rotated / head_dim} if rotated != head_dim else {}
+    rope = {"rope_type": "default", "rope_theta": theta, **part}
+    long, short, freqs = (arrays.get(f"{stem}.weight") for stem in ("rope_factors_long", "rope_factors_short", "rope_freqs"))
+    kind, factor = get("rope.scaling.type", "linear"), shortest(get("rope.scaling.factor", get("rope.scale_linear", 0.0)))
+    if long is not None and short is not None:
+        return {**rope, "rope_type": "longrope", "long_factor": [shortest(v) for v in long],
+                "short_factor": [shortest(v) for v in short], "original_max_position_embeddings": original}
+    if freqs is not None and not np.all(freqs == 1):
+        found = llama3_from(freqs, theta)
+        if found:
+            return {**rope, "rope_type": "llama3", **found}
+        same = [shortest(v) for v in freqs]
+        return {**rope, "rope_type": "longrope", "long_factor": same, "short_factor": same, "attention_factor": 1.0,
+                "original_max_position_embeddings": length}
+    if kind == "yarn" and factor > 0:
+        beta = {f"beta_{s}": shortest(get(f"rope.scaling.yarn_beta_{s}")) for s in ("fast", "slow")
+                if get(f"rope.scaling.yarn_beta_{s}") is not None}
+        return {**rope, "rope_type": "yarn", "factor": factor, "original_max_position_embeddings": original, **beta}
+    if kind == "linear" and factor not in (0, 1):
+        return {**rope, "rope_type": "linear", "factor": factor}
+    return rope
+
+
+def config_of(path):
+    """model_type and keys of config.json, from the file alone."""
+    reader = gguf.GGUFReader(path)
+    name = reader.fields["general.architecture"].contents()
+    arrays = {t.name: gguf.dequantize(t.data, t.tensor_type) for t in reader.tensors if t.name.startswith("rope_")}
+    shapes = {t.name: [int(n) for n in reversed(t.shape)] for t in reader.tensors}
+
+    def get(key, missing=None):
+        field = reader.fields.get(f"{name}.{key}")
+        return field.contents() if field else missing
+
+    def token(key):
+        field = reader.fields.get(f"tokenizer.ggml.{key}_token_id")
+        return field.contents() if field else None
+
+    width, heads, layers = get("embedding_length"), get("attention.head_count"), get("block_count")
+    rows = shapes["token_embd.weight"][0]
+    ids = {"vocab_size": rows, "bos_token_id": token("bos"), "eos_token_id": token("eos"), "pad_token_id": token("padding"),
+           "tie_word_embeddings": "output.weight" not in shapes}
+    if name == "gpt2":
+        return {"model_type": name, **ids, "n_embd": width, "n_layer": layers, "n_head": heads,
+                "n_positions": get("context_length"), "n_inner": shapes["blk.0.ffn_down.weight"][1],
+                "layer_norm_epsilon": shortest(get("attention.layer_norm_epsilon"))}
+    head_dim = get("attention.key_length", width // heads)
+    theta = shortest(get("rope.freq_base", 10000.0))
+    config = {"model_type": name, **ids, "hidden_size": width, "num_hidden_layers": layers, "num_attention_heads": heads,
+              "num_key_value_heads": get("attention.head_count_kv", heads), "intermediate_size": shapes["blk.0.ffn_down.weight"][1],
+              "max_position_embeddings": get("context_length"), "rope_parameters": rope_of(get, name, arrays, theta, head_dim),
+              "rms_norm_eps": shortest(get("attention.layer_norm_rms_epsilon"))}
+    if name in ("llama", "qwen3", "gemma2"):
+        config |= {"head_dim": head_dim, "attention_bias": "blk.0.attn_q.bias" in shapes}
+    if name == "llama":
+        config["mlp_bias"] = "blk.0.ffn_gate.bias" in shapes
+    if name == "phi3":
+        config |= {"sliding_window": get("attention.sliding_window", 0) or None,
+                   "original_max_position_embeddings": get("rope.scaling.original_context_length", get("context_length"))}
+    if name == "gemma2":
+        config |= {"sliding_window": get("attention.sliding_window", 4096),
+                   "query_pre_attn_scalar": width // heads if layers == 46 else head_dim,
+                   "attn_logit_softcapping": shortest(get("attn_logit_softcapping", 50.0)),
+                   "final_logit_softcapping": shortest(get("final_logit_softcapping", 30.0))}
+    return config

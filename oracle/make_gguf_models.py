@@ -7,7 +7,7 @@ convert_hf_to_gguf.py, undone tensor by tensor with the rules of `gguf_layout.py
 llama.cpp: its log-probabilities must be those of transformers.
 """
 from common import GOLDEN, generator, provenance, randomise, save_json, seed_of
-from gguf_layout import tensors_of, undone
+from gguf_layout import config_of, tensors_of, undone
 
 import hashlib
 import json
@@ -26,8 +26,8 @@ import numpy as np
 import sentencepiece
 import torch
 from sentencepiece import sentencepiece_model_pb2 as pieces
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import (AutoModelForCausalLM, Gemma2Config, GPT2Config, LlamaConfig, MistralConfig, Phi3Config,
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+from transformers import (AutoConfig, AutoModelForCausalLM, Gemma2Config, GPT2Config, LlamaConfig, MistralConfig, Phi3Config,
                           Qwen2Config, Qwen3Config)
 
 from llamacpp import ggml_quantise, log_probabilities
@@ -39,6 +39,8 @@ NEAR = 0.02                # of llama.cpp's log-probabilities
 TEXTS = ["the cat sat on the mat", " two  blanks", "It's 12345 o'clock, isn't it?", "caf\u00e9 \u4e2d\u6587 \U0001f642\n\tend",
          "<s>the</s>", "<|end|> of the text<|end|>", ""]
 CORPUS = ["the cat sat on the mat and the dog ran to the end of the road", "it is not what she said that he had heard"] * 20
+
+WORDS = "\u0120the \u0120cat \u0120mat \u0120and \u0120end \u0120on \u0120of \u0120text it is at he th the 12 'd \u0120\u0120"
 
 GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 LLAMA3 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
@@ -72,7 +74,7 @@ BANDS = rope("llama3", factor=8.0, original_max_position_embeddings=64, low_freq
 
 def cases():
     """Those of each family; together they have all that the architectures store in ways of their own."""
-    yield Case("gpt2", GPT2Config(n_embd=24, n_layer=2, n_head=4, n_positions=64, bos_token_id=1, eos_token_id=1),
+    yield Case("gpt2", GPT2Config(n_embd=24, n_layer=2, n_head=4, n_positions=64, bos_token_id=1, eos_token_id=2),
                "gpt-2", beside={"n_ctx": 64})
     llama3 = {**SHAPE, "rope_parameters": BANDS, "tie_word_embeddings": True}
     yield Case("llama_llama3", LlamaConfig(**llama3), "llama-bpe")
@@ -112,15 +114,26 @@ def cases():
 
 # ---- tokenizers
 
+def merges_of(words):
+    """Each word from its first letter on; a trainer would break ties in another way every time."""
+    merges = {}
+    for word in words:
+        for end in range(1, len(word)):
+            merges.setdefault(word[:end + 1], (word[:end], word[end]))
+    return merges
+
+
 def write_byte_level(folder, split):
-    tokenizer = Tokenizer(models.BPE(ignore_merges=split == "llama-bpe"))
+    special = ["<unk>", "<s>", "</s>", "<|start|>", "<|end|>", "<|endoftext|>"]
+    merges = merges_of(WORDS.split())
+    vocabulary = [*special, *sorted(pre_tokenizers.ByteLevel.alphabet()), *merges]
+    tokenizer = Tokenizer(models.BPE(vocab={token: i for i, token in enumerate(vocabulary)}, merges=list(merges.values()),
+                                     ignore_merges=split == "llama-bpe"))
+    tokenizer.add_special_tokens(special)
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False) if split == "gpt-2" else \
         pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(SPLITS[split]), "isolated"),
                                  pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
     tokenizer.decoder = decoders.ByteLevel()
-    special = ["<unk>", "<s>", "</s>", "<|start|>", "<|end|>", "<|endoftext|>"]
-    tokenizer.train_from_iterator(CORPUS, trainers.BpeTrainer(vocab_size=290, special_tokens=special, show_progress=False,
-                                                              initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet())))
     tokenizer.save(str(folder / "tokenizer.json"))
     save_json(folder / "tokenizer_config.json", {"tokenizer_class": "GPT2Tokenizer", "bos_token": "<s>",
                                                  "eos_token": "</s>", "unk_token": "<unk>", "add_bos_token": False,
@@ -243,10 +256,19 @@ def log_probabilities_of(model, ids):
         return model(input_ids=torch.tensor([ids])).logits[0].float().log_softmax(-1)
 
 
+def told_by(path):
+    """The model of the file alone: config.json from its metadata, its tensors undone."""
+    config = AutoConfig.for_model(**config_of(path))
+    model = AutoModelForCausalLM.from_config(config, attn_implementation="eager").float().eval()
+    found = [undone(tensor, config) for tensor in tensors_of(path)]
+    left = model.load_state_dict({name: torch.tensor(np.ascontiguousarray(v)) for name, _, v in found if name}, strict=False)
+    assert left.missing_keys in ([], ["lm_head.weight"]) and not left.unexpected_keys, left
+    return model
+
+
 def without_window(case, model):
-    """What the file says is a model without the window; so says llama.cpp."""
-    kinds = {"mistral": True, "phi3": True}
-    if not kinds.get(case.config.model_type) or not case.config.sliding_window:
+    """What llama.cpp runs is a model without the window."""
+    if case.config.model_type not in ("mistral", "phi3") or not case.config.sliding_window:
         return None
     config = type(case.config)(**{**case.config.to_dict(), "sliding_window": None})
     other = AutoModelForCausalLM.from_config(config, attn_implementation="eager").float().eval()
@@ -289,6 +311,8 @@ def write(case):
     ids = [1, *torch.randint(6, case.config.vocab_size, (TOKENS - 1,), generator=generator(case.name + " ids")).tolist()]
     said = log_probabilities_of(model, ids)
     other = without_window(case, model)
+    alone = log_probabilities_of(told_by(path), ids)
+    assert (alone - (log_probabilities_of(other, ids) if case.config.model_type == "mistral" else said)).abs().max() < 1e-4
     theirs = log_probabilities(path, ids, case.config.vocab_size, CONTEXT)
     error = np.abs(theirs - (log_probabilities_of(other, ids) if other else said).numpy()).max()
     result = {"provenance": {**provenance(__file__, case.name), "convert-hf-to-gguf": version("convert-hf-to-gguf"),
@@ -297,7 +321,7 @@ def write(case):
               "texts": texts, "input_ids": ids, **picked("", said, ids)}
     if other:
         result |= picked("no_window_", log_probabilities_of(other, ids), ids)
-        assert (said - log_probabilities_of(other, ids)).abs().max() > 100 * NEAR / 100, case.name
+        assert (said - log_probabilities_of(other, ids)).abs().max() > 1, case.name
     save_json(FOLDER / f"{case.name}.json", result)
     print(f"{case.name:14} {path.stat().st_size:7} bytes, llama.cpp differs by {error:.5f}", flush=True)
     return error
@@ -314,7 +338,7 @@ def main():
     logging.disable()
     wanted = [name for name in sys.argv[1:] if not name.startswith("/")]
     errors = {case.name: write(case) for case in cases() if not wanted or case.name in wanted}
-    far = {name: error for name, error in errors.items() if error > NEAR and "mix" not in name}
+    far = {name: error for name, error in errors.items() if error > NEAR and not name.endswith(("mix", "f16"))}
     assert not far, far
 
 
