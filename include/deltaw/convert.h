@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 
+#include "deltaw/adapter.h"
 #include "deltaw/model.h"
 #include "deltaw/progress.h"
 
@@ -25,5 +26,13 @@ struct ConvertReport {
 ConvertReport convert_checkpoint(const Model& model, const std::filesystem::path& output,
                                  const std::function<void(const std::filesystem::path&)>& companions = {},
                                  std::optional<at::ScalarType> stored = {}, const Progress& progress = {});
+
+/// Writes base and adapter as model.gguf into a folder, from the GGUF file that is the base: its values, its tensors,
+/// and in place of what the adapter changes the merged numbers. `type` is F32, F16, BF16 or Q8_0 for all matrices;
+/// `auto` leaves every tensor in its own, but for blocks that change: they become Q8_0. Reads the file back and
+/// compares every tensor; rounding_share says what rounding costs. Throws config.unsupported for a base that is no GGUF
+/// file and for a vocabulary that grew, and what merge_checkpoint() throws.
+MergeReport merge_gguf(const Adapter& adapter, const std::filesystem::path& output, const Probe& probe,
+                       const std::string& type = "auto", const Progress& progress = {});
 
 }  // namespace deltaw

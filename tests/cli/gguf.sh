@@ -50,6 +50,17 @@ expect 2 train --model_name_or_path llama_mix.gguf --train_file rows.jsonl --deq
 contains err 'dequantize'
 absent no
 
+# Base and adapter as one file.
+expect 0 merge --adapter_name_or_path llama_mix --dtype float32 --to gguf --output_dir one
+contains out '"dtype": "Q8_0"'
+contains out '"rounding_share"'
+present one/model.gguf one/Modelfile
+expect 0 generate --model_name_or_path one/model.gguf --dtype float32 --prompt 'the cat 3' --max_new_tokens 8
+contains out 'sat on the mat'
+expect 2 merge --adapter_name_or_path llama_mix --save_dtype q8_0 --output_dir none
+contains err '--to gguf'
+absent none
+
 # Adapters for others.
 expect 0 export --adapter_name_or_path llama_mix --to gguf --output_dir for-llama-cpp
 contains out '"exact": true'
