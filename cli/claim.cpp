@@ -6,6 +6,7 @@
 
 #include "adapt/adapter_folder.h"
 #include "core/printable.h"
+#include "data/files.h"
 #include "deltaw/error.h"
 #include "io/checkpoint.h"
 #include "text/tokenizer_files.h"
@@ -36,6 +37,14 @@ fs::path inside(const fs::path& path, const fs::path& folder) {
 
 void add_file(Inputs& inputs, const std::string& name, const std::string& path, Input::Kind kind = Input::Kind::file) {
   if (!path.empty()) inputs.push_back({kind, name, path});
+}
+
+/// What the names lead to; a folder of a data set is read as a whole.
+void add_files(Inputs& inputs, const std::string& name, const DataFiles& files) {
+  for (const fs::path& path : data::paths_of(files)) {
+    std::error_code unseen;
+    inputs.push_back({fs::is_directory(path, unseen) ? Input::Kind::rows : Input::Kind::file, name, path});
+  }
 }
 
 void refuse_inputs(const Claim& claim, const Manifest& manifest, const Inputs& inputs) {
@@ -87,9 +96,9 @@ Inputs inputs_of(const std::string& base, const std::vector<std::string>& adapte
   if (!base.empty()) add_file(inputs, "the base", io::resolve_model(base).string(), Input::Kind::model);
   for (const std::string& adapter : adapters) add_file(inputs, "an adapter", adapter, Input::Kind::model);
   add_file(inputs, "the configuration", invocation.file_name);
-  add_file(inputs, "train_file", data.train_file);
-  add_file(inputs, "validation_file", data.validation_file);
-  add_file(inputs, "test_file", data.test_file);
+  add_files(inputs, "train_file", data.train_file);
+  add_files(inputs, "validation_file", data.validation_file);
+  add_files(inputs, "test_file", data.test_file);
   add_file(inputs, "dataset_dir", data.dataset_dir, Input::Kind::rows);
   add_file(inputs, "chat_template", text.chat_template);
   return inputs;

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <filesystem>
 #include <optional>
 
 #include "counter.h"
@@ -14,8 +13,6 @@
 
 namespace deltaw::cli {
 namespace {
-
-namespace fs = std::filesystem;
 
 const TextTask* task_of(const DataOptions& data) {
   if (data.task_name.empty()) return nullptr;
@@ -38,14 +35,14 @@ std::string protocol_of(const EvaluationOptions& options, const TextTask* task) 
   return options.protocol;
 }
 
-/// The validation file, else the test set of the task.
-std::optional<fs::path> evaluation_file(const DataOptions& data) {
-  if (auto file = text_split_file(data, Split::validation)) return file;
-  return data.task_name.empty() ? std::nullopt : text_split_file(data, Split::test);
+/// The validation files, else the test set of the task or of the data set's folder.
+std::optional<DataFiles> evaluation_files(const DataOptions& data) {
+  if (auto files = text_split_file(data, Split::validation)) return files;
+  return data.task_name.empty() && data.dataset_dir.empty() ? std::nullopt : text_split_file(data, Split::test);
 }
 
-fs::path needed_file(const DataOptions& data) {
-  if (auto file = evaluation_file(data)) return *file;
+DataFiles needed_files(const DataOptions& data) {
+  if (auto files = evaluation_files(data)) return *files;
   throw data::no_text_file(data, "validation_file", Split::test);
 }
 
@@ -59,7 +56,7 @@ std::vector<Row> first_rows(std::vector<Row> rows, int64_t most) {
 TextDataset texts_of(const Served& served, const ChatRenderer& render) {
   const DataOptions& data = served.data;
   if (text_split_file(data, Split::validation) || data.validation_split == 0) {
-    TextDataset dataset = load_texts(needed_file(data), data, served.text, render);
+    TextDataset dataset = load_texts(needed_files(data), data, served.text, render);
     dataset.most_blocks = data.max_eval_samples;
     if (!dataset.continuous) dataset.rows = first_rows(std::move(dataset.rows), data.max_eval_samples);
     return dataset;
@@ -98,11 +95,11 @@ Json score_text(const Served& served, const EvaluationOptions& options, const Ch
   const TextTask* task = task_of(served.data);
   const std::string protocol = protocol_of(options, task);
   if (protocol == "perplexity") return score_texts(served, lm, options, render);
-  const fs::path file = needed_file(served.data);
+  const DataFiles files = needed_files(served.data);
   const int64_t most = served.data.max_eval_samples;
   Json results = protocol == "likelihood"
-                     ? score_choices(lm, first_rows(load_choices(*task, file, served.data.encoding), most))
-                     : score_answers(lm, *task, first_rows(load_answers(*task, file, served.data.encoding), most),
+                     ? score_choices(lm, first_rows(load_choices(*task, files, served.data.encoding), most))
+                     : score_answers(lm, *task, first_rows(load_answers(*task, files, served.data.encoding), most),
                                      options.max_new_tokens);
   const int64_t cut = results.value("eval_truncated", int64_t{0}), rows = results.value("eval_samples", int64_t{0});
   if (cut > 0)

@@ -35,8 +35,7 @@ Asked asked_of(const Json& row, const std::string& where) {
 
 std::vector<Asked> read_asked(const std::filesystem::path& file, const std::string& encoding) {
   std::vector<Asked> all;
-  const std::string ending = data::ending_of(file);
-  if (ending == ".jsonl" || ending == ".json" || ending == ".csv" || ending == ".tsv") {
+  if (data::holds_rows(file)) {
     data::each_row(file, encoding,
                    [&](const Json& row, int64_t, const std::string& where) { all.push_back(asked_of(row, where)); });
     return all;

@@ -4,9 +4,9 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <filesystem>
 #include <vector>
 
+#include "data/formats.h"
 #include "deltaw/evaluate.h"
 #include "deltaw/text_data.h"
 #include "setup.h"
@@ -15,7 +15,8 @@ namespace deltaw::cli {
 namespace {
 
 bool is_running_text(const KeyFacts& facts) {
-  return facts.causal && facts.train && std::filesystem::path(facts.data.train_file).extension() == ".txt";
+  const DataFiles& files = facts.data.train_file;
+  return facts.causal && facts.train && !files.empty() && data::named_format(files.names()[0]) == data::Format::text;
 }
 bool has_validation(const KeyFacts& facts) {
   const DataOptions& data = facts.data;

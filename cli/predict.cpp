@@ -1,6 +1,7 @@
 #include "core/text_file.h"
 #include "counter.h"
-#include "data/table.h"
+#include "data/files.h"
+#include "data/formats.h"
 #include "deltaw/error.h"
 #include "io/safetensors.h"
 #include "output.h"
@@ -17,8 +18,8 @@ struct Keys {
 
   void fields(FieldVisitor& f) {
     f.field("input_file", input_file,
-            "Rows to predict: .tsv, .csv, .jsonl or .json with the columns above, or one text per line, blank lines "
-            "too. Default: test_file.");
+            "Rows to predict: .parquet, .arrow, .tsv, .csv, .jsonl or .json with the columns above, or one text per line, "
+            "blank lines too. Default: test_file.");
     f.field("output_file", output_file, "Where the lines go; default: standard output.");
     f.field("logits_file", logits_file,
             "Also write the raw logits to this safetensors file: `logits` [rows, labels], or `logits.<n>` [tokens, "
@@ -47,9 +48,10 @@ const Usage kUsageText = {
     .needs = {kNeedsModel},
 };
 
-bool is_table(const std::filesystem::path& file) {
-  const std::string ending = data::ending_of(file);
-  return ending == ".tsv" || ending == ".csv" || ending == ".jsonl" || ending == ".json";
+/// Whether these files hold rows and not lines of text, which are read from one file.
+bool are_rows(const DataFiles& files) {
+  const std::vector<std::filesystem::path> paths = data::find_files(files);
+  return paths.size() > 1 || data::holds_rows(paths.at(0));
 }
 
 Dataset read_lines(const std::filesystem::path& path, const std::string& encoding) {
@@ -76,7 +78,7 @@ Dataset read_input(const Served& served, const Keys& keys) {
     return load_split(served.data, Split::test, served.labels, Labels::ignored,
                       static_cast<uint64_t>(served.batch.seed));
   }
-  if (!is_table(keys.input_file)) {
+  if (!are_rows(keys.input_file)) {
     refuse_lines_for_pairs(served.data, keys.input_file);
     return read_lines(keys.input_file, served.data.encoding);
   }
@@ -113,8 +115,8 @@ void write_lines(const Served& served, const Dataset& dataset, const Tensor& log
 
 /// The texts as they stand: only an answer is followed by an end-of-text token.
 TextDataset read_texts(const Served& served, const Keys& keys) {
-  std::filesystem::path file = keys.input_file;
-  if (file.empty()) {
+  DataFiles files = keys.input_file;
+  if (files.empty()) {
     const auto test = text_split_file(served.data, Split::test);
     if (!test) {
       throw Error({.id = "config.no-data",
@@ -122,13 +124,13 @@ TextDataset read_texts(const Served& served, const Keys& keys) {
                    .where = "keys 'input_file' and 'test_file'",
                    .fix = "--input_file texts.txt"});
     }
-    file = *test;
+    files = *test;
   }
   TextDataset texts;
-  if (is_table(file)) {
-    texts = load_texts(file, served.data, served.text, renderer_of(served.chat_template), Blank::kept);
+  if (are_rows(files)) {
+    texts = load_texts(files, served.data, served.text, renderer_of(served.chat_template), Blank::kept);
   } else {
-    for (Example& row : read_lines(file, served.data.encoding).rows) {
+    for (Example& row : read_lines(files.names()[0], served.data.encoding).rows) {
       const size_t size = row.text.size();
       texts.rows.push_back({.text = std::move(row.text), .trained = {{0, size}}, .line = row.line, .record = row.line});
     }

@@ -46,9 +46,19 @@ bool is_causal(const Json& settings) {
   return text_or(settings, "task_type", "SEQ_CLS") == "CAUSAL_LM";
 }
 
+/// What the rows were read from, without its folder.
+std::string data_name(const Json& settings) {
+  const Json files = settings.value("train_file", Json());
+  const bool several = files.is_array() && !files.empty() && files[0].is_string();
+  fs::path name = several ? files[0].get<std::string>() : text_or(settings, "train_file", "");
+  if (name.empty()) name = text_or(settings, "dataset_dir", "");
+  if (!name.has_filename()) name = name.parent_path();
+  return name.filename().string() + (several && files.size() > 1 ? fmt::format(" and {} more", files.size() - 1) : "");
+}
+
 std::string data_sentence(const Json& settings, const Json& preview) {
   const std::string task = text_or(settings, "task_name", "");
-  const std::string file = fs::path(text_or(settings, "train_file", "")).filename().string();
+  const std::string file = data_name(settings);
   const Json& data = preview["data"];
   return fmt::format(
       "{} ({} rows to train on, {} to evaluate on)", !task.empty() ? "The task " + task : "`" + file + "`",

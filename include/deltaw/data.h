@@ -18,12 +18,32 @@
 
 namespace deltaw {
 
+/// Files of rows, read one after the other: paths, patterns of them (*, ? and [...]), and folders of data sets.
+class DataFiles {
+ public:
+  DataFiles() = default;
+  // Implicit, since one file is the usual case. An empty name is none.
+  DataFiles(std::string name);
+  DataFiles(const char* name) : DataFiles(std::string(name)) {}
+  DataFiles(const std::filesystem::path& path) : DataFiles(path.string()) {}
+  DataFiles(std::vector<std::string> names) : names_(std::move(names)) {}
+
+  const std::vector<std::string>& names() const { return names_; }
+  std::vector<std::string>& names() { return names_; }
+  bool empty() const { return names_.empty(); }
+  std::string text() const;  // "a.jsonl", "a.jsonl and 2 more"
+  bool operator==(const DataFiles&) const = default;
+
+ private:
+  std::vector<std::string> names_;
+};
+
 struct DataOptions {
   std::string task_name = {};
   std::string dataset_dir = {};
-  std::string train_file = {};
-  std::string validation_file = {};
-  std::string test_file = {};
+  DataFiles train_file = {};
+  DataFiles validation_file = {};
+  DataFiles test_file = {};
   std::string text_column = {};
   std::string text_pair_column = {};
   std::string label_column = {};
@@ -92,7 +112,7 @@ struct Example {
   bool has_pair = false;
   double label = 0;                 // class number or score; 0 where the set is not labelled
   std::vector<double> labels = {};  // of a row of several classes: 1 for those it has, else 0, by class number
-  int64_t line = 0;                 // in the file, from 1; of a JSON array, the item
+  int64_t line = 0;                 // in its file, from 1; of a JSON array, the item; of columns, the row
   Json id = nullptr;                // of the column kIdColumn, where the file has it
 };
 
@@ -100,7 +120,7 @@ struct Example {
 inline constexpr const char* kIdColumn = "id";
 
 struct Dataset {
-  std::filesystem::path file = {};
+  std::filesystem::path file = {};  // or what the messages call several
   bool labelled = false;
   std::vector<Example> rows = {};
   std::vector<std::string> warnings = {};  // one sentence each
@@ -122,7 +142,8 @@ struct TrainingData {
 };
 
 /// Reads the training and validation rows that the options name, by the files' endings: .tsv (GLUE style: tabs, no
-/// quoting), .csv (RFC 4180), .jsonl or .json (one object a line, or an array of objects).
+/// quoting), .csv (RFC 4180), .jsonl or .json (one object a line, or an array of objects), any of them packed by gzip
+/// or zstd; .parquet and .arrow by their first bytes, too. docs/data.md describes folders and several files.
 ///
 /// Labels are those of label_names or of the task; else those of `head` where they hold every label of the training
 /// file, or where this has the numbers of all its classes; else the sorted values of the training file, by number where
@@ -133,11 +154,12 @@ struct TrainingData {
 ///
 /// A stored head that names some of the labels and not the others is an error, unless it may be replaced.
 ///
-/// Throws config.no-data, config.head-labels, config.label-names, config.unknown-task, config.dataset-dir,
-/// config.file-format, config.missing-column, config.text-column, config.encoding; format.csv, format.json-line,
-/// format.encoding, format.separator, format.zero-byte, format.duplicate-column; data.empty-file, data.field-count,
-/// data.unknown-label, data.missing-label, data.several-labels, data.not-a-number, data.not-text, data.one-label;
-/// io.not-found. `seed` decides which rows validation_split holds out.
+/// Throws config.no-data, config.no-files, config.head-labels, config.label-names, config.unknown-task,
+/// config.dataset-dir, config.file-format, config.missing-column, config.text-column, config.encoding; format.csv,
+/// format.json-line, format.encoding, format.compressed, format.parquet, format.arrow, format.separator,
+/// format.zero-byte, format.duplicate-column; data.empty-file, data.field-count, data.unknown-label,
+/// data.missing-label, data.several-labels, data.not-a-number, data.not-text, data.one-label; io.not-found. `seed`
+/// decides which rows validation_split holds out.
 TrainingData load_training_data(const DataOptions& options, uint64_t seed, const HeadLabels& head = {});
 
 /// What to say where `names` puts a class at another place than a stored head of as many has it; nothing where they
@@ -151,11 +173,12 @@ LabelSet label_set(const DataOptions& options, std::vector<std::string> names);
 /// load_training_data holds out with the same options and seed. Throws what load_training_data throws.
 Dataset load_split(const DataOptions& options, Split split, const LabelSet& labels, Labels use, uint64_t seed);
 
-/// Any other file, with the columns of the options; max_*_samples are not applied.
-Dataset load_file(const std::filesystem::path& file, const DataOptions& options, const LabelSet& labels, Labels use);
+/// Any other files, with the columns of the options; max_*_samples are not applied.
+Dataset load_file(const DataFiles& files, const DataOptions& options, const LabelSet& labels, Labels use);
 
-/// The file of a split, by its own option or by the task's folder; nothing where neither names one.
-std::optional<std::filesystem::path> split_file(const DataOptions& options, Split split);
+/// The files of a split, by its own option, the task's folder or that of a data set; nothing where none names one.
+/// Folders and patterns are resolved, in order. Throws config.no-files, config.dataset-dir.
+std::optional<DataFiles> split_file(const DataOptions& options, Split split);
 
 /// The metrics of a run: the task's, else accuracy and F1, or mean squared error and the correlations. The first one
 /// chooses the best checkpoint.

@@ -24,6 +24,8 @@ struct Rule {
   bool low_open = false;   // low itself is not allowed
   bool high_open = false;  // high itself is not allowed
   std::vector<std::string> choices;
+  /// Of a list: its items are paths. A text is one of them, commas and all; a text that is a JSON list is several.
+  bool paths = false;
 
   bool allows(double value) const;
   std::string text() const;  // ">= 1", "in [0, 1)", "one of: linear, cosine", or empty
@@ -34,6 +36,7 @@ Rule above(double low);
 Rule between(double low, double high);  // [low, high]
 Rule fraction();                        // [0, 1)
 Rule one_of(std::vector<std::string> choices);
+Rule paths();
 
 /// Sees every field of an options struct in turn. A Json field holds what has no single type: a list or a regular
 /// expression, a map of patterns.
@@ -59,7 +62,7 @@ Fields fields_of(Options& options) {
 /// One field as help and documentation show it.
 struct FieldInfo {
   std::string name;
-  std::string type;  // "bool", "int", "float", "string", "list", "json"
+  std::string type;  // "bool", "int", "float", "string", "list", "files", "json"
   Json default_value;
   std::string range;  // Rule::text()
   std::vector<std::string> choices;

@@ -47,19 +47,29 @@ struct TextExample {
   bool end = false;                // such a token follows the text
   bool answers = false;            // only answers are trained on, so the last one should hold an end of its turn
   int64_t turns_left_out = 0;      // of the assistant, which do not stand word for word in the text
-  int64_t line = 0;                // in the file, from 1; of a JSON array, the item
-  int64_t record = 0;              // its number among the file's rows, from 1
+  int64_t line = 0;                // in its file, from 1; of a JSON array, the item; of columns, the row
+  int64_t record = 0;              // its number among the files' rows, from 1
+};
+
+/// A file of a dataset, and its first row's number among all rows, from 1.
+struct TextSource {
+  std::filesystem::path file;
+  std::string unit = "line";
+  int64_t first = 1;
 };
 
 struct TextDataset {
-  std::filesystem::path file = {};
-  std::string unit = "line";              // what TextExample::line counts: "line" or "item"
+  std::filesystem::path file = {};        // or what the messages call several
+  std::string unit = "line";              // what TextExample::line counts in the first of them: "line", "item" or "row"
   bool continuous = false;                // one running text, to be cut into blocks of max_length tokens
   int64_t most_blocks = 0;                // of a running text; 0 is all
   int64_t left_out = 0;                   // rows of the file that nothing can be learned from
   std::vector<std::string> reasons = {};  // of the first of them: "line 7: \"output\" is empty"
   std::vector<TextExample> rows = {};
-  std::vector<Json> ids = {};  // of each of the file's rows, left out or not: its key kIdColumn, else null
+  std::vector<Json> ids = {};  // of each of the files' rows, left out or not: its key kIdColumn, else null
+  std::vector<TextSource> sources = {};
+
+  std::string where(const TextExample& example) const;  // "train.jsonl, line 12"
 };
 
 struct TextData {
@@ -95,12 +105,12 @@ enum class Blank {
   kept,     // it is a row like others, with nothing to predict perhaps; no row is left out
 };
 
-/// One file, with the columns of the options; neither held out nor cut to max_*_samples.
-TextDataset load_texts(const std::filesystem::path& file, const DataOptions& options, const TextOptions& text,
+/// These files, with the columns of the options; neither held out nor cut to max_*_samples.
+TextDataset load_texts(const DataFiles& files, const DataOptions& options, const TextOptions& text,
                        const ChatRenderer& render, Blank blank = Blank::refused);
 
-/// The file of a split: its own option, or that of the task below dataset_dir; nothing where neither names one.
-std::optional<std::filesystem::path> text_split_file(const DataOptions& options, Split split);
+/// As split_file, with the tasks of text.
+std::optional<DataFiles> text_split_file(const DataOptions& options, Split split);
 
 /// The prompt of an instruction in the words of Stanford Alpaca, which LLM-Adapters kept, up to where the answer
 /// begins.
@@ -199,7 +209,7 @@ struct ChoiceExample {
 /// fill the blank and the rest of the sentence is the continuation. BoolQ's passages are not in these files.
 /// Throws config.task-kind for a task of another kind, data.choices for a row that cannot be taken apart, and what
 /// load_texts throws for the file.
-std::vector<ChoiceExample> load_choices(const TextTask& task, const std::filesystem::path& file,
+std::vector<ChoiceExample> load_choices(const TextTask& task, const DataFiles& files,
                                         const std::string& encoding = "utf-8");
 
 struct AnswerExample {
@@ -211,7 +221,7 @@ struct AnswerExample {
 /// The rows of any of the sets for generating and matching, with the prompts that training uses: alpaca's, or
 /// "Question: ...\nAnswer:" for GSM8K's own files. Throws data.answer for a row without an answer of the task's kind,
 /// and what load_texts throws for the file.
-std::vector<AnswerExample> load_answers(const TextTask& task, const std::filesystem::path& file,
+std::vector<AnswerExample> load_answers(const TextTask& task, const DataFiles& files,
                                         const std::string& encoding = "utf-8");
 
 }  // namespace deltaw

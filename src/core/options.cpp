@@ -106,6 +106,17 @@ std::optional<std::vector<std::string>> to_list(const Json& value) {
   return items;
 }
 
+/// One path, or a list of them.
+std::optional<std::vector<std::string>> to_paths(const Json& value) {
+  if (!value.is_string()) return value.is_array() ? to_list(value) : std::nullopt;
+  const std::string& text = value.get_ref<const std::string&>();
+  if (text.starts_with('[')) {
+    const std::optional<Json> list = parsed(text);
+    if (list && list->is_array()) return to_list(*list);
+  }
+  return text.empty() ? std::vector<std::string>() : std::vector<std::string>{text};
+}
+
 /// A string that starts as JSON is JSON; but `[qv]_proj` stays what it is, a regular expression.
 std::optional<Json> to_json(const Json& value) {
   if (!value.is_string()) return value;
@@ -156,7 +167,11 @@ class Reader : public FieldVisitor {
     const Json* given = find(name);
     if (!given) return;
     std::vector<std::string> read;
-    take(name, *given, to_list(*given), read, "a list of texts, or one text with commas");
+    if (rule.paths) {
+      take(name, *given, to_paths(*given), read, "a path, or a list of paths");
+    } else {
+      take(name, *given, to_list(*given), read, "a list of texts, or one text with commas");
+    }
     for (const std::string& item : read) check_choice(name, item, rule);
     value = std::move(read);
   }
@@ -217,6 +232,12 @@ class Reader : public FieldVisitor {
   const std::string& where_;
 };
 
+/// As it is written: one path is a text.
+Json shaped(const std::vector<std::string>& value, const Rule& rule) {
+  if (!rule.paths || value.size() > 1) return value;
+  return value.empty() ? "" : value[0];
+}
+
 class Writer : public FieldVisitor {
  public:
   Json values = Json::object();
@@ -225,8 +246,8 @@ class Writer : public FieldVisitor {
   void field(const char* name, int64_t& value, const char*, const Rule&) override { values[name] = value; }
   void field(const char* name, double& value, const char*, const Rule&) override { values[name] = value; }
   void field(const char* name, std::string& value, const char*, const Rule&) override { values[name] = value; }
-  void field(const char* name, std::vector<std::string>& value, const char*, const Rule&) override {
-    values[name] = value;
+  void field(const char* name, std::vector<std::string>& value, const char*, const Rule& rule) override {
+    values[name] = shaped(value, rule);
   }
   void field(const char* name, Json& value, const char*, const Rule&) override { values[name] = value; }
 };
@@ -248,7 +269,7 @@ class Describer : public FieldVisitor {
     add(name, "string", value, help, rule);
   }
   void field(const char* name, std::vector<std::string>& value, const char* help, const Rule& rule) override {
-    add(name, "list", value, help, rule);
+    add(name, rule.paths ? "files" : "list", shaped(value, rule), help, rule);
   }
   void field(const char* name, Json& value, const char* help, const Rule& rule) override {
     add(name, "json", value, help, rule);
@@ -303,6 +324,9 @@ Rule fraction() {
 }
 Rule one_of(std::vector<std::string> choices) {
   return {.choices = std::move(choices)};
+}
+Rule paths() {
+  return {.choices = {}, .paths = true};
 }
 
 void read_fields(const Fields& fields, const Json& values, const std::string& where) {

@@ -13,6 +13,7 @@
 
 #include "core/files.h"
 #include "core/log.h"
+#include "core/unpack.h"
 #include "deltaw/error.h"
 
 namespace deltaw {
@@ -308,7 +309,7 @@ std::string to_utf8(std::string bytes, const std::string& encoding, const std::s
 }
 
 std::string read_text(const std::filesystem::path& file, const std::string& encoding) {
-  return to_utf8(read_file(file), encoding, file.string());
+  return to_utf8(unpacked(read_file(file), file.string()), encoding, file.string());
 }
 
 std::string read_utf8(const std::filesystem::path& file) {

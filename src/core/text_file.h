@@ -14,9 +14,10 @@ inline constexpr const char* kEncodingHelp =
     "How the files of rows and texts are encoded: utf-8, utf-16, latin-1, windows-1252, shift_jis or another name that "
     "ICU knows.";
 
-/// The text of a file of data, without a byte-order mark. `encoding` is a name that ICU knows; a mark of UTF-8 goes
-/// before it. Throws config.encoding for an unknown name; format.encoding, with line, column in characters and byte,
-/// for bytes that are none of the encoding's, and for a file that is UTF-16, UTF-32 or no text and is not said to be.
+/// The text of a file of data, without a byte-order mark; what gzip or zstd packed is unpacked, whatever its name.
+/// `encoding` is a name that ICU knows; a mark of UTF-8 goes before it. Throws config.encoding for an unknown name;
+/// format.encoding, with line, column in characters and byte, for bytes that are none of the encoding's, and for a file
+/// that is UTF-16, UTF-32 or no text and is not said to be.
 std::string read_text(const std::filesystem::path& file, const std::string& encoding = "utf-8");
 
 /// The same of a file of options or a template, which is UTF-8: no key says otherwise. A mark of UTF-16 or UTF-32 is

@@ -155,7 +155,7 @@ class Encoder {
     if (!end_id_) {
       throw Error{{.id = "config.no-end-token",
                    .what = "the model names no end-of-text token, so it would never learn to stop",
-                   .where = fmt::format("{}, {} {}", dataset_.file.string(), dataset_.unit, example.line),
+                   .where = dataset_.where(example),
                    .fix = "Set eos_token in tokenizer_config.json, or eos_token_id in config.json."}};
     }
     if (row.ids.empty() || row.ids.back() != *end_id_) {

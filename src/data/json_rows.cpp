@@ -1,4 +1,4 @@
-// JSON: one object a line, or one array of objects.
+// Rows that are objects: JSON, one a line or in an array, and files of columns.
 #include <algorithm>
 
 #include <fmt/format.h>
@@ -8,6 +8,7 @@
 #include "data/table.h"
 #include "deltaw/error.h"
 #include "deltaw/options.h"
+#include "io/column_file.h"
 
 namespace deltaw::data {
 namespace {
@@ -17,10 +18,11 @@ Cell to_cell(const Json& value) {
   if (value.is_boolean()) return {Cell::Kind::text, value.get<bool>() ? "true" : "false"};
   if (value.is_number()) return {Cell::Kind::number, value.dump()};
   if (value.is_null()) return {Cell::Kind::missing, "null"};
+  if (value.is_binary()) return {Cell::Kind::nested, "bytes that are no text"};
   Cell cell{Cell::Kind::nested, value.is_array() ? "a list" : "an object"};
   if (!value.is_array()) return cell;
   for (const Json& item : value) {
-    if (item.is_structured() || item.is_null()) return cell;
+    if (item.is_structured() || item.is_null() || item.is_binary()) return cell;
     cell.items.push_back(to_cell(item));
   }
   cell.kind = Cell::Kind::list;
@@ -96,6 +98,26 @@ Table read_json_rows(const std::filesystem::path& file, std::string_view text) {
   table.file = file;
   table.unit = each_json_object(
       file, text, [&](const Json& object, int64_t line, const std::string&) { add_row(table, object, line); });
+  return table;
+}
+
+std::string each_column_row(const std::filesystem::path& file, Format format, const TakeRow& take) {
+  const auto take_row = [&](Json& row, int64_t number) {
+    take(row, number, fmt::format("{}, row {}", file.string(), number));
+  };
+  if (format == Format::parquet) {
+    io::each_parquet_row(file, take_row);
+  } else {
+    io::each_arrow_row(file, take_row);
+  }
+  return "row";
+}
+
+Table read_column_rows(const std::filesystem::path& file, Format format) {
+  Table table;
+  table.file = file;
+  table.unit = each_column_row(
+      file, format, [&](const Json& object, int64_t row, const std::string&) { add_row(table, object, row); });
   return table;
 }
 

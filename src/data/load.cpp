@@ -4,6 +4,7 @@
 
 #include "data/column_doubts.h"
 #include "data/columns.h"
+#include "data/files.h"
 #include "data/hold_out.h"
 #include "data/labels.h"
 #include "data/no_rows.h"
@@ -15,28 +16,6 @@ namespace deltaw {
 namespace {
 
 namespace fs = std::filesystem;
-
-const std::string& file_option(const DataOptions& options, Split split) {
-  switch (split) {
-    case Split::train:
-      return options.train_file;
-    case Split::validation:
-      return options.validation_file;
-    default:
-      return options.test_file;
-  }
-}
-
-const char* option_name(Split split) {
-  switch (split) {
-    case Split::train:
-      return "train_file";
-    case Split::validation:
-      return "validation_file";
-    default:
-      return "test_file";
-  }
-}
 
 // The file of a task, as GLUE names it.
 const char* file_name(Split split) {
@@ -56,19 +35,19 @@ fs::path task_folder(const DataOptions& options, const GlueTask& task) {
        .fix = fmt::format("Set dataset_dir to the folder that holds {}/train.tsv as GLUE ships it.", task.folder)}};
 }
 
-data::Table read_file_of_task(const fs::path& file, const DataOptions& options) {
+data::Table read_files_of_task(const DataFiles& files, const DataOptions& options) {
   const GlueTask* task = data::task_of(options);
-  return data::read_table(file, task != nullptr ? task->columns : std::vector<std::string>{}, options.encoding);
+  return data::read_table(files, task != nullptr ? task->columns : std::vector<std::string>{}, options.encoding);
 }
 
 data::Table read_split(const DataOptions& options, Split split) {
-  const auto file = split_file(options, split);
-  if (!file) {
+  const auto files = split_file(options, split);
+  if (!files) {
     const GlueTask* task = data::task_of(options);
-    throw data::no_file(options, option_name(split),
+    throw data::no_file(options, data::option_name(split),
                         task == nullptr ? "" : fmt::format("{}/{} as GLUE ships it", task->folder, file_name(split)));
   }
-  return read_file_of_task(*file, options);
+  return read_files_of_task(*files, options);
 }
 
 std::string text_of(const data::Table& table, const data::Row& row, size_t column) {
@@ -141,22 +120,17 @@ bool holds_out(const DataOptions& options) {
 
 }  // namespace
 
-std::optional<fs::path> split_file(const DataOptions& options, Split split) {
-  const std::string& named = file_option(options, split);
-  if (!named.empty()) return fs::path(named);
+std::optional<DataFiles> split_file(const DataOptions& options, Split split) {
+  const DataFiles& named = data::files_option(options, split);
+  if (!named.empty()) return data::found_files(named, split);
   if (options.dataset_dir.empty()) return std::nullopt;
   const GlueTask* task = data::task_of(options);
-  if (task == nullptr) {
-    throw Error{{.id = "config.dataset-dir",
-                 .what = "dataset_dir is set without task_name",
-                 .where = fmt::format("dataset_dir: {}", options.dataset_dir),
-                 .fix = "Set task_name, or name your own files by train_file, validation_file and test_file."}};
-  }
-  return task_folder(options, *task) / file_name(split);
+  if (task == nullptr) return data::files_of_folder(options.dataset_dir, split);
+  return DataFiles(task_folder(options, *task) / file_name(split));
 }
 
-Dataset load_file(const fs::path& file, const DataOptions& options, const LabelSet& labels, Labels use) {
-  return to_dataset(read_file_of_task(file, options), options, labels, use);
+Dataset load_file(const DataFiles& files, const DataOptions& options, const LabelSet& labels, Labels use) {
+  return to_dataset(read_files_of_task(files, options), options, labels, use);
 }
 
 Dataset load_split(const DataOptions& options, Split split, const LabelSet& labels, Labels use, uint64_t seed) {

@@ -8,6 +8,8 @@
 
 #include "core/text_file.h"
 #include "data/bad_rows.h"
+#include "data/files.h"
+#include "data/formats.h"
 #include "data/hold_out.h"
 #include "data/no_rows.h"
 #include "data/table.h"
@@ -20,16 +22,42 @@ namespace {
 
 namespace fs = std::filesystem;
 
-TextDataset running_text(const fs::path& file, const std::string& encoding) {
-  TextExample example{.text = read_text(file, encoding), .line = 1};
-  if (example.text.find_first_not_of(" \t\r\n") == std::string::npos) {
-    throw Error{{.id = "data.empty-file",
-                 .what = "the file is empty",
-                 .where = file.string(),
-                 .fix = "Check the path, and that the file was written to its end."}};
+/// Files of running text, one behind the other; each begins a line.
+TextDataset running_text(const std::vector<fs::path>& files, const std::string& encoding) {
+  TextExample example{.line = 1};
+  for (const fs::path& file : files) {
+    std::string text = read_text(file, encoding);
+    if (text.find_first_not_of(" \t\r\n") == std::string::npos) {
+      throw Error{{.id = "data.empty-file",
+                   .what = "the file is empty",
+                   .where = file.string(),
+                   .fix = "Check the path, and that the file was written to its end."}};
+    }
+    if (example.text.empty()) {
+      example.text = std::move(text);
+    } else {
+      if (!example.text.ends_with('\n')) example.text += '\n';
+      example.text += text;
+    }
   }
   example.trained = {{0, example.text.size()}};
-  return {.file = file, .continuous = true, .rows = {std::move(example)}};
+  return {.file = data::name_of(files), .continuous = true, .rows = {std::move(example)}};
+}
+
+/// Whether the files are running text, which all or none must be.
+bool are_running_text(const std::vector<fs::path>& files) {
+  const auto is_text = [](const fs::path& file) { return data::format_of(file) == data::Format::text; };
+  const bool first = is_text(files.front());
+  for (const fs::path& file : files) {
+    if (is_text(file) == first) continue;
+    throw Error{
+        {.id = "config.file-format",
+         .what = fmt::format("{} is {}, and this file {}", files.front().string(),
+                             first ? "running text" : "a file of rows", first ? "holds rows" : "is running text"),
+         .where = file.string(),
+         .fix = "Give files of one kind."}};
+  }
+  return first;
 }
 
 /// The first of the keys whose value is null, which counts as absent and is not told by the names of a row's keys.
@@ -116,6 +144,7 @@ std::pair<TextDataset, TextDataset> hold_out_end(TextDataset dataset, double fra
 std::pair<TextDataset, TextDataset> hold_out_rows(TextDataset dataset, double fraction, uint64_t seed) {
   const std::vector<bool> is_held = data::held_out(dataset.rows.size(), fraction, seed, dataset.file);
   TextDataset held{.file = dataset.file, .unit = dataset.unit};
+  held.sources = dataset.sources;
   TextDataset kept = held;
   kept.left_out = dataset.left_out;
   kept.reasons = std::move(dataset.reasons);
@@ -134,13 +163,26 @@ void keep_first(TextDataset& dataset, int64_t most) {
 
 }  // namespace
 
-TextDataset load_texts(const fs::path& file, const DataOptions& options, const TextOptions& text,
+std::string TextDataset::where(const TextExample& example) const {
+  const auto next = std::find_if(sources.begin(), sources.end(),
+                                 [&](const TextSource& source) { return source.first > example.record; });
+  if (next == sources.begin()) return fmt::format("{}, {} {}", file.string(), unit, example.line);
+  return fmt::format("{}, {} {}", std::prev(next)->file.string(), std::prev(next)->unit, example.line);
+}
+
+TextDataset load_texts(const DataFiles& files, const DataOptions& options, const TextOptions& text,
                        const ChatRenderer& render, Blank blank) {
-  if (data::ending_of(file) == ".txt") return running_text(file, options.encoding);
-  TextDataset dataset{.file = file};
+  const std::vector<fs::path> paths = data::find_files(files);
+  if (are_running_text(paths)) return running_text(paths, options.encoding);
+  TextDataset dataset{.file = data::name_of(paths)};
   std::optional<data::RowFormat> first;
-  data::BadRows bad(file, blank == Blank::kept ? 0 : text.max_bad_rows);
-  dataset.unit = data::each_row(file, options.encoding, [&](Json& row, int64_t line, const std::string& where) {
+  data::BadRows bad(dataset.file, blank == Blank::kept ? 0 : text.max_bad_rows);
+  int64_t begun = 1;  // the first row of the file that is being read
+  const auto took_file = [&](const fs::path& file, const std::string& unit) {
+    dataset.sources.push_back({file, unit, begun});
+    begun = static_cast<int64_t>(dataset.ids.size()) + 1;
+  };
+  const auto take = [&](Json& row, int64_t line, const std::string& where) {
     dataset.ids.push_back(row.contains(kIdColumn) ? row[kIdColumn] : Json());
     const auto format = data::format_of(row, options);
     try {
@@ -156,17 +198,19 @@ TextDataset load_texts(const fs::path& file, const DataOptions& options, const T
       if (is_other_kind || error.id().starts_with("config.")) throw;
       bad.add(error, where);
     }
-  });
+  };
+  data::each_row(files, options.encoding, take, took_file);
+  dataset.unit = dataset.sources.front().unit;
   bad.settle(dataset, static_cast<int64_t>(dataset.ids.size()));
   return dataset;
 }
 
 TextData load_text_data(const DataOptions& options, const TextOptions& text, const ChatRenderer& render,
                         uint64_t seed) {
-  const auto file = text_split_file(options, Split::train);
-  if (!file) throw data::no_text_file(options, "train_file", Split::train);
+  const auto files = text_split_file(options, Split::train);
+  if (!files) throw data::no_text_file(options, "train_file", Split::train);
   TextData result;
-  result.train = load_texts(*file, options, text, render);
+  result.train = load_texts(*files, options, text, render);
   if (const auto validation = text_split_file(options, Split::validation)) {
     result.validation = load_texts(*validation, options, text, render);
   } else if (options.validation_split > 0) {

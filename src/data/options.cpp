@@ -6,10 +6,16 @@ namespace deltaw {
 
 void DataOptions::fields(FieldVisitor& f) {
   f.field("task_name", task_name, "A GLUE task: rte, mrpc, cola, sst2 or stsb. Sets columns, labels and metrics.");
-  f.field("dataset_dir", dataset_dir, "Folder with the task's official files, or the folder above it.");
-  f.field("train_file", train_file, "Rows to train on: .tsv, .csv, .jsonl or .json.");
-  f.field("validation_file", validation_file, "Rows to evaluate on.");
-  f.field("test_file", test_file, "Rows to predict; labels are not needed.");
+  f.field(
+      "dataset_dir", dataset_dir,
+      "Folder with the task's official files, or the folder above it. Without task_name, the folder of a data set from "
+      "the Hugging Face hub or of save_to_disk.");
+  f.field("train_file", train_file.names(),
+          "Rows to train on: .parquet, .arrow, .jsonl, .json, .csv or .tsv, the last four also as .gz or .zst. Several "
+          "files, a pattern in quotes, or the folder of a data set.",
+          paths());
+  f.field("validation_file", validation_file.names(), "Rows to evaluate on.", paths());
+  f.field("test_file", test_file.names(), "Rows to predict; labels are not needed.", paths());
   f.field("text_column", text_column, "Column of the text. Default: the task's, else sentence1, sentence, text.");
   f.field("text_pair_column", text_pair_column, "Column of the second text. Default: the task's, else sentence2.");
   f.field("label_column", label_column, "Column of the label. Default: the task's, else label.");

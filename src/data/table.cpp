@@ -1,13 +1,13 @@
 #include "data/table.h"
 
 #include <algorithm>
-#include <cctype>
 #include <set>
 
 #include <fmt/format.h>
 
 #include "core/suggest.h"
 #include "core/text_file.h"
+#include "data/files.h"
 #include "deltaw/error.h"
 #include "deltaw/options.h"
 
@@ -25,33 +25,54 @@ void check_columns(const Table& table) {
   }
 }
 
+Table read_one(const std::filesystem::path& file, const std::vector<std::string>& columns,
+               const std::string& encoding) {
+  const Format format = format_of(file);
+  if (is_of_columns(format)) return read_column_rows(file, format);
+  if (format == Format::unknown || format == Format::text) {
+    refuse_format(file, "Use .tsv (tabs, no quoting), .csv, .jsonl, .json, .parquet or .arrow.");
+  }
+  const std::string text = read_text(file, encoding);
+  return format == Format::json  ? read_json_rows(file, text)
+         : format == Format::tsv ? read_tsv(file, text, columns)
+                                 : read_csv(file, text, columns);
+}
+
+[[noreturn]] void refuse_empty(const Table& table) {
+  throw Error{{.id = "data.empty-file",
+               .what = table.columns.empty() ? "the file is empty" : "the file has a header line but no rows",
+               .where = table.file.string(),
+               .fix = "Check the path, and that the file was written to its end."}};
+}
+
+/// The rows of `more` behind those of `all`, its cells where the columns of their names stand.
+void append(Table& all, Table more) {
+  std::vector<size_t> places;
+  for (std::string& name : more.columns) {
+    const auto found = std::find(all.columns.begin(), all.columns.end(), name);
+    places.push_back(static_cast<size_t>(found - all.columns.begin()));
+    if (found == all.columns.end()) all.columns.push_back(std::move(name));
+  }
+  bool same = true;
+  for (size_t i = 0; i < places.size(); ++i) same = same && places[i] == i;
+  for (Row& row : more.rows) {
+    row.source = all.sources.size();
+    if (!same) {
+      std::vector<Cell> cells(all.columns.size());
+      for (size_t i = 0; i < row.cells.size(); ++i) cells[places[i]] = std::move(row.cells[i]);
+      row.cells = std::move(cells);
+    }
+    all.rows.push_back(std::move(row));
+  }
+  all.sources.push_back({std::move(more.file), std::move(more.unit)});
+}
+
 }  // namespace
 
 bool is_unnamed(std::string_view column) {
   if (!column.starts_with(kUnnamed)) return false;
   const std::string_view number = column.substr(kUnnamed.size());
   return !number.empty() && number.find_first_not_of("0123456789") == std::string_view::npos;
-}
-
-std::string ending_of(const std::filesystem::path& file) {
-  std::error_code ignored;
-  const std::filesystem::file_status status = std::filesystem::status(file, ignored);
-  if (status.type() == std::filesystem::file_type::not_found) {
-    throw Error{{.id = "config.not-found",
-                 .what = "there is no such file",
-                 .where = file.string(),
-                 .fix = "Correct the path."}};
-  }
-  if (std::filesystem::is_directory(status)) {
-    throw Error{{.id = "config.file-format",
-                 .what = "this is a folder, and rows are read from one file",
-                 .where = file.string(),
-                 .fix = "Give the file in it."}};
-  }
-  std::string ending = file.extension().string();
-  std::transform(ending.begin(), ending.end(), ending.begin(),
-                 [](char c) { return static_cast<char>(std::tolower(static_cast<unsigned char>(c))); });
-  return ending;
 }
 
 bool is_null(const Cell& cell) {
@@ -68,7 +89,8 @@ const Cell& Row::cell(size_t column) const {
 }
 
 std::string Table::where(const Row& row) const {
-  return fmt::format("{}, {} {}", file.string(), unit, row.line);
+  if (row.source >= sources.size()) return fmt::format("{}, {} {}", file.string(), unit, row.line);
+  return fmt::format("{}, {} {}", sources[row.source].file.string(), sources[row.source].unit, row.line);
 }
 
 bool Table::has(const std::string& column) const {
@@ -92,29 +114,20 @@ std::string clipped(std::string_view text) {
   return std::string(text.substr(0, end)) + "...";
 }
 
-Table read_table(const std::filesystem::path& file, const std::vector<std::string>& columns,
-                 const std::string& encoding) {
-  const std::string ending = ending_of(file);
-  const bool json = ending == ".jsonl" || ending == ".json";
-  if (!json && ending != ".tsv" && ending != ".csv") {
-    throw Error{
-        {.id = "config.file-format",
-         .what = ending.empty() ? "the file has no ending" : fmt::format("files ending in '{}' are not read", ending),
-         .where = file.string(),
-         .fix = "Use .tsv (tabs, no quoting), .csv, .jsonl or .json."}};
+Table read_table(const DataFiles& files, const std::vector<std::string>& columns, const std::string& encoding) {
+  const std::vector<std::filesystem::path> paths = find_files(files);
+  const bool several = paths.size() > 1;
+  Table all;
+  for (const std::filesystem::path& path : paths) {
+    Table table = read_one(path, columns, encoding);
+    if (table.rows.empty() && !(several && is_of_columns(format_of(path)))) refuse_empty(table);
+    check_columns(table);
+    if (!several) return table;
+    append(all, std::move(table));
   }
-  const std::string text = read_text(file, encoding);
-  Table table = json               ? read_json_rows(file, text)
-                : ending == ".tsv" ? read_tsv(file, text, columns)
-                                   : read_csv(file, text, columns);
-  if (table.rows.empty()) {
-    throw Error{{.id = "data.empty-file",
-                 .what = table.columns.empty() ? "the file is empty" : "the file has a header line but no rows",
-                 .where = file.string(),
-                 .fix = "Check the path, and that the file was written to its end."}};
-  }
-  check_columns(table);
-  return table;
+  all.file = name_of(paths);
+  if (all.rows.empty()) refuse_empty(all);
+  return all;
 }
 
 }  // namespace deltaw::data

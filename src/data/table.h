@@ -8,6 +8,8 @@
 #include <string_view>
 #include <vector>
 
+#include "data/formats.h"
+#include "deltaw/data.h"
 #include "deltaw/options.h"
 
 namespace deltaw::data {
@@ -30,15 +32,22 @@ bool is_null(const Cell& cell);    // and not only missing
 bool is_nested(const Cell& cell);  // a list or an object
 
 struct Row {
-  int64_t line = 0;  // where it begins, from 1; of a JSON array, the item
+  int64_t line = 0;   // where it begins, from 1; of a JSON array, the item; of columns, the row
+  size_t source = 0;  // the number of its file
   std::vector<Cell> cells;
 
   const Cell& cell(size_t column) const;  // a missing one beyond the end
 };
 
 struct Table {
-  std::filesystem::path file;
-  std::string unit = "line";  // what Row::line counts: "line" or "item"
+  struct Source {
+    std::filesystem::path file;
+    std::string unit;
+  };
+
+  std::filesystem::path file;        // or what messages call several
+  std::string unit = "line";         // what Row::line counts: "line", "item" or "row"
+  std::vector<Source> sources = {};  // of several
   std::vector<std::string> columns;
   std::vector<Row> rows;
 
@@ -54,9 +63,10 @@ struct Table {
 inline constexpr std::string_view kUnnamed = "Unnamed: ";
 bool is_unnamed(std::string_view column);
 
-/// Reads a file by its ending. `columns` are the names where a delimited file has no header line: its first line is a
-/// header when it holds one of them, or when `columns` is empty. `encoding` as in core/text_file.h.
-Table read_table(const std::filesystem::path& file, const std::vector<std::string>& columns = {},
+/// Reads files one after the other; a column that one of them lacks is missing in its rows. `columns` are the names
+/// where a delimited file has no header line: its first line is a header when it holds one of them, or when `columns`
+/// is empty. `encoding` as in core/text_file.h.
+Table read_table(const DataFiles& files, const std::vector<std::string>& columns = {},
                  const std::string& encoding = "utf-8");
 
 // One function per format; `text` is UTF-8 without a byte-order mark. Blank lines are no rows; an empty field in quotes
@@ -64,6 +74,7 @@ Table read_table(const std::filesystem::path& file, const std::vector<std::strin
 Table read_tsv(const std::filesystem::path& file, std::string_view text, const std::vector<std::string>& columns);
 Table read_csv(const std::filesystem::path& file, std::string_view text, const std::vector<std::string>& columns);
 Table read_json_rows(const std::filesystem::path& file, std::string_view text);
+Table read_column_rows(const std::filesystem::path& file, Format format);
 
 /// Takes a row, its number in the file, and how an error names it: "train.jsonl, line 12".
 using TakeRow = std::function<void(Json& row, int64_t line, const std::string& where)>;
@@ -72,8 +83,8 @@ using TakeRow = std::function<void(Json& row, int64_t line, const std::string& w
 /// Throws format.json-line.
 std::string each_json_object(const std::filesystem::path& file, std::string_view text, const TakeRow& take);
 
-/// The ending of a file of data in small letters: ".jsonl". Throws config.not-found; config.file-format for a folder.
-std::string ending_of(const std::filesystem::path& file);
+/// The same of a Parquet or Arrow file, which are "row"s and may be none.
+std::string each_column_row(const std::filesystem::path& file, Format format, const TakeRow& take);
 
 /// At most 60 bytes of a value, for messages.
 std::string clipped(std::string_view text);

@@ -11,7 +11,6 @@
 namespace deltaw {
 namespace {
 
-namespace fs = std::filesystem;
 using Strings = std::vector<std::string>;
 
 std::string trimmed(std::string_view text) {
@@ -123,7 +122,7 @@ std::vector<Choice> word_choices(const TextTask& task, Parts parts, const std::s
 
 }  // namespace
 
-std::vector<ChoiceExample> load_choices(const TextTask& task, const fs::path& file, const std::string& encoding) {
+std::vector<ChoiceExample> load_choices(const TextTask& task, const DataFiles& files, const std::string& encoding) {
   if (task.kind != AnswerKind::word || task.answers.empty()) {
     throw Error{{.id = "config.task-kind",
                  .what = fmt::format("the rows of task {} have no choices", task.name),
@@ -131,7 +130,7 @@ std::vector<ChoiceExample> load_choices(const TextTask& task, const fs::path& fi
                  .fix = "Score it by generating answers."}};
   }
   std::vector<ChoiceExample> examples;
-  data::each_row(file, encoding, [&](Json& row, int64_t line, const std::string& where) {
+  data::each_row(files, encoding, [&](Json& row, int64_t line, const std::string& where) {
     const Parts parts = take_apart(task, data::text_of(row, "instruction", where), where);
     ChoiceExample example{.choices = word_choices(task, parts, where), .line = line};
     const std::string answer = answer_of(task, row, where);
@@ -144,9 +143,9 @@ std::vector<ChoiceExample> load_choices(const TextTask& task, const fs::path& fi
   return examples;
 }
 
-std::vector<AnswerExample> load_answers(const TextTask& task, const fs::path& file, const std::string& encoding) {
+std::vector<AnswerExample> load_answers(const TextTask& task, const DataFiles& files, const std::string& encoding) {
   std::vector<AnswerExample> examples;
-  data::each_row(file, encoding, [&](Json& row, int64_t line, const std::string& where) {
+  data::each_row(files, encoding, [&](Json& row, int64_t line, const std::string& where) {
     AnswerExample example;
     example.answer = answer_of(task, row, where);
     example.line = line;

@@ -7,6 +7,7 @@
 #include "core/text_file.h"
 #include "data/alpaca.h"
 #include "data/conversation.h"
+#include "data/files.h"
 #include "data/sharegpt.h"
 #include "deltaw/error.h"
 
@@ -78,7 +79,14 @@ Json conversation_of(const Json& row, const std::string& key, const std::string&
   return messages;
 }
 
-void add_table_rows(const std::filesystem::path& file, const std::string& encoding, const TakeRow& take) {
+[[noreturn]] void refuse_no_rows(const std::filesystem::path& file) {
+  throw Error{{.id = "data.empty-file",
+               .what = "the file has no rows",
+               .where = file.string(),
+               .fix = "Check the path, and that the file was written to its end."}};
+}
+
+void each_table_row(const std::filesystem::path& file, const std::string& encoding, const TakeRow& take) {
   const Table table = read_table(file, {}, encoding);
   for (const Row& row : table.rows) {
     Json object = Json::object();
@@ -87,6 +95,20 @@ void add_table_rows(const std::filesystem::path& file, const std::string& encodi
     }
     take(object, row.line, table.where(row));
   }
+}
+
+/// Returns what the rows' numbers count.
+std::string each_row_of(const std::filesystem::path& file, const std::string& encoding, const TakeRow& take) {
+  const Format format = format_of(file);
+  if (is_of_columns(format)) return each_column_row(file, format, take);
+  if (format == Format::csv || format == Format::tsv) {
+    each_table_row(file, encoding, take);
+    return "line";
+  }
+  if (format != Format::json) {
+    refuse_format(file, "Use .txt for running text, and .jsonl, .json, .csv, .tsv, .parquet or .arrow for rows.");
+  }
+  return each_json_object(file, read_text(file, encoding), take);
 }
 
 }  // namespace
@@ -178,30 +200,20 @@ std::string key_list(const Json& row) {
   return fmt::format("{}", fmt::join(keys, ", "));
 }
 
-std::string each_row(const std::filesystem::path& file, const std::string& encoding, const TakeRow& take) {
-  const std::string ending = ending_of(file);
-  if (ending == ".csv" || ending == ".tsv") {
-    add_table_rows(file, encoding, take);
-    return "line";
-  }
-  if (ending != ".json" && ending != ".jsonl") {
-    throw Error{
-        {.id = "config.file-format",
-         .what = ending.empty() ? "the file has no ending" : fmt::format("files ending in '{}' are not read", ending),
-         .where = file.string(),
-         .fix = "Use .txt for running text, and .jsonl, .json, .csv or .tsv for rows."}};
-  }
+void each_row(const DataFiles& files, const std::string& encoding, const TakeRow& take, const TookFile& took) {
+  const std::vector<std::filesystem::path> paths = find_files(files);
   bool any = false;
-  std::string unit =
-      each_json_object(file, read_text(file, encoding), [&](Json& row, int64_t line, const std::string& where) {
-        any = true;
-        take(row, line, where);
-      });
-  if (any) return unit;
-  throw Error{{.id = "data.empty-file",
-               .what = "the file has no rows",
-               .where = file.string(),
-               .fix = "Check the path, and that the file was written to its end."}};
+  for (const std::filesystem::path& path : paths) {
+    bool holds = false;
+    const std::string unit = each_row_of(path, encoding, [&](Json& row, int64_t line, const std::string& where) {
+      holds = true;
+      take(row, line, where);
+    });
+    any = any || holds;
+    if (took) took(path, unit);
+    if (!holds && !(paths.size() > 1 && is_of_columns(format_of(path)))) refuse_no_rows(path);
+  }
+  if (!any) refuse_no_rows(name_of(paths));
 }
 
 }  // namespace deltaw::data

@@ -43,8 +43,11 @@ const std::vector<std::string>& known_keys();
 /// "a, b, c"
 std::string key_list(const Json& row);
 
-/// Calls `take` with every row of a .json, .jsonl, .csv or .tsv file of that encoding; returns what their numbers
-/// count. Throws config.file-format, data.empty-file, io.not-found, and what reading the format throws.
-std::string each_row(const std::filesystem::path& file, const std::string& encoding, const TakeRow& take);
+/// Takes a file whose rows were taken, and what their numbers count.
+using TookFile = std::function<void(const std::filesystem::path& file, const std::string& unit)>;
+
+/// Calls `take` with every row of files of rows; those of text have that encoding. Throws config.file-format,
+/// config.no-files, data.empty-file, io.not-found, and what reading the format throws.
+void each_row(const DataFiles& files, const std::string& encoding, const TakeRow& take, const TookFile& took = {});
 
 }  // namespace deltaw::data

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include "data/files.h"
 #include "data/no_rows.h"
 #include "deltaw/error.h"
 #include "deltaw/text_data.h"
@@ -64,12 +65,6 @@ const TextTask& task_of(const DataOptions& options) {
   throw data::unknown_task(options.task_name, /*of_classifiers=*/false, is_other, known);
 }
 
-const std::string& file_option(const DataOptions& options, Split split) {
-  return split == Split::train        ? options.train_file
-         : split == Split::validation ? options.validation_file
-                                      : options.test_file;
-}
-
 }  // namespace
 
 const std::vector<TextTask>& text_task_table() {
@@ -109,14 +104,11 @@ const TextTask* find_text_task(const std::string& name) {
   return found == table.end() ? nullptr : &*found;
 }
 
-std::optional<fs::path> text_split_file(const DataOptions& options, Split split) {
-  const std::string& named = file_option(options, split);
-  if (!named.empty()) return fs::path(named);
+std::optional<DataFiles> text_split_file(const DataOptions& options, Split split) {
+  const DataFiles& named = data::files_option(options, split);
+  if (!named.empty()) return data::found_files(named, split);
   if (options.task_name.empty() && !options.dataset_dir.empty()) {
-    throw Error{{.id = "config.dataset-dir",
-                 .what = "dataset_dir is set without task_name",
-                 .where = fmt::format("dataset_dir: {}", options.dataset_dir),
-                 .fix = "Set task_name, or name your own files by train_file, validation_file and test_file."}};
+    return data::files_of_folder(options.dataset_dir, split);
   }
   if (options.task_name.empty()) return std::nullopt;
   const TextTask& task = task_of(options);

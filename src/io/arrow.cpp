@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <deque>
 
 #include "io/arrow_array.h"
@@ -75,19 +76,17 @@ class Reader {
     return file_.read(place - size, size);
   }
 
-  /// A stream that is cut between two batches looks whole where its end is not marked, which old writers leave out.
+  /// The end must be marked: without it, a stream that is cut between two batches would look whole.
   void read_stream() {
     uint64_t at = 0;
-    while (at < file_.size()) {
-      std::optional<Message> message = next(at, file_.size());
-      if (!message) break;
-      handle(std::move(*message));
-    }
+    while (std::optional<Message> message = next(at, file_.size())) handle(std::move(*message));
     if (!has_schema_) throw ColumnError("it does not say which columns it has");
   }
 
   /// The message at `at`, which moves behind it; nothing where the stream says that it ends.
   std::optional<Message> next(uint64_t& at, uint64_t end) {
+    if (end - std::min(at, end) < 4)
+      throw ColumnError("it ends where a batch or its end should stand: it is cut short");
     auto size = load<uint32_t>(file_.read(at, 4));
     at += 4;
     if (size == UINT32_MAX) {  // older streams begin with the length
