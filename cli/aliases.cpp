@@ -174,6 +174,11 @@ std::vector<std::string> other_names(const std::set<std::string>& known) {
   return names;
 }
 
+bool stands_for(const std::string& name, const std::set<std::string>& keys) {
+  const char* key = key_of(name);
+  return key && keys.contains(key);
+}
+
 bool is_switch(const std::string& name, const std::set<std::string>& switches) {
   if (name == "bf16" || name == "lora_target_linear") return true;
   if (const char* key = key_of(name)) return switches.contains(key);

@@ -39,6 +39,14 @@ void add_file(Inputs& inputs, const std::string& name, const std::string& path, 
   if (!path.empty()) inputs.push_back({kind, name, path});
 }
 
+/// What the names lead to; a folder of a data set is read as a whole.
+void add_files(Inputs& inputs, const std::string& name, const DataFiles& files) {
+  for (const fs::path& path : data::paths_of(files)) {
+    std::error_code unseen;
+    inputs.push_back({fs::is_directory(path, unseen) ? Input::Kind::rows : Input::Kind::file, name, path});
+  }
+}
+
 void refuse_inputs(const Claim& claim, const Manifest& manifest, const Inputs& inputs) {
   for (const Input& input : inputs) {
     const fs::path way = inside(input.path, claim.folder);
@@ -88,12 +96,9 @@ Inputs inputs_of(const std::string& base, const std::vector<std::string>& adapte
   if (!base.empty()) add_file(inputs, "the base", io::resolve_model(base).string(), Input::Kind::model);
   for (const std::string& adapter : adapters) add_file(inputs, "an adapter", adapter, Input::Kind::model);
   add_file(inputs, "the configuration", invocation.file_name);
-  for (const Split split : {Split::train, Split::validation, Split::test}) {
-    for (const fs::path& path : data::paths_of(data::files_option(data, split))) {
-      const bool folder = fs::is_directory(path);
-      add_file(inputs, data::option_name(split), path, folder ? Input::Kind::rows : Input::Kind::file);
-    }
-  }
+  add_files(inputs, "train_file", data.train_file);
+  add_files(inputs, "validation_file", data.validation_file);
+  add_files(inputs, "test_file", data.test_file);
   add_file(inputs, "dataset_dir", data.dataset_dir, Input::Kind::rows);
   for (const auto& [key, path] : more) add_file(inputs, key, path);
   return inputs;

@@ -13,6 +13,7 @@
 #include "aliases.h"
 #include "core/files.h"
 #include "core/log.h"
+#include "data/formats.h"
 #include "deltaw/error.h"
 #include "other_tools.h"
 #include "output.h"
@@ -26,6 +27,7 @@ constexpr const char* kCommandLine = "command line";
 struct Names {
   std::set<std::string> keys;      // canonical
   std::set<std::string> switches;  // truth values, canonical or other
+  std::set<std::string> files;     // of paths, of which several may follow; canonical or other
   std::vector<std::string> all;    // canonical and other
 };
 
@@ -36,6 +38,7 @@ Names names_of(const std::vector<Section>& sections) {
     for (const FieldInfo& key : section.keys) {
       names.keys.insert(key.name);
       (key.type == "bool" ? names.switches : valued).insert(key.name);
+      if (key.type == "files") names.files.insert(key.name);
     }
   }
   for (const std::string& name : valued) names.switches.erase(name);
@@ -43,6 +46,7 @@ Names names_of(const std::vector<Section>& sections) {
   for (const std::string& name : other_names(names.keys)) {
     names.all.push_back(name);
     if (is_switch(name, names.switches)) names.switches.insert(name);
+    if (stands_for(name, names.files)) names.files.insert(name);
   }
   return names;
 }
@@ -101,6 +105,22 @@ void check_positional(const Args& args, size_t i, const Usage& usage, const std:
   }
 }
 
+/// Whether `word` is one more file of rows behind `file`: of the same ending, or a pattern. A file of keys may stand
+/// there too.
+bool is_another_file(const std::string& word, const std::string& file) {
+  if (is_flag(word) || word.starts_with('-')) return false;
+  const std::string ending = data::ending_of(word);
+  if (ending == ".yaml" || ending == ".yml") return false;
+  return word.find_first_of("*?") != std::string::npos || (!ending.empty() && ending == data::ending_of(file));
+}
+
+/// The files from `i` on, which moves to the last of them: one by its name, several as a JSON list.
+std::string files_at(const Args& args, size_t& i) {
+  Json files = Json::array({args[i]});
+  while (i + 1 < args.size() && is_another_file(args[i + 1], args[i])) files.push_back(args[++i]);
+  return files.size() == 1 ? args[i] : files.dump();
+}
+
 /// The last of the words after the misplaced one at `i` that belong to it, as a rule.
 size_t last_value(const Args& args, size_t i) {
   while (i + 1 < args.size() && !is_flag(args[i + 1])) ++i;
@@ -145,7 +165,8 @@ Args normalise(const Args& args, const Usage& usage, const Names& names, const s
       value = word.substr(equals + 1);
     } else if (!names.switches.contains(name) || !stands_alone(args, i)) {
       if (has_next) {
-        value = args[++i];
+        ++i;
+        value = names.files.contains(name) ? files_at(args, i) : args[i];
       } else if (is_known) {
         problems.gather([&] {
           refuse_words(fmt::format("{} has no value", word), fmt::format("give one behind it, or remove {}", word));
@@ -244,7 +265,8 @@ Json loose_flags(const Args& args, const Usage& usage, const Names& names, std::
     } else if (name == "help" || !has_next || (names.switches.contains(name) && stands_alone(args, i))) {
       flags[name] = "true";
     } else {
-      flags[name] = args[++i];
+      ++i;
+      flags[name] = names.files.contains(name) ? files_at(args, i) : args[i];
     }
   }
   return flags;

@@ -42,19 +42,23 @@ std::string text_or(const Json& values, const char* key, const std::string& othe
   return found != values.end() && found->is_string() ? found->get<std::string>() : otherwise;
 }
 
+/// What the rows were read from, without its folder.
+std::string data_name(const Json& settings) {
+  const Json files = settings.value("train_file", Json());
+  const bool several = files.is_array() && !files.empty() && files[0].is_string();
+  fs::path name = several ? files[0].get<std::string>() : text_or(settings, "train_file", "");
+  if (name.empty()) name = text_or(settings, "dataset_dir", "");
+  if (!name.has_filename()) name = name.parent_path();
+  return name.filename().string() + (several && files.size() > 1 ? fmt::format(" and {} more", files.size() - 1) : "");
+}
+
 std::string data_sentence(const Json& settings, const Json& preview) {
   const std::string task = text_or(settings, "task_name", "");
-  const Json files = settings.value("train_file", Json());
-  std::string file = fs::path(text_or(settings, "train_file", "")).filename().string();
-  if (files.is_array() && !files.empty()) {
-    file = fs::path(files[0].get<std::string>()).filename().string() + fmt::format("` and {} more", files.size() - 1);
-  } else {
-    file += "`";
-  }
+  const std::string file = data_name(settings);
   const Json& data = preview["data"];
-  return fmt::format("{} ({} rows to train on, {} to evaluate on)", !task.empty() ? "The task " + task : "`" + file,
-                     format_count(data["train_rows"].get<int64_t>()),
-                     format_count(data["validation_rows"].get<int64_t>()));
+  return fmt::format(
+      "{} ({} rows to train on, {} to evaluate on)", !task.empty() ? "The task " + task : "`" + file + "`",
+      format_count(data["train_rows"].get<int64_t>()), format_count(data["validation_rows"].get<int64_t>()));
 }
 
 std::string metrics_table(const Json& results) {

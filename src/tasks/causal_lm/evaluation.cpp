@@ -33,11 +33,11 @@ std::string protocol_of(const EvaluationOptions& options, const TextTask* task) 
   return options.protocol;
 }
 
-/// The validation files, else the test set of the task.
-DataFiles needed_file(const DataOptions& data) {
-  if (auto file = text_split_file(data, Split::validation)) return *file;
-  if (!data.task_name.empty()) {
-    if (auto file = text_split_file(data, Split::test)) return *file;
+/// The validation files, else the test set of the task or of the data set's folder.
+DataFiles needed_files(const DataOptions& data) {
+  if (auto files = text_split_file(data, Split::validation)) return *files;
+  if (!data.task_name.empty() || !data.dataset_dir.empty()) {
+    if (auto files = text_split_file(data, Split::test)) return *files;
   }
   throw data::no_text_file(data, "validation_file", Split::test);
 }
@@ -52,7 +52,7 @@ std::vector<Row> first_rows(std::vector<Row> rows, int64_t most) {
 TextDataset texts_of(const Evaluation& evaluation) {
   const DataOptions& data = evaluation.files.data;
   if (text_split_file(data, Split::validation) || data.validation_split == 0) {
-    TextDataset dataset = load_texts(needed_file(data), data, evaluation.text, evaluation.render);
+    TextDataset dataset = load_texts(needed_files(data), data, evaluation.text, evaluation.render);
     dataset.most_blocks = data.max_eval_samples;
     if (!dataset.continuous) dataset.rows = first_rows(std::move(dataset.rows), data.max_eval_samples);
     return dataset;
@@ -84,12 +84,12 @@ Json evaluated(const Evaluation& evaluation) {
   const TextTask* task = task_of(data);
   const std::string protocol = protocol_of(evaluation.options, task);
   if (protocol == "perplexity") return score_texts(evaluation);
-  const DataFiles file = needed_file(data);
+  const DataFiles files = needed_files(data);
   const int64_t most = data.max_eval_samples;
   const LanguageModel& lm = evaluation.lm;
   Json results = protocol == "likelihood"
-                     ? score_choices(lm, first_rows(load_choices(*task, file, data.encoding), most))
-                     : score_answers(lm, *task, first_rows(load_answers(*task, file, data.encoding), most),
+                     ? score_choices(lm, first_rows(load_choices(*task, files, data.encoding), most))
+                     : score_answers(lm, *task, first_rows(load_answers(*task, files, data.encoding), most),
                                      evaluation.options.max_new_tokens);
   const int64_t cut = results.value("eval_truncated", int64_t{0}), rows = results.value("eval_samples", int64_t{0});
   if (cut > 0) {

@@ -59,9 +59,8 @@ int64_t checked_length(const Model& model, int64_t max_length, bool asked_for) {
 }
 
 bool is_lines(const DataFiles& files) {
-  std::error_code unseen;
-  return files.names().size() == 1 && !fs::is_directory(files.names()[0], unseen) &&
-         data::find_files(files).size() == 1 && !data::holds_rows(data::find_files(files)[0]);
+  const std::vector<fs::path> paths = data::find_files(files);
+  return paths.size() == 1 && !data::holds_rows(paths[0]);
 }
 
 Dataset read_lines(const fs::path& file, const std::string& encoding) {
