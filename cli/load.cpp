@@ -211,7 +211,8 @@ void write_tokenizer(const Tokenizer& tokenizer, const std::filesystem::path& fo
       write_file(target, read_file(file));
     }
   }
-  if (changed) tokenizer.save(folder);
+  const bool inside_another = tokenizer.files().empty();  // of a GGUF file
+  if (changed || inside_another) tokenizer.save(folder);
 }
 
 namespace {
