@@ -38,11 +38,11 @@ struct GgufTensor {
 /// Whether rows of that shape are whole blocks of the type.
 bool fits(Dtype dtype, const std::vector<int64_t>& shape);
 
-/// Writes values and tensors in the order given, whole or not at all (core/files.h). Beside what `numbers` needs itself,
-/// one tensor at a time is in memory. llama.cpp wants general.architecture among the values. Throws io.* as write_file
-/// does, numeric.non-finite naming file and tensor (io/encode.h), what `numbers` throws, and internal.gguf for what the
-/// format cannot hold: values that are not of their type, names that stand twice or are longer than ggml's 63 bytes,
-/// shapes that are no whole blocks.
+/// Writes values and tensors in the order given, whole or not at all (core/files.h). Beside what `numbers` needs
+/// itself, one tensor at a time is in memory. llama.cpp wants general.architecture among the values. Throws io.* as
+/// write_file does, numeric.non-finite naming file and tensor (io/encode.h), what `numbers` throws, and internal.gguf
+/// for what the format cannot hold: values that are not of their type, names that stand twice or are longer than ggml's
+/// 63 bytes, shapes that are no whole blocks.
 void write_gguf(const std::filesystem::path& path, const std::vector<GgufValue>& values,
                 const std::vector<GgufTensor>& tensors);
 

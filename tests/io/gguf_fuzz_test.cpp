@@ -86,8 +86,7 @@ TEST(GgufFuzz, NumbersThatNoFileHoldsAreRefusedOrHarmless) {
   const TemporaryFolder folder;
   const std::string valid = valid_file().all();
   const size_t header = valid_file().header().size();
-  const std::vector<uint64_t> numbers = {0,          1,          255,        65536,          UINT32_MAX,
-                                         1ull << 33, 1ull << 62, 1ull << 63, UINT64_MAX - 7, UINT64_MAX};
+  const std::vector<uint64_t> numbers = {0, 255, 1ull << 33, 1ull << 62, UINT64_MAX - 7, UINT64_MAX};
   for (size_t at = 4; at + 8 <= header; ++at) {
     for (const uint64_t number : numbers) {
       for (const size_t width : {size_t{4}, size_t{8}}) {
@@ -119,7 +118,7 @@ TEST(GgufFuzz, RandomPiecesAreRefusedOrHarmless) {
   std::mt19937 random(20260101);
   const std::string valid = valid_file().all();
   const size_t header = valid_file().header().size();
-  for (int round = 0; round < 6000; ++round) {
+  for (int round = 0; round < 3000; ++round) {
     std::string bytes = valid;
     for (auto edits = 1 + random() % 3; edits > 0; --edits) {
       bytes.replace(4 + random() % (header - 4), random() % 24, pieces[random() % pieces.size()]);

@@ -93,7 +93,8 @@ void write_tokenizer(const Tokenizer& tokenizer, const fs::path& folder, bool ch
     const fs::path target = folder / file.filename();
     if (!fs::exists(target) || !fs::equivalent(file, target)) write_file(target, read_file(file));
   }
-  if (changed) tokenizer.save(folder);
+  const bool inside_another = tokenizer.files().empty();  // of a GGUF file
+  if (changed || inside_another) tokenizer.save(folder);
 }
 
 void write_chat_template(const fs::path& file, const std::vector<fs::path>& folders, const fs::path& output) {
