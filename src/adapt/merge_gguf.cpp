@@ -153,9 +153,10 @@ void write(const Plan& plan, const std::vector<io::GgufValue>& values, const fs:
 bool is_stored(const Tensor& found, const Tensor& numbers, io::Dtype dtype) {
   if (dtype != io::Dtype::q8_0) return found.equal(numbers.to(scalar_type(dtype)).to(at::kFloat));
   constexpr int64_t kBlock = 32;
-  constexpr double kHalfStep = 0.5 / 127 * 1.002;  // the scale is rounded too, to float16
+  // Half a step of 127 and, since the scale is rounded to float16 behind that, 127 times what is lost there.
+  constexpr double kShare = 0.5 / 127 + 0x1p-11, kTiny = 127 * 0x1p-25;
   const Tensor blocks = numbers.reshape({-1, kBlock}), off = (found.reshape({-1, kBlock}) - blocks).abs();
-  return off.le(blocks.abs().amax(1, /*keepdim=*/true) * kHalfStep + 1e-7).all().item<bool>();
+  return off.le(blocks.abs().amax(1, /*keepdim=*/true) * kShare + kTiny).all().item<bool>();
 }
 
 std::string problem_of(const Plan& plan, const fs::path& path) {

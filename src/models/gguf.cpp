@@ -62,6 +62,13 @@ std::string architecture_of(const io::GgufFile& file) {
 
 /// Several families may share an architecture; the one of its name goes first.
 const FamilySpec& family_of(const io::GgufFile& file) {
+  const Json* kind = file.find_value("general.type");
+  if (kind && *kind == "adapter") {
+    throw Error({.id = "config.unsupported",
+                 .what = "the file is an adapter of llama.cpp, not a model",
+                 .where = file.path().string() + ", key \"general.type\"",
+                 .fix = "give the model that it belongs to; adapters are read in PEFT's and MLX's formats"});
+  }
   const std::string architecture = architecture_of(file);
   const FamilySpec* found = nullptr;
   std::set<std::string> known;
@@ -72,13 +79,10 @@ const FamilySpec& family_of(const io::GgufFile& file) {
     if (!found || family->model_type == architecture) found = family;
   }
   if (found) return *found;
-  const Json* type = file.find_value("general.type");
-  const bool adapter = type && *type == "adapter";
   throw Error({.id = "config.unsupported",
                .what = fmt::format("GGUF files of architecture '{}' are not read", architecture),
                .where = file.path().string() + ", key \"general.architecture\"",
-               .fix = adapter ? "this is an adapter: give the model that it belongs to"
-                              : fmt::format("deltaw reads {}", fmt::join(known, ", "))});
+               .fix = fmt::format("deltaw reads {}", fmt::join(known, ", "))});
 }
 
 Json as_meant(const io::GgufFile& file, const std::string& key, const Json& value) {

@@ -69,7 +69,7 @@ contains for-llama-cpp/Modelfile "FROM $scratch/llama_mix.gguf"
 expect 0 info for-llama-cpp/adapter.gguf --json
 contains out '"general.type": "adapter"'
 expect 2 generate --model_name_or_path for-llama-cpp/adapter.gguf --prompt x
-contains err 'adapter'
+contains err 'adapter of llama.cpp'
 expect 0 export --adapter_name_or_path llama_mix --to mlx --output_dir for-mlx
 present for-mlx/adapters.safetensors for-mlx/adapter_config.json
 expect 0 predict --model_name_or_path llama_mix.gguf --adapter_name_or_path for-mlx --dtype float32 --input_file rows.jsonl
@@ -88,7 +88,7 @@ sed 's/general.architecture/general.architecturx/' llama_mix.gguf >unnamed.gguf
 expect 1 generate --model_name_or_path unnamed.gguf --prompt x
 contains err 'general.architecture'
 expect 2 convert nothing.gguf --output_dir x
-expect 2 convert
+expect 2 convert --output_dir x
 contains err 'deltaw convert model.gguf'
 absent x
 
