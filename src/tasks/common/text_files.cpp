@@ -7,7 +7,7 @@
 
 #include "core/files.h"
 #include "core/text_file.h"
-#include "data/files.h"
+#include "data/find_files.h"
 #include "data/formats.h"
 #include "deltaw/error.h"
 #include "deltaw/family.h"
