@@ -300,26 +300,25 @@ Json read_configuration(const std::string& path) {
   }
 }
 
-/// Every name that the command line gives, in the spelling of a file.
-std::set<std::string> given_names(const Args& args, const Json& flags) {
-  std::set<std::string> names;
+/// Every name that the command line gives, in the spelling of a file, and the values of those that are keys.
+std::map<std::string, Json> given_names(const Args& args, const Json& flags) {
+  std::map<std::string, Json> names;
   for (const std::string& word : args) {
-    if (is_flag(word)) names.insert(canonical(word));
+    if (is_flag(word)) names[canonical(word)] = nullptr;
   }
-  for (const auto& [name, value] : flags.items()) names.insert(name);
+  for (const auto& [name, value] : flags.items()) names[name] = value;
   return names;
 }
 
-/// The file's values under canonical names, and every name it may hold. `report` is what became of a configuration of
-/// another tool.
+/// The file's values under canonical names, and every name it may hold. `other` says what became of a configuration
+/// of another tool.
 Json read_file_keys(const std::string& path, const Names& names, const std::vector<std::string>& shared,
-                    const Args& args, const Json& flags, std::set<std::string>& allowed, std::string& report,
+                    const Args& args, const Json& flags, std::set<std::string>& allowed, OtherTool& other,
                     Problems& problems) {
   allowed = names.keys;
   allowed.insert(shared.begin(), shared.end());
   const Json values = read_configuration(path);
-  const OtherTool other = translate_other_tool(values, allowed, given_names(args, flags), flags, path, problems);
-  report = other.report;
+  other = translate_other_tool(values, allowed, given_names(args, flags), path, problems);
   return translate(other.values, allowed, path, problems);
 }
 
@@ -417,7 +416,7 @@ Invocation peek_args(const Usage& usage, const std::vector<Section>& sections, c
   }
   if (usage.positional_is_config && !invocation.positional.empty()) {
     std::set<std::string> allowed;
-    std::string told_when_parsed;
+    OtherTool told_when_parsed;
     invocation.file_name = invocation.positional;
     invocation.file = read_file_keys(invocation.positional, names, shared, args, invocation.flags, allowed,
                                      told_when_parsed, told_later);
@@ -447,12 +446,13 @@ Invocation parse_args(const Usage& usage, const std::vector<Section>& sections, 
   if (usage.positional_is_config && !invocation.positional.empty()) {
     invocation.file_name = invocation.positional;
     std::set<std::string> allowed;
-    std::string report;
+    OtherTool other;
     const bool is_read = problems.gather([&] {
       invocation.file =
-          read_file_keys(invocation.positional, names, shared, args, invocation.flags, allowed, report, problems);
+          read_file_keys(invocation.positional, names, shared, args, invocation.flags, allowed, other, problems);
     });
-    note(report);
+    note(other.report);
+    unknown.insert(unknown.end(), other.meant.begin(), other.meant.end());
     if (!is_read) problems.settle();  // what else it says is not known
     refuse_file_keys(invocation, allowed, known, unknown, problems);
   }

@@ -28,8 +28,7 @@ std::optional<int64_t> blocks_of(const std::string& model) {
 }  // namespace
 
 OtherTool translate_other_tool(const Json& values, const std::set<std::string>& allowed,
-                               const std::set<std::string>& given, const Json& flags, const std::string& path,
-                               Problems& problems) {
+                               const std::map<std::string, Json>& given, const std::string& path, Problems& problems) {
   foreign::Here here{.keys = allowed, .given = given};
   for (const MethodInfo& method : method_infos()) {
     if (method.trains_all) here.whole_model = method.id;
@@ -38,14 +37,15 @@ OtherTool translate_other_tool(const Json& values, const std::set<std::string>& 
       for (const std::string& name : {method.id, method.peft_type}) here.methods[name].insert(option.name);
     }
   }
-  const Json model = flags.value("model_name_or_path", Json());
+  const auto found_model = given.find("model_name_or_path");
+  const Json model = found_model == given.end() ? Json() : found_model->second;
   here.blocks = [model](const std::string& named) {
     return blocks_of(model.is_string() ? model.get<std::string>() : named);
   };
   const std::optional<foreign::Translation> found = foreign::translate(values, here, path);
-  if (!found) return {.values = values, .report = {}};
+  if (!found) return {.values = values, .report = {}, .meant = {}};
   for (const Error& problem : found->problems) problems.add(problem);
-  return {.values = found->values, .report = found->report(path)};
+  return {.values = found->values, .report = found->report(path), .meant = found->meant};
 }
 
 }  // namespace deltaw::cli

@@ -28,7 +28,7 @@ class Sets {
       : reading_(reading), name_(std::move(name)), key_(std::move(key)) {}
 
   void take(const Json& list) {
-    if (reading_.here.given.contains(key_)) return;
+    if (reading_.is_elsewhere(key_)) return;
     std::vector<std::string> files;
     for (const Json& entry : list.is_array() ? list : Json::array({list})) {
       const Set set{entry};
@@ -425,9 +425,7 @@ std::vector<Key> keys() {
            "merge_lora merge_method",
            "of the run, which is deltaw's own"),
   };
-  std::vector<Key> shared = training_arguments();
-  for (Key& key : shared) keys.push_back(std::move(key));
-  return keys;
+  return with_shared(std::move(keys), training_arguments());
 }
 
 std::vector<std::string> marked_by(const Json& values) {

@@ -19,8 +19,9 @@ namespace deltaw::foreign {
 
 /// What a translation has to know of this place.
 struct Here {
-  std::set<std::string> keys = {};   // every key that a file of deltaw's may hold
-  std::set<std::string> given = {};  // keys and other names given elsewhere, which win over the file
+  std::set<std::string> keys = {};  // every key that a file of deltaw's may hold
+  /// What is given elsewhere and wins over the file: keys with their values, and other names as null.
+  std::map<std::string, Json> given = {};
   /// By every name of a method, PEFT's type among them: the names of its options. Empty where that is not known.
   std::map<std::string, std::set<std::string>> methods = {};
   std::string whole_model = {};  // the method that trains every tensor of the model
@@ -35,6 +36,7 @@ struct Translation {
   std::vector<std::string> own;          // keys of deltaw in it, which are taken as they are
   std::vector<std::string> became;       // one sentence each, where a value is another here
   std::vector<std::string> passed_over;  // keys that mean nothing here
+  std::vector<std::string> meant;        // keys of deltaw that a problem has kept from being set
   std::vector<Error> problems;           // what is not known, and what cannot be had: all of it
 
   /// What became of the file, for people: a line each for the tool, what changed and what was passed over.

@@ -136,7 +136,7 @@ void take_sharegpt(Reading& reading, const Entry& entry, const std::string& key)
 void take_sets(Reading& reading, const std::string& name, const std::string& key) {
   const std::vector<std::string> sets = data_sets(reading, name);
   const bool are_files = std::all_of(sets.begin(), sets.end(), is_data_file);
-  if (sets.empty() || reading.here.given.contains(key)) return;
+  if (sets.empty() || reading.is_elsewhere(key)) return;
   if (are_files) return take_data(reading, sets, key, name);
   const std::optional<std::string> given = reading.text_of("dataset_dir");
   const fs::path folder = given.value_or("data");
@@ -270,10 +270,10 @@ void finish(Reading& reading) {
   reading.set_default("max_length", 2048);
   if (reading.of("template") != "alpaca" && reading.of("stage") != "pt") reading.set_default("as_conversation", true);
   const bool plain_lora = !reading.is_set("method") || reading.of("finetuning_type") == "lora";
-  if (!plain_lora || reading.here.given.contains("method") || !reading.of("method").is_null()) return;
+  if (!plain_lora || reading.is_elsewhere("method")) return;
   reading.set_default("target_modules", "all-linear");
   if (reading.of("lora_alpha").is_null()) {
-    const int64_t rank = reading.whole_of("lora_rank").value_or(8);
+    const int64_t rank = reading.rank("lora_rank", 8);
     reading.set_default("lora_alpha", 2 * rank);
     reading.became(fmt::format("lora_alpha is twice the rank, {}", 2 * rank));
   }
@@ -426,8 +426,7 @@ std::vector<Key> keys() {
                           "give the folder of that revision as --model_name_or_path", {"model_name_or_path"});
                }),
   };
-  for (Key& key : training_arguments()) keys.push_back(std::move(key));
-  return keys;
+  return with_shared(std::move(keys), training_arguments());
 }
 
 std::vector<std::string> marked_by(const Json& values) {

@@ -103,7 +103,8 @@ void take_update(Reading& reading) {
                      "there are keys, rank, scale and dropout");
     }
   }
-  const double rank = number_in(reading, "lora_parameters", "rank", kRank);
+  const double named = number_in(reading, "lora_parameters", "rank", kRank);
+  const double rank = reading.is_elsewhere("r") ? static_cast<double>(reading.rank("rank", kRank)) : named;
   const double scale = number_in(reading, "lora_parameters", "scale", kScale);
   reading.set_default("r", rank);
   reading.set_default("lora_alpha", scale * rank);

@@ -7,9 +7,12 @@
 
 #include "core/foreign/table.h"
 #include "core/json.h"
+#include "core/printable.h"
 
 namespace deltaw::foreign {
 namespace {
+
+constexpr int64_t kMostWhole = 1'000'000'000;  // two of them can be multiplied
 
 /// The value as one of a field's type; nothing where it is of another.
 template <class T>
@@ -90,10 +93,13 @@ std::string plain(const Json& value) {
 }
 
 Reading::Reading(const Json& all, const Here& here, const Tool& tool, const std::string& where, Translation& result)
-    : all(all), here(here), tool(tool), where(where), result_(result), elsewhere_(here.given) {
-  for (const auto& [name, value] : all.items()) {
-    if (!tool.take_other && !find_key(tool, name) && here.keys.contains(name)) elsewhere_.insert(name);
+    : all(all), here(here), tool(tool), where(where), result_(result) {
+  if (!tool.take_other) {
+    for (const auto& [name, value] : all.items()) {
+      if (!find_key(tool, name) && here.keys.contains(name)) elsewhere_[name] = value;
+    }
   }
+  for (const auto& [name, value] : here.given) elsewhere_[name] = value;
 }
 
 void Reading::set(const std::string& key, const Json& value, const std::string& name) {
@@ -118,7 +124,8 @@ bool Reading::is_set(const std::string& key) const {
   return elsewhere_.contains(key) || result_.values.contains(key);
 }
 
-void Reading::became(const std::string& sentence) {
+void Reading::became(const std::string& text) {
+  const std::string sentence = printable(text);
   if (std::find(result_.became.begin(), result_.became.end(), sentence) == result_.became.end()) {
     result_.became.push_back(sentence);
   }
@@ -134,6 +141,7 @@ void Reading::refuse(const std::string& name, const std::string& what, const std
   const bool settled = std::any_of(settled_by.begin(), settled_by.end(),
                                    [&](const std::string& key) { return elsewhere_.contains(key); });
   if (settled) return;
+  result_.meant.insert(result_.meant.end(), settled_by.begin(), settled_by.end());
   result_.problems.push_back(
       Error({.id = "config.not-implemented", .what = what, .where = where + ", key '" + name + "'", .fix = fix}));
 }
@@ -153,10 +161,16 @@ const Json& Reading::of(const std::string& name) const {
   return found == all.end() ? none : *found;
 }
 
+int64_t Reading::rank(const std::string& name, int64_t fallback) {
+  const auto found = elsewhere_.find("r");
+  const std::optional<int64_t> given = found == elsewhere_.end() ? std::nullopt : read_as<int64_t>(found->second);
+  const int64_t rank = given ? *given : whole_of(name).value_or(fallback);
+  return std::clamp<int64_t>(rank, 0, kMostWhole);
+}
+
 std::optional<int64_t> Reading::whole_of(const std::string& name) {
-  constexpr int64_t kMost = 1'000'000'000;  // two of them can be multiplied
   const std::optional<int64_t> value = read_as<int64_t>(of(name));
-  if (value && *value >= -kMost && *value <= kMost) return value;
+  if (value && *value >= -kMostWhole && *value <= kMostWhole) return value;
   if (!of(name).is_null()) refuse_type(name, "a whole number of at most 1e9");
   return std::nullopt;
 }

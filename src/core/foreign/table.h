@@ -73,6 +73,7 @@ class Reading {
   /// The same where nothing has set it, the file's own keys of deltaw included.
   void set_default(const std::string& key, const Json& value);
   bool is_set(const std::string& key) const;  // here, by a key of deltaw's own, or on the command line
+  bool is_elsewhere(const std::string& key) const { return elsewhere_.contains(key); }  // given by the latter two
   void became(const std::string& sentence);
   void pass_over(const std::string& name);
   /// A wish that cannot be fulfilled. It is none where one of `settled_by`, or `name`, is given elsewhere.
@@ -86,6 +87,8 @@ class Reading {
   std::optional<int64_t> whole_of(const std::string& name);
   std::optional<double> number_of(const std::string& name);
   std::optional<std::string> text_of(const std::string& name);
+  /// The rank that counts: one that is given elsewhere, else the key's.
+  int64_t rank(const std::string& name, int64_t fallback);
   bool truth_of(const std::string& name, bool fallback = false);
 
   void take_all();  // every key of the file, then what follows from them
@@ -96,7 +99,7 @@ class Reading {
   void take_unknown(const std::string& name);
 
   Translation& result_;
-  std::set<std::string> elsewhere_;                          // given on the command line, or keys of deltaw in the file
+  std::map<std::string, Json> elsewhere_;                    // given on the command line, or keys of deltaw in the file
   std::vector<std::pair<std::string, std::string>> set_by_;  // key here, key there
 };
 

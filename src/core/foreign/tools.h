@@ -17,6 +17,9 @@ Tool deepspeed();
 /// The keys of transformers' TrainingArguments, which LLaMA-Factory and TRL have among theirs.
 std::vector<Key> training_arguments();
 
+/// `own` with those of `shared` that it does not have.
+std::vector<Key> with_shared(std::vector<Key> own, const std::vector<Key>& shared);
+
 /// Keys of the places that runs are reported to.
 Key trackers();
 

@@ -110,6 +110,16 @@ std::vector<Key> training_arguments() {
   return keys;
 }
 
+std::vector<Key> with_shared(std::vector<Key> own, const std::vector<Key>& shared) {
+  std::set<std::string> known;
+  for (const Key& key : own) known.insert(key.names.begin(), key.names.end());
+  for (Key key : shared) {
+    std::erase_if(key.names, [&](const std::string& name) { return known.contains(name); });
+    if (!key.names.empty()) own.push_back(std::move(key));
+  }
+  return own;
+}
+
 void finish_training_arguments(Reading& reading) {
   if (!reading.of("save_steps").is_null()) reading.set_default("save_strategy", "steps");
 }

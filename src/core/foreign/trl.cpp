@@ -130,9 +130,7 @@ std::vector<Key> keys() {
            "mixed_precision",
            "one process trains"),
   };
-  std::vector<Key> shared = training_arguments();
-  for (Key& key : shared) keys.push_back(std::move(key));
-  return keys;
+  return with_shared(std::move(keys), training_arguments());
 }
 
 std::vector<std::string> marked_by(const Json& values) {
