@@ -8,7 +8,7 @@ import json
 
 from gguf import GGUFWriter, TokenType
 from sentencepiece import SentencePieceProcessor
-from tokenizers import Regex, Tokenizer, decoders, models, normalizers, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, trainers
 from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence, Split
 
 from common import GOLDEN, HERE
@@ -77,7 +77,6 @@ def rebuilt(vocabulary, merges, name):
     if composed:
         tokenizer.normalizer = normalizers.NFC()
     tokenizer.add_special_tokens(SPECIAL)
-    from tokenizers import AddedToken
     tokenizer.add_tokens([AddedToken(token, normalized=False) for token in USER])
     return tokenizer
 

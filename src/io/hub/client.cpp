@@ -48,7 +48,7 @@ void add_texts(const Json& list, const char* key, std::vector<std::string>& text
 }  // namespace
 
 void Patience::wait(const Trouble& trouble) {
-  const int most = trouble.unreachable && !reached_ ? kMostUnreached : kMostTries;
+  const int most = trouble.unreachable && !answered_ ? kMostUnreached : kMostTries;
   if (tries_ >= most || trouble.wait > kLongestWait) throw trouble.error;
   const int64_t seconds = std::max<int64_t>(trouble.wait, int64_t{1} << tries_);
   ++tries_;
@@ -68,6 +68,7 @@ Answer Client::ask(const RepoName& name, Request request, const Sink& sink) {
   request.token = settings_.token;
   request.patience = settings_.patience;
   Answer answer = http_.ask(request, sink);
+  answered_ = true;
   const bool points_away = request.head && answer.status >= 300 && answer.status < 400;
   const bool ends_before = answer.status == 416 && request.from > 0;
   if (!answer.is_success() && !points_away && !ends_before) refuse(answer, name, settings_);
@@ -77,7 +78,7 @@ Answer Client::ask(const RepoName& name, Request request, const Sink& sink) {
 Answer Client::ask_patiently(const RepoName& name, const Request& request, std::string* body) {
   std::string ignored;
   std::string& text = body ? *body : ignored;
-  Patience patience(tell_);
+  Patience patience(tell_, answered_);
   for (;;) {
     try {
       text.clear();

@@ -15,20 +15,20 @@ namespace deltaw::io::hub {
 using Tell = std::function<void(const std::string& line)>;
 
 /// How often something is tried again: after 1, 2, 4, 8 and 16 seconds or as long as the server asks for, twice only as
-/// long as no server was reached.
+/// long as no server has answered.
 class Patience {
  public:
-  explicit Patience(Tell tell) : tell_(std::move(tell)) {}
+  Patience(Tell tell, bool answered) : tell_(std::move(tell)), answered_(answered) {}
 
   /// Something came: the count begins anew.
-  void progressed() { tries_ = 0, reached_ = true; }
+  void progressed() { tries_ = 0; }
   /// Waits, or throws the trouble's error.
   void wait(const Trouble& trouble);
 
  private:
   Tell tell_;
   int tries_ = 0;
-  bool reached_ = false;
+  bool answered_ = false;
 };
 
 class Client {
@@ -47,7 +47,7 @@ class Client {
   /// be 416 (the server's file ends before). One try; throws Trouble.
   int64_t fetch(const RepoName& name, const std::string& commit, const File& file, int64_t from, const Sink& sink);
 
-  Patience patience() const { return Patience(tell_); }
+  Patience patience() const { return Patience(tell_, answered_); }
   void tell(const std::string& line) const { tell_(line); }
 
  private:
@@ -59,6 +59,7 @@ class Client {
   Settings settings_;
   Tell tell_;
   Http http_;
+  bool answered_ = false;  // some server, to some request
 };
 
 /// Throws Trouble for an answer that asks to come again, else the error of an answer that refuses: what it means, and

@@ -60,6 +60,7 @@ bool is_safe_path(const std::string& path) {
   // printable() writes out what steers a terminal and what is no UTF-8.
   if (path.empty() || path.size() > kMostPath || printable(path) != path) return false;
   if (path.find('\\') != path.npos || path.find(':') != path.npos) return false;
+  if (path.starts_with(".cache/")) return false;  // there lies what is known of a folder's downloads
   for (size_t start = 0; start <= path.size();) {
     const size_t end = std::min(path.find('/', start), path.size());
     const std::string part = path.substr(start, end - start);

@@ -74,6 +74,15 @@ std::string checksum_of(const fs::path& path, const File& file) {
   return checksum.digits();
 }
 
+/// A file that helps other programs, and is not missed.
+void write_once(const fs::path& path, const char* text) {
+  try {
+    std::error_code code;
+    if (!fs::exists(path, code)) write_file(path, text);
+  } catch (const Error&) {
+  }
+}
+
 bool is_entry_point(const File& file) {
   return file.path == "config.json" || file.path == "adapter_config.json";
 }
@@ -150,9 +159,8 @@ void Store::check_room(const std::vector<File>& files) const {
 void Store::prepare() const {
   make_folder(root_ / "blobs");
   make_folder(folder_);
-  std::error_code code;
-  if (!fs::exists(tagged_ / "CACHEDIR.TAG", code)) write_file(tagged_ / "CACHEDIR.TAG", kTag);
-  if (local_ && !fs::exists(tagged_ / ".gitignore", code)) write_file(tagged_ / ".gitignore", "*");
+  write_once(tagged_ / "CACHEDIR.TAG", kTag);
+  if (local_) write_once(tagged_ / ".gitignore", "*");
 }
 
 /// A relative link, as a cache that is moved needs; false where the file system has none.

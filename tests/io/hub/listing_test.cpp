@@ -53,8 +53,9 @@ TEST(HubListing, IsReadWithoutSizesAndChecksums) {
 }
 
 TEST(HubListing, KeepsNoNameThatLeadsOutOfAFolder) {
-  for (const char* path : {"../evil", "a/../../evil", "/etc/passwd", "a//b", "a/", "./a", "a/.", "", "..", "a\\..\\b",
-                           "C:/x", "a\nb", "a\x1b[31m", ".git/config", "a\xe2\x80\xae.txt"}) {
+  for (const char* path :
+       {"../evil", "a/../../evil", "/etc/passwd", "a//b", "a/", "./a", "a/.", "", "..", "a\\..\\b", "C:/x", "a\nb",
+        "a\x1b[31m", ".git/config", ".cache/huggingface/download/config.json.metadata", "a\xe2\x80\xae.txt"}) {
     const Listing listing = listing_of(with_file({{"rfilename", path}}));
     EXPECT_EQ(listing.files.size(), 1u) << path;
     EXPECT_EQ(listing.unusable, std::vector<std::string>{path});
