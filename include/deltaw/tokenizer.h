@@ -35,9 +35,8 @@ class Tokenizer {
   /// `special_tokens_map.json` and `added_tokens.json` where they stand beside it. Tokens that only these name are
   /// added after the vocabulary, in transformers' order; format.vocabulary where one has no id. `add_bos_token` and
   /// `add_eos_token` of the configuration replace the tokens that the file would add.
-  /// `folder` may be a GGUF file of llama.cpp, whose values hold a tokenizer (docs/data.md).
-  /// `model_folder` (default: `folder`) is that of the config.json which settles gives_type_ids() where the tokenizer's
-  /// own files are silent.
+  /// `folder` may be a GGUF file. `model_folder` (default: `folder`) is that of the config.json which settles
+  /// gives_type_ids() where the tokenizer's own files are silent.
   /// Throws format.* naming file and part for what it does not implement, io.not-found when there is nothing to read.
   static Tokenizer from_folder(const std::filesystem::path& folder, const std::filesystem::path& model_folder = {});
 
@@ -58,8 +57,7 @@ class Tokenizer {
   std::optional<int64_t> token_to_id(std::string_view token) const;
   std::optional<std::string> id_to_token(int64_t id) const;
 
-  /// Of tokenizer_config.json, special_tokens_map.json or, among the special tokens, the usual names.
-  std::optional<int64_t> pad_id() const;
+  std::optional<int64_t> pad_id() const;  // of tokenizer_config.json, special_tokens_map.json or the usual names
   std::optional<int64_t> bos_id() const;  // likewise
   std::optional<int64_t> eos_id() const;
   bool pads_left() const;      // padding_side of tokenizer_config.json
@@ -79,11 +77,10 @@ class Tokenizer {
   int64_t add_tokens(const std::vector<std::string>& tokens, bool special);
 
   /// Writes tokenizer.json, with the tokens added since, and the configuration files beside it, for transformers and
-  /// from_folder() to read with the same ids. Reads what it was made of again. Throws io.* errors.
+  /// from_folder() to read with the same ids. Reads what it was made of again. Throws io.*.
   void save(const std::filesystem::path& folder) const;
 
-  /// The files this tokenizer was read from, to be copied beside an adapter or a merged model. Empty where that was a
-  /// GGUF file, which holds a model too: save() writes the tokenizer alone.
+  /// The files it was read from, to be copied beside an adapter; none of a GGUF file, of which save() writes it alone.
   const std::vector<std::filesystem::path>& files() const;
 
  private:
