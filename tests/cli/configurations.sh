@@ -117,7 +117,6 @@ contains err "the data set 'far' of dataset_info.json is one of a hub"
 contains err "'optim' is lion_8bit, and the optimiser of deltaw is AdamW"
 lacks err 'needs train_file' # it is meant
 [ "$(grep -c '^error\[' err)" = 2 ] || fail 'not both errors are told, or more'
-absent out
 expect 0 validate far.yaml --dtype float32 --train_file data/rows.jsonl --optim adamw_torch
 
 # Another method with the same file, by a key of deltaw in it.
@@ -127,7 +126,7 @@ contains err 'keys of deltaw in it, as they are: method, randlora_alpha'
 contains random/adapter_config.json '"RANDLORA"'
 
 # An adapter's configuration, and what is none of a training.
-expect 0 validate factory/adapter_config.json --model_name_or_path speaker --train_file data/rows.jsonl --dtype float32
+expect 0 validate factory/adapter_config.json --model_name_or_path speaker --train_file data/train.jsonl --dtype float32
 contains err 'is a configuration of PEFT'
 echo '{"peft_type": "BOFT", "inference_mode": true, "boft_block_size": 4}' >boft.json
 expect 2 validate boft.json --model_name_or_path speaker --train_file data/rows.jsonl

@@ -17,7 +17,7 @@ lines out 8
 expect 0 validate --model_name_or_path llama_mix.gguf --train_file rows.jsonl $flags
 contains out ' learns   sat on the mat'
 for name in llama_mix gemma2 gpt2; do
-  expect 0 train --model_name_or_path $name.gguf --train_file rows.jsonl $flags --max_steps 40 --output_dir $name
+  expect 0 train --model_name_or_path $name.gguf --train_file rows.jsonl $flags --max_steps 100 --output_dir $name
   present $name/adapter_model.safetensors $name/tokenizer.json $name/tokenizer_config.json
   absent $name/$name.gguf
   expect 0 generate --adapter_name_or_path $name --dtype float32 --prompt 'the cat 3' --max_new_tokens 8

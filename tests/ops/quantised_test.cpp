@@ -106,8 +106,9 @@ TEST(Quantised, CountsItsBytes) {
 TEST(Quantised, GivesTheSameOnSeveralThreads) {
   const Tensor weight = normal({512, 256}, 7);
   for (const char* kind : {"nf4", "fp4", "int8"}) {
-    const auto codes = [&] { return BnbQuantised(weight, kind_of(kind), at::kFloat); };
-    const BnbQuantised one = test::in_threads(1, codes), three = test::in_threads(3, codes);
+    const auto codes = [&] { return std::make_shared<const BnbQuantised>(weight, kind_of(kind), at::kFloat); };
+    const auto first = test::in_threads(1, codes), second = test::in_threads(3, codes);
+    const BnbQuantised &one = *first, &three = *second;
     EXPECT_TRUE(three.codes().equal(one.codes())) << kind;
     const Tensor expected = test::in_threads(1, [&] { return one.dequantised(); });
     EXPECT_TRUE(test::in_threads(3, [&] { return three.dequantised(); }).equal(expected)) << kind;
