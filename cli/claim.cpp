@@ -6,7 +6,7 @@
 
 #include "adapt/adapter_folder.h"
 #include "core/printable.h"
-#include "data/files.h"
+#include "data/find_files.h"
 #include "deltaw/error.h"
 #include "io/checkpoint.h"
 #include "text/tokenizer_files.h"

@@ -1,6 +1,6 @@
 #include "core/text_file.h"
 #include "counter.h"
-#include "data/files.h"
+#include "data/find_files.h"
 #include "data/formats.h"
 #include "deltaw/error.h"
 #include "io/safetensors.h"

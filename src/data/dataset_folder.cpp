@@ -10,7 +10,7 @@
 #include "core/files.h"
 #include "core/json.h"
 #include "core/printable.h"
-#include "data/files.h"
+#include "data/find_files.h"
 #include "data/formats.h"
 #include "deltaw/error.h"
 

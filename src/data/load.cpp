@@ -4,7 +4,7 @@
 
 #include "data/column_doubts.h"
 #include "data/columns.h"
-#include "data/files.h"
+#include "data/find_files.h"
 #include "data/hold_out.h"
 #include "data/labels.h"
 #include "data/no_rows.h"

@@ -8,7 +8,7 @@
 
 #include "core/text_file.h"
 #include "data/bad_rows.h"
-#include "data/files.h"
+#include "data/find_files.h"
 #include "data/formats.h"
 #include "data/hold_out.h"
 #include "data/no_rows.h"

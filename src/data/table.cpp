@@ -7,7 +7,7 @@
 
 #include "core/suggest.h"
 #include "core/text_file.h"
-#include "data/files.h"
+#include "data/find_files.h"
 #include "deltaw/error.h"
 #include "deltaw/options.h"
 

@@ -7,7 +7,7 @@
 #include "core/text_file.h"
 #include "data/alpaca.h"
 #include "data/conversation.h"
-#include "data/files.h"
+#include "data/find_files.h"
 #include "data/sharegpt.h"
 #include "deltaw/error.h"
 

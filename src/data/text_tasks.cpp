@@ -3,7 +3,7 @@
 
 #include <fmt/format.h>
 
-#include "data/files.h"
+#include "data/find_files.h"
 #include "data/no_rows.h"
 #include "deltaw/error.h"
 #include "deltaw/text_data.h"

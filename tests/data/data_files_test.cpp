@@ -3,7 +3,7 @@
 
 #include "core/files.h"
 #include "data/bytes.h"
-#include "data/files.h"
+#include "data/find_files.h"
 #include "data/formats.h"
 #include "data/table.h"
 #include "data/text_formats.h"

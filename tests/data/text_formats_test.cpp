@@ -126,7 +126,7 @@ TEST_F(TextFormats, RowsThatHoldNothingAreRefused) {
   refuses("", "data.empty-file", {"rows.jsonl"});
   refuses("{\"text\": \"a\"}\n{\"text\": ", "format.json-line", {"line 2"});
   refuses("[1]", "format.json-line", {"item 1", "number"});
-  expect_error([&] { load("rows.parquet", "x"); }, "config.file-format", {".parquet", ".jsonl"});
+  expect_error([&] { load("rows.xlsx", "x"); }, "config.file-format", {".xlsx", ".jsonl"});
   expect_error([&] { load("rows.txt", " \n"); }, "data.empty-file", {"rows.txt"});
   expect_error([&] { load("rows.txt", "\xFF\xFEh"); }, "format.encoding", {"UTF-16"});
   expect_error([&] { load_texts(folder_ / "none.jsonl", {}, {}, {}); }, "config.not-found", {"none.jsonl"});

@@ -1,4 +1,4 @@
-#include "data/files.h"
+#include "data/find_files.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -136,6 +136,12 @@ DataFiles as_option(const std::vector<fs::path>& files) {
 }  // namespace
 
 std::vector<fs::path> find_files(const DataFiles& files, std::optional<Split> split) {
+  if (files.empty()) {
+    throw Error{{.id = "config.not-found",
+                 .what = "the name of the file is empty",
+                 .where = "the files of rows",
+                 .fix = "Give a path."}};
+  }
   std::vector<fs::path> found;
   for (const std::string& name : files.names()) add_named(name, split, found);
   return found;
