@@ -164,13 +164,16 @@ std::string model_card(const Json& settings, const ModelCard& card, const Json& 
                                          : "tokenizer = AutoTokenizer.from_pretrained(\"THIS_FOLDER\")\n"
                                            "if len(tokenizer) > base.get_input_embeddings().num_embeddings:\n"
                                            "    base.resize_token_embeddings(len(tokenizer))\n";
+  const bool one_file = base.ends_with(".gguf");  // which transformers reads in part only
+  text += fmt::format("\n## Use\n\n```sh\ndeltaw {} --adapter_name_or_path THIS_FOLDER {}\n{}```\n\n", card.command,
+                      card.command_arguments,
+                      one_file ? fmt::format("deltaw convert {} --output_dir base    # for transformers\n", base) : "");
   text += fmt::format(
-      "\n## Use\n\n```sh\ndeltaw {} --adapter_name_or_path THIS_FOLDER {}\n```\n\n"
       "```python\nfrom peft import PeftModel\nfrom transformers import {}{}\n\n"
       "base = {}.from_pretrained({}{})\n{}"
       "model = PeftModel.from_pretrained(base, \"THIS_FOLDER\")\n```\n",
-      card.command, card.command_arguments, card.python_class, new_tokens ? ", AutoTokenizer" : "", card.python_class,
-      Json(base).dump(), card.load_arguments, resize);
+      card.python_class, new_tokens ? ", AutoTokenizer" : "", card.python_class,
+      one_file ? "\"base\"" : Json(base).dump(), card.load_arguments, resize);
   return text;
 }
 
