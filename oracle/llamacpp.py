@@ -27,15 +27,23 @@ def server(path, context, adapter=None, scale=1.0):
     return xllamacpp.Server(params)
 
 
+def after(running, prompt, count):
+    """The most likely tokens. An end that is drawn is answered by nothing: drawn again."""
+    for seed in range(100):
+        answer = running.handle_completions({"prompt": prompt, "n_predict": 1, "n_probs": count, "temperature": 1.0, "top_k": 0,
+                                             "top_p": 1.0, "min_p": 0.0, "cache_prompt": False, "seed": seed})
+        said = answer["choices"][0]["logprobs"]
+        if said and said["content"]:
+            return said["content"][0]["top_logprobs"]
+    raise AssertionError(f"only the end after {prompt}")
+
+
 def log_probabilities(path, ids, vocabulary, context=256, adapter=None, first=1):
     """[len(ids), vocabulary] of each token that may follow ids[0..i], by one request a prefix; those before `first` are NaN."""
     running = server(path, context, adapter)
     result = np.full((len(ids), vocabulary), np.nan)
     for length in range(first, len(ids) + 1):
-        answer = running.handle_completions({"prompt": ids[:length], "n_predict": 1, "n_probs": vocabulary,
-                                             "temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0,
-                                             "cache_prompt": False, "seed": 1})
-        for entry in answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"]:
+        for entry in after(running, ids[:length], vocabulary):
             result[length - 1, entry["id"]] = entry["logprob"]
     return result
 

@@ -141,13 +141,15 @@ def write_byte_level(folder, split):
     return tokenizer.get_vocab_size(), lambda text: tokenizer.encode(text).ids
 
 
-def write_sentencepiece(folder):
+def write_sentencepiece(folder, blank_before):
     path = folder / "tokenizer.model"
     with tempfile.TemporaryDirectory() as made:
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=iter(CORPUS), model_prefix=f"{made}/it", model_type="bpe", vocab_size=300,
-            byte_fallback=True, normalization_rule_name="identity", remove_extra_whitespaces=False,
-            user_defined_symbols=["<|start|>", "<|end|>"], control_symbols=["<|endoftext|>"], hard_vocab_limit=False, num_threads=1, minloglevel=2)
+            byte_fallback=True, add_dummy_prefix=blank_before,
+            normalization_rule_name="identity", remove_extra_whitespaces=False,
+            user_defined_symbols=["<|start|>", "<|end|>"], control_symbols=["<|endoftext|>"], hard_vocab_limit=False,
+            num_threads=1, minloglevel=2)
         proto = pieces.ModelProto()
         proto.ParseFromString(Path(f"{made}/it.model").read_bytes())
     proto.trainer_spec.ClearField("input")
@@ -161,9 +163,12 @@ def write_sentencepiece(folder):
 
 
 def write_tokenizer(case, folder):
-    size, encode = write_sentencepiece(folder) if case.tokenizer == "sentencepiece" else \
-        write_byte_level(folder, case.tokenizer)
-    return size, [{"text": text, "ids": encode(text)} for text in TEXTS]
+    if case.tokenizer != "sentencepiece":
+        size, encode = write_byte_level(folder, case.tokenizer)
+        return size, [{"text": text, "ids": encode(text)} for text in TEXTS]
+    size, encode = write_sentencepiece(folder, case.config.model_type != "gemma2")
+    # the library knows no control tokens in a text, others do
+    return size, [{"text": text, "ids": encode(text)} for text in TEXTS if "<s>" not in text]
 
 
 # ---- the two programs
