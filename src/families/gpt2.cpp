@@ -190,7 +190,9 @@ const GgufForm& gguf() {
                {"attention.head_count", "n_head"},
                {"attention.layer_norm_epsilon", "layer_norm_epsilon"}},
       .settle =
-          [](Json& config, const GgufFacts& facts) {  // llama.cpp's converter writes 4 n_embd whatever it is
+          [](Json& config, const GgufFacts& facts) {
+            config["n_ctx"] = config["n_positions"];  // which others ask for
+            // llama.cpp's converter writes 4 n_embd whatever it is.
             const auto down = facts.shapes.find("blk.0.ffn_down.weight");
             if (down != facts.shapes.end() && down->second.size() == 2) config["n_inner"] = down->second[1];
           },

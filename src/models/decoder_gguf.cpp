@@ -176,7 +176,12 @@ GgufForm decoder_gguf(std::string architecture, std::vector<GgufModule> own,
   form.settle = [settle = std::move(settle)](Json& config, const GgufFacts& facts) {
     if (config.value("sliding_window", Json()) == 0) config["sliding_window"] = nullptr;
     if (settle) settle(config, facts);
-    config["rope_parameters"] = rope_of(config, facts);
+    Json rope = rope_of(config, facts);
+    config["rope_parameters"] = rope;
+    // The same for those who do not know that key: transformers 4, mlx-lm.
+    config["rope_theta"] = rope["rope_theta"];
+    rope.erase("rope_theta");
+    if (rope["rope_type"] != "default") config["rope_scaling"] = rope;
   };
   return form;
 }
