@@ -191,8 +191,17 @@ const char* split_name(Split split) {
 }
 
 std::optional<DataFiles> files_of_folder(const fs::path& folder, Split split) {
-  if (!has_split(folder, split) && split != Split::train) return std::nullopt;
-  return as_option(files_below(folder, split, /*as_dataset=*/true));
+  try {
+    if (!has_split(folder, split) && split != Split::train) return std::nullopt;
+    return as_option(files_below(folder, split, /*as_dataset=*/true));
+  } catch (const Error& error) {
+    if (!error.id().starts_with("config.")) throw;
+    ErrorParts parts = error.parts();
+    parts.id = "config.dataset-dir";
+    parts.where = "dataset_dir: " + parts.where;
+    parts.fix += " Set task_name where it holds the files of a set known by name.";
+    throw Error(std::move(parts));
+  }
 }
 
 }  // namespace data

@@ -28,8 +28,8 @@ const DataFiles& files_option(const DataOptions& options, Split split);
 const char* option_name(Split split);  // "train_file"
 const char* split_name(Split split);   // "train"
 
-/// The files of a split in dataset_dir, a data set's folder; nothing where it has no such split. A training split it
-/// must have.
+/// The files of a split in dataset_dir, a data set's folder; nothing where it has no such split. It must have a
+/// training split. Throws config.dataset-dir.
 std::optional<DataFiles> files_of_folder(const std::filesystem::path& folder, Split split);
 
 }  // namespace deltaw::data

@@ -129,8 +129,7 @@ TEST_F(ManyFiles, ArePackedByGzipOrZstdWhateverTheirNames) {
     EXPECT_EQ(texts(write(name, rows)), (Strings{"one", "two"})) << name;
   }
   const std::string table = "text,label\ngood,yes\nbad,no\n";
-  EXPECT_EQ(load_training_data({.train_file = path("t.csv.zst")}, 42).train.rows.size(), 2u)
-      << write("t.csv.zst", test::zstd_packed(table));
+  EXPECT_EQ(load_training_data({.train_file = write("t.csv.zst", test::zstd_packed(table))}, 42).train.rows.size(), 2u);
   const std::string packed = test::gzipped(rows);
   expect_error([&] { texts(write("cut.jsonl.gz", packed.substr(0, packed.size() - 9))); }, "format.compressed",
                {"cut.jsonl.gz", "cut short"});
@@ -215,12 +214,12 @@ TEST_F(ManyFiles, AFolderThatLeavesItOpenIsAnErrorWithWhatThereIs) {
                            "two/main/train.jsonl", "two/other/train.jsonl", "kinds/train.csv", "kinds/train.jsonl"}) {
     write(name, "{\"text\": \"x\"}\n");
   }
-  expect_error([&] { split("sft", Split::train); }, "config.no-files", {"train_gen, train_sft", "--train_file"});
-  expect_error([&] { split("two", Split::train); }, "config.dataset-folder", {"main, other"});
-  expect_error([&] { split("kinds", Split::train); }, "config.dataset-folder", {".csv, .jsonl"});
+  expect_error([&] { split("sft", Split::train); }, "config.dataset-dir", {"train_gen, train_sft", "--train_file"});
+  expect_error([&] { split("two", Split::train); }, "config.dataset-dir", {"main, other"});
+  expect_error([&] { split("kinds", Split::train); }, "config.dataset-dir", {".csv, .jsonl"});
   std::filesystem::create_directories(folder_ / "empty");
-  expect_error([&] { split("empty", Split::train); }, "config.no-files", {"no files of data"});
-  expect_error([&] { split("none", Split::train); }, "config.no-files", {"no such folder"});
+  expect_error([&] { split("empty", Split::train); }, "config.dataset-dir", {"no files of data"});
+  expect_error([&] { split("none", Split::train); }, "config.dataset-dir", {"no such folder"});
   expect_error([&] { texts(path("sft")); }, "config.no-files", {"several splits"});
 }
 

@@ -320,6 +320,7 @@ TEST_F(LoadTextData, FindsTheFilesOfATask) {
   expect_error([&] { text_split_file(training, Split::test); }, "config.dataset-dir", {"no test set"});
   const DataOptions unknown{.task_name = "arc_esy", .dataset_dir = folder_.string()};
   expect_error([&] { text_split_file(unknown, Split::train); }, "config.unknown-task", {"did you mean 'arc_easy'"});
+  write("piqa/train.json", "[]");  // two sets, of which none is named
   const DataOptions unnamed{.dataset_dir = folder_.string()};
   expect_error([&] { text_split_file(unnamed, Split::train); }, "config.dataset-dir", {"task_name"});
   expect_error([&] { load_text_data({}, {}, {}, 1); }, "config.no-data", {"train_file"});
