@@ -6,6 +6,7 @@ namespace {
 
 using test::Configurations;
 using test::contains;
+using test::put;
 
 class LlamaFactoryData : public Configurations {
  protected:
