@@ -132,7 +132,7 @@ Json mlx_config(const fs::path& folder) {
   const JsonFields values(read_json_object(file, "format.bad-adapter"), file.string(), "format.bad-adapter");
   const auto type = values.get_or<std::string>("fine_tune_type", "lora");
   if (type == "full") {
-    throw Error({.id = "config.unsupported",
+    throw Error({.id = "config.no-adapter",
                  .what = "the folder holds whole weights of MLX (fine_tune_type full), not an adapter",
                  .where = file.string(),
                  .fix = "mlx_lm.fuse makes a model of it, which is given as model_name_or_path"});

@@ -16,7 +16,7 @@ namespace deltaw {
 bool is_mlx(const std::filesystem::path& folder);
 
 /// What PEFT's adapter_config.json would say of it. Throws format.bad-adapter for values that are missing or of another
-/// kind, and config.unsupported for whole weights (fine_tune_type full).
+/// kind, and config.no-adapter for whole weights (fine_tune_type full).
 Json mlx_config(const std::filesystem::path& folder);
 
 /// Its tensors in PEFT's names and layout. Throws what opening the file throws.

@@ -42,6 +42,7 @@ void settle(Json& config, const GgufFacts& facts) {
   for (const char* key : {"attn_logit_softcapping", "final_logit_softcapping"}) {
     if (facts.values.contains(key)) config[key] = facts.values[key];
   }
+  config["attention_bias"] = facts.has("blk.0.attn_q.bias");
   const auto pattern = json_as<int64_t>(facts.values.value("attention.sliding_window_pattern", Json()));
   if (!pattern || *pattern < 1 || *pattern == 2) return;  // as a config.json without layer_types
   for (int64_t i = 0; i < number("num_hidden_layers"); ++i) {

@@ -61,6 +61,7 @@ class HeaderReader {
 
   std::map<std::string, std::string> metadata(const Json& value) const {
     const std::string where = file_ + ", __metadata__";
+    if (value.is_null()) return {};  // as the library of safetensors reads it
     if (!value.is_object()) refuse("metadata", std::string("it is no object but a ") + value.type_name(), where);
     std::map<std::string, std::string> metadata;
     for (const auto& [key, text] : value.items()) {

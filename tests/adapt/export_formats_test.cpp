@@ -46,8 +46,8 @@ const Json kAll = {{"method", "lora"},
                    {"r", 4},
                    {"lora_alpha", 6},
                    {"target_modules", "all-linear"},
-                   {"rank_pattern", {{".*0.*q_proj", 3}}},
-                   {"alpha_pattern", {{".*1.*down_proj", 9}}}};
+                   {"rank_pattern", {{R"(.*\.0\..*(q_proj|qkv_proj|c_attn))", 3}}},
+                   {"alpha_pattern", {{R"(.*\.1\..*(down_proj|c_fc))", 9}}}};
 
 TEST(GgufAdapter, HoldsEveryUpdateInTheOrderOfTheFile) {
   for (const char* name : {"llama_llama3", "qwen2", "phi3_partial", "gpt2"}) {
@@ -99,7 +99,7 @@ TEST(GgufAdapter, IsRefusedWhatItCannotHold) {
   EXPECT_EQ(refused({{"modules_to_save", {"lm_head"}}}).id(), "config.no-export");
   EXPECT_NE(refused({{"trainable_token_indices", {{"embed_tokens", {3}}}}}).parts().what.find("rows"),
             std::string::npos);
-  const auto bert = load_model(fixture("golden/models/bert").string(), {.dtype = "float32"});
+  const auto bert = load_model(fixture("golden/models/bert_cls").string(), {.dtype = "float32"});
   const Adapter classifier = random_adapter(*bert, {{"method", "lora"}, {"target_modules", {"query"}}});
   const test::TemporaryFolder folder;
   const Error error = error_of([&] { export_adapter(classifier, folder / "out", ExportFormat::gguf, 0, probe()); });

@@ -53,8 +53,11 @@ TEST_P(GgufModel, GivesTheLogProbabilitiesOfTheCheckpointBefore) {
   const Tensor found = log_probabilities(*model, ids);
   const Tensor next = at::tensor(std::vector<int64_t>(ids.begin() + 1, ids.end()), at::kLong);
   const Tensor of_next = found.narrow(0, 0, next.numel()).gather(1, next.unsqueeze(1)).squeeze(1);
-  EXPECT_EQ(test::differs(of_next, numbers(expected["next_logprobs"]), 2e-4), "");
-  EXPECT_EQ(test::differs(found[-1], numbers(expected["last_logprobs"]), 2e-4), "");
+  // A Mistral's window is lost in the file; a Phi-3's stands there.
+  const bool lost = expected["lost"].get<std::string>().starts_with("sliding_window");
+  const std::string prefix = lost ? "no_window_" : "";
+  EXPECT_EQ(test::differs(of_next, numbers(expected[prefix + "next_logprobs"]), 2e-4), "");
+  EXPECT_EQ(test::differs(found[-1], numbers(expected[prefix + "last_logprobs"]), 2e-4), "");
 }
 
 TEST_P(GgufModel, SaysWhatConfigJsonSaid) {

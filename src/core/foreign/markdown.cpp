@@ -2,32 +2,33 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
+#include <utility>
+
 #include "core/foreign/table.h"
 
 namespace deltaw::foreign {
 namespace {
 
-constexpr const char* kIntroduction =
-    "# Configurations of other tools\n\n"
-    "Written by `deltaw help --markdown configurations`.\n\n"
-    "`deltaw train FILE` and every other verb that reads a file of keys take a configuration of the tools below. The "
-    "tool "
-    "is recognised by keys that a file of deltaw's cannot hold, whatever the file is called, and standard error says "
-    "so: "
-    "what it was taken for, which values became others, and which keys were passed over.\n\n"
-    "- What the tool does where a key is missing is done here, where that decides what is trained: rank, alpha, "
-    "layers, "
-    "length, batch, rate and schedule. Checkpoints, evaluation and logs are deltaw's unless keys ask for them.\n"
-    "- A key that is not known, and one whose wish cannot be fulfilled, is an error. All of them are told at once, "
-    "each "
-    "with what to do. Exit code 2; nothing was started.\n"
-    "- Keys on the command line win over the file, and settle its errors: `--train_file rows.jsonl` in place of a data "
-    "set "
-    "of a hub.\n"
-    "- Keys of deltaw in such a file are taken as they are and win over the translated ones: `method: randlora` in a "
-    "configuration that says `finetuning_type: lora`.\n"
-    "- Paths are read from the folder that the program runs in.\n"
-    "- `run.json` in the output folder holds the run in deltaw's keys, and is a file of keys itself.\n";
+constexpr const char* kIntroduction = R"(# Configurations of other tools
+
+Written by `deltaw help --markdown configurations`.
+
+`deltaw train FILE`, and every other verb that reads a file of keys, takes a configuration of the tools below. The tool is
+recognised by keys that a file of deltaw's cannot hold, whatever the file is called, and standard error says so: what it
+was taken for, which values became others, and which keys were passed over.
+
+- What the tool does where a key is missing is done here, where that decides what is trained: rank, alpha, layers, length,
+  batch, rate and schedule. Checkpoints, evaluation and logs are deltaw's unless keys ask for them.
+- A key that is not known, and one whose wish cannot be fulfilled, is an error. All of them are told at once, each with what
+  to do. Exit code 2; nothing was started.
+- Keys on the command line win over the file, and settle its errors: `--train_file rows.jsonl` in place of a data set of a
+  hub.
+- Keys of deltaw in such a file are taken as they are and win over the translated ones: `method: randlora` in a
+  configuration that says `finetuning_type: lora`.
+- Paths are read from the folder that the program runs in.
+- `run.json` in the output folder holds the run in deltaw's keys, and is a file of keys itself.
+)";
 
 std::string quoted(const std::vector<std::string>& names) {
   return fmt::format("`{}`", fmt::join(names, "`, `"));
@@ -75,10 +76,16 @@ std::string not_taken(const Tool& tool) {
     text += fmt::format("| {} | {} | {} |\n", quoted(key.names), sentence(key.note.substr(0, bar)), sentence(fix));
   }
   if (!text.empty()) text = "\nRefused, unless off:\n\n| its key | why | instead |\n|---|---|---|\n" + text;
-  std::string idle;
+  std::vector<std::pair<std::string, std::vector<std::string>>> reasons;
   for (const Key& key : tool.keys) {
-    if (key.fate == Fate::passed_over) idle += fmt::format("- {}: {}\n", key.note, quoted(key.names));
+    if (key.fate != Fate::passed_over) continue;
+    const auto same = [&](const auto& reason) { return reason.first == key.note; };
+    auto found = std::find_if(reasons.begin(), reasons.end(), same);
+    if (found == reasons.end()) found = reasons.insert(reasons.end(), {key.note, {}});
+    found->second.insert(found->second.end(), key.names.begin(), key.names.end());
   }
+  std::string idle;
+  for (const auto& [reason, names] : reasons) idle += fmt::format("- {}: {}\n", reason, quoted(names));
   if (!idle.empty()) text += "\nPassed over, whatever they say:\n\n" + idle;
   return text;
 }

@@ -19,14 +19,13 @@ void take_steps(Reading& reading, const std::string& name, const std::string& st
   reading.set(strategy, "epoch", name);
 }
 
-void take_strategy(Reading& reading, const std::string& name, const std::string& key) {
+/// `steps` is the count that goes with it, which may say that it is once an epoch.
+void take_strategy(Reading& reading, const std::string& name, const std::string& key, const std::string& steps) {
   const std::optional<std::string> value = reading.text_of(name);
-  if (!value) return;
+  const Json& count = reading.of(steps);
+  if (!value || (*value == "steps" && count.is_number_float() && count > 0 && count < 1)) return;
   static const std::set<std::string> known = {"no", "steps", "epoch"};
-  if (known.contains(*value)) {
-    if (!reading.is_set(key)) reading.set(key, *value, name);  // a share of all steps has set it
-    return;
-  }
+  if (known.contains(*value)) return reading.set(key, *value, name);
   if (*value == "best" && reading.truth_of("load_best_model_at_end")) return reading.set(key, "no", name);
   reading.refuse(name, fmt::format("'{}' is {}, and deltaw has no, steps and epoch", name, *value),
                  "set one of these; load_best_model_at_end keeps the best checkpoint", {key});
@@ -71,11 +70,11 @@ std::vector<Key> training_arguments() {
       computed("save_steps", "save_steps", "A share of all steps is save_strategy epoch.",
                [](Reading& r, const Json&) { take_steps(r, "save_steps", "save_strategy"); }),
       computed("eval_strategy", "eval_strategy", "no, steps and epoch are the same.",
-               [](Reading& r, const Json&) { take_strategy(r, "eval_strategy", "eval_strategy"); }),
+               [](Reading& r, const Json&) { take_strategy(r, "eval_strategy", "eval_strategy", "eval_steps"); }),
       computed("evaluation_strategy", "eval_strategy", "The older name.",
-               [](Reading& r, const Json&) { take_strategy(r, "evaluation_strategy", "eval_strategy"); }),
+               [](Reading& r, const Json&) { take_strategy(r, "evaluation_strategy", "eval_strategy", "eval_steps"); }),
       computed("save_strategy", "save_strategy", "no, steps and epoch are the same.",
-               [](Reading& r, const Json&) { take_strategy(r, "save_strategy", "save_strategy"); }),
+               [](Reading& r, const Json&) { take_strategy(r, "save_strategy", "save_strategy", "save_steps"); }),
       refused("neftune_noise_alpha", "no noise is added to embeddings here|remove it"),
       refused("optim_target_modules optim_args", "the optimiser is AdamW, without parameters of this kind|remove it"),
       refused("push_to_hub", "nothing is uploaded|set it to false; output_dir is a folder that can be uploaded"),

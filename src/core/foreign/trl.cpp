@@ -79,7 +79,9 @@ constexpr char kLoraR[] = "lora_r", kR[] = "r", kAlpha[] = "lora_alpha", kDropou
 
 std::vector<Key> keys() {
   std::vector<Key> keys = {
-      same("model_name_or_path load_in_4bit load_in_8bit bnb_4bit_quant_type completion_only_loss"),
+      same("model_name_or_path load_in_4bit load_in_8bit bnb_4bit_quant_type"),
+      computed("completion_only_loss", "completion_only_loss", "true here where either of the two is true.",
+               [](Reading&, const Json&) {}),
       computed("use_peft", "method", "true is lora; without it the whole model trains, as there.",
                [](Reading&, const Json&) {}),
       computed(kLoraR, kR, "16 where it is missing, as there.", take_lora<kLoraR, kR>),
