@@ -39,11 +39,13 @@ fs::path snapshot(const fs::path& model) {
   const fs::path parent = given.has_parent_path() ? given.parent_path() : fs::path(".");
   for (const auto& entry : fs::directory_iterator(parent, code)) {
     const std::string name = entry.path().filename().string();
-    if (!name.starts_with('.') && fs::exists(entry.path() / "config.json", code)) siblings.push_back(name);
+    const bool model = entry.path().extension() == ".gguf" || fs::exists(entry.path() / "config.json", code);
+    if (!name.starts_with('.') && model) siblings.push_back(name);
   }
   std::sort(siblings.begin(), siblings.end());
   const std::string hint = suggest_names(given.filename().string(), siblings);
-  fail("there is no such folder", path.string(), hint.empty() ? "correct the path" : hint);
+  fail(path.extension() == ".gguf" ? "there is no such file" : "there is no such folder", path.string(),
+       hint.empty() ? "correct the path" : hint);
 }
 
 /// Whether `folder` is one of Hugging Face: an adapter's, or a model's with its weights.
@@ -91,6 +93,7 @@ fs::path resolve_model(const std::string& model_name_or_path) {
   const fs::path cache = hub::cache_folder();
   const fs::path model = cache / hub::cache_name(model_name_or_path, hub::RepoType::model);
   const fs::path found = snapshot(model);
+  if (found.empty() && path.extension() == ".gguf") fail_no_folder(path);
   const std::string download = "download it: deltaw download " + model_name_or_path;
   for (const char* config : {"config.json", "adapter_config.json"}) {
     if (!found.empty() && fs::exists(found / config, code)) return model_in(found);

@@ -100,6 +100,14 @@ TEST_F(ResolveModel, TakesAGgufFileByItsMagicOrItsName) {
   EXPECT_EQ(error.id(), "config.model-not-found");
 }
 
+TEST_F(ResolveModel, NamesTheNearestGgufFile) {
+  put(folder_ / "smollm2.gguf", "GGUF");
+  const Error error = error_of([&] { resolve_model(root_ + "/smollm.gguf"); });
+  EXPECT_EQ(error.parts().what, "there is no such file");
+  EXPECT_EQ(error.parts().fix, "did you mean 'smollm2.gguf'?");
+  EXPECT_EQ(error_of([] { resolve_model("absent.gguf"); }).parts().what, "there is no such file");  // no hub name
+}
+
 TEST_F(ResolveModel, FindsTheOnlyGgufFileOfAFolder) {
   put(folder_ / "m/README.md", "");
   put(folder_ / "m/b.gguf", "GGUF");
