@@ -42,7 +42,8 @@ struct Keys {
     f.field(
         "input_file", input_file,
         "Prompts: one on each line of a text file, blank ones too, or a .jsonl, .json, .csv, .tsv, .parquet or .arrow "
-        "file with rows of {\"prompt\": ...}, taken as it is, or {\"messages\": [...]}, put through the chat template.");
+        "file with rows of {\"prompt\": ...}, taken as it is, or {\"messages\": [...]}, put through the chat "
+        "template.");
     f.field("output_file", output_file, "Where the JSON lines go; default: standard output.");
     f.field("encoding", encoding, kEncodingHelp);
     f.field("chat", chat,

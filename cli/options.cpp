@@ -25,7 +25,7 @@ constexpr const char* kCommandLine = "command line";
 struct Names {
   std::set<std::string> keys;      // canonical
   std::set<std::string> switches;  // truth values, canonical or other
-    std::set<std::string> files;     // of paths, of which several may follow; canonical or other
+  std::set<std::string> files;     // of paths, of which several may follow; canonical or other
   std::vector<std::string> all;    // canonical and other
 };
 
@@ -103,8 +103,8 @@ void check_positional(const Args& args, size_t i, const Usage& usage, const std:
   }
 }
 
-/// Whether `word` is one more file of rows behind `file`: of the same ending, or a pattern. A file of keys may stand there
-/// too.
+/// Whether `word` is one more file of rows behind `file`: of the same ending, or a pattern. A file of keys may stand
+/// there too.
 bool is_another_file(const std::string& word, const std::string& file) {
   if (is_flag(word) || word.starts_with('-')) return false;
   const std::string ending = data::ending_of(word);

@@ -17,9 +17,10 @@ struct Keys {
   std::string logits_file;
 
   void fields(FieldVisitor& f) {
-    f.field("input_file", input_file,
-            "Rows to predict: .parquet, .arrow, .tsv, .csv, .jsonl or .json with the columns above, or one text per line, "
-            "blank lines too. Default: test_file.");
+    f.field(
+        "input_file", input_file,
+        "Rows to predict: .parquet, .arrow, .tsv, .csv, .jsonl or .json with the columns above, or one text per line, "
+        "blank lines too. Default: test_file.");
     f.field("output_file", output_file, "Where the lines go; default: standard output.");
     f.field("logits_file", logits_file,
             "Also write the raw logits to this safetensors file: `logits` [rows, labels], or `logits.<n>` [tokens, "
