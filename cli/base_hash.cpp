@@ -7,6 +7,7 @@
 
 #include "deltaw/error.h"
 #include "io/content_hash.h"
+#include "models/gguf.h"
 #include "run_folder.h"
 
 namespace deltaw::cli {
@@ -31,7 +32,7 @@ void RecordKeys::fields(FieldVisitor& f) {
 }
 
 std::string base_hash(const Model& model) {
-  return io::content_hash(io::Checkpoint(model.folder()));
+  return io::content_hash(*open_checkpoint(model.folder()));
 }
 
 std::vector<RecordedBase> recorded_bases(const std::vector<fs::path>& folders) {

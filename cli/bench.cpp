@@ -75,9 +75,11 @@ std::vector<std::string> unused_keys() {
                                    "early_stopping_patience",
                                    "early_stopping_threshold",
                                    "resume_from_checkpoint"};
-  for (const Section& section :
-       {section_of<DataOptions>(""), section_of<TextOptions>(""), section_of<VocabularyKeys>(""),
-        section_of<OutputKeys>(""), section_of<ContinueKeys>("")}) {
+  std::vector<Section> sections = task_sections(/*trains=*/true);
+  for (Section section : {section_of<DataOptions>(""), section_of<OutputKeys>(""), section_of<ContinueKeys>("")}) {
+    sections.push_back(std::move(section));
+  }
+  for (const Section& section : sections) {
     for (const FieldInfo& key : section.keys) {
       if (key.name != "max_length") keys.push_back(key.name);
     }

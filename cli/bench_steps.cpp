@@ -13,8 +13,8 @@
 #include "load.h"
 #include "output.h"
 #include "signals.h"
+#include "tasks/common/text_files.h"
 #include "temporary_folder.h"
-#include "texts.h"
 
 namespace deltaw::cli {
 namespace {
@@ -95,9 +95,9 @@ struct Timings {
 };
 
 /// Settles the length, as `deltaw train` would.
-void settle_length(Setup& setup, const Model& model) {
-  if (!setup.length_given && model.is_causal()) setup.data.max_length = kTextLength;
-  setup.data.max_length = checked_length(model, setup.data.max_length, setup.length_given);
+void settle_length(Setup& setup, const TaskSpec& task, const Model& model) {
+  if (!setup.length_given && task.max_length > 0) setup.data.max_length = task.max_length;
+  setup.data.max_length = tasks::checked_length(model, setup.data.max_length, setup.length_given);
 }
 
 /// A rank budget with a schedule for a whole run is timed over its first steps, not squeezed into them.
@@ -116,11 +116,14 @@ Timed time_steps(Setup& setup, int64_t steps) {
   options.max_steps = steps;
   options.output_dir = (scratch.path() / "run").string();
   const auto seed = static_cast<uint64_t>(options.seed);
-  const auto model = load_model(io::resolve_model(setup.base.model_name_or_path).string(), setup.model);
-  settle_length(setup, *model);
+  const std::string base = io::resolve_model(setup.base.model_name_or_path).string();
+  const TaskSpec& spec = task_for(base, setup.model.task_type);
+  setup.model.task_type = head_type(setup.model.task_type);
+  const auto model = load_model(base, setup.model);
+  settle_length(setup, spec, *model);
   lengthen_budget(setup.adapter);
   const int64_t rows_per_step = options.per_device_train_batch_size * options.gradient_accumulation_steps;
-  const auto task = task_of(*model);
+  const auto task = spec.make();
   // As many rows as a step takes, all of one length, so that every step is the same work.
   const std::shared_ptr<const RowSource> rows = task->random_rows(*model, rows_per_step, setup.data.max_length, seed);
   Adapter adapter = Adapter::create(*model, setup.adapter, seed, [&](int64_t samples) {

@@ -91,7 +91,7 @@ void refuse_foreign(const Claim& claim, const Manifest& manifest, const std::vec
 }  // namespace
 
 Inputs inputs_of(const std::string& base, const std::vector<std::string>& adapters, const DataOptions& data,
-                 const TextOptions& text, const Invocation& invocation) {
+                 const std::vector<std::pair<std::string, std::string>>& more, const Invocation& invocation) {
   Inputs inputs;
   if (!base.empty()) add_file(inputs, "the base", io::resolve_model(base).string(), Input::Kind::model);
   for (const std::string& adapter : adapters) add_file(inputs, "an adapter", adapter, Input::Kind::model);
@@ -100,7 +100,7 @@ Inputs inputs_of(const std::string& base, const std::vector<std::string>& adapte
   add_files(inputs, "validation_file", data.validation_file);
   add_files(inputs, "test_file", data.test_file);
   add_file(inputs, "dataset_dir", data.dataset_dir, Input::Kind::rows);
-  add_file(inputs, "chat_template", text.chat_template);
+  for (const auto& [key, path] : more) add_file(inputs, key, path);
   return inputs;
 }
 

@@ -3,11 +3,11 @@
 
 #include <filesystem>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/output_folder.h"
 #include "deltaw/data.h"
-#include "deltaw/text_data.h"
 #include "options.h"
 
 namespace deltaw::cli {
@@ -21,9 +21,9 @@ struct Input {
 
 using Inputs = std::vector<Input>;
 
-/// What these keys and the file of keys name.
+/// What these keys and the file of keys name; `more` are keys with paths.
 Inputs inputs_of(const std::string& base, const std::vector<std::string>& adapters, const DataOptions& data,
-                 const TextOptions& text, const Invocation& invocation);
+                 const std::vector<std::pair<std::string, std::string>>& more, const Invocation& invocation);
 
 /// Throws config.output-is-input where `file`, the value of `key`, is one of them or is read from one of their folders.
 void refuse_input(const std::string& key, const std::string& file, const Inputs& inputs);

@@ -47,7 +47,7 @@ std::set<int64_t> saved_slots(const Model& model, const std::vector<std::string>
   for (const Parameter* parameter : find_saved(model, modules)) {
     const auto below = [&](const std::string& module) { return parameter->name.starts_with(module + "."); };
     const auto& added = model.new_modules();  // as the head, they are trained without being named
-    const bool unnamed = (!model.is_causal() && below(model.head())) || std::any_of(added.begin(), added.end(), below);
+    const bool unnamed = (saves_head(model) && below(model.head())) || std::any_of(added.begin(), added.end(), below);
     if (!unnamed) slots.insert(parameter->slot);
   }
   return slots;
@@ -154,30 +154,6 @@ std::string continued_method(const fs::path& adapter, const Json& asked, const s
   const std::string wanted = chosen_method(values, where);
   if (wanted != own) refuse("method", wanted, own, {asked, where});
   return own;
-}
-
-void inherit_head(Setup& setup) {
-  const Asked asked{setup.asked, setup.asked_where};
-  const ModelOptions own = with_adapter_head(setup.model, setup.from.adapter_name_or_path);
-  setup.model = own;
-  DataOptions& data = setup.data;
-  if (!own.problem_type.empty()) {
-    if (data.problem_type == "auto") data.problem_type = own.problem_type;
-    if (data.problem_type != own.problem_type) refuse("problem_type", data.problem_type, own.problem_type, asked);
-  }
-  const bool unnamed = own.label_names.empty() || own.label_names.front().starts_with("LABEL_");
-  if (unnamed || data.problem_type == "regression") return;
-  if (data.label_names.empty()) data.label_names = own.label_names;
-  if (data.label_names != own.label_names) refuse("label_names", Json(data.label_names), Json(own.label_names), asked);
-}
-
-void check_head_size(const Setup& setup, int64_t outputs) {
-  const int64_t own = with_adapter_head({}, setup.from.adapter_name_or_path).num_labels;
-  if (own == 0 || own == outputs) return;
-  throw Error({.id = "config.conflict",
-               .what = fmt::format("the data has {} labels, and the head of the adapter has {} outputs", outputs, own),
-               .where = setup.from.adapter_name_or_path + ", key 'adapter_name_or_path'",
-               .fix = "go on with rows of the same labels, or train a new adapter"});
 }
 
 Adapter continued(const Model& model, Setup& setup) {

@@ -2,49 +2,14 @@
 
 #include <fmt/format.h>
 
-#include <ATen/ATen.h>
-
 #include "adapt/adapter_folder.h"
 #include "claim.h"
 #include "deltaw/error.h"
-#include "deltaw/generate.h"
-#include "load.h"
 #include "output.h"
-#include "tasks/common/check_rows.h"
 #include "text/tokenizer_files.h"
-#include "texts.h"
 
 namespace deltaw::cli {
 namespace {
-
-constexpr const char* kProbe[] = {
-    "The committee met on Tuesday and put the decision off until spring.",
-    "A cat sleeps on the warm stones beside the harbour wall.",
-    "Who wrote the letter, and why was it never sent?",
-    "Profits fell by 3.7 % in the second quarter, the company said.",
-    "I have seldom laughed so much at a film that meant to be sad!",
-    "Water boils at a lower temperature on high mountains.",
-};
-
-Batch text_probe(const Served& served) {
-  std::vector<EncodedRow> rows;
-  std::vector<int64_t> positions;
-  for (const char* text : kProbe) {
-    const Encoding encoding = served.tokenizer->encode(text, {.max_length = served.data.max_length});
-    positions.push_back(static_cast<int64_t>(rows.size()));
-    rows.push_back({.ids = encoding.ids, .label = 0, .index = positions.back()});
-  }
-  tasks::check_rows(*served.model, served.acting(), rows, &*served.tokenizer);
-  return TextRows(std::move(rows), served.pad_id, served.tokenizer->pads_left()).collate(positions, {});
-}
-
-/// Tokens spread over the vocabulary, where there is no tokenizer.
-Batch plain_probe(const Model& model) {
-  const int64_t vocabulary = model.vocab_size();
-  const int64_t length = std::min<int64_t>(model.max_positions() > 0 ? model.max_positions() : 16, 16);
-  const Tensor ids = at::remainder(at::arange(4 * length, at::kLong) * 7919 + 5, vocabulary).view({4, length});
-  return {.rows = 4, .tensors = {{"input_ids", ids}, {"attention_mask", at::ones_like(ids)}}};
-}
 
 void refuse_occupied(const std::filesystem::path& folder, bool overwrite) {
   if (!std::filesystem::exists(folder) || overwrite) return;
@@ -86,19 +51,26 @@ void load_source(Served& served, const Invocation& invocation, const FolderKeys&
 }
 
 FillFolder companions_of(const Served& served) {
-  return [&served](const std::filesystem::path& folder) {
-    if (served.tokenizer) {
-      write_tokenizer(*served.tokenizer, folder);
-      if (served.model->is_causal()) {
-        write_generation_config(*served.model, *served.tokenizer, taught_ends(served.keys), folder);
-      }
-    }
-    write_chat_template(served.text, {served.keys.adapter_name_or_path, served.model->folder()}, folder);
-  };
+  return [&served](const std::filesystem::path& folder) { served.reader->write_companions(*served.model, folder); };
 }
 
-Probe probe_of(const Served& served) {
-  return deltaw::probe_of(*served.task, served.tokenizer ? text_probe(served) : plain_probe(*served.model));
+Probe probe_of(Served& served) {
+  return deltaw::probe_of(*served.task, served.reader->probe(served.asked(), served.files()));
+}
+
+std::optional<at::ScalarType> stored_type(const std::string& save_dtype) {
+  if (save_dtype == "auto") return std::nullopt;
+  if (save_dtype == "float32") return at::kFloat;
+  return save_dtype == "float16" ? at::kHalf : at::kBFloat16;
+}
+
+int finish(const std::string& problem, const Usage& usage, const FolderKeys& keys) {
+  if (problem.empty()) return kDone;
+  note(
+      fmt::format("error[numeric.{}]: {}\n"
+                  "  where: {}\n  fix:   do not use this folder: {} again, and report it if that fails too\n",
+                  usage.verb, problem, keys.output_dir, usage.verb));
+  return kDifference;
 }
 
 int finish(const Served& served, const Usage& usage, const FolderKeys& keys, const WriteReport& report, Json facts) {
@@ -109,12 +81,7 @@ int finish(const Served& served, const Usage& usage, const FolderKeys& keys, con
   result.update(facts);
   result.update({{"max_difference", report.max_difference}, {"passed", report.passed}});
   print(to_text(result));
-  if (report.passed) return kDone;
-  note(
-      fmt::format("error[numeric.{}]: {}\n"
-                  "  where: {}\n  fix:   do not use this folder: {} again, and report it if that fails too\n",
-                  usage.verb, report.problem, keys.output_dir, usage.verb));
-  return kDifference;
+  return finish(report.problem, usage, keys);
 }
 
 }  // namespace deltaw::cli

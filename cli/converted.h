@@ -20,12 +20,17 @@ struct FolderKeys {
 /// holds something that may not be replaced or is one of the folders read from.
 void load_source(Served& served, const Invocation& invocation, const FolderKeys& keys);
 
-/// Writes the tokenizer and the chat template into a folder.
+/// Writes what the task has stand beside a model: the tokenizer and the chat template.
 FillFolder companions_of(const Served& served);
 
-/// A batch to compare logits on: sentences, or tokens spread over the vocabulary where there is no tokenizer.
-Probe probe_of(const Served& served);
+/// What two models are compared on.
+Probe probe_of(Served& served);
 
+/// The type that a key save_dtype names; nothing for auto.
+std::optional<at::ScalarType> stored_type(const std::string& save_dtype);
+
+/// The exit code; a problem of what was written is told first.
+int finish(const std::string& problem, const Usage& usage, const FolderKeys& keys);
 /// Prints `facts` and what was compared, and returns the exit code.
 int finish(const Served& served, const Usage& usage, const FolderKeys& keys, const WriteReport& report, Json facts);
 

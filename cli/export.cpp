@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "converted.h"
+#include "deltaw/export.h"
 #include "output.h"
 
 namespace deltaw::cli {
@@ -12,7 +13,10 @@ struct Keys : FolderKeys {
   int64_t rank = 0;
 
   void fields(FieldVisitor& f) {
-    f.field("to", to, "What the adapter becomes.", one_of({"lora"}));
+    f.field("to", to,
+            "What the adapter becomes: PEFT's files; adapter.gguf for llama.cpp, with a Modelfile for Ollama; or the "
+            "folder of MLX.",
+            one_of({"lora", "gguf", "mlx"}));
     f.field(
         "combination_type", combination_type,
         "How several adapters become one, in PEFT's words: cat, the sum of their updates; svd, the same cut to rank, "
@@ -27,12 +31,13 @@ struct Keys : FolderKeys {
 const Usage kUsageText = {
     .verb = "export",
     .what =
-        "Writes any adapter as a plain LoRA that every reader of PEFT's files loads: exactly where the method's update "
-        "has thin factors, else cut to a rank by SVD with the error measured, layer by layer. Reads it back: passed "
-        "says that the file holds just that. One JSON object on standard output.",
+        "Writes any adapter as a plain LoRA for PEFT, llama.cpp or MLX: exactly where the method's update has thin "
+        "factors, else cut to a rank by SVD with the error measured, layer by layer. Reads it back: passed says that "
+        "the file holds just that. One JSON object on standard output.",
     .example =
         "  deltaw export --adapter_name_or_path out --output_dir lora\n"
         "  deltaw export --adapter_name_or_path out --rank 16 --output_dir lora\n"
+        "  deltaw export --adapter_name_or_path out --to gguf --output_dir gguf\n"
         "  deltaw export --adapter_name_or_path a --with_adapters b --combination_type linear --output_dir lora",
     .positional = "CONFIG",
     .positional_help = "A YAML or JSON file of keys, that of `deltaw train` for one; flags win over it.",
@@ -42,6 +47,11 @@ const Usage kUsageText = {
         "not what it was to be",
     .needs = {kNeedsAdapter, kNeedsOutput},
 };
+
+ExportFormat format_of(const std::string& to) {
+  if (to == "gguf") return ExportFormat::gguf;
+  return to == "mlx" ? ExportFormat::mlx : ExportFormat::lora;
+}
 
 /// The highest rank that an option r of the adapter or its parts names, 0 for none.
 int64_t highest_rank(const Adapter& adapter) {
@@ -59,14 +69,14 @@ int64_t highest_rank(const Adapter& adapter) {
 int export_adapter(const Args& args) {
   Served served;
   Invocation invocation;
-  if (!read_serving(kUsageText, args, section_of<Keys>("Output"), invocation, served)) return kDone;
+  if (!read_serving(kUsageText, args, {section_of<Keys>("Output")}, invocation, served)) return kDone;
   Keys keys;
   read_into(keys, invocation);
   load_source(served, invocation, keys);
   if (keys.combination_type == "svd" && keys.rank == 0) keys.rank = highest_rank(*served.adapter);
   const ExportReport report =
-      export_lora(*served.adapter, keys.output_dir, keys.rank, probe_of(served), companions_of(served),
-                  keys.combination_type == "linear" ? Combination::linear : Combination::sum);
+      export_adapter(*served.adapter, keys.output_dir, format_of(keys.to), keys.rank, probe_of(served),
+                     companions_of(served), keys.combination_type == "linear" ? Combination::linear : Combination::sum);
   const bool linear = keys.combination_type == "linear";
   Json facts = {{"method", served.adapter->spec().id},
                 {"to", keys.to},

@@ -15,12 +15,13 @@
 #include "counter.h"
 #include "deltaw/chat.h"
 #include "deltaw/error.h"
+#include "deltaw/text_data.h"
 #include "generate_input.h"
 #include "output.h"
 #include "serve.h"
 #include "signals.h"
 #include "tasks/common/check_rows.h"
-#include "texts.h"
+#include "tasks/common/text_files.h"
 
 namespace deltaw::cli {
 namespace {
@@ -147,7 +148,8 @@ void count(Session& session, const Generation& said) {
 // Read when it is asked for: a plain prompt needs none.
 ChatTemplate& template_of(Session& session) {
   if (!session.chat_template) {
-    session.chat_template = find_chat_template(session.text, {session.tokenizer_folder, session.model->folder()});
+    session.chat_template =
+        tasks::find_chat_template(session.text, {session.tokenizer_folder, session.model->folder()});
   }
   if (session.chat_template) return *session.chat_template;
   throw Error({.id = "config.no-chat-template",
@@ -166,7 +168,8 @@ std::string rendered(Session& session, Json messages) {
 
 void check_output(const Session& session, const BaseKeys& base, const AdapterKeys& adapter,
                   const Invocation& invocation) {
-  Inputs inputs = inputs_of(base.model_name_or_path, adapters_of(adapter), {}, session.text, invocation);
+  Inputs inputs = inputs_of(base.model_name_or_path, adapters_of(adapter), {},
+                            {{"chat_template", session.text.chat_template}}, invocation);
   inputs.push_back({Input::Kind::file, "input_file", session.keys.input_file});
   refuse_input("output_file", session.keys.output_file, inputs);
 }
@@ -187,12 +190,15 @@ void load(Session& session, const Invocation& invocation) {
   require_base(base, adapter.adapter_name_or_path, kUsageText);
   check_output(session, base, adapter, invocation);
 
-  if (task_type_of(base.model_name_or_path, options.task_type) == "CAUSAL_LM")
-    options = with_vocabularies(std::move(options), adapter);
+  if (task_type_of(base.model_name_or_path, options.task_type) == "CAUSAL_LM") {
+    for (const std::string& folder : adapters_of(adapter)) {
+      options = with_adapter_vocabulary(std::move(options), folder);
+    }
+  }
   session.model = load_model(base.model_name_or_path, options);
   check_causal(*session.model);
   if (!adapter.adapter_name_or_path.empty()) session.adapter = load_adapters(*session.model, adapter);
-  session.tokenizer_folder = tokenizer_folder(session.model->folder(), adapter.adapter_name_or_path);
+  session.tokenizer_folder = tasks::tokenizer_folder(session.model->folder(), adapter.adapter_name_or_path);
   session.tokenizer = Tokenizer::from_folder(session.tokenizer_folder, session.model->folder());
   GenerateOptions generation = default_generation(*session.model, *session.tokenizer, taught_ends(adapter));
   read_into(generation, invocation);

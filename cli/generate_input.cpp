@@ -6,6 +6,7 @@
 #include <iterator>
 
 #include "core/text_file.h"
+#include "data/formats.h"
 #include "data/text_rows.h"
 #include "deltaw/error.h"
 

@@ -10,8 +10,10 @@
 #include "core/files.h"
 #include "deltaw/error.h"
 #include "io/checkpoint.h"
+#include "io/gguf.h"
 #include "io/safetensors.h"
 #include "method_infos.h"
+#include "models/gguf.h"
 #include "options.h"
 #include "output.h"
 
@@ -35,7 +37,7 @@ const Usage kUsageText = {
     .what = "Shows what is in a checkpoint, an adapter, a run folder or a tensor file. Reads no weights.",
     .example = "  deltaw info MODEL --modules\n  deltaw info out",
     .positional = "PATH",
-    .positional_help = "A folder, a .safetensors file, or a hub name in the local cache.",
+    .positional_help = "A folder, a .safetensors or .gguf file, or a hub name in the local cache.",
 };
 
 /// Counts of a list of tensors, by type.
@@ -81,6 +83,7 @@ void copy_keys(const Json& from, Json& to, std::initializer_list<const char*> ke
 
 Json tokenizer_files(const fs::path& folder) {
   Json files = Json::array();
+  if (!fs::is_directory(folder)) return {folder.filename().string()};  // a GGUF file has it inside
   for (const char* name : {"tokenizer.json", "vocab.txt", "vocab.json", "merges.txt", "tokenizer_config.json",
                            "special_tokens_map.json", "tokenizer.model", "sentencepiece.bpe.model", "spiece.model"}) {
     if (fs::exists(folder / name)) files.push_back(name);
@@ -88,10 +91,11 @@ Json tokenizer_files(const fs::path& folder) {
   return files;
 }
 
-Json describe_checkpoint(const fs::path& folder, bool modules) {
-  const io::Checkpoint checkpoint(folder);
+Json describe_checkpoint(const fs::path& path, bool modules) {
+  const auto opened = open_checkpoint(path);
+  const io::Checkpoint& checkpoint = *opened;
   const Json& config = checkpoint.config();
-  Json info = {{"kind", "checkpoint"}, {"path", folder.string()}};
+  Json info = {{"kind", "checkpoint"}, {"path", path.string()}};
   copy_keys(config, info,
             {"model_type", "architectures", "num_hidden_layers", "hidden_size", "intermediate_size",
              "num_attention_heads", "vocab_size", "max_position_embeddings", "problem_type"});
@@ -107,7 +111,7 @@ Json describe_checkpoint(const fs::path& folder, bool modules) {
   }
   tally.write(info);
   info["files"] = checkpoint.files().size();
-  info["tokenizer"] = tokenizer_files(folder);
+  info["tokenizer"] = tokenizer_files(path);
   if (modules) info["modules"] = module_list(tensors);
   return info;
 }
@@ -214,6 +218,29 @@ Json describe_run(const fs::path& folder, bool modules) {
   return info;
 }
 
+/// Values of a GGUF file that fit a line: vocabularies and templates do not.
+Json short_values(const Json& values) {
+  constexpr size_t kLongest = 80;
+  Json some = Json::object();
+  for (const auto& [key, value] : values.items()) {
+    if (value.is_structured() || (value.is_string() && value.get_ref<const std::string&>().size() > kLongest)) continue;
+    some[key] = value;
+  }
+  return some;
+}
+
+/// Whether a GGUF file is of a model that a family knows, and no adapter.
+bool is_model(const fs::path& file) {
+  if (!io::is_gguf(file)) return false;
+  try {
+    read_model_config(file);
+    return true;
+  } catch (const Error& error) {
+    if (error.id() != "config.unsupported") throw;
+    return false;
+  }
+}
+
 Json describe_file(const fs::path& path, bool modules) {
   const io::TensorFile file = io::open_tensors(path);
   Json info = {{"kind", "tensors"}, {"path", path.string()}};
@@ -225,6 +252,7 @@ Json describe_file(const fs::path& path, bool modules) {
   }
   tally.write(info);
   for (const auto& [key, value] : file.metadata()) info["metadata"][key] = value;
+  if (io::is_gguf(path)) info["metadata"] = short_values(io::GgufFile(path).values());
   if (modules) info["modules"] = module_list(tensors);
   return info;
 }
@@ -232,7 +260,9 @@ Json describe_file(const fs::path& path, bool modules) {
 }  // namespace
 
 Json describe(const std::string& name_or_path, bool modules) {
-  if (fs::is_regular_file(name_or_path)) return describe_file(name_or_path, modules);
+  if (fs::is_regular_file(name_or_path)) {
+    return is_model(name_or_path) ? describe_checkpoint(name_or_path, modules) : describe_file(name_or_path, modules);
+  }
   if (fs::is_directory(name_or_path)) {
     const fs::path folder = name_or_path;
     if (is_run(folder)) return describe_run(folder, modules);

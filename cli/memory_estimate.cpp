@@ -148,7 +148,7 @@ Json memory_estimate(const Setup& setup, const Run& run) {
     if (parameter->quantised) at_hand = std::max(at_hand, static_cast<double>(parameter->numel()) * element);
   }
 
-  const std::vector<int64_t> lengths = row_lengths(run.train_rows());
+  const std::vector<int64_t> lengths = costs_of(*run.train());
   const auto longest = static_cast<double>(*std::max_element(lengths.begin(), lengths.end()));
   const double rows =
       std::min(static_cast<double>(setup.train.per_device_train_batch_size), static_cast<double>(lengths.size()));

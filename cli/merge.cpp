@@ -2,6 +2,8 @@
 
 #include "converted.h"
 #include "counter.h"
+#include "deltaw/convert.h"
+#include "deltaw/error.h"
 #include "output.h"
 
 namespace deltaw::cli {
@@ -10,21 +12,19 @@ namespace {
 constexpr double kLargeShare = 0.1;  // of what the adapter changes
 
 struct Keys : FolderKeys {
+  std::string to = "hf";
   std::string save_dtype = "auto";
 
   void fields(FieldVisitor& f) {
+    f.field("to", to, "What to write: the folder of a Hugging Face checkpoint or, of a GGUF base, a GGUF file.",
+            one_of({"hf", "gguf"}));
     f.field(
         "save_dtype", save_dtype,
         "Type to write: auto is the checkpoint's own, tensor by tensor. float32 keeps what rounding to 16 bits takes "
-        "from a small update.",
-        one_of({"auto", "float32", "bf16", "bfloat16", "float16"}));
+        "from a small update. In a GGUF file the type of its matrices, q8_0 too; auto leaves what does not change in "
+        "its blocks and makes q8_0 of other blocks.",
+        one_of({"auto", "float32", "bf16", "bfloat16", "float16", "q8_0"}));
     FolderKeys::fields(f);
-  }
-
-  std::optional<at::ScalarType> stored() const {
-    if (save_dtype == "auto") return std::nullopt;
-    if (save_dtype == "float32") return at::kFloat;
-    return save_dtype == "float16" ? at::kHalf : at::kBFloat16;
   }
 };
 
@@ -47,18 +47,38 @@ const Usage kUsageText = {
     .needs = {kNeedsAdapter, kNeedsOutput},
 };
 
+std::string gguf_type(const std::string& save_dtype) {
+  if (save_dtype == "auto") return save_dtype;
+  if (save_dtype == "q8_0") return "Q8_0";
+  return save_dtype == "float32" ? "F32" : save_dtype == "float16" ? "F16" : "BF16";
+}
+
+MergeReport written(Served& served, const Keys& keys) {
+  Counter counter("tensors");
+  if (keys.to == "gguf") {
+    return merge_gguf(*served.adapter, keys.output_dir, probe_of(served), gguf_type(keys.save_dtype),
+                      counter.progress());
+  }
+  if (keys.save_dtype == "q8_0") {
+    throw Error({.id = "config.conflict",
+                 .what = "q8_0 is a type of GGUF files",
+                 .where = "key 'save_dtype'",
+                 .fix = "add --to gguf, or choose another type"});
+  }
+  return merge_checkpoint(*served.adapter, keys.output_dir, probe_of(served), companions_of(served),
+                          stored_type(keys.save_dtype), counter.progress());
+}
+
 }  // namespace
 
 int merge(const Args& args) {
   Served served;
   Invocation invocation;
-  if (!read_serving(kUsageText, args, section_of<Keys>("Output"), invocation, served)) return kDone;
+  if (!read_serving(kUsageText, args, {section_of<Keys>("Output")}, invocation, served)) return kDone;
   Keys keys;
   read_into(keys, invocation);
   load_source(served, invocation, keys);
-  Counter counter("tensors");
-  const MergeReport report = merge_checkpoint(*served.adapter, keys.output_dir, probe_of(served), companions_of(served),
-                                              keys.stored(), counter.progress());
+  const MergeReport report = written(served, keys);
   Json facts = {{"tensors", report.tensors}, {"dtype", report.dtype}, {"rounding_share", report.rounding_share}};
   if (report.quantisation_difference) facts["quantisation_difference"] = *report.quantisation_difference;
   if (report.passed && report.rounding_share > kLargeShare) {

@@ -16,6 +16,7 @@ std::vector<MethodInfo> method_infos() {
                      .peft_type = spec->peft_type,
                      .parameters = spec->parameter_count,
                      .identity_at_init = spec->identity_at_init,
+                     .trains_all = spec->acts_on == std::vector<ActsOn>{ActsOn::every_tensor},
                      .tensor_prefix = spec->tensor_prefix,
                      .settings = spec->peft_settings,
                      .options = spec->options()});

@@ -12,6 +12,7 @@ struct MethodInfo {
   std::string id, title, paper, peft_type;
   std::string parameters;  // per layer, as a formula
   bool identity_at_init = true;
+  bool trains_all = false;    // every tensor of the model
   std::string tensor_prefix;  // see MethodSpec
   std::string preset_of;      // the method that this is a short name for; empty for a method
   Json settings;              // what it sets, or what tells it from others of that PEFT type: {"use_dora": true}

@@ -6,18 +6,12 @@
 #include <algorithm>
 #include <vector>
 
-#include "data/formats.h"
-#include "deltaw/evaluate.h"
-#include "deltaw/text_data.h"
 #include "setup.h"
+#include "task_keys.h"
 
 namespace deltaw::cli {
 namespace {
 
-bool is_running_text(const KeyFacts& facts) {
-  const DataFiles& files = facts.data.train_file;
-  return facts.causal && facts.train && !files.empty() && data::named_format(files.names()[0]) == data::Format::text;
-}
 bool has_validation(const KeyFacts& facts) {
   const DataOptions& data = facts.data;
   return !data.validation_file.empty() || data.validation_split > 0 || !data.dataset_dir.empty();
@@ -26,28 +20,12 @@ bool chooses_best(const TrainOptions& train) {
   return train.load_best_model_at_end || train.early_stopping_patience > 0 || train.eval_strategy != "no";
 }
 
-/// Keys and when they do nothing. A key that another one replaces stands here too.
+/// Keys of training and when they do nothing. A key that another one replaces stands here too.
 struct Rule {
-  std::vector<const char*> keys;
+  std::vector<std::string> keys;
   bool (*is_idle)(const KeyFacts&);
   const char* reason;
 };
-
-const std::vector<Rule>& rules_of_tasks() {
-  static const std::vector<Rule> rules = {
-      {{"packing", "completion_only_loss", "max_bad_rows", "chat_template", "protocol", "stride", "max_new_tokens"},
-       [](const KeyFacts& f) { return !f.causal; },
-       "the model is a classifier"},
-      {{"text_pair_column", "label_names", "problem_type", "ignore_mismatched_sizes"},
-       [](const KeyFacts& f) { return f.causal; },
-       "the model is a causal language model and has no classes"},
-      {{"text_column", "label_column", "completion_only_loss", "max_bad_rows", "chat_template"},
-       is_running_text,
-       "a .txt file is one running text"},
-      {{"bnb_4bit_quant_type"}, [](const KeyFacts& f) { return !f.model.load_in_4bit; }, "load_in_4bit is not set"},
-  };
-  return rules;
-}
 
 const std::vector<Rule>& rules_of_training() {
   static const std::vector<Rule> rules = {
@@ -89,34 +67,59 @@ bool is_given(const Invocation& invocation, const FieldInfo& key) {
   return *found != key.default_value && !(found->is_string() && *found == key.default_value.dump());
 }
 
-std::vector<FieldInfo> known_keys() {
+std::vector<FieldInfo> keys_of(const std::vector<Section>& sections) {
   std::vector<FieldInfo> keys;
-  for (const Section& section : {section_of<ModelOptions>(""), section_of<DataOptions>(""), section_of<TextOptions>(""),
-                                 section_of<TrainOptions>(""), section_of<EvaluationOptions>("")}) {
-    keys.insert(keys.end(), section.keys.begin(), section.keys.end());
-  }
+  for (const Section& section : sections) keys.insert(keys.end(), section.keys.begin(), section.keys.end());
   return keys;
+}
+
+std::vector<FieldInfo> known_keys() {
+  std::vector<Section> sections = {section_of<ModelOptions>(""), section_of<DataOptions>("")};
+  for (Section& section : task_sections(/*trains=*/false)) sections.push_back(std::move(section));
+  sections.push_back(section_of<TrainOptions>(""));
+  for (Section& section : evaluation_sections()) sections.push_back(std::move(section));
+  return keys_of(sections);
+}
+
+/// Of all tasks but this one, less what this one has too.
+std::vector<std::string> keys_of_others(const TaskSpec& task) {
+  const std::vector<std::string> own = own_keys(task);
+  std::vector<std::string> others;
+  for (const TaskSpec* other : listed_tasks()) {
+    for (std::string& key : own_keys(*other)) {
+      if (std::find(own.begin(), own.end(), key) == own.end()) others.push_back(std::move(key));
+    }
+  }
+  return others;
+}
+
+/// What does nothing, in the order in which it is told.
+std::vector<IdleKeys> idle_keys(const KeyFacts& facts) {
+  std::vector<IdleKeys> idle = {{keys_of_others(facts.task), fmt::format("the model is a {}", facts.task.words.model)}};
+  for (IdleKeys& keys : facts.reader.idle_keys(facts.data, facts.train.has_value())) idle.push_back(std::move(keys));
+  if (!facts.model.load_in_4bit) idle.push_back({{"bnb_4bit_quant_type"}, "load_in_4bit is not set"});
+  if (!facts.train) return idle;
+  for (const Rule& rule : rules_of_training()) {
+    if (rule.is_idle(facts)) idle.push_back({rule.keys, rule.reason});
+  }
+  return idle;
 }
 
 }  // namespace
 
 std::optional<std::string> keys_without_effect(const Invocation& invocation, const KeyFacts& facts) {
-  std::vector<Rule> rules = rules_of_tasks();
-  if (facts.train) rules.insert(rules.end(), rules_of_training().begin(), rules_of_training().end());
   const std::vector<FieldInfo> known = known_keys();
-  std::vector<std::string> parts;
-  std::vector<std::string> told;
-  for (const Rule& rule : rules) {
-    if (!rule.is_idle(facts)) continue;
-    std::vector<std::string> idle;
+  std::vector<std::string> parts, told;
+  for (const IdleKeys& idle : idle_keys(facts)) {
+    std::vector<std::string> given;
     for (const FieldInfo& key : known) {
-      const bool listed = std::find(rule.keys.begin(), rule.keys.end(), key.name) != rule.keys.end();
+      const bool listed = std::find(idle.keys.begin(), idle.keys.end(), key.name) != idle.keys.end();
       const bool is_new = std::find(told.begin(), told.end(), key.name) == told.end();
-      if (listed && is_new && is_given(invocation, key)) idle.push_back(key.name);
+      if (listed && is_new && is_given(invocation, key)) given.push_back(key.name);
     }
-    if (idle.empty()) continue;
-    told.insert(told.end(), idle.begin(), idle.end());
-    parts.push_back(fmt::format("{}, because {}", fmt::join(idle, ", "), rule.reason));
+    if (given.empty()) continue;
+    told.insert(told.end(), given.begin(), given.end());
+    parts.push_back(fmt::format("{}, because {}", fmt::join(given, ", "), idle.reason));
   }
   if (parts.empty()) return std::nullopt;
   return fmt::format("keys without effect here: {}", fmt::join(parts, "; "));

@@ -4,8 +4,7 @@
 #include <optional>
 #include <string>
 
-#include "deltaw/data.h"
-#include "deltaw/model.h"
+#include "deltaw/task_reader.h"
 #include "deltaw/train.h"
 #include "options.h"
 
@@ -13,9 +12,10 @@ namespace deltaw::cli {
 
 /// What decides which keys act.
 struct KeyFacts {
-  bool causal = false;
-  ModelOptions model = {};
-  DataOptions data = {};
+  const TaskSpec& task;
+  const TaskReader& reader;  // of that task
+  const ModelOptions& model;
+  const DataOptions& data;
   std::optional<TrainOptions> train = {};  // nothing where nothing is trained
 };
 

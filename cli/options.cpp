@@ -15,6 +15,8 @@
 #include "core/log.h"
 #include "data/formats.h"
 #include "deltaw/error.h"
+#include "other_tools.h"
+#include "output.h"
 
 namespace deltaw::cli {
 namespace {
@@ -298,12 +300,26 @@ Json read_configuration(const std::string& path) {
   }
 }
 
-/// The file's values under canonical names, and every name it may hold.
+/// Every name that the command line gives, in the spelling of a file, and the values of those that are keys.
+std::map<std::string, Json> given_names(const Args& args, const Json& flags) {
+  std::map<std::string, Json> names;
+  for (const std::string& word : args) {
+    if (is_flag(word)) names[canonical(word)] = nullptr;
+  }
+  for (const auto& [name, value] : flags.items()) names[name] = value;
+  return names;
+}
+
+/// The file's values under canonical names, and every name it may hold. `other` says what became of a configuration
+/// of another tool.
 Json read_file_keys(const std::string& path, const Names& names, const std::vector<std::string>& shared,
-                    std::set<std::string>& allowed, Problems& problems) {
+                    const Args& args, const Json& flags, std::set<std::string>& allowed, OtherTool& other,
+                    Problems& problems) {
   allowed = names.keys;
   allowed.insert(shared.begin(), shared.end());
-  return translate(read_configuration(path), allowed, path, problems);
+  const Json values = read_configuration(path);
+  other = translate_other_tool(values, allowed, given_names(args, flags), path, problems);
+  return translate(other.values, allowed, path, problems);
 }
 
 /// Removes the keys that neither a section nor another verb has.
@@ -400,8 +416,10 @@ Invocation peek_args(const Usage& usage, const std::vector<Section>& sections, c
   }
   if (usage.positional_is_config && !invocation.positional.empty()) {
     std::set<std::string> allowed;
+    OtherTool told_when_parsed;
     invocation.file_name = invocation.positional;
-    invocation.file = read_file_keys(invocation.positional, names, shared, allowed, told_later);
+    invocation.file = read_file_keys(invocation.positional, names, shared, args, invocation.flags, allowed,
+                                     told_when_parsed, told_later);
   }
   return invocation;
 }
@@ -428,8 +446,13 @@ Invocation parse_args(const Usage& usage, const std::vector<Section>& sections, 
   if (usage.positional_is_config && !invocation.positional.empty()) {
     invocation.file_name = invocation.positional;
     std::set<std::string> allowed;
-    const bool is_read = problems.gather(
-        [&] { invocation.file = read_file_keys(invocation.positional, names, shared, allowed, problems); });
+    OtherTool other;
+    const bool is_read = problems.gather([&] {
+      invocation.file =
+          read_file_keys(invocation.positional, names, shared, args, invocation.flags, allowed, other, problems);
+    });
+    note(other.report);
+    unknown.insert(unknown.end(), other.meant.begin(), other.meant.end());
     if (!is_read) problems.settle();  // what else it says is not known
     refuse_file_keys(invocation, allowed, known, unknown, problems);
   }

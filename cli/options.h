@@ -67,6 +67,8 @@ inline const Need kNeedsModel = {
     .fix = "add --model_name_or_path MODEL, or --adapter_name_or_path with the folder of an adapter"};
 inline const Need kNeedsAdapter = {
     .name = "adapter_name_or_path", .any_of = {"adapter_name_or_path"}, .fix = "add --adapter_name_or_path FOLDER"};
+inline const Need kNeedsModelToConvert = {
+    .name = "a model", .any_of = {}, .fix = "name it: deltaw convert model.gguf --output_dir model"};
 inline const Need kNeedsOutput = {.name = "output_dir", .any_of = {"output_dir"}, .fix = "add --output_dir FOLDER"};
 inline const Need kNeedsRows = {.name = "train_file",
                                 .any_of = {"train_file", "task_name", "dataset_dir"},

@@ -59,61 +59,9 @@ std::string adapter_lines(const Json& adapter) {
   return lines;
 }
 
-std::string labelled_lines(const Json& sample) {
-  std::string lines = "input    " + text(sample["text"]) + "\n";
-  if (sample.contains("text_pair")) lines += "   pair  " + text(sample["text_pair"]) + "\n";
-  return lines + "  label  " + text(sample["label"]) + "\n";
-}
-
-/// `most` bytes at the beginning and the end of a long text, cut between characters, line breaks as \n.
-std::string shortened(const std::string& text, size_t most) {
-  const auto inside = [&](size_t at) {
-    return at < text.size() && (static_cast<unsigned char>(text[at]) & 0xC0) == 0x80;
-  };
-  std::string part = text;
-  if (text.size() > 2 * most) {
-    size_t head = most, tail = text.size() - most;
-    while (inside(head)) --head;
-    while (inside(tail)) ++tail;
-    part = text.substr(0, head) + " ... " + text.substr(tail);
-  }
-  std::string line;
-  for (const char c : part) {
-    if (c == '\n') {
-      line += "\\n";
-    } else {
-      line += c;
-    }
-  }
-  return line;
-}
-
-/// What is read and what is learned, in turn.
-std::string text_lines(const Json& sample) {
-  std::string lines;
-  for (const Json& part : sample["parts"]) {
-    lines += (part["trained"].get<bool>() ? " learns  " : "  reads  ") + shortened(text(part["text"]), 300) + "\n";
-  }
-  return lines;
-}
-
 std::string data_lines(const Json& data) {
-  std::string lines = fmt::format("data     {} rows to train on, {} to evaluate on\n", count(data["train_rows"]),
-                                  count(data["validation_rows"]));
-  if (data.contains("trained_tokens")) {
-    lines += fmt::format("         {} tokens, {} of them trained on\n", count(data["tokens"]),
-                         count(data["trained_tokens"]));
-  } else {
-    lines +=
-        data["labels"].empty() ? "         scores\n" : fmt::format("         labels: {}\n", words(data["labels"], 12));
-  }
-  lines += fmt::format(
-      "         {:.0f} tokens in the mean row, {} in the longest; {} rows fill max_length {}, {} were cut\n",
-      data["mean_tokens"].get<double>(), count(data["longest_row"]), count(data["full_rows"]),
-      data["max_length"].get<int64_t>(), count(data["truncated_rows"]));
-  const Json& sample = data["sample"];
-  return lines + (sample.contains("parts") ? text_lines(sample) : labelled_lines(sample)) + " tokens  " +
-         words(sample["tokens"], 64) + "\n";
+  return fmt::format("data     {} rows to train on, {} to evaluate on\n", count(data["train_rows"]),
+                     count(data["validation_rows"]));
 }
 
 std::string training_lines(const Json& training, const Json& memory) {
@@ -127,8 +75,8 @@ std::string training_lines(const Json& training, const Json& memory) {
 
 }  // namespace
 
-std::string preview_text(const Json& preview) {
-  return model_lines(preview["model"]) + adapter_lines(preview["adapter"]) + data_lines(preview["data"]) +
+std::string preview_text(const Json& preview, const std::string& rows) {
+  return model_lines(preview["model"]) + adapter_lines(preview["adapter"]) + data_lines(preview["data"]) + rows +
          training_lines(preview["training"], preview["memory"]);
 }
 

@@ -7,7 +7,7 @@
 
 namespace deltaw::cli {
 
-/// The preview of load.h as a table of layers, parameters, data and memory, with one input as text and as tokens.
-std::string preview_text(const Json& preview);
+/// The preview of load.h as a table of layers, parameters, data and memory; `rows` is what the task says of its rows.
+std::string preview_text(const Json& preview, const std::string& rows);
 
 }  // namespace deltaw::cli

@@ -1,6 +1,5 @@
 // Collects what preview.h prints.
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cctype>
@@ -99,74 +98,9 @@ Json model_facts(const Setup& setup, const Model& model, int64_t parameters) {
   return facts;
 }
 
-Json tokens_of(const EncodedRow& row, const Tokenizer& tokenizer) {
-  Json tokens = Json::array();
-  for (const int64_t id : row.ids) tokens.push_back(tokenizer.id_to_token(id).value_or("?"));
-  return tokens;
-}
-
-std::string label_words(const LabelSet& labels, const Example& row) {
-  if (labels.regression) return Json(row.label).dump();
-  if (!labels.multi_label) return labels.names[static_cast<size_t>(row.label)];
-  std::vector<std::string> names;
-  for (size_t i = 0; i < row.labels.size(); ++i) {
-    if (row.labels[i] > 0) names.push_back(labels.names[i]);
-  }
-  return names.empty() ? "none" : fmt::format("{}", fmt::join(names, ", "));
-}
-
-Json labelled_sample(const Run& run) {
-  const Example& first = run.data.train.rows.front();
-  Json sample = {{"text", first.text}};
-  if (first.has_pair) sample["text_pair"] = first.text_pair;
-  const LabelSet& labels = run.data.labels;
-  sample["label"] = label_words(labels, first);
-  sample["ids"] = run.train_rows().front().ids;
-  sample["tokens"] = tokens_of(run.train_rows().front(), *run.tokenizer);
-  return sample;
-}
-
-/// The first row as the model reads it; `trained` lists the stretches of it that it learns to say.
-Json text_sample(const Run& run) {
-  const EncodedRow& row = run.train_rows().front();
-  Json parts = Json::array();
-  std::string text;
-  for (const SampleToken& token : describe_row(row, *run.tokenizer)) {
-    text += token.text;
-    if (parts.empty() || parts.back()["trained"] != token.trained) {
-      parts.push_back({{"text", ""}, {"trained", token.trained}});
-    }
-    parts.back()["text"] = parts.back()["text"].get<std::string>() + token.text;
-  }
-  return {{"text", text}, {"parts", parts}, {"ids", row.ids}, {"tokens", tokens_of(row, *run.tokenizer)}};
-}
-
 Json data_facts(const Setup& setup, const Run& run) {
-  const std::vector<int64_t> lengths = row_lengths(run.train_rows());
-  int64_t sum = 0, longest = 0, full = 0;
-  for (const int64_t length : lengths) {
-    sum += length;
-    longest = std::max(longest, length);
-    full += length >= setup.data.max_length;
-  }
-  const bool causal = run.model->is_causal();
-  Json facts = {{"train_rows", run.train_rows().size()},
-                {"validation_rows", run.validation_rows().size()},
-                {"labels", run.data.labels.names},
-                {"mean_tokens", static_cast<double>(sum) / static_cast<double>(std::max<size_t>(1, lengths.size()))},
-                {"longest_row", longest},
-                {"full_rows", full},
-                {"truncated_rows", truncated_rows(run.train_rows())},
-                {"validation_truncated_rows", truncated_rows(run.validation_rows())},
-                {"max_length", setup.data.max_length},
-                {"sample", causal ? text_sample(run) : labelled_sample(run)}};
-  if (causal) {
-    facts["tokens"] = sum;
-    facts["trained_tokens"] = run.train_facts.trained;
-    facts["bad_rows"] = run.train_facts.left_out;
-    facts["validation_bad_rows"] = run.validation_facts.left_out;
-    facts["packed"] = setup.text.packing;
-  }
+  Json facts = {{"train_rows", run.train()->size()}, {"validation_rows", run.validation()->size()}};
+  facts.update(run.reader->facts(setup.data));
   return facts;
 }
 
@@ -239,22 +173,8 @@ bool trains_what_was_pruned(const Adapter& adapter) {
 
 std::vector<std::string> doubts(const Setup& setup, const Run& run) {
   std::vector<std::string> found = run.warnings;
-  const int64_t max_length = setup.data.max_length,
-                readable = readable_length(*run.model, &*run.adapter, *run.tokenizer);
-  const auto note_cut = [&](const std::vector<EncodedRow>& rows, const char* which) {
-    const int64_t cut = truncated_rows(rows);
-    const auto count = static_cast<int64_t>(rows.size());
-    if (cut > 0) found.push_back(which + truncation_warning(cut, count, max_length, readable));
-  };
-  if (run.model->is_causal()) {
-    for (std::string& sentence : warnings(run.train_facts, max_length, readable)) found.push_back(std::move(sentence));
-    TextFacts facts = run.validation_facts;
-    facts.without_end = 0;  // how rows end is said of those that are trained on
-    for (const std::string& sentence : warnings(facts, max_length, readable))
-      found.push_back("validation: " + sentence);
-  } else {
-    note_cut(run.train_rows(), "");
-    note_cut(run.validation_rows(), "validation: ");
+  for (std::string& sentence : run.reader->warnings(*run.model, &*run.adapter, setup.data)) {
+    found.push_back(std::move(sentence));
   }
   if (auto doubt = rate_doubt(*run.adapter, setup.train.learning_rate)) found.push_back(std::move(*doubt));
   if (const MethodSpec& spec = find_method(setup.adapter.method); spec.doubts) {
@@ -266,7 +186,7 @@ std::vector<std::string> doubts(const Setup& setup, const Run& run) {
         "the adapter lost rank components in the training before, which are not in its file: it goes on with "
         "those that are left");
   }
-  if (setup.train.load_best_model_at_end && run.validation_rows().empty()) {
+  if (setup.train.load_best_model_at_end && run.validation()->size() == 0) {
     found.push_back("load_best_model_at_end has no validation rows to choose by");
   }
   return found;

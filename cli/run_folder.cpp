@@ -42,10 +42,6 @@ std::string text_or(const Json& values, const char* key, const std::string& othe
   return found != values.end() && found->is_string() ? found->get<std::string>() : otherwise;
 }
 
-bool is_causal(const Json& settings) {
-  return text_or(settings, "task_type", "SEQ_CLS") == "CAUSAL_LM";
-}
-
 /// What the rows were read from, without its folder.
 std::string data_name(const Json& settings) {
   const Json files = settings.value("train_file", Json());
@@ -75,11 +71,10 @@ std::string metrics_table(const Json& results) {
   return rows.empty() ? "" : "\n## Evaluation\n\n| metric | value |\n|---|---|\n" + rows;
 }
 
-std::string front_matter(const Json& settings) {
+std::string front_matter(const Json& settings, const ModelCard& card) {
   std::string base = text_or(settings, "model_name_or_path", "");
   return fmt::format("---\nbase_model: {}\nlibrary_name: peft\npipeline_tag: {}\ntags:\n- deltaw\n- {}\n---\n\n",
-                     Json(base).dump(), is_causal(settings) ? "text-generation" : "text-classification",
-                     text_or(settings, "method", "lora"));
+                     Json(base).dump(), card.pipeline_tag, text_or(settings, "method", "lora"));
 }
 
 }  // namespace
@@ -144,7 +139,7 @@ fs::path end_run(const fs::path& folder, const FillFolder& fill) {
   return other;
 }
 
-std::string model_card(const Json& settings, const Json& preview, const Json& results) {
+std::string model_card(const Json& settings, const ModelCard& card, const Json& preview, const Json& results) {
   const Json& adapter = preview["adapter"];
   const std::string base = text_or(settings, "model_name_or_path", "");
   std::string layers;
@@ -153,7 +148,8 @@ std::string model_card(const Json& settings, const Json& preview, const Json& re
     layers += fmt::format("{}`{}` ({} of {})", layers.empty() ? "" : ", ", layer["module"].get<std::string>(),
                           layer["hit"].get<int64_t>(), layer["total"].get<int64_t>());
   }
-  std::string text = front_matter(settings) + fmt::format("# {} adapter\n\n", adapter["method"].get<std::string>());
+  std::string text =
+      front_matter(settings, card) + fmt::format("# {} adapter\n\n", adapter["method"].get<std::string>());
   text += fmt::format("An update of `{}`, trained by deltaw {}: {} parameters ({:.3g} % of the model) on {}.\n\n", base,
                       DELTAW_VERSION, format_count(adapter["trained_parameters"].get<int64_t>()),
                       100 * adapter["share"].get<double>(), layers.empty() ? "no linear layer" : layers);
@@ -162,23 +158,22 @@ std::string model_card(const Json& settings, const Json& preview, const Json& re
   text += metrics_table(results);
   text += "\n## Training\n\nThe settings, ready to be run again by `deltaw train run.json`:\n\n```json\n" +
           settings.dump(2, ' ', false, Json::error_handler_t::replace) + "\n```\n";
-  const bool causal = is_causal(settings);
-  const char* python_class = causal ? "AutoModelForCausalLM" : "AutoModelForSequenceClassification";
-  const std::string labels =
-      causal ? "" : fmt::format(", num_labels={}", std::max<size_t>(1, preview["data"]["labels"].size()));
   const bool new_tokens = settings.contains("add_tokens") || settings.contains("add_special_tokens") ||
                           preview["model"].contains("vocab_size");
   const std::string resize = !new_tokens ? ""
                                          : "tokenizer = AutoTokenizer.from_pretrained(\"THIS_FOLDER\")\n"
                                            "if len(tokenizer) > base.get_input_embeddings().num_embeddings:\n"
                                            "    base.resize_token_embeddings(len(tokenizer))\n";
+  const bool one_file = base.ends_with(".gguf");  // which transformers reads in part only
+  text += fmt::format("\n## Use\n\n```sh\ndeltaw {} --adapter_name_or_path THIS_FOLDER {}\n{}```\n\n", card.command,
+                      card.command_arguments,
+                      one_file ? fmt::format("deltaw convert {} --output_dir base    # for transformers\n", base) : "");
   text += fmt::format(
-      "\n## Use\n\n```sh\ndeltaw {} --adapter_name_or_path THIS_FOLDER {}\n```\n\n"
       "```python\nfrom peft import PeftModel\nfrom transformers import {}{}\n\n"
       "base = {}.from_pretrained({}{})\n{}"
       "model = PeftModel.from_pretrained(base, \"THIS_FOLDER\")\n```\n",
-      causal ? "generate" : "predict", causal ? "--prompt \"...\"" : "--input_file texts.txt", python_class,
-      new_tokens ? ", AutoTokenizer" : "", python_class, Json(base).dump(), labels, resize);
+      card.python_class, new_tokens ? ", AutoTokenizer" : "", card.python_class,
+      one_file ? "\"base\"" : Json(base).dump(), card.load_arguments, resize);
   return text;
 }
 

@@ -20,8 +20,9 @@ std::filesystem::path begin_run(const Claim& claim, const Json& settings, const 
 /// a new folder inside, with a warning, where a user has put something in their way since the run began.
 std::filesystem::path end_run(const std::filesystem::path& folder, const FillFolder& fill);
 
-/// README.md of an adapter: front matter and text in Markdown. `preview` is that of load.h, `results` may be empty.
-std::string model_card(const Json& settings, const Json& preview, const Json& results);
+/// README.md of an adapter: front matter and text in Markdown. `card` is the task's, `preview` that of load.h,
+/// `results` may be empty.
+std::string model_card(const Json& settings, const ModelCard& card, const Json& preview, const Json& results);
 
 /// train_results.json, eval_results.json (where there are any) and all_results.json, which is returned.
 Json write_results(const std::filesystem::path& folder, const Json& train, const Json& eval);

@@ -7,17 +7,12 @@
 #include "adapt/adapter_folder.h"
 #include "base_hash.h"
 #include "core/files.h"
-#include "counter.h"
 #include "deltaw/error.h"
 #include "deltaw/generate.h"
 #include "io/checkpoint.h"
-#include "load.h"
 #include "no_effect.h"
 #include "output.h"
 #include "run_folder.h"
-#include "tasks/common/check_rows.h"
-#include "text/tokenizer_files.h"
-#include "texts.h"
 
 namespace deltaw::cli {
 namespace {
@@ -28,9 +23,12 @@ namespace fs = std::filesystem;
 Json values_of(const fs::path& adapter, const Json& config) {
   const Json run = settings_of(adapter);
   Json values = Json::object();
-  for (const char* key : {"model_name_or_path", "task_name", "dataset_dir", "train_file", "validation_file",
-                          "validation_split", "text_column", "text_pair_column", "label_column", "label_names",
-                          "problem_type", "encoding", "max_length", "completion_only_loss", "max_bad_rows", "seed"}) {
+  std::vector<std::string> kept = {
+      "model_name_or_path", "task_name",   "dataset_dir",      "train_file",   "validation_file",
+      "validation_split",   "text_column", "text_pair_column", "label_column", "label_names",
+      "problem_type",       "encoding",    "max_length",       "seed"};
+  for (std::string& key : kept_task_keys()) kept.push_back(std::move(key));
+  for (const std::string& key : kept) {
     if (run.contains(key)) values[key] = run[key];
   }
   // PEFT's may be for a task that is none here, which loading says.
@@ -53,48 +51,6 @@ std::string held(const ModelOptions& options) {
   return "in " + options.bnb_4bit_quant_type + (options.bnb_4bit_use_double_quant ? " with double quantisation" : "");
 }
 
-bool has_names(const HeadLabels& head) {
-  return std::none_of(head.names.begin(), head.names.end(),
-                      [](const std::string& name) { return name.starts_with("LABEL_"); });
-}
-
-/// Labels by name: those that were asked for or trained with, the task's, the checkpoint's own, or those of the
-/// training rows.
-void choose_labels(Served& served) {
-  ModelOptions& options = served.model_options;
-  const DataOptions& data = served.data;
-  const fs::path adapter = served.keys.adapter_name_or_path;
-  if (!adapter.empty()) options = with_adapter_head(options, adapter);
-  if (data.problem_type != "auto") options.problem_type = data.problem_type;
-  if (options.problem_type == "regression") {
-    options.label_names.clear();
-    options.num_labels = 1;
-    return;
-  }
-  const HeadLabels base = head_of(io::resolve_model(served.base.model_name_or_path), options);
-  const HeadLabels head = options.label_names.empty() ? base : HeadLabels{.names = options.label_names, .stored = true};
-  if (!data.label_names.empty()) {
-    if (const auto sentence = order_warning(data.label_names, head)) warning(*sentence);
-    options.label_names = data.label_names;
-  }
-  if (!options.label_names.empty()) return;
-  if (!adapter.empty()) {
-    if (data.task_name.empty() || (has_names(base) && static_cast<int64_t>(base.names.size()) == options.num_labels)) {
-      return;
-    }
-    const GlueTask& task = find_glue_task(data.task_name);
-    if (static_cast<int64_t>(task.labels.size()) == options.num_labels) options.label_names = task.labels;
-    return;
-  }
-  if (has_names(base) || !split_file(data, Split::train)) return;
-  const TrainingData rows = load_training_data(data, static_cast<uint64_t>(served.batch.seed), base);
-  for (const std::string& sentence : rows.warnings) warning(sentence);
-  const LabelSet& labels = rows.labels;
-  options.label_names = labels.names;
-  options.num_labels = labels.outputs();
-  options.problem_type = labels.problem_type();
-}
-
 double as_weight(const std::string& text) {
   double weight = 0;
   const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), weight);
@@ -103,17 +59,6 @@ double as_weight(const std::string& text) {
                .what = "'" + text + "' is no number",
                .where = "key 'adapter_weights'",
                .fix = "give numbers: --adapter_weights 0.7,0.3"});
-}
-
-/// The length that was asked for or trained with, else what the model reads: nothing is cut that need not be.
-void settle_length(Served& served, bool asked_for) {
-  int64_t& length = served.data.max_length;
-  served.readable = readable_length(*served.model, served.acting(), *served.tokenizer);
-  if (served.length_given) {
-    length = checked_length(*served.model, length, asked_for);
-    return;
-  }
-  length = served.readable > 0 ? served.readable : kTextLength;
 }
 
 void warn_of_drawn_heads(const Served& served) {
@@ -217,17 +162,6 @@ std::vector<int64_t> taught_ends(const AdapterKeys& keys) {
   return ids;
 }
 
-ModelOptions with_vocabularies(ModelOptions options, const AdapterKeys& keys) {
-  if (keys.adapter_name_or_path.empty()) return options;
-  options = with_adapter_vocabulary(std::move(options), keys.adapter_name_or_path);
-  for (const std::string& folder : keys.with_adapters) options = with_adapter_vocabulary(std::move(options), folder);
-  return options;
-}
-
-fs::path tokenizer_folder(const fs::path& base, const fs::path& adapter) {
-  return adapter.empty() || text::tokenizer_sources(adapter).empty() ? base : adapter;
-}
-
 void require_base(const BaseKeys& base, const std::string& adapter, const Usage& usage) {
   if (!base.model_name_or_path.empty()) return;
   if (adapter.empty()) refuse_missing(usage, kNeedsModel);
@@ -238,22 +172,24 @@ void require_base(const BaseKeys& base, const std::string& adapter, const Usage&
 }
 
 Inputs inputs_of(const Served& served, const Invocation& invocation) {
-  return inputs_of(served.base.model_name_or_path, adapters_of(served.keys), served.data, served.text, invocation);
+  return inputs_of(served.base.model_name_or_path, adapters_of(served.keys), served.data, served.tasks.named_files(),
+                   invocation);
 }
 
-std::vector<Section> serving_sections(Section own) {
+std::vector<Section> serving_sections(std::vector<Section> own) {
   Section model = section_of<BaseKeys>("Model");
   model.append(section_of<AdapterKeys>(""));
   model.append(section_of<ModelOptions>(""));
-  return {std::move(model),
-          section_of<DataOptions>("Data"),
-          section_of<TextOptions>("Text for language models"),
-          section_of<BatchKeys>("Batches"),
-          std::move(own),
-          section_of<LogKeys>("Log")};
+  std::vector<Section> sections = {std::move(model), section_of<DataOptions>("Data")};
+  for (Section& section : task_sections(/*trains=*/false)) sections.push_back(std::move(section));
+  sections.push_back(section_of<BatchKeys>("Batches"));
+  for (Section& section : own) sections.push_back(std::move(section));
+  sections.push_back(section_of<LogKeys>("Log"));
+  return sections;
 }
 
-bool read_serving(const Usage& usage, const Args& args, Section own, Invocation& invocation, Served& served) {
+bool read_serving(const Usage& usage, const Args& args, std::vector<Section> own, Invocation& invocation,
+                  Served& served) {
   const std::vector<Section> sections = serving_sections(std::move(own));
   std::vector<std::string> shared = run_keys();
   shared.insert(shared.end(), {"input_file", "output_file", "logits_file"});
@@ -275,83 +211,65 @@ bool read_serving(const Usage& usage, const Args& args, Section own, Invocation&
     read_into(served.base, below);
     read_into(served.model_options, below);
     read_into(served.data, below);
-    read_into(served.text, below);
+    served.tasks.read(below);
     read_into(served.batch, below);
   }
   read_into(served.base, invocation);
   read_into(served.model_options, invocation);
   inherit_quantisation(served.model_options, served.keys, invocation);
   read_into(served.data, invocation);
-  read_into(served.text, invocation);
+  served.tasks.read(invocation);
   read_into(served.batch, invocation);
-  served.length_given = served.length_given || invocation.has("max_length");
+  served.length_asked = invocation.has("max_length");
+  served.length_given = served.length_given || served.length_asked;
   require_base(served.base, served.keys.adapter_name_or_path, usage);
   return true;
 }
 
-void load_served(Served& served, const Invocation& invocation, bool needs_tokenizer) {
-  const bool causal = task_type_of(served.base.model_name_or_path, served.model_options.task_type) == "CAUSAL_LM";
+TaskFiles Served::files() {
+  const std::vector<std::string> adapters = adapters_of(keys);
+  return {.data = data,
+          .model = model_options,
+          .base = io::resolve_model(base.model_name_or_path),
+          .adapters = {adapters.begin(), adapters.end()},
+          .seed = static_cast<uint64_t>(batch.seed),
+          .length_given = length_given,
+          .length_asked = length_asked,
+          .warn = [](const std::string& sentence) { warning(sentence); }};
+}
+
+AskedModel Served::asked(Progress progress) const {
+  return {.task = *task,
+          .model = *model,
+          .adapter = adapter ? &*adapter : nullptr,
+          .batch_size = batch.per_device_eval_batch_size,
+          .progress = std::move(progress)};
+}
+
+void load_served(Served& served, const Invocation& invocation, bool reads_rows) {
+  const TaskSpec& task = task_for(served.base.model_name_or_path, served.model_options.task_type);
+  served.reader = served.tasks.reader_of(task);
+  served.model_options.task_type = head_type(served.model_options.task_type);
   Invocation asked;  // a file serves several verbs, so its keys are not all meant for this one
   asked.flags = invocation.flags;
-  if (const auto sentence =
-          keys_without_effect(asked, {.causal = causal, .model = served.model_options, .data = served.data})) {
+  if (const auto sentence = keys_without_effect(
+          asked, {.task = task, .reader = *served.reader, .model = served.model_options, .data = served.data})) {
     warning(*sentence);
   }
-  if (causal) {
-    served.model_options = with_vocabularies(std::move(served.model_options), served.keys);
-  } else {
-    choose_labels(served);
-  }
+  TaskFiles files = served.files();
+  served.reader->choose_model(files);
   served.model_options.seed = static_cast<uint64_t>(served.batch.seed);
   served.model = load_model(served.base.model_name_or_path, served.model_options);
-  served.task = task_of(*served.model);
+  served.task = served.reader->make_task(task);
   if (!served.keys.adapter_name_or_path.empty()) {
     served.adapter = load_adapters(*served.model, served.keys);
   }
   warn_of_drawn_heads(served);
-  served.labels.regression = served.model->is_regression();
-  if (!causal && !served.labels.regression) {
-    served.labels = label_set(served.data, served.model->label_names());
-    served.labels.multi_label = served.model->is_multi_label();
-  }
   try {
-    served.tokenizer = Tokenizer::from_folder(
-        tokenizer_folder(served.model->folder(), served.keys.adapter_name_or_path), served.model->folder());
-    settle_length(served, invocation.has("max_length"));
-    served.pad_id = pad_id_of(*served.tokenizer, *served.model);
-    if (!causal) return;
-    served.end_id = end_id_of(*served.tokenizer, *served.model);
-    std::vector<fs::path> folders{served.model->folder()};
-    if (!served.keys.adapter_name_or_path.empty()) folders.insert(folders.begin(), served.keys.adapter_name_or_path);
-    served.chat_template = find_chat_template(served.text, folders);
+    served.reader->begin_asking(served.asked(), files);
   } catch (const Error& error) {
-    if (needs_tokenizer || error.id() != "io.not-found") throw;
+    if (reads_rows || error.id() != "io.not-found") throw;
   }
-}
-
-EncodedTexts encoded(const Served& served, const TextDataset& texts, Untrained untrained) {
-  EncodedTexts encoded = encode_texts(texts, *served.tokenizer, served.data.max_length, served.end_id, untrained);
-  tasks::check_rows(*served.model, served.acting(), encoded.rows, &*served.tokenizer);
-  return encoded;
-}
-
-std::vector<EncodedRow> encoded(const Served& served, const Dataset& dataset) {
-  for (const std::string& sentence : dataset.warnings) warning(sentence);
-  std::vector<EncodedRow> rows = encode_rows(dataset, *served.tokenizer, served.data.max_length);
-  tasks::check_rows(*served.model, served.acting(), rows, &*served.tokenizer);
-  warn_of_cut_rows(served, truncated_rows(rows), static_cast<int64_t>(rows.size()));
-  return rows;
-}
-
-void warn_of_cut_rows(const Served& served, int64_t cut, int64_t rows) {
-  if (cut > 0) warning(truncation_warning(cut, rows, served.data.max_length, served.readable));
-}
-
-Tensor logits_of(const Served& served, std::vector<EncodedRow> rows) {
-  Counter counter("rows");
-  const TextRows source(std::move(rows), served.pad_id, served.tokenizer->pads_left());
-  return predict_logits(*served.model, served.acting(), source, served.batch.per_device_eval_batch_size,
-                        counter.progress());
 }
 
 }  // namespace deltaw::cli

@@ -11,9 +11,7 @@
 #include "deltaw/data.h"
 #include "deltaw/model.h"
 #include "deltaw/task.h"
-#include "deltaw/text_data.h"
-#include "deltaw/text_rows.h"
-#include "deltaw/tokenizer.h"
+#include "deltaw/task_reader.h"
 #include "options.h"
 #include "setup.h"
 
@@ -41,20 +39,17 @@ struct Served {
   BatchKeys batch;
   ModelOptions model_options;
   DataOptions data;
-  TextOptions text;
+  TaskKeys tasks;
   bool length_given = false;  // max_length was asked for, or trained with
-  int64_t readable = 0;       // tokens that the model reads at most; 0: not known
+  bool length_asked = false;  // it was asked for
 
   std::unique_ptr<Model> model;
   std::unique_ptr<Task> task;  // that the model is for
+  std::shared_ptr<TaskReader> reader;
   std::optional<Adapter> adapter;
-  std::optional<Tokenizer> tokenizer;
-  LabelSet labels;  // of a classifier
-  int64_t pad_id = 0;
-  std::optional<ChatTemplate> chat_template;  // of a causal model
-  std::optional<int64_t> end_id;              // likewise: its end-of-text token
 
-  const Adapter* acting() const { return adapter ? &*adapter : nullptr; }
+  TaskFiles files();
+  AskedModel asked(Progress progress = {}) const;
 };
 
 /// What the folder of the adapter says, below what file and flags say: the base, the data, the lengths. Empty without
@@ -74,37 +69,22 @@ Adapter load_adapters(const Model& model, const AdapterKeys& keys);
 /// What training taught these adapters as the end of a turn.
 std::vector<int64_t> taught_ends(const AdapterKeys& keys);
 
-/// `options` of a causal model with the vocabulary that these adapters were made for.
-ModelOptions with_vocabularies(ModelOptions options, const AdapterKeys& keys);
-
-/// The adapter's folder where it holds a tokenizer, else the base's. `adapter` may be empty.
-std::filesystem::path tokenizer_folder(const std::filesystem::path& base, const std::filesystem::path& adapter);
-
 /// Throws usage.missing-key where neither the keys nor the adapter name a base model.
 void require_base(const BaseKeys& base, const std::string& adapter, const Usage& usage);
 
 /// What it reads, for what it writes.
 Inputs inputs_of(const Served& served, const Invocation& invocation);
 
-/// The keys of such a verb; `own` stands last.
-std::vector<Section> serving_sections(Section own);
+/// The keys of such a verb; `own` stand last.
+std::vector<Section> serving_sections(std::vector<Section> own);
 
 /// Reads argv. What it leaves open is taken from run.json and adapter_config.json beside the adapter: the base, the
 /// labels, the columns. Answers false where help was printed.
-bool read_serving(const Usage& usage, const Args& args, Section own, Invocation& invocation, Served& served);
+bool read_serving(const Usage& usage, const Args& args, std::vector<Section> own, Invocation& invocation,
+                  Served& served);
 
-/// Loads model, adapter and tokenizer and settles the labels. A head that neither the checkpoint nor the adapter holds
-/// is warned of. Without `needs_tokenizer` a missing one is no error.
-void load_served(Served& served, const Invocation& invocation, bool needs_tokenizer);
-
-/// Rows of text as a causal model reads them.
-EncodedTexts encoded(const Served& served, const TextDataset& texts, Untrained untrained = Untrained::dropped);
-
-/// Rows of a classifier. Says what is odd about them and how many were cut.
-std::vector<EncodedRow> encoded(const Served& served, const Dataset& dataset);
-void warn_of_cut_rows(const Served& served, int64_t cut, int64_t rows);
-
-/// Logits of every row of a classifier, in the rows' order: [rows, labels] float32.
-Tensor logits_of(const Served& served, std::vector<EncodedRow> rows);
+/// Loads model and adapter and what the task reads its rows with. A head that neither the checkpoint nor the adapter
+/// holds is warned of. Without `reads_rows` a missing tokenizer is no error.
+void load_served(Served& served, const Invocation& invocation, bool reads_rows);
 
 }  // namespace deltaw::cli

@@ -8,7 +8,6 @@
 #include "deltaw/error.h"
 #include "method_infos.h"
 #include "serve.h"
-#include "tasks/common/metrics.h"
 
 namespace deltaw::cli {
 namespace {
@@ -140,15 +139,6 @@ void ContinueKeys::fields(FieldVisitor& f) {
           "schedule of a rank budget.");
 }
 
-void VocabularyKeys::fields(FieldVisitor& f) {
-  f.field(
-      "add_tokens", add_tokens,
-      "New tokens of a language model. Embeddings and head get rows for them where the checkpoint has none to spare, "
-      "which start as the mean of its rows, and these rows train.");
-  f.field("add_special_tokens", add_special_tokens,
-          "The same for tokens that are left out of decoded text, such as the marks of a chat template.");
-}
-
 void OutputKeys::fields(FieldVisitor& f) {
   f.field("overwrite_output_dir", overwrite_output_dir,
           "Replace the run that output_dir holds; what deltaw did not write stays.");
@@ -161,10 +151,9 @@ std::vector<Section> run_sections(const std::string& method) {
   model.append(section_of<ContinueKeys>(""));
   // task_type stands among the adapter's keys: its file says what it is for.
   model.append(without(section_of<ModelOptions>(""), "task_type"));
-  Section text = section_of<TextOptions>("Text for language models");
-  text.append(section_of<VocabularyKeys>(""));
-  std::vector<Section> sections = {std::move(model), without(section_of<DataOptions>("Data"), "test_file"),
-                                   std::move(text), adapter_section(methods)};
+  std::vector<Section> sections = {std::move(model), without(section_of<DataOptions>("Data"), "test_file")};
+  for (Section& section : task_sections(/*trains=*/true)) sections.push_back(std::move(section));
+  sections.push_back(adapter_section(methods));
   for (const MethodInfo& info : methods) {
     if (info.id != method) continue;
     const auto check = [method](const Json& values, const std::string& where) {
@@ -237,8 +226,8 @@ Setup setup_of(const Usage& usage, const Invocation& invocation, Problems proble
   read_into(setup.model, invocation);
   inherit_quantisation(setup.model, adapter, invocation);
   read_into(setup.data, invocation);
-  read_into(setup.text, invocation);
-  read_into(setup.vocabulary, invocation);
+  setup.tasks.read(invocation);
+  setup.tasks.read_training(invocation);
   read_into(setup.train, invocation);
   read_into(setup.output, invocation);
   require_base(setup.base, setup.from.adapter_name_or_path, usage);
@@ -270,7 +259,8 @@ std::vector<std::string> adapters_of(const Setup& setup) {
 }
 
 Inputs inputs_of(const Setup& setup, const Invocation& invocation) {
-  return inputs_of(setup.base.model_name_or_path, adapters_of(setup), setup.data, setup.text, invocation);
+  return inputs_of(setup.base.model_name_or_path, adapters_of(setup), setup.data, setup.tasks.named_files(),
+                   invocation);
 }
 
 Json resolved(const Setup& setup) {
@@ -289,10 +279,7 @@ Json resolved(const Setup& setup) {
   add(write_fields(fields_of(copy.from)));
   add(write_fields(fields_of(copy.model)));
   add(write_fields(fields_of(copy.data)));
-  if (copy.adapter.task_type == "CAUSAL_LM") {
-    add(write_fields(fields_of(copy.text)));
-    add(write_fields(fields_of(copy.vocabulary)));
-  }
+  for (const Json& own : copy.tasks.settings(copy.adapter.task_type)) add(own);
   if (copy.several) {  // whose parts the folder describes
     add({{"task_type", copy.adapter.task_type}});
     add(write_fields(fields_of(copy.train)));

@@ -9,9 +9,9 @@
 #include "deltaw/adapter.h"
 #include "deltaw/data.h"
 #include "deltaw/model.h"
-#include "deltaw/text_data.h"
 #include "deltaw/train.h"
 #include "options.h"
+#include "task_keys.h"
 
 namespace deltaw::cli {
 
@@ -28,14 +28,6 @@ struct ContinueKeys {
   void fields(FieldVisitor& f);
 };
 
-/// Tokens that the model is to learn, with the names of LLaMA-Factory.
-struct VocabularyKeys {
-  std::vector<std::string> add_tokens;
-  std::vector<std::string> add_special_tokens;
-
-  void fields(FieldVisitor& f);
-};
-
 struct OutputKeys {
   bool overwrite_output_dir = false;
   bool adopt_output_dir = false;
@@ -48,8 +40,7 @@ struct Setup {
   RecordKeys record;
   ModelOptions model;
   DataOptions data;
-  TextOptions text;
-  VocabularyKeys vocabulary;
+  TaskKeys tasks;
   AdapterConfig adapter;
   TrainOptions train;
   OutputKeys output;

@@ -10,7 +10,6 @@
 #include "core/memory.h"
 #include "core/progress.h"
 #include "deltaw/error.h"
-#include "deltaw/generate.h"
 #include "load.h"
 #include "machine.h"
 #include "output.h"
@@ -19,7 +18,6 @@
 #include "run_log.h"
 #include "setup.h"
 #include "signals.h"
-#include "texts.h"
 #include "train/checkpoint.h"
 #include "train/schedule.h"
 
@@ -63,21 +61,21 @@ const char* kind_name(TrainEvent::Kind kind) {
 
 Json train_results(const TrainResult& result, const Run& run, double epoch, bool diverged) {
   const double seconds = result.seconds > 0 ? result.seconds : 1e-9;
-  const double rows = epoch * static_cast<double>(run.train_rows().size());
+  const double rows = epoch * static_cast<double>(run.train()->size());
   Json results = {{"epoch", epoch},
                   {"steps", result.steps},
                   {"train_loss", result.train_loss},
                   {"train_runtime", result.seconds},
-                  {"train_samples", run.train_rows().size()},
-                  {"truncated_rows", truncated_rows(run.train_rows())},
-                  {"train_samples_per_second", rows / seconds},
+                  {"train_samples", run.train()->size()}};
+  if (const auto cut = run.reader->cut_rows(Split::train)) results["truncated_rows"] = *cut;
+  results.update({{"train_samples_per_second", rows / seconds},
                   {"train_steps_per_second", static_cast<double>(result.steps) / seconds},
                   {"first_step_seconds", result.first_step_seconds},
                   {"peak_memory_bytes", peak_memory_bytes()},
                   {"trainable_parameters", run.adapter->trained_count()},
                   {"stopped_early", result.stopped_early},
-                  {"diverged", diverged}};
-  if (run.model->is_causal()) results["bad_rows"] = run.train_facts.left_out;
+                  {"diverged", diverged}});
+  results.update(run.reader->results(Split::train));
   return results;
 }
 
@@ -94,13 +92,11 @@ std::string divergence_warning(const TrainResult& result, const Json& metrics, c
 }
 
 /// Files that stand beside an adapter, in a checkpoint as in output_dir.
-void write_companions(const fs::path& folder, const Setup& setup, const Run& run, const Json& settings,
-                      const Json& facts, const Json& results) {
-  write_tokenizer(*run.tokenizer, folder, !run.new_tokens.empty());
-  write_chat_template(setup.text, run.sources, folder);
-  if (run.model->is_causal()) write_generation_config(*run.model, *run.tokenizer, run.turn_ends, folder);
+void write_companions(const fs::path& folder, const Run& run, const Json& settings, const Json& facts,
+                      const Json& results) {
+  run.reader->write_companions(*run.model, folder);
   write_json(folder / "run.json", settings, KeyOrder::kept);
-  write_file(folder / "README.md", model_card(settings, facts, results));
+  write_file(folder / "README.md", model_card(settings, run.reader->model_card(), facts, results));
 }
 
 int report_signal(const TrainResult& result, const Setup& setup) {
@@ -113,26 +109,26 @@ int report_signal(const TrainResult& result, const Setup& setup) {
 /// The metrics of the adapter as it stands: those of the last evaluation where that was the last step's.
 Json final_metrics(Trainer& trainer, const TrainResult& result, const Setup& setup, const Run& run,
                    int64_t evaluated_step) {
-  if (run.validation_rows().empty()) return Json::object();
+  if (run.validation()->size() == 0) return Json::object();
   Json metrics = result.eval_metrics;
   const bool fresh = evaluated_step == result.steps || setup.train.load_best_model_at_end;
   if (!fresh || metrics.empty()) metrics = trainer.evaluate();
-  metrics["eval_samples"] = run.validation_rows().size();
-  metrics["eval_truncated_rows"] = truncated_rows(run.validation_rows());
-  if (run.model->is_causal()) metrics["eval_bad_rows"] = run.validation_facts.left_out;
+  metrics["eval_samples"] = run.validation()->size();
+  if (const auto cut = run.reader->cut_rows(Split::validation)) metrics["eval_truncated_rows"] = *cut;
+  const Json more = run.reader->results(Split::validation);
+  for (const auto& [name, value] : more.items()) metrics["eval_" + name] = value;
   return metrics;
 }
 
 int run_training(Setup& setup, Run& run) {
   const fs::path folder = setup.train.output_dir;
   Trainer trainer(*run.model, *run.adapter, *run.task, setup.train);
-  trainer.set_data(run.train, run.validation, setup.data.group_by_length);
+  trainer.set_data(run.train(), run.validation(), setup.data.group_by_length);
   trainer.set_metrics(run.metrics);
   const Json settings = resolved(setup);
   const Json facts = preview(setup, run, trainer.total_steps());
-  trainer.set_companions(
-      [&](const fs::path& path) { write_companions(path, setup, run, settings, facts, Json::object()); });
-  note(preview_text(facts));
+  trainer.set_companions([&](const fs::path& path) { write_companions(path, run, settings, facts, Json::object()); });
+  note(preview_text(facts, run.reader->facts_text(facts["data"])));
   for (const std::string& doubt : doubts(setup, run)) warning(doubt);
   warn_of_busy_cores();
 
@@ -140,7 +136,7 @@ int run_training(Setup& setup, Run& run) {
   std::optional<RunLog> log;
   // Only after a step, when nothing is left that could be refused: the trainer looks at a checkpoint when it starts.
   const auto begin = [&] {
-    const auto schedule = train::make_schedule(setup.train, run.train->size());
+    const auto schedule = train::make_schedule(setup.train, run.train()->size());
     log.emplace(
         begin_run(claim, settings, train::run_outputs(setup.train, schedule, train::resumed_step(setup.train))));
     log->record(claim.resumes ? "resume" : "start", {{"settings", settings}, {"facts", facts}});
@@ -163,7 +159,7 @@ int run_training(Setup& setup, Run& run) {
   const fs::path written = end_run(folder, [&](const fs::path& inside) {
     run.adapter->save(inside);
     results = write_results(inside, train_results(result, run, epoch, diverged), metrics);
-    write_companions(inside, setup, run, settings, facts, results);
+    write_companions(inside, run, settings, facts, results);
   });
   log->record("results", results);
   if (diverged) warning(divergence_warning(result, metrics, setup));

@@ -37,30 +37,27 @@ const Usage kUsageText = {
     .needs = {kNeedsModel, kNeedsRows},
 };
 
-Json row_line(const char* split, int64_t epoch, const EncodedRow& row) {
-  Json line = {{"split", split}, {"epoch", epoch}, {"ids", row.ids}};
-  if (row.token_labels.empty()) {
-    line["label"] = row.labels.empty() ? Json(row.label) : Json(row.labels);
-  } else {
-    line["token_labels"] = row.token_labels;
-  }
-  if (!row.documents.empty()) line["documents"] = row.documents;
+Json row_line(const char* split, int64_t epoch, const Json& row) {
+  Json line = {{"split", split}, {"epoch", epoch}};
+  line.update(row);
   return line;
 }
 
 void write_rows(const Setup& setup, const Run& run, const std::string& path) {
   LineWriter output(path);
-  const auto schedule = train::make_schedule(setup.train, run.train->size());
+  const auto schedule = train::make_schedule(setup.train, run.train()->size());
   for (int64_t epoch = 0; epoch < schedule.epochs; ++epoch) {
     for (const std::vector<int64_t>& batch :
-         plan_batches(costs_of(*run.train), setup.train.per_device_train_batch_size, train::data_seed(setup.train),
+         plan_batches(costs_of(*run.train()), setup.train.per_device_train_batch_size, train::data_seed(setup.train),
                       epoch, setup.data.group_by_length)) {
       for (const int64_t row : batch) {
-        output.write(to_line(row_line("train", epoch, run.train_rows()[static_cast<size_t>(row)])));
+        output.write(to_line(row_line("train", epoch, run.reader->row(Split::train, row))));
       }
     }
   }
-  for (const EncodedRow& row : run.validation_rows()) output.write(to_line(row_line("validation", 0, row)));
+  for (int64_t row = 0; row < run.validation()->size(); ++row) {
+    output.write(to_line(row_line("validation", 0, run.reader->row(Split::validation, row))));
+  }
   output.finish();
 }
 
@@ -75,7 +72,7 @@ int validate(const Args& args) {
   refuse_input("rows_file", keys.rows_file, inputs_of(setup, invocation));
   Run run = load_run(setup, invocation);
   Trainer trainer(*run.model, *run.adapter, *run.task, setup.train);
-  trainer.set_data(run.train, run.validation, setup.data.group_by_length);
+  trainer.set_data(run.train(), run.validation(), setup.data.group_by_length);
   Json facts = preview(setup, run, trainer.total_steps());
   facts["warnings"] = doubts(setup, run);
   facts["settings"] = resolved(setup);
@@ -84,7 +81,7 @@ int validate(const Args& args) {
     print(to_text(facts));
     return kDone;
   }
-  show(preview_text(facts));
+  show(preview_text(facts, run.reader->facts_text(facts["data"])));
   for (const Json& doubt : facts["warnings"]) warning(doubt.get<std::string>());
   print("ready to train\n");
   return kDone;

@@ -1,29 +1,21 @@
 #include "verbs.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <filesystem>
 #include <string>
 #include <system_error>
 
+#include "core/foreign/configuration.h"
 #include "core/text_file.h"
 #include "deltaw/error.h"
-#include "deltaw/family.h"
 #include "deltaw/options.h"
 #include "deltaw/version.h"
 #include "output.h"
+#include "overview.h"
 
 namespace deltaw::cli {
 namespace {
-
-std::string families(const std::string& title, bool causal) {
-  std::vector<std::string> names;
-  for (const FamilySpec* family : family_table()) {
-    if (family->is_causal() == causal) names.push_back(family->model_type);
-  }
-  return fmt::format("{}{}\n", title, fmt::join(names, ", "));
-}
 
 std::string overview() {
   std::string text =
@@ -31,7 +23,7 @@ std::string overview() {
       "Usage: deltaw VERB [CONFIG.yaml] [--key value ...]\n\nVerbs:\n";
   for (const Verb& verb : verbs()) text += fmt::format("  {:<10} {}\n", verb.name, verb.summary);
   text += "\nModel families, by model_type in config.json:\n";
-  text += families("  classifiers      ", /*causal=*/false) + families("  language models  ", /*causal=*/true);
+  text += families_by_task();
   text +=
       "\nExample:\n"
       "  deltaw train --model_name_or_path MODEL --train_file train.csv \\\n"
@@ -49,10 +41,10 @@ struct OtherVerb {
   const char* here;
 };
 constexpr OtherVerb kOtherVerbs[] = {
-    {"chat", "generate --chat"}, {"sft", "train"},         {"finetune", "train"}, {"fine-tune", "train"},
-    {"lora", "train"},           {"fit", "train"},         {"test", "eval"},      {"evaluate", "eval"},
-    {"infer", "generate"},       {"convert", "export"},    {"fuse", "merge"},     {"benchmark", "bench"},
-    {"env", "--version"},        {"version", "--version"},
+    {"chat", "generate --chat"}, {"sft", "train"},     {"finetune", "train"},  {"fine-tune", "train"},
+    {"lora", "train"},           {"fit", "train"},     {"test", "eval"},       {"evaluate", "eval"},
+    {"infer", "generate"},       {"fuse", "merge"},    {"benchmark", "bench"}, {"env", "--version"},
+    {"version", "--version"},    {"pull", "download"},
 };
 
 [[noreturn]] void refuse_verb(const std::string& name) {
@@ -92,7 +84,9 @@ const std::vector<Verb>& verbs() {
       {"generate", "text from a language model; --chat talks to it", generate},
       {"merge", "base + adapter as one checkpoint, checked", merge},
       {"export", "any adapter as a plain LoRA, checked", export_adapter},
+      {"convert", "a model, of a GGUF file for one, as a checkpoint folder", convert},
       {"tokenize", "one JSON line of tokens per input line", tokenize},
+      {"download", "a model, adapter or data set of the Hugging Face hub", download},
       {"info", "what is in a checkpoint, adapter or run folder", info},
       {"methods", "the table of methods, or the options of one", methods},
       {"validate", "everything train does before its first step", validate},
@@ -106,6 +100,10 @@ int help(const Args& args) {
   if (!args.empty() && args[0] != "--markdown" && args[0] != "--help") return dispatch({args[0], "--help"});
   if (args.empty() || args[0] != "--markdown") {
     print(overview());
+    return kDone;
+  }
+  if (args.size() > 1 && args[1] == "configurations") {
+    print(foreign::markdown());
     return kDone;
   }
   print("# Commands\n\nWritten by `deltaw help --markdown`.\n\n```text\n" + overview() + "```\n");

@@ -25,23 +25,25 @@ report 'the library leaves signals to the program' "$(grep -nE \
   '\b(sigaction|sigprocmask|pthread_sigmask) *\(|std::(signal|raise) *\(|#include <(csignal|signal\.h)>' $library)"
 report 'no room includes one above it, nor do core, io, text and data see a tensor' "$(awk '
   BEGIN {
-    rooms = split("core io text ops methods models families adapt data tasks train eval cli", names, " ")
+    rooms = split("core io text ops methods models families adapt data tasks/common eval tasks train cli", names, " ")
     for (i = 1; i <= rooms; ++i) rank[names[i]] = i
     rank["text"] = rank["io"]      # side by side
     plain = " core io text data "
     plain_headers = " chat data error options text_data tokenizer version "
   }
-  FNR == 1 { split(FILENAME, path, "/"); room = path[2] }
+  function room_of(first, second) { return first "/" second in rank ? first "/" second : first }
+  FNR == 1 { split(FILENAME, path, "/"); room = room_of(path[2], path[3]) }
   !/^#include/ || !(room in rank) { next }
-  { name = $2; gsub(/["<>]/, "", name); split(name, parts, "/"); tensor_free = index(plain, " " room " ") }
+  { name = $2; gsub(/["<>]/, "", name); split(name, parts, "/"); used = room_of(parts[1], parts[2]) }
+  { tensor_free = index(plain, " " room " ") }
   tensor_free && (parts[1] ~ /^(torch|ATen|c10)$/) { print FILENAME ":" FNR ": " $0 }
   tensor_free && parts[1] == "deltaw" {
     header = parts[2]; sub(/\.h$/, "", header)
     if (!index(plain_headers, " " header " ")) print FILENAME ":" FNR ": " $0
   }
-  (parts[1] in rank) && rank[parts[1]] > rank[room] { print FILENAME ":" FNR ": " $0 }
+  (used in rank) && rank[used] > rank[room] { print FILENAME ":" FNR ": " $0 }
   ' $(find src -mindepth 2 -name '*.cpp' -o -mindepth 2 -name '*.h' | sort))"
-# Tokenizers are chosen by model_type, as transformers chooses them.
+# Tokenizers are chosen by model_type, as transformers chooses them; other programs have words of their own.
 names() { # FOLDER...: what its files define, as an alternation
   ls "$@" | sed -n 's#.*/\(.*\)\.cpp$#\1#p' | paste -sd '|'
 }
@@ -49,11 +51,20 @@ types=$(sed -n 's/.*\.peft_type = "\([A-Z0-9_]*\)".*/\1/p' src/methods/*.cpp | g
 methods=$(names src/methods/*.cpp | tr '|' '\n' | grep -v '^lora$' | paste -sd '|')
 report 'no room names a method, the default one apart, or a family' "$(grep -nE \
   "\"($methods|$types|$(names src/families/*.cpp))\"" \
-  $(find include src cli -name '*.cpp' -o -name '*.h' | grep -vE '^src/(methods|families|text)/') |
+  $(find include src cli -name '*.cpp' -o -name '*.h' | grep -vE '^src/(methods|families|text|core/foreign)/|^src/adapt/mlx') |
   grep -vE '^[^:]*:[0-9]+: *//|// .*"|\.fix = ')"
+tasks=$(sed -n 's/.*\.id = "\([A-Za-z_-]*\)".*/\1/p' src/tasks/*.cpp | paste -sd '|')
+report 'no verb but generate names a task or asks what a model is for' "$(grep -nE \
+  "(is_causal|is_regression|is_multi_label)\(|\"($tasks)\"" cli/*.cpp cli/*.h | grep -v '^cli/generate\.cpp:')"
 report 'the program is built on the library, never the other way' "$(grep -nE '#include "(cli|verbs)' $library)"
 report 'shell scripts parse' "$(for script in scripts/* .ci/* tests/*.sh tests/*/*.sh; do
   [ -f "$script" ] && ! bash -n "$script" 2>&1; done)"
+if command -v clang-format-14 >/dev/null; then
+  report 'sources are formatted: clang-format-14 -i FILE' \
+    "$(clang-format-14 --dry-run $sources 2>&1 | sed -n 's/: warning: .*//p' | cut -d: -f1 | sort -u)"
+elif [ -n "${CI:-}" ]; then
+  report 'the format of the sources is checked' 'clang-format-14 is not installed: scripts/setup --oracle'
+fi
 
 [ "$failed" = 0 ] && echo "$(printf '%s\n' $sources | wc -l) sources are clean"
 exit "$failed"

@@ -2,7 +2,7 @@
 // arXiv:1807.03748, with in-batch negatives as in Henderson et al. 2017, arXiv:1705.00652).
 //
 //   a_i, b_i      what the head makes of the two texts of row i, as unit vectors: it is a projection here
-//   loss          mean over i of -log softmax_j(a_i b_j / t) at j = i
+//   loss          mean over i of -log softmax_j(scale a_i b_j) at j = i
 //
 // The loss of a row looks at all rows of the step, so compares_rows() is true: 4 batches of 8 rows give the loss and
 // the gradients of one batch of 32, at the memory of 8.
@@ -52,6 +52,8 @@ class PairRows final : public deltaw::RowSource {
 
 class Contrastive : public deltaw::Task {
  public:
+  explicit Contrastive(double scale = 20) : scale_(scale) {}
+
   void check(const deltaw::Model& model, const deltaw::Adapter* adapter, const deltaw::RowSource& rows,
              const std::string& /*split*/) const override {
     const auto& pairs = deltaw::as_rows<PairRows>(rows);
@@ -77,7 +79,7 @@ class Contrastive : public deltaw::Task {
 
   at::Tensor loss(const deltaw::Model& /*model*/, const deltaw::Outputs& outputs, const deltaw::Batch& batch,
                   deltaw::Call& /*call*/, const deltaw::LossScale& /*scale*/) const override {
-    const at::Tensor scores = outputs[0].mm(outputs[1].t()) / kTemperature;
+    const at::Tensor scores = outputs[0].mm(outputs[1].t()) * scale_;
     return at::cross_entropy_loss(scores, at::arange(batch.rows, at::kLong));
   }
 
@@ -89,7 +91,8 @@ class Contrastive : public deltaw::Task {
 
   std::vector<std::string> metrics(const deltaw::Model& /*model*/) const override { return {"recall_at_1"}; }
 
-  void check_metric(const deltaw::Model& /*model*/, const std::string& name) const override {
+  /// Throws for what is no score of pairs.
+  static void check_name(const std::string& name) {
     if (name == "loss" || name == "recall_at_1") return;
     throw deltaw::Error({.id = "config.unknown-metric",
                          .what = "'" + name + "' is no metric of pairs",
@@ -97,12 +100,14 @@ class Contrastive : public deltaw::Task {
                          .fix = "loss or recall_at_1"});
   }
 
+  void check_metric(const deltaw::Model& /*model*/, const std::string& name) const override { check_name(name); }
+
   std::unique_ptr<deltaw::Scorer> scorer(const deltaw::Model& /*model*/, const deltaw::Adapter* /*adapter*/,
                                          const deltaw::RowSource& rows,
                                          std::vector<std::string> /*metrics*/) const override {
     class Pairs final : public deltaw::Scorer {
      public:
-      explicit Pairs(int64_t rows) : a_(static_cast<size_t>(rows)), b_(static_cast<size_t>(rows)) {}
+      Pairs(int64_t rows, double scale) : a_(static_cast<size_t>(rows)), b_(static_cast<size_t>(rows)), scale_(scale) {}
       void add(const deltaw::Outputs& outputs, const deltaw::Batch& batch) override {
         for (int64_t i = 0; i < batch.rows; ++i) {
           a_[static_cast<size_t>(batch.positions[static_cast<size_t>(i)])] = outputs[0][i];
@@ -110,16 +115,24 @@ class Contrastive : public deltaw::Task {
         }
       }
       deltaw::Json metrics() override {
-        const at::Tensor scores = at::stack(a_).mm(at::stack(b_).t()) / kTemperature;
+        const at::Tensor scores = at::stack(a_).mm(at::stack(b_).t()) * scale_;
         const at::Tensor own = at::arange(scores.size(0), at::kLong);
         return {{"loss", at::cross_entropy_loss(scores, own).item<double>()},
                 {"recall_at_1", scores.argmax(1).eq(own).to(at::kDouble).mean().item<double>()}};
       }
+      deltaw::Json row(int64_t position) override {
+        const auto row = static_cast<size_t>(position);
+        return {{"similarity", a_[row].dot(b_[row]).item<double>()}};
+      }
+      std::vector<std::pair<std::string, at::Tensor>> tensors() override {
+        return {{"first", at::stack(a_).to(at::kFloat)}, {"second", at::stack(b_).to(at::kFloat)}};
+      }
 
      private:
       std::vector<at::Tensor> a_, b_;
+      double scale_;
     };
-    return std::make_unique<Pairs>(rows.size());
+    return std::make_unique<Pairs>(rows.size(), scale_);
   }
 
   at::Tensor comparable(const deltaw::Model& /*model*/, const deltaw::Outputs& outputs, const deltaw::Batch& /*batch*/,
@@ -128,11 +141,5 @@ class Contrastive : public deltaw::Task {
   }
 
  private:
-  static constexpr double kTemperature = 0.05;
+  double scale_;
 };
-
-inline const deltaw::TaskSpec& task_contrastive() {
-  static const deltaw::TaskSpec spec{
-      .id = "contrastive", .title = "pairs of texts", .make = [] { return std::make_unique<Contrastive>(); }};
-  return spec;
-}

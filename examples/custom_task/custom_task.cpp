@@ -11,7 +11,7 @@
 #include <iostream>
 #include <memory>
 
-#include "contrastive.h"
+#include "pair_reader.h"
 
 namespace {
 

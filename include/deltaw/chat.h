@@ -23,7 +23,7 @@ class ChatTemplate {
 
   /// That of a checkpoint or adapter folder, with the special tokens of tokenizer_config.json: chat_template.jinja,
   /// else the key "chat_template" of tokenizer_config.json (a text, or the entry "default" of a list). Nothing where
-  /// the folder has none.
+  /// the folder has none. `folder` may be a GGUF file.
   static std::optional<ChatTemplate> from_folder(const std::filesystem::path& folder);
 
   /// One template file, with the special tokens that `folder` names.

@@ -15,6 +15,7 @@ namespace deltaw {
 
 class Model;
 struct FamilyInput;
+struct GgufForm;
 
 /// A model family. Lists of layers are written as target_modules is: the ends of module names, or one regular
 /// expression; null: there is no such list. Those that PEFT has too are named as in its constants.py.
@@ -33,6 +34,7 @@ struct FamilySpec {
   Json feedforward_outputs = {};      // those of them that end a feed-forward sublayer
 
   std::function<std::unique_ptr<Model>(const FamilyInput&)> load = {};
+  const GgufForm* gguf = nullptr;  // how its checkpoints stand in GGUF files (deltaw/gguf.h); null: they do not
   /// config.json as `load` reads it, where a family is another one with keys of its own; none: as it is.
   std::function<Json(Json config)> settled = {};
 

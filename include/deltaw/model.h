@@ -170,14 +170,17 @@ struct ModelOptions {
   bool load_in_8bit = false;
   std::string bnb_4bit_quant_type = "nf4";  // or fp4
   bool bnb_4bit_use_double_quant = false;   // the scales of the 4-bit blocks are quantised too
-  uint64_t seed = 42;                       // of a head that is drawn
+  /// Weights that a file holds in blocks of a few bits (GGUF) become numbers of `dtype`; false: linear layers, but for
+  /// heads, stay as they are in the mapped file, and every use dequantises them anew.
+  bool dequantize = true;
+  uint64_t seed = 42;  // of a head that is drawn
   /// How many rows a causal model's embeddings and head are to have, where the checkpoint has fewer. The added rows are
   /// the last ones of the tensor that `embeddings` has under the parameter's name; without one, each is the mean of the
   /// checkpoint's rows.
   int64_t vocab_size = 0;
   std::map<std::string, Tensor> embeddings;
 
-  void fields(FieldVisitor& f);  // task_type, dtype, ignore_mismatched_sizes and those of quantisation
+  void fields(FieldVisitor& f);  // task_type, dtype, ignore_mismatched_sizes, those of quantisation, dequantize
 };
 
 /// What quantising a model's layers changed: || W - W0 || / || W0 || of a layer, Frobenius norms.

@@ -11,6 +11,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "deltaw/adapter.h"
@@ -39,6 +40,10 @@ class Scorer {
   virtual void add(const Outputs& outputs, const Batch& batch) = 0;
   /// {"loss": ..., "accuracy": ...}. Throws numeric.non-finite for a loss that is no number.
   virtual Json metrics() = 0;
+  /// What the model says of the row at a position: {"label": ..., "logits": [...]}. Throws numeric.non-finite.
+  virtual Json row(int64_t /*position*/) { return Json::object(); }
+  /// The raw numbers behind that, of all rows: name and float32 tensor. Throws numeric.non-finite.
+  virtual std::vector<std::pair<std::string, Tensor>> tensors() { return {}; }
 };
 
 class Task {
@@ -88,11 +93,29 @@ class Task {
   virtual Tensor comparable(const Model& model, const Outputs& outputs, const Batch& batch, Call& call) const = 0;
 };
 
+class TaskReader;
+
+/// What help and messages say of a task.
+struct TaskWords {
+  std::string model = {};            // what is trained for it: "classifier"
+  std::string models = {};           // "classifiers"; tasks are listed in this order
+  std::string keys = {};             // title of its own keys
+  std::string evaluation_keys = {};  // and of those of `eval`
+  std::string evaluates = {};        // what `eval` does: "a classifier by the task's metrics"
+  std::string predicts = {};         // the lines of `predict`: "{\"row\": ..., \"label\": score} for regression"
+  std::string tensors = {};          // what logits_file holds: "`logits` [rows, labels]"
+};
+
 /// A task as the table lists it.
 struct TaskSpec {
   std::string id;     // PEFT's task_type, or the name of transformers' pipeline where PEFT has none
   std::string title;  // "sequence classification"
   std::function<std::unique_ptr<Task>()> make = {};
+  /// How files become its rows (deltaw/task_reader.h). Empty: a program of its own makes them.
+  std::function<std::unique_ptr<TaskReader>()> reader = {};
+  std::string head = {};   // the task_type that load_model is to load; empty: `id`
+  int64_t max_length = 0;  // where nobody says; 0: that of DataOptions
+  TaskWords words = {};
 };
 
 /// All tasks, by id: the built-in ones and those registered from outside.
@@ -103,6 +126,20 @@ const TaskSpec& find_task(const std::string& id);
 
 /// Adds a task from outside the library; `spec` must live as long as the program. Throws config.task-exists.
 void register_task(const TaskSpec& spec);
+
+/// The tasks in the order of TaskWords::models.
+std::vector<const TaskSpec*> listed_tasks();
+
+/// The task_type that load_model is to load for a task: its TaskSpec::head, or the id itself where the table says
+/// nothing of it.
+std::string head_type(const std::string& id);
+
+/// What a family's checkpoints are loaded for where neither config.json nor anybody else says.
+std::string usual_task_type(const FamilySpec& family);
+
+/// What a checkpoint is used for: the task that is asked for or, where none is, what load_model makes of it. Throws
+/// what task_type_of throws.
+const TaskSpec& task_for(const std::string& model_name_or_path, const std::string& asked = {});
 
 /// The task that a model was loaded for.
 std::unique_ptr<Task> task_of(const Model& model);

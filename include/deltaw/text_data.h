@@ -25,6 +25,7 @@ namespace deltaw {
 struct TextOptions {
   bool packing = false;
   bool completion_only_loss = true;
+  bool as_conversation = false;    // prompts and answers are turns, worded by the chat template
   double max_bad_rows = 0.1;       // a share of the file's rows
   std::string chat_template = {};  // a file; empty: that of the model's folder
 

@@ -35,12 +35,12 @@ class Tokenizer {
   /// `special_tokens_map.json` and `added_tokens.json` where they stand beside it. Tokens that only these name are
   /// added after the vocabulary, in transformers' order; format.vocabulary where one has no id. `add_bos_token` and
   /// `add_eos_token` of the configuration replace the tokens that the file would add.
-  /// `model_folder` (default: `folder`) is that of the config.json which settles gives_type_ids() where the tokenizer's
-  /// own files are silent.
+  /// `folder` may be a GGUF file. `model_folder` (default: `folder`) is that of the config.json which settles
+  /// gives_type_ids() where the tokenizer's own files are silent.
   /// Throws format.* naming file and part for what it does not implement, io.not-found when there is nothing to read.
   static Tokenizer from_folder(const std::filesystem::path& folder, const std::filesystem::path& model_folder = {});
 
-  /// Reads one `tokenizer.json`.
+  /// Reads one `tokenizer.json`, or a GGUF file.
   static Tokenizer from_file(const std::filesystem::path& file);
 
   Tokenizer(Tokenizer&&) noexcept;
@@ -77,10 +77,10 @@ class Tokenizer {
   int64_t add_tokens(const std::vector<std::string>& tokens, bool special);
 
   /// Writes tokenizer.json, with the tokens added since, and the configuration files beside it, for transformers and
-  /// from_folder() to read with the same ids. Reads files() again. Throws io.* errors.
+  /// from_folder() to read with the same ids. Reads what it was made of again. Throws io.*.
   void save(const std::filesystem::path& folder) const;
 
-  /// The files this tokenizer was read from, to be copied beside an adapter or a merged model.
+  /// The files it was read from, to be copied beside an adapter; none of a GGUF file, of which save() writes it alone.
   const std::vector<std::filesystem::path>& files() const;
 
  private:

@@ -9,6 +9,7 @@
 #include "adapt/composite.h"
 #include "adapt/config.h"
 #include "adapt/peft_format.h"
+#include "adapt/targets.h"
 #include "core/log.h"
 #include "core/patterns.h"
 #include "core/suggest.h"
@@ -95,7 +96,7 @@ Adapter Adapter::create_one(const Model& model, AdapterConfig config, uint64_t s
                             bool with_head) {
   auto& modules = config.modules_to_save;
   std::vector<std::string> wanted;
-  if (with_head && !model.is_causal()) wanted.push_back(model.head());
+  if (with_head && saves_head(model)) wanted.push_back(model.head());
   if (with_head) wanted.insert(wanted.end(), model.new_modules().begin(), model.new_modules().end());
   for (const std::string& module : wanted) {
     const bool covered = module.empty() || std::any_of(modules.begin(), modules.end(), [&](const std::string& have) {

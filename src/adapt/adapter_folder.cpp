@@ -6,6 +6,7 @@
 #include <cmath>
 #include <utility>
 
+#include "adapt/mlx.h"
 #include "adapt/peft_format.h"
 #include "core/files.h"
 #include "deltaw/error.h"
@@ -51,16 +52,15 @@ fs::path newest_checkpoint(const fs::path& folder) {
   return newest;
 }
 
-[[noreturn]] void refuse_mlx(const fs::path& folder) {
-  refuse(
-      folder, "this is an adapter of MLX (adapters.safetensors), which has other tensors than PEFT's",
-      "fuse it into its base (mlx_lm.fuse) and use that folder as model_name_or_path, or convert it to PEFT's layout");
+[[noreturn]] void refuse_npz(const fs::path& folder) {
+  refuse(folder, "this is an adapter of an early MLX (adapters.npz), which is not read",
+         "load and save it once with a newer mlx_lm, which writes adapters.safetensors");
 }
 
 [[noreturn]] void refuse_without_config(const fs::path& folder) {
   std::error_code unseen;
   if (!fs::exists(folder, unseen)) {
-    refuse(folder, "there is no such folder", "correct the path; an adapter of the hub: hf download NAME");
+    refuse(folder, "there is no such folder", "correct the path; an adapter of the hub: deltaw download NAME");
   }
   if (!fs::is_directory(folder, unseen)) {
     const fs::path parent = folder.has_parent_path() ? folder.parent_path() : fs::path(".");
@@ -68,12 +68,12 @@ fs::path newest_checkpoint(const fs::path& folder) {
            holds(parent, kConfig) ? "name its folder: " + parent.string()
                                   : "name a folder that holds adapter_config.json and adapter_model.safetensors");
   }
-  if (holds(folder, "adapters.safetensors") || holds(folder, "adapters.npz")) refuse_mlx(folder);
+  if (holds(folder, "adapters.npz")) refuse_npz(folder);
   const std::string what = "the folder holds no adapter_config.json";
   if (const fs::path newest = newest_checkpoint(folder); !newest.empty()) {
     refuse(folder, what + ", only checkpoints of a run that did not end", "name the newest: " + newest.string());
   }
-  if (holds_tensors(folder)) refuse(folder, what + " beside its tensors", "fetch that file too");
+  if (holds_tensors(folder) || is_mlx(folder)) refuse(folder, what + " beside its tensors", "fetch that file too");
   if (holds(folder, "config.json")) {
     refuse(folder, what + ": it is a whole model", "give it as model_name_or_path, without an adapter");
   }
@@ -151,6 +151,7 @@ AdapterFolder open_one(const fs::path& folder) {
     refuse_config(opened.config_file(), std::string("it holds no keys but a ") + opened.config.type_name(),
                   "fetch the file again, or save the adapter again");
   }
+  if (is_mlx(folder)) opened.config = mlx_config(folder);
   opened.config = without_training(std::move(opened.config));
   return opened;
 }
@@ -160,8 +161,8 @@ bool is_composite(const Json& config) {
 }
 
 void check_tensors(const AdapterFolder& folder) {
-  if (holds_tensors(folder.path)) return;
-  if (holds(folder.path, "adapters.safetensors") || holds(folder.path, "adapters.npz")) refuse_mlx(folder.path);
+  if (holds_tensors(folder.path) || is_mlx(folder.path)) return;
+  if (holds(folder.path, "adapters.npz")) refuse_npz(folder.path);
   refuse(folder.path, "the folder holds no adapter_model.safetensors",
          "fetch that file too, or save the adapter again");
 }
@@ -205,12 +206,13 @@ bool is_read_as_model(const std::string& name) {
   const auto ends = [&](const char* ending) { return name.ends_with(ending); };
   const bool weights = begins("model") || begins("pytorch_model") || begins("adapter_model");
   return is_adapter_name(name) || name == "config.json" || name == "generation_config.json" ||
+         name == "adapters.safetensors" || ends(".gguf") ||
          (weights && (ends(".safetensors") || ends(".bin") || ends(".index.json")));
 }
 
 io::TensorFile open_adapter_tensors(const AdapterFolder& folder) {
   check_tensors(folder);
-  return io::open_adapter(folder.path);
+  return is_mlx(folder.path) ? mlx_tensors(folder.path) : io::open_adapter(folder.path);
 }
 
 }  // namespace deltaw

@@ -11,6 +11,7 @@
 #include "adapt/targets.h"
 #include "adapt/vocabulary.h"
 #include "deltaw/error.h"
+#include "deltaw/task.h"
 #include "deltaw/tokenizer.h"
 #include "io/checkpoint.h"
 
@@ -57,7 +58,7 @@ bool takes_off_start(const AdaptedLayer& layer) {
 // A file may leave it out, and then means something by that: a classifier's head is one layer of many.
 void settle_task_type(const Model& model, AdapterConfig& config, Purpose purpose) {
   if (config.task_type.empty() && purpose == Purpose::training) config.task_type = model.task_type();
-  if (config.task_type.empty() || config.task_type == model.task_type()) return;
+  if (config.task_type.empty() || head_type(config.task_type) == model.task_type()) return;
   throw Error({.id = "config.task-type",
                .what = fmt::format("the adapter is for {}, and a {} is loaded for {}", config.task_type,
                                    model.architecture(), model.task_type()),

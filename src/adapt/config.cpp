@@ -5,29 +5,18 @@
 
 #include "adapt/config.h"
 #include "adapt/peft_format.h"
+#include "core/foreign/peft_keys.h"
 #include "deltaw/error.h"
+#include "deltaw/task.h"
 
 namespace deltaw {
 namespace {
 
-// Keys of adapter_config.json that say nothing about the update.
-const std::set<std::string> kIgnored = {
-    "peft_type", "method", "peft_version", "auto_mapping", "revision", "inference_mode", "base_model_name_or_path",
-    "megatron_core", "qalora_group_size",
-    // follows from the layer's kind
-    "fan_in_fan_out",
-    // of virtual tokens: they follow from the base
-    "token_dim", "num_layers", "num_attention_heads", "num_transformer_submodules", "runtime_config",
-    // of a start that is over
-    "tokenizer_kwargs"};
-// Keys whose `true` is what every method here does anyway.
-const std::set<std::string> kTrueIsDefault = {"init_lora_weights", "init_weights", "init_ia3_weights"};
-
-bool is_off(const std::string& key, const Json& value) {
-  if (value.is_null() || value == false) return true;
-  if (((value.is_object() || value.is_array()) && value.empty()) || value == "") return true;
-  if (key.ends_with("_dropout") && value.is_number() && value == 0) return true;
-  return value == true && kTrueIsDefault.contains(key);
+/// What an adapter may be for; empty where its file does not say.
+std::vector<std::string> task_types() {
+  std::vector<std::string> types = {""};
+  for (const TaskSpec* task : listed_tasks()) types.push_back(task->id);
+  return types;
 }
 
 std::vector<std::string> field_names(const Fields& fields) {
@@ -62,7 +51,7 @@ void AdapterConfig::fields(FieldVisitor& f) {
       "Further adapters that act and train with this one: a list of configurations, or of {adapter_name_or_path} of "
       "finished ones, which stay frozen.");
   f.field("task_type", task_type, "What the model is for, as PEFT names it; empty: what its model_type is loaded as.",
-          one_of({"", "SEQ_CLS", "CAUSAL_LM"}));
+          one_of(task_types()));
 }
 
 namespace {
@@ -207,7 +196,7 @@ void refuse_other_keys(const Json& values, const MethodSpec& spec, const std::st
   std::set<std::string> known(shared.begin(), shared.end());
   for (const FieldInfo& option : spec.options()) known.insert(option.name);
   for (const auto& [key, value] : values.items()) {
-    if (known.contains(key) || kIgnored.contains(key) || is_off(key, value)) continue;
+    if (known.contains(key) || foreign::asks_for_nothing(key, value)) continue;
     if (spec.peft_settings.contains(key) && spec.peft_settings[key] == value) continue;
     throw Error({.id = "config.unsupported",
                  .what = fmt::format("\"{}\": {} is not implemented for {}", key, value.dump(), spec.title),

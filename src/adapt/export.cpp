@@ -6,11 +6,14 @@
 #include "adapt/adapter_folder.h"
 #include "adapt/builder.h"
 #include "adapt/export_check.h"
+#include "adapt/export_formats.h"
+#include "adapt/mlx.h"
 #include "adapt/vocabulary.h"
 #include "core/files.h"
 #include "core/output_folder.h"
 #include "deltaw/adapter.h"
 #include "deltaw/error.h"
+#include "deltaw/export.h"
 #include "ops/linear/weight.h"
 #include "ops/sum.h"
 
@@ -173,23 +176,8 @@ AdapterConfig lora_config(const Adapter& adapter, const std::vector<Factors>& fa
   return config;
 }
 
-}  // namespace
-
-ExportReport export_lora(const Adapter& adapter, const std::filesystem::path& output, int64_t rank, const Probe& probe,
-                         const std::function<void(const std::filesystem::path&)>& companions, Combination combination) {
-  const at::NoGradGuard no_grad;
-  if (combination == Combination::linear && rank > 0) refuse_linear("keeps the adapters' rank", "key \"rank\"");
-  ExportReport report;
-  report.layers = static_cast<int64_t>(adapter.layers().size());
-  const std::vector<Factors> factors = factors_of(adapter, rank, combination);
-  report.exact = combination == Combination::sum;
-  std::vector<double> cut;
-  for (const Factors& f : factors) {
-    cut.push_back(f.error);
-    report.exact &= f.error == 0;
-    report.rank = std::max(report.rank, f.A.size(0));
-  }
-
+// The adapter as a LoRA of these factors.
+Adapter lora_of(const Adapter& adapter, const std::vector<Factors>& factors) {
   AdapterBuilder builder(adapter.model(), lora_config(adapter, factors), Purpose::reading);
   builder.wrap(0);
   builder.override_parameters();
@@ -210,17 +198,51 @@ ExportReport export_lora(const Adapter& adapter, const std::filesystem::path& ou
     if (adapter.overrides(*parameter)) builder.override_of(*parameter) = adapter.value(*parameter).detach().clone();
     if (adapter.tokens(*parameter)) builder.tokens().at(parameter->slot) = *adapter.tokens(*parameter);
   }
-  const Adapter lora = builder.take();
-  write_folder(
-      output,
-      [&](const std::filesystem::path& folder) {
-        lora.save(folder);
-        if (companions) companions(folder);
-      },
-      is_read_as_model);
+  return builder.take();
+}
 
-  check_exported(report, adapter, output, cut, probe);
+void write(const Adapter& lora, ExportFormat format, const std::filesystem::path& folder,
+           const std::function<void(const std::filesystem::path&)>& companions) {
+  if (format == ExportFormat::gguf) return write_gguf(lora, folder);
+  if (format == ExportFormat::mlx) return write_mlx(lora, folder);
+  lora.save(folder);
+  if (companions) companions(folder);
+}
+
+}  // namespace
+
+ExportReport export_adapter(const Adapter& adapter, const std::filesystem::path& output, ExportFormat format,
+                            int64_t rank, const Probe& probe,
+                            const std::function<void(const std::filesystem::path&)>& companions,
+                            Combination combination) {
+  const at::NoGradGuard no_grad;
+  if (combination == Combination::linear && rank > 0) refuse_linear("keeps the adapters' rank", "key \"rank\"");
+  ExportReport report;
+  report.layers = static_cast<int64_t>(adapter.layers().size());
+  const std::vector<Factors> factors = factors_of(adapter, rank, combination);
+  report.exact = combination == Combination::sum;
+  std::vector<double> cut;
+  for (const Factors& f : factors) {
+    cut.push_back(f.error);
+    report.exact &= f.error == 0;
+    report.rank = std::max(report.rank, f.A.size(0));
+  }
+  const Adapter lora = lora_of(adapter, factors);
+  write_folder(
+      output, [&](const std::filesystem::path& folder) { write(lora, format, folder, companions); }, is_read_as_model);
+  if (format == ExportFormat::gguf) {
+    check_exported(report, adapter, lora, cut, probe);
+    if (std::string problem = gguf_problem(lora, output); !problem.empty()) report.problem = std::move(problem);
+    report.passed = report.problem.empty();
+  } else {
+    check_exported(report, adapter, Adapter::load(adapter.model(), output), cut, probe);
+  }
   return report;
+}
+
+ExportReport export_lora(const Adapter& adapter, const std::filesystem::path& output, int64_t rank, const Probe& probe,
+                         const std::function<void(const std::filesystem::path&)>& companions, Combination combination) {
+  return export_adapter(adapter, output, ExportFormat::lora, rank, probe, companions, combination);
 }
 
 }  // namespace deltaw

@@ -80,10 +80,9 @@ std::string factors_problem(const Adapter& adapter, const Adapter& written, cons
 
 }  // namespace
 
-void check_exported(ExportReport& report, const Adapter& adapter, const std::filesystem::path& folder,
+void check_exported(ExportReport& report, const Adapter& adapter, const Adapter& written,
                     const std::vector<double>& cut, const Probe& probe) {
   const Model& model = adapter.model();
-  const Adapter written = Adapter::load(model, folder);
   report.problem = factors_problem(adapter, written, cut, report);
   const Compared logits{
       .base = probe(model, nullptr), .adapter = probe(model, &adapter), .written = probe(model, &written)};

@@ -8,8 +8,8 @@
 
 namespace deltaw {
 
-/// Columns of W, [d_out, n] in float64. Computed from the same tensors in another order and in `float32`, an element may
-/// come out as far from that as `slack` says; in float64 nearer.
+/// Columns of W, [d_out, n] in float64. Computed from the same tensors in another order and in `float32`, an element
+/// may come out as far from that as `slack` says; in float64 nearer.
 struct Columns {
   Tensor weight, slack;
 };

@@ -7,111 +7,22 @@
 #include "adapt/builder.h"
 #include "adapt/comparison.h"
 #include "adapt/merge_check.h"
+#include "adapt/merged.h"
+#include "adapt/write_checkpoint.h"
 #include "core/files.h"
 #include "core/output_folder.h"
 #include "deltaw/adapter.h"
 #include "deltaw/error.h"
-#include "io/write_weights.h"
-#include "models/loader.h"
 #include "ops/linear/weight.h"
 
 namespace deltaw {
 namespace {
-
-Tensor rounded(const Tensor& tensor, at::ScalarType type) {
-  return tensor.detach().to(type).contiguous();
-}
 
 // One half of the way, 0 or 1: tensors are made, then compared.
 Progress half_of(const Progress& progress, int64_t which) {
   return [=](int64_t done, int64_t all) {
     if (progress) progress(which * all + done, 2 * all);
   };
-}
-
-// Every tensor of the merged model, in the type that the checkpoint stores it in, or in `stored`.
-std::vector<NamedTensor> merged_tensors(const Adapter& adapter, const Model& original,
-                                        std::optional<at::ScalarType> stored, const Progress& progress) {
-  std::map<int64_t, Tensor> changed;  // by slot
-  for (const AdaptedLayer* layer : adapter.layers()) {
-    const Layer& base = *original.layers()[layer->base->index];
-    const Tensor bias = adapter.overrides(base.bias) ? adapter.value(base.bias) : base.bias.value;
-    // Over the original's weights: the adapter's own model may hold them in fewer bits.
-    const AdaptedLayer moved{.info = layer->info, .base = &base, .method = layer->method, .params = layer->params};
-    const MergedLayer merged = merge_layer(moved, base.weight.value, bias);
-    changed[base.weight.slot] = merged.weight;
-    if (merged.bias.defined()) changed[base.bias.slot] = merged.bias;
-  }
-  std::vector<NamedTensor> tensors;
-  for (const Parameter* parameter : original.parameters()) {
-    progress(parameter->slot + 1, static_cast<int64_t>(original.parameters().size()));
-    if (!parameter->value.defined()) continue;
-    Tensor value = parameter->value;
-    if (const auto found = changed.find(parameter->slot); found != changed.end()) {
-      value = found->second;
-    } else if (adapter.overrides(*parameter) || adapter.tokens(*parameter)) {
-      value = adapter.whole_value(*parameter);
-    }
-    tensors.push_back({parameter->name, rounded(value, stored.value_or(parameter->stored))});
-    if (tensors.back().value.isfinite().all().item<bool>()) continue;
-    throw Error({.id = "numeric.non-finite",
-                 .what = "the merged tensor holds values that are not finite in the checkpoint's type",
-                 .where = parameter->name,
-                 .fix = "the adapter is broken, or its values do not fit the type: nothing was written"});
-  }
-  return tensors;
-}
-
-// Leaves out what is one tensor with another still; false where the update has parted the two.
-bool drop_tied(const Model& model, std::vector<NamedTensor>& tensors) {
-  bool all_tied = true;
-  for (const Parameter* parameter : model.parameters()) {
-    if (parameter->tied_to.empty()) continue;
-    const auto named = [&](const std::string& name) {
-      return std::find_if(tensors.begin(), tensors.end(),
-                          [&](const NamedTensor& tensor) { return tensor.name == name; });
-    };
-    const auto own = named(parameter->name);
-    if (own->value.equal(named(parameter->tied_to)->value)) {
-      tensors.erase(own);
-    } else {
-      all_tied = false;
-    }
-  }
-  return all_tied;
-}
-
-void write_checkpoint(const std::filesystem::path& folder, const Model& model, std::vector<NamedTensor> tensors,
-                      std::optional<at::ScalarType> stored) {
-  const bool tied = drop_tied(model, tensors);
-  std::vector<io::TensorBytes> bytes;
-  for (const NamedTensor& tensor : tensors) bytes.push_back(to_bytes(tensor.name, tensor.value));
-  io::write_weights(folder, bytes);
-  Json config = model.config();
-  config["architectures"] = {model.architecture()};
-  if (!tied) config["tie_word_embeddings"] = false;
-  if (stored) {  // transformers 5 writes the shorter name, and reads both
-    config.erase("torch_dtype");
-    config["dtype"] = type_name(*stored);
-  }
-  write_json(folder / "config.json", config);
-}
-
-// The model as its checkpoint stores it, in float32 or wider, with the adapter's head and vocabulary.
-std::unique_ptr<Model> original_of(const Model& model) {
-  bool wide = model.dtype() == at::kDouble;
-  for (const Parameter* parameter : model.parameters()) wide |= parameter->exists() && parameter->stored == at::kDouble;
-  ModelOptions options{.task_type = model.task_type(), .dtype = wide ? "float64" : "float32"};
-  if (!model.is_causal()) {
-    options.problem_type = model.config().at("problem_type").get<std::string>();
-    options.label_names = model.label_names();
-    options.ignore_mismatched_sizes = true;
-  }
-  for (const auto& [name, rows] : model.added_rows()) {
-    options.vocab_size = model.vocab_size();
-    options.embeddings[name] = rows.added;
-  }
-  return load_model(model.folder().string(), options);
 }
 
 }  // namespace
@@ -137,17 +48,63 @@ MergedLayer merge_layer(const AdaptedLayer& layer, const Tensor& weight, const T
           merged_bias.defined() ? merged_bias.to(weight.scalar_type()) : merged_bias};
 }
 
+std::vector<NamedTensor> merged_tensors(const Adapter& adapter, const Model& original,
+                                        std::optional<at::ScalarType> stored, const Progress& progress) {
+  std::map<int64_t, Tensor> changed;  // by slot
+  for (const AdaptedLayer* layer : adapter.layers()) {
+    const Layer& base = *original.layers()[layer->base->index];
+    const Tensor bias = adapter.overrides(base.bias) ? adapter.value(base.bias) : base.bias.value;
+    // Over the original's weights: the adapter's own model may hold them in fewer bits.
+    const AdaptedLayer moved{.info = layer->info, .base = &base, .method = layer->method, .params = layer->params};
+    const MergedLayer merged = merge_layer(moved, base.weight.value, bias);
+    changed[base.weight.slot] = merged.weight;
+    if (merged.bias.defined()) changed[base.bias.slot] = merged.bias;
+  }
+  std::vector<NamedTensor> tensors;
+  for (const Parameter* parameter : original.parameters()) {
+    if (progress) progress(parameter->slot + 1, static_cast<int64_t>(original.parameters().size()));
+    if (!parameter->value.defined()) continue;
+    Tensor value = parameter->value;
+    if (const auto found = changed.find(parameter->slot); found != changed.end()) {
+      value = found->second;
+    } else if (adapter.overrides(*parameter) || adapter.tokens(*parameter)) {
+      value = adapter.whole_value(*parameter);
+    }
+    tensors.push_back({parameter->name, rounded(parameter->name, value, stored.value_or(parameter->stored))});
+  }
+  return tensors;
+}
+
+std::unique_ptr<Model> original_of(const Model& model) {
+  bool wide = model.dtype() == at::kDouble;
+  for (const Parameter* parameter : model.parameters()) wide |= parameter->exists() && parameter->stored == at::kDouble;
+  ModelOptions options{.task_type = model.task_type(), .dtype = wide ? "float64" : "float32"};
+  if (!model.is_causal()) {
+    options.problem_type = model.config().at("problem_type").get<std::string>();
+    options.label_names = model.label_names();
+    options.ignore_mismatched_sizes = true;
+  }
+  for (const auto& [name, rows] : model.added_rows()) {
+    options.vocab_size = model.vocab_size();
+    options.embeddings[name] = rows.added;
+  }
+  return load_model(model.folder().string(), options);
+}
+
+void refuse_unmergeable(const Adapter& adapter) {
+  if (adapter.spec().mergeable()) return;
+  throw Error(
+      {.id = "config.not-mergeable",
+       .what = fmt::format("the method {} is no update of weights and cannot be merged into them", adapter.spec().id),
+       .where = "key \"adapter_name_or_path\"",
+       .fix = "use the adapter beside its base model: --adapter_name_or_path"});
+}
+
 MergeReport merge_checkpoint(const Adapter& adapter, const std::filesystem::path& output, const Probe& probe,
                              const std::function<void(const std::filesystem::path&)>& companions,
                              std::optional<at::ScalarType> stored, const Progress& progress) {
   const Model& model = adapter.model();
-  if (!adapter.spec().mergeable()) {
-    throw Error(
-        {.id = "config.not-mergeable",
-         .what = fmt::format("the method {} is no update of weights and cannot be merged into them", adapter.spec().id),
-         .where = "key \"adapter_name_or_path\"",
-         .fix = "use the adapter beside its base model: --adapter_name_or_path"});
-  }
+  refuse_unmergeable(adapter);
   const auto original = original_of(model);
   write_folder(
       output,

@@ -10,6 +10,7 @@
 #include "adapt/builder.h"
 #include "adapt/comparison.h"
 #include "adapt/intended.h"
+#include "adapt/write_checkpoint.h"
 #include "ops/layers.h"
 #include "ops/linear/linear.h"
 
@@ -181,21 +182,6 @@ class Check {
 };
 
 }  // namespace
-
-const char* type_name(at::ScalarType type) {
-  switch (type) {
-    case at::kDouble:
-      return "float64";
-    case at::kFloat:
-      return "float32";
-    case at::kBFloat16:
-      return "bfloat16";
-    case at::kHalf:
-      return "float16";
-    default:
-      return c10::toString(type);
-  }
-}
 
 void check_merged(MergeReport& report, const Adapter& adapter, const Model& original,
                   const std::filesystem::path& folder, const Probe& probe, std::optional<at::ScalarType> stored,

@@ -8,9 +8,6 @@
 
 namespace deltaw {
 
-/// The name of a type in a configuration: "bfloat16".
-const char* type_name(at::ScalarType type);
-
 /// Reads `folder` and fills in the report. `original` holds the checkpoint's own tensors in float32 or wider, with the
 /// head and the vocabulary of the adapter. Checked are
 ///   every tensor: the intended one (adapt/intended.h) rounded once to the type it is stored in; where the adapter

@@ -162,6 +162,10 @@ bool stands_below(const std::string& name, const std::string& module) {
   return full_match("(.*\\.)?(" + module + ")(\\..*)?", name);
 }
 
+bool saves_head(const Model& model) {
+  return !model.is_causal();
+}
+
 std::vector<const Layer*> find_targets(const Model& model, const AdapterConfig& given, const MethodSpec& spec,
                                        Purpose purpose) {
   const Ties ties = find_ties(model, given);

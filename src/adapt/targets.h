@@ -28,6 +28,9 @@ std::vector<const Parameter*> find_saved(const Model& model, const std::vector<s
 std::vector<const Parameter*> find_base_tensors(const Model& model, const AdapterConfig& config,
                                                 const MethodSpec& spec);
 
+/// Whether the head trains and is saved without being named: a classifier's is.
+bool saves_head(const Model& model);
+
 /// "all-linear", in any case.
 bool is_all_linear(const Json& targets);
 

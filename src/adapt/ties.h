@@ -5,8 +5,8 @@
 
 namespace deltaw {
 
-/// The embedding and the head that is tied to it, and what of them an adapter trains as one. PEFT goes by names: it ties
-/// where modules_to_save, or else target_modules, names `embed_tokens` or `lm_head`. GPT-2's `wte` is neither.
+/// The embedding and the head that is tied to it, and what of them an adapter trains as one. PEFT goes by names: it
+/// ties where modules_to_save, or else target_modules, names `embed_tokens` or `lm_head`. GPT-2's `wte` is neither.
 struct Ties {
   const Layer* words = nullptr;
   const Layer* head = nullptr;  // both null where the model ties nothing

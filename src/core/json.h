@@ -18,7 +18,8 @@ enum class DuplicateKeys {
 /// many keys (a vocabulary), which nlohmann's own parser reads in quadratic time into JSON that keeps its order.
 Json parse_json(std::string_view text, const std::string& where, DuplicateKeys duplicates = DuplicateKeys::last_wins);
 
-/// The same into JSON that sorts its keys, where a later key replaces an earlier one: for vocabularies, which are searched.
+/// The same into JSON that sorts its keys, where a later key replaces an earlier one: for vocabularies, which are
+/// searched.
 nlohmann::json parse_sorted_json(std::string_view text, const std::string& where);
 
 /// The value as a message shows it: short, in one line.

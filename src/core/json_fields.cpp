@@ -126,8 +126,8 @@ bool JsonFields::has(const std::string& key) const {
 void JsonFields::complain(const std::string& key, const std::string& expected) const {
   const auto found = json_.find(key);
   throw Error({.id = id_,
-               .what = "key \"" + key + "\" is " + (found == json_.end() ? "missing" : shown(*found)) + ", " + expected +
-                       " was expected",
+               .what = "key \"" + key + "\" is " + (found == json_.end() ? "missing" : shown(*found)) + ", " +
+                       expected + " was expected",
                .where = where_,
                .fix = "take the file again from where it came from, or correct the value"});
 }

@@ -47,9 +47,9 @@ class JsonFields {
   std::optional<T> find(const std::string& key) const {
     return has(key) ? std::optional<T>(get<T>(key)) : std::nullopt;
   }
-  JsonFields object(const std::string& key) const;    // throws where it is missing or no object
-  const Json& list(const std::string& key) const;     // throws where it is missing or no list
-  bool has(const std::string& key) const;             // there and not null
+  JsonFields object(const std::string& key) const;  // throws where it is missing or no object
+  const Json& list(const std::string& key) const;   // throws where it is missing or no list
+  bool has(const std::string& key) const;           // there and not null
 
   const Json& json() const { return json_; }
   const std::string& where() const { return where_; }

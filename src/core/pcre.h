@@ -25,8 +25,8 @@ class Pcre {
   Pcre(std::string_view expression, uint32_t options, bool fast);
 
   /// Begin and end of the first match at or after `from`; nothing where there is none. `options` are those of
-  /// pcre2_match. Throws PcreFault where it would take too many steps or too much memory, or the text is not UTF-8: that
-  /// is not known to be no match.
+  /// pcre2_match. Throws PcreFault where it would take too many steps or too much memory, or the text is not UTF-8:
+  /// that is not known to be no match.
   std::optional<std::pair<size_t, size_t>> search(std::string_view text, size_t from = 0, uint32_t options = 0) const;
 
   /// What the group `name` holds in the first match; nothing without a match or where the group took no part in it.

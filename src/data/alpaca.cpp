@@ -59,6 +59,20 @@ TextExample alpaca_example(const AlpacaContext& context, const std::string& inst
   return example;
 }
 
+Json alpaca_messages(const AlpacaContext& context, const std::string& instruction, const std::string& input) {
+  Json messages = Json::array();
+  const auto add = [&](const char* role, const std::string& text) {
+    messages.push_back({{"role", role}, {"content", text}});
+  };
+  if (!context.system.empty()) add("system", context.system);
+  for (const auto& [asked, said] : context.history) {
+    add("user", asked);
+    add("assistant", said);
+  }
+  add("user", input.empty() ? instruction : instruction + "\n" + input);
+  return messages;
+}
+
 }  // namespace deltaw::data
 
 namespace deltaw {

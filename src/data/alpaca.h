@@ -19,4 +19,7 @@ AlpacaContext alpaca_context(const Json& row, const std::string& where);
 /// The text up to the output. Earlier outputs are trained on like the last one, each followed by the end token.
 TextExample alpaca_example(const AlpacaContext& context, const std::string& instruction, const std::string& input);
 
+/// The same as messages, the last of them the instruction with the input on the next line, as LLaMA-Factory has it.
+Json alpaca_messages(const AlpacaContext& context, const std::string& instruction, const std::string& input);
+
 }  // namespace deltaw::data

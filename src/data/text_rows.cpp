@@ -79,6 +79,21 @@ Json conversation_of(const Json& row, const std::string& key, const std::string&
   return messages;
 }
 
+bool is_pair(Kind kind) {
+  return kind == Kind::completion || kind == Kind::instruction || kind == Kind::question;
+}
+
+/// The turns of a row that has a prompt and an answer.
+Json turns_of(const Json& row, const RowFormat& format, const std::string& where, Blank blank) {
+  const bool instructed = format.kind == Kind::instruction;
+  const AlpacaContext context = instructed ? alpaca_context(row, where) : AlpacaContext();
+  const std::string input = instructed ? optional_text(row, "input", where) : std::string();
+  Json messages = alpaca_messages(context, text_of(row, format.first, where, blank), input);
+  const std::string answer = text_of(row, format.second, where, blank);
+  if (!answer.empty() || blank == Blank::refused) messages.push_back({{"role", "assistant"}, {"content", answer}});
+  return messages;
+}
+
 [[noreturn]] void refuse_no_rows(const std::filesystem::path& file) {
   throw Error{{.id = "data.empty-file",
                .what = "the file has no rows",
@@ -132,6 +147,9 @@ std::optional<RowFormat> format_of(const Json& row, const DataOptions& options) 
 TextExample to_example(const Json& row, const RowFormat& format, const TextOptions& options, const ChatRenderer& render,
                        const std::string& where, Blank blank) {
   const bool answers_only = options.completion_only_loss;
+  if (options.as_conversation && is_pair(format.kind)) {
+    return conversation(turns_of(row, format, where, blank), 0, row, options, render, where, blank);
+  }
   switch (format.kind) {
     case Kind::conversation:
       return conversation(conversation_of(row, format.first, where), 0, row, options, render, where, blank);

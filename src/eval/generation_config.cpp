@@ -8,6 +8,7 @@
 #include "core/log.h"
 #include "deltaw/error.h"
 #include "deltaw/generate.h"
+#include "models/gguf.h"
 
 namespace deltaw {
 namespace {
@@ -68,7 +69,7 @@ std::vector<int64_t> end_token_ids(const Model& model, const Tokenizer& tokenize
   const eval::GenerationConfig own(model.folder());
   std::vector<int64_t> ids;
   if (own.value("eos_token_id").is_null()) {
-    const std::string file = (model.folder() / "config.json").string();
+    const std::string file = config_file(model.folder()).string();
     ids = eval::known_tokens(model, eval::end_ids_of(model.config().value("eos_token_id", Json()), file), file);
   } else {
     ids = eval::known_tokens(model, own.end_ids(), own.file.string());

@@ -2,6 +2,7 @@
 // layer, and capped scores. Names as transformers' Gemma2ForCausalLM.
 #include <cmath>
 
+#include "core/json_fields.h"
 #include "models/decoder.h"
 
 namespace deltaw {
@@ -31,6 +32,36 @@ std::unique_ptr<Model> load(const FamilyInput& input) {
   return std::make_unique<Decoder>(input, std::move(config));
 }
 
+/// Files have no query_pre_attn_scalar: it is a head's width, but for the largest release.
+void settle(Json& config, const GgufFacts& facts) {
+  constexpr int64_t kLayersOfLargest = 46;
+  const auto number = [&](const char* key) { return json_as<int64_t>(config.value(key, Json())).value_or(0); };
+  const int64_t heads = number("num_attention_heads");
+  const bool largest = number("num_hidden_layers") == kLayersOfLargest && heads > 0;
+  config["query_pre_attn_scalar"] = largest ? number("hidden_size") / heads : number("head_dim");
+  for (const char* key : {"attn_logit_softcapping", "final_logit_softcapping"}) {
+    if (facts.values.contains(key)) config[key] = facts.values[key];
+  }
+  config["attention_bias"] = facts.has("blk.0.attn_q.bias");
+  const auto pattern = json_as<int64_t>(facts.values.value("attention.sliding_window_pattern", Json()));
+  if (!pattern || *pattern < 1 || *pattern == 2) return;  // as a config.json without layer_types
+  for (int64_t i = 0; i < number("num_hidden_layers"); ++i) {
+    config["layer_types"].push_back(i % *pattern < *pattern - 1 ? "sliding_attention" : "full_attention");
+  }
+}
+
+const GgufForm& gguf() {
+  static const GgufForm form =
+      decoder_gguf("gemma2",
+                   {{"output_norm", "model.norm", GgufLayout::plus_one},
+                    {"blk.{}.attn_norm", "model.layers.{}.input_layernorm", GgufLayout::plus_one},
+                    {"blk.{}.post_attention_norm", "model.layers.{}.post_attention_layernorm", GgufLayout::plus_one},
+                    {"blk.{}.ffn_norm", "model.layers.{}.pre_feedforward_layernorm", GgufLayout::plus_one},
+                    {"blk.{}.post_ffw_norm", "model.layers.{}.post_feedforward_layernorm", GgufLayout::plus_one}},
+                   settle);
+  return form;
+}
+
 }  // namespace
 
 const FamilySpec& family_gemma2() {
@@ -40,6 +71,7 @@ const FamilySpec& family_gemma2() {
       .lora_target_modules = {"q_proj", "v_proj"},
       .ia3_target_modules = {"q_proj", "v_proj", "down_proj"},
       .load = load,
+      .gguf = &gguf(),
   });
   return spec;
 }

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "deltaw/error.h"
+#include "deltaw/gguf.h"
 #include "models/causal.h"
 #include "models/config_values.h"
 #include "models/family_input.h"
@@ -169,6 +170,36 @@ class Gpt2 final : public Model {
   ops::Activation activation_;
 };
 
+const GgufForm& gguf() {
+  constexpr GgufLayout kTurned = GgufLayout::transposed;
+  static const GgufForm form = {
+      .architecture = "gpt2",
+      .modules = {{"token_embd", "transformer.wte"},
+                  {"position_embd", "transformer.wpe"},
+                  {"output_norm", "transformer.ln_f"},
+                  {"output", "lm_head"},
+                  {"blk.{}.attn_norm", "transformer.h.{}.ln_1"},
+                  {"blk.{}.attn_qkv", "transformer.h.{}.attn.c_attn", kTurned},
+                  {"blk.{}.attn_output", "transformer.h.{}.attn.c_proj", kTurned},
+                  {"blk.{}.ffn_norm", "transformer.h.{}.ln_2"},
+                  {"blk.{}.ffn_up", "transformer.h.{}.mlp.c_fc", kTurned},
+                  {"blk.{}.ffn_down", "transformer.h.{}.mlp.c_proj", kTurned}},
+      .keys = {{"context_length", "n_positions"},
+               {"embedding_length", "n_embd"},
+               {"block_count", "n_layer"},
+               {"attention.head_count", "n_head"},
+               {"attention.layer_norm_epsilon", "layer_norm_epsilon"}},
+      .settle =
+          [](Json& config, const GgufFacts& facts) {
+            config["n_ctx"] = config["n_positions"];  // which others ask for
+            // llama.cpp's converter writes 4 n_embd whatever it is.
+            const auto down = facts.shapes.find("blk.0.ffn_down.weight");
+            if (down != facts.shapes.end() && down->second.size() == 2) config["n_inner"] = down->second[1];
+          },
+  };
+  return form;
+}
+
 }  // namespace
 
 const FamilySpec& family_gpt2() {
@@ -183,6 +214,7 @@ const FamilySpec& family_gpt2() {
       .sublayer_outputs = {"c_proj"},
       .feedforward_outputs = {"mlp.c_proj"},
       .load = [](const FamilyInput& input) { return std::make_unique<Gpt2>(input, config_of(input)); },
+      .gguf = &gguf(),
       .is_decoder = true,
   };
   return spec;

@@ -12,6 +12,16 @@ std::unique_ptr<Model> load(const FamilyInput& input) {
   return std::make_unique<Decoder>(input, std::move(config));
 }
 
+const GgufForm& gguf() {
+  static const GgufForm form = decoder_gguf("llama", kTurnedPairs, [](Json& config, const GgufFacts& facts) {
+    const Json turned = facts.values.value("rope.dimension_count", Json());
+    if (!config.contains("head_dim") && !turned.is_null()) config["head_dim"] = turned;  // heads turn whole
+    config["attention_bias"] = facts.has("blk.0.attn_q.bias");
+    config["mlp_bias"] = facts.has("blk.0.ffn_gate.bias");
+  });
+  return form;
+}
+
 }  // namespace
 
 const FamilySpec& family_llama() {
@@ -21,6 +31,7 @@ const FamilySpec& family_llama() {
       .lora_target_modules = {"q_proj", "v_proj"},
       .ia3_target_modules = {"k_proj", "v_proj", "down_proj"},
       .load = load,
+      .gguf = &gguf(),
   });
   return spec;
 }

@@ -14,6 +14,11 @@ std::unique_ptr<Model> load(const FamilyInput& input) {
   return std::make_unique<Decoder>(input, std::move(config));
 }
 
+const GgufForm& gguf() {
+  static const GgufForm form = decoder_gguf("llama", kTurnedPairs);
+  return form;
+}
+
 }  // namespace
 
 const FamilySpec& family_mistral() {
@@ -23,6 +28,7 @@ const FamilySpec& family_mistral() {
       .lora_target_modules = {"q_proj", "v_proj"},
       .ia3_target_modules = {"k_proj", "v_proj", "down_proj"},
       .load = load,
+      .gguf = &gguf(),
   });
   return spec;
 }

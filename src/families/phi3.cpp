@@ -30,6 +30,15 @@ std::unique_ptr<Model> load(const FamilyInput& input) {
   return std::make_unique<Decoder>(input, std::move(config));
 }
 
+const GgufForm& gguf() {
+  static const GgufForm form = decoder_gguf(
+      "phi3", {{"blk.{}.ffn_up", "model.layers.{}.mlp.gate_up_proj"}}, [](Json& config, const GgufFacts& facts) {
+        config["original_max_position_embeddings"] =
+            facts.values.value("rope.scaling.original_context_length", config.value("max_position_embeddings", Json()));
+      });
+  return form;
+}
+
 }  // namespace
 
 const FamilySpec& family_phi3() {
@@ -37,6 +46,7 @@ const FamilySpec& family_phi3() {
       .model_type = "phi3",
       .architecture = "Phi3ForCausalLM",
       .load = load,
+      .gguf = &gguf(),
       .settled = settled,
   });
   return spec;

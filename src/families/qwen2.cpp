@@ -13,6 +13,11 @@ std::unique_ptr<Model> load(const FamilyInput& input) {
   return std::make_unique<Decoder>(input, std::move(config));
 }
 
+const GgufForm& gguf() {
+  static const GgufForm form = decoder_gguf("qwen2");
+  return form;
+}
+
 }  // namespace
 
 const FamilySpec& family_qwen2() {
@@ -22,6 +27,7 @@ const FamilySpec& family_qwen2() {
       .lora_target_modules = {"q_proj", "v_proj"},
       .ia3_target_modules = {"q_proj", "v_proj", "down_proj"},
       .load = load,
+      .gguf = &gguf(),
   });
   return spec;
 }

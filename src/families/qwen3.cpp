@@ -14,6 +14,13 @@ std::unique_ptr<Model> load(const FamilyInput& input) {
   return std::make_unique<Decoder>(input, std::move(config));
 }
 
+const GgufForm& gguf() {
+  static const GgufForm form = decoder_gguf("qwen3", {}, [](Json& config, const GgufFacts& facts) {
+    config["attention_bias"] = facts.has("blk.0.attn_q.bias");
+  });
+  return form;
+}
+
 }  // namespace
 
 const FamilySpec& family_qwen3() {
@@ -23,6 +30,7 @@ const FamilySpec& family_qwen3() {
       .lora_target_modules = {"q_proj", "v_proj"},
       .ia3_target_modules = {"q_proj", "v_proj", "down_proj"},
       .load = load,
+      .gguf = &gguf(),
   });
   return spec;
 }

@@ -14,10 +14,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// The first that is there counts.
-constexpr const char* kWeights[] = {"model.safetensors", "pytorch_model.bin"};
-constexpr const char* kIndexSuffix = ".index.json";
-
 /// "config.json, vocab.txt and 3 more", for messages.
 std::string contents(const fs::path& folder) {
   constexpr size_t kShown = 8;
@@ -63,7 +59,7 @@ Json read_config(const fs::path& folder) {
 [[noreturn]] void fail_without_weights(const fs::path& folder) {
   fail_not_found(
       "there is no model.safetensors, pytorch_model.bin or index of shards; the folder holds " + contents(folder),
-      folder, "download the weights too: hf download NAME");
+      folder, "download the weights too: deltaw download NAME");
 }
 
 /// Tensor name -> shard, from the index.
@@ -117,7 +113,7 @@ std::vector<TensorFile> open_shards(const fs::path& index) {
   for (const std::string& shard : shards) {
     if (!fs::exists(folder / shard)) {
       fail_not_found("the index names the shard " + shard + ", which is missing", folder,
-                     "download the missing file too: hf download NAME");
+                     "download the missing file too: deltaw download NAME");
     }
     files.push_back(open_tensors(folder / shard));
   }
@@ -138,20 +134,30 @@ Checkpoint::Checkpoint(const fs::path& folder) : folder_(folder), config_(read_c
   }
   if (files_.empty()) fail_without_weights(folder);
   for (size_t file = 0; file < files_.size(); ++file) {
-    const auto& tensors = files_[file].tensors();
-    for (size_t i = 0; i < tensors.size(); ++i) index_[tensors[i].name] = {file, i};
+    for (const TensorBytes& tensor : files_[file].tensors()) add(tensor, file);
   }
+}
+
+Checkpoint::Checkpoint(const fs::path& file, Json config, const TensorFile& weights, std::vector<TensorBytes> tensors)
+    : folder_(file), config_(std::move(config)), files_{weights} {
+  for (TensorBytes& tensor : tensors) add(std::move(tensor), 0);
+}
+
+void Checkpoint::add(TensorBytes tensor, size_t file) {
+  index_[tensor.name] = tensors_.size();
+  tensors_.emplace_back(std::move(tensor), file);
 }
 
 const TensorBytes* Checkpoint::find(const std::string& name) const {
   const auto found = index_.find(name);
-  if (found == index_.end()) return nullptr;
-  return &files_[found->second.first].tensors()[found->second.second];
+  return found == index_.end() ? nullptr : &tensors_[found->second].first;
 }
 
 void Checkpoint::release(const std::string& name) const {
   const auto found = index_.find(name);
-  if (found != index_.end()) files_[found->second.first].release(*find(name));
+  if (found == index_.end()) return;
+  const auto& [tensor, file] = tensors_[found->second];
+  files_[file].release(tensor);
 }
 
 void Checkpoint::check_lengths() const {
@@ -160,7 +166,7 @@ void Checkpoint::check_lengths() const {
 
 const fs::path& Checkpoint::file_of(const std::string& name) const {
   const auto found = index_.find(name);
-  if (found != index_.end()) return files_[found->second.first].path();
+  if (found != index_.end()) return files_[tensors_[found->second].second].path();
   throw Error({.id = "format.missing-tensor",
                .what = "the checkpoint has no tensor '" + name + "'",
                .where = folder_.string(),
@@ -169,9 +175,7 @@ const fs::path& Checkpoint::file_of(const std::string& name) const {
 
 std::vector<std::string> Checkpoint::names() const {
   std::vector<std::string> names;
-  for (const TensorFile& file : files_) {
-    for (const TensorBytes& tensor : file.tensors()) names.push_back(tensor.name);
-  }
+  for (const auto& [tensor, file] : tensors_) names.push_back(tensor.name);
   return names;
 }
 

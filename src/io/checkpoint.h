@@ -19,8 +19,12 @@ class Checkpoint {
   /// for an index that disagrees with its shards.
   explicit Checkpoint(const std::filesystem::path& folder);
 
-  const std::filesystem::path& folder() const { return folder_; }
-  const Json& config() const { return config_; }  // config.json, whole
+  /// A model in one file of another kind, with what config.json would say and its tensors as they are called there.
+  Checkpoint(const std::filesystem::path& file, Json config, const TensorFile& weights,
+             std::vector<TensorBytes> tensors);
+
+  const std::filesystem::path& folder() const { return folder_; }  // or that file
+  const Json& config() const { return config_; }                   // config.json, whole
 
   const TensorBytes* find(const std::string& name) const;               // nullptr when absent
   void release(const std::string& name) const;                          // as TensorFile's
@@ -30,15 +34,23 @@ class Checkpoint {
   const std::vector<TensorFile>& files() const { return files_; }
 
  private:
+  void add(TensorBytes tensor, size_t file);
+
   std::filesystem::path folder_;
   Json config_;
   std::vector<TensorFile> files_;
-  std::map<std::string, std::pair<size_t, size_t>> index_;  // name -> file, tensor in it
+  std::vector<std::pair<TensorBytes, size_t>> tensors_;  // with the number of their file
+  std::map<std::string, size_t> index_;                  // by name
 };
 
-/// Where `model_name_or_path` lies: the folder itself, or the snapshot of that hub name in the local Hugging Face cache
-/// ($HF_HUB_CACHE, $HF_HOME/hub, $XDG_CACHE_HOME/huggingface/hub, ~/.cache/huggingface/hub; revision from refs/main).
-/// Throws config.model-not-found with the command that downloads it.
+/// The names of a checkpoint's weights, the first that is there counts; with the suffix, those of the list of shards.
+inline constexpr const char* kWeights[] = {"model.safetensors", "pytorch_model.bin"};
+inline constexpr const char* kIndexSuffix = ".index.json";
+
+/// Where `model_name_or_path` lies: the folder or GGUF file itself, or the snapshot of that hub name in the local
+/// Hugging Face cache ($HF_HUB_CACHE, $HF_HOME/hub, $XDG_CACHE_HOME/huggingface/hub, ~/.cache/huggingface/hub; revision
+/// from refs/main). A folder without a checkpoint that holds one GGUF file leads to that file. Throws
+/// config.model-not-found: with the command that downloads it, or with the names where there are several GGUF files.
 std::filesystem::path resolve_model(const std::string& model_name_or_path);
 
 }  // namespace deltaw::io

@@ -12,7 +12,8 @@ constexpr std::string_view kPrefix = "sampled1:";
 constexpr size_t kStretches = 4, kStretchBytes = 256;
 
 bool is_floating(Dtype dtype) {
-  return dtype == Dtype::f64 || dtype == Dtype::f32 || dtype == Dtype::f16 || dtype == Dtype::bf16;
+  return is_block_type(dtype) || dtype == Dtype::f64 || dtype == Dtype::f32 || dtype == Dtype::f16 ||
+         dtype == Dtype::bf16;
 }
 
 std::string samples(const TensorBytes& tensor) {

@@ -61,6 +61,7 @@ class HeaderReader {
 
   std::map<std::string, std::string> metadata(const Json& value) const {
     const std::string where = file_ + ", __metadata__";
+    if (value.is_null()) return {};  // as the library of safetensors reads it
     if (!value.is_object()) refuse("metadata", std::string("it is no object but a ") + value.type_name(), where);
     std::map<std::string, std::string> metadata;
     for (const auto& [key, text] : value.items()) {
@@ -102,7 +103,8 @@ class HeaderReader {
   static Dtype dtype(const Json& value, const std::string& where) {
     if (!value.is_string()) refuse("dtype", std::string("'dtype' is no text but a ") + value.type_name(), where);
     const auto& name = value.get_ref<const std::string&>();
-    if (const auto known = dtype_named(name)) return *known;
+    const auto known = dtype_named(name);
+    if (known && !is_block_type(*known)) return *known;
     for (const char* other : kOtherDtypes) {
       if (name != other) continue;
       refuse("dtype", "the element type " + name + " is not supported", where,
@@ -200,6 +202,7 @@ void check_writable(const std::vector<TensorBytes>& tensors, const std::string& 
     if (!names.insert(tensor.name).second) fault = "the name stands twice";
     if (!element_count(tensor.shape)) fault = "the shape " + shape_text(tensor.shape) + " cannot be";
     if (!is_utf8(tensor.name)) fault = "the name is not UTF-8";
+    if (!tensor.is_plain()) fault = std::string("its ") + dtype_name(tensor.dtype) + " numbers must be decoded first";
     if (fault.empty() && tensor.size() > 0 && tensor.data == nullptr) fault = "it has no data";
     if (fault.empty()) continue;
     throw Error({.id = "internal.tensor",

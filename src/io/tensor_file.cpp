@@ -15,6 +15,7 @@
 #include "core/printable.h"
 #include "deltaw/error.h"
 #include "deltaw/options.h"
+#include "io/gguf.h"
 #include "io/safetensors.h"
 #include "io/torch_file.h"
 
@@ -26,13 +27,32 @@ static_assert(std::endian::native == std::endian::little, "tensor data is little
 struct DtypeRow {
   Dtype dtype;
   const char* name;
-  size_t size;
+  DtypeBlock block;
 };
 
+constexpr int64_t kSuperBlock = 256;  // numbers in a block of the K types
+// The bytes of blocks as https://github.com/ggml-org/llama.cpp, ggml/src/ggml-common.h has them.
 constexpr DtypeRow kDtypes[] = {
-    {Dtype::f64, "F64", 8}, {Dtype::f32, "F32", 4},      {Dtype::f16, "F16", 2}, {Dtype::bf16, "BF16", 2},
-    {Dtype::i64, "I64", 8}, {Dtype::i32, "I32", 4},      {Dtype::i16, "I16", 2}, {Dtype::i8, "I8", 1},
-    {Dtype::u8, "U8", 1},   {Dtype::boolean, "BOOL", 1},
+    {Dtype::f64, "F64", {1, 8}},
+    {Dtype::f32, "F32", {1, 4}},
+    {Dtype::f16, "F16", {1, 2}},
+    {Dtype::bf16, "BF16", {1, 2}},
+    {Dtype::i64, "I64", {1, 8}},
+    {Dtype::i32, "I32", {1, 4}},
+    {Dtype::i16, "I16", {1, 2}},
+    {Dtype::i8, "I8", {1, 1}},
+    {Dtype::u8, "U8", {1, 1}},
+    {Dtype::boolean, "BOOL", {1, 1}},
+    {Dtype::q4_0, "Q4_0", {32, 2 + 16}},
+    {Dtype::q4_1, "Q4_1", {32, 2 + 2 + 16}},
+    {Dtype::q5_0, "Q5_0", {32, 2 + 4 + 16}},
+    {Dtype::q5_1, "Q5_1", {32, 2 + 2 + 4 + 16}},
+    {Dtype::q8_0, "Q8_0", {32, 2 + 32}},
+    {Dtype::q2_k, "Q2_K", {kSuperBlock, 16 + 64 + 2 + 2}},
+    {Dtype::q3_k, "Q3_K", {kSuperBlock, 32 + 64 + 12 + 2}},
+    {Dtype::q4_k, "Q4_K", {kSuperBlock, 2 + 2 + 12 + 128}},
+    {Dtype::q5_k, "Q5_K", {kSuperBlock, 2 + 2 + 12 + 32 + 128}},
+    {Dtype::q6_k, "Q6_K", {kSuperBlock, 128 + 64 + 16 + 2}},
 };
 
 const DtypeRow& row_of(Dtype dtype) {
@@ -79,8 +99,25 @@ std::optional<Dtype> dtype_named(std::string_view name) {
   }
   return std::nullopt;
 }
+DtypeBlock dtype_block(Dtype dtype) {
+  return row_of(dtype).block;
+}
+bool is_block_type(Dtype dtype) {
+  return dtype_block(dtype).numbers > 1;
+}
 size_t dtype_size(Dtype dtype) {
-  return row_of(dtype).size;
+  if (!is_block_type(dtype)) return dtype_block(dtype).bytes;
+  throw Error({.id = "internal.dtype",
+               .what = std::string("a number of the block type ") + dtype_name(dtype) + " has no size of its own",
+               .where = "dtype_size",
+               .fix = "report this as a bug"});
+}
+std::optional<uint64_t> stored_size(Dtype dtype, int64_t count) {
+  const auto [numbers, bytes] = dtype_block(dtype);
+  uint64_t size = 0;
+  if (count < 0 || count % numbers != 0) return std::nullopt;
+  if (__builtin_mul_overflow(static_cast<uint64_t>(count / numbers), bytes, &size)) return std::nullopt;
+  return size;
 }
 
 int64_t TensorBytes::count() const {
@@ -90,11 +127,16 @@ int64_t TensorBytes::count() const {
 }
 
 size_t TensorBytes::size() const {
-  return static_cast<size_t>(count()) * dtype_size(dtype);
+  const auto [numbers, bytes] = dtype_block(dtype);
+  return static_cast<size_t>(count() / numbers) * bytes;
+}
+
+bool TensorBytes::is_plain() const {
+  return !is_block_type(dtype) && !undo;
 }
 
 bool TensorBytes::is_aligned() const {
-  return reinterpret_cast<uintptr_t>(data) % dtype_size(dtype) == 0;
+  return !is_block_type(dtype) && reinterpret_cast<uintptr_t>(data) % dtype_size(dtype) == 0;
 }
 
 std::optional<int64_t> element_count(const std::vector<int64_t>& shape) {
@@ -213,6 +255,7 @@ const TensorBytes* TensorFile::find(const std::string& name) const {
 TensorFile open_tensors(const std::filesystem::path& path) {
   const std::string kind = path.extension().string();
   if (kind == ".bin" || kind == ".pt" || kind == ".pth") return TorchFile(path);
+  if (kind != ".safetensors" && is_gguf(path)) return GgufFile(path);
   return SafetensorsFile(path);
 }
 

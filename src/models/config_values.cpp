@@ -57,10 +57,11 @@ int64_t ConfigValues::padding_row(int64_t rows, int64_t where_silent) const {
 }
 
 void ConfigValues::refuse(const char* key, const std::string& fix) const {
-  throw Error({.id = "config.unsupported",
-               .what = fmt::format("{} = {} is not implemented", key, json().contains(key) ? shown(json()[key]) : "null"),
-               .where = fmt::format("{}, key \"{}\"", where(), key),
-               .fix = fix});
+  throw Error(
+      {.id = "config.unsupported",
+       .what = fmt::format("{} = {} is not implemented", key, json().contains(key) ? shown(json()[key]) : "null"),
+       .where = fmt::format("{}, key \"{}\"", where(), key),
+       .fix = fix});
 }
 
 void ConfigValues::accept_only(const char* key, const Json& value) const {

@@ -26,8 +26,8 @@ class ConfigValues : public JsonFields {
   double not_negative_or(const char* key, double fallback) const;
   double positive(const char* key) const;
   double positive_or(const char* key, double fallback) const { return has(key) ? positive(key) : fallback; }
-  /// pad_token_id as a row of the word embeddings, negative numbers counted from their end; `where_silent` for a key that
-  /// is missing, -1 for null or an id that is no row.
+  /// pad_token_id as a row of the word embeddings, negative numbers counted from their end; `where_silent` for a key
+  /// that is missing, -1 for null or an id that is no row.
   int64_t padding_row(int64_t rows, int64_t where_silent) const;
 
   /// Throws config.unsupported for the key's value.

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "deltaw/gguf.h"
 #include "deltaw/model.h"
 #include "models/causal.h"
 #include "models/config_values.h"
@@ -99,6 +100,15 @@ class Decoder final : public Model {
   std::vector<Block> blocks_;
   ops::Activation activation_;
 };
+
+/// Llama's rows of queries and keys, which llama.cpp turns by neighbours.
+inline const std::vector<GgufModule> kTurnedPairs = {
+    {"blk.{}.attn_q", "model.layers.{}.self_attn.q_proj", GgufLayout::query_pairs},
+    {"blk.{}.attn_k", "model.layers.{}.self_attn.k_proj", GgufLayout::key_pairs}};
+
+/// The GGUF form of a family of this decoder; `own` says which modules differ, `settle` what else config.json holds.
+GgufForm decoder_gguf(std::string architecture, std::vector<GgufModule> own = {},
+                      std::function<void(Json& config, const GgufFacts& facts)> settle = {});
 
 /// The spec of a family of this decoder: what `own` leaves open are the names of the decoder's modules.
 FamilySpec decoder_family(FamilySpec own);

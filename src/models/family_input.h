@@ -26,6 +26,7 @@ struct FamilyInput {
   std::string drawn_head = {};  // a weight that is drawn whatever the checkpoint has, or empty
   uint64_t seed = 42;
   std::optional<Quantisation> quantisation = {};  // of the linear layers but for heads
+  bool dequantize = true;                         // of ModelOptions
 };
 
 }  // namespace deltaw

@@ -53,12 +53,13 @@ std::optional<QuantisationError> Model::quantisation_error() const {
   QuantisationError found;
   for (const Layer* layer : layers_) {
     const Quantised* weight = layer->weight.quantised.get();
-    if (!weight) continue;
-    found.type = weight->how().name();
+    const std::optional<double> error = weight ? weight->relative_error() : std::nullopt;
+    if (!error) continue;
+    found.type = weight->name();
     ++found.layers;
-    found.mean += weight->relative_error();
-    if (found.layers > 1 && weight->relative_error() <= found.worst) continue;
-    found.worst = weight->relative_error();
+    found.mean += *error;
+    if (found.layers > 1 && *error <= found.worst) continue;
+    found.worst = *error;
     found.worst_layer = layer->name;
   }
   if (found.layers == 0) return std::nullopt;

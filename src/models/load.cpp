@@ -7,6 +7,7 @@
 #include "deltaw/family.h"
 #include "models/config_values.h"
 #include "models/family_input.h"
+#include "models/gguf.h"
 #include "ops/random.h"
 #include "ops/vectors.h"
 
@@ -130,7 +131,7 @@ void settle_labels(FamilyInput& input, Json config, const FamilySpec& family, co
       config.erase("label2id");
     }
     input.labels =
-        labels_of(config, head_rows(*input.checkpoint, family), (input.checkpoint->folder() / "config.json").string());
+        labels_of(config, head_rows(*input.checkpoint, family), config_file(input.checkpoint->folder()).string());
   }
   check_head(input, family, options, input.new_head);
 }
@@ -160,6 +161,13 @@ void refuse_vocabulary(const ModelOptions& options, const Json& config, const Fa
 }
 
 std::optional<Quantisation> quantisation_of(const ModelOptions& options) {
+  if (!options.dequantize && (options.load_in_4bit || options.load_in_8bit)) {
+    throw Error({.id = "config.conflict",
+                 .what = "dequantize is false, and the base is to be held in other bits than its file's",
+                 .where = std::string("keys \"dequantize\" and \"") +
+                          (options.load_in_4bit ? "load_in_4bit" : "load_in_8bit") + "\"",
+                 .fix = "keep one of them"});
+  }
   if (options.load_in_4bit && options.load_in_8bit) {
     throw Error({.id = "config.conflict",
                  .what = "load_in_4bit and load_in_8bit are both set",
@@ -211,6 +219,10 @@ void ModelOptions::fields(FieldVisitor& f) {
   f.field("load_in_8bit", load_in_8bit, "Hold them in 8 bits, scaled by rows; their inputs stay as they are.");
   f.field("bnb_4bit_quant_type", bnb_4bit_quant_type, "The 16 numbers of 4 bits: NormalFloat or a tiny float.",
           one_of({"nf4", "fp4"}));
+  f.field(
+      "dequantize", dequantize,
+      "Make numbers of a GGUF file's blocks when it is loaded; false: linear layers, but for heads, stay as they are "
+      "in the mapped file, which takes less memory and more time.");
   f.field("bnb_4bit_use_double_quant", bnb_4bit_use_double_quant,
           "Quantise the scales of the 4-bit blocks too: 0.4 bits less for each weight.");
 }
@@ -221,33 +233,34 @@ uint64_t Call::next_key() {
 }
 
 std::string task_type_of(const std::string& model_name_or_path, const std::string& asked) {
-  const auto file = io::resolve_model(model_name_or_path) / "config.json";
-  const Json config = read_json_object(file, "format.config");
-  return for_task(family_of(config, file.string()), config, asked).is_causal() ? kCausal : kClassifier;
+  const auto path = io::resolve_model(model_name_or_path);
+  const Json config = read_model_config(path);
+  return for_task(family_of(config, config_file(path).string()), config, asked).is_causal() ? kCausal : kClassifier;
 }
 
 StoredLabels stored_labels(const std::string& model_name_or_path) {
-  const auto folder = io::resolve_model(model_name_or_path);
-  const io::Checkpoint checkpoint(folder);
-  const FamilySpec& family = for_task(
-      family_of(checkpoint.config(), (folder / "config.json").string() + ", key \"model_type\""), {}, kClassifier);
+  const auto path = io::resolve_model(model_name_or_path);
+  const auto opened = open_checkpoint(path);
+  const io::Checkpoint& checkpoint = *opened;
+  const std::string file = config_file(path).string();
+  const FamilySpec& family = for_task(family_of(checkpoint.config(), file + ", key \"model_type\""), {}, kClassifier);
   const int64_t rows = head_rows(checkpoint, family);
-  std::vector<std::string> names = labels_of(checkpoint.config(), rows, (folder / "config.json").string());
-  if (rows > 0 && static_cast<int64_t>(names.size()) != rows)
-    names = labels_of({{"num_labels", rows}}, rows, (folder / "config.json").string());
+  std::vector<std::string> names = labels_of(checkpoint.config(), rows, file);
+  if (rows > 0 && static_cast<int64_t>(names.size()) != rows) names = labels_of({{"num_labels", rows}}, rows, file);
   return {std::move(names), rows > 0};
 }
 
 std::unique_ptr<Model> load_model(const std::string& model_name_or_path, const ModelOptions& options) {
-  const auto folder = io::resolve_model(model_name_or_path);
+  const auto path = io::resolve_model(model_name_or_path);
   FamilyInput input;
-  input.checkpoint = std::make_shared<const io::Checkpoint>(folder);
+  input.checkpoint = open_checkpoint(path);
   input.dtype = parse_dtype(options.dtype);
   input.seed = options.seed;
   input.quantisation = quantisation_of(options);
+  input.dequantize = options.dequantize;
 
   const Json& config = input.checkpoint->config();
-  const std::string file = (folder / "config.json").string();
+  const std::string file = config_file(path).string();
   const FamilySpec& family = for_task(family_of(config, file), config, options.task_type);
   input.family = &family;
   refuse_quantised(config, file);
@@ -275,7 +288,7 @@ void Model::settle_task(std::string problem_type) {
   if (!known || (regression_ && num_labels() != 1)) {
     throw Error({.id = "config.unsupported",
                  .what = fmt::format("problem_type '{}' with {} labels is not implemented", problem_type, num_labels()),
-                 .where = (folder_ / "config.json").string() + ", key \"problem_type\"",
+                 .where = config_file(folder_).string() + ", key \"problem_type\"",
                  .fix = "single_label_classification or multi_label_classification, or regression with one label"});
   }
   config_["problem_type"] = problem_type;

@@ -11,6 +11,9 @@
 #include "core/log.h"
 #include "core/patterns.h"
 #include "deltaw/error.h"
+#include "io/decode.h"
+#include "models/gguf.h"
+#include "ops/gguf_weight.h"
 
 namespace deltaw {
 namespace {
@@ -49,6 +52,7 @@ Tensor mean_row(const Tensor& table) {
 }  // namespace
 
 at::ScalarType scalar_type(io::Dtype dtype) {
+  if (io::is_block_type(dtype)) return at::kFloat;  // what it is decoded to
   switch (dtype) {
     case io::Dtype::f64:
       return at::kDouble;
@@ -70,6 +74,8 @@ at::ScalarType scalar_type(io::Dtype dtype) {
       return at::kByte;
     case io::Dtype::boolean:
       return at::kBool;
+    default:
+      break;
   }
   throw Error({.id = "internal.dtype", .what = "unknown dtype", .where = "scalar_type", .fix = "please report this"});
 }
@@ -117,6 +123,11 @@ at::Tensor to_tensor(const io::TensorBytes& bytes, at::ScalarType dtype, std::sh
   const auto address = reinterpret_cast<uintptr_t>(bytes.data);
   auto* data = const_cast<std::byte*>(bytes.data);
   if (bytes.count() == 0) return at::empty(bytes.shape, at::TensorOptions().dtype(dtype));
+  if (!bytes.is_plain()) {
+    at::Tensor numbers = at::empty(bytes.shape, at::kFloat);
+    io::decode(bytes, {numbers.mutable_data_ptr<float>(), static_cast<size_t>(numbers.numel())});
+    return numbers.to(dtype);
+  }
   if (address % io::dtype_size(bytes.dtype) != 0) {
     at::Tensor copy = at::empty(bytes.shape, at::TensorOptions().dtype(stored));
     std::copy_n(bytes.data, bytes.size(), static_cast<std::byte*>(copy.data_ptr()));
@@ -131,7 +142,7 @@ at::Tensor to_tensor(const io::TensorBytes& bytes, at::ScalarType dtype, std::sh
 ConfigValues config_of(const FamilyInput& input) {
   const Json& config = input.checkpoint->config();
   const bool settled = input.family && input.family->settled;
-  return {settled ? input.family->settled(config) : config, (input.checkpoint->folder() / "config.json").string()};
+  return {settled ? input.family->settled(config) : config, config_file(input.checkpoint->folder()).string()};
 }
 
 Loader::Loader(Model& model, const FamilyInput& input, std::string base_prefix)
@@ -144,6 +155,7 @@ Loader::Loader(Model& model, const FamilyInput& input, std::string base_prefix)
       vocab_size_(input.vocab_size),
       embeddings_(input.embeddings),
       quantisation_(input.quantisation),
+      dequantize_(input.dequantize),
       generator_(at::make_generator<at::CPUGeneratorImpl>(input.seed)) {
   model.folder_ = checkpoint_->folder();
   model.config_ = checkpoint_->config();
@@ -208,8 +220,8 @@ Parameter Loader::quantised(const std::string& name, const std::vector<int64_t>&
   const io::TensorBytes& bytes = checked(name, shape);
   const at::ScalarType stored = scalar_type(bytes.dtype);
   const Tensor W0 = matrix_of(kind, to_tensor(bytes, stored, checkpoint_));  // one layer at a time leaves the file
-  auto weight = std::make_shared<const Quantised>(W0, *quantisation_, model_.dtype_);
-  if (!std::isfinite(weight->relative_error())) {
+  auto weight = std::make_shared<const BnbQuantised>(W0, *quantisation_, model_.dtype_);
+  if (!std::isfinite(*weight->relative_error())) {
     throw Error(
         {.id = "numeric.non-finite",
          .what = fmt::format("tensor '{}' holds values that are not finite and cannot be quantised", bytes.name),
@@ -218,6 +230,12 @@ Parameter Loader::quantised(const std::string& name, const std::vector<int64_t>&
   }
   checkpoint_->release(bytes.name);
   return {.name = name, .stored = stored, .quantised = std::move(weight)};
+}
+
+Parameter Loader::in_blocks(const std::string& name, const std::vector<int64_t>& shape, LayerKind kind) {
+  const io::TensorBytes& bytes = checked(name, shape);
+  auto weight = std::make_shared<const GgufWeight>(bytes, kind, model_.dtype_, checkpoint_);
+  return {.name = name, .stored = scalar_type(bytes.dtype), .quantised = std::move(weight)};
 }
 
 Parameter Loader::vocabulary(const std::string& name, const std::string& stored_name, int64_t rows, int64_t width) {
@@ -283,8 +301,13 @@ void Loader::add_parameter(Parameter& parameter) {
 const Linear* Loader::linear(const std::string& name, int64_t d_out, int64_t d_in, const LinearForm& form) {
   const bool turned = form.kind == LayerKind::conv1d;
   const std::vector<int64_t> shape = turned ? std::vector{d_in, d_out} : std::vector{d_out, d_in};
-  Parameter weight =
-      quantisation_ && !form.head ? quantised(name + ".weight", shape, form.kind) : parameter(name + ".weight", shape);
+  const std::string own = name + ".weight";
+  const io::TensorBytes* stored = find(own);
+  const bool blocks = !dequantize_ && stored && io::is_block_type(stored->dtype);
+  Parameter weight = form.head       ? parameter(own, shape)
+                     : quantisation_ ? quantised(own, shape, form.kind)
+                     : blocks        ? in_blocks(own, shape, form.kind)
+                                     : parameter(own, shape);
   Parameter bias = form.bias ? parameter(name + ".bias", {d_out}) : Parameter{.name = name + ".bias"};
   return add_linear(name, std::move(weight), std::move(bias), form);
 }

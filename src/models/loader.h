@@ -71,6 +71,7 @@ class Loader {
  private:
   Parameter parameter(const std::string& name, const std::vector<int64_t>& shape);
   Parameter quantised(const std::string& name, const std::vector<int64_t>& shape, LayerKind kind);
+  Parameter in_blocks(const std::string& name, const std::vector<int64_t>& shape, LayerKind kind);
   const io::TensorBytes& checked(const std::string& name, const std::vector<int64_t>& shape);
   Parameter vocabulary(const std::string& name, const std::string& stored_name, int64_t rows, int64_t width);
   const io::TensorBytes* find(const std::string& name);
@@ -89,6 +90,7 @@ class Loader {
   int64_t vocab_size_;
   std::map<std::string, Tensor> embeddings_;
   std::optional<Quantisation> quantisation_;
+  bool dequantize_;
   at::Generator generator_;
   std::set<std::string> taken_;
   std::set<std::string> modules_;

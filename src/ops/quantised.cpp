@@ -16,7 +16,7 @@ namespace {
 
 using at::Tensor;
 
-constexpr int64_t kBlock = Quantised::kBlock;
+constexpr int64_t kBlock = BnbQuantised::kBlock;
 constexpr int64_t kGrain = 256;           // blocks that one thread takes at least
 constexpr float kSmallestScale = 1e-38F;  // keeps the reciprocal of a block of zeros finite
 
@@ -135,8 +135,8 @@ std::string Quantisation::name() const {
   return nested ? std::string(word) + ", double quantisation" : word;
 }
 
-Quantised::Quantised(const Tensor& weight, const Quantisation& how, at::ScalarType type)
-    : how_(how), d_out_(weight.size(0)), d_in_(weight.size(1)), type_(type) {
+BnbQuantised::BnbQuantised(const Tensor& weight, const Quantisation& how, at::ScalarType type)
+    : Quantised(weight.size(0), weight.size(1), type), how_(how) {
   const at::NoGradGuard frozen;
   const Tensor wide = weight.to(at::kFloat).contiguous();
   if (how.type == QuantType::int8) {
@@ -146,7 +146,7 @@ Quantised::Quantised(const Tensor& weight, const Quantisation& how, at::ScalarTy
   }
 }
 
-void Quantised::quantise_blocks(const Tensor& weight) {
+void BnbQuantised::quantise_blocks(const Tensor& weight) {
   const int64_t n = weight.numel(), blocks = (n + kBlock - 1) / kBlock;
   codes_ = at::empty({(n + 1) / 2}, at::kByte);
   scales_ = at::empty({blocks}, at::kFloat);
@@ -185,7 +185,7 @@ void Quantised::quantise_blocks(const Tensor& weight) {
   error_ = relative(squares);
 }
 
-void Quantised::nest_scales() {
+void BnbQuantised::nest_scales() {
   const Tensor& map = nested_map();
   const int64_t last = map.numel() - 1;
   const Tensor middle = (map.narrow(0, 0, last) + map.narrow(0, 1, last)) / 2.0;
@@ -199,48 +199,48 @@ void Quantised::nest_scales() {
   scales_ = at::bucketize(within, middle).to(at::kByte);
 }
 
-Tensor Quantised::block_scales() const {
+Tensor BnbQuantised::block_scales() const {
   if (!how_.nested) return scales_;
   const int64_t n = scales_.numel();
   const Tensor own = nested_scales_.repeat_interleave(kNestedBlock).narrow(0, 0, n);
   return nested_map().index_select(0, scales_.to(at::kLong)).mul_(own).add_(nested_offset_);
 }
 
-void Quantised::quantise_rows(const Tensor& weight) {
-  codes_ = at::empty({d_out_, d_in_}, at::kChar);
-  scales_ = at::empty({d_out_}, at::kFloat);
+void BnbQuantised::quantise_rows(const Tensor& weight) {
+  codes_ = at::empty({d_out(), d_in()}, at::kChar);
+  scales_ = at::empty({d_out()}, at::kFloat);
   const auto* data = weight.const_data_ptr<float>();
   auto* codes = codes_.mutable_data_ptr<int8_t>();
   auto* scales = scales_.mutable_data_ptr<float>();
-  std::vector<Squares> squares(static_cast<size_t>(d_out_));
-  at::parallel_for(0, d_out_, 1, [&](int64_t first, int64_t last) {
+  std::vector<Squares> squares(static_cast<size_t>(d_out()));
+  at::parallel_for(0, d_out(), 1, [&](int64_t first, int64_t last) {
     for (int64_t row = first; row < last; ++row) {
-      const float* part = data + row * d_in_;
-      scales[row] = largest_magnitude(part, d_in_);
+      const float* part = data + row * d_in();
+      scales[row] = largest_magnitude(part, d_in());
       const float factor = scales[row] > 0 ? 127 / scales[row] : 0;
-      for (int64_t i = 0; i < d_in_; ++i) {
+      for (int64_t i = 0; i < d_in(); ++i) {
         const float value = std::nearbyint(part[i] * factor);
-        codes[row * d_in_ + i] = static_cast<int8_t>(value > -127 ? std::min(value, 127.0F) : -127.0F);  // NaN too
-        squares[row].add(static_cast<float>(codes[row * d_in_ + i]) * scales[row] * kOneOf127, part[i]);
+        codes[row * d_in() + i] = static_cast<int8_t>(value > -127 ? std::min(value, 127.0F) : -127.0F);  // NaN too
+        squares[row].add(static_cast<float>(codes[row * d_in() + i]) * scales[row] * kOneOf127, part[i]);
       }
     }
   });
   error_ = relative(squares);
 }
 
-Tensor Quantised::dequantised() const {
+Tensor BnbQuantised::dequantised() const {
   const at::NoGradGuard frozen;
-  Tensor result = at::empty({d_out_, d_in_}, type_);
+  Tensor result = at::empty({d_out(), d_in()}, type());
   const int64_t n = result.numel();
-  AT_DISPATCH_FLOATING_TYPES_AND2(at::kBFloat16, at::kHalf, type_, "dequantised", [&] {
+  AT_DISPATCH_FLOATING_TYPES_AND2(at::kBFloat16, at::kHalf, type(), "dequantised", [&] {
     auto* out = result.mutable_data_ptr<scalar_t>();
     if (how_.type == QuantType::int8) {
       const auto* codes = codes_.const_data_ptr<int8_t>();
       const auto* scales = scales_.const_data_ptr<float>();
-      at::parallel_for(0, d_out_, 1, [&](int64_t first, int64_t last) {
+      at::parallel_for(0, d_out(), 1, [&](int64_t first, int64_t last) {
         for (int64_t row = first; row < last; ++row) {
           const float scale = scales[row];
-          for (int64_t i = row * d_in_; i < (row + 1) * d_in_; ++i) {
+          for (int64_t i = row * d_in(); i < (row + 1) * d_in(); ++i) {
             out[i] = static_cast<scalar_t>(static_cast<float>(codes[i]) * scale * kOneOf127);
           }
         }
@@ -261,7 +261,7 @@ Tensor Quantised::dequantised() const {
   return result;
 }
 
-int64_t Quantised::nbytes() const {
+int64_t BnbQuantised::nbytes() const {
   int64_t sum = 0;
   for (const Tensor* tensor : {&codes_, &scales_, &nested_scales_, &nested_offset_}) {
     if (tensor->defined()) sum += static_cast<int64_t>(tensor->nbytes());

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 namespace deltaw {
@@ -19,6 +20,32 @@ struct Quantisation {
   std::string name() const;  // "nf4", "nf4, double quantisation", "int8"
 };
 
+/// W0 [d_out, d_in] in fewer bits than numbers have.
+class Quantised {
+ public:
+  virtual ~Quantised() = default;
+  Quantised(const Quantised&) = delete;
+  Quantised& operator=(const Quantised&) = delete;
+
+  int64_t d_out() const { return d_out_; }
+  int64_t d_in() const { return d_in_; }
+  at::ScalarType type() const { return type_; }  // that products are computed in
+
+  /// [d_out, d_in] in type(), computed in float32 and rounded once. Made anew by every call: keep it for one use.
+  virtual at::Tensor dequantised() const = 0;
+  virtual int64_t nbytes() const = 0;
+  /// What quantising it changed; nothing where its file holds it like this.
+  virtual std::optional<double> relative_error() const { return std::nullopt; }
+  virtual std::string name() const = 0;  // of the bits: "nf4"
+
+ protected:
+  Quantised(int64_t d_out, int64_t d_in, at::ScalarType type) : d_out_(d_out), d_in_(d_in), type_(type) {}
+
+ private:
+  int64_t d_out_, d_in_;
+  at::ScalarType type_;
+};
+
 /// W0 [d_out, d_in] as codes and scales, with the numerics of bitsandbytes.
 ///
 /// 4 bits: a block is 64 elements of the flattened weight, the last one may be shorter; its scale is its largest
@@ -28,25 +55,19 @@ struct Quantisation {
 ///
 /// int8: code = round(127 element / scale) with the largest magnitude of the row as its scale, which is what LLM.int8()
 /// (arXiv:2208.07339) makes of a weight. Inputs are not quantised, so its outlier columns need no case.
-class Quantised {
+class BnbQuantised final : public Quantised {
  public:
   static constexpr int64_t kBlock = 64, kNestedBlock = 256;
 
   /// `weight` is of any floating type and is read in float32; `type` is what products are computed in.
-  Quantised(const at::Tensor& weight, const Quantisation& how, at::ScalarType type);
+  BnbQuantised(const at::Tensor& weight, const Quantisation& how, at::ScalarType type);
 
-  int64_t d_out() const { return d_out_; }
-  int64_t d_in() const { return d_in_; }
-  at::ScalarType type() const { return type_; }
-  const Quantisation& how() const { return how_; }
-
-  /// [d_out, d_in] in type(), computed in float32 and rounded once. Made anew by every call: keep it for one use.
-  at::Tensor dequantised() const;
-
+  at::Tensor dequantised() const override;
   /// || dequantised - weight || / || weight ||, Frobenius norms before rounding to type(). Not finite where the weight
   /// is not.
-  double relative_error() const { return error_; }
-  int64_t nbytes() const;  // of codes and scales
+  std::optional<double> relative_error() const override { return error_; }
+  int64_t nbytes() const override;  // of codes and scales
+  std::string name() const override { return how_.name(); }
 
   /// 4 bits: uint8 [ceil(n / 2)] for the n elements. int8: int8 [d_out, d_in].
   const at::Tensor& codes() const { return codes_; }
@@ -63,8 +84,6 @@ class Quantised {
   void quantise_rows(const at::Tensor& weight);
 
   Quantisation how_;
-  int64_t d_out_ = 0, d_in_ = 0;
-  at::ScalarType type_ = at::kFloat;
   at::Tensor codes_, scales_, nested_scales_, nested_offset_;
   double error_ = 0;
 };

@@ -10,24 +10,18 @@
 #include <bit>
 #include <cstdint>
 
+#include "core/vectorised.h"
+
 /// Before a loop none of whose iterations reads what another writes; more pointers than a few hide that.
 #if defined(__GNUC__) && !defined(__clang__)
 #define DELTAW_INDEPENDENT _Pragma("GCC ivdep")
 #else
 #define DELTAW_INDEPENDENT
 #endif
-/// Before a function that is no template. What it calls is compiled the same way only where it is DELTAW_INLINE.
-#if defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 12 && defined(__x86_64__) && defined(__GLIBC__)
-#define DELTAW_VECTORISED __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default"), optimize("O3")))
-#else
-#define DELTAW_VECTORISED
-#endif
 /// Before a function that has_bf16_units() guards.
 #if defined(__GNUC__) && __GNUC__ >= 12 && !defined(__clang__) && defined(__x86_64__)
 #define DELTAW_BF16_UNITS __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16"), optimize("O3")))
 #endif
-/// For functions and, behind their parameters, for lambdas.
-#define DELTAW_INLINE __attribute__((always_inline))
 
 namespace deltaw::ops {
 

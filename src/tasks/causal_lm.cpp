@@ -12,15 +12,12 @@
 #include "deltaw/task.h"
 #include "deltaw/text_rows.h"
 #include "ops/cross_entropy.h"
+#include "tasks/causal_lm/reader.h"
 #include "tasks/common/check_rows.h"
 #include "tasks/common/losses.h"
 
 namespace deltaw {
 namespace {
-
-ops::Head head_of(const Model& model, Call& call) {
-  return [&model, &call](const Tensor& features) { return model.logits(features, call); };
-}
 
 /// What an adapter trains of the head.
 std::vector<Tensor> trained_head(const Model& model, const Adapter* adapter) {
@@ -39,47 +36,17 @@ std::vector<Tensor> trained_head(const Model& model, const Adapter* adapter) {
   return trained;
 }
 
-/// Features [batch, length, hidden] of the positions before the tokens that are trained on: [n, hidden].
-Tensor at_targets(const Outputs& outputs, const Batch& batch) {
-  return outputs.at(0).flatten(0, 1).index_select(0, batch["target_positions"]);
-}
-
-/// The losses of each row, by position.
 class LossScorer final : public Scorer {
  public:
-  LossScorer(const Model& model, const Adapter* adapter, int64_t rows)
-      : model_(model), adapter_(adapter), losses_(static_cast<size_t>(rows)) {}
+  LossScorer(const Model& model, const Adapter* adapter, int64_t rows) : losses_(model, adapter, rows) {}
 
-  void add(const Outputs& outputs, const Batch& batch) override {
-    Call call{.adapter = adapter_};
-    const Tensor losses = ops::token_cross_entropy(at_targets(outputs, batch), batch["target_labels"],
-                                                   model_.vocab_size(), head_of(model_, call))
-                              .to(at::kDouble);
-    const auto* rows = batch["target_rows"].data_ptr<int64_t>();
-    for (int64_t i = 0; i < losses.numel(); ++i) {
-      RowLoss& row = losses_[static_cast<size_t>(batch.positions[static_cast<size_t>(rows[i])])];
-      row.nll += losses.data_ptr<double>()[i];
-      row.tokens += 1;
-    }
+  void add(const Outputs& outputs, const Batch& batch) override { losses_.add(outputs.at(0), batch); }
+  Json metrics() override {
+    return tasks::mean_loss(tasks::sum_of(losses_.finite()), "the logits of the validation rows");
   }
-
-  const std::vector<RowLoss>& losses() const {
-    for (size_t row = 0; row < losses_.size(); ++row) {
-      if (std::isfinite(losses_[row].nll)) continue;
-      throw Error({.id = "numeric.non-finite",
-                   .what = "the model's logits are not finite",
-                   .where = fmt::format("row {} of the data", row + 1),
-                   .fix = "compute with --dtype float32; if that is no help, the weights themselves are broken"});
-    }
-    return losses_;
-  }
-
-  Json metrics() override { return tasks::mean_loss(tasks::sum_of(losses()), "the logits of the validation rows"); }
 
  private:
-  const Model& model_;
-  const Adapter* adapter_;
-  std::vector<RowLoss> losses_;
+  tasks::RowLosses losses_;
 };
 
 class CausalLm final : public Task {
@@ -118,9 +85,9 @@ class CausalLm final : public Task {
       const double batches = scale.total_weight / weight(batch);
       return batches == 1 ? mean : mean / batches;
     }
-    const Tensor sum =
-        ops::chunked_cross_entropy(at_targets(outputs, batch), batch["target_labels"], model.vocab_size(),
-                                   head_of(model, call), trained_head(model, call.adapter), scale.label_smoothing);
+    const Tensor sum = ops::chunked_cross_entropy(tasks::at_targets(outputs.at(0), batch), batch["target_labels"],
+                                                  model.vocab_size(), tasks::head_of(model, call),
+                                                  trained_head(model, call.adapter), scale.label_smoothing);
     return sum / scale.total_weight;
   }
 
@@ -139,9 +106,7 @@ class CausalLm final : public Task {
 
   std::vector<std::string> metrics(const Model& /*model*/) const override { return {"loss"}; }
 
-  void check_metric(const Model& /*model*/, const std::string& name) const override {
-    tasks::check_causal_metric(name);
-  }
+  void check_metric(const Model& /*model*/, const std::string& name) const override { causal_lm::check_metric(name); }
 
   std::unique_ptr<Scorer> scorer(const Model& model, const Adapter* adapter, const RowSource& rows,
                                  std::vector<std::string> /*metrics*/) const override {
@@ -158,16 +123,26 @@ class CausalLm final : public Task {
 
 const TaskSpec& task_causal_lm() {
   static const TaskSpec spec{
-      .id = "CAUSAL_LM", .title = "causal language modelling", .make = [] { return std::make_unique<CausalLm>(); }};
+      .id = "CAUSAL_LM",
+      .title = "causal language modelling",
+      .make = [] { return std::make_unique<CausalLm>(); },
+      .reader = causal_lm::make_reader,
+      .max_length = causal_lm::kMaxLength,
+      .words = {
+          .model = "causal language model",
+          .models = "language models",
+          .keys = "Text for language models",
+          .evaluation_keys = "Language models",
+          .evaluates =
+              "a causal language model by perplexity, by the likelihood of choices, or by the answers it writes",
+          .predicts =
+              "{\"row\": ..., \"nll\": ..., \"tokens\": ...} for a causal language model: the negative log-likelihood "
+              "of the row in nats and the number of tokens it is summed over, null and 0 where a row has no token with "
+              "another before it",
+          .tensors =
+              "`logits.<n>` [tokens, vocabulary] of a causal language model, where n is the number of the row, from 0; "
+              "a row without tokens has none"}};
   return spec;
-}
-
-std::vector<RowLoss> predict_losses(const Model& model, const Adapter* adapter, const CausalRows& rows,
-                                    int64_t batch_size, const Progress& progress) {
-  tasks::check_rows(model, adapter, rows.rows());
-  LossScorer scorer(model, adapter, rows.size());
-  score(CausalLm(), model, adapter, rows, batch_size, scorer, progress);
-  return scorer.losses();
 }
 
 }  // namespace deltaw

@@ -8,6 +8,7 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "data/random.h"
@@ -17,6 +18,7 @@
 #include "tasks/common/check_rows.h"
 #include "tasks/common/losses.h"
 #include "tasks/common/metrics.h"
+#include "tasks/seq_cls/reader.h"
 
 namespace deltaw {
 namespace {
@@ -53,6 +55,19 @@ LabelSet labels_of(const Model& model) {
                .fix = "load the model with the labels and the problem_type of the data"});
 }
 
+/// The name of the likeliest class, or of all that are likelier than not.
+Json said_by(const Model& model, const float* logits) {
+  const std::vector<std::string>& names = model.label_names();
+  if (!model.is_multi_label()) {
+    return names[static_cast<size_t>(std::max_element(logits, logits + names.size()) - logits)];
+  }
+  Json said = Json::array();
+  for (size_t i = 0; i < names.size(); ++i) {
+    if (logits[i] > 0) said.push_back(names[i]);
+  }
+  return said;
+}
+
 /// Logits and labels of every row, by position.
 class LogitScorer final : public Scorer {
  public:
@@ -73,9 +88,11 @@ class LogitScorer final : public Scorer {
     }
   }
 
-  const Tensor& logits() const {
+  const Tensor& logits() {
+    if (checked_) return logits_;
     const Tensor finite = logits_.isfinite().all(1);
     if (!finite.all().item<bool>()) refuse_logits(finite.logical_not().to(at::kInt).argmax().item<int64_t>());
+    checked_ = true;
     return logits_;
   }
 
@@ -92,10 +109,20 @@ class LogitScorer final : public Scorer {
     return all;
   }
 
+  Json row(int64_t position) override {
+    const int64_t columns = model_.num_labels();
+    const float* row = logits().data_ptr<float>() + position * columns;
+    if (model_.is_regression()) return {{"label", row[0]}};
+    return {{"label", said_by(model_, row)}, {"logits", std::vector<float>(row, row + columns)}};
+  }
+
+  std::vector<std::pair<std::string, Tensor>> tensors() override { return {{"logits", logits()}}; }
+
  private:
   const Model& model_;
   std::vector<std::string> metrics_;
   Tensor logits_, labels_;
+  bool checked_ = false;  // all rows are there, and finite
 };
 
 class SeqCls final : public Task {
@@ -181,9 +208,19 @@ class SeqCls final : public Task {
 }  // namespace
 
 const TaskSpec& task_seq_cls() {
-  static const TaskSpec spec{.id = "SEQ_CLS", .title = "sequence classification and regression", .make = [] {
-                               return std::make_unique<SeqCls>();
-                             }};
+  static const TaskSpec spec{
+      .id = "SEQ_CLS",
+      .title = "sequence classification and regression",
+      .make = [] { return std::make_unique<SeqCls>(); },
+      .reader = seq_cls::make_reader,
+      .words = {
+          .model = "classifier",
+          .models = "classifiers",
+          .evaluates = "a classifier by the task's metrics",
+          .predicts =
+              "{\"row\": ..., \"label\": ..., \"logits\": [...]}, {\"row\": ..., \"label\": [...], \"logits\": [...]} "
+              "where a row has several classes, {\"row\": ..., \"label\": score} for regression",
+          .tensors = "`logits` [rows, labels]"}};
   return spec;
 }
 

@@ -6,6 +6,7 @@
 #include "core/json_fields.h"
 #include "core/text_file.h"
 #include "deltaw/error.h"
+#include "io/gguf.h"
 #include "text/jinja_interpreter.h"
 #include "text/jinja_parser.h"
 #include "text/tokenizer_files.h"
@@ -90,8 +91,9 @@ ChatTemplate& ChatTemplate::operator=(ChatTemplate&&) noexcept = default;
 ChatTemplate::~ChatTemplate() = default;
 
 std::optional<ChatTemplate> ChatTemplate::from_folder(const fs::path& folder) {
-  const fs::path jinja = folder / "chat_template.jinja", config_file = folder / "tokenizer_config.json";
-  const Json config = read_object(config_file);
+  const bool gguf = io::is_gguf(folder);
+  const fs::path jinja = folder / "chat_template.jinja", config_file = gguf ? folder : folder / "tokenizer_config.json";
+  const Json config = gguf ? Json(text::read_tokenizer_config(folder).config) : read_object(config_file);
   const Json variables = special_tokens(folder);
   if (fs::exists(jinja)) return ChatTemplate(read_utf8(jinja), variables, jinja.string());
   const auto source = template_in(config, config_file);

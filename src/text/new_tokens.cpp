@@ -1,6 +1,5 @@
 // Tokens added to a tokenizer after it was read, and the files that keep them.
 #include <algorithm>
-#include <stdexcept>
 
 #include <fmt/format.h>
 
@@ -59,10 +58,9 @@ void erase_own_keys(PartJson& json) {
 }  // namespace
 
 void Tokenizer::save(const std::filesystem::path& folder) const {
-  if (files().empty()) throw std::logic_error("a tokenizer without files");
-  const std::filesystem::path home = files().front().parent_path();
+  const std::filesystem::path& home = impl_->home;
   TokenizerConfig config = read_tokenizer_config(home);
-  const std::filesystem::path name = files().front().filename();
+  const std::filesystem::path name = files().empty() ? std::filesystem::path() : files().front().filename();
   const bool lone_file = name.extension() == ".json" && name != "tokenizer.json" && name != "vocab.json";
   PartJson json = lone_file ? read_part_json(files().front()) : read_tokenizer_source(home, config).json;
   json["version"] = "1.0";

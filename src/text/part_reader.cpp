@@ -22,7 +22,8 @@ std::vector<PartReader> PartReader::items() const {
   if (!value_->is_array()) fail(fmt::format("expected an array, found {}", value_->type_name()));
   std::vector<PartReader> result;
   result.reserve(value_->size());
-  for (const PartJson& item : *value_) result.emplace_back(item, file_, fmt::format("{}[{}]", path_, result.size()), depth_ + 1);
+  for (const PartJson& item : *value_)
+    result.emplace_back(item, file_, fmt::format("{}[{}]", path_, result.size()), depth_ + 1);
   return result;
 }
 

@@ -1,5 +1,6 @@
 // A SentencePiece model as the tokenizer.json that transformers would make of it.
 #include <algorithm>
+#include <iterator>
 #include <limits>
 #include <optional>
 #include <unordered_map>
@@ -190,6 +191,9 @@ class Converter {
       if (family_ != Family::kLlama) defaults["pad_token"] = "<pad>";
       if (family_ == Family::kGemma) defaults["mask_token"] = "<mask>";
     }
+    for (auto token = defaults.begin(); model_.complete && token != defaults.end();) {
+      token = vocabulary_.contains(token->get<std::string>()) ? std::next(token) : defaults.erase(token);
+    }
     AddedList added(vocabulary_, config_);
     for (const SentencePieceModel::Piece& piece : model_.pieces) {
       const bool control = piece.type == PieceType::kControl;
@@ -334,20 +338,23 @@ class Converter {
 }  // namespace
 
 PartJson from_sentencepiece(const std::filesystem::path& file, const TokenizerConfig& config) {
-  const SentencePieceModel model = read_sentencepiece(file);
+  return from_sentencepiece(read_sentencepiece(file), config, file.string());
+}
+
+PartJson from_sentencepiece(const SentencePieceModel& model, const TokenizerConfig& config, const std::string& where) {
   if (model.kind != SentencePieceModel::Kind::kBpe && model.kind != SentencePieceModel::Kind::kUnigram) {
     throw Error{{.id = "format.unsupported",
                  .what = "a word or character model; implemented are BPE and unigram",
-                 .where = file.string(),
+                 .where = where,
                  .fix = "use a checkpoint with another tokenizer"}};
   }
   if (model.blank_is_suffix) {
     throw Error{{.id = "format.unsupported",
                  .what = "blanks behind the words (treat_whitespace_as_suffix)",
-                 .where = file.string(),
+                 .where = where,
                  .fix = "use a checkpoint with another tokenizer"}};
   }
-  return Converter(model, config, file.string()).convert();
+  return Converter(model, config, where).convert();
 }
 
 }  // namespace deltaw::text

@@ -30,6 +30,7 @@ struct SentencePieceModel {
   std::string charsmap;  // the precompiled normalization table; empty: none
   bool add_dummy_prefix = true;
   bool remove_extra_whitespaces = true;
+  bool complete = false;  // holds every token: none that a class has by default is added behind the pieces
 };
 
 /// Throws format.sentencepiece where the bytes are no such model; `where` names them in the error.

@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "deltaw/error.h"
+#include "io/gguf.h"
 #include "text/older_files.h"
 #include "text/tokenizer_impl.h"
 #include "text/truncation.h"
@@ -110,13 +111,15 @@ std::pair<bool, bool> Tokenizer::Impl::surroundings() const {
           eos_id && whole.special.back() != 0 && whole.ids.back() == *eos_id};
 }
 
-/// The id of the token that the configuration names, else of the first usual name in the vocabulary.
+/// The id of the token that the configuration names, else of the first usual name among the special tokens. In a
+/// vocabulary alone such a name is text like any other, as "<s>" is in Qwen2's.
 std::optional<int64_t> Tokenizer::Impl::named(const TokenizerConfig& config, const char* name,
                                               std::initializer_list<const char*> usual) const {
   std::optional<int64_t> id;
   if (const auto token = config.token(name)) id = token_to_id(*token);
   for (const char* other : usual) {
-    if (!id) id = token_to_id(other);
+    const std::optional<int64_t> usual_id = id ? std::nullopt : token_to_id(other);
+    if (usual_id && added->is_special(other)) id = usual_id;
   }
   return id;
 }
@@ -218,8 +221,10 @@ Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
 Tokenizer::~Tokenizer() = default;
 
 Tokenizer Tokenizer::from_file(const std::filesystem::path& file) {
+  if (io::is_gguf(file)) return from_folder(file);
   auto impl = std::make_unique<Impl>(read_part_json(file), file.string());
   impl->files.push_back(file);
+  impl->home = file.parent_path();
   impl->configure({});
   return Tokenizer(std::move(impl));
 }
@@ -229,6 +234,7 @@ Tokenizer Tokenizer::from_folder(const std::filesystem::path& folder, const std:
   TokenizerSource source = read_tokenizer_source(folder, config);
   auto impl = std::make_unique<Impl>(source.json, source.name);
   impl->files = std::move(source.files);
+  impl->home = folder;
   impl->configure(config);
   impl->gives_type_ids = text::gives_type_ids(config, model_folder.empty() ? folder : model_folder);
   return Tokenizer(std::move(impl));

@@ -7,6 +7,8 @@
 
 #include "core/files.h"
 #include "core/json.h"
+#include "io/gguf.h"
+#include "text/gguf_tokenizer.h"
 #include "text/named_tokens.h"
 #include "text/older_files.h"
 #include "text/unicode.h"
@@ -129,6 +131,7 @@ std::vector<PartReader> TokenizerConfig::other_names() const {
 }
 
 TokenizerConfig read_tokenizer_config(const std::filesystem::path& folder) {
+  if (io::is_gguf(folder)) return gguf_tokenizer_config(io::GgufFile(folder));
   TokenizerConfig result{.folder = folder};
   for (auto [name, json] : {std::pair{kConfig, &result.config}, std::pair{kSpecialTokens, &result.special_tokens},
                             std::pair{kAddedTokens, &result.added}}) {
@@ -161,6 +164,7 @@ std::vector<std::filesystem::path> tokenizer_sources(const std::filesystem::path
 }
 
 TokenizerSource read_tokenizer_source(const std::filesystem::path& folder, const TokenizerConfig& config) {
+  if (io::is_gguf(folder)) return {from_gguf(io::GgufFile(folder), config), folder.string(), {}};
   const std::vector<std::filesystem::path> files = tokenizer_sources(folder);
   if (files.empty()) {
     throw Error{

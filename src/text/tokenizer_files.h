@@ -17,10 +17,10 @@ PartJson read_part_json(const std::filesystem::path& file);
 inline constexpr const char* kSpecialNames[] = {"bos_token", "eos_token", "unk_token", "sep_token",
                                                 "pad_token", "cls_token", "mask_token"};
 
-/// tokenizer_config.json, special_tokens_map.json and added_tokens.json of a folder; empty objects where they are
-/// missing.
+/// tokenizer_config.json, special_tokens_map.json and added_tokens.json of a folder, empty objects where they are
+/// missing; or what a GGUF file holds, as a tokenizer_config.json.
 struct TokenizerConfig {
-  std::filesystem::path folder = {};
+  std::filesystem::path folder = {};  // or a GGUF file
   PartJson config = PartJson::object();
   PartJson special_tokens = PartJson::object();
   PartJson added = PartJson::object();
@@ -46,6 +46,7 @@ struct TokenizerConfig {
   std::vector<OtherName> others = {};
 };
 
+/// `folder` may be a GGUF file (io/gguf.h), here and below.
 TokenizerConfig read_tokenizer_config(const std::filesystem::path& folder);
 
 /// Tokenizer::gives_type_ids() of such a tokenizer beside the config.json of `model_folder`, if there is one.
@@ -61,6 +62,9 @@ PartJson from_vocab_json(const std::filesystem::path& folder, const TokenizerCon
 /// The tokenizer.json that transformers would write for a SentencePiece model: Llama's, Gemma's, ALBERT's or T5's by
 /// `tokenizer_class`, else by what the model holds. Throws format.sentencepiece, format.unsupported.
 PartJson from_sentencepiece(const std::filesystem::path& file, const TokenizerConfig& config);
+struct SentencePieceModel;
+/// The same for a model from elsewhere, which errors name by `where`.
+PartJson from_sentencepiece(const SentencePieceModel& model, const TokenizerConfig& config, const std::string& where);
 
 /// Whether a tokenizer, or its chat template, is read from a file of this name.
 bool is_tokenizer_name(const std::string& name);
@@ -68,7 +72,8 @@ bool is_tokenizer_name(const std::string& name);
 /// The files that `folder`'s tokenizer is read from, the first form of those that from_folder() names; empty for none.
 std::vector<std::filesystem::path> tokenizer_sources(const std::filesystem::path& folder);
 
-/// What `folder` holds of a tokenizer, as a tokenizer.json, and the files it was read from. Throws io.not-found.
+/// What `folder` holds of a tokenizer, as a tokenizer.json, and the files it was read from: none for a GGUF file, which
+/// is no file of a tokenizer alone. Throws io.not-found.
 struct TokenizerSource {
   PartJson json;
   std::string name;  // for errors

@@ -27,6 +27,7 @@ struct Tokenizer::Impl {
   int64_t max_length = 0;
   bool gives_type_ids = true;
   std::vector<std::filesystem::path> files;
+  std::filesystem::path home;  // the folder or GGUF file that it was read from
 
   // Caches that no call uses at the moment.
   std::mutex idle_mutex;

@@ -178,9 +178,11 @@ TEST(AdapterFolders, AreToldFromWhatTheyAreNot) {
   says(refused(folder / "model"), "model_name_or_path");
 
   put(folder / "mlx/adapters.safetensors", "");
-  says(refused(folder / "mlx"), "MLX");
-  put(folder / "mlx/adapter_config.json", R"({"fine_tune_type": "lora", "lora_parameters": {"rank": 8}})");
+  says(refused(folder / "mlx"), "adapter_config.json beside its tensors");
+  put(folder / "mlx/adapter_config.json", R"({"fine_tune_type": "full"})");
   says(refused(folder / "mlx"), "mlx_lm.fuse");
+  put(folder / "old/adapters.npz", "");
+  says(refused(folder / "old"), "adapters.npz");
 
   put(folder / "adapter/adapter_config.json", "{}");
   says(refused(folder / "adapter"), "adapter_model.safetensors");

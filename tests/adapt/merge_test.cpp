@@ -8,6 +8,7 @@
 
 #include "adapt/comparison.h"
 #include "adapt/merge_check.h"
+#include "adapt/write_checkpoint.h"
 #include "io/safetensors.h"
 #include "support/model_calls.h"
 #include "support/opened.h"

@@ -1,4 +1,4 @@
-# A causal language model as a user meets it: the lines of README.md, then data of other kinds. What they run on is the
+# A causal language model as a user meets it: a small conversation, then data of other kinds. What they run on is the
 # one below $DELTAW_DATA.
 . "$(dirname "$0")/support.sh"
 stories=${DELTAW_DATA:-$tests/../../shared/data}/models/stories260k_hf
@@ -8,21 +8,17 @@ if [ ! -e "$stories/model.safetensors" ]; then
 fi
 mkdir examples && cp -r "$tests/../examples/talk" examples/
 
-# The README's lines, with another MODEL, less its schedule and with a few words more for a short run.
-readme() { # VERB
-  sed -n '/^## Language models/,/^## /p' "$tests/../README.md" | sed -e ':a' -e '/\\$/{N;s/\\\n *//;ba}' |
-    grep -m 1 -o "deltaw $1 .*" |
-    sed -E "s|^deltaw ||; s| +#.*||; s|[$]MODEL|$stories|; s/--(num_train_epochs|learning_rate) [^ ]*//g"
-}
-expect 0 $(readme train) --dtype float32 --max_steps 60 --learning_rate 1e-2 --target_modules all-linear --r 16
+talk="--adapter_name_or_path talk"
+expect 0 train --model_name_or_path "$stories" --train_file examples/talk/talk.jsonl \
+  --chat_template examples/talk/chat_template.jinja --output_dir talk --dtype float32 --max_steps 60 --learning_rate 1e-2 --target_modules all-linear --r 16
 contains err ' learns  The cat is called Tom. He likes milk.</s>'
 contains err '  reads  <|user|>\nWhat is the cat called?\n<|assistant|>\n'
 present talk/adapter_model.safetensors talk/chat_template.jinja talk/tokenizer.json talk/README.md
 contains talk/README.md 'AutoModelForCausalLM'
-printf 'Who lives in the tree?\n/exit\n' | "$deltaw" $(readme generate) --dtype float32 --max_new_tokens 30 >out 2>err ||
+printf 'Who lives in the tree?\n/exit\n' | "$deltaw" generate $talk --chat --dtype float32 --max_new_tokens 30 >out 2>err ||
   fail 'a chat with the adapter fails'
 contains out 'An old owl lives in the tree.'
-expect 0 $(readme merge) --dtype float32
+expect 0 merge $talk --output_dir talk-merged --dtype float32
 contains out '"passed": true'
 present talk-merged/config.json talk-merged/model.safetensors talk-merged/chat_template.jinja talk-merged/tokenizer.json
 printf 'Who lives in the tree?\n/exit\n' |

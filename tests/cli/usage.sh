@@ -14,7 +14,7 @@ empty out
 contains err 'error[usage.unknown-verb]'
 contains err 'train'
 
-for verb in train eval predict generate merge tokenize info methods validate bench; do
+for verb in train eval predict generate merge tokenize download info methods validate bench; do
   expect 0 "$verb" --help
   empty err
   contains out "Usage: deltaw $verb"
@@ -210,7 +210,7 @@ expect 2 train --model_name_or_path speaker --task_name arc_esy
 contains err "fix:   did you mean 'arc_easy'? The tasks are boolq,"
 
 # Verbs of other programs.
-for pair in 'chat:generate --chat' 'sft:train' 'convert:export' 'fuse:merge' 'env:--version'; do
+for pair in 'chat:generate --chat' 'sft:train' 'pull:download' 'fuse:merge' 'env:--version'; do
   expect 2 "${pair%%:*}"
   contains err "fix:   \`deltaw ${pair#*:}\`"
 done

@@ -54,6 +54,27 @@ TEST_F(TextFormats, InstructionsAreWordedAsAlpacaWordsThem) {
   EXPECT_EQ(trained(input), "4");
 }
 
+TEST_F(TextFormats, PromptsAndAnswersAreTurnsOfAConversationWhereThatIsAskedFor) {
+  const TextOptions turns{.as_conversation = true};
+  const auto same = [&](std::string_view pair, std::string_view messages) {
+    const TextExample row = only(pair, test::render_turns, turns);
+    const TextExample wanted = only(messages);
+    EXPECT_EQ(row.text, wanted.text);
+    EXPECT_EQ(row.trained, wanted.trained);
+    EXPECT_EQ(row.end, wanted.end);
+    EXPECT_EQ(row.add_special_tokens, wanted.add_special_tokens);
+  };
+  const char* plain = R"({"messages": [{"role": "user", "content": "2+2?"}, {"role": "assistant", "content": "4"}]})";
+  same(R"({"prompt": "2+2?", "completion": "4", "history": 3})", plain);
+  same(R"({"question": "2+2?", "answer": "4"})", plain);
+  same(R"({"instruction": "2+2?", "input": "", "output": "4"})", plain);
+  same(R"({"instruction": "Add.", "input": "2 2", "output": "4", "system": "Be brief.", "history": [["Hi", "Ho"]]})",
+       R"({"messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"},)"
+       R"( {"role": "assistant", "content": "Ho"}, {"role": "user", "content": "Add.\n2 2"},)"
+       R"( {"role": "assistant", "content": "4"}]})");
+  EXPECT_EQ(only(R"({"text": "one"})", test::render_turns, turns).text, "one");
+}
+
 TEST_F(TextFormats, QuestionsHaveTheirPrompt) {
   const TextExample row = only(R"({"question": "2+2?", "answer": "It is 4.\n#### 4"})");
   EXPECT_EQ(row.text, "Question: 2+2?\nAnswer: It is 4.\n#### 4");

@@ -1,43 +1,17 @@
 #include <gtest/gtest.h>
 
-#include <cstdlib>
-#include <optional>
-
 #include "io/checkpoint.h"
+#include "support/environment.h"
 #include "support/temporary.h"
 
 namespace deltaw::io {
 namespace {
 
+using test::Environment;
 using test::error_of;
 using test::put;
 using test::TemporaryFolder;
-
-using Variables = std::vector<std::pair<const char*, const char*>>;
-
-/// Sets environment variables (nullptr unsets) and puts the old ones back.
-class Environment {
- public:
-  explicit Environment(const Variables& wanted) {
-    for (const auto& [name, value] : wanted) {
-      const char* old = std::getenv(name);
-      old_.emplace_back(name, old ? std::optional<std::string>(old) : std::nullopt);
-      set(name, value);
-    }
-  }
-  ~Environment() {
-    for (const auto& [name, value] : old_) set(name, value ? value->c_str() : nullptr);
-  }
-
- private:
-  static void set(const char* name, const char* value) {
-    if (value)
-      ::setenv(name, value, 1);
-    else
-      ::unsetenv(name);
-  }
-  std::vector<std::pair<const char*, std::optional<std::string>>> old_;
-};
+using test::Variables;
 
 class ResolveModel : public testing::Test {
  protected:
@@ -92,11 +66,11 @@ TEST_F(ResolveModel, FollowsTheVariablesInTheOrderOfTheHub) {
 TEST_F(ResolveModel, GivesTheCommandThatDownloads) {
   const Error error = error_of([] { resolve_model("org/absent"); });
   EXPECT_EQ(error.id(), "config.model-not-found");
-  EXPECT_EQ(error.parts().fix, "download it: hf download org/absent");
+  EXPECT_EQ(error.parts().fix, "download it: deltaw download org/absent");
   EXPECT_EQ(error.parts().where, hub_);
   add(hub_, "org--absence", "1");
   EXPECT_EQ(error_of([] { resolve_model("org/absent"); }).parts().fix,
-            "did you mean 'org/absence'? or download it: hf download org/absent");
+            "did you mean 'org/absence'? or download it: deltaw download org/absent");
 }
 
 TEST_F(ResolveModel, RefusesACopyThatIsNotWhole) {
@@ -116,6 +90,49 @@ TEST_F(ResolveModel, NamesTheNearestFolder) {
   EXPECT_EQ(error.parts().fix, "did you mean 'minilm'?");
   EXPECT_EQ(error_of([&] { resolve_model(root_ + "/minilm/config.json"); }).id(), "config.model-not-found");
   EXPECT_EQ(error_of([] { resolve_model(""); }).id(), "config.model-not-found");
+}
+
+TEST_F(ResolveModel, TakesAGgufFileByItsMagicOrItsName) {
+  const std::string magic = "GGUF and more";
+  EXPECT_EQ(resolve_model(put(folder_ / "sha256-0", magic).string()), folder_ / "sha256-0");
+  EXPECT_EQ(resolve_model(put(folder_ / "cut.gguf", "").string()), folder_ / "cut.gguf");  // its reader says what it is
+  const Error error = error_of([&] { resolve_model(put(folder_ / "other", "x").string()); });
+  EXPECT_EQ(error.id(), "config.model-not-found");
+}
+
+TEST_F(ResolveModel, NamesTheNearestGgufFile) {
+  put(folder_ / "smollm2.gguf", "GGUF");
+  const Error error = error_of([&] { resolve_model(root_ + "/smollm.gguf"); });
+  EXPECT_EQ(error.parts().what, "there is no such file");
+  EXPECT_EQ(error.parts().fix, "did you mean 'smollm2.gguf'?");
+  EXPECT_EQ(error_of([] { resolve_model("absent.gguf"); }).parts().what, "there is no such file");  // no hub name
+}
+
+TEST_F(ResolveModel, FindsTheOnlyGgufFileOfAFolder) {
+  put(folder_ / "m/README.md", "");
+  put(folder_ / "m/b.gguf", "GGUF");
+  EXPECT_EQ(resolve_model(root_ + "/m"), folder_ / "m/b.gguf");
+  put(folder_ / "m/config.json", "{}");  // some hub folders have one beside GGUF files
+  EXPECT_EQ(resolve_model(root_ + "/m"), folder_ / "m/b.gguf");
+  put(folder_ / "m/a.gguf", "GGUF");
+  const Error error = error_of([&] { resolve_model(root_ + "/m"); });
+  EXPECT_EQ(error.id(), "config.model-not-found");
+  EXPECT_EQ(error.parts().what, "the folder holds 2 GGUF files: a.gguf, b.gguf");
+  EXPECT_EQ(error.parts().fix, "give one of them: model_name_or_path: " + root_ + "/m/a.gguf");
+  put(folder_ / "m/model.safetensors", "");
+  EXPECT_EQ(resolve_model(root_ + "/m"), folder_ / "m");
+  put(folder_ / "adapter/adapter_config.json", "{}");
+  put(folder_ / "adapter/x.gguf", "GGUF");
+  EXPECT_EQ(resolve_model(root_ + "/adapter"), folder_ / "adapter");
+}
+
+TEST_F(ResolveModel, FindsTheGgufFileOfASnapshot) {
+  const auto snapshot = add(hub_, "org--m-GGUF", "1");
+  std::filesystem::remove(snapshot / "config.json");
+  put(snapshot / "m.gguf", "GGUF");
+  EXPECT_EQ(resolve_model("org/m-GGUF"), snapshot / "m.gguf");
+  put(snapshot / "n.gguf", "GGUF");
+  EXPECT_NE(error_of([] { resolve_model("org/m-GGUF"); }).parts().what.find("m.gguf, n.gguf"), std::string::npos);
 }
 
 TEST_F(ResolveModel, StaysInsideTheCache) {

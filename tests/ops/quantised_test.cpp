@@ -31,7 +31,7 @@ void expect_golden(const Golden& golden, const std::string& matrix, const std::s
   const std::string key = matrix + "." + kind + ".";
   SCOPED_TRACE(key);
   const Tensor weight = golden[matrix];
-  const Quantised quantised(weight, kind_of(kind), at::kFloat);
+  const BnbQuantised quantised(weight, kind_of(kind), at::kFloat);
   EXPECT_TRUE(quantised.codes().equal(golden[key + "codes"]));
   EXPECT_TRUE(quantised.scales().equal(golden[key + "scales"]));
   const bool nested = kind_of(kind).nested;  // a mean of many numbers: its last bit depends on the machine's vectors
@@ -43,7 +43,7 @@ void expect_golden(const Golden& golden, const std::string& matrix, const std::s
   }
   EXPECT_TRUE(quantised.dequantised().equal(golden[key + "dequantised"]));
   if (!golden.has(key + "dequantised_bf16")) return;
-  EXPECT_TRUE(Quantised(weight, kind_of(kind), at::kBFloat16).dequantised().equal(golden[key + "dequantised_bf16"]));
+  EXPECT_TRUE(BnbQuantised(weight, kind_of(kind), at::kBFloat16).dequantised().equal(golden[key + "dequantised_bf16"]));
 }
 
 TEST(Quantised, IsWhatBitsandbytesMakes) {
@@ -57,66 +57,67 @@ TEST(Quantised, IsWhatBitsandbytesMakes) {
 // Half the widest gap between neighbouring numbers, times the scale: NF4's is from -1, FP4's from 2/3 to 1.
 TEST(Quantised, ChangesNoElementByMoreThanHalfAGap) {
   const Tensor weight = normal({32, 128}, 3);
-  const Tensor blocks = weight.view({-1, Quantised::kBlock});
+  const Tensor blocks = weight.view({-1, BnbQuantised::kBlock});
   const Tensor largest = blocks.abs().amax(1, /*keepdim=*/true);
   for (const auto& [type, gap] : {std::pair(QuantType::nf4, 0.3038072), std::pair(QuantType::fp4, 1.0 / 3)}) {
-    const Tensor changed = Quantised(weight, {.type = type}, at::kFloat).dequantised().view_as(blocks) - blocks;
+    const Tensor changed = BnbQuantised(weight, {.type = type}, at::kFloat).dequantised().view_as(blocks) - blocks;
     EXPECT_TRUE((changed.abs() <= largest * (gap / 2 + 1e-6)).all().item<bool>());
     EXPECT_GT((changed.abs() / largest).max().item<double>(), 0.4 * gap);
   }
   const Tensor rows = weight.abs().amax(1, /*keepdim=*/true);
-  const Tensor changed = Quantised(weight, {.type = QuantType::int8}, at::kFloat).dequantised() - weight;
+  const Tensor changed = BnbQuantised(weight, {.type = QuantType::int8}, at::kFloat).dequantised() - weight;
   EXPECT_TRUE((changed.abs() <= rows * (0.5 / 127 + 1e-6)).all().item<bool>());
 }
 
 TEST(Quantised, IsNotChangedByBeingQuantisedAgain) {
   const Tensor weight = normal({16, 128}, 4);
   for (const QuantType type : {QuantType::nf4, QuantType::fp4, QuantType::int8}) {
-    const Quantised once(weight, {.type = type}, at::kFloat);
-    const Quantised twice(once.dequantised(), {.type = type}, at::kFloat);
+    const BnbQuantised once(weight, {.type = type}, at::kFloat);
+    const BnbQuantised twice(once.dequantised(), {.type = type}, at::kFloat);
     EXPECT_TRUE(at::allclose(twice.dequantised(), once.dequantised(), 1e-6, 1e-9));
-    EXPECT_LT(twice.relative_error(), 1e-6);
+    EXPECT_LT(twice.relative_error().value(), 1e-6);
   }
 }
 
 TEST(Quantised, MeasuresItsError) {
   const Tensor weight = normal({24, 96}, 5);
   for (const char* kind : {"nf4", "fp4", "nf4_nested", "int8"}) {
-    const Quantised quantised(weight, kind_of(kind), at::kFloat);
+    const BnbQuantised quantised(weight, kind_of(kind), at::kFloat);
     const double expected = ((quantised.dequantised() - weight).norm() / weight.norm()).item<double>();
-    EXPECT_NEAR(quantised.relative_error(), expected, 1e-6) << kind;
+    EXPECT_NEAR(quantised.relative_error().value(), expected, 1e-6) << kind;
   }
-  EXPECT_EQ(Quantised(at::zeros({4, 4}), {}, at::kFloat).relative_error(), 0);
+  EXPECT_EQ(BnbQuantised(at::zeros({4, 4}), {}, at::kFloat).relative_error().value(), 0);
   for (const double bad : {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()}) {
     for (const char* kind : {"nf4", "nf4_nested", "int8"}) {
       Tensor broken = weight.clone();
       broken[7][9].fill_(bad);
-      EXPECT_FALSE(std::isfinite(Quantised(broken, kind_of(kind), at::kFloat).relative_error())) << kind;
+      EXPECT_FALSE(std::isfinite(BnbQuantised(broken, kind_of(kind), at::kFloat).relative_error().value())) << kind;
     }
   }
 }
 
 TEST(Quantised, CountsItsBytes) {
   const Tensor weight = normal({256, 128}, 6);  // 512 blocks
-  EXPECT_EQ(Quantised(weight, {}, at::kFloat).nbytes(), 256 * 128 / 2 + 512 * 4);
-  EXPECT_EQ(Quantised(weight, {.nested = true}, at::kFloat).nbytes(), 256 * 128 / 2 + 512 + 2 * 4 + 4);
-  EXPECT_EQ(Quantised(weight, {.type = QuantType::int8}, at::kFloat).nbytes(), 256 * 128 + 256 * 4);
+  EXPECT_EQ(BnbQuantised(weight, {}, at::kFloat).nbytes(), 256 * 128 / 2 + 512 * 4);
+  EXPECT_EQ(BnbQuantised(weight, {.nested = true}, at::kFloat).nbytes(), 256 * 128 / 2 + 512 + 2 * 4 + 4);
+  EXPECT_EQ(BnbQuantised(weight, {.type = QuantType::int8}, at::kFloat).nbytes(), 256 * 128 + 256 * 4);
 }
 
 TEST(Quantised, GivesTheSameOnSeveralThreads) {
   const Tensor weight = normal({512, 256}, 7);
   for (const char* kind : {"nf4", "fp4", "int8"}) {
-    const auto codes = [&] { return Quantised(weight, kind_of(kind), at::kFloat); };
-    const Quantised one = test::in_threads(1, codes), three = test::in_threads(3, codes);
+    const auto codes = [&] { return std::make_shared<const BnbQuantised>(weight, kind_of(kind), at::kFloat); };
+    const auto first = test::in_threads(1, codes), second = test::in_threads(3, codes);
+    const BnbQuantised &one = *first, &three = *second;
     EXPECT_TRUE(three.codes().equal(one.codes())) << kind;
     const Tensor expected = test::in_threads(1, [&] { return one.dequantised(); });
     EXPECT_TRUE(test::in_threads(3, [&] { return three.dequantised(); }).equal(expected)) << kind;
-    EXPECT_EQ(three.relative_error(), one.relative_error()) << kind;
+    EXPECT_EQ(three.relative_error().value(), one.relative_error().value()) << kind;
   }
 }
 
 TEST(QuantisedLinear, IsTheProductWithTheDequantisedWeight) {
-  const auto weight = std::make_shared<const Quantised>(normal({24, 40}, 8), Quantisation{}, at::kDouble);
+  const auto weight = std::make_shared<const BnbQuantised>(normal({24, 40}, 8), Quantisation{}, at::kDouble);
   const Tensor x = normal({2, 3, 40}, 9).to(at::kDouble), bias = normal({24}, 10).to(at::kDouble);
   const auto leaves = [&] { return std::pair(x.clone().requires_grad_(), bias.clone().requires_grad_()); };
   const auto [x1, b1] = leaves();

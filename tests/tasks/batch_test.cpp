@@ -1,10 +1,12 @@
 #include "deltaw/batch.h"
+#include "deltaw/error.h"
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
 #include "deltaw/task.h"
 #include "support/data.h"
+#include "support/temporary.h"
 #include "train/tiny_run.h"
 
 namespace deltaw {

@@ -1,10 +1,13 @@
 #include "tasks/common/losses.h"
 
+#include <ATen/ATen.h>
 #include <fmt/format.h>
 
 #include <cmath>
 
+#include "deltaw/data.h"
 #include "deltaw/error.h"
+#include "tasks/common/check_rows.h"
 
 namespace deltaw::tasks {
 
@@ -25,12 +28,36 @@ RowLoss sum_of(const std::vector<RowLoss>& rows) {
   return sum;
 }
 
-void check_causal_metric(const std::string& name) {
-  if (name == "loss" || name == "perplexity") return;
-  throw Error({.id = "config.unknown-metric",
-               .what = fmt::format("'{}' is no metric of a causal language model", name),
-               .where = "key \"metric_for_best_model\"",
-               .fix = "loss or perplexity"});
+ops::Head head_of(const Model& model, Call& call) {
+  return [&model, &call](const Tensor& features) { return model.logits(features, call); };
+}
+
+Tensor at_targets(const Tensor& features, const Batch& batch) {
+  return features.flatten(0, 1).index_select(0, batch["target_positions"]);
+}
+
+void RowLosses::add(const Tensor& features, const Batch& batch) {
+  Call call{.adapter = adapter_};
+  const Tensor losses = ops::token_cross_entropy(at_targets(features, batch), batch["target_labels"],
+                                                 model_.vocab_size(), head_of(model_, call))
+                            .to(at::kDouble);
+  const auto* rows = batch["target_rows"].data_ptr<int64_t>();
+  for (int64_t i = 0; i < losses.numel(); ++i) {
+    RowLoss& row = losses_[static_cast<size_t>(batch.positions[static_cast<size_t>(rows[i])])];
+    row.nll += losses.data_ptr<double>()[i];
+    row.tokens += 1;
+  }
+}
+
+const std::vector<RowLoss>& RowLosses::finite() const {
+  for (size_t row = 0; row < losses_.size(); ++row) {
+    if (std::isfinite(losses_[row].nll)) continue;
+    throw Error({.id = "numeric.non-finite",
+                 .what = "the model's logits are not finite",
+                 .where = fmt::format("row {} of the data", row + 1),
+                 .fix = "compute with --dtype float32; if that is no help, the weights themselves are broken"});
+  }
+  return losses_;
 }
 
 Json mean_loss(const RowLoss& sum, const std::string& where) {
@@ -40,3 +67,25 @@ Json mean_loss(const RowLoss& sum, const std::string& where) {
 }
 
 }  // namespace deltaw::tasks
+
+namespace deltaw {
+
+std::vector<RowLoss> predict_losses(const Model& model, const Adapter* adapter, const CausalRows& rows,
+                                    int64_t batch_size, const Progress& progress) {
+  const at::NoGradGuard no_grad;  // no inference mode: what the model caches now may serve training later
+  tasks::check_rows(model, adapter, rows.rows());
+  tasks::RowLosses losses(model, adapter, rows.size());
+  int64_t done = 0;
+  for (const std::vector<int64_t>& positions : plan_evaluation(costs_of(rows), batch_size)) {
+    const Batch batch = rows.collate(positions, {});
+    if (batch["target_labels"].numel() > 0) {
+      Call call{.adapter = adapter};
+      losses.add(model.features(text_input(batch), call), batch);
+    }
+    done += batch.rows;
+    if (progress) progress(done, rows.size());
+  }
+  return losses.finite();
+}
+
+}  // namespace deltaw

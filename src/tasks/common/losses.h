@@ -6,6 +6,7 @@
 
 #include "deltaw/options.h"
 #include "deltaw/text_rows.h"
+#include "ops/cross_entropy.h"
 
 namespace deltaw::tasks {
 
@@ -14,8 +15,27 @@ void check_finite(double loss, const std::string& where);
 
 RowLoss sum_of(const std::vector<RowLoss>& rows);
 
-/// Throws config.unknown-metric for what is no score of a causal language model.
-void check_causal_metric(const std::string& name);
+/// The model's head as ops/cross_entropy calls it. `model` and `call` must outlive it.
+ops::Head head_of(const Model& model, Call& call);
+
+/// Features [batch, length, hidden] of the positions before the tokens that are trained on: [n, hidden].
+Tensor at_targets(const Tensor& features, const Batch& batch);
+
+/// What a causal model makes of each row, by its position in the source.
+class RowLosses {
+ public:
+  RowLosses(const Model& model, const Adapter* adapter, int64_t rows)
+      : model_(model), adapter_(adapter), losses_(static_cast<size_t>(rows)) {}
+
+  void add(const Tensor& features, const Batch& batch);
+  /// Throws numeric.non-finite.
+  const std::vector<RowLoss>& finite() const;
+
+ private:
+  const Model& model_;
+  const Adapter* adapter_;
+  std::vector<RowLoss> losses_;
+};
 
 /// {"loss", the mean of a token, "perplexity"}. Throws numeric.non-finite.
 Json mean_loss(const RowLoss& sum, const std::string& where);

@@ -1,8 +1,11 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
+
 #include "core/registry.h"
 #include "deltaw/error.h"
+#include "deltaw/family.h"
 #include "deltaw/task.h"
 
 namespace deltaw {
@@ -39,6 +42,27 @@ void register_task(const TaskSpec& spec) {
                .what = fmt::format("a task '{}' is registered already", spec.id),
                .where = "register_task",
                .fix = "give the new task another id"});
+}
+
+std::vector<const TaskSpec*> listed_tasks() {
+  std::vector<const TaskSpec*> tasks = task_table();
+  std::stable_sort(tasks.begin(), tasks.end(),
+                   [](const TaskSpec* a, const TaskSpec* b) { return a->words.models < b->words.models; });
+  return tasks;
+}
+
+std::string head_type(const std::string& id) {
+  const TaskSpec* spec = registry().find(id);
+  return spec && !spec->head.empty() ? spec->head : id;
+}
+
+std::string usual_task_type(const FamilySpec& family) {
+  return family.is_causal() ? "CAUSAL_LM" : "SEQ_CLS";
+}
+
+const TaskSpec& task_for(const std::string& model_name_or_path, const std::string& asked) {
+  const std::string loaded = task_type_of(model_name_or_path, head_type(asked));
+  return find_task(head_type(asked) == asked ? loaded : asked);
 }
 
 std::unique_ptr<Task> task_of(const Model& model) {

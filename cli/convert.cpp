@@ -1,0 +1,63 @@
+#include "deltaw/convert.h"
+
+#include "converted.h"
+#include "counter.h"
+#include "output.h"
+
+namespace deltaw::cli {
+namespace {
+
+struct Keys : FolderKeys {
+  std::string save_dtype = "auto";
+
+  void fields(FieldVisitor& f) {
+    f.field("save_dtype", save_dtype,
+            "Type to write: auto is that of the file, tensor by tensor, and float32 for GGUF's blocks, which it holds "
+            "exactly.",
+            one_of({"auto", "float32", "bf16", "bfloat16", "float16"}));
+    FolderKeys::fields(f);
+  }
+};
+
+const Usage kUsageText = {
+    .verb = "convert",
+    .what =
+        "Writes a model, of a GGUF file for one, as a checkpoint folder that transformers loads, tokenizer and chat "
+        "template with it; reads it back and compares every tensor. One JSON object on standard output.",
+    .example =
+        "  deltaw convert model.Q4_K_M.gguf --output_dir model\n"
+        "  deltaw convert MODEL --save_dtype bf16 --output_dir model-bf16",
+    .positional = "MODEL",
+    .positional_help = "A GGUF file, a checkpoint folder, or a hub name in the local cache.",
+    .exit_codes = "0 done; 1 failed; 2 usage or configuration, nothing was started; 3 the folder is not the model",
+    .needs = {kNeedsOutput},
+};
+
+}  // namespace
+
+int convert(const Args& args) {
+  const std::vector<Section> sections = {section_of<Keys>("Output"), section_of<LogKeys>("Log")};
+  const Invocation invocation = parse_args(kUsageText, sections, args);
+  if (invocation.help) {
+    print_help(kUsageText, sections);
+    return kDone;
+  }
+  Keys keys;
+  read_into(keys, invocation);
+  Served served;
+  served.base.model_name_or_path = invocation.positional;
+  if (invocation.positional.empty()) refuse_missing(kUsageText, kNeedsModelToConvert);
+  served.model_options.dtype = "float32";
+  load_source(served, invocation, keys);
+  Counter counter("tensors");
+  const ConvertReport report = convert_checkpoint(*served.model, keys.output_dir, companions_of(served),
+                                                  stored_type(keys.save_dtype), counter.progress());
+  print(to_text(Json{{"output_dir", keys.output_dir},
+                     {"model_name_or_path", served.base.model_name_or_path},
+                     {"tensors", report.tensors},
+                     {"parameters", report.parameters},
+                     {"passed", report.problem.empty()}}));
+  return finish(report.problem, kUsageText, keys);
+}
+
+}  // namespace deltaw::cli

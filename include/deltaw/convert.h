@@ -1,0 +1,38 @@
+// Models from one kind of file to another.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "deltaw/adapter.h"
+#include "deltaw/model.h"
+#include "deltaw/progress.h"
+
+namespace deltaw {
+
+struct ConvertReport {
+  int64_t tensors = 0;
+  int64_t parameters = 0;
+  std::string problem;  // what is wrong with the folder that was read back, or nothing
+};
+
+/// Writes a model as a checkpoint folder that transformers loads, each tensor in the type that it was stored in, or in
+/// `stored`; blocks of a GGUF file become float32, which holds them exactly. Reads it back and compares every tensor.
+/// `model` is held in float32 or wider. `companions` adds files before the folder takes its name. Of a folder that
+/// exists it replaces what merge_checkpoint() would. Throws numeric.non-finite for numbers that the type cannot hold.
+ConvertReport convert_checkpoint(const Model& model, const std::filesystem::path& output,
+                                 const std::function<void(const std::filesystem::path&)>& companions = {},
+                                 std::optional<at::ScalarType> stored = {}, const Progress& progress = {});
+
+/// Writes base and adapter as model.gguf into a folder, from the GGUF file that is the base: its values, its tensors,
+/// and in place of what the adapter changes the merged numbers. `type` is F32, F16, BF16 or Q8_0 for all matrices;
+/// `auto` leaves every tensor in its own, but for blocks that change: they become Q8_0. Reads the file back and
+/// compares every tensor; rounding_share says what rounding costs. Throws config.unsupported for a base that is no GGUF
+/// file and for a vocabulary that grew, and what merge_checkpoint() throws.
+MergeReport merge_gguf(const Adapter& adapter, const std::filesystem::path& output, const Probe& probe,
+                       const std::string& type = "auto", const Progress& progress = {});
+
+}  // namespace deltaw

@@ -1,0 +1,161 @@
+#include "tasks/seq_cls/reader.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "deltaw/error.h"
+#include "deltaw/text_rows.h"
+#include "tasks/common/metrics.h"
+#include "tasks/common/shown.h"
+#include "tasks/common/text_files.h"
+#include "tasks/seq_cls/labels.h"
+
+namespace deltaw::seq_cls {
+namespace {
+
+void refuse_lines_for_pairs(const DataOptions& data, const std::string& file) {
+  const std::string pair = data.text_pair_column.empty() && !data.task_name.empty()
+                               ? find_glue_task(data.task_name).text_pair_column
+                               : data.text_pair_column;
+  if (pair.empty()) return;
+  throw Error({.id = "config.missing-column",
+               .what = "the model reads two texts a row, and a file of lines has no column '" + pair + "'",
+               .where = file,
+               .fix = "give a .csv, .tsv or .jsonl file with both columns"});
+}
+
+std::string label_words(const LabelSet& labels, const Example& row) {
+  if (labels.regression) return Json(row.label).dump();
+  if (!labels.multi_label) return labels.names[static_cast<size_t>(row.label)];
+  std::vector<std::string> names;
+  for (size_t i = 0; i < row.labels.size(); ++i) {
+    if (row.labels[i] > 0) names.push_back(labels.names[i]);
+  }
+  return names.empty() ? "none" : fmt::format("{}", fmt::join(names, ", "));
+}
+
+class Reader final : public TextReader {
+ public:
+  // ---- a run ----
+
+  void read(TaskFiles& files) override {
+    const bool goes_on = !files.adapters.empty();
+    if (goes_on) inherit_head(files);
+    rows_ = load_training_data(files.data, files.seed, goes_on ? HeadLabels() : head_of(files.base, files.model));
+    labels_ = rows_.labels;
+    if (goes_on) check_head_size(files.adapters.front(), labels_.outputs());
+    for (const std::string& sentence : rows_.warnings) files.warn(sentence);
+    settle(files);
+  }
+
+  bool has_validation() const override { return !rows_.validation.rows.empty(); }
+  bool smooths_labels() const override { return labels_.one_class(); }
+  std::vector<std::string> metrics(const DataOptions& data) const override { return metric_names(data, labels_); }
+  void check_metric(const std::string& name) const override { tasks::check_class_metric(name, labels_); }
+
+  void encode(const Model& /*model*/, const DataOptions& data) override {
+    train_ = as_rows(encode_rows(rows_.train, tokenizer(), data.max_length));
+    validation_ = as_rows(encode_rows(rows_.validation, tokenizer(), data.max_length));
+  }
+
+  ModelCard model_card() const override {
+    return {.pipeline_tag = "text-classification",
+            .python_class = "AutoModelForSequenceClassification",
+            .load_arguments = fmt::format(", num_labels={}", std::max<size_t>(1, labels_.names.size())),
+            .command = "predict",
+            .command_arguments = "--input_file texts.txt"};
+  }
+
+  // ---- a model that is asked ----
+
+  void choose_model(TaskFiles& files) override { choose_labels(files); }
+
+  void begin_asking(const AskedModel& asked, TaskFiles& files) override {
+    labels_.regression = asked.model.is_regression();
+    if (!labels_.regression) {
+      labels_ = label_set(files.data, asked.model.label_names());
+      labels_.multi_label = asked.model.is_multi_label();
+    }
+    TextReader::begin_asking(asked, files);
+  }
+
+  std::shared_ptr<const RowSource> rows_to_score(const AskedModel& asked, TaskFiles& files) override {
+    const Dataset dataset = load_split(files.data, Split::validation, labels_, Labels::needed, files.seed);
+    if (!dataset.rows.empty()) return as_rows(encoded(dataset, asked, files));
+    throw Error({.id = "config.no-data",
+                 .what = "there are no rows to evaluate on",
+                 .where = dataset.file.string(),
+                 .fix = "name another validation_file"});
+  }
+
+  std::shared_ptr<const RowSource> rows_to_predict(const AskedModel& asked, TaskFiles& files, const std::string& file,
+                                                   std::vector<Json>& ids) override {
+    const Dataset dataset = input_of(files, file);
+    for (const Example& row : dataset.rows) ids.push_back(row.id);
+    return as_rows(dataset.rows.empty() ? std::vector<EncodedRow>() : encoded(dataset, asked, files));
+  }
+
+ protected:
+  std::vector<std::string> labels() const override { return labels_.names; }
+
+  Json sample() const override {
+    const Example& first = rows_.train.rows.front();
+    const std::vector<int64_t>& ids = deltaw::as_rows<TextRows>(*train_).rows().front().ids;
+    Json sample = {{"text", first.text}};
+    if (first.has_pair) sample["text_pair"] = first.text_pair;
+    sample["label"] = label_words(labels_, first);
+    sample["ids"] = ids;
+    sample["tokens"] = tasks::token_names(ids, tokenizer());
+    return sample;
+  }
+
+  std::string counts_text(const Json& facts) const override {
+    const Json& names = facts["labels"];
+    return names.empty() ? "         scores\n" : fmt::format("         labels: {}\n", tasks::first_words(names, 12));
+  }
+
+  std::string sample_text(const Json& sample) const override {
+    std::string lines = TextReader::sample_text(sample);
+    if (sample.contains("text_pair")) lines += "   pair  " + sample["text_pair"].get<std::string>() + "\n";
+    return lines + "  label  " + sample["label"].get<std::string>() + "\n";
+  }
+
+ private:
+  std::shared_ptr<const TextRows> as_rows(std::vector<EncodedRow> rows) const {
+    return std::make_shared<const TextRows>(std::move(rows), pad_id_, tokenizer().pads_left());
+  }
+
+  /// The labels are those of the run from here on, and so are the columns, those of a task aside: whoever reads another
+  /// file later, with run.json, reads the same ones or is told that they are not there.
+  void settle(TaskFiles& files) const {
+    if (files.data.task_name.empty()) {
+      files.data.text_column = rows_.text_column;
+      files.data.text_pair_column = rows_.text_pair_column;
+      files.data.label_column = rows_.label_column;
+    }
+    files.model.new_head = rows_.new_head;
+    files.data.label_names = labels_.names;
+    files.data.problem_type = labels_.problem_type();
+    files.model.problem_type = files.data.problem_type;
+    files.model.num_labels = labels_.outputs();
+    files.model.label_names = labels_.names;
+  }
+
+  Dataset input_of(const TaskFiles& files, const std::string& file) const {
+    if (file.empty()) return load_split(files.data, Split::test, labels_, Labels::ignored, files.seed);
+    if (!tasks::is_lines(file)) return load_file(file, files.data, labels_, Labels::ignored);
+    refuse_lines_for_pairs(files.data, file);
+    return tasks::read_lines(file, files.data.encoding);
+  }
+
+  TrainingData rows_;
+  LabelSet labels_;
+};
+
+}  // namespace
+
+std::unique_ptr<TaskReader> make_reader() {
+  return std::make_unique<Reader>();
+}
+
+}  // namespace deltaw::seq_cls
