@@ -167,7 +167,7 @@ class Reader {
       ++number_;
       Json row = Json::object();
       for (size_t column = 0; column < arrays.size(); ++column) {
-        allowance_.spend(32 + columns_[column].name.size());
+        allowance_.spend(kValueBytes + columns_[column].name.size());
         row[columns_[column].name] = arrays[column].value(i, allowance_);
       }
       take_(row, number_);

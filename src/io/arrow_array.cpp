@@ -127,7 +127,7 @@ ArrowArray::ArrowArray(const ArrowField& field, ArrowBatch& batch, const ArrowDi
 }
 
 Json ArrowArray::value(uint64_t row, Allowance& allowance) const {
-  allowance.spend(32);
+  allowance.spend(kValueBytes);
   if (row >= length_) refuse("it has fewer rows than it should");
   if (!validity_.empty() && bits_at(validity_, row, 1) == 0) return nullptr;
   allowance.enter();  // a dictionary may lead into itself
@@ -170,7 +170,7 @@ Json ArrowArray::content(uint64_t row, Allowance& allowance) const {
     case Kind::record: {
       Json object = Json::object();
       for (size_t i = 0; i < children_.size(); ++i) {
-        allowance.spend(32 + field_.children[i].name.size());
+        allowance.spend(kValueBytes + field_.children[i].name.size());
         object[field_.children[i].name] = children_[i].value(row, allowance);
       }
       return object;

@@ -32,6 +32,9 @@ std::string duration_text(int64_t value, TimeUnit unit);                // in se
 std::string decimal_text(std::string_view bytes, int64_t scale);
 std::string uuid_text(std::string_view bytes);  // of 16 bytes
 
+/// What a value or a name takes in a row beside its text, about.
+inline constexpr uint64_t kValueBytes = 64;
+
 /// What may come of a file: a few bytes can say that a value stands there a billion times.
 class Allowance {
  public:

@@ -89,7 +89,7 @@ class RowGroup {
         throw ColumnError("it has no value where its columns have one");
       }
       const RawValue raw = column.value();
-      allowance_.spend(32 + raw.bytes.size());
+      allowance_.spend(kValueBytes + raw.bytes.size());
       Json value = to_json(node.type, raw);
       column.advance();
       return value;
@@ -99,7 +99,7 @@ class RowGroup {
   Json record(const ParquetNode& node) {
     Json object = Json::object();
     for (const ParquetNode& child : node.children) {
-      allowance_.spend(32 + child.name.size());
+      allowance_.spend(kValueBytes + child.name.size());
       object[child.name] = value(child);
     }
     return object;
@@ -137,7 +137,7 @@ class RowGroup {
       return items;
     }
     do {
-      allowance_.spend(32);
+      allowance_.spend(kValueBytes);
       items.push_back(element());
     } while (goes_on(node));
     return items;
@@ -161,7 +161,7 @@ class RowGroup {
 
   /// One entry of each column below a node that is not there.
   void skip(const ParquetNode& node) {
-    allowance_.spend(32);
+    allowance_.spend(kValueBytes);
     for (size_t i = node.first; i < node.last; ++i) {
       if (columns_[i].at_end() || columns_[i].definition() >= node.definition) {
         refuse(i, "it has a value where the columns beside it have none");

@@ -120,4 +120,36 @@ quiet err
 expect 2 $classify --input_file "no${esc}file.csv"
 quiet err
 
+# Several files, patterns, packed files, columns and folders.
+mkdir many
+printf 'text,label\ngood,yes\nfine,yes\n' >many/train-1.csv
+printf 'label,text\nno,bad\n' | gzip >many/train-2.csv.gz
+printf 'text,label\nwell,yes\nill,no\n' >many/dev.csv
+for files in 'many/train-1.csv many/train-2.csv.gz' 'many/train-1.csv,many/train-2.csv.gz' 'many/train-*'; do
+  set -f
+  expect 0 validate --model_name_or_path base --train_file $files
+  set +f
+  contains out '3 rows to train on'
+done
+expect 0 validate --model_name_or_path base --dataset_dir many
+contains out '3 rows to train on, 2 to evaluate on'
+printf 'train_file: [many/train-1.csv, many/train-2.csv.gz]\n' >many.yaml
+expect 0 train many.yaml --model_name_or_path base --dtype float32 --max_steps 1 --save_strategy no --output_dir listed
+contains listed/README.md '`train-1.csv and 1 more`'
+expect 0 validate --model_name_or_path base --train_file many/train-1.csv many/train-2.csv.gz many.yaml
+expect 2 validate --model_name_or_path base --train_file 'many/tarin-*'
+contains err 'many holds dev.csv, train-1.csv, train-2.csv.gz'
+expect 2 $classify --test_file 'many/*.csv' --output_file many/dev.csv
+contains err 'error[config.output-is-input]'
+head -c 30 many/train-2.csv.gz >cut.csv.gz
+expect 1 validate --model_name_or_path base --train_file cut.csv.gz
+contains err 'error[format.compressed]'
+columns=$tests/golden/columns
+expect 0 validate --model_name_or_path base --train_file "$columns/texts.parquet" --text_column numbered
+contains out '24 rows to train on'
+expect 0 $classify --input_file "$columns/stream.arrow" --text_column numbered
+lines out 24
+expect 0 validate --model_name_or_path base --dataset_dir "$columns/saved"
+contains out '5 rows to train on'
+
 finish

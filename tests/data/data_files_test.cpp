@@ -99,6 +99,12 @@ TEST_F(ManyFiles, ColumnsAreMatchedByName) {
   ASSERT_EQ(data.train.rows.size(), 2u);
   EXPECT_EQ(data.train.rows[1].text, "bad");
   EXPECT_EQ(data.labels.names, (Strings{"no", "yes"}));
+  write("d.csv", "label\nno\n");
+  expect_error(
+      [&] {
+        load_training_data({.train_file = Strings{path("a.csv"), path("d.csv")}}, 42);
+      },
+      "data.not-text", {"column 'text' is missing", "d.csv, line 2"});
   write("c.csv", "text\nlost\n");
   expect_error(
       [&] {

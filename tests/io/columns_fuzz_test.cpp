@@ -67,7 +67,7 @@ TEST_P(ColumnFuzz, EveryFileThatIsCutIsRefused) {
 TEST_P(ColumnFuzz, ChangedBytesAreRefusedOrHarmless) {
   std::mt19937 random(7);
   int refused = 0;
-  for (int round = 0; round < 3000; ++round) {
+  for (int round = 0; round < 1500; ++round) {
     std::string damaged = whole_;
     // The descriptions stand at the end of a file, and everywhere in a stream.
     const size_t window = round % 2 == 0 ? damaged.size() : std::min<size_t>(damaged.size(), 1500);
@@ -80,12 +80,12 @@ TEST_P(ColumnFuzz, ChangedBytesAreRefusedOrHarmless) {
     refused += result != "read";
     expect_clear(result, std::to_string(round));
   }
-  EXPECT_GT(refused, 300);
+  EXPECT_GT(refused, 150);
 }
 
 TEST_P(ColumnFuzz, PiecesInOtherPlacesAreRefusedOrHarmless) {
   std::mt19937 random(8);
-  for (int round = 0; round < 1000; ++round) {
+  for (int round = 0; round < 500; ++round) {
     std::string damaged = whole_;
     const size_t size = 1 + random() % 64, from = random() % damaged.size(), to = random() % damaged.size();
     const std::string piece = damaged.substr(from, size);
