@@ -119,6 +119,11 @@ lacks err 'needs train_file' # it is meant
 [ "$(grep -c '^error\[' err)" = 2 ] || fail 'not both errors are told, or more'
 expect 0 validate far.yaml --dtype float32 --train_file data/rows.jsonl --optim adamw_torch
 
+# Several data sets are one split.
+sed 's/dataset: letters/dataset: letters, letters/; s/output_dir: factory/output_dir: twice/' factory.yaml >twice.yaml
+expect 0 validate twice.yaml --dtype float32 --json
+contains out '"train_rows": 4'
+
 # Another method with the same file, by a key of deltaw in it.
 { cat factory.yaml; printf 'method: randlora\nrandlora_alpha: 8\n'; } | sed 's/output_dir: factory/output_dir: random/' >mixed.yaml
 expect 0 train mixed.yaml --dtype float32

@@ -24,6 +24,9 @@ TEST_F(LlamaFactoryData, IsLookedUpInDatasetInfo) {
   EXPECT_FALSE(values_of(on(R"({"file_name": "rows.json"})")).contains("text_column"));
   expect_values(on(R"({"file_name": "rows.json"})") + "eval_dataset: other", {{"validation_file", file("o.json")}});
   expect_values("template: qwen\nstage: sft\ndataset: rows.jsonl", {{"train_file", "rows.jsonl"}});
+  const std::string two = on(R"({"file_name": "rows.json"})") + "eval_dataset: a, other";
+  expect_values(two, {{"validation_file", {file("rows.json"), file("o.json")}}});
+  EXPECT_TRUE(became(two, "eval_dataset a, other is validation_file " + file("rows.json") + ", " + file("o.json")));
 }
 
 TEST_F(LlamaFactoryData, HasItsColumnsAndTags) {
@@ -57,7 +60,6 @@ TEST_F(LlamaFactoryData, ThatCannotBeReadHereIsToldWithWhatToDo) {
     EXPECT_TRUE(contains(problem, words)) << problem;
   }
   EXPECT_TRUE(contains(problem_of("template: x\nstage: sft\ndataset: b", "dataset"), "set dataset_dir to the folder"));
-  EXPECT_TRUE(contains(problem_of("template: x\nstage: sft\ndataset: a.json, b.json", "dataset"), "2 files are named"));
 }
 
 class AxolotlData : public Configurations {
@@ -84,7 +86,7 @@ TEST_F(AxolotlData, OfFilesIsRead) {
 
 TEST_F(AxolotlData, ThatCannotBeReadHereIsToldWithWhatToDo) {
   const std::pair<const char*, const char*> cases[] = {
-      {"path: tatsu-lab/alpaca, type: alpaca", "is a data set of a hub"},
+      {"path: tatsu-lab/alpaca, type: alpaca", "deltaw download tatsu-lab/alpaca --repo_type dataset"},
       {"path: a.jsonl, type: input_output", "has the type input_output"},
       {"path: a.jsonl, type: {format: '{instruction}'}", "by a format of its own"},
       {"path: a.jsonl, type: alpaca, field_output: answer", "has its output in the column answer"},
@@ -97,14 +99,24 @@ TEST_F(AxolotlData, ThatCannotBeReadHereIsToldWithWhatToDo) {
   for (const auto& [set, words] : cases) {
     const std::string problem = problem_of(on(set), "datasets");
     EXPECT_TRUE(contains(problem, words)) << problem;
-    EXPECT_TRUE(contains(problem, "--train_file FILE")) << problem;
+    EXPECT_TRUE(contains(problem, "--train_file")) << problem;
   }
 }
 
 TEST_F(Configurations, OfTrlNameAFileOrAHub) {
   expect_values("use_peft: true\ndataset_name: a.jsonl", {{"train_file", "a.jsonl"}});
   expect_values("use_peft: true\ndatasets: [{path: json, data_files: a.jsonl}]\n", {{"train_file", "a.jsonl"}});
-  EXPECT_TRUE(contains(problem_of("dataset_name: stanfordnlp/imdb", "dataset_name"), "a data set of a hub"));
+  EXPECT_TRUE(contains(problem_of("dataset_name: stanfordnlp/imdb", "dataset_name"),
+                       "is neither a file of rows nor a folder here"));
+}
+
+TEST_F(Configurations, NameFoldersThatAreThere) {
+  const std::string there = folder.path().string();
+  expect_values("use_peft: true\ndatasets: [{path: " + there + "}, {path: a.parquet}]",
+                {{"train_file", {there, "a.parquet"}}});
+  const std::string problem = problem_of("use_peft: true\ndatasets: [{path: ./no/such/folder}]", "datasets");
+  EXPECT_TRUE(contains(problem, "'./no/such/folder' is neither")) << problem;
+  EXPECT_TRUE(contains(problem, "fix:   give --train_file FILE")) << problem;
 }
 
 TEST_F(Configurations, OfMlxNameAFolderOfData) {
@@ -119,7 +131,8 @@ TEST_F(Configurations, OfMlxNameAFolderOfData) {
                  {"eval_strategy", "steps"},
                  {"eval_steps", 20},
                  {"max_eval_samples", 6}});
-  EXPECT_TRUE(contains(problem_of("fine_tune_type: lora\ndata: mlx-community/WikiSQL", "data"), "a data set of a hub"));
+  EXPECT_TRUE(contains(problem_of("fine_tune_type: lora\ndata: mlx-community/WikiSQL", "data"),
+                       "is neither a file of rows nor a folder here"));
 }
 
 }  // namespace

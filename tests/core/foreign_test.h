@@ -45,7 +45,7 @@ inline foreign::Here some_here() {
   here.methods = {{"LORA", {"r", "lora_alpha", "lora_dropout", "use_rslora"}},
                   {"ADALORA", {"init_r", "target_r", "lora_alpha"}},
                   {"RANDLORA", {"r", "randlora_alpha"}}};
-  here.whole_model = "every_tensor";
+  here.whole_model = "full";
   here.blocks = [](const std::string&) { return std::optional<int64_t>(24); };
   return here;
 }

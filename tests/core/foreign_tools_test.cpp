@@ -120,7 +120,7 @@ TEST_F(Configurations, OfAxolotlTrainAsThere) {
 
 TEST_F(Configurations, OfAxolotlHaveWhatElseItSays) {
   const std::string bare = "base_model: m\nadapter: lora\ndatasets: [{path: a.jsonl, type: alpaca}]\n";
-  expect_values("base_model: m\ndatasets: [{path: a.jsonl, type: alpaca}]", {{"method", "every_tensor"}});
+  expect_values("base_model: m\ndatasets: [{path: a.jsonl, type: alpaca}]", {{"method", "full"}});
   expect_values("base_model: m\ndatasets: [{path: a.jsonl, type: alpaca}]\nmethod: lora", {{"method", "lora"}});
   expect_values(bare + "batch_size: 8\nmicro_batch_size: 2", {{"gradient_accumulation_steps", 4}});
   problem_of(bare + "batch_size: 9\nmicro_batch_size: 2", "batch_size");
@@ -162,7 +162,7 @@ TEST_F(Configurations, OfTrlTrainAsThere) {
                  {"task_type", "CAUSAL_LM"},
                  {"bnb_4bit_use_double_quant", true}});
   const std::string whole = "model_name_or_path: m\ndataset_name: a.jsonl\nuse_peft: false\nlora_r: 4\n";
-  expect_values(whole, {{"method", "every_tensor"}});
+  expect_values(whole, {{"method", "full"}});
   EXPECT_FALSE(values_of(whole).contains("r"));
 }
 
@@ -271,6 +271,10 @@ TEST_F(Configurations, OfPeftAreAdapters) {
   EXPECT_EQ(values_of(allocated + "r: 8\nlora_dropout: 0.0\nuse_rslora: false\nlora_alpha: 8"),
             (Json{{"method", "ADALORA"}, {"init_r", 12}, {"lora_alpha", 8}}));
   problem_of(allocated + "use_rslora: true", "use_rslora");
+  EXPECT_TRUE(
+      of("peft_type: LORA\ninference_mode: true\nencoder_hidden_size: 9\nprefix_projection: false").problems.empty());
+  problem_of("peft_type: LORA\ninference_mode: true\nencoder_hidden_size: 9\nprefix_projection: true",
+             "prefix_projection");
   const std::string unknown = "peft_type: BOFT\ninference_mode: true\nboft_block_size: 4\n";
   EXPECT_EQ(of(unknown).problems.size(), 1u);
   EXPECT_TRUE(contains(problem_of(unknown, "peft_type"), "PEFT's BOFT is none of the methods of deltaw"));

@@ -283,7 +283,7 @@ std::vector<Key> keys() {
       as("peft_trainable_token_indices", "trainable_token_indices"),
       as("peft_ensure_weight_tying", "ensure_weight_tying"),
       computed("datasets", "train_file",
-               "A list of one map: path (a file; a hub is refused), type (alpaca, chat_template, sharegpt, "
+               "A list of maps: path (a file or folder), type (alpaca, chat_template, sharegpt, "
                "completion), field_messages, message_property_mappings, roles, field.",
                [](Reading&, const Json&) {}),
       computed("test_datasets", "validation_file", "As datasets.", [](Reading&, const Json&) {}),
@@ -339,8 +339,8 @@ std::vector<Key> keys() {
               "axolotl's classifiers are of rewards|train a classifier by deltaw's own keys: train_file, "
               "label_column"),
       refused("unfrozen_parameters lisa_n_layers",
-              "parts of the base do not train by their names|set adapter to lora; "
-              "modules_to_save and trainable_token_indices train whole modules and single tokens"),
+              "parts of the base do not train by their names|remove it; with an adapter, "
+              "lora_modules_to_save trains whole modules and peft_trainable_token_indices single tokens"),
       refused("lora_target_parameters quantize_moe_experts llama4_linearized_experts",
               "experts of a mixture get no update|name layers in lora_target_modules"),
       refused("relora peft peft_layer_replication loftq",
@@ -351,7 +351,7 @@ std::vector<Key> keys() {
       refused("float16", "half precision is bf16 here|set bf16 to true"),
       refused("use_eaft diffusion use_pose curriculum_sampling sample_packing_sequentially",
               "the loss is the cross entropy of whole rows, in a random order|remove it"),
-      refused("resize_token_embeddings_to_32x shrink_embeddings reinit_weights scaling_softmax model_config "
+      refused("shrink_embeddings reinit_weights scaling_softmax model_config "
               "overrides_of_model_config overrides_of_model_kwargs rope_scaling",
               "the model is the checkpoint's|remove it"),
       refused("lr_groups embedding_lr embedding_lr_scale lr_quadratic_warmup lr_div_factor",
@@ -396,7 +396,8 @@ std::vector<Key> keys() {
            "is_qwen_derived_model lora_fan_in_fan_out eot_tokens added_tokens_overrides fix_untrained_tokens "
            "low_cpu_mem_usage hf_use_auth_token",
            "it follows from the checkpoint"),
-      idle("flash_attention xformers_attention sdp_attention flex_attention eager_attention sage_attention "
+      idle("resize_token_embeddings_to_32x flash_attention xformers_attention sdp_attention flex_attention "
+           "eager_attention sage_attention "
            "flash_attn_cross_entropy flash_attn_rms_norm flash_attn_fuse_qkv flash_attn_fuse_mlp flash_optimum "
            "flex_attn_compile_kwargs gemma4_hybrid_attn_impl large_head_attention sdpa_varlen fused_attn_kernel "
            "lora_mlp_kernel lora_qkv_kernel lora_o_kernel lora_embedding_kernel liger_rope liger_rms_norm "

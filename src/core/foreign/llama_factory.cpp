@@ -1,5 +1,6 @@
 // LLaMA-Factory: the keys of `llamafactory-cli train`.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -163,8 +164,8 @@ void take_sets(Reading& reading, const std::string& name, const std::string& key
     }
     const Json file = entry.json.value("file_name", Json());
     if (!file.is_string()) {
-      return refuse_entry(reading, entry, key, "is one of a hub or a script, and deltaw downloads none",
-                          "save its rows as a .jsonl file");
+      return refuse_entry(reading, entry, key, "is one of a hub or a script",
+                          "fetch one of the hub with `deltaw download NAME --repo_type dataset`");
     }
     if (!has_usual_columns(reading, entry, key)) return;
     if (entry.json.value("formatting", Json("alpaca")) == "alpaca") {
@@ -174,7 +175,7 @@ void take_sets(Reading& reading, const std::string& name, const std::string& key
     }
     files.push_back((folder / file.get<std::string>()).lexically_normal().string());
   }
-  if (files.size() == 1) reading.became(fmt::format("{} {} is {} {}", name, sets.front(), key, files.front()));
+  reading.became(fmt::format("{} {} is {} {}", name, fmt::join(sets, ", "), key, fmt::join(files, ", ")));
   take_data(reading, files, key, name);
 }
 
@@ -282,7 +283,7 @@ void finish(Reading& reading) {
 std::vector<Key> keys() {
   std::vector<Key> keys = {
       same("model_name_or_path use_rslora use_dora lora_alpha lora_dropout loraplus_lr_ratio loraplus_lr_embedding "
-           "oft_block_size module_dropout add_tokens add_special_tokens early_stopping_patience"),
+           "oft_block_size add_tokens add_special_tokens early_stopping_patience"),
       computed("stage", "", "sft and pt train; pt packs its documents. Others are refused.", take_stage),
       computed("finetuning_type", "method", "lora, oft and full are methods; freeze is refused.", take_type),
       computed("adapter_name_or_path", "adapter_name_or_path", "One adapter; several with commas are refused.",
@@ -376,7 +377,6 @@ std::vector<Key> keys() {
               "training writes an adapter|remove it; `deltaw "
               "merge` and `deltaw export` write models"),
       refused("use_megatron_bridge use_mca use_hyper_parallel", "one process trains|remove it"),
-      refused("use_kt", "the model is computed as it is|remove it"),
       idle("preprocessing_num_workers preprocessing_batch_size overwrite_cache streaming buffer_size "
            "data_shared_file_system ignore_pad_token_for_loss interleave_probs media_dir cache_dir",
            "rows are read before training begins"),
@@ -405,14 +405,15 @@ std::vector<Key> keys() {
            "apollo_scale_type apollo_layerwise apollo_scale_front badam_mode badam_start_block badam_switch_mode "
            "badam_switch_interval badam_update_ratio badam_mask_mode badam_verbose asft_alpha eaft_alpha",
            "of optimisers and losses that are refused"),
-      idle("kt_cpu_activation kt_weight_path kt_non_expert_weight_path kt_expert_checkpoint_path kt_use_lora_experts "
+      idle("use_kt kt_cpu_activation kt_weight_path kt_non_expert_weight_path kt_expert_checkpoint_path "
+           "kt_use_lora_experts "
            "kt_lora_expert_num kt_lora_expert_intermediate_size kt_config tensor_model_parallel_size "
            "pipeline_model_parallel_size expert_model_parallel_size context_parallel_size sequence_parallel "
            "use_distributed_optimizer overlap_param_gather overlap_grad_reduce bias_activation_fusion "
            "apply_rope_fusion mixed_precision moe_grouped_gemm moe_token_dispatcher_type recompute_granularity "
            "use_packed_sequences "
            "export_hf_on_finish",
-           "of ways to compute that are refused"),
+           "how it is computed, which deltaw decides"),
       idle("export_size export_device export_legacy_format export_quantization_dataset export_quantization_nsamples "
            "export_quantization_maxlen vllm_maxlen vllm_gpu_util vllm_enforce_eager vllm_max_lora_rank vllm_config "
            "sglang_maxlen sglang_mem_fraction sglang_tp_size sglang_config sglang_lora_backend max_new_tokens top_p "

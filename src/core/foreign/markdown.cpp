@@ -26,7 +26,8 @@ was taken for, which values became others, and which keys were passed over.
   hub.
 - Keys of deltaw in such a file are taken as they are and win over the translated ones: `method: randlora` in a
   configuration that says `finetuning_type: lora`.
-- Paths are read from the folder that the program runs in.
+- Paths are read from the folder that the program runs in. A data set of the hub is fetched before: `deltaw download NAME
+  --repo_type dataset`.
 - `run.json` in the output folder holds the run in deltaw's keys, and is a file of keys itself.
 )";
 

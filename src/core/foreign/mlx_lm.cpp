@@ -50,8 +50,9 @@ void take_count(Reading& reading, const std::string& name, const std::string& ke
 void take_data_folder(Reading& reading) {
   const std::optional<std::string> data = reading.text_of("data");
   if (!is_off(reading.of("hf_dataset"))) {
-    return reading.refuse("hf_dataset", "'hf_dataset' is a data set of a hub, and deltaw downloads none",
-                          "save its rows as a .jsonl file and give --train_file FILE", {"train_file"});
+    return reading.refuse("hf_dataset", "'hf_dataset' is a data set of the hub, by its columns",
+                          "fetch it with `deltaw download NAME --repo_type dataset`, and give --train_file FILE",
+                          {"train_file"});
   }
   if (!data) return;
   std::error_code ignored;
@@ -69,9 +70,11 @@ void take_data_folder(Reading& reading) {
 }
 
 void take_type(Reading& reading, const Json& value) {
-  if (value == "full") {
+  if (value == reading.here.whole_model) {
     return reading.refuse(
-        "fine_tune_type", "'fine_tune_type' is full: the last blocks train as they are, the rest does not",
+        "fine_tune_type",
+        fmt::format("'fine_tune_type' is {}: there the last blocks train as they are, and the rest does not",
+                    plain(value)),
         "set it to lora or dora, or give --method with a method that trains the whole model", {"method"});
   }
   reading.set("method", value, "fine_tune_type");
@@ -219,7 +222,7 @@ Tool mlx_lm() {
                computed("num_layers", "layers_to_transform",
                         "The numbers of the last so many blocks (16); -1 is all of them.", later),
                computed("data", "train_file, validation_file",
-                        "A folder with train.jsonl, and valid.jsonl where there is one; a hub is refused. Rows of "
+                        "A folder with train.jsonl, and valid.jsonl where there is one. Rows of "
                         "prompt and completion are worded by the chat template (as_conversation).",
                         later),
                computed("hf_dataset", "", "Refused: a data set of a hub.", later),

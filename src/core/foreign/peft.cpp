@@ -44,7 +44,8 @@ void take_other(Reading& reading, const std::string& name, const Json& value) {
   if (value.is_null()) return;
   if (shared || (own && own->contains(name))) return reading.set(name, value, name);
   const bool is_first_rank = name == "r" && own && own->contains("init_r");  // which PEFT does not read beside it
-  if (is_first_rank || asks_for_nothing(name, value)) return reading.pass_over(name);
+  const bool is_of_no_network = name == "encoder_hidden_size" && is_off(reading.of("prefix_projection"));
+  if (is_first_rank || is_of_no_network || asks_for_nothing(name, value)) return reading.pass_over(name);
   reading.refuse(name, fmt::format("'{}' is {}: deltaw has no such option of PEFT's {}", name, plain(value), type),
                  "remove it; what is trained is then another adapter than PEFT's");
 }

@@ -263,25 +263,21 @@ bool is_data_file(const std::string& text) {
 
 void take_data(Reading& reading, const std::vector<std::string>& paths, const std::string& key,
                const std::string& name) {
-  const std::string flag = fmt::format("give --{} FILE", key);
   for (const std::string& path : paths) {
     std::error_code ignored;
-    if (is_data_file(path)) continue;
-    if (std::filesystem::is_directory(path, ignored)) {
-      reading.refuse(name, fmt::format("'{}' is a folder of data", path), flag + ", a file in it", {key});
-    } else {
-      reading.refuse(name, fmt::format("'{}' is a data set of a hub, and deltaw downloads none", path),
-                     fmt::format("save its rows as a .jsonl file and {}", flag), {key});
-    }
+    if (is_data_file(path) || std::filesystem::exists(path, ignored)) continue;
+    const bool is_name = path.find_first_of(" \\") == std::string::npos && path.find('/') == path.rfind('/');
+    reading.refuse(name, fmt::format("'{}' is neither a file of rows nor a folder here", path),
+                   is_name
+                       ? fmt::format("of the hub, `deltaw download {} --repo_type dataset` fetches it; then give --{} "
+                                     "with the folder that it prints",
+                                     path, key)
+                       : fmt::format("give --{} FILE", key),
+                   {key});
     return;
   }
-  if (paths.empty()) return;
-  if (paths.size() > 1) {
-    reading.refuse(name, fmt::format("{} files are named, and {} is one", paths.size(), key),
-                   fmt::format("join files whose rows have the same keys into one, and {}", flag), {key});
-    return;
-  }
-  reading.set(key, paths.front(), name);
+  if (paths.size() == 1) reading.set(key, paths.front(), name);
+  if (paths.size() > 1) reading.set(key, paths, name);
 }
 
 }  // namespace deltaw::foreign

@@ -111,8 +111,8 @@ std::string plain(const Json& value);
 /// Whether the text ends as a file of rows does, compressed or not.
 bool is_data_file(const std::string& text);
 
-/// One or several names of files of rows for `key` (train_file, validation_file). What is no file is of the hub, or a
-/// folder, and told as what it is.
+/// One or several names of files and folders of rows for `key` (train_file, validation_file). What is none is told with
+/// how a data set of the hub is fetched.
 void take_data(Reading& reading, const std::vector<std::string>& paths, const std::string& key,
                const std::string& name);
 

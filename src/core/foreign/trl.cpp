@@ -97,11 +97,11 @@ std::vector<Key> keys() {
       as("use_bnb_nested_quant", "bnb_4bit_use_double_quant"),
       as("torch_dtype", "dtype", {{"bfloat16", "bf16"}}),
       as("dtype", "dtype", {{"bfloat16", "bf16"}, {"float16", Json()}}, "float16 is deltaw's auto"),
-      computed("dataset_name", "train_file", "A file; a data set of the hub is refused.",
+      computed("dataset_name", "train_file", "A file or folder.",
                [](Reading& r, const Json& value) {
                  if (r.of("datasets").is_null()) take_data(r, texts_of(value), "train_file", "dataset_name");
                }),
-      computed("datasets", "train_file", "A list of one map: path, or data_files.", [](Reading&, const Json&) {}),
+      computed("datasets", "train_file", "A list of maps: path, or data_files.", [](Reading&, const Json&) {}),
       refused("dataset_config", "a file has no configurations|remove it"),
       as("dataset_text_field", "text_column", {{"text", Json()}}),
       idle("dataset_train_split dataset_test_split",
