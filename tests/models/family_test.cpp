@@ -53,9 +53,9 @@ TEST(Families, NameLayersThatTheirModelsHave) {
     const auto model = load(name);
     const FamilySpec& family = *find_family(type);
     EXPECT_EQ(model->family(), &family);
-    EXPECT_EQ(model->head(), family.head);
-    EXPECT_EQ(model->architecture(), family.architecture);
-    EXPECT_EQ(model->is_causal(), family.is_causal());
+    EXPECT_EQ(model->head(), family.heads[0].module);
+    EXPECT_EQ(model->architecture(), family.heads[0].architecture);
+    EXPECT_EQ(model->task_type(), family.heads[0].task_type);
     ASSERT_NE(word_embedding_of(*model), nullptr) << type;
     EXPECT_EQ(word_embedding_of(*model)->name, family.word_embeddings);
     EXPECT_EQ(word_embedding_of(*model)->weight.value.size(0), model->vocab_size()) << type;
