@@ -38,6 +38,22 @@ class BlockAttention : public torch::autograd::Function<BlockAttention> {
   }
 };
 
+// [1, 1, queries, keys]
+Tensor window_bias(int64_t queries, int64_t keys, int64_t window, const Tensor& like) {
+  const int64_t before = keys - queries;
+  const Tensor places = at::arange(keys, like.options().dtype(at::kLong));
+  const Tensor distance = places.unsqueeze(0) - places.narrow(0, before, queries).unsqueeze(1);
+  const Tensor seen = distance.abs().le(window).logical_or(places.lt(before).unsqueeze(0));
+  return bias_of(seen.unsqueeze(0).unsqueeze(0), like.scalar_type());
+}
+
+// The mask without a window that is told by a number.
+AttentionMask in_bias(const AttentionMask& mask, const Tensor& q, int64_t keys) {
+  if (mask.window == 0 || mask.window >= keys) return {.bias = mask.bias, .causal = mask.causal};
+  const Tensor local = window_bias(q.size(2), keys, mask.window, q);
+  return {.bias = mask.bias.defined() ? mask.bias + local : local};
+}
+
 // Undefined where all see all.
 Tensor bias_of(const AttentionMask& mask, at::ScalarType type) {
   return mask.causal ? mask.causal->bias(type) : mask.bias;
@@ -87,8 +103,9 @@ Tensor fused(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionM
 
 }  // namespace
 
-Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionMask& mask,
+Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionMask& given,
                  const AttentionForm& form, Call& call) {
+  const AttentionMask mask = in_bias(given, q, k.size(2));
   const double scale = form.scale != 0 ? form.scale : 1 / std::sqrt(static_cast<double>(q.size(3)));
   const double dropout = call.training ? form.dropout : 0;
   // One query has nothing to reuse: the whole of it is reading the keys.
