@@ -91,6 +91,7 @@ struct ModernBertConfig {
   static int64_t heads_of(const ConfigValues& values) {
     const int64_t heads = values.size("num_attention_heads"), width = values.size("hidden_size");
     if (width % heads != 0) values.refuse("num_attention_heads", fmt::format("a divisor of hidden_size {}", width));
+    Rotary::check_head_width(values, "hidden_size", width / heads);
     return heads;
   }
 
