@@ -10,7 +10,7 @@
 #include "golden.h"
 #include "support/data.h"
 #include "temporary_folder.h"
-#include "text/tokenizer/tokenizer/tokenizer_files.h"
+#include "text/tokenizer/tokenizer_files.h"
 
 namespace deltaw {
 namespace {
