@@ -11,7 +11,7 @@
 #include "core/files.h"
 #include "deltaw/error.h"
 #include "deltaw/method.h"
-#include "text/tokenizer_files.h"
+#include "text/tokenizer/tokenizer_files.h"
 
 namespace deltaw {
 namespace {

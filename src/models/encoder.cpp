@@ -28,7 +28,7 @@ EncoderConfig EncoderConfig::from_json(const ConfigValues& values, int64_t pad_t
   EncoderConfig c;
   c.vocab_size = values.size("vocab_size");
   c.hidden_size = values.size("hidden_size");
-  c.embedding_size = values.size_or("embedding_size", c.hidden_size);
+  c.embedding_size = c.hidden_size;
   c.num_hidden_layers = values.layers("num_hidden_layers");
   c.num_attention_heads = values.size("num_attention_heads");
   c.intermediate_size = values.size("intermediate_size");
@@ -191,7 +191,7 @@ Tensor distance_buckets(int64_t length, int64_t buckets) {
 
 // [1, heads, length, virtual_length + length]: keys of a prefix have no distance.
 Tensor Encoder::relative_bias(int64_t length, int64_t virtual_length, const Call& call) const {
-  const Tensor buckets = distance_buckets(length, config_.relative_buckets);
+  const Tensor buckets = distance_buckets(length, kDistanceBuckets);
   const Tensor bias = ops::embedding(buckets, *relative_, call).permute({2, 0, 1}).unsqueeze(0);
   return virtual_length == 0 ? bias : at::constant_pad_nd(bias, {virtual_length, 0});
 }
@@ -238,7 +238,8 @@ Tensor Encoder::run_block(const std::vector<Tensor>& inputs, const Block& block,
                           Call& call) const {
   const double p = config_.hidden_dropout_prob;
   const Tensor asking = firsts_only ? pass.padding.firsts(inputs[0]) : inputs[0];
-  const Tensor mixed = ops::dropout(attend(asking, inputs, block, pass, call), p, call);
+  Tensor mixed = attend(asking, inputs, block, pass, call);
+  if (config_.attention_output_dropout) mixed = ops::dropout(mixed, p, call);
   const Tensor mapped = ops::mapped_output(mixed, *block.attention_output, call);
   const Tensor x = ops::add_normalised(mapped, asking, *block.attention_norm, call).normalised;
   const Tensor inner = ops::linear(x, *block.intermediate, call);

@@ -16,7 +16,7 @@ namespace deltaw {
 struct EncoderConfig {
   int64_t vocab_size = 0;
   int64_t hidden_size = 0;
-  int64_t embedding_size = 0;  // hidden_size where config.json is silent
+  int64_t embedding_size = 0;  // hidden_size, unless the family says otherwise
   int64_t num_hidden_layers = 0;
   int64_t num_attention_heads = 0;
   int64_t intermediate_size = 0;
@@ -34,8 +34,8 @@ struct EncoderConfig {
 
   // What a family sets.
   bool positions_after_padding = false;  // positions count the tokens from pad_token_id + 1, as RoBERTa's
-  bool output_dropout = true;            // behind the feed-forward pair
-  int64_t relative_buckets = 0;          // of a bias by distance that all layers share (MPNet); 0: none
+  bool attention_output_dropout = true, output_dropout = true;  // behind the sublayers
+  int64_t relative_buckets = 0;  // rows of the bias by distance that all layers share; 0: there is none
 
   /// `pad_token_id` is the family's, where config.json is silent. Throws config.* naming the key for what is missing,
   /// of the wrong type or not implemented.
@@ -58,6 +58,8 @@ struct EncoderNames {
   std::string intermediate = "intermediate.dense", output = "output.dense", output_norm = "output.LayerNorm";
   std::string relative_bias = {};  // its embedding, where there are relative_buckets
 };
+
+constexpr int64_t kDistanceBuckets = 32;  // that a bias by distance tells apart
 
 /// "bert.encoder.layer.0", ... of the pattern "bert.encoder.layer.{}".
 std::vector<std::string> numbered(const std::string& pattern, int64_t count);
