@@ -325,6 +325,17 @@ const Conv2d* Loader::conv2d(const std::string& name, int64_t c_out, int64_t c_i
   return &layer;
 }
 
+const Layer* Loader::conv1d(const std::string& name, int64_t c_out, int64_t c_in, int64_t kernel, int64_t groups) {
+  Layer& layer = model_.linears_.emplace_back();
+  layer.name = name;
+  layer.weight = parameter(name + ".weight", {c_out, c_in / groups, kernel});
+  layer.bias = parameter(name + ".bias", {c_out});
+  add_module(name);
+  add_parameter(layer.weight);
+  add_parameter(layer.bias);
+  return &layer;
+}
+
 const Linear* Loader::head(const std::string& name, int64_t d_out, int64_t d_in, double std, bool bias) {
   const io::TensorBytes* stored = find(name + ".weight");
   const bool drawn = name + ".weight" == drawn_head_;

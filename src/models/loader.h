@@ -50,6 +50,9 @@ class Loader {
   const Linear* linear(const std::string& name, int64_t d_out, int64_t d_in, const LinearForm& form = {});
   /// Never quantised. Throws config.unsupported for more than one group and for padding with anything but zeros.
   const Conv2d* conv2d(const std::string& name, int64_t c_out, int64_t c_in, const Conv2dForm& form = {});
+  /// A convolution along the tokens, none of the model's layers(): weight [c_out, c_in / groups, kernel]. Never
+  /// quantised.
+  const Layer* conv1d(const std::string& name, int64_t c_out, int64_t c_in, int64_t kernel, int64_t groups);
   const Embedding* embedding(const std::string& name, int64_t rows, int64_t width, int64_t padding_idx = -1);
   const Norm* layer_norm(const std::string& name, int64_t width, double eps, bool bias = true);
   const Norm* rms_norm(const std::string& name, int64_t width, double eps, double offset = 0);
