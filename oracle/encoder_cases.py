@@ -26,6 +26,14 @@ class Encoder:
 
 # ---- configurations
 
+def bert(**changes):
+    return BertConfig(**{**SHAPE, **NO_DROPOUT, "type_vocab_size": 2, **changes})
+
+
+def roberta(**changes):
+    return RobertaConfig(**{**SHAPE, **NO_DROPOUT, "type_vocab_size": 1, **changes})
+
+
 def xlm_roberta(**changes):
     return XLMRobertaConfig(**{**SHAPE, **NO_DROPOUT, "type_vocab_size": 1, **changes})
 
@@ -71,7 +79,13 @@ def deberta(**changes):
                               **changes})
 
 
-# ---- config.json as other tools write it
+PLAIN = {"bert": bert, "roberta": roberta, "xlm_roberta": xlm_roberta, "distilbert": distilbert, "electra": electra,
+         "albert": albert, "mpnet": mpnet, "modernbert": modernbert,
+         "deberta": lambda **changes: deberta(**{**V3, **changes})}
+LONG = ("mpnet", "modernbert", "deberta")
+
+
+# ---- config.json and tensors as other tools write them
 
 def modernbert_old_keys(config):
     """Rotary angles and layers as transformers wrote them before its fifth version."""
@@ -86,6 +100,26 @@ def deberta_published(config):
     """The keys that published DeBERTa checkpoints have: types of attention in one text, nothing of the pooler."""
     kept = {k: v for k, v in config.items() if not k.startswith("pooler") and k not in ("legacy", "dtype")}
     return {**kept, "pos_att_type": "|".join(config["pos_att_type"])}
+
+
+def deberta_pretrained(tensors, rng):
+    """What published DeBERTa-v3 has beside the model: heads of its training, and positions that nothing reads."""
+    tables = {"deberta.embeddings.position_embeddings.weight": (40, 16)}
+    for head in ("lm_predictions.lm_head", "mask_predictions"):
+        tables |= {f"{head}.dense.weight": (16, 16), f"{head}.dense.bias": (16,), f"{head}.LayerNorm.weight": (16,),
+                   f"{head}.LayerNorm.bias": (16,)}
+    tables |= {"lm_predictions.lm_head.bias": (61,), "mask_predictions.classifier.weight": (1, 16),
+               "mask_predictions.classifier.bias": (1,)}
+    return {**tensors, **{name: torch.randn(shape, generator=rng) for name, shape in tables.items()}}
+
+
+def bert_pretrained(tensors, rng):
+    """What published BERT has beside the masked model: the other task of its training, and the tied table again."""
+    tables = {"bert.pooler.dense.weight": (16, 16), "bert.pooler.dense.bias": (16,),
+              "cls.seq_relationship.weight": (2, 16), "cls.seq_relationship.bias": (2,)}
+    again = {"cls.predictions.decoder.weight": tensors["bert.embeddings.word_embeddings.weight"].clone(),
+             "cls.predictions.decoder.bias": tensors["cls.predictions.bias"].clone()}
+    return {**tensors, **again, **{name: torch.randn(shape, generator=rng) for name, shape in tables.items()}}
 
 
 # ---- what a case changes in the loaded model to switch its feature off
@@ -186,4 +220,31 @@ def deberta_families():
                                                     ("conv_act", {"conv_act": "gelu"})], lengths=LONG_ROWS)
 
 
-GROUPS = [families]
+def plain(family, ending, head, **changes):
+    lengths = LONG_ROWS if family in LONG else ROWS
+    return Encoder(f"{family}_{ending}", PLAIN[family](**changes), head=head, lengths=lengths)
+
+
+def token_classifiers():
+    for family in PLAIN:
+        yield plain(family, "tokens", "TokenClassification", num_labels=5)
+
+
+def masked_models():
+    """relu in the layers: BERT's, ALBERT's, DistilBERT's and DeBERTa's heads take it too, the others have gelu."""
+    for family in PLAIN:
+        key = {"distilbert": "activation", "modernbert": "hidden_activation"}.get(family, "hidden_act")
+        case = plain(family, "masked", "MaskedLM", **{key: "relu"})
+        case.stored = {"bert": bert_pretrained, "deberta": deberta_pretrained}.get(family)
+        yield case
+    case = plain("deberta", "masked_new", "MaskedLM", hidden_act="relu", legacy=False)
+    case.shows = "legacy false: lm_predictions"
+    yield case
+
+
+def question_answerers():
+    for family in ("bert", "roberta", "distilbert", "electra", "modernbert", "deberta"):
+        yield plain(family, "answers", "QuestionAnswering", num_labels=2)
+
+
+GROUPS = [families, token_classifiers, masked_models, question_answerers]

@@ -1,5 +1,5 @@
 """Writes the encoders of tests/golden/models that are neither BERT's nor RoBERTa's, and those with other heads."""
-from common import (MODELS, Widened, head_of, inputs_of, load_base, logits_of, make_batch, model_loss, moved, of_text,
+from common import (MODELS, Widened, generator, head_of, inputs_of, load_base, logits_of, make_batch, model_loss, moved, of_text,
                     output_logits, randomise, require_equal, save_json, save_tensors, seed_of, task_loss, widen)
 
 import json
@@ -23,7 +23,7 @@ def save(case):
         save_json(folder / "config.json", case.written(json.loads((folder / "config.json").read_text())))
     if case.stored:
         path = folder / "model.safetensors"
-        save_file(case.stored(load_file(path), case), path, metadata={"format": "pt"})
+        save_file(case.stored(load_file(path), generator(case.name + " stored")), path, metadata={"format": "pt"})
 
 
 def text_logits(model, batch, **changes):
