@@ -42,6 +42,13 @@ void FolderKeys::fields(FieldVisitor& f) {
   f.field("adopt_output_dir", adopt_output_dir, kAdoptHelp);
 }
 
+void claim_output(const Served& served, const Invocation& invocation, const FolderKeys& keys) {
+  refuse_occupied(keys.output_dir, keys.overwrite_output_dir);
+  const Claim claim = claim_of(keys);
+  check_claim(claim, inputs_of(served, invocation));
+  adopt_known(claim);
+}
+
 void load_source(Served& served, const Invocation& invocation, const FolderKeys& keys) {
   refuse_occupied(keys.output_dir, keys.overwrite_output_dir);
   const Claim claim = claim_of(keys);

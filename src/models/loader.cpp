@@ -148,6 +148,7 @@ ConfigValues config_of(const FamilyInput& input) {
 Loader::Loader(Model& model, const FamilyInput& input, std::string base_prefix)
     : model_(model),
       family_(input.family ? *input.family : FamilySpec()),
+      head_(input.head),
       checkpoint_(input.checkpoint),
       base_prefix_(std::move(base_prefix) + "."),
       new_head_(input.new_head),
@@ -162,9 +163,7 @@ Loader::Loader(Model& model, const FamilyInput& input, std::string base_prefix)
   model.dtype_ = input.dtype;
   model.labels_ = input.labels;
   model.family_ = input.family;
-  model.head_ = family_.head;
-  model.architecture_ = family_.architecture;
-  model.causal_ = input.family && family_.is_causal();
+  model.head_ = head_;
 }
 
 const io::TensorBytes* Loader::find(const std::string& name) {
@@ -347,8 +346,14 @@ const Embedding* Loader::word_embedding(const std::string& name, int64_t rows, i
   return add_embedding(name, vocabulary(name + ".weight", name + ".weight", rows, width), padding_idx);
 }
 
-const Linear* Loader::word_head(const std::string& name, int64_t rows, int64_t width) {
-  return add_linear(name, vocabulary(name + ".weight", name + ".weight", rows, width), {.name = name + ".bias"});
+const Linear* Loader::word_head(const std::string& name, int64_t rows, int64_t width, const std::string& bias) {
+  return add_linear(name, vocabulary(name + ".weight", name + ".weight", rows, width), head_bias(name, bias, rows));
+}
+
+Parameter Loader::head_bias(const std::string& name, const std::string& bias, int64_t rows) {
+  if (bias.empty()) return {.name = name + ".bias"};
+  find(name + ".bias");  // a copy, where a checkpoint has it under both names
+  return parameter(bias, {rows});
 }
 
 const Embedding* Loader::tied_embedding(const std::string& name, const std::string& head, int64_t rows, int64_t width,
@@ -358,7 +363,7 @@ const Embedding* Loader::tied_embedding(const std::string& name, const std::stri
                        padding_idx);
 }
 
-const Linear* Loader::tied_head(const std::string& name, const Embedding& table) {
+const Linear* Loader::tied_head(const std::string& name, const Embedding& table, const std::string& bias) {
   const Tensor& shared = table.weight.value;
   if (find(name + ".weight")) {
     const auto resized = model_.added_rows_.find(table.weight.name);
@@ -366,13 +371,13 @@ const Linear* Loader::tied_head(const std::string& name, const Embedding& table)
     if (!parameter(name + ".weight", {rows, shared.size(1)}).value.equal(shared.narrow(0, 0, rows))) {
       log().warn("{}.weight differs from {}, which config.json ties it to: both stay as they are", name,
                  table.weight.name);
-      return word_head(name, rows, shared.size(1));
+      return word_head(name, rows, shared.size(1), bias);
     }
   }
   Parameter weight = table.weight;
   weight.name = name + ".weight";
   weight.tied_to = table.weight.name;
-  return add_linear(name, std::move(weight), {.name = name + ".bias"});
+  return add_linear(name, std::move(weight), head_bias(name, bias, shared.size(0)));
 }
 
 const Norm* Loader::layer_norm(const std::string& name, int64_t width, double eps) {
@@ -406,9 +411,12 @@ void Loader::finish(const std::vector<std::string>& others, const std::vector<st
   for (const std::string& name : checkpoint_->names()) {
     if (taken_.contains(name)) continue;
     const std::string bare = name.starts_with(base_prefix_) ? name.substr(base_prefix_.size()) : name;
-    const bool known = std::any_of(others.begin(), others.end(), [&](const std::string& other) {
-      return name.starts_with(other) || bare.starts_with(other);
-    });
+    const bool known =
+        std::any_of(others.begin(), others.end(),
+                    [&](const std::string& other) { return name.starts_with(other) || bare.starts_with(other); }) ||
+        std::any_of(family_.heads.begin(), family_.heads.end(), [&](const HeadSpec& head) {
+          return head.module != head_.module && !head.module.empty() && name.starts_with(head.module + ".");
+        });
     const bool buffer = std::any_of(buffers.begin(), buffers.end(),
                                     [&](const std::string& ending) { return ("." + name).ends_with(ending); });
     if (!known && !buffer) unexpected.push_back(name);

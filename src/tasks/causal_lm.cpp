@@ -20,7 +20,7 @@ namespace deltaw {
 namespace {
 
 /// What an adapter trains of the head.
-std::vector<Tensor> trained_head(const Model& model, const Adapter* adapter) {
+std::vector<Tensor> trained_head(const Model& model, const ActiveUpdates* adapter) {
   std::vector<Tensor> trained;
   if (!adapter) return trained;
   const auto add = [&](const Tensor& tensor) {

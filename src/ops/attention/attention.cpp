@@ -93,8 +93,10 @@ Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Attent
   const double dropout = call.training ? form.dropout : 0;
   // One query has nothing to reuse: the whole of it is reading the keys.
   const bool torchs = q.size(2) == 1 && !at::GradMode::is_enabled();
-  if (dropout == 0 && form.softcap == 0 && (torchs || !has_kernels(q))) return fused(q, k, v, mask, scale);
-  if (form.softcap != 0 || !has_kernels(q)) return in_steps(q, k, v, mask, form, scale, call);
+  const bool in_parts =
+      form.softcap != 0 || (at::GradMode::is_enabled() && mask.bias.defined() && mask.bias.requires_grad());
+  if (dropout == 0 && !in_parts && (torchs || !has_kernels(q))) return fused(q, k, v, mask, scale);
+  if (in_parts || !has_kernels(q)) return in_steps(q, k, v, mask, form, scale, call);
   auto plan = c10::make_intrusive<Plan>();
   plan->settings = {
       .scale = scale, .dropout = dropout, .key = dropout > 0 ? call.next_key() : 0, .causal = mask.causal};

@@ -38,7 +38,9 @@ class CausalKeys {
 
 /// Which keys a query sees: all where neither is given.
 struct AttentionMask {
-  at::Tensor bias = {};  // [batch or 1, 1, queries or 1, keys], added to the scores
+  /// [batch or 1, heads or 1, queries or 1, keys], added to the scores. One that records a gradient is no mask alone,
+  /// and the scores are then kept.
+  at::Tensor bias = {};
   std::shared_ptr<const CausalKeys> causal = {};
 };
 

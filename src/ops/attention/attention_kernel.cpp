@@ -249,7 +249,8 @@ class Worker {
     if (settings_.causal) return hide_keys(b, *settings_.causal);
     const Tensor& bias = settings_.bias;
     if (!bias.defined()) return;
-    const float* rows = bias.const_data_ptr<float>() + (bias.size(0) == 1 ? 0 : b.row * bias.stride(0));
+    const float* rows = bias.const_data_ptr<float>() + (bias.size(0) == 1 ? 0 : b.row * bias.stride(0)) +
+                        (bias.size(1) == 1 ? 0 : b.head * bias.stride(1));
     for (int64_t i = 0; i < b.queries; ++i) {
       const float* own = rows + (bias.size(2) == 1 ? 0 : (b.first + i) * bias.stride(2));
       add_row(scores_.data() + i * s_.key_lanes, own, b.keys);

@@ -16,7 +16,7 @@ struct AttentionSettings {
   double dropout = 0;  // on the probabilities
   uint64_t key = 0;    // of its masks
   std::shared_ptr<const CausalKeys> causal = {};
-  at::Tensor bias = {};  // float32 [batch or 1, 1, queries or 1, keys], or undefined
+  at::Tensor bias = {};  // float32 [batch or 1, heads or 1, queries or 1, keys], or undefined
 };
 
 /// q [batch, heads, queries, width]; k and v [batch, key_heads, keys, width]; rows of `width` without gaps.
