@@ -119,9 +119,7 @@ void label_tokens(WordTokens& tokens, const std::vector<int64_t>& labels, const 
   for (size_t i = 0; i < tokens.words.size(); ++i) {
     const int64_t label = labels[static_cast<size_t>(tokens.words[i])];
     const bool first = i == 0 || tokens.words[i] != tokens.words[i - 1];
-    tokens.labels.push_back(first                ? label
-                            : continued.empty() ? kNoLabel
-                                                 : continued[static_cast<size_t>(label)]);
+    tokens.labels.push_back(first ? label : continued.empty() ? kNoLabel : continued[static_cast<size_t>(label)]);
   }
 }
 
@@ -208,7 +206,8 @@ WordTokens WordTokenizer::of_words(const std::vector<std::string>& words) const 
 
 WordTokens WordTokenizer::of_text(const std::string& text) const {
   Encoding encoding = encoded(text);
-  WordTokens tokens{.text = text::repaired(text), .ids = std::move(encoding.ids), .offsets = std::move(encoding.offsets)};
+  WordTokens tokens{
+      .text = text::repaired(text), .ids = std::move(encoding.ids), .offsets = std::move(encoding.offsets)};
   tokens.words = stretches(tokens.text, tokens.offsets);
   return tokens;
 }

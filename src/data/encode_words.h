@@ -64,8 +64,8 @@ class WordTokenizer {
   Encoding encoded(const std::string& text) const;
 
   const Tokenizer& tokenizer_;
-  bool lacks_blank_ = false;              // a blank must stand before a word for it to be encoded as one
-  std::vector<int64_t> before_, after_;   // special tokens
+  bool lacks_blank_ = false;             // a blank must stand before a word for it to be encoded as one
+  std::vector<int64_t> before_, after_;  // special tokens
   std::vector<int64_t> types_before_, types_after_;
   int64_t type_ = 0;  // of the row's tokens
 };

@@ -99,12 +99,12 @@ class Reader {
   size_t named(const std::string& name, const char* key, const std::vector<std::string>& names) const {
     const auto found = std::find(names.begin(), names.end(), name);
     if (found != names.end()) return static_cast<size_t>(found - names.begin());
-    throw Error{{.id = "config.missing-column",
-                 .what = fmt::format("the first line has no column '{}'; its fields are {}", name,
-                                     clipped(fmt::format("{}", fmt::join(names, ", ")))),
-                 .where = file_.string(),
-                 .fix = fmt::format("Set {} to the number of the column, from 1, or to its name in the first line.",
-                                    key)}};
+    throw Error{
+        {.id = "config.missing-column",
+         .what = fmt::format("the first line has no column '{}'; its fields are {}", name,
+                             clipped(fmt::format("{}", fmt::join(names, ", ")))),
+         .where = file_.string(),
+         .fix = fmt::format("Set {} to the number of the column, from 1, or to its name in the first line.", key)}};
   }
 
   size_t place(int64_t number, const char* key) const {

@@ -7,6 +7,7 @@
 #include <map>
 #include <tuple>
 
+#include "core/suggest.h"
 #include "core/text_file.h"
 #include "data/find_files.h"
 #include "data/formats.h"
@@ -62,9 +63,8 @@ struct Raw {
 /// The key that an option names, else the first usual one that the row has; empty where there is none.
 std::string key_of(const Json& row, const std::string& named, const Strings& usual) {
   if (!named.empty()) return row.contains(named) ? named : std::string();
-  const auto found = std::find_if(usual.begin(), usual.end(), [&](const std::string& key) {
-    return row.contains(key) && !row[key].is_null();
-  });
+  const auto found = std::find_if(usual.begin(), usual.end(),
+                                  [&](const std::string& key) { return row.contains(key) && !row[key].is_null(); });
   return found == usual.end() ? std::string() : *found;
 }
 
@@ -134,8 +134,8 @@ void add_object(const Json& object, int64_t line, const std::string& where, cons
     row.tags = tags_of(tag_key, object[tag_key], where, raw);
     if (row.tags.size() != row.row.words.size()) {
       throw Error{{.id = "data.tag-count",
-                   .what = fmt::format("the row has {} words in \"{}\" and {} tags in \"{}\"", row.row.words.size(), key,
-                                       row.tags.size(), tag_key),
+                   .what = fmt::format("the row has {} words in \"{}\" and {} tags in \"{}\"", row.row.words.size(),
+                                       key, row.tags.size(), tag_key),
                    .where = where,
                    .fix = "Give every word one tag."}};
     }
@@ -186,8 +186,9 @@ Raw read_raw(const DataFiles& files, const DataOptions& options, Labels use) {
       continue;
     }
     if (format != Format::json && !is_of_columns(format)) {
-      refuse_format(path, "Use .conll, .txt or .tsv with a word a line, and .jsonl, .json, .parquet or .arrow with "
-                          "lists of words and tags.");
+      refuse_format(path,
+                    "Use .conll, .txt or .tsv with a word a line, and .jsonl, .json, .parquet or .arrow with "
+                    "lists of words and tags.");
     }
     std::string unit = "line";
     each_row(
@@ -246,9 +247,9 @@ ChosenLabels chosen_labels(const Raw& raw, const DataOptions& options, const Hea
 
 [[noreturn]] void refuse_tag(const std::string& tag, const LabelSet& labels, const std::string& where) {
   throw Error{{.id = tag.empty() ? "data.missing-label" : "data.unknown-label",
-               .what = tag.empty() ? "the word has no tag"
-                                   : fmt::format("the tag '{}' is not in the set {{{}}}", clipped(tag),
-                                                 listed(labels.names)),
+               .what = tag.empty()
+                           ? "the word has no tag"
+                           : fmt::format("the tag '{}' is not in the set {{{}}}", clipped(tag), listed(labels.names)),
                .where = where,
                .fix = suggest_names(tag, labels.names, "Mend the row, or name every tag in label_names.")}};
 }
