@@ -76,6 +76,7 @@ std::unique_ptr<Decoder> make_decoder(const PartReader& part);
 
 // One file each.
 std::unique_ptr<Model> make_wordpiece(const PartReader& part);
+std::unique_ptr<Model> make_wordlevel(const PartReader& part);
 /// Of a BPE model, beside `merges`, the rank of each where several have one: no key of the library's, never written.
 inline constexpr const char* kMergeRanks = "deltaw_ranks";
 std::unique_ptr<Model> make_bpe(const PartReader& part);

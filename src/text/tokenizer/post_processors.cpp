@@ -22,6 +22,7 @@ void add(Encoding& encoding, const Mark& mark, int64_t type_id) {
   encoding.tokens.push_back(mark.token);
   encoding.offsets.emplace_back(0, 0);
   encoding.special.push_back(1);
+  encoding.words.push_back(-1);
 }
 
 /// [CLS] A [SEP], then B [SEP] with type 1.
@@ -145,6 +146,7 @@ void append(Encoding& encoding, const Encoding& more) {
   join(encoding.tokens, more.tokens);
   join(encoding.offsets, more.offsets);
   join(encoding.special, more.special);
+  join(encoding.words, more.words);
 }
 
 }  // namespace deltaw::text

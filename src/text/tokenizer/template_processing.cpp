@@ -32,6 +32,7 @@ Marks read_marks(const PartReader& part) {
     }
     encoding.offsets.assign(encoding.ids.size(), {0, 0});
     encoding.special.assign(encoding.ids.size(), 1);
+    encoding.words.assign(encoding.ids.size(), -1);
   }
   return marks;
 }

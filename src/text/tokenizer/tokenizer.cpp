@@ -74,6 +74,7 @@ void Tokenizer::Impl::configure(const TokenizerConfig& config) {
   pad_id = named(config, "pad_token", {"[PAD]", "<pad>"});
   bos_id = named(config, "bos_token", {"<s>", "<bos>", "<|begin_of_text|>"});
   eos_id = named(config, "eos_token", {"</s>", "<eos>", "<|end_of_text|>", "<|endoftext|>"});
+  mask_id = named(config, "mask_token", {"[MASK]", "<mask>"});
   const PartReader reader(config.config, "tokenizer_config.json");
   const std::string side = reader.text("padding_side", "right");
   if (side != "left" && side != "right") {
@@ -105,7 +106,7 @@ void Tokenizer::Impl::configure(const TokenizerConfig& config) {
 
 /// Whether a text begins with bos_id and ends with eos_id, both from the template.
 std::pair<bool, bool> Tokenizer::Impl::surroundings() const {
-  Encoding text{.ids = {0}, .type_ids = {0}, .tokens = {""}, .offsets = {{0, 0}}, .special = {0}};
+  Encoding text{.ids = {0}, .type_ids = {0}, .tokens = {""}, .offsets = {{0, 0}}, .special = {0}, .words = {0}};
   const Encoding whole = finish({std::move(text)}, {});
   return {bos_id && whole.special.front() != 0 && whole.ids.front() == *bos_id,
           eos_id && whole.special.back() != 0 && whole.ids.back() == *eos_id};
@@ -166,25 +167,31 @@ Encoding Tokenizer::Impl::encode_text(std::string_view text, int64_t type_id) {
   out.ids.reserve(guess);
   out.tokens.reserve(guess);
   out.offsets.reserve(guess);
-  for (const Piece& piece : pieces.list) {
-    if (piece.added >= 0) {
-      add_piece(pieces, piece, piece.added, std::string(pieces.text(piece)), out);
-      continue;
-    }
-    std::string_view word = pieces.text(piece);
-    if (model->cuts_before_blanks()) {
-      for (size_t end = blank_inside(word); end < word.size(); end = blank_inside(word)) {
-        encode_word(word.substr(0, end), piece.end - static_cast<uint32_t>(word.size()), pieces, *cache, out);
-        word.remove_prefix(end);
-      }
-    }
-    encode_word(word, piece.end - static_cast<uint32_t>(word.size()), pieces, *cache, out);
+  for (size_t i = 0; i < pieces.list.size(); ++i) {
+    encode_piece(pieces, pieces.list[i], *cache, out);
+    out.words.resize(out.ids.size(), static_cast<int64_t>(i));
   }
   out.type_ids.assign(out.ids.size(), type_id);
   out.special.assign(out.ids.size(), 0);
   const std::lock_guard lock(idle_mutex);
   idle.push_back(std::move(cache));
   return out;
+}
+
+/// The tokens of a piece: the added token that it is, or those of its word.
+void Tokenizer::Impl::encode_piece(const Pieces& pieces, const Piece& piece, WordCache& cache, Encoding& out) const {
+  if (piece.added >= 0) {
+    add_piece(pieces, piece, piece.added, std::string(pieces.text(piece)), out);
+    return;
+  }
+  std::string_view word = pieces.text(piece);
+  if (model->cuts_before_blanks()) {
+    for (size_t end = blank_inside(word); end < word.size(); end = blank_inside(word)) {
+      encode_word(word.substr(0, end), piece.end - static_cast<uint32_t>(word.size()), pieces, cache, out);
+      word.remove_prefix(end);
+    }
+  }
+  encode_word(word, piece.end - static_cast<uint32_t>(word.size()), pieces, cache, out);
 }
 
 /// `word` begins at byte `begin` of the pieces' buffer.
@@ -284,6 +291,9 @@ std::optional<int64_t> Tokenizer::bos_id() const {
 }
 std::optional<int64_t> Tokenizer::eos_id() const {
   return impl_->eos_id;
+}
+std::optional<int64_t> Tokenizer::mask_id() const {
+  return impl_->mask_id;
 }
 bool Tokenizer::is_special(int64_t id) const {
   const AddedToken* token = impl_->added->find(id);

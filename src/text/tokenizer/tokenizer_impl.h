@@ -22,6 +22,7 @@ struct Tokenizer::Impl {
   std::optional<int64_t> pad_id;
   std::optional<int64_t> bos_id;
   std::optional<int64_t> eos_id;
+  std::optional<int64_t> mask_id;
   std::vector<AddedToken> more;  // added by add_tokens(), in order
   bool pads_left = false;
   int64_t max_length = 0;
@@ -37,6 +38,7 @@ struct Tokenizer::Impl {
 
   Encoding encode_text(std::string_view text, int64_t type_id);
   Encoding finish(std::vector<Encoding> parts, const EncodeOptions& options) const;
+  void encode_piece(const Pieces& pieces, const Piece& piece, WordCache& cache, Encoding& out) const;
   void encode_word(std::string_view word, uint32_t begin, const Pieces& pieces, WordCache& cache, Encoding& out) const;
   void configure(const TokenizerConfig& config);
   std::pair<bool, bool> surroundings() const;

@@ -17,6 +17,7 @@ void cut(Encoding& encoding, int64_t count) {
   encoding.tokens.resize(size);
   encoding.offsets.resize(size);
   encoding.special.resize(size);
+  encoding.words.resize(size);
 }
 
 }  // namespace
