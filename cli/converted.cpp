@@ -6,7 +6,7 @@
 #include "claim.h"
 #include "deltaw/error.h"
 #include "output.h"
-#include "text/tokenizer_files.h"
+#include "text/tokenizer/tokenizer_files.h"
 
 namespace deltaw::cli {
 namespace {
