@@ -4,7 +4,7 @@
 #include <cmath>
 #include <utility>
 
-#include "text/unicode.h"
+#include "text/tokenizer/unicode.h"
 
 namespace deltaw::token_cls {
 namespace {
