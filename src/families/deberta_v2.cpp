@@ -361,7 +361,7 @@ class DebertaV2 final : public EncoderModel {
     if (task == "SEQ_CLS") {
       layers_.dropout(c.pooler_dropout)
           .linear(load.head("pooler.dense", d, d, c.initializer_range))
-          .activation(c.pooler_hidden_act)
+          .activation(c.pooler_hidden_act, "pooler_hidden_act")
           .dropout(c.cls_dropout)
           .linear(load.head("classifier", num_labels(), d, c.initializer_range));
     } else if (task == "TOKEN_CLS") {
