@@ -12,8 +12,7 @@ import torch
 import transformers
 from safetensors.torch import save_file
 from torch.overrides import TorchFunctionMode
-from transformers import (AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, BertModel,
-                          RobertaModel)
+from transformers import AutoConfig, AutoModelForCausalLM, BertModel, RobertaModel
 
 GOLDEN = HERE.parent / "tests" / "golden"
 MODELS = GOLDEN / "models"
@@ -78,8 +77,22 @@ def randomise(model, name):
     return model.eval()
 
 
+ENCODERS = ("albert", "bert", "deberta-v2", "distilbert", "electra", "modernbert", "mpnet", "roberta", "xlm-roberta")
+# First and last token of a row, and the ids from which its words are drawn, where these are not BERT's.
+FRAMES = {"roberta": (0, 2), "xlm-roberta": (0, 2), "mpnet": (0, 2), "deberta-v2": (1, 2), "modernbert": (57, 58)}
+WORDS = {"modernbert": (0, 57)}
+MASK_TOKEN = 4
+
+
 def is_causal(config):
-    return config.model_type not in ("bert", "roberta")
+    return config.model_type not in ENCODERS
+
+
+def head_of(config):
+    """The head that a config names, by the end of its class: "SequenceClassification" where it names none."""
+    architecture = (config.architectures or [""])[0]
+    return next((head for head in ("TokenClassification", "MaskedLM", "QuestionAnswering")
+                 if architecture.endswith("For" + head)), "SequenceClassification")
 
 
 def load_base(name, **changes):
@@ -91,7 +104,7 @@ def load_base(name, **changes):
     if "rope_parameters" in changes:  # the older keys would go before
         given = {k: v for k, v in given.items() if k not in ("rope_scaling", "rope_theta", "partial_rotary_factor")}
     config = AutoConfig.for_model(**{**given, **changes})
-    kind = AutoModelForCausalLM if is_causal(config) else AutoModelForSequenceClassification
+    kind = AutoModelForCausalLM if is_causal(config) else getattr(transformers, "AutoModelFor" + head_of(config))
     model = kind.from_pretrained(MODELS / name, config=config, dtype=torch.float32,
                                  attn_implementation="eager").eval()
     model.name_or_path = name
@@ -119,33 +132,53 @@ def widen(model):
                 return forward(*args, **kwargs)
         return call
 
-    for rotary in (m for m in model.double().modules() if hasattr(m, "original_inv_freq")):
+    for rotary in (m for m in model.double().modules() if any(k.endswith("original_inv_freq") for k in m._buffers)):
         rotary.forward = narrow(rotary.forward)
     return model
 
 
 def make_batch(config, name, lengths=LENGTHS):
-    """Random ids with real padding; both token types for BERT; labels as the head wants them."""
+    """Random ids with real padding; both token types where there are two; labels as the head wants them."""
     if is_causal(config):
         return make_token_batch(config, name, lengths)
     rng = generator(name)
-    roberta = config.model_type == "roberta"
-    start, end = (0, 2) if roberta else (2, 3)
+    start, end = FRAMES.get(config.model_type, (2, 3))
+    low, high = WORDS.get(config.model_type, (5, config.vocab_size))
     ids = torch.full((len(lengths), max(lengths)), config.pad_token_id)
     types, mask = torch.zeros_like(ids), torch.zeros_like(ids)
     for row, length in enumerate(lengths):
-        ids[row, :length] = torch.randint(5, config.vocab_size, (length,), generator=rng)
+        ids[row, :length] = torch.randint(low, high, (length,), generator=rng)
         ids[row, 0], ids[row, length - 1] = start, end
         types[row, length // 2:length] = 1
         mask[row, :length] = 1
     batch = {"input_ids": ids, "attention_mask": mask}
-    if not roberta:
+    if getattr(config, "type_vocab_size", 0) > 1:
         batch["token_type_ids"] = types
-    if config.num_labels == 1:
-        batch["labels"] = normal((len(lengths),), 2.0, rng)
+    return {**batch, **make_labels(config, batch, rng)}
+
+
+def make_labels(config, batch, rng):
+    """Labels of rows, of tokens (-100: none) or spans of answers. A masked model's batch loses the tokens it is asked for."""
+    head, ids, mask = head_of(config), batch["input_ids"], batch["attention_mask"]
+    rows = len(ids)
+    if head == "SequenceClassification":
+        if config.num_labels == 1:
+            return {"labels": normal((rows,), 2.0, rng)}
+        return {"labels": torch.randint(0, config.num_labels, (rows,), generator=rng)}
+    lengths = mask.sum(1)
+    if head == "QuestionAnswering":
+        ends = torch.stack([torch.randint(1, n - 1, (2,), generator=rng).sort().values for n in lengths])
+        return {"start_positions": ends[:, 0].clone(), "end_positions": ends[:, 1].clone()}
+    words = mask.bool() & (torch.arange(ids.shape[1]) > 0) & (torch.arange(ids.shape[1]) < lengths[:, None] - 1)
+    if head == "TokenClassification":
+        labels = torch.randint(0, config.num_labels, ids.shape, generator=rng)
+        asked = words & (torch.rand(ids.shape, generator=rng) < 0.8)
     else:
-        batch["labels"] = torch.randint(0, config.num_labels, (len(lengths),), generator=rng)
-    return batch
+        labels = ids.clone()
+        asked = words & (torch.rand(ids.shape, generator=rng) < 0.3)
+        asked[:, 1] = True
+        ids[asked] = MASK_TOKEN
+    return {"token_labels": labels.masked_fill(~asked, -100)}
 
 
 def make_token_batch(config, name, lengths):
@@ -161,8 +194,11 @@ def make_token_batch(config, name, lengths):
     return {"input_ids": ids, "attention_mask": mask, "token_labels": labels}
 
 
+LABELS = ("labels", "token_labels", "start_positions", "end_positions")
+
+
 def inputs_of(batch):
-    return {k: v for k, v in batch.items() if k not in ("labels", "token_labels")}
+    return {k: v for k, v in batch.items() if k not in LABELS}
 
 
 def labels_for(batch, dtype):
@@ -170,27 +206,49 @@ def labels_for(batch, dtype):
     return labels.to(dtype) if labels.is_floating_point() else labels
 
 
-def task_loss(logits, batch):
-    """Cross-entropy of the next token; of a classifier, mean squared error for one output, else cross-entropy."""
+def task_loss(logits, batch, shifted=True):
+    """Cross-entropy of tokens, of the next ones where `shifted`; mean over starts and ends of answers, padding left
+    out; of a classifier, mean squared error for one output, else cross-entropy."""
+    cross_entropy = torch.nn.functional.cross_entropy
+    if "start_positions" in batch:
+        text = logits.masked_fill(batch["attention_mask"].unsqueeze(-1) == 0, -torch.inf)
+        return (cross_entropy(text[..., 0], batch["start_positions"]) +
+                cross_entropy(text[..., 1], batch["end_positions"])) / 2
     labels = labels_for(batch, logits.dtype)
+    if "token_labels" in batch and shifted:
+        return cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
     if "token_labels" in batch:
-        return torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
+        return cross_entropy(logits.flatten(0, 1), labels.flatten())
     if labels.is_floating_point():
         return torch.nn.functional.mse_loss(logits.squeeze(-1), labels)
-    return torch.nn.functional.cross_entropy(logits, labels)
+    return cross_entropy(logits, labels)
 
 
 def of_text(logits, batch):
-    """Of a causal model's logits those of the text, without virtual tokens and zero on padding; of others all."""
+    """Of a model with logits for each token those of the text, without virtual tokens and zero on padding; else all."""
     if logits.dim() < 3:
         return logits
     mask = batch["attention_mask"]
     return logits[:, -mask.shape[1]:].masked_fill(mask.unsqueeze(-1) == 0, 0)
 
 
+def output_logits(output):
+    """[batch, labels], [batch, seq, labels or vocabulary], or [batch, seq, 2] for the starts and ends of answers."""
+    if "start_logits" in output:
+        return torch.stack([output.start_logits, output.end_logits], -1)
+    return output.logits
+
+
+def model_loss(model, batch):
+    """The model's own loss; for answers, whose softmax goes over padding there, that of task_loss."""
+    if "start_positions" in batch:
+        return task_loss(output_logits(model(**inputs_of(batch))), batch)
+    return model(**inputs_of(batch), labels=labels_for(batch, torch.float64)).loss
+
+
 def logits_of(model, batch):
     with torch.no_grad():
-        return of_text(model(**inputs_of(batch)).logits, batch)
+        return of_text(output_logits(model(**inputs_of(batch))), batch)
 
 
 def tolerance(logits):

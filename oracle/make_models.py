@@ -38,6 +38,7 @@ HEADED = {
     "roberta_cls": roberta(num_labels=3),
     "roberta_reg": roberta(num_labels=1, layer_norm_eps=0.02),
 }
+REWRITTEN = ["bert_sharded", "bert_legacy", "bert_bf16", "bert_f16"]
 
 
 def check_features(name, model, batch, logits):
@@ -115,8 +116,8 @@ def write_headless():
 
 
 def main():
-    for encoder in [*MODELS.glob("bert_*"), *MODELS.glob("roberta_*")]:
-        shutil.rmtree(encoder)
+    for name in [*HEADED, "bert_base", "roberta_mlm", *REWRITTEN]:
+        shutil.rmtree(MODELS / name, ignore_errors=True)
     for name, config in HEADED.items():
         kind = BertForSequenceClassification if name.startswith("bert") else RobertaForSequenceClassification
         randomise(kind(config), name).save_pretrained(MODELS / name)
@@ -130,7 +131,7 @@ def main():
     rewrite("bert_legacy", legacy_names, torch_dtype="float32")
     rewrite("bert_bf16", lambda tensors: {k: v.bfloat16() for k, v in tensors.items()}, dtype="bfloat16")
     rewrite("bert_f16", lambda tensors: {k: v.half() for k, v in tensors.items()}, torch_dtype="float16")
-    for name in ("bert_sharded", "bert_legacy", "bert_bf16", "bert_f16"):
+    for name in REWRITTEN:
         write_io(name, batch)
     same = logits_of(load_base("bert_cls"), batch)
     for name in ("bert_sharded", "bert_legacy"):

@@ -36,11 +36,7 @@ DecoderConfig DecoderConfig::from_json(const ConfigValues& values, const Decoder
   c.hidden_act = values.get_or<std::string>("hidden_act", c.hidden_act);
   c.attention_dropout = values.dropout_or("attention_dropout", 0.0);
   c.initializer_range = values.not_negative_or("initializer_range", c.initializer_range);
-  constexpr int64_t kWidestHead = 1 << 16;  // its frequencies are made before a tensor is looked at
-  if (c.head_dim > kWidestHead) {
-    values.complain(values.has("head_dim") ? "head_dim" : "hidden_size",
-                    fmt::format("heads of at most {} numbers", kWidestHead));
-  }
+  Rotary::check_head_width(values, values.has("head_dim") ? "head_dim" : "hidden_size", c.head_dim);
   if (!values.has("head_dim") && c.head_dim * c.num_attention_heads != c.hidden_size && defaults.head_dim <= 0) {
     values.refuse("num_attention_heads", fmt::format("a divisor of hidden_size {}, or head_dim", c.hidden_size));
   }

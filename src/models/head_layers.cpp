@@ -24,8 +24,8 @@ HeadLayers& HeadLayers::tanh() {
   return *this;
 }
 
-HeadLayers& HeadLayers::activation(const std::string& name) {
-  const auto act = std::make_shared<const ops::Activation>(name);
+HeadLayers& HeadLayers::activation(const std::string& name, const char* key) {
+  const auto act = std::make_shared<const ops::Activation>(name, key);
   steps_.emplace_back([act](const Tensor& x, Call& /*call*/) { return (*act)(x); });
   return *this;
 }

@@ -16,7 +16,8 @@ class HeadLayers {
   HeadLayers& dropout(double p);
   HeadLayers& linear(const Linear* layer);
   HeadLayers& tanh();
-  HeadLayers& activation(const std::string& name);  // as config.json names it: "gelu"
+  /// As config.json names it under `key`: "gelu".
+  HeadLayers& activation(const std::string& name, const char* key = "hidden_act");
   HeadLayers& norm(const Norm* norm);
 
   Tensor operator()(Tensor x, Call& call) const;

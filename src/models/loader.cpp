@@ -325,6 +325,17 @@ const Conv2d* Loader::conv2d(const std::string& name, int64_t c_out, int64_t c_i
   return &layer;
 }
 
+const Layer* Loader::conv1d(const std::string& name, int64_t c_out, int64_t c_in, int64_t kernel, int64_t groups) {
+  Layer& layer = model_.linears_.emplace_back();
+  layer.name = name;
+  layer.weight = parameter(name + ".weight", {c_out, c_in / groups, kernel});
+  layer.bias = parameter(name + ".bias", {c_out});
+  add_module(name);
+  add_parameter(layer.weight);
+  add_parameter(layer.bias);
+  return &layer;
+}
+
 const Linear* Loader::head(const std::string& name, int64_t d_out, int64_t d_in, double std, bool bias) {
   const io::TensorBytes* stored = find(name + ".weight");
   const bool drawn = name + ".weight" == drawn_head_;
@@ -380,30 +391,38 @@ const Linear* Loader::tied_head(const std::string& name, const Embedding& table,
   return add_linear(name, std::move(weight), head_bias(name, bias, shared.size(0)));
 }
 
-const Norm* Loader::layer_norm(const std::string& name, int64_t width, double eps) {
-  add_module(name);
-  Norm& norm = model_.norms_.emplace_back();
-  norm.name = name;
-  norm.eps = eps;
-  norm.weight = parameter(name + ".weight", {width});
-  norm.bias = parameter(name + ".bias", {width});
-  add_parameter(norm.weight);
-  add_parameter(norm.bias);
-  return &norm;
+const Norm* Loader::add_norm(Norm norm) {
+  add_module(norm.name);
+  Norm& own = model_.norms_.emplace_back(std::move(norm));
+  add_parameter(own.weight);
+  add_parameter(own.bias);
+  return &own;
+}
+
+const Norm* Loader::layer_norm(const std::string& name, int64_t width, double eps, bool bias) {
+  const std::string shift = name + ".bias";
+  return add_norm({.name = name,
+                   .weight = parameter(name + ".weight", {width}),
+                   .bias = bias ? parameter(shift, {width}) : Parameter{.name = shift},
+                   .eps = eps});
+}
+
+const Norm* Loader::head_norm(const std::string& name, int64_t width, double eps, bool bias) {
+  if (find(name + ".weight")) return layer_norm(name, width, eps, bias);
+  const auto options = at::TensorOptions().dtype(model_.dtype_);
+  return add_norm({.name = name,
+                   .weight = {.name = name + ".weight", .value = at::ones({width}, options)},
+                   .bias = {.name = name + ".bias", .value = bias ? at::zeros({width}, options) : Tensor()},
+                   .eps = eps});
 }
 
 const Norm* Loader::rms_norm(const std::string& name, int64_t width, double eps, double offset) {
-  add_module(name);
-  Norm& norm = model_.norms_.emplace_back();
-  norm.name = name;
-  norm.eps = eps;
-  norm.centred = false;
-  norm.offset = offset;
-  norm.weight = parameter(name + ".weight", {width});
-  norm.bias = {.name = name + ".bias"};
-  add_parameter(norm.weight);
-  add_parameter(norm.bias);
-  return &norm;
+  return add_norm({.name = name,
+                   .weight = parameter(name + ".weight", {width}),
+                   .bias = {.name = name + ".bias"},
+                   .eps = eps,
+                   .centred = false,
+                   .offset = offset});
 }
 
 void Loader::finish(const std::vector<std::string>& others, const std::vector<std::string>& buffers) {

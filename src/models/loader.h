@@ -50,8 +50,11 @@ class Loader {
   const Linear* linear(const std::string& name, int64_t d_out, int64_t d_in, const LinearForm& form = {});
   /// Never quantised. Throws config.unsupported for more than one group and for padding with anything but zeros.
   const Conv2d* conv2d(const std::string& name, int64_t c_out, int64_t c_in, const Conv2dForm& form = {});
+  /// A convolution along the tokens, none of the model's layers(): weight [c_out, c_in / groups, kernel]. Never
+  /// quantised.
+  const Layer* conv1d(const std::string& name, int64_t c_out, int64_t c_in, int64_t kernel, int64_t groups);
   const Embedding* embedding(const std::string& name, int64_t rows, int64_t width, int64_t padding_idx = -1);
-  const Norm* layer_norm(const std::string& name, int64_t width, double eps);
+  const Norm* layer_norm(const std::string& name, int64_t width, double eps, bool bias = true);
   const Norm* rms_norm(const std::string& name, int64_t width, double eps, double offset = 0);
   // Of a vocabulary: they may get more rows than the checkpoint has.
   const Embedding* word_embedding(const std::string& name, int64_t rows, int64_t width, int64_t padding_idx = -1);
@@ -66,6 +69,8 @@ class Loader {
   /// A linear layer of the task's head, never quantised: where the checkpoint lacks it, drawn from N(0, std^2) with
   /// zero bias.
   const Linear* head(const std::string& name, int64_t d_out, int64_t d_in, double std, bool bias = true);
+  /// A LayerNorm of the task's head: where the checkpoint lacks it, ones and zeros, which nobody has to save.
+  const Norm* head_norm(const std::string& name, int64_t width, double eps, bool bias = true);
 
   /// Ends the loading. Tensors of the checkpoint that nothing took are an error, save those of the family's other heads
   /// and those whose names begin with one of `others` or end with one of `buffers`.
@@ -83,6 +88,7 @@ class Loader {
   const Embedding* add_embedding(const std::string& name, Parameter weight, int64_t padding_idx);
   void add_layer(Layer& layer);
   void add_parameter(Parameter& parameter);
+  const Norm* add_norm(Norm norm);
   void add_module(const std::string& name);
 
   Model& model_;

@@ -42,6 +42,9 @@ struct AttentionMask {
   /// and the scores are then kept.
   at::Tensor bias = {};
   std::shared_ptr<const CausalKeys> causal = {};
+  /// Places on either side of itself that a query sees keys of; 0: all. The queries stand where the last keys do; keys
+  /// before the first of them (a prefix) are seen by all.
+  int64_t window = 0;
 };
 
 struct AttentionForm {

@@ -105,9 +105,10 @@ struct Head {
 
 struct Sizes {
   int64_t batch, heads, key_heads, group, queries, keys, width;
-  int64_t lanes, key_lanes;  // width and keys, padded
+  int64_t span;              // keys that a block of queries sees at most
+  int64_t lanes, key_lanes;  // width and span, padded
 
-  explicit Sizes(const AttentionInput& in)
+  Sizes(const AttentionInput& in, int64_t window)
       : batch(in.q.size(0)),
         heads(in.q.size(1)),
         key_heads(in.k.size(1)),
@@ -115,8 +116,9 @@ struct Sizes {
         queries(in.q.size(2)),
         keys(in.k.size(2)),
         width(in.q.size(3)),
+        span(window > 0 ? std::min(keys, kQueries + 2 * window) : keys),
         lanes(padded(width)),
-        key_lanes(padded(keys)) {}
+        key_lanes(padded(span)) {}
 };
 
 // What one thread works with for one key head and the query heads that it serves, block of queries by block. Products
@@ -127,14 +129,14 @@ class Worker {
   Worker(const AttentionInput& in, const AttentionSettings& settings, float* normalisers, bool backward)
       : in_(in),
         settings_(settings),
-        s_(in),
+        s_(in, settings.window),
         normalisers_(normalisers),
-        keys_(s_.keys, s_.width, {.along_rows = backward, .turned = true}),
-        values_(s_.keys, s_.width, {.along_rows = !backward, .turned = backward}),
+        keys_(s_.span, s_.width, {.along_rows = backward, .turned = true}),
+        values_(s_.span, s_.width, {.along_rows = !backward, .turned = backward}),
         query_(kQueries, s_.width, {.along_rows = backward}),
-        p_(kQueries, s_.keys, {.along_rows = backward}),
+        p_(kQueries, s_.span, {.along_rows = backward}),
         dout_(backward ? kQueries : 0, s_.width, {.along_rows = true}),
-        ds_(backward ? kQueries : 0, s_.keys, {.along_rows = true}) {
+        ds_(backward ? kQueries : 0, s_.span, {.along_rows = true}) {
     const auto room = [](std::vector<float>& buffer, int64_t rows, int64_t columns) {
       buffer.assign(static_cast<size_t>(rows * columns), 0);
     };
@@ -148,7 +150,6 @@ class Worker {
   }
 
   void forward(int64_t row, int64_t key_head, const Tensor& mixed) {
-    read_keys(row, key_head);
     for_each_block(row, key_head, [&](const Block& b) {
       form_scores(b);
       for (int64_t i = 0; i < b.queries; ++i) {
@@ -174,7 +175,6 @@ class Worker {
   }
 
   void backward(int64_t row, int64_t key_head, const Tensor& dmixed, const AttentionInput& gradients) {
-    read_keys(row, key_head);
     clear(dkeys_, s_.keys * s_.lanes);
     clear(dvalues_, s_.keys * s_.lanes);
     for_each_block(row, key_head, [&](const Block& b) {
@@ -197,8 +197,10 @@ class Worker {
       if (settings_.dropout > 0) apply_mask(b, scores_);
       p_.take(scores_.data(), s_.key_lanes, b.queries, b.width);
       ds_.take(dscores_.data(), s_.key_lanes, b.queries, b.width);
-      add_product(p_.turned_left(), dout_.right(), dvalues_.data(), s_.lanes, b.keys, s_.lanes, b.queries);
-      add_product(ds_.turned_left(), query_.right(), dkeys_.data(), s_.lanes, b.keys, s_.lanes, b.queries);
+      add_product(p_.turned_left(), dout_.right(), dvalues_.data() + b.from * s_.lanes, s_.lanes, b.keys, s_.lanes,
+                  b.queries);
+      add_product(ds_.turned_left(), query_.right(), dkeys_.data() + b.from * s_.lanes, s_.lanes, b.keys, s_.lanes,
+                  b.queries);
       clear(out_, b.queries * s_.lanes);
       add_product(ds_.left(), keys_.right(), out_.data(), s_.lanes, b.queries, s_.lanes, b.keys);
       scale_row(out_.data(), scale(), b.queries * s_.lanes);
@@ -212,28 +214,43 @@ class Worker {
  private:
   struct Block {
     int64_t row, head;
-    int64_t first, queries;  // query rows
-    int64_t keys, width;     // up to the last that any of them sees; the same, padded
-    int64_t own;             // key of the first query in causal attention, else -1
+    int64_t first, queries;     // query rows
+    int64_t from, keys, width;  // from the first to the last key that any of them sees; their number, padded
+    int64_t own;                // key of the first query in causal attention, else -1
 
     int64_t seen(int64_t i) const { return own < 0 ? keys : own + i + 1; }
   };
 
   static void clear(std::vector<float>& buffer, int64_t n) { std::fill_n(buffer.begin(), n, 0.0f); }
 
-  void read_keys(int64_t row, int64_t key_head) {
-    Head<Scalar>(in_.k, row, key_head).read(0, s_.keys, keys_);
-    Head<Scalar>(in_.v, row, key_head).read(0, s_.keys, values_);
+  void read_keys(int64_t row, int64_t key_head, int64_t from, int64_t count) {
+    Head<Scalar>(in_.k, row, key_head).read(from, count, keys_);
+    Head<Scalar>(in_.v, row, key_head).read(from, count, values_);
   }
 
+  Block block(int64_t row, int64_t head, int64_t first) const {
+    const int64_t count = std::min(kQueries, s_.queries - first), window = settings_.window;
+    int64_t from = 0, end = s_.keys, own = -1;
+    if (settings_.causal) {
+      own = s_.keys - s_.queries + first;
+      end = own + count;
+    } else if (window > 0) {
+      from = std::max<int64_t>(0, first - window);
+      end = std::min(s_.keys, first + count + window);
+    }
+    return {row, head, first, count, from, end - from, padded(end - from), own};
+  }
+
+  // The keys are read once for all blocks, or for each those that it sees.
   template <class Use>
   void for_each_block(int64_t row, int64_t key_head, const Use& use) {
+    const bool local = settings_.window > 0;
+    if (!local) read_keys(row, key_head, 0, s_.keys);
     for (int64_t head = key_head * s_.group; head < (key_head + 1) * s_.group; ++head) {
       for (int64_t first = 0; first < s_.queries; first += kQueries) {
-        const int64_t count = std::min(kQueries, s_.queries - first);
-        const int64_t own = settings_.causal ? s_.keys - s_.queries + first : -1;
-        const int64_t keys = settings_.causal ? own + count : s_.keys;
-        use(Block{row, head, first, count, keys, padded(keys), own});
+        const Block b = block(row, head, first);
+        if (local) read_keys(row, key_head, b.from, b.keys);
+        use(b);
       }
     }
   }
@@ -247,13 +264,25 @@ class Worker {
     add_product(query_.left(), keys_.turned_right(), scores_.data(), s_.key_lanes, b.queries, b.width, s_.width);
     for (int64_t i = 0; i < b.queries; ++i) scale_row(scores_.data() + i * s_.key_lanes, scale(), b.width);
     if (settings_.causal) return hide_keys(b, *settings_.causal);
-    const Tensor& bias = settings_.bias;
-    if (!bias.defined()) return;
+    if (settings_.bias.defined()) add_bias(b, settings_.bias);
+    if (settings_.window > 0) hide_far_keys(b);
+  }
+
+  void add_bias(const Block& b, const Tensor& bias) {
     const float* rows = bias.const_data_ptr<float>() + (bias.size(0) == 1 ? 0 : b.row * bias.stride(0)) +
                         (bias.size(1) == 1 ? 0 : b.head * bias.stride(1));
     for (int64_t i = 0; i < b.queries; ++i) {
       const float* own = rows + (bias.size(2) == 1 ? 0 : (b.first + i) * bias.stride(2));
-      add_row(scores_.data() + i * s_.key_lanes, own, b.keys);
+      add_row(scores_.data() + i * s_.key_lanes, own + b.from, b.keys);
+    }
+  }
+
+  void hide_far_keys(const Block& b) {
+    for (int64_t i = 0; i < b.queries; ++i) {
+      float* scores = scores_.data() + i * s_.key_lanes;
+      const int64_t place = b.first + i - b.from, end = std::min(b.keys, place + settings_.window + 1);
+      std::fill_n(scores, std::max<int64_t>(0, place - settings_.window), kHidden);
+      std::fill(scores + end, scores + b.keys, kHidden);
     }
   }
 

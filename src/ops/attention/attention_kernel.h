@@ -16,6 +16,7 @@ struct AttentionSettings {
   double dropout = 0;  // on the probabilities
   uint64_t key = 0;    // of its masks
   std::shared_ptr<const CausalKeys> causal = {};
+  int64_t window = 0;    // places on either side that a query sees keys of, with as many keys as queries; 0: all
   at::Tensor bias = {};  // float32 [batch or 1, heads or 1, queries or 1, keys], or undefined
 };
 

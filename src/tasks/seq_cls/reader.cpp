@@ -5,6 +5,7 @@
 
 #include "deltaw/error.h"
 #include "deltaw/text_rows.h"
+#include "tasks/common/head_labels.h"
 #include "tasks/common/metrics.h"
 #include "tasks/common/shown.h"
 #include "tasks/common/text_files.h"
@@ -40,10 +41,11 @@ class Reader final : public TextReader {
 
   void read(TaskFiles& files) override {
     const bool goes_on = !files.adapters.empty();
-    if (goes_on) inherit_head(files);
-    rows_ = load_training_data(files.data, files.seed, goes_on ? HeadLabels() : head_of(files.base, files.model));
+    if (goes_on) tasks::inherit_head(files);
+    rows_ = load_training_data(files.data, files.seed,
+                               goes_on ? HeadLabels() : tasks::head_of(files.base, files.model, "SEQ_CLS"));
     labels_ = rows_.labels;
-    if (goes_on) check_head_size(files.adapters.front(), labels_.outputs());
+    if (goes_on) tasks::check_head_size(files.adapters.front(), labels_.outputs());
     for (const std::string& sentence : rows_.warnings) files.warn(sentence);
     settle(files);
   }
