@@ -20,8 +20,9 @@ using test::logit_tolerance;
 class ModernBert : public testing::Test {
  protected:
   void copy(const std::string& name) const {
+    using Options = std::filesystem::copy_options;
     std::filesystem::copy(fixture("golden/models/" + name), folder.path(),
-                          std::filesystem::copy_options::overwrite_existing);
+                          Options::recursive | Options::overwrite_existing);
   }
   void edit(const Json& changes) const {
     Json config = read_json(folder / "config.json");
