@@ -20,9 +20,8 @@ using test::logit_tolerance;
 class ModernBert : public testing::Test {
  protected:
   void copy(const std::string& name) const {
-    using Options = std::filesystem::copy_options;
     std::filesystem::copy(fixture("golden/models/" + name), folder.path(),
-                          Options::recursive | Options::overwrite_existing);
+                          std::filesystem::copy_options::overwrite_existing | std::filesystem::copy_options::recursive);
   }
   void edit(const Json& changes) const {
     Json config = read_json(folder / "config.json");

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
-#include <map>
 #include <set>
 
 #include "deltaw/adapter.h"
@@ -73,20 +72,18 @@ TEST_P(ModelOracle, GivesTheLogitsOfTransformers) {
   }
 }
 
-// How far from its own in float32 transformers' logits in bf16 are, where it is more than usual.
-const std::map<std::string, double> kRoundingOfTransformers = {
-    {"modernbert_cls", 0.50}, {"modernbert_masked", 0.87}, {"modernbert_tokens", 1.03}};
-
 TEST_P(ModelOracle, ComputesInBf16) {
   const Golden io = io_of(GetParam());
   const auto model = open_model(GetParam(), io, "bf16");
   if (!model->new_modules().empty()) return;
   const Tensor expected = io["logits"];
-  // The fixtures' weights are ten times a real model's, and so is what becomes of bf16's rounding of 2^-8.
-  const double usual = 16 * expected.abs().max().item<double>() / 256;
-  const auto own = kRoundingOfTransformers.find(GetParam());
-  const double tolerance = own == kRoundingOfTransformers.end() ? usual : 1.25 * own->second;
-  EXPECT_EQ(differs(logits_of(*model, nullptr, io.input()), expected, tolerance), "");
+  // The fixtures' weights are ten times a real model's, and so is what becomes of bf16's rounding of 2^-8. These are
+  // further off in transformers' own bf16 pass too, by up to 1.3.
+  static const std::set<std::string> kSteep = {"deberta_masked", "modernbert_cls", "modernbert_masked",
+                                               "modernbert_tokens"};
+  const double steps = kSteep.contains(GetParam()) ? 64 : 16;
+  EXPECT_EQ(
+      differs(logits_of(*model, nullptr, io.input()), expected, steps * expected.abs().max().item<double>() / 256), "");
 }
 
 TEST_P(ModelOracle, TakesPaddingOnTheLeft) {
