@@ -102,7 +102,8 @@ void name_task_for_peft(Json& config, const Model& model) {
   constexpr const char* kPeftTasks[] = {"SEQ_CLS",   "SEQ_2_SEQ_LM", "CAUSAL_LM",
                                         "TOKEN_CLS", "QUESTION_ANS", "FEATURE_EXTRACTION"};
   const Json task = config.value("task_type", Json());
-  if (!task.is_string() || std::find(std::begin(kPeftTasks), std::end(kPeftTasks), task) != std::end(kPeftTasks)) return;
+  if (!task.is_string() || std::find(std::begin(kPeftTasks), std::end(kPeftTasks), task) != std::end(kPeftTasks))
+    return;
   Json mapping = {{"task", task}};
   if (!model.architecture().empty() && model.family()) {
     std::string module = model.family()->model_type;

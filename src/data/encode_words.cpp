@@ -6,7 +6,7 @@
 #include <limits>
 
 #include "deltaw/error.h"
-#include "text/unicode.h"
+#include "text/tokenizer/unicode.h"
 
 namespace deltaw::data {
 namespace {

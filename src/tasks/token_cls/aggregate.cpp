@@ -1,10 +1,13 @@
 #include "tasks/token_cls/aggregate.h"
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <cmath>
 #include <utility>
 
-#include "text/unicode.h"
+#include "text/tokenizer/unicode.h"
 
 namespace deltaw::token_cls {
 namespace {
@@ -122,10 +125,10 @@ std::vector<Aggregator::Piece> Aggregator::words(const data::WordTokens& row, co
 
 /// What the tokens say together; an unknown one says what stands in the row.
 std::string Aggregator::text(const data::WordTokens& row, size_t begin, size_t end) const {
-  std::string text;
+  std::vector<std::string> parts;
   std::vector<int64_t> known;
   const auto flush = [&] {
-    if (!known.empty()) text += (text.empty() ? "" : " ") + tokenizer_.decode(known, /*skip_special_tokens=*/false);
+    if (!known.empty()) parts.push_back(tokenizer_.decode(known, /*skip_special_tokens=*/false));
     known.clear();
   };
   for (size_t token = begin; token < end; ++token) {
@@ -135,10 +138,10 @@ std::string Aggregator::text(const data::WordTokens& row, size_t begin, size_t e
     }
     flush();
     const auto [first, last] = row.offsets[token];
-    text += (text.empty() ? "" : " ") + slice(row.text, first, last);
+    parts.push_back(slice(row.text, first, last));
   }
   flush();
-  return text;
+  return fmt::format("{}", fmt::join(parts, " "));
 }
 
 Json Aggregator::described(const data::WordTokens& row, const std::vector<Piece>& group) const {

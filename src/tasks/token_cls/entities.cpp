@@ -8,7 +8,7 @@
 
 #include "core/suggest.h"
 #include "deltaw/error.h"
-#include "text/unicode.h"
+#include "text/tokenizer/unicode.h"
 
 namespace deltaw::token_cls {
 namespace {

@@ -187,6 +187,7 @@ class Reader final : public TextReader {
   Json sample() const override {
     const data::WordRow& first = rows_.train.rows.front();
     Json sample = TextReader::sample();
+    if (sample.empty()) return sample;
     sample["words"] = first.words;
     sample["tags"] = Json::array();
     for (const int64_t label : first.labels) sample["tags"].push_back(labels_.names[static_cast<size_t>(label)]);

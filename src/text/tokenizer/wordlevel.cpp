@@ -1,6 +1,6 @@
 #include <fmt/format.h>
 
-#include "text/parts.h"
+#include "text/tokenizer/parts.h"
 
 namespace deltaw::text {
 namespace {
