@@ -158,7 +158,8 @@ void clear_run(const CellPlace& place) {
   if (!fs::is_directory(place.folder, unseen)) return;
   // The results first: a kill from here on leaves a run that is not finished.
   remove_from_folder(place.folder, kResults);
-  for (const auto& [name, contents] : Manifest(place.folder).records()) remove_from_folder(place.folder, name);
+  const Manifest manifest(place.folder);
+  for (const auto& [name, contents] : manifest.records()) remove_from_folder(place.folder, name);
 }
 
 void write_keys(const Cell& cell, const CellPlace& place) {

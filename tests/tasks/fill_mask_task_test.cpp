@@ -1,6 +1,7 @@
 // The loss and the scores of masked tokens, against logits of all tokens.
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
+#include <torch/csrc/autograd/autograd.h>
 
 #include <cmath>
 
