@@ -49,15 +49,15 @@ def family_cases():
                           ("mpnet_cls", ["q", "v"]), ("modernbert_cls", ["Wqkv"])):
         yield Case(f"lora_{base.removesuffix('_cls')}", base, lora(target_modules=targets), "PEFT has no defaults",
                    [("one call alone", first_call_only)] if base == "albert_cls" else [])
-    for base in ("distilbert_reg", "electra_equal", "albert_groups", "mpnet_cls", "modernbert_mean", "deberta_v3_cls",
+    for base in ("distilbert_reg", "electra_equal", "albert_cls", "mpnet_cls", "modernbert_mean", "deberta_v3_cls",
                  "deberta_xl"):
         name = base.removesuffix("_cls").removesuffix("_reg")
         # PEFT would save pre_classifier whole too, whose name ends in classifier.
         exclude = ["pre_classifier"] if base == "distilbert_reg" else None
-        wide = {"lora_A": 0.5, "lora_B": 0.5} if base == "albert_groups" else {}
         yield Case(f"lora_all_linear_{name}", base,
-                   lora(r=2, lora_alpha=4, target_modules="all-linear", exclude_modules=exclude), "all-linear",
-                   spread=wide)
+                   lora(r=2, lora_alpha=4, target_modules="all-linear", exclude_modules=exclude), "all-linear")
+    yield Case("lora_albert_groups", "albert_groups", lora(target_modules=["key", "value", "ffn"]),
+               "four layers, each called twice", spread={"lora_A": 0.6, "lora_B": 0.6})
 
 
 def layer_cases():
