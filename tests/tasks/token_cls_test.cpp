@@ -81,7 +81,7 @@ TEST(TokenCls, HasTheLossAndTheGradientOfTransformers) {
   EXPECT_EQ(differs(loss, io["loss"], 1e-12), "");
   EXPECT_EQ(differs(logits.grad(), io["gradient"], 1e-12), "");
   const Tensor smoothed = task()->loss(model, {logits}, batch, call, {.total_weight = weight, .label_smoothing = 0.1});
-  EXPECT_EQ(differs(smoothed, io["smoothed"], 1e-12), "");
+  EXPECT_EQ(differs(smoothed, io["smoothed"], 1e-6), "");  // transformers adds up in float32
 }
 
 TEST(TokenCls, LosesAlikeInOneBatchAndInSeveral) {
