@@ -46,6 +46,13 @@ bool names(const ConfigValues& values, const char* key, const std::string& word,
   return std::find(words.begin(), words.end(), word) != words.end();
 }
 
+// A config.json without types of tokens, as that of most checkpoints is, in BERT's keys.
+ConfigValues with_types(const ConfigValues& values) {
+  Json config = values.json();
+  if (config.value("type_vocab_size", Json()) == 0) config.erase("type_vocab_size");
+  return {std::move(config), values.where()};
+}
+
 struct DebertaConfig : EncoderConfig {
   bool relative_attention = false, share_att_key = false, position_biased_input = true;
   bool c2p = false, p2c = false, norm_rel_ebd = false;
@@ -55,8 +62,8 @@ struct DebertaConfig : EncoderConfig {
   std::string conv_act = "tanh", pooler_hidden_act = "gelu";
   double pooler_dropout = 0, cls_dropout = 0;
 
-  explicit DebertaConfig(const ConfigValues& values) : EncoderConfig(from_json(values, 0)) {
-    if (!values.has("type_vocab_size")) type_vocab_size = 0;
+  explicit DebertaConfig(const ConfigValues& values) : EncoderConfig(from_json(with_types(values), 0)) {
+    if (values.get_or<int64_t>("type_vocab_size", 0) == 0) type_vocab_size = 0;
     layer_norm_eps = values.not_negative_or("layer_norm_eps", 1e-7);
     embedding_size = values.size_or("embedding_size", hidden_size);
     read_attention(values);
@@ -361,7 +368,7 @@ class DebertaV2 final : public EncoderModel {
     if (task == "SEQ_CLS") {
       layers_.dropout(c.pooler_dropout)
           .linear(load.head("pooler.dense", d, d, c.initializer_range))
-          .activation(c.pooler_hidden_act)
+          .activation(c.pooler_hidden_act, "pooler_hidden_act")
           .dropout(c.cls_dropout)
           .linear(load.head("classifier", num_labels(), d, c.initializer_range));
     } else if (task == "TOKEN_CLS") {

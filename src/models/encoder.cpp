@@ -33,7 +33,7 @@ EncoderConfig EncoderConfig::from_json(const ConfigValues& values, int64_t pad_t
   c.num_attention_heads = values.size("num_attention_heads");
   c.intermediate_size = values.size("intermediate_size");
   c.max_position_embeddings = values.size("max_position_embeddings");
-  c.type_vocab_size = values.get_or<int64_t>("type_vocab_size", 2) == 0 ? 0 : values.size_or("type_vocab_size", 2);
+  c.type_vocab_size = values.size_or("type_vocab_size", 2);
   c.pad_token_id = values.has("pad_token_id") ? values.token("pad_token_id") : pad_token_id;
   c.padding_idx = values.padding_row(c.vocab_size, pad_token_id);
   c.layer_norm_eps = values.not_negative_or("layer_norm_eps", c.layer_norm_eps);

@@ -209,6 +209,7 @@ const TaskSpec& task_seq_cls() {
       .words = {
           .model = "classifier",
           .models = "classifiers",
+          .prediction_keys = "Classifiers",
           .evaluates = "a classifier by the task's metrics",
           .predicts =
               "{\"row\": ..., \"label\": ..., \"logits\": [...]}, {\"row\": ..., \"label\": [...], \"logits\": [...]} "

@@ -2,8 +2,7 @@
 . "$(dirname "$0")/support.sh"
 number() { sed -n "s/.*\"$1\": *\([-0-9.e]*\).*/\1/p" out | head -1; } # KEY
 
-
-# Sentences "the film was good" whose third word on is an entity now and then; "film" and "book" are what is looked for.
+# Sentences of two kinds of works, of one word or two.
 make_sentences() { # FILE COUNT
   for i in $(seq 1 "$2"); do
     case $((i % 4)) in
@@ -30,7 +29,7 @@ contains out 'labels: CC DT JJ NN PR VB'
 contains err 'accuracy is the only score'
 
 # A run learns the words, and what it says is the same from every kind of file.
-expect 0 train $base --train_file train.conll --validation_file dev.conll --learning_rate 2e-2 --num_train_epochs 8 \
+expect 0 train $base --train_file train.conll --validation_file dev.conll --learning_rate 2e-2 --num_train_epochs 20 \
   --per_device_train_batch_size 8 --metric_for_best_model f1 --load_best_model_at_end true --eval_strategy epoch \
   --save_strategy epoch --output_dir out1
 present out1/adapter_model.safetensors out1/run.json out1/vocab.txt
@@ -41,10 +40,10 @@ expect 0 eval --adapter_name_or_path out1 --dtype float32 --validation_file dev.
 for key in eval_precision eval_recall eval_accuracy eval_loss eval_types WORK ART; do contains out "\"$key\""; done
 loss=$(number eval_loss)
 { for i in 1 2; do
-  echo '{"id": 5, "tokens": ["the", "great", "film", "was", "good"], "ner_tags": ["O", "B-WORK", "I-WORK", "O", "O"]}'
-  echo '{"tokens": ["this", "book", "is", "bad"], "ner_tags": ["O", "B-WORK", "O", "O"]}'
+  echo '{"id": 5, "tokens": ["this", "book", "is", "bad"], "ner_tags": ["O", "B-WORK", "O", "O"]}'
   echo '{"tokens": ["it", "is", "a", "fine", "song"], "ner_tags": ["O", "O", "O", "B-ART", "I-ART"]}'
   echo '{"tokens": ["the", "play", "was", "poor", "and", "awful"], "ner_tags": ["O", "B-ART", "O", "O", "O", "O"]}'
+  echo '{"tokens": ["the", "great", "film", "was", "good"], "ner_tags": ["O", "B-WORK", "I-WORK", "O", "O"]}'
 done; } >dev.jsonl
 expect 0 eval --adapter_name_or_path out1 --dtype float32 --validation_file dev.jsonl
 [ "$(number eval_loss)" = "$loss" ] || fail "the loss of the same rows as lists is $(number eval_loss), not $loss"
@@ -67,7 +66,8 @@ contains out '"entity_group":"WORK"'
 contains out '"word":"great film","start":4,"end":14}'
 contains out '{"row":2,"entities":[]}'
 expect 0 predict --adapter_name_or_path out1 --dtype float32 --input_file dev.jsonl --logits_file logits.safetensors
-contains out '{"row":1,"id":5,"tags":["O","B-WORK","I-WORK","O","O"],"entities":[{"entity_group":"WORK"'
+contains out '{"row":1,"id":5,"tags":["O","B-WORK","O","O"],"entities":[{"entity_group":"WORK"'
+contains out '{"row":4,"tags":["O","B-WORK","I-WORK","O","O"],"entities":[{"entity_group":"WORK"'
 contains out '"start":4,"end":14,"first_word":1,"last_word":2}'
 contains logits.safetensors 'logits.7'
 cp out as_lists

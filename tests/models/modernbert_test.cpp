@@ -21,7 +21,7 @@ class ModernBert : public testing::Test {
  protected:
   void copy(const std::string& name) const {
     std::filesystem::copy(fixture("golden/models/" + name), folder.path(),
-                          std::filesystem::copy_options::overwrite_existing);
+                          std::filesystem::copy_options::overwrite_existing | std::filesystem::copy_options::recursive);
   }
   void edit(const Json& changes) const {
     Json config = read_json(folder / "config.json");

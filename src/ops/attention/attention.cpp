@@ -33,8 +33,8 @@ class BlockAttention : public torch::autograd::Function<BlockAttention> {
     const auto holder = ctx->saved_data["plan"].toCapsule();
     const AttentionSettings& settings = static_cast<const Plan&>(*holder).settings;
     const variable_list saved = ctx->get_saved_variables();
-    const auto [dq, dk, dv] = attention_backward({saved[0], saved[1], saved[2]}, saved[3], gradients[0], settings);
-    return {dq, dk, dv, Tensor()};
+    const AttentionInput d = attention_backward({saved[0], saved[1], saved[2]}, saved[3], gradients[0], settings);
+    return {d.q, d.k, d.v, Tensor()};
   }
 };
 
