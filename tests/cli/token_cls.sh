@@ -94,16 +94,16 @@ expect 0 train $base --adapter_name_or_path out1 --train_file dev.jsonl --max_st
   --output_dir out2
 contains out2/run.json '"label_all_tokens": true'
 printf 'a B-MISC\nb O\n' >other.conll
-expect 2 train $base --adapter_name_or_path out1 --train_file other.conll --max_steps 2 --output_dir none
+expect 1 train $base --adapter_name_or_path out1 --train_file other.conll --max_steps 2 --output_dir none
 contains err "error[data.unknown-label]: the tag 'B-MISC' is not in the set"
 absent none
 
 # Files that are none.
 printf 'the O\nfilm\n' >bad.conll
-expect 2 validate $base --train_file bad.conll
+expect 1 validate $base --train_file bad.conll
 contains err 'error[data.field-count]: the line has 1 field, and the first one has 2'
 contains err 'bad.conll, line 2'
 echo '{"tokens": ["a"], "ner_tags": ["O", "O"]}' >bad.jsonl
-expect 2 validate $base --train_file bad.jsonl
+expect 1 validate $base --train_file bad.jsonl
 contains err 'error[data.tag-count]'
 finish
