@@ -83,6 +83,7 @@ PLAIN = {"bert": bert, "roberta": roberta, "xlm_roberta": xlm_roberta, "distilbe
          "albert": albert, "mpnet": mpnet, "modernbert": modernbert,
          "deberta": lambda **changes: deberta(**{**V3, **changes})}
 LONG = ("mpnet", "modernbert", "deberta")
+LONG_TYPES = ("mpnet", "modernbert", "deberta-v2")
 
 
 # ---- config.json and tensors as other tools write them

@@ -1,10 +1,11 @@
 """Writes tests/golden/adapters: adapters saved by PEFT, their logits, gradients and ten AdamW steps."""
-from common import (GOLDEN, OPTIMIZER, Widened, generator, inputs_of, is_causal, labels_for, load_base, logits_of,
-                    make_batch, normal, provenance, require_equal, require_moved, rounding_only, save_json,
-                    save_tensors, task_loss, seed_of, training_record, widen)
+from common import (GOLDEN, OPTIMIZER, Widened, generator, is_causal, load_base, logits_of, make_batch, model_loss,
+                    normal, provenance, require_equal, require_moved, rounding_only, save_json, save_tensors, task_loss,
+                    seed_of, training_record, widen)
 
 import json
 import shutil
+import sys
 import tempfile
 import warnings
 from contextlib import nullcontext
@@ -13,6 +14,8 @@ from pathlib import Path
 import torch
 from adapter_cases import FAMILIES, layers
 from causal_cases import FAMILIES as CAUSAL_FAMILIES
+from encoder_adapter_cases import FAMILIES as ENCODER_FAMILIES
+from encoder_cases import LONG_TYPES
 from make_starts import Start, start_model
 from peft import PeftModel, get_peft_model, get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
@@ -54,6 +57,8 @@ def base_of(case, name=None):
 
 def batches_of(config, case):
     lengths = ([10, 7, 4], [6, 9]) if is_causal(config) else ([12, 9, 5, 7], [6, 10, 10, 8])
+    if config.model_type in LONG_TYPES:
+        lengths = ([20, 13, 5, 17], [6, 15, 10, 18])
     return [make_batch(config, f"{case.name} batch {i}", rows) for i, rows in enumerate(lengths)]
 
 
@@ -187,7 +192,7 @@ def check_case(case, folder, batch, logits):
 
 def loss_function(model):
     def loss_of(batch):
-        return model(**inputs_of(batch), labels=labels_for(batch, torch.float64)).loss
+        return model_loss(model, batch)
     return loss_of
 
 
@@ -196,7 +201,6 @@ def write_case(case):
     written_config = json.loads(json.dumps(case.config.to_dict(), default=sorted))
     before, start = save_adapter(case, folder)
     model = load_adapter(case, folder)
-    causal = is_causal(model.config)
     batches = batches_of(model.config, case)
     logits = logits_of(model, batches[0])
     require_equal(f"{case.name} reloaded", before, logits, at_most=0.05)  # pruned rows are gone: rounding only
@@ -205,11 +209,11 @@ def write_case(case):
     tensors = {**batches[0], **{f"batch1.{k}": v for k, v in batches[1].items()}, "logits": logits, **start}
     if case.config.peft_type in ("RANDLORA", "VERA"):
         tensors |= {f"bases.{part}": bases.float() for part, bases in shared_bases(model, case).items()}
-    with Widened() if causal else nullcontext():
+    with nullcontext() if model.config.model_type in ("bert", "roberta") else Widened():
         widen(model)
         tensors["logits64"] = logits_of(model, batches[0])
         require_equal(f"{case.name} float64", logits, tensors["logits64"])
-        task = task_loss(tensors["logits64"], batches[0])
+        task = task_loss(tensors["logits64"], batches[0], shifted=is_causal(model.config))
         trained = trained_by_key(model)
         record = training_record(trained, loss_function(model), batches)
     tensors |= record
@@ -231,11 +235,14 @@ def write_case(case):
 
 
 def main():
-    shutil.rmtree(ADAPTERS, ignore_errors=True)
-    for family in [*FAMILIES, *CAUSAL_FAMILIES]:
+    only = sys.argv[1:]
+    if not only:
+        shutil.rmtree(ADAPTERS, ignore_errors=True)
+    for family in [*FAMILIES, *CAUSAL_FAMILIES, *ENCODER_FAMILIES]:
         for case in family():
-            write_case(case)
-            print(f"  {case.name}")
+            if not only or case.name in only:
+                write_case(case)
+                print(f"  {case.name}", flush=True)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@ from common import GOLDEN, save_json
 
 from peft.utils import constants
 
-FAMILIES = ["bert", "gemma2", "gpt2", "llama", "mistral", "phi3", "qwen2", "qwen3", "roberta"]
+FAMILIES = ["albert", "bert", "deberta-v2", "distilbert", "electra", "gemma2", "gpt2", "llama", "mistral", "modernbert",
+            "mpnet", "phi3", "qwen2", "qwen3", "roberta", "xlm-roberta"]
 TABLES = {"lora_target_modules": constants.TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING,
           "adalora_target_modules": constants.TRANSFORMERS_MODELS_TO_ADALORA_TARGET_MODULES_MAPPING,
           "ia3_target_modules": constants.TRANSFORMERS_MODELS_TO_IA3_TARGET_MODULES_MAPPING,

@@ -31,12 +31,12 @@ def own_file(name):
 
 
 def tokenizers():
-    yield "wordpiece", own_file("wordpiece"), ""
-    yield "unigram", own_file("unigram"), ""
-    yield "roberta", AutoTokenizer.from_pretrained(TOKENIZERS / "roberta", add_prefix_space=True), ""
-    yield "t5", AutoTokenizer.from_pretrained(TOKENIZERS / "t5"), ""
+    yield "wordpiece", own_file("wordpiece"), False
+    yield "unigram", own_file("unigram"), False
+    yield "roberta", AutoTokenizer.from_pretrained(TOKENIZERS / "roberta", add_prefix_space=True), False
+    yield "t5", AutoTokenizer.from_pretrained(TOKENIZERS / "t5"), False
     # Its pre-tokenizer would put a blank before every piece of a word: here the word has one.
-    yield "byte_level", own_file("byte_level"), " "
+    yield "byte_level", own_file("byte_level"), True
 
 
 def words_of_lines():
@@ -47,13 +47,20 @@ def words_of_lines():
     return ODD + plain[:ROWS]
 
 
+def with_blank(word, tokenizer):
+    """As ByteLevel with add_prefix_space has it: an added token has no blank before it."""
+    ids = tokenizer(word)["input_ids"]
+    bare = not word or word.startswith(" ") or ids[0] in tokenizer.added_tokens_decoder
+    return word if bare else " " + word
+
+
 def write_words():
     rows = words_of_lines()
     result = {"provenance": provenance(__file__, "words"), "rows": rows, "tokenizers": {}}
     for name, tokenizer, blank in tokenizers():
         found = []
         for row in rows:
-            given = [blank + word if word and not word.startswith(" ") else word for word in row]
+            given = [with_blank(word, tokenizer) if blank else word for word in row]
             encoding = tokenizer(given, is_split_into_words=True)
             found.append([encoding["input_ids"], [-1 if w is None else w for w in encoding.word_ids()]])
         result["tokenizers"][name] = found
@@ -92,11 +99,12 @@ def write_entities():
             logits[:, 0] += 0.5
             special = inputs[0].pop("special_tokens_mask")
             outputs = {"logits": logits[None], "special_tokens_mask": special, **inputs[0]}
-            outputs.setdefault("offset_mapping", None)
             entities = {}
             for strategy in STRATEGIES:
                 _, _, post = pipe._sanitize_parameters(aggregation_strategy=strategy)
-                entities[strategy] = rounded(pipe.postprocess([outputs], **post))
+                # The pipeline adds to the offsets in place.
+                fresh = {**outputs, "offset_mapping": outputs["offset_mapping"].clone()}
+                entities[strategy] = rounded(pipe.postprocess([fresh], **post))
             kept = [token for token in range(count) if not special[0][token]]
             cases.append({"tokenizer": name, "row": row, "entities": entities,
                           "logits": [[round(x, 6) for x in logits[token].tolist()] for token in kept]})
@@ -113,7 +121,7 @@ def write_loss():
     config = BertConfig(num_labels=len(LABELS))
     loss = ForTokenClassification(logits, labels, config)
     (gradient,) = torch.autograd.grad(loss, logits)
-    smoothed = LabelSmoother(epsilon=0.1)({"logits": logits}, {"labels": labels})
+    smoothed = LabelSmoother(epsilon=0.1)({"logits": logits}, labels)
     save_tensors(FOLDER / "io.safetensors", {"logits": logits, "labels": labels, "loss": loss, "smoothed": smoothed,
                                              "gradient": gradient}, __file__, name)
 

@@ -134,8 +134,8 @@ void add_object(const Json& object, int64_t line, const std::string& where, cons
     row.tags = tags_of(tag_key, object[tag_key], where, raw);
     if (row.tags.size() != row.row.words.size()) {
       throw Error{{.id = "data.tag-count",
-                   .what = fmt::format("the row has {} words in \"{}\" and {} tags in \"{}\"", row.row.words.size(),
-                                       key, row.tags.size(), tag_key),
+                   .what = fmt::format("\"{}\" and \"{}\" are of different lengths: {} and {}", key, tag_key,
+                                       row.row.words.size(), row.tags.size()),
                    .where = where,
                    .fix = "Give every word one tag."}};
     }

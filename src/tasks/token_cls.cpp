@@ -149,8 +149,8 @@ const TaskSpec& task_token_cls() {
       .reader = token_cls::make_reader,
       .words = {.model = "token classifier",
                 .models = "token classifiers",
-                .keys = "Words with tags",
-                .prediction_keys = "Entities",
+                .keys = "Token classifiers",
+                .prediction_keys = "Token classifiers",
                 .evaluates = "a token classifier by precision, recall and F1 of its entities",
                 .predicts = "{\"row\": ..., \"entities\": [{\"entity_group\": ..., \"score\": ..., \"word\": ..., "
                             "\"start\": ..., \"end\": ...}]} of a token classifier",

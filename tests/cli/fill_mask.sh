@@ -30,8 +30,8 @@ expect 0 validate $run --rows_file rows.jsonl
 contains out 'input    '
 contains out 'masked  [CLS]'
 contains out '[MASK]'
-lines rows.jsonl 30
-contains rows.jsonl '"token_labels":[-100,'
+lines rows.jsonl 78
+contains rows.jsonl '"units":[-1,0,1,2,'
 expect 0 validate $flags --max_length 16 --json
 contains out '"longest_row": 16'
 expect 0 validate $flags --label_column x --packing true
@@ -40,7 +40,7 @@ contains err 'packing, because the model is a masked language model'
 expect 2 validate $flags --mask_replace_prob 0.9 --random_replace_prob 0.2
 contains err 'more than 1 together'
 expect 2 validate $flags --mlm_probability 0
-expect 2 train $flags --metric_for_best_model f1 --eval_strategy epoch --output_dir x
+expect 2 train $flags --validation_split 0.5 --metric_for_best_model f1 --eval_strategy epoch --output_dir x
 contains err 'loss, accuracy or perplexity'
 printf '[PAD]\n\n' >special.txt
 expect 1 validate ${flags/train.txt/special.txt} --line_by_line true
@@ -51,34 +51,35 @@ contains err 'error[config.no-mask-token]'
 absent x
 
 # It learns, and what it wrote is for PEFT as well.
-expect 0 train $run --max_steps 30 --eval_strategy steps --eval_steps 30 --output_dir out
+expect 0 train $run --max_steps 30 --eval_strategy steps --eval_steps 30 --output_dir mlm
 contains out '"diverged": false'
 contains out '"eval_perplexity"'
-contains out/adapter_config.json '"task_type": null'
-contains out/adapter_config.json '"base_model_class": "BertForMaskedLM"'
-contains out/adapter_config.json '"parent_library": "transformers.models.bert.modeling_bert"'
-contains out/README.md 'pipeline_tag: fill-mask'
-contains out/README.md 'AutoModelForMaskedLM'
-loss() { sed -n 's/.*"eval_loss": \([0-9.]*\).*/\1/p' "${1:-out.json}"; }
+contains mlm/adapter_config.json '"task_type": null'
+contains mlm/adapter_config.json '"base_model_class": "BertForMaskedLM"'
+contains mlm/adapter_config.json '"parent_library": "transformers.models.bert.modeling_bert"'
+contains mlm/README.md 'pipeline_tag: fill-mask'
+contains mlm/README.md 'AutoModelForMaskedLM'
 cp out trained
-expect 0 info out
+loss() { sed -n 's/.*"eval_loss": \([0-9.]*\).*/\1/p' "$1"; }
+expect 0 info mlm
 contains out 'fill-mask'
 
 # The keys it was trained with act again, the masks are the same each time, and others are others.
-expect 0 eval --adapter_name_or_path out --dtype float32
+expect 0 eval --adapter_name_or_path mlm --dtype float32
 [ "$(loss out)" = "$(loss trained)" ] || fail "the loss was $(loss trained) in training, and is $(loss out)"
-expect 0 eval --adapter_name_or_path out --dtype float32 --mlm_probability 0.9
+expect 0 eval --adapter_name_or_path mlm --dtype float32 --mlm_probability 0.9
 [ "$(loss out)" != "$(loss trained)" ] || fail 'mlm_probability does nothing'
-expect 0 eval --adapter_name_or_path out --dtype float32 --mask_each true
-contains out '"eval_tokens": 45'
+expect 0 eval --adapter_name_or_path mlm --dtype float32 --mask_each true
+contains out '"eval_tokens": 46'
+contains out '"eval_samples": 6'
 contains out '"eval_accuracy"'
-expect 0 eval --adapter_name_or_path out --dtype float32 --line_by_line false --max_length 12
+expect 0 eval --adapter_name_or_path mlm --dtype float32 --line_by_line false --max_length 12
 contains out '"eval_samples": 5'
 expect 0 eval --model_name_or_path model --task_type fill-mask --validation_file dev.txt --dtype float32
 
 # Fillings, and the rows that have none.
 printf 'the film was [MASK]\nno mask\n\na [MASK] song and [MASK] very good\n' >masks.txt
-expect 0 predict --adapter_name_or_path out --dtype float32 --input_file masks.txt --top_k 3 --logits_file l.safetensors
+expect 0 predict --adapter_name_or_path mlm --dtype float32 --input_file masks.txt --top_k 3 --logits_file l.safetensors
 lines out 4
 [ "$(head -n 1 out | grep -o '"token_str"' | wc -l)" = 3 ] || fail 'top_k'
 contains out '{"row":1,"predictions":[{"score":'
@@ -89,7 +90,7 @@ head -c 400 l.safetensors >header
 contains header '"logits.3":{"dtype":"F32","shape":[2,61]'
 lacks header '"logits.1"'
 printf 'id,text\nx,the book was [MASK]\n' >masks.csv
-expect 0 predict --adapter_name_or_path out --dtype float32 --input_file masks.csv
+expect 0 predict --adapter_name_or_path mlm --dtype float32 --input_file masks.csv
 contains out '{"row":1,"id":"x","predictions":'
 
 # A run that was interrupted masks what an undisturbed one does.
@@ -99,17 +100,17 @@ expect 0 train $whole --output_dir part
 rm -r part/checkpoint-8 part/adapter_model.safetensors
 expect 0 train $whole --output_dir part --resume_from_checkpoint part/checkpoint-4
 cmp whole/adapter_model.safetensors part/adapter_model.safetensors || fail 'a resumed run learned something else'
-expect 0 train $whole --mlm_probability 0.5 --output_dir other
+expect 0 train ${whole/0.3/0.5} --output_dir other
 ! cmp -s whole/adapter_model.safetensors other/adapter_model.safetensors || fail 'mlm_probability does nothing in training'
 
 # Other verbs.
-expect 0 merge --adapter_name_or_path out --dtype float32 --output_dir merged
+expect 0 merge --adapter_name_or_path mlm --dtype float32 --output_dir merged
 contains out '"passed": true'
 expect 0 eval --model_name_or_path merged --task_type fill-mask --validation_file dev.txt --dtype float32 \
   --line_by_line true --mlm_probability 0.3
 near=$(loss out)
 [ "${near:0:5}" = "$(loss trained | head -c 5)" ] || fail "merged: $near, trained: $(loss trained)"
-expect 0 train --adapter_name_or_path out --train_file train.txt --max_steps 1 --dtype float32 --output_dir further
+expect 0 train --adapter_name_or_path mlm --train_file train.txt --max_steps 1 --dtype float32 --output_dir further
 expect 0 bench --model_name_or_path model --task_type fill-mask --rounds 1 --steps 2 --max_length 16
 # A method that starts from data runs the head over calibration rows.
 expect 0 train $run --method lora --init_lora_weights eva --max_steps 2 --output_dir eva

@@ -147,7 +147,7 @@ TEST_F(WordRows, RefuseWhatIsNoWords) {
     return [file] { load_word_data({.train_file = file}, 1, {}); };
   };
   expect_error(load("a.jsonl", "{\"tokens\": [\"a\"], \"tags\": [\"O\", \"O\"]}"), "data.tag-count",
-               {"1 words", "2 tags"});
+               {"tokens", "tags", "1 and 2"});
   expect_error(load("b.jsonl", "{\"tokens\": \"a b\", \"tags\": [\"O\"]}"), "data.not-words", {"\"tokens\"", "string"});
   expect_error(load("c.jsonl", "{\"tokens\": [1], \"tags\": [\"O\"]}"), "data.not-words", {"word 1"});
   expect_error(load("d.jsonl", "{\"tokens\": [\"a\"], \"tags\": [null]}"), "data.missing-label", {"null", "word 1"});

@@ -163,8 +163,9 @@ TEST(MaskedRows, AreMaskedAlikeInBatchesOfAnySizeAndAnewInEveryEpoch) {
     EXPECT_NE(targets(rows->collate({0}, other))[0], together[0]);
   }
   EXPECT_EQ(targets(rows->collate({0}, {}))[0], targets(rows->collate({0}, {}))[0]) << "evaluation draws from one key";
-  EXPECT_NE(masked_rows({60, 60})->masks_of(0, draw).size() * 1000 + masked_rows({60, 60})->masks_of(0, draw)[0].position,
-            masked_rows({60, 60})->masks_of(1, draw).size() * 1000 + masked_rows({60, 60})->masks_of(1, draw)[0].position)
+  EXPECT_NE(
+      masked_rows({60, 60})->masks_of(0, draw).size() * 1000 + masked_rows({60, 60})->masks_of(0, draw)[0].position,
+      masked_rows({60, 60})->masks_of(1, draw).size() * 1000 + masked_rows({60, 60})->masks_of(1, draw)[0].position)
       << "rows have masks of their own";
 }
 

@@ -85,13 +85,14 @@ TEST_P(FillMaskLoss, AndItsGradientsAreThoseOfLogitsOfAllTokens) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Methods, FillMaskLoss,
-    testing::Values(Case{"bert_masked", "lora", {{"target_modules", "all-linear"}, {"r", 2}}},
-                    Case{"bert_masked", "full", Json::object()}, Case{"bert_masked", "bitfit", Json::object()},
-                    Case{"albert_masked", "lora", {{"target_modules", "all-linear"}, {"r", 2}}},
-                    Case{"albert_masked", "full", Json::object()}, Case{"roberta_masked", "full", Json::object()}),
-    [](const auto& info) { return std::string(info.param.model) + "_" + info.param.method; });
+INSTANTIATE_TEST_SUITE_P(Methods, FillMaskLoss,
+                         testing::Values(Case{"bert_masked", "lora", {{"target_modules", "all-linear"}, {"r", 2}}},
+                                         Case{"bert_masked", "full", Json::object()},
+                                         Case{"bert_masked", "bitfit", Json::object()},
+                                         Case{"albert_masked", "lora", {{"target_modules", "all-linear"}, {"r", 2}}},
+                                         Case{"albert_masked", "full", Json::object()},
+                                         Case{"roberta_masked", "full", Json::object()}),
+                         [](const auto& info) { return std::string(info.param.model) + "_" + info.param.method; });
 
 TEST(FillMask, LossesOfSmallBatchesAddUpToThatOfALargeOne) {
   const auto model = masked_model("bert_masked");

@@ -74,8 +74,7 @@ TEST_F(FillMaskTexts, AreHeldOutOrHaveAFileOfTheirOwn) {
 }
 
 TEST_F(FillMaskTexts, LineByLineAreRowsThatLoseTheirEnd) {
-  const auto found = encoded({"a man", "the bank was sold", "[SEP]", "fish"},
-                             {.max_length = 5, .line_by_line = true});
+  const auto found = encoded({"a man", "the bank was sold", "[SEP]", "fish"}, {.max_length = 5, .line_by_line = true});
   ASSERT_EQ(found.rows.size(), 3u);
   EXPECT_EQ(found.left_out, 1) << "a text of special tokens";
   EXPECT_EQ(found.rows[0].ids, ids({"[CLS]", "a", "man", "[SEP]"}));
@@ -100,8 +99,10 @@ TEST_F(FillMaskTexts, ElseAreJoinedAndCutIntoBlocks) {
 }
 
 TEST_F(FillMaskTexts, HaveWordsAsUnitsWhereTheyAreAskedFor) {
-  const auto found = encoded({"fishing firms, fish. [MASK] sold"}, {.max_length = 20, .line_by_line = true, .whole_words = true});
-  EXPECT_EQ(found.rows[0].ids, ids({"[CLS]", "fish", "##ing", "firm", "##s", ",", "fish", ".", "[MASK]", "sold", "[SEP]"}));
+  const auto found =
+      encoded({"fishing firms, fish. [MASK] sold"}, {.max_length = 20, .line_by_line = true, .whole_words = true});
+  EXPECT_EQ(found.rows[0].ids,
+            ids({"[CLS]", "fish", "##ing", "firm", "##s", ",", "fish", ".", "[MASK]", "sold", "[SEP]"}));
   EXPECT_EQ(found.units[0], (Units{-1, 0, 0, 1, 1, 2, 3, 4, -1, 5, -1}));
   const auto blocks = encoded({"fishing", "firms"}, {.max_length = 3, .whole_words = true});
   ASSERT_EQ(blocks.rows.size(), 3u);
@@ -176,8 +177,9 @@ TEST_F(Fillings, SayWhereTheMaskWasCutOff) {
 TEST_F(Fillings, OfEveryTokenInTurnHaveTheScoresOfTransformers) {
   const std::vector<std::string> lines = facts["lines"];
   auto found = encoded(lines, {.max_length = 40, .line_by_line = true});
-  const auto rows = std::make_shared<const MaskedRows>(
-      std::move(found.rows), std::move(found.units), Masking{{}, tokenizer.mask_id().value(), model->vocab_size()}, 0, false);
+  const auto rows =
+      std::make_shared<const MaskedRows>(std::move(found.rows), std::move(found.units),
+                                         Masking{{}, tokenizer.mask_id().value(), model->vocab_size()}, 0, false);
   const UnitsInTurn turns(rows);
   const auto scorer = task->scorer(*model, nullptr, turns, {});
   score(*task, *model, nullptr, turns, 3, *scorer);

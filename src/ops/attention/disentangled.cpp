@@ -19,7 +19,9 @@ using torch::autograd::variable_list;
 struct Plan : torch::CustomClassHolder {
   AttentionSettings settings;
   Tensor vector_of;
+  bool has_keys = false, has_queries = false;
 
+  size_t queries_at() const { return has_keys ? 4 : 3; }  // among the tensors
   // Of the distances from the queries to the keys, in the order that the kernel asks for.
   Tensor to_keys(const Tensor& q, const Tensor& k) const {
     return vector_of.narrow(0, k.size(2) - q.size(2), k.size(2) + q.size(2) - 1);
@@ -27,22 +29,20 @@ struct Plan : torch::CustomClassHolder {
   Tensor to_queries(const Tensor& q, const Tensor& k) const { return to_keys(q, k).flip(0); }
 };
 
-// Vectors by distance, and back: the gradient of vectors from that.
-Tensor chosen(const Tensor& vectors, const Tensor& which) {
-  return vectors.defined() ? vectors.index_select(0, which) : Tensor();
-}
+// The gradient of vectors from that of those that were chosen.
 Tensor gathered(const Tensor& gradient, const Tensor& vectors, const Tensor& which) {
-  if (!vectors.defined()) return {};
   return at::zeros(vectors.sizes(), gradient.options()).index_add_(0, which, gradient).to(vectors.scalar_type());
 }
 
 // What is kept is q, k, v, the vectors and two numbers for each query.
 class BlockAttention : public torch::autograd::Function<BlockAttention> {
  public:
-  static Tensor forward(AutogradContext* ctx, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& keys,
-                        const Tensor& queries, const c10::intrusive_ptr<Plan>& plan) {
-    const AttentionOutput out = attention_forward(input(q, k, v, keys, queries, *plan), plan->settings);
-    ctx->save_for_backward({q, k, v, keys, queries, out.normalisers});
+  // `tensors`: q, k, v and the vectors that there are, keys first.
+  static Tensor forward(AutogradContext* ctx, at::TensorList tensors, const c10::intrusive_ptr<Plan>& plan) {
+    const AttentionOutput out = attention_forward(input(tensors, *plan), plan->settings);
+    variable_list kept = tensors.vec();
+    kept.push_back(out.normalisers);
+    ctx->save_for_backward(kept);
     ctx->saved_data["plan"] = c10::IValue::make_capsule(plan);
     return out.mixed;
   }
@@ -50,22 +50,23 @@ class BlockAttention : public torch::autograd::Function<BlockAttention> {
   static variable_list backward(AutogradContext* ctx, const variable_list& gradients) {
     const auto holder = ctx->saved_data["plan"].toCapsule();
     const auto& plan = static_cast<const Plan&>(*holder);
-    const variable_list saved = ctx->get_saved_variables();
-    const Tensor &q = saved[0], &k = saved[1], &keys = saved[3], &queries = saved[4];
-    const AttentionInput d =
-        attention_backward(input(q, k, saved[2], keys, queries, plan), saved[5], gradients[0], plan.settings);
-    return {d.q,
-            d.k,
-            d.v,
-            gathered(d.to_keys, keys, plan.to_keys(q, k)),
-            gathered(d.to_queries, queries, plan.to_queries(q, k)),
-            Tensor()};
+    const variable_list kept = ctx->get_saved_variables();
+    const AttentionInput d = attention_backward(input(kept, plan), kept.back(), gradients[0], plan.settings);
+    variable_list result{d.q, d.k, d.v};
+    if (plan.has_keys) result.push_back(gathered(d.to_keys, kept[3], plan.to_keys(kept[0], kept[1])));
+    if (plan.has_queries) {
+      result.push_back(gathered(d.to_queries, kept[plan.queries_at()], plan.to_queries(kept[0], kept[1])));
+    }
+    result.emplace_back();  // the plan has none
+    return result;
   }
 
  private:
-  static AttentionInput input(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& keys,
-                              const Tensor& queries, const Plan& plan) {
-    return {q, k, v, chosen(keys, plan.to_keys(q, k)), chosen(queries, plan.to_queries(q, k))};
+  static AttentionInput input(at::TensorList t, const Plan& plan) {
+    AttentionInput in{t[0], t[1], t[2]};
+    if (plan.has_keys) in.to_keys = t[3].index_select(0, plan.to_keys(t[0], t[1]));
+    if (plan.has_queries) in.to_queries = t[plan.queries_at()].index_select(0, plan.to_queries(t[0], t[1]));
+    return in;
   }
 };
 
@@ -122,7 +123,12 @@ Tensor disentangled_attention(const Tensor& q, const Tensor& k, const Tensor& v,
   plan->settings = {.scale = scale, .dropout = dropout, .key = dropout > 0 ? call.next_key() : 0};
   if (mask.bias.defined()) plan->settings.bias = mask.bias.to(at::kFloat).contiguous();
   plan->vector_of = distances.vector_of;
-  return BlockAttention::apply(q, k, v, distances.keys, distances.queries, plan);
+  plan->has_keys = distances.keys.defined();
+  plan->has_queries = distances.queries.defined();
+  variable_list tensors{q, k, v};
+  if (plan->has_keys) tensors.push_back(distances.keys);
+  if (plan->has_queries) tensors.push_back(distances.queries);
+  return BlockAttention::apply(at::TensorList(tensors), plan);
 }
 
 }  // namespace deltaw::ops

@@ -87,10 +87,11 @@ class Reader final : public TextReader {
     return found;
   }
 
-  /// As the first epoch has it.
+  /// Masks are drawn anew in every epoch: `units` are what is chosen together, -1 what never is.
   Json row(Split split, int64_t position) const override {
-    const Masked masked = first_masks(split == Split::train ? *train_ : *validation_, split, position);
-    return {{"ids", masked.ids}, {"token_labels", masked.labels}};
+    const auto& rows = as_rows<MaskedRows>(split == Split::train ? *train_ : *validation_);
+    const auto at = static_cast<size_t>(position);
+    return {{"ids", rows.rows()[at].ids}, {"units", rows.units()[at]}};
   }
 
   Json results(Split split) const override {
@@ -115,8 +116,15 @@ class Reader final : public TextReader {
     warn_of_cut_rows(truncated_rows(rows->rows()), rows->size(), files);
     if (validation_left_out_ > 0) files.warn(left_out_warning(validation_left_out_));
     cut_ = truncated_rows(rows->rows());
+    scored_ = rows->size();
     if (mask_each_) return std::make_shared<const UnitsInTurn>(std::move(rows));
     return rows;
+  }
+
+  Json evaluate(const AskedModel& asked, TaskFiles& files) override {
+    Json results = TextReader::evaluate(asked, files);
+    results["eval_samples"] = scored_;  // and not the passes that mask_each makes of them
+    return results;
   }
 
   std::optional<int64_t> cut_rows(Split split) const override {
@@ -136,11 +144,15 @@ class Reader final : public TextReader {
  protected:
   /// `masked` is the text as the first epoch has it.
   Json sample() const override {
-    const Masked masked = first_masks(*train_, Split::train, 0);
-    return {{"text", tokenizer().decode(as_rows<MaskedRows>(*train_).rows().front().ids)},
-            {"masked", tokenizer().decode(masked.ids, /*skip_special_tokens=*/false)},
-            {"ids", masked.ids},
-            {"tokens", tasks::token_names(masked.ids, tokenizer())}};
+    const auto& rows = as_rows<MaskedRows>(*train_);
+    std::vector<int64_t> ids = rows.rows().front().ids;
+    const std::string text = tokenizer().decode(ids);
+    for (const Replacement& token : rows.masks_of(0, {.seed = seed_}))
+      ids[static_cast<size_t>(token.position)] = token.id;
+    return {{"text", text},
+            {"masked", tokenizer().decode(ids, /*skip_special_tokens=*/false)},
+            {"ids", ids},
+            {"tokens", tasks::token_names(ids, tokenizer())}};
   }
 
   std::string counts_text(const Json& facts) const override {
@@ -154,10 +166,6 @@ class Reader final : public TextReader {
   }
 
  private:
-  struct Masked {
-    std::vector<int64_t> ids, labels;
-  };
-
   static std::string left_out_warning(int64_t count) {
     return fmt::format("{} {} left out: no token of {} may be masked", count, count == 1 ? "text is" : "texts are",
                        count == 1 ? "it" : "them");
@@ -193,19 +201,6 @@ class Reader final : public TextReader {
                                               tokenizer().pads_left());
   }
 
-  Masked first_masks(const RowSource& source, Split split, int64_t position) const {
-    const auto& rows = as_rows<MaskedRows>(source);
-    Masked masked{.ids = rows.rows()[static_cast<size_t>(position)].ids, .labels = {}};
-    masked.labels.assign(masked.ids.size(), kNoLabel);
-    const Draw draw = split == Split::train ? Draw{.seed = seed_} : Draw{};
-    for (const Replacement& token : rows.masks_of(position, draw)) {
-      const auto at = static_cast<size_t>(token.position);
-      masked.labels[at] = masked.ids[at];
-      masked.ids[at] = token.id;
-    }
-    return masked;
-  }
-
   static Dataset input_of(const TaskFiles& files, const std::string& file) {
     if (file.empty()) return read_split(files.data, Split::test, files.seed);
     if (tasks::is_lines(file)) return tasks::read_lines(file, files.data.encoding);
@@ -223,6 +218,7 @@ class Reader final : public TextReader {
   bool validates_ = false;
   int64_t left_out_ = 0, validation_left_out_ = 0;
   std::optional<int64_t> cut_;  // of the rows to score
+  int64_t scored_ = 0;          // how many they are
 };
 
 }  // namespace

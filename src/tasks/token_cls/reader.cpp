@@ -25,6 +25,7 @@ namespace deltaw::token_cls {
 namespace {
 
 constexpr const char* kTask = "TOKEN_CLS";
+constexpr const char* kAnyTags = "conlleval";  // a value of `scheme`: none
 
 /// How many words nothing is known of, for messages.
 std::string lost_words(int64_t words) {
@@ -43,11 +44,13 @@ class Reader final : public TextReader {
             "Tokens that neighbouring windows share of a row of words that is longer than max_length; 0: a quarter of "
             "a window.",
             at_least(0));
-    std::vector<std::string> schemes = {""};
+    std::vector<std::string> schemes = {kAnyTags};
     for (const std::string& name : scheme_names()) schemes.push_back(name);
-    f.field("scheme", scheme_,
-            "Count entities strictly by the rules of this scheme; without it as conlleval does, whatever the tags are.",
-            one_of(schemes));
+    f.field(
+        "scheme", scheme_,
+        "How the tags mark entities: conlleval takes them whatever they are, a scheme counts what follows its rules "
+        "alone.",
+        one_of(schemes));
   }
 
   void prediction_fields(FieldVisitor& f) override {
@@ -63,7 +66,7 @@ class Reader final : public TextReader {
     return {{{"text_pair_column", "problem_type"}, "each token of a row has one class"}};
   }
 
-  std::unique_ptr<Task> make_task(const TaskSpec& /*spec*/) const override { return token_cls::make_task(scheme_); }
+  std::unique_ptr<Task> make_task(const TaskSpec& /*spec*/) const override { return token_cls::make_task(scheme()); }
 
   // ---- a run ----
 
@@ -75,7 +78,7 @@ class Reader final : public TextReader {
                                  goes_on ? HeadLabels() : tasks::head_of(files.base, files.model, kTask));
     labels_ = rows_.labels;
     if (goes_on) tasks::check_head_size(files.adapters.front(), labels_.outputs());
-    check_scheme(scheme_, labels_.names);
+    check_scheme(scheme(), labels_.names);
     for (const std::string& sentence : rows_.warnings) files.warn(sentence);
     files.model.new_head = rows_.new_head;
     files.data.label_names = labels_.names;
@@ -148,7 +151,7 @@ class Reader final : public TextReader {
 
   void begin_asking(const AskedModel& asked, TaskFiles& files) override {
     labels_ = {.names = asked.model.label_names()};
-    check_scheme(scheme_, labels_.names);
+    check_scheme(scheme(), labels_.names);
     TextReader::begin_asking(asked, files);
   }
 
@@ -163,7 +166,7 @@ class Reader final : public TextReader {
 
   Json evaluate(const AskedModel& asked, TaskFiles& files) override {
     validation_ = rows_to_score(asked, files);
-    TokenScorer scorer(asked.model, *validation_, scheme_, metrics(files.data));
+    TokenScorer scorer(asked.model, *validation_, scheme(), metrics(files.data));
     score(asked.task, asked.model, asked.adapter, *validation_, asked.batch_size, scorer, asked.progress);
     Json results = Json::object();
     const Json scores = scorer.metrics();
@@ -213,6 +216,8 @@ class Reader final : public TextReader {
     int64_t rows = 0, long_rows = 0, without_tokens = 0;
   };
 
+  std::string scheme() const { return scheme_ == kAnyTags ? std::string() : scheme_; }
+
   std::shared_ptr<const WordWindows> windows(const data::WordDataset& dataset, const DataOptions& data, bool learned,
                                              Facts& facts) const {
     data::EncodedWords words = data::encode_words(
@@ -245,7 +250,7 @@ class Reader final : public TextReader {
 
   bool label_all_tokens_ = false;
   int64_t stride_ = 0;
-  std::string scheme_;
+  std::string scheme_ = kAnyTags;
   std::string strategy_ = "simple";
 
   data::WordData rows_;
