@@ -12,7 +12,7 @@ import torch
 import transformers
 from safetensors.torch import save_file
 from torch.overrides import TorchFunctionMode
-from transformers import AutoConfig, AutoModelForCausalLM, BertModel, RobertaModel
+from transformers import AutoConfig, AutoModelForCausalLM, BertModel, ElectraModel, RobertaModel, XLMRobertaModel
 
 GOLDEN = HERE.parent / "tests" / "golden"
 MODELS = GOLDEN / "models"
@@ -25,7 +25,7 @@ transformers.utils.logging.disable_progress_bar()
 
 # transformers 5.24 calls past_key_values cache and takes it by both names; PEFT 0.21 looks for the old one in the
 # signature before it runs an encoder with a prefix.
-for encoder in (BertModel, RobertaModel):
+for encoder in (BertModel, ElectraModel, RobertaModel, XLMRobertaModel):
     signature = inspect.signature(encoder.forward)
     if "past_key_values" not in signature.parameters:
         encoder.forward.__signature__ = signature.replace(parameters=[
