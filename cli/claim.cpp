@@ -9,7 +9,7 @@
 #include "data/find_files.h"
 #include "deltaw/error.h"
 #include "io/checkpoint.h"
-#include "text/tokenizer_files.h"
+#include "text/tokenizer/tokenizer_files.h"
 
 namespace deltaw::cli {
 namespace {

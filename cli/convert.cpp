@@ -2,6 +2,7 @@
 
 #include "converted.h"
 #include "counter.h"
+#include "io/checkpoint.h"
 #include "output.h"
 
 namespace deltaw::cli {
@@ -22,16 +23,33 @@ struct Keys : FolderKeys {
 const Usage kUsageText = {
     .verb = "convert",
     .what =
-        "Writes a model, of a GGUF file for one, as a checkpoint folder that transformers loads, tokenizer and chat "
-        "template with it; reads it back and compares every tensor. One JSON object on standard output.",
+        "Writes a GGUF file, or a folder with pytorch_model.bin, as a checkpoint folder of safetensors that "
+        "transformers "
+        "loads, tokenizer and chat template with it; reads it back and compares every tensor. One JSON object on "
+        "standard "
+        "output.",
     .example =
         "  deltaw convert model.Q4_K_M.gguf --output_dir model\n"
+        "  deltaw convert MODEL --output_dir model-safetensors\n"
         "  deltaw convert MODEL --save_dtype bf16 --output_dir model-bf16",
     .positional = "MODEL",
     .positional_help = "A GGUF file, a checkpoint folder, or a hub name in the local cache.",
     .exit_codes = "0 done; 1 failed; 2 usage or configuration, nothing was started; 3 the folder is not the model",
     .needs = {kNeedsOutput},
 };
+
+ConvertReport converted(Served& served, const Invocation& invocation, const Keys& keys) {
+  const auto type = stored_type(keys.save_dtype);
+  Counter counter("tensors");
+  const std::filesystem::path source = io::resolve_model(served.base.model_name_or_path);
+  if (std::filesystem::is_directory(source)) {
+    claim_output(served, invocation, keys);
+    return convert_folder(source, keys.output_dir, type, counter.progress());
+  }
+  served.model_options.dtype = "float32";
+  load_source(served, invocation, keys);
+  return convert_checkpoint(*served.model, keys.output_dir, companions_of(served), type, counter.progress());
+}
 
 }  // namespace
 
@@ -47,11 +65,7 @@ int convert(const Args& args) {
   Served served;
   served.base.model_name_or_path = invocation.positional;
   if (invocation.positional.empty()) refuse_missing(kUsageText, kNeedsModelToConvert);
-  served.model_options.dtype = "float32";
-  load_source(served, invocation, keys);
-  Counter counter("tensors");
-  const ConvertReport report = convert_checkpoint(*served.model, keys.output_dir, companions_of(served),
-                                                  stored_type(keys.save_dtype), counter.progress());
+  const ConvertReport report = converted(served, invocation, keys);
   print(to_text(Json{{"output_dir", keys.output_dir},
                      {"model_name_or_path", served.base.model_name_or_path},
                      {"tensors", report.tensors},

@@ -6,7 +6,7 @@
 #include "claim.h"
 #include "deltaw/error.h"
 #include "output.h"
-#include "text/tokenizer_files.h"
+#include "text/tokenizer/tokenizer_files.h"
 
 namespace deltaw::cli {
 namespace {
@@ -40,6 +40,13 @@ void FolderKeys::fields(FieldVisitor& f) {
   f.field("overwrite_output_dir", overwrite_output_dir,
           "Replace what deltaw wrote into output_dir; what it did not write stays.");
   f.field("adopt_output_dir", adopt_output_dir, kAdoptHelp);
+}
+
+void claim_output(const Served& served, const Invocation& invocation, const FolderKeys& keys) {
+  refuse_occupied(keys.output_dir, keys.overwrite_output_dir);
+  const Claim claim = claim_of(keys);
+  check_claim(claim, inputs_of(served, invocation));
+  adopt_known(claim);
 }
 
 void load_source(Served& served, const Invocation& invocation, const FolderKeys& keys) {

@@ -16,6 +16,9 @@ struct FolderKeys {
   void fields(FieldVisitor& f);
 };
 
+/// Throws, before anything is read or written, where output_dir holds something that may not be replaced or is one of
+/// the folders read from; records then what of it is deltaw's.
+void claim_output(const Served& served, const Invocation& invocation, const FolderKeys& keys);
 /// Loads base and adapter. Throws where no adapter is named, and before anything is read or written where output_dir
 /// holds something that may not be replaced or is one of the folders read from.
 void load_source(Served& served, const Invocation& invocation, const FolderKeys& keys);

@@ -78,6 +78,7 @@ std::vector<FieldInfo> known_keys() {
   for (Section& section : task_sections(/*trains=*/false)) sections.push_back(std::move(section));
   sections.push_back(section_of<TrainOptions>(""));
   for (Section& section : evaluation_sections()) sections.push_back(std::move(section));
+  for (Section& section : prediction_sections()) sections.push_back(std::move(section));
   return keys_of(sections);
 }
 

@@ -75,11 +75,14 @@ void check_outputs(const Served& served, const Keys& keys, const Invocation& inv
 int predict(const Args& args) {
   Served served;
   Invocation invocation;
-  if (!read_serving(usage(), args, {section_of<Keys>("Input and output")}, invocation, served)) return kDone;
+  std::vector<Section> own = prediction_sections();
+  own.push_back(section_of<Keys>("Input and output"));
+  if (!read_serving(usage(), args, std::move(own), invocation, served)) return kDone;
   Keys keys;
   read_into(keys, invocation);
   check_outputs(served, keys, invocation);
   load_served(served, invocation, true);
+  served.tasks.read_prediction(invocation);
   Counter counter("rows");
   TaskFiles files = served.files();
   const auto predictions = served.reader->predict(served.asked(counter.progress()), files, keys.input_file);

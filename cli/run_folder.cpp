@@ -11,7 +11,7 @@
 #include "deltaw/error.h"
 #include "deltaw/version.h"
 #include "output.h"
-#include "text/tokenizer_files.h"
+#include "text/tokenizer/tokenizer_files.h"
 #include "train/checkpoint.h"
 
 namespace deltaw::cli {

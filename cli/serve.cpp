@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "adapt/adapter_folder.h"
+#include "adapt/peft_format.h"
 #include "base_hash.h"
 #include "core/files.h"
 #include "deltaw/error.h"
@@ -32,8 +33,10 @@ Json values_of(const fs::path& adapter, const Json& config) {
     if (run.contains(key)) values[key] = run[key];
   }
   // PEFT's may be for a task that is none here, which loading says.
+  Json named = config.value("task_type", Json());
+  if (named.is_null()) named = task_of_class(config);
   for (const TaskSpec* task : task_table()) {
-    if (config.value("task_type", Json()) == task->id) values["task_type"] = task->id;
+    if (named == task->id) values["task_type"] = task->id;
   }
   const auto base = config.find("base_model_name_or_path");
   if (!values.contains("model_name_or_path") && base != config.end() && base->is_string()) {

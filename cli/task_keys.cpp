@@ -38,6 +38,12 @@ std::vector<const TaskSpec*> tasks_with_files() {
   return tasks;
 }
 
+std::vector<Section> sections_of(std::string TaskWords::*title, Part part) {
+  std::vector<Section> sections;
+  for (const TaskSpec* task : tasks_with_files()) sections.push_back(section_of(*task, task->words.*title, part));
+  return sections;
+}
+
 }  // namespace
 
 TaskKeys::TaskKeys() {
@@ -54,6 +60,10 @@ void TaskKeys::read_training(const Invocation& invocation) {
 
 void TaskKeys::read_evaluation(const Invocation& invocation) {
   for (const auto& [task, reader] : readers_) read_part(*reader, &TaskReader::evaluation_fields, invocation);
+}
+
+void TaskKeys::read_prediction(const Invocation& invocation) {
+  for (const auto& [task, reader] : readers_) read_part(*reader, &TaskReader::prediction_fields, invocation);
 }
 
 std::shared_ptr<TaskReader> TaskKeys::reader_of(const TaskSpec& task) const {
@@ -98,17 +108,17 @@ std::vector<Section> task_sections(bool trains) {
 }
 
 std::vector<Section> evaluation_sections() {
-  std::vector<Section> sections;
-  for (const TaskSpec* task : tasks_with_files()) {
-    sections.push_back(section_of(*task, task->words.evaluation_keys, &TaskReader::evaluation_fields));
-  }
-  return sections;
+  return sections_of(&TaskWords::evaluation_keys, &TaskReader::evaluation_fields);
+}
+
+std::vector<Section> prediction_sections() {
+  return sections_of(&TaskWords::prediction_keys, &TaskReader::prediction_fields);
 }
 
 std::vector<std::string> own_keys(const TaskSpec& task) {
   std::vector<std::string> keys;
   if (!task.reader) return keys;
-  for (const Part part : {&TaskReader::fields, &TaskReader::evaluation_fields}) {
+  for (const Part part : {&TaskReader::fields, &TaskReader::evaluation_fields, &TaskReader::prediction_fields}) {
     for (const FieldInfo& key : section_of(task, "", part).keys) keys.push_back(key.name);
   }
   return keys;

@@ -22,6 +22,7 @@ class TaskKeys {
   void read(const Invocation& invocation);
   void read_training(const Invocation& invocation);
   void read_evaluation(const Invocation& invocation);
+  void read_prediction(const Invocation& invocation);
 
   /// Throws config.no-files for a task that has no reader.
   std::shared_ptr<TaskReader> reader_of(const TaskSpec& task) const;
@@ -37,9 +38,10 @@ class TaskKeys {
 };
 
 /// The keys of all tasks, a section for each: of verbs that read rows, with those of training where `trains`; of
-/// `eval`.
+/// `eval`; of `predict`.
 std::vector<Section> task_sections(bool trains);
 std::vector<Section> evaluation_sections();
+std::vector<Section> prediction_sections();
 
 /// The keys of a task, but for those of training.
 std::vector<std::string> own_keys(const TaskSpec& task);

@@ -90,6 +90,7 @@ const std::vector<Verb>& verbs() {
       {"info", "what is in a checkpoint, adapter or run folder", info},
       {"methods", "the table of methods, or the options of one", methods},
       {"validate", "everything train does before its first step", validate},
+      {"compare", "settings x seeds, trained in turn, as a table", compare},
       {"bench", "training steps of a model, timed, method against method", bench},
       {"help", "this overview; --markdown prints the help of every verb", help},
   };

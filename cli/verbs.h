@@ -34,6 +34,7 @@ int download(const Args& args);
 int info(const Args& args);
 int methods(const Args& args);
 int validate(const Args& args);
+int compare(const Args& args);
 int bench(const Args& args);
 int help(const Args& args);
 

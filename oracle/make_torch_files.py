@@ -44,6 +44,10 @@ def main():
     torch.save(state, FOLDER / "legacy.bin", _use_new_zipfile_serialization=False)
     torch.save({"weight": state["0.weight"], "extra": Command()}, FOLDER / "command.bin")
     torch.save({"model": state}, FOLDER / "nested.bin")
+    words = normal((7, 4), 1, generator("torch_files tied"))
+    torch.save({"bert.embeddings.position_ids": torch.arange(5).unsqueeze(0),
+                "bert.embeddings.word_embeddings.weight": words, "cls.predictions.decoder.weight": words,
+                "cls.predictions.bias": words[:, 0].clone()}, FOLDER / "tied.bin")
     save_tensors(FOLDER / "tensors.safetensors", state, __file__, "torch_files")
 
 

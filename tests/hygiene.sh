@@ -30,6 +30,10 @@ report 'no room includes one above it, nor do core, io, text and data see a tens
     rank["text"] = rank["io"]      # side by side
     plain = " core io text data "
     plain_headers = " chat data error options text_data tokenizer version "
+    count = split("adapter:adapt export:adapt convert:adapt batch:tasks/common text_rows:tasks/common " \
+      "task:adapt task_reader:tasks/common evaluate:eval generate:eval train:train family:models gguf:models",
+      headers, " ")
+    for (i = 1; i <= count; ++i) { split(headers[i], of, ":"); header_rank[of[1]] = rank[of[2]] }
   }
   function room_of(first, second) { return first "/" second in rank ? first "/" second : first }
   FNR == 1 { split(FILENAME, path, "/"); room = room_of(path[2], path[3]) }
@@ -40,6 +44,10 @@ report 'no room includes one above it, nor do core, io, text and data see a tens
   tensor_free && parts[1] == "deltaw" {
     header = parts[2]; sub(/\.h$/, "", header)
     if (!index(plain_headers, " " header " ")) print FILENAME ":" FNR ": " $0
+  }
+  parts[1] == "deltaw" {
+    header = parts[2]; sub(/\.h$/, "", header)
+    if (header_rank[header] > rank[room]) print FILENAME ":" FNR ": " $0
   }
   (used in rank) && rank[used] > rank[room] { print FILENAME ":" FNR ": " $0 }
   ' $(find src -mindepth 2 -name '*.cpp' -o -mindepth 2 -name '*.h' | sort))"

@@ -24,7 +24,7 @@ const deltaw::FamilySpec& family_internlm() {
   static const deltaw::FamilySpec spec = [] {
     deltaw::FamilySpec family = *deltaw::find_family("llama");
     family.model_type = "internlm";
-    family.architecture = "InternLMForCausalLM";
+    family.heads = deltaw::decoder_heads("InternLM");
     family.settled = as_llama;
     return family;
   }();

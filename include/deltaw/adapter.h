@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "deltaw/active_updates.h"
 #include "deltaw/method.h"
 #include "deltaw/model.h"
 #include "deltaw/options.h"
@@ -31,7 +32,7 @@ struct AdapterConfig {
   Json trainable_token_indices;      // rows that train: a list, or {"embed_tokens": [...], "lm_head": [...]}
   bool ensure_weight_tying = false;  // embed_tokens and lm_head, where they are tied and named, stay one tensor
   std::string bias = "none";         // none, all, or lora_only (<method>_only): the base biases that train
-  std::string task_type;             // SEQ_CLS or CAUSAL_LM; empty: what the model is for, or none in a file
+  std::string task_type;             // a task's id; empty: what the model is for, or none in a file
   Json share;                        // {"lora_AB": "attention"}: layers whose name ends so have one tensor of that name
   Json beside;                       // configurations of further adapters on the same model; see Adapter::create
   std::string base_model_name_or_path;
@@ -42,24 +43,6 @@ struct AdapterConfig {
 /// Splits one flat object of options, as files and flags give them, into a config. `method` may be an id or a PEFT
 /// type; keys that belong to neither are left alone. Settings such as "use_dora": true choose the method they name.
 AdapterConfig adapter_config_from_json(const Json& values, const std::string& where);
-
-/// An adapter's part in one layer.
-struct AdaptedLayer {
-  LayerInfo info;
-  const Layer* base = nullptr;
-  const Method* method = nullptr;
-  Params params;
-
-  /// The method's map of this layer in at most two factors.
-  Update update() const { return method->update(info, params, *base->view).in_two_factors(); }
-};
-
-/// Rows of an embedding or a head that train while the others stay (PEFT's trainable_token_indices).
-struct TrainedTokens {
-  Tensor indices;  // [k] int64: which rows
-  Tensor rows;     // [k, width]: what stands in their place
-  Tensor places;   // [rows of the embedding] int64: where in `rows` each one's stand-in is, or -1
-};
 
 /// A tensor that training moves, by its name in adapter_model.safetensors (less the prefix "base_model.model.").
 struct NamedTensor {
@@ -83,7 +66,7 @@ using Calibration = std::function<std::vector<CalibrationBatch>(int64_t samples)
 /// What a model makes of one input, [n, width] float64. Two models that differ nowhere make the same of it.
 using Probe = std::function<Tensor(const Model& model, const Adapter* adapter)>;
 
-class Adapter {
+class Adapter final : public ActiveUpdates {
  public:
   /// Wraps the layers of `model` that `config` targets. `calibration` is asked only where the factors start from data
   /// (EVA, CorDA, LoRA-GA): the base model, its head as it is, runs over the batches without dropout. Throws
@@ -126,23 +109,21 @@ class Adapter {
   const AdapterConfig& config() const { return config_; }
   const MethodSpec& spec() const { return *spec_; }
   const Method& method() const { return *method_; }
-  const Model& model() const { return *model_; }
+  const Model& model() const override { return *model_; }
 
   /// What compose() was given; empty for a single adapter.
   const std::vector<Adapter>& parts() const { return parts_; }
   std::span<Adapter> parts() { return parts_; }
   const std::vector<double>& weights() const { return weights_; }
 
-  /// The adapted layers in the model's order.
-  const std::vector<AdaptedLayer*>& layers() const { return ordered_; }
-  const AdaptedLayer* layer(const Layer& base) const { return by_layer_[base.index].get(); }
+  const std::vector<AdaptedLayer*>& layers() const override { return ordered_; }
+  const AdaptedLayer* layer(const Layer& base) const override { return by_layer_[base.index].get(); }
   const Params& shared() const { return shared_; }
   /// The method's tensors of the model as a whole, and the tokens that they make.
   const Params& whole() const { return whole_; }
-  VirtualTokens virtual_tokens() const;
+  VirtualTokens virtual_tokens() const override;
 
-  /// The tensor that stands in for a parameter of the model (modules_to_save, trained biases), or the parameter's own.
-  const Tensor& value(const Parameter& parameter) const;
+  const Tensor& value(const Parameter& parameter) const override;
   bool overrides(const Parameter& parameter) const {
     return parameter.slot >= 0 && overrides_[parameter.slot].defined();
   }
@@ -151,14 +132,11 @@ class Adapter {
   /// lowers the base. It does not train.
   bool fixed(const Parameter& parameter) const { return fixed_.contains(parameter.slot); }
 
-  /// The rows that stand in for some of a parameter's: of an embedding, of a head that is tied to it and has the same,
-  /// or of a head that has its own. Null for none.
-  const TrainedTokens* tokens(const Parameter& parameter) const {
+  const TrainedTokens* tokens(const Parameter& parameter) const override {
     const auto found = tokens_.find(parameter.slot);
     return found == tokens_.end() ? nullptr : &found->second;
   }
-  /// value() with these rows in place.
-  Tensor whole_value(const Parameter& parameter) const;
+  Tensor whole_value(const Parameter& parameter) const override;
 
   /// Of an adapter that acts with others: what it brings for parameters that one before it replaces (a head), by slot.
   /// Saved with it and of no effect.

@@ -27,6 +27,13 @@ ConvertReport convert_checkpoint(const Model& model, const std::filesystem::path
                                  const std::function<void(const std::filesystem::path&)>& companions = {},
                                  std::optional<at::ScalarType> stored = {}, const Progress& progress = {});
 
+/// Writes the tensors of a checkpoint folder, pytorch_model.bin for one, as safetensors into `output`, whatever model
+/// they are of: each under its name and in its type, or in `stored` where it holds floating-point numbers. A second
+/// name of the word embeddings is left out. config.json and the other small files are copied. Reads the folder back and
+/// compares every tensor. Of a folder that exists it replaces what merge_checkpoint() would.
+ConvertReport convert_folder(const std::filesystem::path& folder, const std::filesystem::path& output,
+                             std::optional<at::ScalarType> stored = {}, const Progress& progress = {});
+
 /// Writes base and adapter as model.gguf into a folder, from the GGUF file that is the base: its values, its tensors,
 /// and in place of what the adapter changes the merged numbers. `type` is F32, F16, BF16 or Q8_0 for all matrices;
 /// `auto` leaves every tensor in its own, but for blocks that change: they become Q8_0. Reads the file back and

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "deltaw/head.h"
 #include "deltaw/options.h"
 
 namespace deltaw {
@@ -21,9 +22,7 @@ struct GgufForm;
 /// expression; null: there is no such list. Those that PEFT has too are named as in its constants.py.
 struct FamilySpec {
   std::string model_type;            // in config.json
-  std::string architecture;          // transformers' name of the class with the head
-  std::string head = {};             // the head's module: "classifier", "lm_head"
-  std::string head_weight = {};      // of a classifier, with a row for each label; empty: a causal language model
+  std::vector<HeadSpec> heads = {};  // that it may be loaded with; the first one where nobody says which
   std::string word_embeddings = {};  // their module
 
   Json lora_target_modules = {};     // the default of every method that asks for nothing else
@@ -40,7 +39,8 @@ struct FamilySpec {
 
   bool is_decoder = false;  // a token sees none after it
 
-  bool is_causal() const { return head_weight.empty(); }
+  /// The head for a task_type, or null.
+  const HeadSpec* head(const std::string& task_type) const;
 };
 
 /// All families, by model_type: the built-in ones and those registered from outside.
@@ -48,9 +48,6 @@ std::vector<const FamilySpec*> family_table();
 
 /// The family of a model_type, or null.
 const FamilySpec* find_family(const std::string& model_type);
-
-/// A decoder with the head that transformers and PEFT give it for classification: "score", of each row's last token.
-const FamilySpec& as_classifier(const FamilySpec& decoder);
 
 /// Adds a family from outside the library; `family` must live as long as the program. Throws config.family-exists.
 void register_family(const FamilySpec& family);

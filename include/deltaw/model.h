@@ -14,12 +14,13 @@
 #include <utility>
 #include <vector>
 
+#include "deltaw/head.h"
 #include "deltaw/method.h"
 #include "deltaw/options.h"
 
 namespace deltaw {
 
-class Adapter;
+class ActiveUpdates;
 class FixedUpdates;
 class FormedWeights;
 class Quantised;
@@ -122,8 +123,8 @@ class KeyValueCache {
 /// What one forward pass needs besides its input. Which adapter acts is said only here, so that one model can serve
 /// several callers at once. Dropout masks follow from seed, step, micro_step and the order of the calls.
 struct Call {
-  const Adapter* adapter = nullptr;  // null: the base model
-  bool training = false;             // dropouts act
+  const ActiveUpdates* adapter = nullptr;  // null: the base model
+  bool training = false;                   // dropouts act
   uint64_t seed = 0;
   int64_t step = 0;
   int64_t micro_step = 0;
@@ -156,7 +157,7 @@ struct AddedRows {
 };
 
 struct ModelOptions {
-  /// SEQ_CLS or CAUSAL_LM; empty: what the family is, and a decoder whose config.json names a classifier is one.
+  /// One that the family has a head for; empty: the head of labels that config.json names, else the family's first.
   std::string task_type = {};
   /// auto (bf16 where the machine computes it natively, else float32), float32, bf16 or float64.
   std::string dtype = "auto";
@@ -195,26 +196,28 @@ class Model {
  public:
   virtual ~Model() = default;
 
-  /// What the head reads: [batch, hidden] of a classifier, [batch, seq, hidden] of a causal model.
+  /// What the head reads: [batch, hidden] where it reads a row, [batch, seq, hidden] where it reads every token.
   virtual Tensor features(const ModelInput& input, Call& call) const = 0;
   /// Logits of features [..., hidden]: [..., labels] or [..., vocabulary].
   virtual Tensor logits(const Tensor& features, Call& call) const = 0;
   /// Whether attention keeps its scores as matrices [heads, queries, keys] for the backward pass.
   virtual bool keeps_scores() const { return false; }
-  /// Both: logits [batch, labels] or [batch, seq, vocabulary].
+  /// Both: logits [batch, labels] of rows, [batch, seq, labels or vocabulary] of tokens.
   Tensor forward(const ModelInput& input, Call& call) const { return logits(features(input, call), call); }
 
   const std::filesystem::path& folder() const { return folder_; }
   const Json& config() const { return config_; }  // config.json with labels and problem_type filled in
-  const std::string& architecture() const { return architecture_; }  // transformers' class name
+  const std::string& architecture() const { return head_.architecture; }  // transformers' class name
   at::ScalarType dtype() const { return dtype_; }
   at::Device device() const { return at::kCPU; }
 
   /// The family that loaded it; null where none did.
   const FamilySpec* family() const { return family_; }
+  /// The head that it was loaded with.
+  const HeadSpec& head_spec() const { return head_; }
   /// PEFT's name for what the model is for; empty where it has none.
-  virtual std::string task_type() const { return is_causal() ? "CAUSAL_LM" : "SEQ_CLS"; }
-  bool is_causal() const { return causal_; }
+  virtual std::string task_type() const { return head_.task_type; }
+  bool is_causal() const { return head_.task_type == "CAUSAL_LM"; }
   int64_t vocab_size() const { return vocab_size_; }  // rows of the word embeddings
   /// Rows of the embeddings of token_type_ids; 0 where there are none. With one row, token_type_ids is not read.
   int64_t type_vocab_size() const { return type_vocab_size_; }
@@ -239,17 +242,17 @@ class Model {
   const std::vector<std::string>& module_names() const { return modules_; }
   /// Modules of the head that the checkpoint lacks. They are drawn at random, and must be trained and saved.
   const std::vector<std::string>& new_modules() const { return new_modules_; }
-  /// The head's module name. A classifier's ("classifier") is saved with every adapter and never targeted; a causal
-  /// model's ("lm_head") is targeted only where target_modules names it.
-  const std::string& head() const { return head_; }
+  /// The head's module name. One with a weight of its own ("classifier") is saved with every adapter and never
+  /// targeted; the vocabulary's ("lm_head") is targeted only where target_modules names it.
+  const std::string& head() const { return head_.module; }
   /// That module where it is one layer, else null.
   const Layer* head_layer() const;
 
   /// What methods with virtual tokens ask for; layers is 0 where the model has no place for them.
   const ModelShape& shape() const { return shape_; }
 
-  /// Settles the problem type and writes the labels into config(). Called once by load_model.
-  void settle_task(std::string problem_type);
+  /// Writes the labels into config(), and the problem type where the head has one. Called once by load_model.
+  void settle_labels(std::string problem_type);
 
  protected:
   friend class Loader;
@@ -261,14 +264,12 @@ class Model {
   std::vector<std::string> labels_;
   bool regression_ = false;
   bool multi_label_ = false;
-  bool causal_ = false;
   int64_t vocab_size_ = 0;
   int64_t type_vocab_size_ = 0;
   std::map<std::string, AddedRows> added_rows_;
   int64_t max_positions_ = 0;
   bool position_table_ = false;
-  std::string head_;
-  std::string architecture_;
+  HeadSpec head_{.task_type = "SEQ_CLS"};
   ModelShape shape_;
   std::deque<Linear> linears_;
   std::deque<Conv2d> convolutions_;
@@ -280,24 +281,23 @@ class Model {
   std::vector<std::string> new_modules_;
 };
 
-/// Loads a model from a checkpoint folder or a hub name in the local cache: encoders for sequence classification or
-/// regression, decoders as causal language models or, where asked, as classifiers.
+/// Loads a model from a checkpoint folder or a hub name in the local cache, with the head for ModelOptions::task_type.
 /// A missing or unexpected tensor is a format.* error, one of a wrong shape a shape.* error. A head that the checkpoint
 /// lacks is drawn and listed in new_modules().
 std::unique_ptr<Model> load_model(const std::string& model_name_or_path, const ModelOptions& options = {});
 
-/// What load_model makes of a checkpoint, by its config.json and ModelOptions::task_type alone: SEQ_CLS or CAUSAL_LM.
+/// The task_type of the head that load_model gives a checkpoint, by its config.json and ModelOptions::task_type alone.
 /// Throws what load_model throws for a model_type or task_type that is not implemented.
 std::string task_type_of(const std::string& model_name_or_path, const std::string& asked = {});
 
-/// The labels of a classifier's head.
+/// The labels of a head.
 struct StoredLabels {
   std::vector<std::string> names;  // by config.json, else LABEL_0, LABEL_1 ...
   bool stored = false;             // the checkpoint has weights for them
 };
 
-/// What the checkpoint of a classifier says of its labels, before it is loaded. Throws what load_model throws for its
-/// files.
-StoredLabels stored_labels(const std::string& model_name_or_path);
+/// What a checkpoint says of the labels of its head for a task, before it is loaded. Throws what load_model throws for
+/// its files.
+StoredLabels stored_labels(const std::string& model_name_or_path, const std::string& task_type = "SEQ_CLS");
 
 }  // namespace deltaw

@@ -101,6 +101,7 @@ struct TaskWords {
   std::string models = {};           // "classifiers"; tasks are listed in this order
   std::string keys = {};             // title of its own keys
   std::string evaluation_keys = {};  // and of those of `eval`
+  std::string prediction_keys = {};  // and of those of `predict`
   std::string evaluates = {};        // what `eval` does: "a classifier by the task's metrics"
   std::string predicts = {};         // the lines of `predict`: "{\"row\": ..., \"label\": score} for regression"
   std::string tensors = {};          // what logits_file holds: "`logits` [rows, labels]"

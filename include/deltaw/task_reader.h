@@ -88,10 +88,11 @@ class TaskReader {
 
   // ---- keys of its own ----
 
-  /// Those of every verb that reads rows, those of training beside them, and those of `eval`.
+  /// Those of every verb that reads rows, those of training beside them, and those of `eval` and of `predict`.
   virtual void fields(FieldVisitor& /*f*/) {}
   virtual void training_fields(FieldVisitor& /*f*/) {}
   virtual void evaluation_fields(FieldVisitor& /*f*/) {}
+  virtual void prediction_fields(FieldVisitor& /*f*/) {}
   /// Which of fields() an adapter keeps: what a run was given acts again when its model is asked.
   virtual std::vector<std::string> kept_keys() const { return {}; }
   /// Key and path of the files that its keys name.

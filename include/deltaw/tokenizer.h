@@ -19,7 +19,9 @@ struct Encoding {
   std::vector<std::string> tokens;                   // as in the vocabulary
   std::vector<std::pair<int64_t, int64_t>> offsets;  // [begin, end) in code points of the text the token is from
   std::vector<uint8_t> special;                      // 1 for tokens that the template added
-  bool truncated = false;                            // tokens were left out for max_length
+  std::vector<int64_t> words = {};  // the piece of its text, as the pre-tokenizer cut it, that the token is of, from 0;
+                                    // -1 for special
+  bool truncated = false;           // tokens were left out for max_length
 };
 
 struct EncodeOptions {
@@ -60,6 +62,7 @@ class Tokenizer {
   std::optional<int64_t> pad_id() const;  // of tokenizer_config.json, special_tokens_map.json or the usual names
   std::optional<int64_t> bos_id() const;  // likewise
   std::optional<int64_t> eos_id() const;
+  std::optional<int64_t> mask_id() const;
   bool pads_left() const;      // padding_side of tokenizer_config.json
   int64_t max_length() const;  // model_max_length likewise; 0 where there is none, or one that stands for none
   bool prepends_bos() const;   // whether encode() with special tokens begins a text with bos_id()

@@ -11,7 +11,7 @@
 #include "core/files.h"
 #include "deltaw/error.h"
 #include "deltaw/method.h"
-#include "text/tokenizer_files.h"
+#include "text/tokenizer/tokenizer_files.h"
 
 namespace deltaw {
 namespace {
@@ -152,7 +152,7 @@ AdapterFolder open_one(const fs::path& folder) {
                   "fetch the file again, or save the adapter again");
   }
   if (is_mlx(folder)) opened.config = mlx_config(folder);
-  opened.config = without_training(std::move(opened.config));
+  opened.config = with_task(without_training(std::move(opened.config)));
   return opened;
 }
 

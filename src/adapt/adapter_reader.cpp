@@ -65,7 +65,7 @@ class Reader {
     for (const AdaptedLayer* layer : builder_.layers()) check_base_copies(*layer->base);
     const Model& model = builder_.adapter().model();
     for (const Layer* layer : model.layers()) {
-      if (layer->kind == LayerKind::embedding || (model.is_causal() && layer == model.head_layer()))
+      if (layer->kind == LayerKind::embedding || (!saves_head(model) && layer == model.head_layer()))
         check_base_copies(*layer);
     }
   }
@@ -332,11 +332,13 @@ void check_head(const Model& model, const Adapter& adapter, const std::filesyste
   }
 }
 
-/// The names that the weight of a classifier's head may have.
+/// The names that the weight of a head of labels may have.
 std::set<std::string> head_weights() {
   std::set<std::string> names;
   for (const FamilySpec* family : family_table()) {
-    names.insert((family->is_causal() ? as_classifier(*family) : *family).head_weight);
+    for (const HeadSpec& head : family->heads) {
+      if (head.has_labels()) names.insert(head.weight);
+    }
   }
   return names;
 }

@@ -168,6 +168,7 @@ void Adapter::save(const std::filesystem::path& folder) const {
     for (const char* key : {"exclude_modules", "layers_to_transform", "layers_pattern"}) json[key] = nullptr;
   }
   widen_for_peft(json);
+  name_task_for_peft(json, *model_);
 
   if (spec_->on(ActsOn::virtual_tokens)) {  // PEFT builds the tensor from these
     const ModelShape& shape = model_->shape();
@@ -211,6 +212,7 @@ void Adapter::save_parts(const std::filesystem::path& folder) const {
                                               {"method", spec_->id},
                                               {"base_model_name_or_path", first["base_model_name_or_path"]},
                                               {"task_type", first["task_type"]},
+                                              {"auto_mapping", first["auto_mapping"]},
                                               {"parts", parts}});
 }
 

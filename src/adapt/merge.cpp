@@ -79,8 +79,8 @@ std::unique_ptr<Model> original_of(const Model& model) {
   bool wide = model.dtype() == at::kDouble;
   for (const Parameter* parameter : model.parameters()) wide |= parameter->exists() && parameter->stored == at::kDouble;
   ModelOptions options{.task_type = model.task_type(), .dtype = wide ? "float64" : "float32"};
-  if (!model.is_causal()) {
-    options.problem_type = model.config().at("problem_type").get<std::string>();
+  if (model.head_spec().has_labels()) {
+    if (model.head_spec().problem_type) options.problem_type = model.config().at("problem_type").get<std::string>();
     options.label_names = model.label_names();
     options.ignore_mismatched_sizes = true;
   }

@@ -187,7 +187,8 @@ void check_merged(MergeReport& report, const Adapter& adapter, const Model& orig
                   const std::filesystem::path& folder, const Probe& probe, std::optional<at::ScalarType> stored,
                   const Progress& progress) {
   const at::NoGradGuard no_grad;
-  const auto merged = load_model(folder.string(), {.dtype = original.dtype() == at::kDouble ? "float64" : "float32"});
+  const auto merged = load_model(folder.string(), {.task_type = original.task_type(),
+                                                   .dtype = original.dtype() == at::kDouble ? "float64" : "float32"});
   Check check(adapter, original, *merged, stored);
   report.problem = check.tensors_problem(progress);
   if (report.problem.empty()) report.problem = check.operation_problem();

@@ -10,6 +10,7 @@
 #include "adapt/targets.h"
 #include "adapt/training_keys.h"
 #include "deltaw/error.h"
+#include "deltaw/family.h"
 
 namespace deltaw {
 namespace {
@@ -95,6 +96,41 @@ void refuse_training_key(const std::string& key, const std::string& where) {
 
 bool peft_has_key(const MethodSpec& spec, const std::string& key) {
   return !spec.in_peft || !contains(spec.in_peft->lacking_keys, key);
+}
+
+void name_task_for_peft(Json& config, const Model& model) {
+  constexpr const char* kPeftTasks[] = {"SEQ_CLS",   "SEQ_2_SEQ_LM", "CAUSAL_LM",
+                                        "TOKEN_CLS", "QUESTION_ANS", "FEATURE_EXTRACTION"};
+  const Json task = config.value("task_type", Json());
+  if (!task.is_string() || std::find(std::begin(kPeftTasks), std::end(kPeftTasks), task) != std::end(kPeftTasks))
+    return;
+  Json mapping = {{"task", task}};
+  if (!model.architecture().empty() && model.family()) {
+    std::string module = model.family()->model_type;
+    std::replace(module.begin(), module.end(), '-', '_');
+    mapping["base_model_class"] = model.architecture();
+    mapping["parent_library"] = fmt::format("transformers.models.{}.modeling_{}", module, module);
+  }
+  config["task_type"] = nullptr;
+  config["auto_mapping"] = std::move(mapping);
+}
+
+Json with_task(Json config) {
+  const Json mapping = config.value("auto_mapping", Json());
+  const Json task = mapping.is_object() ? mapping.value("task", Json()) : Json();
+  if (task.is_string() && config.value("task_type", Json()).is_null()) config["task_type"] = task;
+  return config;
+}
+
+std::string task_of_class(const Json& config) {
+  const Json mapping = config.value("auto_mapping", Json());
+  const Json name = mapping.is_object() ? mapping.value("base_model_class", Json()) : Json();
+  for (const FamilySpec* family : family_table()) {
+    for (const HeadSpec& head : family->heads) {
+      if (name.is_string() && name == head.architecture) return head.task_type;
+    }
+  }
+  return {};
 }
 
 void widen_for_peft(Json& config) {

@@ -18,6 +18,15 @@ Json without_training(Json config);
 /// False for a key of AdapterConfig that PEFT's configuration of that type does not have, so that PEFT passes it over.
 bool peft_has_key(const MethodSpec& spec, const std::string& key);
 
+/// adapter_config.json names a task that PEFT has no task_type for as PEFT does: none, and the model's class in
+/// auto_mapping, with the task beside it.
+void name_task_for_peft(Json& config, const Model& model);
+/// The same as it was: a task_type that such a file names in auto_mapping.
+Json with_task(Json config);
+/// The task_type of the head that auto_mapping's class has: PEFT names it where it was told no task. Empty where there
+/// is none.
+std::string task_of_class(const Json& config);
+
 /// IA3's feedforward_modules as an expression, where PEFT would refuse the list: it wants each among target_modules.
 void widen_for_peft(Json& config);
 

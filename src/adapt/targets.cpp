@@ -163,7 +163,7 @@ bool stands_below(const std::string& name, const std::string& module) {
 }
 
 bool saves_head(const Model& model) {
-  return !model.is_causal();
+  return !model.head_spec().weight.empty();
 }
 
 std::vector<const Layer*> find_targets(const Model& model, const AdapterConfig& given, const MethodSpec& spec,
@@ -175,8 +175,8 @@ std::vector<const Layer*> find_targets(const Model& model, const AdapterConfig& 
   std::vector<std::string> never = config.modules_to_save;
   const bool all_linear = is_all_linear(targets);
   const bool with_task = purpose == Purpose::training || !config.task_type.empty();
-  // A language model's head is targeted where it is named.
-  if (model.is_causal() ? all_linear : with_task) never.push_back(model.head());
+  // A head of the vocabulary is targeted where it is named.
+  if (!model.head().empty() && (saves_head(model) ? with_task : all_linear)) never.push_back(model.head());
   check_layers(config, targets.is_string() && !all_linear);
   if (targets.is_array() && purpose == Purpose::training) check_every_entry(model, targets, never);
 

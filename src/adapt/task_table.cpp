@@ -57,7 +57,7 @@ std::string head_type(const std::string& id) {
 }
 
 std::string usual_task_type(const FamilySpec& family) {
-  return family.is_causal() ? "CAUSAL_LM" : "SEQ_CLS";
+  return family.heads.at(0).task_type;
 }
 
 const TaskSpec& task_for(const std::string& model_name_or_path, const std::string& asked) {

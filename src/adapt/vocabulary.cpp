@@ -27,9 +27,10 @@ std::string last_part(const std::string& name) {
 std::set<std::string> vocabulary_modules() {
   std::set<std::string> names;
   for (const FamilySpec* family : family_table()) {
-    if (!family->is_causal()) continue;
+    const HeadSpec* head = family->head("CAUSAL_LM");
+    if (!head) continue;
     names.insert(last_part(family->word_embeddings));
-    names.insert(last_part(family->head));
+    names.insert(last_part(head->module));
   }
   return names;
 }
@@ -124,7 +125,7 @@ std::map<const Layer*, std::vector<int64_t>> tokens_by_table(const Model& model,
     return found;
   }
   const Layer* head = model.head_layer();
-  if (model.is_causal()) tables.push_back(head);
+  if (head && !saves_head(model)) tables.push_back(head);
   for (const auto& [name, indices] : wanted.items()) {
     const auto table = std::find_if(tables.begin(), tables.end(),
                                     [&, &end = name](const Layer* layer) { return has_suffix(layer->name, end); });

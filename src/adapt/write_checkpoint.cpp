@@ -11,6 +11,7 @@
 #include "core/output_folder.h"
 #include "deltaw/convert.h"
 #include "deltaw/error.h"
+#include "deltaw/family.h"
 #include "io/write_weights.h"
 #include "models/loader.h"
 
@@ -43,6 +44,42 @@ at::ScalarType usual_type(const std::vector<NamedTensor>& tensors) {
   return std::max_element(counts.begin(), counts.end(),
                           [](const auto& a, const auto& b) { return a.second < b.second; })
       ->first;
+}
+
+/// The word embeddings, by the family of the config.json; null for a family that is unknown, and where there are none.
+const io::TensorBytes* words_of(const io::Checkpoint& checkpoint) {
+  const Json type = checkpoint.config().value("model_type", Json());
+  const FamilySpec* family = type.is_string() ? find_family(type.get<std::string>()) : nullptr;
+  return family ? checkpoint.find(family->word_embeddings + ".weight") : nullptr;
+}
+
+/// The tensors of a folder's files, a second name of the word embeddings left out.
+std::vector<NamedTensor> tensors_of(const std::shared_ptr<const io::Checkpoint>& checkpoint,
+                                    std::optional<at::ScalarType> stored, const Progress& progress) {
+  const io::TensorBytes* words = words_of(*checkpoint);
+  const std::vector<std::string> names = checkpoint->names();
+  std::vector<NamedTensor> tensors;
+  for (const std::string& name : names) {
+    const io::TensorBytes& bytes = *checkpoint->find(name);
+    if (progress) progress(static_cast<int64_t>(&name - names.data()) + 1, static_cast<int64_t>(names.size()));
+    if (words && &bytes != words && bytes.data == words->data && bytes.shape == words->shape) continue;
+    const at::ScalarType own = scalar_type(bytes.dtype);
+    const bool changes = stored && at::isFloatingType(own);
+    const Tensor value = to_tensor(bytes, own, checkpoint);
+    tensors.push_back({name, changes ? rounded(name, value, *stored) : value});
+  }
+  return tensors;
+}
+
+/// Whatever a checkpoint's folder holds beside weights.
+void copy_small_files(const std::filesystem::path& from, const std::filesystem::path& to) {
+  for (const auto& entry : std::filesystem::directory_iterator(from)) {
+    const std::string ending = entry.path().extension().string();
+    const bool small = ending == ".json" || ending == ".txt" || ending == ".model" || ending == ".jinja";
+    const bool index = entry.path().filename().string().ends_with(io::kIndexSuffix);
+    if (!entry.is_regular_file() || !small || index || entry.path().filename() == "config.json") continue;
+    std::filesystem::copy_file(entry.path(), to / entry.path().filename());
+  }
 }
 
 /// The first tensor that is not in the folder as it was written, or nothing.
@@ -101,6 +138,33 @@ void write_checkpoint(const std::filesystem::path& folder, const Model& model, s
     config["dtype"] = type_name(*stored);
   }
   write_json(folder / "config.json", config);
+}
+
+ConvertReport convert_folder(const std::filesystem::path& folder, const std::filesystem::path& output,
+                             std::optional<at::ScalarType> stored, const Progress& progress) {
+  const at::NoGradGuard no_grad;
+  const auto checkpoint = std::make_shared<const io::Checkpoint>(folder);
+  const std::vector<NamedTensor> tensors = tensors_of(checkpoint, stored, progress);
+  checkpoint->check_lengths();
+  ConvertReport report{.tensors = static_cast<int64_t>(tensors.size())};
+  for (const NamedTensor& tensor : tensors) report.parameters += tensor.value.numel();
+  Json config = checkpoint->config();
+  if (stored) {
+    config.erase("torch_dtype");
+    config["dtype"] = type_name(*stored);
+  }
+  write_folder(
+      output,
+      [&](const std::filesystem::path& inside) {
+        std::vector<io::TensorBytes> bytes;
+        for (const NamedTensor& tensor : tensors) bytes.push_back(to_bytes(tensor.name, tensor.value));
+        io::write_weights(inside, bytes);
+        write_json(inside / "config.json", config, KeyOrder::kept);
+        copy_small_files(folder, inside);
+      },
+      is_read_as_model);
+  report.problem = problem_of(output, tensors);
+  return report;
 }
 
 ConvertReport convert_checkpoint(const Model& model, const std::filesystem::path& output,

@@ -69,6 +69,9 @@ Format named_format(const fs::path& file) {
   if (ending == ".csv") return Format::csv;
   if (ending == ".json" || ending == ".jsonl" || ending == ".ndjson") return Format::json;
   if (ending == ".txt") return Format::text;
+  for (const char* tagged : {".conll", ".iob", ".iob2", ".bio", ".iobes", ".bioes", ".bilou"}) {
+    if (ending == tagged) return Format::tagged;
+  }
   if (ending == ".parquet" || ending == ".pq") return Format::parquet;
   if (ending == ".arrow" || ending == ".feather" || ending == ".ipc" || ending == ".arrows") return Format::arrow;
   return Format::unknown;

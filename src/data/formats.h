@@ -6,7 +6,7 @@
 
 namespace deltaw::data {
 
-enum class Format { tsv, csv, json, text, parquet, arrow, unknown };
+enum class Format { tsv, csv, json, text, tagged, parquet, arrow, unknown };  // tagged: a word a line, as of CoNLL
 
 /// The ending of a file's name in small letters, without that of its packing: ".jsonl" of rows.jsonl.gz.
 std::string ending_of(const std::filesystem::path& file);

@@ -5,6 +5,7 @@
 #include "data/column_doubts.h"
 #include "data/columns.h"
 #include "data/find_files.h"
+#include "data/glue.h"
 #include "data/hold_out.h"
 #include "data/labels.h"
 #include "data/no_rows.h"
@@ -17,22 +18,24 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// The file of a task, as GLUE names it.
-const char* file_name(Split split) {
-  return split == Split::train ? "train.tsv" : split == Split::validation ? "dev.tsv" : "test.tsv";
+const std::string& usual_file(const GlueTask& task) {
+  return data::file_of(task, data::files_of(task).train.empty() ? Split::test : Split::train);
 }
 
 // The task's own folder, given as it is or as a folder in dataset_dir.
 fs::path task_folder(const DataOptions& options, const GlueTask& task) {
   const fs::path root = options.dataset_dir;
   if (fs::is_directory(root / task.folder)) return root / task.folder;
-  if (fs::exists(root / "train.tsv") || fs::exists(root / "dev.tsv") || fs::exists(root / "test.tsv")) return root;
-  throw Error{
-      {.id = "config.dataset-dir",
-       .what = fmt::format("there is no folder {} and no train.tsv or dev.tsv for task {}",
-                           (root / task.folder).string(), task.name),
-       .where = fmt::format("dataset_dir: {}", root.string()),
-       .fix = fmt::format("Set dataset_dir to the folder that holds {}/train.tsv as GLUE ships it.", task.folder)}};
+  for (const Split split : {Split::train, Split::validation, Split::test}) {
+    const std::string& name = data::file_of(task, split);
+    if (!name.empty() && fs::exists(root / name)) return root;
+  }
+  throw Error{{.id = "config.dataset-dir",
+               .what = fmt::format("there is no folder {} and no {} for task {}", (root / task.folder).string(),
+                                   usual_file(task), task.name),
+               .where = fmt::format("dataset_dir: {}", root.string()),
+               .fix = fmt::format("Set dataset_dir to the folder that holds {}/{} as GLUE ships it.", task.folder,
+                                  usual_file(task))}};
 }
 
 data::Table read_files_of_task(const DataFiles& files, const DataOptions& options) {
@@ -44,8 +47,9 @@ data::Table read_split(const DataOptions& options, Split split) {
   const auto files = split_file(options, split);
   if (!files) {
     const GlueTask* task = data::task_of(options);
+    const std::string name = task == nullptr ? "" : data::file_of(*task, split);
     throw data::no_file(options, data::option_name(split),
-                        task == nullptr ? "" : fmt::format("{}/{} as GLUE ships it", task->folder, file_name(split)));
+                        name.empty() ? "" : fmt::format("{}/{} as GLUE ships it", task->folder, name));
   }
   return read_files_of_task(*files, options);
 }
@@ -126,7 +130,9 @@ std::optional<DataFiles> split_file(const DataOptions& options, Split split) {
   if (options.dataset_dir.empty()) return std::nullopt;
   const GlueTask* task = data::task_of(options);
   if (task == nullptr) return data::files_of_folder(options.dataset_dir, split);
-  return DataFiles(task_folder(options, *task) / file_name(split));
+  const std::string& name = data::file_of(*task, split);
+  if (name.empty()) return std::nullopt;
+  return DataFiles(task_folder(options, *task) / name);
 }
 
 Dataset load_file(const DataFiles& files, const DataOptions& options, const LabelSet& labels, Labels use) {

@@ -5,7 +5,9 @@
 namespace deltaw {
 
 void DataOptions::fields(FieldVisitor& f) {
-  f.field("task_name", task_name, "A GLUE task: rte, mrpc, cola, sst2 or stsb. Sets columns, labels and metrics.");
+  f.field("task_name", task_name,
+          "A GLUE task: cola, sst2, mrpc, stsb, qqp, mnli, mnli_mismatched, qnli, rte, wnli, or ax to predict. Sets "
+          "columns, labels and metrics.");
   f.field(
       "dataset_dir", dataset_dir,
       "Folder with the task's official files, or the folder above it. Without task_name, the folder of a data set from "

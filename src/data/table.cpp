@@ -29,7 +29,7 @@ Table read_one(const std::filesystem::path& file, const std::vector<std::string>
                const std::string& encoding) {
   const Format format = format_of(file);
   if (is_of_columns(format)) return read_column_rows(file, format);
-  if (format == Format::unknown || format == Format::text) {
+  if (format == Format::unknown || format == Format::text || format == Format::tagged) {
     refuse_format(file, "Use .tsv (tabs, no quoting), .csv, .jsonl, .json, .parquet or .arrow.");
   }
   const std::string text = read_text(file, encoding);

@@ -9,7 +9,7 @@
 #include "eval/results.h"
 #include "tasks/common/check_rows.h"
 #include "tasks/common/losses.h"
-#include "text/unicode.h"
+#include "text/tokenizer/unicode.h"
 
 namespace deltaw {
 namespace {

@@ -8,7 +8,7 @@
 #include "deltaw/text_rows.h"
 #include "tasks/common/check_rows.h"
 #include "tasks/common/losses.h"
-#include "text/unicode.h"
+#include "text/tokenizer/unicode.h"
 
 namespace deltaw {
 namespace {

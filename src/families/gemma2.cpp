@@ -67,7 +67,7 @@ const GgufForm& gguf() {
 const FamilySpec& family_gemma2() {
   static const FamilySpec spec = decoder_family({
       .model_type = "gemma2",
-      .architecture = "Gemma2ForCausalLM",
+      .heads = decoder_heads("Gemma2"),
       .lora_target_modules = {"q_proj", "v_proj"},
       .ia3_target_modules = {"q_proj", "v_proj", "down_proj"},
       .load = load,

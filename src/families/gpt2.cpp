@@ -55,21 +55,20 @@ class Gpt2 final : public Model {
       : config_(values), activation_(config_.activation_function, "activation_function") {
     const Gpt2Config& c = config_;
     Loader load(*this, input, "transformer");
-    const std::string &words = load.family().word_embeddings, &head = load.family().head;
+    const std::string &words = load.family().word_embeddings, &head = load.head_spec().module;
     word_ = c.tie_word_embeddings ? load.tied_embedding(words, "lm_head", c.vocab_size, c.n_embd)
                                   : load.word_embedding(words, c.vocab_size, c.n_embd);
     position_ = load.embedding("transformer.wpe", c.n_positions, c.n_embd);
     for (int64_t i = 0; i < c.n_layer; ++i) load_block(load, fmt::format("transformer.h.{}.", i));
     norm_ = load.layer_norm("transformer.ln_f", c.n_embd, c.layer_norm_epsilon);
-    if (!load.family().is_causal()) {
+    if (load.head_spec().has_labels()) {
       score_ = load.head(head, num_labels(), c.n_embd, c.initializer_range, /*bias=*/false);
     } else if (c.tie_word_embeddings) {
       lm_head_ = load.tied_head(head, *word_);
     } else {
       lm_head_ = load.word_head(head, c.vocab_size, c.n_embd);
     }
-    load.finish(score_ ? std::vector<std::string>{"lm_head."} : std::vector<std::string>(),
-                {".attn.bias", ".attn.masked_bias"});
+    load.finish({}, {".attn.bias", ".attn.masked_bias"});
     vocab_size_ = word_->weight.value.size(0);
     max_positions_ = c.n_positions;
     position_table_ = true;
@@ -205,8 +204,12 @@ const GgufForm& gguf() {
 const FamilySpec& family_gpt2() {
   static const FamilySpec spec = {
       .model_type = "gpt2",
-      .architecture = "GPT2LMHeadModel",
-      .head = "lm_head",
+      .heads = {{.task_type = "CAUSAL_LM", .architecture = "GPT2LMHeadModel", .module = "lm_head"},
+                {.task_type = "SEQ_CLS",
+                 .architecture = "GPT2ForSequenceClassification",
+                 .module = "score",
+                 .weight = "score.weight",
+                 .problem_type = true}},
       .word_embeddings = "transformer.wte",
       .lora_target_modules = {"c_attn"},
       .ia3_target_modules = {"c_attn", "mlp.c_proj"},

@@ -27,7 +27,7 @@ const GgufForm& gguf() {
 const FamilySpec& family_llama() {
   static const FamilySpec spec = decoder_family({
       .model_type = "llama",
-      .architecture = "LlamaForCausalLM",
+      .heads = decoder_heads("Llama"),
       .lora_target_modules = {"q_proj", "v_proj"},
       .ia3_target_modules = {"k_proj", "v_proj", "down_proj"},
       .load = load,

@@ -24,7 +24,7 @@ const GgufForm& gguf() {
 const FamilySpec& family_mistral() {
   static const FamilySpec spec = decoder_family({
       .model_type = "mistral",
-      .architecture = "MistralForCausalLM",
+      .heads = decoder_heads("Mistral"),
       .lora_target_modules = {"q_proj", "v_proj"},
       .ia3_target_modules = {"k_proj", "v_proj", "down_proj"},
       .load = load,

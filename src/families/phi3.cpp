@@ -44,7 +44,7 @@ const GgufForm& gguf() {
 const FamilySpec& family_phi3() {
   static const FamilySpec spec = decoder_family({
       .model_type = "phi3",
-      .architecture = "Phi3ForCausalLM",
+      .heads = decoder_heads("Phi3"),
       .load = load,
       .gguf = &gguf(),
       .settled = settled,

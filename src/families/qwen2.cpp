@@ -23,7 +23,7 @@ const GgufForm& gguf() {
 const FamilySpec& family_qwen2() {
   static const FamilySpec spec = decoder_family({
       .model_type = "qwen2",
-      .architecture = "Qwen2ForCausalLM",
+      .heads = decoder_heads("Qwen2"),
       .lora_target_modules = {"q_proj", "v_proj"},
       .ia3_target_modules = {"q_proj", "v_proj", "down_proj"},
       .load = load,

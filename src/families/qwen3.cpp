@@ -26,7 +26,7 @@ const GgufForm& gguf() {
 const FamilySpec& family_qwen3() {
   static const FamilySpec spec = decoder_family({
       .model_type = "qwen3",
-      .architecture = "Qwen3ForCausalLM",
+      .heads = decoder_heads("Qwen3"),
       .lora_target_modules = {"q_proj", "v_proj"},
       .ia3_target_modules = {"q_proj", "v_proj", "down_proj"},
       .load = load,

@@ -8,6 +8,7 @@
 // Trained: 2 n d numbers a layer of the model. Tensor and options as HF PEFT's PREFIX_TUNING with prefix_projection
 // off.
 #include "core/patterns.h"
+#include "deltaw/error.h"
 #include "methods/layerless.h"
 #include "methods/low_rank.h"
 
@@ -31,6 +32,12 @@ class PrefixTuning final : public Layerless {
   }
 
   std::vector<Param> declare_whole(const ModelShape& model, at::Generator& generator) const override {
+    if (model.prefix_width == 0) {
+      throw Error({.id = "config.no-virtual-tokens",
+                   .what = "the attention of this model has no place for keys and values before its own",
+                   .where = "key \"method\"",
+                   .fix = "prompt_tuning puts tokens before the input; other methods adapt layers"});
+    }
     const int64_t n = options_.num_virtual_tokens, width = model.layers * 2 * model.prefix_width;
     return {{"prefix", "prompt_embeddings",
              options_.init_weights == "zero" ? zeros(n, width) : gaussian(n, width, 1, generator)}};

@@ -5,7 +5,7 @@
 
 #include <memory>
 
-#include "deltaw/adapter.h"
+#include "deltaw/active_updates.h"
 #include "deltaw/error.h"
 
 namespace deltaw {

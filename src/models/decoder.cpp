@@ -36,11 +36,7 @@ DecoderConfig DecoderConfig::from_json(const ConfigValues& values, const Decoder
   c.hidden_act = values.get_or<std::string>("hidden_act", c.hidden_act);
   c.attention_dropout = values.dropout_or("attention_dropout", 0.0);
   c.initializer_range = values.not_negative_or("initializer_range", c.initializer_range);
-  constexpr int64_t kWidestHead = 1 << 16;  // its frequencies are made before a tensor is looked at
-  if (c.head_dim > kWidestHead) {
-    values.complain(values.has("head_dim") ? "head_dim" : "hidden_size",
-                    fmt::format("heads of at most {} numbers", kWidestHead));
-  }
+  Rotary::check_head_width(values, values.has("head_dim") ? "head_dim" : "hidden_size", c.head_dim);
   if (!values.has("head_dim") && c.head_dim * c.num_attention_heads != c.hidden_size && defaults.head_dim <= 0) {
     values.refuse("num_attention_heads", fmt::format("a divisor of hidden_size {}, or head_dim", c.hidden_size));
   }
@@ -82,7 +78,6 @@ void DecoderConfig::set_upper_windows(const ConfigValues& values) {
 }
 
 FamilySpec decoder_family(FamilySpec own) {
-  own.head = kLmHead;
   own.is_decoder = true;
   own.word_embeddings = "model.embed_tokens";
   own.ia3_feedforward_modules = {"down_proj"};
@@ -95,19 +90,19 @@ Decoder::Decoder(const FamilyInput& input, DecoderConfig config)
     : config_(std::move(config)), activation_(config_.hidden_act) {
   const DecoderConfig& c = config_;
   Loader load(*this, input, "model");
-  const std::string &words = load.family().word_embeddings, &head = load.family().head;
+  const std::string &words = load.family().word_embeddings, &head = load.head_spec().module;
   word_ = c.tie_word_embeddings ? load.tied_embedding(words, kLmHead, c.vocab_size, c.hidden_size, c.padding_idx)
                                 : load.word_embedding(words, c.vocab_size, c.hidden_size, c.padding_idx);
   for (int64_t i = 0; i < c.num_hidden_layers; ++i) load_block(load, i);
   norm_ = load.rms_norm("model.norm", c.hidden_size, c.rms_norm_eps, c.norm_offset);
-  if (!load.family().is_causal()) {
+  if (load.head_spec().has_labels()) {
     score_ = load.head(head, num_labels(), c.hidden_size, c.initializer_range, /*bias=*/false);
   } else if (c.tie_word_embeddings) {
     lm_head_ = load.tied_head(head, *word_);
   } else {
     lm_head_ = load.word_head(head, c.vocab_size, c.hidden_size);
   }
-  load.finish(score_ ? std::vector<std::string>{kLmHead + "."} : std::vector<std::string>(), {".rotary_emb.inv_freq"});
+  load.finish({}, {".rotary_emb.inv_freq"});
 
   vocab_size_ = word_->weight.value.size(0);
   max_positions_ = c.max_position_embeddings;

@@ -2,7 +2,10 @@
 
 #include <fmt/format.h>
 
-#include "deltaw/adapter.h"
+#include <cmath>
+#include <map>
+
+#include "deltaw/active_updates.h"
 #include "deltaw/error.h"
 #include "models/config_values.h"
 #include "ops/attention/attention.h"
@@ -25,6 +28,7 @@ EncoderConfig EncoderConfig::from_json(const ConfigValues& values, int64_t pad_t
   EncoderConfig c;
   c.vocab_size = values.size("vocab_size");
   c.hidden_size = values.size("hidden_size");
+  c.embedding_size = c.hidden_size;
   c.num_hidden_layers = values.layers("num_hidden_layers");
   c.num_attention_heads = values.size("num_attention_heads");
   c.intermediate_size = values.size("intermediate_size");
@@ -38,6 +42,7 @@ EncoderConfig EncoderConfig::from_json(const ConfigValues& values, int64_t pad_t
   c.attention_probs_dropout_prob = values.dropout_or("attention_probs_dropout_prob", c.attention_probs_dropout_prob);
   c.classifier_dropout = values.dropout_or("classifier_dropout", c.hidden_dropout_prob);
   c.hidden_act = values.get_or<std::string>("hidden_act", c.hidden_act);
+  c.tie_word_embeddings = values.get_or("tie_word_embeddings", c.tie_word_embeddings);
 
   if (c.hidden_size % c.num_attention_heads != 0) {
     refuse(fmt::format("hidden_size {} is no multiple of num_attention_heads {}", c.hidden_size, c.num_attention_heads),
@@ -53,6 +58,13 @@ EncoderConfig EncoderConfig::from_json(const ConfigValues& values, int64_t pad_t
   return c;
 }
 
+void EncoderConfig::check_positions_after_padding(const ConfigValues& values) const {
+  const int64_t id = pad_token_id;
+  if (id >= -1 && id < vocab_size && id + 1 < max_position_embeddings) return;
+  values.refuse("pad_token_id", fmt::format("a token of the vocabulary ({}) that leaves positions free (of {})",
+                                            vocab_size, max_position_embeddings));
+}
+
 FamilySpec encoder_family(FamilySpec own) {
   own.lora_target_modules = {"query", "value"};
   own.ia3_target_modules = {"key", "value", "output.dense"};
@@ -62,30 +74,66 @@ FamilySpec encoder_family(FamilySpec own) {
   return own;
 }
 
-Encoder::Encoder(Loader& load, const EncoderConfig& config, const std::string& prefix)
+std::vector<HeadSpec> encoder_heads(const std::string& name, const std::string& weight, const std::string& masked) {
+  return {{.task_type = "SEQ_CLS",
+           .architecture = name + "ForSequenceClassification",
+           .module = "classifier",
+           .weight = weight,
+           .problem_type = true},
+          {.task_type = "TOKEN_CLS",
+           .architecture = name + "ForTokenClassification",
+           .module = "classifier",
+           .weight = "classifier.weight"},
+          {.task_type = "fill-mask", .architecture = name + "ForMaskedLM", .module = masked}};
+}
+
+std::vector<std::string> numbered(const std::string& pattern, int64_t count) {
+  std::vector<std::string> names;
+  for (int64_t i = 0; i < count; ++i) names.push_back(fmt::format(fmt::runtime(pattern), i));
+  return names;
+}
+
+Encoder::Encoder(Loader& load, const EncoderConfig& config, const EncoderNames& names)
     : config_(config), activation_(config.hidden_act) {
   const auto& c = config;
-  word_ = load.embedding(load.family().word_embeddings, c.vocab_size, c.hidden_size, c.padding_idx);
-  position_ = load.embedding(prefix + ".embeddings.position_embeddings", c.max_position_embeddings, c.hidden_size);
-  type_ = load.embedding(prefix + ".embeddings.token_type_embeddings", c.type_vocab_size, c.hidden_size);
-  embedding_norm_ = load.layer_norm(prefix + ".embeddings.LayerNorm", c.hidden_size, c.layer_norm_eps);
-  for (int64_t i = 0; i < c.num_hidden_layers; ++i) {
-    const std::string p = fmt::format("{}.encoder.layer.{}", prefix, i);
-    Block block;
-    block.query = load.linear(p + ".attention.self.query", c.hidden_size, c.hidden_size);
-    block.key = load.linear(p + ".attention.self.key", c.hidden_size, c.hidden_size);
-    block.value = load.linear(p + ".attention.self.value", c.hidden_size, c.hidden_size);
-    block.attention_output = load.linear(p + ".attention.output.dense", c.hidden_size, c.hidden_size);
-    block.attention_norm = load.layer_norm(p + ".attention.output.LayerNorm", c.hidden_size, c.layer_norm_eps);
-    block.intermediate = load.linear(p + ".intermediate.dense", c.intermediate_size, c.hidden_size);
-    block.output = load.linear(p + ".output.dense", c.hidden_size, c.intermediate_size);
-    block.output_norm = load.layer_norm(p + ".output.LayerNorm", c.hidden_size, c.layer_norm_eps);
-    blocks_.push_back(block);
+  const int64_t width = c.embedding_size;
+  word_ = load.embedding(load.family().word_embeddings, c.vocab_size, width, c.padding_idx);
+  position_ = load.embedding(names.embeddings + ".position_embeddings", c.max_position_embeddings, width);
+  if (c.type_vocab_size > 0)
+    type_ = load.embedding(names.embeddings + ".token_type_embeddings", c.type_vocab_size, width);
+  embedding_norm_ = load.layer_norm(names.embeddings + ".LayerNorm", width, c.layer_norm_eps);
+  if (names.projects || width != c.hidden_size) projection_ = load.linear(names.projection, c.hidden_size, width);
+  std::map<std::string, Block> loaded;
+  for (const std::string& layer : names.layers) {
+    if (!loaded.contains(layer)) loaded[layer] = load_block(load, names, layer);
+    blocks_.push_back(loaded[layer]);
   }
+  if (c.relative_buckets > 0)
+    relative_ = load.embedding(names.relative_bias, c.relative_buckets, c.num_attention_heads);
+}
+
+Encoder::Block Encoder::load_block(Loader& load, const EncoderNames& names, const std::string& layer) const {
+  const int64_t d = config_.hidden_size, inner = config_.intermediate_size;
+  const auto linear = [&](const std::string& name, int64_t d_out, int64_t d_in) {
+    return load.linear(layer + "." + name, d_out, d_in);
+  };
+  const auto norm = [&](const std::string& name) {
+    return load.layer_norm(layer + "." + name, d, config_.layer_norm_eps);
+  };
+  Block block{};
+  block.query = linear(names.query, d, d);
+  block.key = linear(names.key, d, d);
+  block.value = linear(names.value, d, d);
+  block.attention_output = linear(names.attention_output, d, d);
+  block.attention_norm = norm(names.attention_norm);
+  block.intermediate = linear(names.intermediate, inner, d);
+  block.output = linear(names.output, d, inner);
+  block.output_norm = norm(names.output_norm);
+  return block;
 }
 
 ModelShape Encoder::shape() const {
-  return {.layers = config_.num_hidden_layers,
+  return {.layers = static_cast<int64_t>(blocks_.size()),
           .hidden = config_.hidden_size,
           .heads = config_.num_attention_heads,
           .prefix_heads = config_.num_attention_heads,
@@ -93,9 +141,66 @@ ModelShape Encoder::shape() const {
           .word_embeddings = word_->weight.value};
 }
 
-// `asking` are the tokens that attend: those of `input` or the rows' first ones.
-Tensor Encoder::attend(const Tensor& input, const Tensor& asking, const Padding& padding, const Block& block,
-                       const Tensor& prefix, const Tensor& mask, Call& call) const {
+// A prefix has no hidden states, yet the text's positions begin behind it.
+Tensor Encoder::positions(const Tensor& ids, const VirtualTokens& before) const {
+  const int64_t rows = ids.size(0), n = before.count(), end = n + ids.size(1);
+  const int64_t begin = before.prefix.defined() ? n : 0;
+  if (!config_.positions_after_padding) return at::arange(begin, end, ids.options()).expand({rows, -1});
+  // They count the tokens, a prefix among them; padding itself stays at its id. Behind embeddings, which have no ids,
+  // transformers counts the padding too.
+  const int64_t padding = config_.pad_token_id;
+  if (before.embeddings.defined()) return (at::arange(end, ids.options()) + padding + 1).expand({rows, -1});
+  const Tensor token = ids.ne(padding).to(at::kLong);
+  return (token.cumsum(1) + n) * token + padding;
+}
+
+Tensor Encoder::embed(const ModelInput& input, const VirtualTokens& before, const Call& call) const {
+  const Tensor& prompt = before.embeddings;
+  Tensor words = ops::embedding(input.input_ids, *word_, call);
+  const bool typed = input.token_type_ids.defined() && config_.type_vocab_size > 1;
+  Tensor types = typed ? input.token_type_ids : at::zeros_like(input.input_ids);
+  if (prompt.defined()) {
+    const int64_t rows = words.size(0), n = prompt.size(0);
+    words = at::cat({prompt.to(words.scalar_type()).expand({rows, -1, -1}), words}, 1);
+    types = at::cat({at::zeros({rows, n}, types.options()), types}, 1);
+  }
+  if (type_) words = words + ops::embedding(types, *type_, call);
+  return words + ops::embedding(positions(input.input_ids, before), *position_, call);
+}
+
+namespace {
+
+// Buckets of distances, half of them for keys after the query: near ones have their own, far ones share by the
+// logarithm (Raffel et al. 2020, arXiv:1910.10683, section 2.1).
+Tensor distance_buckets(int64_t length, int64_t buckets) {
+  constexpr int64_t kFurthest = 128;
+  const int64_t half = buckets / 2, exact = half / 2;
+  const Tensor places = at::arange(length, at::kLong);
+  const Tensor after = places.unsqueeze(0) - places.unsqueeze(1);  // key - query
+  const Tensor distance = after.abs();
+  const Tensor far =
+      (at::log(distance.to(at::kFloat) / static_cast<double>(exact)) /
+       std::log(static_cast<double>(kFurthest) / static_cast<double>(exact)) * static_cast<double>(half - exact))
+          .clamp_min(0)
+          .to(at::kLong) +
+      exact;
+  return after.gt(0).to(at::kLong) * half + at::where(distance.lt(exact), distance, far.clamp_max(half - 1));
+}
+
+}  // namespace
+
+// [1, heads, length, virtual_length + length]: keys of a prefix have no distance.
+Tensor Encoder::relative_bias(int64_t length, int64_t virtual_length, const Call& call) const {
+  const Tensor buckets = distance_buckets(length, kDistanceBuckets);
+  const Tensor bias = ops::embedding(buckets, *relative_, call).permute({2, 0, 1}).unsqueeze(0);
+  return virtual_length == 0 ? bias : at::constant_pad_nd(bias, {virtual_length, 0});
+}
+
+// `asking` are the tokens that attend: those of the input or the rows' first ones.
+Tensor Encoder::attend(const Tensor& asking, const std::vector<Tensor>& inputs, const Block& block, const Pass& pass,
+                       Call& call) const {
+  const Tensor &input = inputs[0], &prefix = inputs[1], &relative = inputs[2];
+  const Padding& padding = pass.padding;
   const int64_t heads = config_.num_attention_heads, width = config_.hidden_size / heads;
   const bool all_ask = asking.is_same(input);
   std::vector<Tensor> qkv;
@@ -116,58 +221,69 @@ Tensor Encoder::attend(const Tensor& input, const Tensor& asking, const Padding&
     qkv[1] = before(0, qkv[1]);
     qkv[2] = before(1, qkv[2]);
   }
+  Tensor bias = pass.mask;
+  if (relative.defined()) {
+    const Tensor own = all_ask ? relative : relative.narrow(2, 0, 1);
+    bias = bias.defined() ? bias + own : own;
+  }
   const auto split = [&](const Tensor& t) { return t.view({t.size(0), t.size(1), heads, width}).transpose(1, 2); };
-  const Tensor mixed = ops::attention(split(qkv[0]), split(qkv[1]), split(qkv[2]), {.bias = mask},
+  const Tensor mixed = ops::attention(split(qkv[0]), split(qkv[1]), split(qkv[2]), {.bias = bias},
                                       {.dropout = config_.attention_probs_dropout_prob}, call)
                            .transpose(1, 2)
                            .flatten(2);
   return ops::linear(all_ask ? padding.remove(mixed) : mixed.squeeze(1), *block.attention_output, call);
 }
 
-Tensor Encoder::embed(const ModelInput& input, const Tensor& prompt, const Tensor& position_ids,
-                      const Call& call) const {
-  Tensor words = ops::embedding(input.input_ids, *word_, call);
-  const bool typed = input.token_type_ids.defined() && config_.type_vocab_size > 1;
-  Tensor types = typed ? input.token_type_ids : at::zeros_like(input.input_ids);
-  if (prompt.defined()) {
-    const int64_t rows = words.size(0), n = prompt.size(0);
-    words = at::cat({prompt.to(words.scalar_type()).expand({rows, -1, -1}), words}, 1);
-    types = at::cat({at::zeros({rows, n}, types.options()), types}, 1);
-  }
-  return words + ops::embedding(types, *type_, call) + ops::embedding(position_ids, *position_, call);
-}
-
-Tensor Encoder::run_block(const Tensor& input, const Padding& padding, const Block& block, const Tensor& prefix,
-                          const Tensor& mask, bool firsts_only, Call& call) const {
+Tensor Encoder::run_block(const std::vector<Tensor>& inputs, const Block& block, const Pass& pass, bool firsts_only,
+                          Call& call) const {
   const double p = config_.hidden_dropout_prob;
-  const Tensor asking = firsts_only ? padding.firsts(input) : input;
-  const Tensor mixed = ops::dropout(attend(input, asking, padding, block, prefix, mask, call), p, call);
+  const Tensor asking = firsts_only ? pass.padding.firsts(inputs[0]) : inputs[0];
+  Tensor mixed = attend(asking, inputs, block, pass, call);
+  if (config_.attention_output_dropout) mixed = ops::dropout(mixed, p, call);
   const Tensor mapped = ops::mapped_output(mixed, *block.attention_output, call);
   const Tensor x = ops::add_normalised(mapped, asking, *block.attention_norm, call).normalised;
   const Tensor inner = ops::linear(x, *block.intermediate, call);
-  const Tensor fed = ops::dropout(ops::activated_linear(activation_, inner, {}, *block.output, call), p, call);
+  Tensor fed = ops::activated_linear(activation_, inner, {}, *block.output, call);
+  if (config_.output_dropout) fed = ops::dropout(fed, p, call);
   return ops::add_normalised(ops::mapped_output(fed, *block.output, call), x, *block.output_norm, call).normalised;
 }
 
-Tensor Encoder::first_states(const ModelInput& input, const VirtualTokens& virtual_tokens, const Tensor& position_ids,
-                             Call& call) const {
-  Tensor x = embed(input, virtual_tokens.embeddings, position_ids, call);
-  const auto behind = [&](int64_t n) {
+Tensor Encoder::states(const ModelInput& input, Reads reads, Call& call) const {
+  const VirtualTokens before = virtual_tokens_of(call, input, config_.max_positions());
+  const int64_t n = before.count(), prompts = before.embeddings.defined() ? n : 0;
+  const auto behind = [&](int64_t count) {
     const Tensor& own = input.attention_mask;
-    return n > 0 ? at::cat({at::ones({own.size(0), n}, own.options()), own}, 1) : own;
+    return count > 0 ? at::cat({at::ones({own.size(0), count}, own.options()), own}, 1) : own;
   };
-  const Tensor mask = ops::attention_bias(behind(virtual_tokens.count()), x.scalar_type());
-  const Padding padding(behind(virtual_tokens.embeddings.defined() ? virtual_tokens.count() : 0));
-  x = ops::dropout(ops::normalised(padding.remove(x), *embedding_norm_, call), config_.hidden_dropout_prob, call);
-  for (int64_t i = 0; i < config_.num_hidden_layers; ++i) {
-    const Tensor& all = virtual_tokens.prefix;
-    const bool firsts_only = i + 1 == config_.num_hidden_layers && !call.observer;  // which is to see every token
-    const auto block = [this, i, padding, mask, firsts_only](const std::vector<Tensor>& inputs, Call& own) {
-      return run_block(inputs[0], padding, blocks_[i], inputs[1], mask, firsts_only, own);
+  Tensor x = embed(input, before, call);
+  const Pass pass{.padding = Padding(behind(prompts)), .mask = ops::attention_bias(behind(n), x.scalar_type())};
+  const Tensor relative = relative_ ? relative_bias(x.size(1), n - prompts, call) : Tensor();
+  x = ops::dropout(ops::normalised(pass.padding.remove(x), *embedding_norm_, call), config_.hidden_dropout_prob, call);
+  if (projection_) x = ops::linear(x, *projection_, call);
+  const auto last = static_cast<int64_t>(blocks_.size()) - 1;
+  for (int64_t i = 0; i <= last; ++i) {
+    const Tensor& all = before.prefix;
+    // An observer is to see every token.
+    const bool firsts_only = i == last && reads == Reads::first && !call.observer;
+    const auto block = [this, i, pass, firsts_only](const std::vector<Tensor>& inputs, Call& own) {
+      return run_block(inputs, blocks_[i], pass, firsts_only, own);
     };
-    x = ops::checkpointed(block, {x, all.defined() ? all.select(1, i) : Tensor()}, call);
+    x = ops::checkpointed(block, {x, all.defined() ? all.select(1, i) : Tensor(), relative}, call);
   }
-  return call.observer ? padding.firsts(x) : x;
+  if (reads == Reads::first) return call.observer ? pass.padding.firsts(x) : x;
+  return pass.padding.add(x).narrow(1, prompts, input.input_ids.size(1));
+}
+
+const Encoder& EncoderFamilyModel::load_encoder(Loader& load, const EncoderConfig& config, const EncoderNames& names) {
+  auto encoder = std::make_unique<Encoder>(load, config, names);
+  const Encoder& loaded = *encoder;
+  encoder_ = std::move(encoder);
+  shape_ = loaded.shape();
+  vocab_size_ = config.vocab_size;
+  type_vocab_size_ = config.type_vocab_size;
+  max_positions_ = config.max_positions();
+  position_table_ = true;
+  return loaded;
 }
 
 VirtualTokens virtual_tokens_of(const Call& call, const ModelInput& input, int64_t max_positions) {

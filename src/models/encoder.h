@@ -1,5 +1,5 @@
-// The Transformer encoder that BERT and RoBERTa share (Devlin et al. 2018, arXiv:1810.04805): learned positions,
-// attention, a feed-forward pair, LayerNorm after each residual sum.
+// The Transformer encoder that BERT and its relatives share (Devlin et al. 2018, arXiv:1810.04805): learned positions,
+// attention, a feed-forward pair, LayerNorm after each residual sum. A family says in its own file where it differs.
 #pragma once
 
 #include <string>
@@ -8,6 +8,7 @@
 #include "deltaw/model.h"
 #include "models/loader.h"
 #include "models/padding.h"
+#include "models/text_encoder.h"
 #include "ops/activations.h"
 
 namespace deltaw {
@@ -15,11 +16,12 @@ namespace deltaw {
 struct EncoderConfig {
   int64_t vocab_size = 0;
   int64_t hidden_size = 0;
+  int64_t embedding_size = 0;  // hidden_size, unless the family says otherwise
   int64_t num_hidden_layers = 0;
   int64_t num_attention_heads = 0;
   int64_t intermediate_size = 0;
   int64_t max_position_embeddings = 0;
-  int64_t type_vocab_size = 0;
+  int64_t type_vocab_size = 0;  // 0: no embeddings of types
   int64_t pad_token_id = 0;
   int64_t padding_idx = -1;  // the embeddings' row for padding, or -1
   double layer_norm_eps = 1e-12;
@@ -28,21 +30,48 @@ struct EncoderConfig {
   double attention_probs_dropout_prob = 0.1;
   double classifier_dropout = 0.1;  // hidden_dropout_prob where config.json has null
   std::string hidden_act = "gelu";
+  bool tie_word_embeddings = true;
+
+  // What a family sets.
+  bool positions_after_padding = false;  // positions count the tokens from pad_token_id + 1, as RoBERTa's
+  bool attention_output_dropout = true, output_dropout = true;  // behind the sublayers
+  int64_t relative_buckets = 0;  // rows of the bias by distance that all layers share; 0: there is none
 
   /// `pad_token_id` is the family's, where config.json is silent. Throws config.* naming the key for what is missing,
   /// of the wrong type or not implemented.
   static EncoderConfig from_json(const ConfigValues& values, int64_t pad_token_id);
+  /// Refuses a pad_token_id that leaves no positions behind it. Throws config.unsupported.
+  void check_positions_after_padding(const ConfigValues& values) const;
+  int64_t max_positions() const {
+    return positions_after_padding ? max_position_embeddings - pad_token_id - 1 : max_position_embeddings;
+  }
 };
 
-class Encoder {
- public:
-  Encoder(Loader& load, const EncoderConfig& config, const std::string& prefix);
+/// Where the modules of an encoder stand: below the embeddings, the layers and one layer. BERT's are the defaults.
+struct EncoderNames {
+  std::string embeddings;           // "bert.embeddings"
+  std::string projection = {};      // from embedding_size to hidden_size, where the two differ or `projects`
+  bool projects = false;            // there is one whatever the sizes
+  std::vector<std::string> layers;  // of layer i; the layers of one name are one: "bert.encoder.layer.0"
+  std::string query = "attention.self.query", key = "attention.self.key", value = "attention.self.value";
+  std::string attention_output = "attention.output.dense", attention_norm = "attention.output.LayerNorm";
+  std::string intermediate = "intermediate.dense", output = "output.dense", output_norm = "output.LayerNorm";
+  std::string relative_bias = {};  // its embedding, where there are relative_buckets
+};
 
-  /// Token and type ids [batch, seq], mask [batch, seq] -> hidden states of each row's first token [batch, hidden],
-  /// which is all that heads read: the last block computes no others. With embeddings of n virtual tokens, position ids
-  /// are [batch, n + seq], those of the virtual tokens first.
-  Tensor first_states(const ModelInput& input, const VirtualTokens& virtual_tokens, const Tensor& position_ids,
-                      Call& call) const;
+constexpr int64_t kDistanceBuckets = 32;  // that a bias by distance tells apart
+
+/// "bert.encoder.layer.0", ... of the pattern "bert.encoder.layer.{}".
+std::vector<std::string> numbered(const std::string& pattern, int64_t count);
+
+class Encoder : public TextEncoder {
+ public:
+  Encoder(Loader& load, const EncoderConfig& config, const EncoderNames& names);
+
+  /// Where only the first tokens are read, the last block computes no others.
+  Tensor states(const ModelInput& input, Reads reads, Call& call) const override;
+
+  const Embedding& words() const { return *word_; }
   /// For the model, which owns this.
   ModelShape shape() const;
 
@@ -53,23 +82,43 @@ class Encoder {
     const Linear *intermediate, *output;
     const Norm* output_norm;
   };
-  Tensor embed(const ModelInput& input, const Tensor& prompt, const Tensor& position_ids, const Call& call) const;
+  /// What all blocks of a pass see.
+  struct Pass {
+    Padding padding;
+    Tensor mask;  // added to the scores; undefined where all tokens see all
+  };
+  Block load_block(Loader& load, const EncoderNames& names, const std::string& layer) const;
+  Tensor positions(const Tensor& ids, const VirtualTokens& before) const;
+  Tensor embed(const ModelInput& input, const VirtualTokens& before, const Call& call) const;
+  Tensor relative_bias(int64_t length, int64_t virtual_length, const Call& call) const;
   /// `input` [tokens, hidden] -> the same of all tokens or of the rows' first ones. `prefix` [n, 2, hidden]: keys and
-  /// values before the layer's own; undefined for none.
-  Tensor run_block(const Tensor& input, const Padding& padding, const Block& block, const Tensor& prefix,
-                   const Tensor& mask, bool firsts_only, Call& call) const;
-  Tensor attend(const Tensor& input, const Tensor& asking, const Padding& padding, const Block& block,
-                const Tensor& prefix, const Tensor& mask, Call& call) const;
+  /// values before the layer's own; `relative` [1, heads, keys, keys]; undefined for none.
+  Tensor run_block(const std::vector<Tensor>& inputs, const Block& block, const Pass& pass, bool firsts_only,
+                   Call& call) const;
+  Tensor attend(const Tensor& asking, const std::vector<Tensor>& inputs, const Block& block, const Pass& pass,
+                Call& call) const;
 
   EncoderConfig config_;
-  const Embedding *word_, *position_, *type_;
+  const Embedding *word_, *position_, *type_ = nullptr, *relative_ = nullptr;
   const Norm* embedding_norm_;
+  const Linear* projection_ = nullptr;
   std::vector<Block> blocks_;
   ops::Activation activation_;
 };
 
-/// The spec of a family of this encoder: what `own` leaves open are the names of the encoder's layers.
+/// A model of such an encoder; its family adds the head.
+class EncoderFamilyModel : public EncoderModel {
+ protected:
+  /// Loads the encoder and settles what the model says of itself.
+  const Encoder& load_encoder(Loader& load, const EncoderConfig& config, const EncoderNames& names);
+};
+
+/// The spec of a family of this encoder: what `own` leaves open are the names of BERT's layers.
 FamilySpec encoder_family(FamilySpec own);
+
+/// The heads that transformers gives most encoders: SEQ_CLS with a `classifier` whose last layer is `weight`, TOKEN_CLS
+/// with a `classifier`, and fill-mask with the decoder `masked`. `name`: "Bert".
+std::vector<HeadSpec> encoder_heads(const std::string& name, const std::string& weight, const std::string& masked);
 
 /// What the adapter of the call puts before every row. Throws data.too-long when a row is longer with it than the
 /// model's positions.

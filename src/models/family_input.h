@@ -14,10 +14,11 @@
 
 namespace deltaw {
 
-/// The type is settled already, and of a classifier the labels.
+/// The head is chosen already, and its labels are settled.
 struct FamilyInput {
   std::shared_ptr<const io::Checkpoint> checkpoint;
   const FamilySpec* family = nullptr;  // null for a model that none of the table loads
+  HeadSpec head = {};                  // that the family is to give it
   at::ScalarType dtype = at::kFloat;
   std::vector<std::string> labels;
   int64_t vocab_size = 0;  // of ModelOptions, as are the embeddings

@@ -1,8 +1,5 @@
 #include <fmt/format.h>
 
-#include <map>
-#include <mutex>
-
 #include "core/registry.h"
 #include "deltaw/error.h"
 #include "deltaw/family.h"
@@ -19,27 +16,22 @@ Registry<FamilySpec>& families() {
   return registry;
 }
 
-std::string classifier_of(std::string architecture) {
-  for (const std::string ending : {"ForCausalLM", "LMHeadModel"}) {
-    if (architecture.ends_with(ending)) architecture.erase(architecture.size() - ending.size());
-  }
-  return architecture + "ForSequenceClassification";
-}
-
 }  // namespace
 
-const FamilySpec& as_classifier(const FamilySpec& decoder) {
-  static std::mutex mutex;
-  static std::map<const FamilySpec*, FamilySpec> made;
-  const std::lock_guard lock(mutex);
-  const auto [entry, is_new] = made.try_emplace(&decoder, decoder);
-  FamilySpec& spec = entry->second;
-  if (is_new) {
-    spec.head = "score";
-    spec.head_weight = "score.weight";
-    spec.architecture = classifier_of(decoder.architecture);
+const HeadSpec* FamilySpec::head(const std::string& task_type) const {
+  for (const HeadSpec& own : heads) {
+    if (own.task_type == task_type) return &own;
   }
-  return spec;
+  return nullptr;
+}
+
+std::vector<HeadSpec> decoder_heads(const std::string& name) {
+  return {{.task_type = "CAUSAL_LM", .architecture = name + "ForCausalLM", .module = "lm_head"},
+          {.task_type = "SEQ_CLS",
+           .architecture = name + "ForSequenceClassification",
+           .module = "score",
+           .weight = "score.weight",
+           .problem_type = true}};
 }
 
 std::vector<const FamilySpec*> family_table() {

@@ -162,7 +162,7 @@ Json config_of(const io::GgufFile& file, const FamilySpec& family) {
   const GgufForm& form = *family.gguf;
   const GgufFacts facts = facts_of(file, form);
   check_facts(facts);
-  Json config = {{"architectures", {family.architecture}}, {"model_type", family.model_type}};
+  Json config = {{"architectures", {family.heads.at(0).architecture}}, {"model_type", family.model_type}};
   for (const auto& [key, name] : form.keys) {
     if (const auto found = facts.values.find(key); found != facts.values.end()) config[name] = *found;
   }

@@ -45,7 +45,7 @@ LayerInfo Layer::info() const {
 
 const Layer* Model::head_layer() const {
   const auto found =
-      std::find_if(layers_.begin(), layers_.end(), [&](const Layer* layer) { return layer->name == head_; });
+      std::find_if(layers_.begin(), layers_.end(), [&](const Layer* layer) { return layer->name == head_.module; });
   return found == layers_.end() ? nullptr : *found;
 }
 

@@ -14,12 +14,9 @@
 namespace deltaw {
 namespace {
 
-/// The model_types of the families that are causal language models, or of the others, or of all.
-std::string family_names(std::optional<bool> causal = {}) {
+std::string family_names() {
   std::vector<std::string> names;
-  for (const FamilySpec* family : family_table()) {
-    if (!causal || family->is_causal() == *causal) names.push_back(family->model_type);
-  }
+  for (const FamilySpec* family : family_table()) names.push_back(family->model_type);
   return fmt::format("{}", fmt::join(names, ", "));
 }
 
@@ -33,28 +30,34 @@ const FamilySpec& family_of(const Json& config, const std::string& file) {
                .fix = "deltaw reads " + family_names()});
 }
 
-constexpr const char *kClassifier = "SEQ_CLS", *kCausal = "CAUSAL_LM";
-
-/// What a checkpoint is loaded for where nobody says: what its family is, and a decoder as the classifier that its
-/// config.json names.
-std::string usual_task(const FamilySpec& family, const Json& config) {
-  if (!family.is_causal()) return kClassifier;
-  const Json names = config.value("architectures", Json());
-  const bool classifies = names.is_array() && !names.empty() && names[0] == as_classifier(family).architecture;
-  return classifies ? kClassifier : kCausal;
+/// The heads that a family has, and which families have the one that is asked for.
+std::string other_heads(const FamilySpec& family, const std::string& task_type) {
+  std::vector<std::string> own, others;
+  for (const HeadSpec& head : family.heads) own.push_back(head.task_type);
+  for (const FamilySpec* other : family_table()) {
+    if (other->head(task_type)) others.push_back(other->model_type);
+  }
+  std::string fix = fmt::format("{}", fmt::join(own, " or "));
+  if (!others.empty()) fix += fmt::format(", or a model of another type ({})", fmt::join(others, ", "));
+  return fix;
 }
 
-/// The family with the head of that task.
-const FamilySpec& for_task(const FamilySpec& family, const Json& config, const std::string& asked) {
-  const std::string task = asked.empty() ? usual_task(family, config) : asked;
-  if (task == kClassifier) return family.is_causal() ? as_classifier(family) : family;
-  if (task == kCausal && family.is_causal()) return family;
-  throw Error({.id = "config.unsupported",
-               .what = fmt::format("task_type '{}' is not implemented for model_type '{}'", task, family.model_type),
-               .where = "key \"task_type\"",
-               .fix = family.is_causal()
-                          ? fmt::format("{} or {}", kCausal, kClassifier)
-                          : fmt::format("{}, or a decoder ({})", kClassifier, family_names(/*causal=*/true))});
+/// The head that is asked for. Where none is, that with labels whose class config.json names, else the family's first:
+/// most checkpoints bear the class that they were pretrained as.
+const HeadSpec& head_for(const FamilySpec& family, const Json& config, const std::string& task_type) {
+  if (!task_type.empty()) {
+    if (const HeadSpec* head = family.head(task_type)) return *head;
+    throw Error(
+        {.id = "config.unsupported",
+         .what = fmt::format("task_type '{}' is not implemented for model_type '{}'", task_type, family.model_type),
+         .where = "key \"task_type\"",
+         .fix = other_heads(family, task_type)});
+  }
+  const Json names = config.value("architectures", Json());
+  for (const HeadSpec& head : family.heads) {
+    if (!head.weight.empty() && names.is_array() && !names.empty() && names[0] == head.architecture) return head;
+  }
+  return family.heads.at(0);
 }
 
 at::ScalarType parse_dtype(const std::string& dtype) {
@@ -102,27 +105,27 @@ std::vector<std::string> labels_of(const Json& config, int64_t stored_rows, cons
 }
 
 /// Rows of the stored head; 0: there is none.
-int64_t head_rows(const io::Checkpoint& checkpoint, const FamilySpec& family) {
-  const io::TensorBytes* head = family.is_causal() ? nullptr : checkpoint.find(family.head_weight);
+int64_t head_rows(const io::Checkpoint& checkpoint, const HeadSpec& spec) {
+  const io::TensorBytes* head = spec.has_labels() ? checkpoint.find(spec.weight) : nullptr;
   return head && !head->shape.empty() ? head->shape[0] : 0;
 }
 
-void check_head(const FamilyInput& input, const FamilySpec& family, const ModelOptions& options, bool& new_head) {
-  const io::TensorBytes* head = input.checkpoint->find(family.head_weight);
+void check_head(const FamilyInput& input, const ModelOptions& options, bool& new_head) {
+  const std::string& weight = input.head.weight;
+  const io::TensorBytes* head = input.checkpoint->find(weight);
   const auto labels = static_cast<int64_t>(input.labels.size());
   if (!head || head->shape.empty() || head->shape[0] == labels) return;
   new_head = options.ignore_mismatched_sizes;
   if (new_head) return;
   throw Error({.id = "shape.mismatch",
                .what = fmt::format("the checkpoint's head has {} labels, {} are asked for", head->shape[0], labels),
-               .where = fmt::format("{}, tensor '{}'", input.checkpoint->file_of(family.head_weight).string(),
-                                    family.head_weight),
+               .where = fmt::format("{}, tensor '{}'", input.checkpoint->file_of(weight).string(), weight),
                .fix = "--ignore_mismatched_sizes true draws a new head and trains it"});
 }
 
-void settle_labels(FamilyInput& input, Json config, const FamilySpec& family, const ModelOptions& options) {
+void settle_labels(FamilyInput& input, Json config, const ModelOptions& options) {
   input.labels = options.label_names;
-  if (options.new_head) input.drawn_head = family.head_weight;
+  if (options.new_head) input.drawn_head = input.head.weight;
   if (input.labels.empty()) {
     if (options.num_labels > 0) config["num_labels"] = options.num_labels;
     if (options.num_labels > 0 && config.contains("id2label") &&
@@ -131,31 +134,32 @@ void settle_labels(FamilyInput& input, Json config, const FamilySpec& family, co
       config.erase("label2id");
     }
     input.labels =
-        labels_of(config, head_rows(*input.checkpoint, family), config_file(input.checkpoint->folder()).string());
+        labels_of(config, head_rows(*input.checkpoint, input.head), config_file(input.checkpoint->folder()).string());
   }
-  check_head(input, family, options, input.new_head);
+  check_head(input, options, input.new_head);
 }
 
-void refuse_labels(const ModelOptions& options, const FamilySpec& family) {
+void refuse_labels(const ModelOptions& options, const FamilySpec& family, const HeadSpec& head) {
   const char* key = options.num_labels > 0          ? "num_labels"
                     : !options.label_names.empty()  ? "label_names"
                     : !options.problem_type.empty() ? "problem_type"
                                                     : nullptr;
   if (!key) return;
   throw Error({.id = "config.unsupported",
-               .what = fmt::format("model_type '{}' is loaded as a causal language model, which has no labels",
-                                   family.model_type),
+               .what = fmt::format("model_type '{}' is loaded for {}, whose head has no labels", family.model_type,
+                                   head.task_type),
                .where = fmt::format("key \"{}\"", key),
                .fix = "--task_type SEQ_CLS loads it as a classifier; or leave the key out"});
 }
 
-void refuse_vocabulary(const ModelOptions& options, const Json& config, const FamilySpec& family) {
+void refuse_vocabulary(const ModelOptions& options, const Json& config, const FamilySpec& family,
+                       const HeadSpec& head) {
   const auto stored = config.find("vocab_size");
   const std::optional<int64_t> size = stored == config.end() ? std::nullopt : json_as<int64_t>(*stored);
   if (options.vocab_size == 0 || (size && options.vocab_size <= *size)) return;
   throw Error({.id = "config.unsupported",
-               .what = fmt::format("new tokens for model_type '{}' are not implemented: it is loaded as a classifier",
-                                   family.model_type),
+               .what = fmt::format("new tokens for model_type '{}' are not implemented: it is loaded for {}",
+                                   family.model_type, head.task_type),
                .where = "ModelOptions::vocab_size",
                .fix = "use a causal language model, or a checkpoint that has the tokens"});
 }
@@ -209,8 +213,8 @@ void refuse_quantised(const Json& config, const std::string& where) {
 
 void ModelOptions::fields(FieldVisitor& f) {
   f.field("task_type", task_type,
-          "What the model is loaded for, as PEFT names it: SEQ_CLS (a decoder too, by its last token) or CAUSAL_LM; "
-          "empty: what config.json says.");
+          "What the model is loaded for, as PEFT names it: SEQ_CLS (a decoder too, by its last token), CAUSAL_LM, or "
+          "another task that its family has a head for; empty: what config.json says.");
   f.field("dtype", dtype, "Type of the frozen base: auto is bf16 where the machine computes it natively, else float32.",
           one_of({"auto", "float32", "fp32", "bf16", "bfloat16", "float64"}));
   f.field("ignore_mismatched_sizes", ignore_mismatched_sizes,
@@ -235,16 +239,16 @@ uint64_t Call::next_key() {
 std::string task_type_of(const std::string& model_name_or_path, const std::string& asked) {
   const auto path = io::resolve_model(model_name_or_path);
   const Json config = read_model_config(path);
-  return for_task(family_of(config, config_file(path).string()), config, asked).is_causal() ? kCausal : kClassifier;
+  return head_for(family_of(config, config_file(path).string()), config, asked).task_type;
 }
 
-StoredLabels stored_labels(const std::string& model_name_or_path) {
+StoredLabels stored_labels(const std::string& model_name_or_path, const std::string& task_type) {
   const auto path = io::resolve_model(model_name_or_path);
   const auto opened = open_checkpoint(path);
   const io::Checkpoint& checkpoint = *opened;
   const std::string file = config_file(path).string();
-  const FamilySpec& family = for_task(family_of(checkpoint.config(), file + ", key \"model_type\""), {}, kClassifier);
-  const int64_t rows = head_rows(checkpoint, family);
+  const FamilySpec& family = family_of(checkpoint.config(), file + ", key \"model_type\"");
+  const int64_t rows = head_rows(checkpoint, head_for(family, {}, task_type));
   std::vector<std::string> names = labels_of(checkpoint.config(), rows, file);
   if (rows > 0 && static_cast<int64_t>(names.size()) != rows) names = labels_of({{"num_labels", rows}}, rows, file);
   return {std::move(names), rows > 0};
@@ -261,24 +265,34 @@ std::unique_ptr<Model> load_model(const std::string& model_name_or_path, const M
 
   const Json& config = input.checkpoint->config();
   const std::string file = config_file(path).string();
-  const FamilySpec& family = for_task(family_of(config, file), config, options.task_type);
+  const FamilySpec& family = family_of(config, file);
   input.family = &family;
+  input.head = head_for(family, config, options.task_type);
   refuse_quantised(config, file);
   ConfigValues(config, file).find<std::string>("problem_type");  // throws where it is no text
-  if (family.is_causal()) {
-    refuse_labels(options, family);
+  if (!input.head.has_labels()) refuse_labels(options, family, input.head);
+  if (input.head.weight.empty() && family.is_decoder) {
     input.vocab_size = options.vocab_size;
     input.embeddings = options.embeddings;
-    return family.load(input);
+  } else {
+    refuse_vocabulary(options, config, family, input.head);
   }
-  refuse_vocabulary(options, config, family);
-  settle_labels(input, config, family, options);
+  if (!input.head.has_labels()) return family.load(input);
+  settle_labels(input, config, options);
   std::unique_ptr<Model> model = family.load(input);
-  model->settle_task(options.problem_type);
+  model->settle_labels(options.problem_type);
   return model;
 }
 
-void Model::settle_task(std::string problem_type) {
+void Model::settle_labels(std::string problem_type) {
+  Json id2label = Json::object(), label2id = Json::object();
+  for (size_t i = 0; i < labels_.size(); ++i) {
+    id2label[std::to_string(i)] = labels_[i];
+    label2id[labels_[i]] = i;
+  }
+  config_["id2label"] = std::move(id2label);
+  config_["label2id"] = std::move(label2id);
+  if (!head_.problem_type) return;
   if (problem_type.empty())
     problem_type = config_.value("problem_type", Json()).is_string() ? config_["problem_type"].get<std::string>() : "";
   if (problem_type.empty()) problem_type = num_labels() == 1 ? "regression" : "single_label_classification";
@@ -292,13 +306,6 @@ void Model::settle_task(std::string problem_type) {
                  .fix = "single_label_classification or multi_label_classification, or regression with one label"});
   }
   config_["problem_type"] = problem_type;
-  Json id2label = Json::object(), label2id = Json::object();
-  for (size_t i = 0; i < labels_.size(); ++i) {
-    id2label[std::to_string(i)] = labels_[i];
-    label2id[labels_[i]] = i;
-  }
-  config_["id2label"] = std::move(id2label);
-  config_["label2id"] = std::move(label2id);
 }
 
 }  // namespace deltaw

@@ -148,6 +148,7 @@ ConfigValues config_of(const FamilyInput& input) {
 Loader::Loader(Model& model, const FamilyInput& input, std::string base_prefix)
     : model_(model),
       family_(input.family ? *input.family : FamilySpec()),
+      head_(input.head),
       checkpoint_(input.checkpoint),
       base_prefix_(std::move(base_prefix) + "."),
       new_head_(input.new_head),
@@ -162,9 +163,7 @@ Loader::Loader(Model& model, const FamilyInput& input, std::string base_prefix)
   model.dtype_ = input.dtype;
   model.labels_ = input.labels;
   model.family_ = input.family;
-  model.head_ = family_.head;
-  model.architecture_ = family_.architecture;
-  model.causal_ = input.family && family_.is_causal();
+  model.head_ = head_;
 }
 
 const io::TensorBytes* Loader::find(const std::string& name) {
@@ -326,6 +325,17 @@ const Conv2d* Loader::conv2d(const std::string& name, int64_t c_out, int64_t c_i
   return &layer;
 }
 
+const Layer* Loader::conv1d(const std::string& name, int64_t c_out, int64_t c_in, int64_t kernel, int64_t groups) {
+  Layer& layer = model_.linears_.emplace_back();
+  layer.name = name;
+  layer.weight = parameter(name + ".weight", {c_out, c_in / groups, kernel});
+  layer.bias = parameter(name + ".bias", {c_out});
+  add_module(name);
+  add_parameter(layer.weight);
+  add_parameter(layer.bias);
+  return &layer;
+}
+
 const Linear* Loader::head(const std::string& name, int64_t d_out, int64_t d_in, double std, bool bias) {
   const io::TensorBytes* stored = find(name + ".weight");
   const bool drawn = name + ".weight" == drawn_head_;
@@ -347,8 +357,14 @@ const Embedding* Loader::word_embedding(const std::string& name, int64_t rows, i
   return add_embedding(name, vocabulary(name + ".weight", name + ".weight", rows, width), padding_idx);
 }
 
-const Linear* Loader::word_head(const std::string& name, int64_t rows, int64_t width) {
-  return add_linear(name, vocabulary(name + ".weight", name + ".weight", rows, width), {.name = name + ".bias"});
+const Linear* Loader::word_head(const std::string& name, int64_t rows, int64_t width, const std::string& bias) {
+  return add_linear(name, vocabulary(name + ".weight", name + ".weight", rows, width), head_bias(name, bias, rows));
+}
+
+Parameter Loader::head_bias(const std::string& name, const std::string& bias, int64_t rows) {
+  if (bias.empty()) return {.name = name + ".bias"};
+  find(name + ".bias");  // a copy, where a checkpoint has it under both names
+  return parameter(bias, {rows});
 }
 
 const Embedding* Loader::tied_embedding(const std::string& name, const std::string& head, int64_t rows, int64_t width,
@@ -358,7 +374,7 @@ const Embedding* Loader::tied_embedding(const std::string& name, const std::stri
                        padding_idx);
 }
 
-const Linear* Loader::tied_head(const std::string& name, const Embedding& table) {
+const Linear* Loader::tied_head(const std::string& name, const Embedding& table, const std::string& bias) {
   const Tensor& shared = table.weight.value;
   if (find(name + ".weight")) {
     const auto resized = model_.added_rows_.find(table.weight.name);
@@ -366,39 +382,47 @@ const Linear* Loader::tied_head(const std::string& name, const Embedding& table)
     if (!parameter(name + ".weight", {rows, shared.size(1)}).value.equal(shared.narrow(0, 0, rows))) {
       log().warn("{}.weight differs from {}, which config.json ties it to: both stay as they are", name,
                  table.weight.name);
-      return word_head(name, rows, shared.size(1));
+      return word_head(name, rows, shared.size(1), bias);
     }
   }
   Parameter weight = table.weight;
   weight.name = name + ".weight";
   weight.tied_to = table.weight.name;
-  return add_linear(name, std::move(weight), {.name = name + ".bias"});
+  return add_linear(name, std::move(weight), head_bias(name, bias, shared.size(0)));
 }
 
-const Norm* Loader::layer_norm(const std::string& name, int64_t width, double eps) {
-  add_module(name);
-  Norm& norm = model_.norms_.emplace_back();
-  norm.name = name;
-  norm.eps = eps;
-  norm.weight = parameter(name + ".weight", {width});
-  norm.bias = parameter(name + ".bias", {width});
-  add_parameter(norm.weight);
-  add_parameter(norm.bias);
-  return &norm;
+const Norm* Loader::add_norm(Norm norm) {
+  add_module(norm.name);
+  Norm& own = model_.norms_.emplace_back(std::move(norm));
+  add_parameter(own.weight);
+  add_parameter(own.bias);
+  return &own;
+}
+
+const Norm* Loader::layer_norm(const std::string& name, int64_t width, double eps, bool bias) {
+  const std::string shift = name + ".bias";
+  return add_norm({.name = name,
+                   .weight = parameter(name + ".weight", {width}),
+                   .bias = bias ? parameter(shift, {width}) : Parameter{.name = shift},
+                   .eps = eps});
+}
+
+const Norm* Loader::head_norm(const std::string& name, int64_t width, double eps, bool bias) {
+  if (find(name + ".weight")) return layer_norm(name, width, eps, bias);
+  const auto options = at::TensorOptions().dtype(model_.dtype_);
+  return add_norm({.name = name,
+                   .weight = {.name = name + ".weight", .value = at::ones({width}, options)},
+                   .bias = {.name = name + ".bias", .value = bias ? at::zeros({width}, options) : Tensor()},
+                   .eps = eps});
 }
 
 const Norm* Loader::rms_norm(const std::string& name, int64_t width, double eps, double offset) {
-  add_module(name);
-  Norm& norm = model_.norms_.emplace_back();
-  norm.name = name;
-  norm.eps = eps;
-  norm.centred = false;
-  norm.offset = offset;
-  norm.weight = parameter(name + ".weight", {width});
-  norm.bias = {.name = name + ".bias"};
-  add_parameter(norm.weight);
-  add_parameter(norm.bias);
-  return &norm;
+  return add_norm({.name = name,
+                   .weight = parameter(name + ".weight", {width}),
+                   .bias = {.name = name + ".bias"},
+                   .eps = eps,
+                   .centred = false,
+                   .offset = offset});
 }
 
 void Loader::finish(const std::vector<std::string>& others, const std::vector<std::string>& buffers) {
@@ -406,9 +430,12 @@ void Loader::finish(const std::vector<std::string>& others, const std::vector<st
   for (const std::string& name : checkpoint_->names()) {
     if (taken_.contains(name)) continue;
     const std::string bare = name.starts_with(base_prefix_) ? name.substr(base_prefix_.size()) : name;
-    const bool known = std::any_of(others.begin(), others.end(), [&](const std::string& other) {
-      return name.starts_with(other) || bare.starts_with(other);
-    });
+    const bool known =
+        std::any_of(others.begin(), others.end(),
+                    [&](const std::string& other) { return name.starts_with(other) || bare.starts_with(other); }) ||
+        std::any_of(family_.heads.begin(), family_.heads.end(), [&](const HeadSpec& head) {
+          return head.module != head_.module && !head.module.empty() && name.starts_with(head.module + ".");
+        });
     const bool buffer = std::any_of(buffers.begin(), buffers.end(),
                                     [&](const std::string& ending) { return ("." + name).ends_with(ending); });
     if (!known && !buffer) unexpected.push_back(name);

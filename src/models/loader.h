@@ -43,29 +43,37 @@ class Loader {
 
   /// What the family says of itself; nothing where there is none.
   const FamilySpec& family() const { return family_; }
+  /// The head that is to be loaded.
+  const HeadSpec& head_spec() const { return head_; }
 
   // Each registers the module under its full name and returns it; the model owns it.
   const Linear* linear(const std::string& name, int64_t d_out, int64_t d_in, const LinearForm& form = {});
   /// Never quantised. Throws config.unsupported for more than one group and for padding with anything but zeros.
   const Conv2d* conv2d(const std::string& name, int64_t c_out, int64_t c_in, const Conv2dForm& form = {});
+  /// A convolution along the tokens, none of the model's layers(): weight [c_out, c_in / groups, kernel]. Never
+  /// quantised.
+  const Layer* conv1d(const std::string& name, int64_t c_out, int64_t c_in, int64_t kernel, int64_t groups);
   const Embedding* embedding(const std::string& name, int64_t rows, int64_t width, int64_t padding_idx = -1);
-  const Norm* layer_norm(const std::string& name, int64_t width, double eps);
+  const Norm* layer_norm(const std::string& name, int64_t width, double eps, bool bias = true);
   const Norm* rms_norm(const std::string& name, int64_t width, double eps, double offset = 0);
   // Of a vocabulary: they may get more rows than the checkpoint has.
   const Embedding* word_embedding(const std::string& name, int64_t rows, int64_t width, int64_t padding_idx = -1);
-  const Linear* word_head(const std::string& name, int64_t rows, int64_t width);
+  const Linear* word_head(const std::string& name, int64_t rows, int64_t width, const std::string& bias = {});
   /// The word embeddings of a model whose head may be the same tensor: a checkpoint may have it under either name.
   const Embedding* tied_embedding(const std::string& name, const std::string& head, int64_t rows, int64_t width,
                                   int64_t padding_idx = -1);
   /// The head that shares the tensor of `table`; one of its own where the checkpoint has another tensor for it.
-  const Linear* tied_head(const std::string& name, const Embedding& table);
+  /// `bias`: the name of its bias, or empty for none.
+  const Linear* tied_head(const std::string& name, const Embedding& table, const std::string& bias = {});
 
   /// A linear layer of the task's head, never quantised: where the checkpoint lacks it, drawn from N(0, std^2) with
   /// zero bias.
   const Linear* head(const std::string& name, int64_t d_out, int64_t d_in, double std, bool bias = true);
+  /// A LayerNorm of the task's head: where the checkpoint lacks it, ones and zeros, which nobody has to save.
+  const Norm* head_norm(const std::string& name, int64_t width, double eps, bool bias = true);
 
-  /// Ends the loading. Tensors of the checkpoint that nothing took are an error, save those whose names begin with one
-  /// of `others` (heads of other tasks) or end with one of `buffers`.
+  /// Ends the loading. Tensors of the checkpoint that nothing took are an error, save those of the family's other heads
+  /// and those whose names begin with one of `others` or end with one of `buffers`.
   void finish(const std::vector<std::string>& others, const std::vector<std::string>& buffers = {});
 
  private:
@@ -73,16 +81,19 @@ class Loader {
   Parameter quantised(const std::string& name, const std::vector<int64_t>& shape, LayerKind kind);
   Parameter in_blocks(const std::string& name, const std::vector<int64_t>& shape, LayerKind kind);
   const io::TensorBytes& checked(const std::string& name, const std::vector<int64_t>& shape);
+  Parameter head_bias(const std::string& name, const std::string& bias, int64_t rows);
   Parameter vocabulary(const std::string& name, const std::string& stored_name, int64_t rows, int64_t width);
   const io::TensorBytes* find(const std::string& name);
   const Linear* add_linear(const std::string& name, Parameter weight, Parameter bias, const LinearForm& form = {});
   const Embedding* add_embedding(const std::string& name, Parameter weight, int64_t padding_idx);
   void add_layer(Layer& layer);
   void add_parameter(Parameter& parameter);
+  const Norm* add_norm(Norm norm);
   void add_module(const std::string& name);
 
   Model& model_;
   FamilySpec family_;
+  HeadSpec head_;
   std::shared_ptr<const io::Checkpoint> checkpoint_;
   std::string base_prefix_;
   bool new_head_;

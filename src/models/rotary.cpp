@@ -69,6 +69,11 @@ Rotary::Rotary(const ConfigValues& config, int64_t head_dim, int64_t max_positio
   }
 }
 
+void Rotary::check_head_width(const ConfigValues& config, const char* key, int64_t head_dim) {
+  constexpr int64_t kWidest = 1 << 16;
+  if (head_dim > kWidest) config.complain(key, "heads of at most " + std::to_string(kWidest) + " numbers");
+}
+
 at::Tensor Rotary::steps() const {
   return at::arange(0, width_, 2, at::kFloat) / static_cast<double>(width_);
 }

@@ -16,6 +16,9 @@ class Rotary {
   /// config.unsupported and config.bad-model.
   Rotary(const ConfigValues& config, int64_t head_dim, int64_t max_positions, bool partial = false);
 
+  /// Refuses heads so wide that their angles alone would fill the memory; `key` decides their width.
+  static void check_head_width(const ConfigValues& config, const char* key, int64_t head_dim);
+
   /// Numbers of a head that turn: the first ones, in pairs (i, i + width / 2).
   int64_t width() const { return width_; }
 

@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include "deltaw/adapter.h"
+#include "deltaw/active_updates.h"
 #include "deltaw/error.h"
 #include "ops/fixed_updates.h"
 #include "ops/linear/linear.h"

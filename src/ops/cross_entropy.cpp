@@ -84,15 +84,27 @@ Tensor chunked_cross_entropy(const Tensor& features, const Tensor& labels, int64
 }
 
 Tensor token_cross_entropy(const Tensor& features, const Tensor& labels, int64_t vocabulary, const Head& head) {
+  std::vector<Tensor> losses;
+  each_chunk(features, vocabulary, head, [&](int64_t begin, const Tensor& logits) {
+    losses.push_back(at::cross_entropy_loss(logits, labels.narrow(0, begin, logits.size(0)), {}, at::Reduction::None));
+  });
+  return at::cat(losses);
+}
+
+void each_chunk(const Tensor& features, int64_t vocabulary, const Head& head,
+                const std::function<void(int64_t begin, const Tensor& logits)>& use) {
   const at::NoGradGuard no_grad;
   const int64_t chunk = chunk_size(vocabulary);
-  std::vector<Tensor> losses;
   for (int64_t begin = 0; begin < features.size(0); begin += chunk) {
     const int64_t count = std::min(chunk, features.size(0) - begin);
-    losses.push_back(at::cross_entropy_loss(widened(head(features.narrow(0, begin, count))),
-                                            labels.narrow(0, begin, count), {}, at::Reduction::None));
+    use(begin, widened(head(features.narrow(0, begin, count))));
   }
-  return at::cat(losses);
+}
+
+double chunk_bytes(int64_t vocabulary, double tokens) {
+  constexpr double kCopies = 4;  // logits, their log probabilities, and the gradients of both
+  const auto width = static_cast<double>(vocabulary);
+  return kCopies * std::min(static_cast<double>(chunk_size(vocabulary)), tokens) * width * 4;
 }
 
 }  // namespace deltaw::ops

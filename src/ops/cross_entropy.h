@@ -21,7 +21,15 @@ using Head = std::function<at::Tensor(const at::Tensor&)>;
 at::Tensor chunked_cross_entropy(const at::Tensor& features, const at::Tensor& labels, int64_t vocabulary,
                                  const Head& head, const std::vector<at::Tensor>& trained, double label_smoothing = 0);
 
-/// The same for every token: [tokens], without gradients.
+/// Calls use(begin, logits [count, vocabulary]) for the tokens from `begin` on, some at a time, in float32 at least and
+/// without gradients. Features are [tokens, hidden].
+void each_chunk(const at::Tensor& features, int64_t vocabulary, const Head& head,
+                const std::function<void(int64_t begin, const at::Tensor& logits)>& use);
+
+/// Bytes at work while any of these goes over so many tokens, beside the features.
+double chunk_bytes(int64_t vocabulary, double tokens);
+
+/// chunked_cross_entropy's terms of every token: [tokens], without gradients.
 at::Tensor token_cross_entropy(const at::Tensor& features, const at::Tensor& labels, int64_t vocabulary,
                                const Head& head);
 

@@ -32,7 +32,7 @@ bool folds(const Update& update, LinearPath path) {
 
 }  // namespace
 
-FixedUpdates::FixedUpdates(const Adapter& adapter)
+FixedUpdates::FixedUpdates(const ActiveUpdates& adapter)
     : adapter_(adapter),
       updates_(adapter.model().layers().size()),
       settled_(adapter.model().layers().size()),

@@ -4,7 +4,7 @@
 #include <optional>
 #include <vector>
 
-#include "deltaw/adapter.h"
+#include "deltaw/active_updates.h"
 #include "deltaw/model.h"
 
 namespace deltaw {
@@ -19,7 +19,7 @@ namespace deltaw {
 class FixedUpdates {
  public:
   /// `adapter` must outlive it.
-  explicit FixedUpdates(const Adapter& adapter);
+  explicit FixedUpdates(const ActiveUpdates& adapter);
 
   /// Whether the passes of `call` may use what is kept here.
   bool serves(const Call& call) const;
@@ -40,7 +40,7 @@ class FixedUpdates {
   };
   Settled settle(const Linear& layer, const AdaptedLayer& adapted, at::ScalarType type, LinearPath path);
 
-  const Adapter& adapter_;
+  const ActiveUpdates& adapter_;
   std::vector<std::optional<Update>> updates_;   // by Layer::index
   std::vector<std::optional<Settled>> settled_;  // by Layer::index
   std::vector<Tensor> values_;                   // by Parameter::slot

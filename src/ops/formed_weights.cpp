@@ -4,7 +4,7 @@
 
 namespace deltaw {
 
-int64_t FormedWeights::bytes(const Adapter& adapter, int64_t tokens, int64_t micro_batches) {
+int64_t FormedWeights::bytes(const ActiveUpdates& adapter, int64_t tokens, int64_t micro_batches) {
   if (micro_batches <= 1) return 0;
   const at::ScalarType type = adapter.model().dtype();
   int64_t bytes = 0;

@@ -4,7 +4,7 @@
 #include <map>
 #include <optional>
 
-#include "deltaw/adapter.h"
+#include "deltaw/active_updates.h"
 #include "deltaw/model.h"
 #include "ops/linear/formed.h"
 
@@ -22,7 +22,7 @@ class FormedWeights {
 
   /// What it keeps of this adapter over micro-batches of so many tokens, in bytes; 0 where there is nothing to keep and
   /// it is of no use.
-  static int64_t bytes(const Adapter& adapter, int64_t tokens, int64_t micro_batches);
+  static int64_t bytes(const ActiveUpdates& adapter, int64_t tokens, int64_t micro_batches);
 
   /// The kept layer, formed when it is first asked for; null where it goes in sequence. `trained` are the method's
   /// tensors, `tokens` the rows of x.

@@ -2,7 +2,7 @@
 
 #include <torch/csrc/autograd/custom_function.h>
 
-#include "deltaw/adapter.h"
+#include "deltaw/active_updates.h"
 #include "ops/fixed_updates.h"
 #include "ops/random.h"
 

@@ -8,7 +8,7 @@
 #include <optional>
 #include <type_traits>
 
-#include "deltaw/adapter.h"
+#include "deltaw/active_updates.h"
 #include "ops/vectors.h"
 
 namespace deltaw::ops {

@@ -20,7 +20,7 @@ namespace deltaw {
 namespace {
 
 /// What an adapter trains of the head.
-std::vector<Tensor> trained_head(const Model& model, const Adapter* adapter) {
+std::vector<Tensor> trained_head(const Model& model, const ActiveUpdates* adapter) {
   std::vector<Tensor> trained;
   if (!adapter) return trained;
   const auto add = [&](const Tensor& tensor) {
@@ -98,10 +98,7 @@ class CausalLm final : public Task {
   }
 
   double loss_bytes(const Model& model, double tokens) const override {
-    // ops/cross_entropy: so many logits at a time; with them their log probabilities and the gradients of both.
-    constexpr double kLogitsAtATime = double{1 << 23}, kCopies = 4;
-    const auto vocabulary = static_cast<double>(model.vocab_size());
-    return kCopies * std::min(std::max(kLogitsAtATime, 16 * vocabulary), tokens * vocabulary) * 4;
+    return ops::chunk_bytes(model.vocab_size(), tokens);
   }
 
   std::vector<std::string> metrics(const Model& /*model*/) const override { return {"loss"}; }

@@ -40,13 +40,6 @@ LabelSet labels_of(const Model& model) {
   return {.multi_label = model.is_multi_label(), .names = model.label_names()};
 }
 
-[[noreturn]] void refuse_logits(int64_t row) {
-  throw Error({.id = "numeric.non-finite",
-               .what = "the model's logits are not finite",
-               .where = fmt::format("row {} of the data", row + 1),
-               .fix = "compute with --dtype float32; if that is no help, the weights themselves are broken"});
-}
-
 [[noreturn]] void refuse_count(const EncodedRow& row, int64_t classes, const std::string& split) {
   throw Error({.id = "data.label",
                .what = fmt::format("the row says of {} classes whether it has them, and the model has {}",
@@ -91,7 +84,7 @@ class LogitScorer final : public Scorer {
   const Tensor& logits() {
     if (checked_) return logits_;
     const Tensor finite = logits_.isfinite().all(1);
-    if (!finite.all().item<bool>()) refuse_logits(finite.logical_not().to(at::kInt).argmax().item<int64_t>());
+    if (!finite.all().item<bool>()) tasks::refuse_logits(finite.logical_not().to(at::kInt).argmax().item<int64_t>());
     checked_ = true;
     return logits_;
   }
@@ -216,6 +209,7 @@ const TaskSpec& task_seq_cls() {
       .words = {
           .model = "classifier",
           .models = "classifiers",
+          .prediction_keys = "Classifiers",
           .evaluates = "a classifier by the task's metrics",
           .predicts =
               "{\"row\": ..., \"label\": ..., \"logits\": [...]}, {\"row\": ..., \"label\": [...], \"logits\": [...]} "

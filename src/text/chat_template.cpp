@@ -7,9 +7,9 @@
 #include "core/text_file.h"
 #include "deltaw/error.h"
 #include "io/gguf.h"
-#include "text/jinja_interpreter.h"
-#include "text/jinja_parser.h"
-#include "text/tokenizer_files.h"
+#include "text/jinja/interpreter.h"
+#include "text/jinja/parser.h"
+#include "text/tokenizer/tokenizer_files.h"
 
 namespace deltaw {
 namespace {

@@ -16,6 +16,7 @@ void erase_token(Encoding& encoding, size_t at) {
   erase_at(encoding.tokens, at);
   erase_at(encoding.offsets, at);
   erase_at(encoding.special, at);
+  erase_at(encoding.words, at);
 }
 
 /// Whether the token at `at` was added, beside the same one in the text.

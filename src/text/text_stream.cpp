@@ -1,6 +1,6 @@
 #include <algorithm>
 
-#include "text/tokenizer_impl.h"
+#include "text/tokenizer/tokenizer_impl.h"
 
 namespace deltaw {
 

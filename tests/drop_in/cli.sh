@@ -84,7 +84,8 @@ expect 0 train $flags --similarity_scale 5 --max_steps 12 --learning_rate 3e-2 -
   --gradient_accumulation_steps 2 --target_modules all-linear --eval_strategy steps --eval_steps 12 --output_dir paired
 contains out '"eval_recall_at_1": 1.0'
 contains out '"diverged": false'
-contains paired/adapter_config.json '"task_type": "contrastive"'
+contains paired/adapter_config.json '"task_type": null'
+contains paired/adapter_config.json '"task": "contrastive"'
 contains paired/run.json '"similarity_scale": 5.0'
 contains paired/README.md 'pipeline_tag: sentence-similarity'
 trained=$(sed -n 's/.*"eval_loss": \([0-9.]*\).*/\1/p' out)

@@ -19,8 +19,7 @@ class CountingModel final : public Model {
   CountingModel(const std::filesystem::path& folder, int64_t vocabulary, int64_t positions) {
     folder_ = folder;
     config_ = {{"model_type", "counting"}, {"eos_token_id", 3}};
-    architecture_ = "CountingForCausalLM";
-    causal_ = true;
+    head_ = {.task_type = "CAUSAL_LM", .architecture = "CountingForCausalLM"};
     vocab_size_ = vocabulary;
     max_positions_ = positions;
     table = at::zeros({vocabulary, vocabulary}, at::kFloat);

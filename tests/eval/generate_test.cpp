@@ -31,8 +31,7 @@ class FadingModel final : public Model {
   explicit FadingModel(const std::filesystem::path& folder) {
     folder_ = folder;
     config_ = {{"model_type", "fading"}, {"eos_token_id", 39}};
-    architecture_ = "FadingForCausalLM";
-    causal_ = true;
+    head_ = {.task_type = "CAUSAL_LM", .architecture = "FadingForCausalLM"};
     vocab_size_ = kVocabulary;
     max_positions_ = kPositions;
     at::Generator generator = at::make_generator<at::CPUGeneratorImpl>(7);

@@ -19,8 +19,8 @@ using test::error_of;
 using test::fixture;
 using test::put;
 
-constexpr const char* kFamilies[] = {"bert_cls",       "roberta_cls", "gpt2",   "llama_llama3",
-                                     "mistral_window", "qwen3_yarn",  "gemma2", "phi3_long"};
+constexpr const char* kFamilies[] = {"bert_cls",   "roberta_cls", "gpt2",      "llama_llama3",   "mistral_window",
+                                     "qwen3_yarn", "gemma2",      "phi3_long", "modernbert_cls", "modernbert_mean"};
 
 class HostileModel : public testing::TestWithParam<const char*> {
  protected:

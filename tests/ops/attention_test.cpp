@@ -154,6 +154,52 @@ TEST(Attention, OfACausalModelMakesNoMatrixOfWhatIsSeen) {
   EXPECT_LT(bytes, n * n / 4);
 }
 
+// What hides the keys beyond a window, one at a time.
+Tensor window_one_by_one(int64_t queries, int64_t keys, int64_t window) {
+  Tensor seen = at::zeros({1, 1, queries, keys}, at::kBool);
+  const int64_t before = keys - queries;
+  for (int64_t i = 0; i < queries; ++i) {
+    for (int64_t j = 0; j < keys; ++j) seen[0][0][i][j] = j < before || std::abs(before + i - j) <= window;
+  }
+  return ops::bias_of(seen, at::kFloat);
+}
+
+TEST(Attention, SeesAWindowOnEitherSide) {
+  for (const at::ScalarType type : {at::kFloat, at::kBFloat16, at::kDouble}) {
+    for (const int64_t n : {1, 7, 64, 65, 200}) {
+      Tensor seen = at::ones({3, 1, 1, n}, at::kBool);
+      for (int64_t key = 3; key < n; key += 7) seen[1][0][0][key] = false;
+      for (const int64_t window : {1, 5, 63, 64, 1000}) {
+        const Tensors inputs = drawn({3, 4, 2, n, n, 32}, type);
+        const Tensor hidden = ops::bias_of(seen, type), local = window_one_by_one(n, n, window);
+        const std::string what = fmt::format("{} keys, window {}", n, window);
+        expect_formula(inputs, {.window = window}, local, what);
+        expect_formula(inputs, {.bias = hidden, .window = window}, at::minimum(hidden.to(at::kFloat), local), what);
+      }
+    }
+  }
+}
+
+TEST(Attention, SeesAllOfAPrefixBesideItsWindow) {
+  for (const at::ScalarType type : {at::kFloat, at::kBFloat16, at::kDouble}) {
+    for (const int64_t queries : {90, 1}) {
+      const Tensor bias = window_one_by_one(queries, queries + 5, 8);
+      expect_formula(drawn({2, 4, 2, queries, queries + 5, 32}, type), {.window = 8}, bias, "prefix");
+    }
+  }
+}
+
+TEST(Attention, ReadsNoKeysBeyondTheWindowsOfABlock) {
+  for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
+    Tensors inputs = drawn({1, 2, 1, 512, 512, 32}, type);
+    inputs[2].select(1, 300).fill_(std::nan(""));  // whose product with any probability shows
+    const Tensor finite = at::isfinite(attend(inputs, {.window = 8})).all(-1).all(1)[0];
+    EXPECT_TRUE(finite.narrow(0, 0, 256).all().item<bool>());
+    EXPECT_FALSE(finite.narrow(0, 292, 17).any().item<bool>());  // that see it
+    EXPECT_TRUE(finite.narrow(0, 320, 192).all().item<bool>());
+  }
+}
+
 // The rounding of inputs and outputs alone is 0.0017 of a number on average.
 TEST(Attention, InBf16IsNearTheFormulaOnAverage) {
   const Tensors inputs = drawn({2, 4, 4, 128, 128, 64}, at::kBFloat16);
@@ -177,13 +223,15 @@ TEST(Attention, TakesScoresThatFarApart) {
 }
 
 TEST(Attention, IsTheSameInOneThreadAndTwo) {
-  test::expect_equal_by_threads([](const Tensors& t) { return Tensors{attend(t, causal(90), 0.2)}; },
-                                drawn({2, 4, 2, 90, 90, 32}, at::kFloat));
+  for (const ops::AttentionMask& mask : {causal(90), ops::AttentionMask{.window = 9}}) {
+    test::expect_equal_by_threads([&](const Tensors& t) { return Tensors{attend(t, mask, 0.2)}; },
+                                  drawn({2, 4, 2, 90, 90, 32}, at::kFloat));
+  }
 }
 
-TEST(Attention, DropsTheSameProbabilitiesGoingBack) {
+void expect_the_masks_of_the_output_in_the_gradients(const ops::AttentionMask& mask) {
   const Tensors inputs = drawn({2, 4, 2, 70, 70, 32}, at::kFloat);
-  const auto function = [](const Tensors& t) { return Tensors{attend(t, {}, 0.3)}; };
+  const auto function = [&](const Tensors& t) { return Tensors{attend(t, mask, 0.3)}; };
   const test::Run run = test::run(function, inputs);
   const Tensor g = test::drawn(run.values[0].sizes(), at::kFloat, 5);  // the gradient that run() gives
   // Linear in v: <g, y> = <dv, v>.
@@ -201,6 +249,11 @@ TEST(Attention, DropsTheSameProbabilitiesGoingBack) {
     const double expected = (at_step(1e-2) - at_step(-1e-2)) / 2e-2;
     EXPECT_NEAR(product(run.gradients[which], direction), expected, 0.02 * std::abs(expected) + 0.1) << which;
   }
+}
+
+TEST(Attention, DropsTheSameProbabilitiesGoingBack) {
+  expect_the_masks_of_the_output_in_the_gradients({});
+  expect_the_masks_of_the_output_in_the_gradients({.window = 9});
 }
 
 TEST(Attention, DropsItsShareAndKeepsTheMean) {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "deltaw/adapter.h"
+#include "deltaw/family.h"
 #include "support/golden.h"
 #include "support/temporary.h"
 
@@ -36,6 +37,15 @@ inline Tensor logits_of(const Model& model, const Adapter* adapter, const ModelI
   return logits.dim() == 3 ? logits.masked_fill(input.attention_mask.eq(0).unsqueeze(-1), 0) : logits;
 }
 
+/// What a fixture is loaded for: the head that its config.json names.
+inline std::string task_of_fixture(const std::string& name) {
+  const Json config = read_json(base_folder(name) + "/config.json");
+  for (const HeadSpec& head : find_family(config["model_type"].get<std::string>())->heads) {
+    if (config.value("architectures", Json::array({""}))[0] == head.architecture) return head.task_type;
+  }
+  return "";
+}
+
 struct Opened {
   std::unique_ptr<Model> model;
   std::unique_ptr<Adapter> adapter;
@@ -49,9 +59,9 @@ struct Opened {
     const std::filesystem::path source = fixture("golden/" + kind + "/" + name);
     std::filesystem::copy(source, folder.path(), std::filesystem::copy_options::recursive);
     if (kind == "dense") write_config();
-    ModelOptions options{.dtype = dtype};
     const std::string base = base_folder(facts["base"]);
-    if (task_type_of(base) == "CAUSAL_LM") options = with_adapter_vocabulary(options, folder.path());
+    ModelOptions options{.task_type = io.has("labels") ? "" : task_of_fixture(facts["base"]), .dtype = dtype};
+    if (task_type_of(base, options.task_type) == "CAUSAL_LM") options = with_adapter_vocabulary(options, folder.path());
     model = load_model(base, options);
     adapter = std::make_unique<Adapter>(Adapter::load(*model, folder.path(), {.trainable = true}));
   }

@@ -31,7 +31,8 @@ TEST(TaskTable, IsListedByWhatItsModelsAreCalled) {
   borrower();
   std::vector<std::string> models;
   for (const TaskSpec* task : listed_tasks()) models.push_back(task->words.models);
-  EXPECT_EQ(models, (std::vector<std::string>{"classifiers", "language models", "zebras"}));
+  EXPECT_EQ(models, (std::vector<std::string>{"classifiers", "language models", "masked language models",
+                                              "token classifiers", "zebras"}));
 }
 
 TEST(TaskTable, ACheckpointIsForTheTaskThatIsAskedFor) {
@@ -55,7 +56,12 @@ TEST(TaskTable, AnAdapterIsForATaskWhoseHeadTheModelHas) {
   config.task_type = "borrower";
   const test::TemporaryFolder folder;
   Adapter::create(*model, config, 7).save(folder.path());
-  EXPECT_EQ(read_json(folder / "adapter_config.json")["task_type"], "borrower");
+  const Json written = read_json(folder / "adapter_config.json");
+  EXPECT_TRUE(written["task_type"].is_null()) << "PEFT refuses a type that it has not";
+  EXPECT_EQ(written["auto_mapping"]["task"], "borrower");
+  EXPECT_EQ(written["auto_mapping"]["base_model_class"], "BertForSequenceClassification");
+  EXPECT_EQ(written["auto_mapping"]["parent_library"], "transformers.models.bert.modeling_bert");
+  EXPECT_EQ(written["modules_to_save"], Json({"classifier"})) << "PEFT then keeps no head by itself";
   EXPECT_EQ(Adapter::load(*model, folder.path()).config().task_type, "borrower");
   const auto decoder = load_model(model_folder("llama_tied"), {.dtype = "float32"});
   try {

@@ -1,4 +1,4 @@
-#include "text/gguf_tokenizer.h"
+#include "text/convert/gguf_tokenizer.h"
 
 #include <gtest/gtest.h>
 
@@ -11,7 +11,7 @@
 #include "support/data.h"
 #include "support/mutations.h"
 #include "support/temporary.h"
-#include "text/sentencepiece_model.h"
+#include "text/convert/sentencepiece_model.h"
 
 namespace deltaw {
 namespace {

@@ -1,4 +1,4 @@
-#include "text/sentencepiece_model.h"
+#include "text/convert/sentencepiece_model.h"
 
 #include <gtest/gtest.h>
 
@@ -10,7 +10,7 @@
 #include "golden.h"
 #include "support/data.h"
 #include "temporary_folder.h"
-#include "text/tokenizer_files.h"
+#include "text/tokenizer/tokenizer_files.h"
 
 namespace deltaw {
 namespace {

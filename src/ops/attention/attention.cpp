@@ -33,10 +33,25 @@ class BlockAttention : public torch::autograd::Function<BlockAttention> {
     const auto holder = ctx->saved_data["plan"].toCapsule();
     const AttentionSettings& settings = static_cast<const Plan&>(*holder).settings;
     const variable_list saved = ctx->get_saved_variables();
-    const auto [dq, dk, dv] = attention_backward({saved[0], saved[1], saved[2]}, saved[3], gradients[0], settings);
-    return {dq, dk, dv, Tensor()};
+    const AttentionInput d = attention_backward({saved[0], saved[1], saved[2]}, saved[3], gradients[0], settings);
+    return {d.q, d.k, d.v, Tensor()};
   }
 };
+
+// [1, 1, queries, keys]
+Tensor window_bias(int64_t queries, int64_t keys, int64_t window, const Tensor& like) {
+  const int64_t before = keys - queries;
+  const Tensor places = at::arange(keys, like.options().dtype(at::kLong));
+  const Tensor distance = places.unsqueeze(0) - places.narrow(0, before, queries).unsqueeze(1);
+  const Tensor seen = distance.abs().le(window).logical_or(places.lt(before).unsqueeze(0));
+  return bias_of(seen.unsqueeze(0).unsqueeze(0), like.scalar_type());
+}
+
+AttentionMask with_window_as_bias(const AttentionMask& mask, const Tensor& q, int64_t keys) {
+  if (mask.window == 0) return mask;
+  const Tensor local = window_bias(q.size(2), keys, mask.window, q);
+  return {.bias = mask.bias.defined() ? mask.bias + local : local};
+}
 
 // Undefined where all see all.
 Tensor bias_of(const AttentionMask& mask, at::ScalarType type) {
@@ -87,17 +102,25 @@ Tensor fused(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionM
 
 }  // namespace
 
-Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionMask& mask,
+Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionMask& given,
                  const AttentionForm& form, Call& call) {
   const double scale = form.scale != 0 ? form.scale : 1 / std::sqrt(static_cast<double>(q.size(3)));
   const double dropout = call.training ? form.dropout : 0;
   // One query has nothing to reuse: the whole of it is reading the keys.
-  const bool torchs = q.size(2) == 1 && !at::GradMode::is_enabled();
-  if (dropout == 0 && form.softcap == 0 && (torchs || !has_kernels(q))) return fused(q, k, v, mask, scale);
-  if (form.softcap != 0 || !has_kernels(q)) return in_steps(q, k, v, mask, form, scale, call);
+  const bool torchs = q.size(2) == 1 && !at::GradMode::is_enabled() && dropout == 0;
+  const bool in_parts =
+      form.softcap != 0 || (at::GradMode::is_enabled() && given.bias.defined() && given.bias.requires_grad());
+  const bool by_block = has_kernels(q) && !in_parts && !torchs;
+  const bool window_by_block = by_block && q.size(2) == k.size(2);
+  const AttentionMask mask = window_by_block ? given : with_window_as_bias(given, q, k.size(2));
+  if (!by_block)
+    return dropout == 0 && !in_parts ? fused(q, k, v, mask, scale) : in_steps(q, k, v, mask, form, scale, call);
   auto plan = c10::make_intrusive<Plan>();
-  plan->settings = {
-      .scale = scale, .dropout = dropout, .key = dropout > 0 ? call.next_key() : 0, .causal = mask.causal};
+  plan->settings = {.scale = scale,
+                    .dropout = dropout,
+                    .key = dropout > 0 ? call.next_key() : 0,
+                    .causal = mask.causal,
+                    .window = window_by_block ? mask.window : 0};
   if (mask.bias.defined()) plan->settings.bias = mask.bias.to(at::kFloat).contiguous();
   return BlockAttention::apply(q, k, v, plan);
 }

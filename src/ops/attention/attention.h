@@ -38,8 +38,13 @@ class CausalKeys {
 
 /// Which keys a query sees: all where neither is given.
 struct AttentionMask {
-  at::Tensor bias = {};  // [batch or 1, 1, queries or 1, keys], added to the scores
+  /// [batch or 1, heads or 1, queries or 1, keys], added to the scores. One that records a gradient is no mask alone,
+  /// and the scores are then kept.
+  at::Tensor bias = {};
   std::shared_ptr<const CausalKeys> causal = {};
+  /// Places on either side of itself that a query sees keys of; 0: all. The queries stand where the last keys do; keys
+  /// before the first of them (a prefix) are seen by all.
+  int64_t window = 0;
 };
 
 struct AttentionForm {

@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <cstring>
 #include <limits>
+#include <optional>
 #include <vector>
 
+#include "ops/attention/distance_term.h"
 #include "ops/operand.h"
 #include "ops/random.h"
 #include "ops/vectors.h"
@@ -105,9 +107,10 @@ struct Head {
 
 struct Sizes {
   int64_t batch, heads, key_heads, group, queries, keys, width;
-  int64_t lanes, key_lanes;  // width and keys, padded
+  int64_t span;              // keys that a block of queries sees at most
+  int64_t lanes, key_lanes;  // width and span, padded
 
-  explicit Sizes(const AttentionInput& in)
+  Sizes(const AttentionInput& in, int64_t window)
       : batch(in.q.size(0)),
         heads(in.q.size(1)),
         key_heads(in.k.size(1)),
@@ -115,8 +118,9 @@ struct Sizes {
         queries(in.q.size(2)),
         keys(in.k.size(2)),
         width(in.q.size(3)),
+        span(window > 0 ? std::min(keys, kQueries + 2 * window) : keys),
         lanes(padded(width)),
-        key_lanes(padded(keys)) {}
+        key_lanes(padded(span)) {}
 };
 
 // What one thread works with for one key head and the query heads that it serves, block of queries by block. Products
@@ -127,17 +131,19 @@ class Worker {
   Worker(const AttentionInput& in, const AttentionSettings& settings, float* normalisers, bool backward)
       : in_(in),
         settings_(settings),
-        s_(in),
+        s_(in, settings.window),
         normalisers_(normalisers),
-        keys_(s_.keys, s_.width, {.along_rows = backward, .turned = true}),
-        values_(s_.keys, s_.width, {.along_rows = !backward, .turned = backward}),
+        keys_(s_.span, s_.width, {.along_rows = backward, .turned = true}),
+        values_(s_.span, s_.width, {.along_rows = !backward, .turned = backward}),
         query_(kQueries, s_.width, {.along_rows = backward}),
-        p_(kQueries, s_.keys, {.along_rows = backward}),
+        p_(kQueries, s_.span, {.along_rows = backward}),
         dout_(backward ? kQueries : 0, s_.width, {.along_rows = true}),
-        ds_(backward ? kQueries : 0, s_.keys, {.along_rows = true}) {
+        ds_(backward ? kQueries : 0, s_.span, {.along_rows = true}) {
     const auto room = [](std::vector<float>& buffer, int64_t rows, int64_t columns) {
       buffer.assign(static_cast<size_t>(rows * columns), 0);
     };
+    if (in.to_keys.defined()) to_keys_.emplace(in.to_keys, s_.queries, s_.keys, backward);
+    if (in.to_queries.defined()) to_queries_.emplace(in.to_queries, s_.keys, kQueries, backward);
     room(scores_, kQueries, s_.key_lanes);
     room(out_, kQueries, s_.lanes);
     if (settings.dropout > 0) room(mask_, 1, kQueries * s_.key_lanes);
@@ -148,7 +154,6 @@ class Worker {
   }
 
   void forward(int64_t row, int64_t key_head, const Tensor& mixed) {
-    read_keys(row, key_head);
     for_each_block(row, key_head, [&](const Block& b) {
       form_scores(b);
       for (int64_t i = 0; i < b.queries; ++i) {
@@ -174,7 +179,6 @@ class Worker {
   }
 
   void backward(int64_t row, int64_t key_head, const Tensor& dmixed, const AttentionInput& gradients) {
-    read_keys(row, key_head);
     clear(dkeys_, s_.keys * s_.lanes);
     clear(dvalues_, s_.keys * s_.lanes);
     for_each_block(row, key_head, [&](const Block& b) {
@@ -197,10 +201,13 @@ class Worker {
       if (settings_.dropout > 0) apply_mask(b, scores_);
       p_.take(scores_.data(), s_.key_lanes, b.queries, b.width);
       ds_.take(dscores_.data(), s_.key_lanes, b.queries, b.width);
-      add_product(p_.turned_left(), dout_.right(), dvalues_.data(), s_.lanes, b.keys, s_.lanes, b.queries);
-      add_product(ds_.turned_left(), query_.right(), dkeys_.data(), s_.lanes, b.keys, s_.lanes, b.queries);
+      add_product(p_.turned_left(), dout_.right(), dvalues_.data() + b.from * s_.lanes, s_.lanes, b.keys, s_.lanes,
+                  b.queries);
+      add_product(ds_.turned_left(), query_.right(), dkeys_.data() + b.from * s_.lanes, s_.lanes, b.keys, s_.lanes,
+                  b.queries);
       clear(out_, b.queries * s_.lanes);
       add_product(ds_.left(), keys_.right(), out_.data(), s_.lanes, b.queries, s_.lanes, b.keys);
+      if (in_.tells_distances()) go_back_by_distance(b);
       scale_row(out_.data(), scale(), b.queries * s_.lanes);
       Head<Scalar>(gradients.q, row, b.head).write(b.first, b.queries, out_.data(), s_.lanes);
     });
@@ -209,31 +216,58 @@ class Worker {
     Head<Scalar>(gradients.v, row, key_head).write(0, s_.keys, dvalues_.data(), s_.lanes);
   }
 
+  /// The gradients of the terms by distance, summed over the rows that go back in `work`: `to` [parts, distances,
+  /// heads, width].
+  template <class Work>
+  void sum_by_distance(int64_t part, int64_t head, const AttentionInput& to, const Work& work) {
+    for (auto* term : {&to_keys_, &to_queries_}) {
+      if (*term) (*term)->clear_gradient();
+    }
+    work();
+    if (to_keys_) write_by_distance(*to_keys_, to.to_keys.select(0, part).select(1, head));
+    if (to_queries_) write_by_distance(*to_queries_, to.to_queries.select(0, part).select(1, head));
+  }
+
  private:
   struct Block {
     int64_t row, head;
-    int64_t first, queries;  // query rows
-    int64_t keys, width;     // up to the last that any of them sees; the same, padded
-    int64_t own;             // key of the first query in causal attention, else -1
+    int64_t first, queries;     // query rows
+    int64_t from, keys, width;  // from the first to the last key that any of them sees; their number, padded
+    int64_t own;                // key of the first query in causal attention, else -1
 
     int64_t seen(int64_t i) const { return own < 0 ? keys : own + i + 1; }
   };
 
   static void clear(std::vector<float>& buffer, int64_t n) { std::fill_n(buffer.begin(), n, 0.0f); }
 
-  void read_keys(int64_t row, int64_t key_head) {
-    Head<Scalar>(in_.k, row, key_head).read(0, s_.keys, keys_);
-    Head<Scalar>(in_.v, row, key_head).read(0, s_.keys, values_);
+  void read_keys(int64_t row, int64_t key_head, int64_t from, int64_t count) {
+    Head<Scalar>(in_.k, row, key_head).read(from, count, keys_);
+    Head<Scalar>(in_.v, row, key_head).read(from, count, values_);
   }
 
+  Block block(int64_t row, int64_t head, int64_t first) const {
+    const int64_t count = std::min(kQueries, s_.queries - first), window = settings_.window;
+    int64_t from = 0, end = s_.keys, own = -1;
+    if (settings_.causal) {
+      own = s_.keys - s_.queries + first;
+      end = own + count;
+    } else if (window > 0) {
+      from = std::max<int64_t>(0, first - window);
+      end = std::min(s_.keys, first + count + window);
+    }
+    return {row, head, first, count, from, end - from, padded(end - from), own};
+  }
+
+  // The keys are read once for all blocks, or for each those that it sees.
   template <class Use>
   void for_each_block(int64_t row, int64_t key_head, const Use& use) {
+    const bool local = settings_.window > 0;
+    if (!local) read_keys(row, key_head, 0, s_.keys);
     for (int64_t head = key_head * s_.group; head < (key_head + 1) * s_.group; ++head) {
       for (int64_t first = 0; first < s_.queries; first += kQueries) {
-        const int64_t count = std::min(kQueries, s_.queries - first);
-        const int64_t own = settings_.causal ? s_.keys - s_.queries + first : -1;
-        const int64_t keys = settings_.causal ? own + count : s_.keys;
-        use(Block{row, head, first, count, keys, padded(keys), own});
+        const Block b = block(row, head, first);
+        if (local) read_keys(row, key_head, b.from, b.keys);
+        use(b);
       }
     }
   }
@@ -245,14 +279,64 @@ class Worker {
     Head<Scalar>(in_.q, b.row, b.head).read(b.first, b.queries, query_);
     for (int64_t i = 0; i < b.queries; ++i) std::fill_n(scores_.data() + i * s_.key_lanes, b.width, 0.0f);
     add_product(query_.left(), keys_.turned_right(), scores_.data(), s_.key_lanes, b.queries, b.width, s_.width);
+    if (in_.tells_distances()) add_by_distance(b);
     for (int64_t i = 0; i < b.queries; ++i) scale_row(scores_.data() + i * s_.key_lanes, scale(), b.width);
     if (settings_.causal) return hide_keys(b, *settings_.causal);
-    const Tensor& bias = settings_.bias;
-    if (!bias.defined()) return;
-    const float* rows = bias.const_data_ptr<float>() + (bias.size(0) == 1 ? 0 : b.row * bias.stride(0));
+    if (settings_.bias.defined()) add_bias(b, settings_.bias);
+    if (settings_.window > 0) hide_far_keys(b);
+  }
+
+  void add_by_distance(const Block& b) {
+    if (to_keys_) {
+      to_keys_->choose(b.head);
+      to_keys_->products(query_, {b.first, b.queries, 0, b.keys}, [&](int64_t i, const float* products) {
+        add_row(scores_.data() + i * s_.key_lanes, products, b.keys);
+      });
+    }
+    if (!to_queries_) return;
+    to_queries_->choose(b.head);
+    to_queries_->products(keys_, {0, b.keys, b.first, b.queries}, [&](int64_t j, const float* products) {
+      for (int64_t i = 0; i < b.queries; ++i) scores_[i * s_.key_lanes + j] += products[i];
+    });
+  }
+
+  // Adds to the gradients of the block's queries, in out_, and of all keys.
+  void go_back_by_distance(const Block& b) {
+    if (to_keys_) {
+      const auto row = [&](int64_t i, float* to) { std::copy_n(dscores_.data() + i * s_.key_lanes, b.keys, to); };
+      to_keys_->backward(query_, {b.first, b.queries, 0, b.keys}, row, out_.data());
+    }
+    if (!to_queries_) return;
+    const auto column = [&](int64_t j, float* to) {
+      for (int64_t i = 0; i < b.queries; ++i) to[i] = dscores_[i * s_.key_lanes + j];
+    };
+    to_queries_->backward(keys_, {0, b.keys, b.first, b.queries}, column, dkeys_.data());
+  }
+
+  // to [distances, width]
+  void write_by_distance(const DistanceTerm<Scalar, Operand>& term, const Tensor& to) const {
+    for (int64_t d = 0; d < to.size(0); ++d) {
+      float* row = to.data_ptr<float>() + d * to.stride(0);
+      std::copy_n(term.gradient() + d * s_.lanes, s_.width, row);
+      scale_row(row, scale(), s_.width);
+    }
+  }
+
+  void add_bias(const Block& b, const Tensor& bias) {
+    const float* rows = bias.const_data_ptr<float>() + (bias.size(0) == 1 ? 0 : b.row * bias.stride(0)) +
+                        (bias.size(1) == 1 ? 0 : b.head * bias.stride(1));
     for (int64_t i = 0; i < b.queries; ++i) {
       const float* own = rows + (bias.size(2) == 1 ? 0 : (b.first + i) * bias.stride(2));
-      add_row(scores_.data() + i * s_.key_lanes, own, b.keys);
+      add_row(scores_.data() + i * s_.key_lanes, own + b.from, b.keys);
+    }
+  }
+
+  void hide_far_keys(const Block& b) {
+    for (int64_t i = 0; i < b.queries; ++i) {
+      float* scores = scores_.data() + i * s_.key_lanes;
+      const int64_t place = b.first + i - b.from, end = std::min(b.keys, place + settings_.window + 1);
+      std::fill_n(scores, std::max<int64_t>(0, place - settings_.window), kHidden);
+      std::fill(scores + end, scores + b.keys, kHidden);
     }
   }
 
@@ -292,6 +376,7 @@ class Worker {
   float* normalisers_;
   Operand keys_, values_;          // of the key head
   Operand query_, p_, dout_, ds_;  // of the block; p: the probabilities
+  std::optional<DistanceTerm<Scalar, Operand>> to_keys_, to_queries_;
   std::vector<float> scores_, out_, mask_, dscores_;
   std::vector<float> dkeys_, dvalues_;
 };
@@ -302,18 +387,51 @@ Tensor room_for(const Tensor& x) {
 }
 
 Tensor in_rows(const Tensor& x) {
-  return x.stride(3) == 1 ? x : x.contiguous();
+  return x.stride(-1) == 1 ? x : x.contiguous();
+}
+
+AttentionInput with_rows(const AttentionInput& in) {
+  const auto whole = [](const Tensor& x) { return x.defined() ? in_rows(x) : x; };
+  return {in_rows(in.q), in_rows(in.k), in_rows(in.v), whole(in.to_keys), whole(in.to_queries)};
 }
 
 // work(worker, row, key head) for each of them; what they add up is added within one call.
 template <class Chosen, class Work>
 void for_each_key_head(const AttentionInput& in, const AttentionSettings& settings, const Tensor& normalisers,
                        bool backward, const Work& work) {
-  const int64_t key_heads = in.k.size(1);
-  at::parallel_for(0, in.q.size(0) * key_heads, 1, [&](int64_t begin, int64_t end) {
+  const int64_t key_heads = in.k.size(1), rows = in.q.size(0);
+  const bool by_head = in.tells_distances();  // whose vectors are read once then
+  at::parallel_for(0, rows * key_heads, 1, [&](int64_t begin, int64_t end) {
     Chosen worker(in, settings, normalisers.data_ptr<float>(), backward);
-    for (int64_t task = begin; task < end; ++task) work(worker, task / key_heads, task % key_heads);
+    for (int64_t task = begin; task < end; ++task) {
+      by_head ? work(worker, task % rows, task / rows) : work(worker, task / key_heads, task % key_heads);
+    }
   });
+}
+
+// work(worker, row, head) for each of them. Gradients of the terms by distance are sums over rows, taken in a few parts
+// that follow from the sizes alone.
+template <class Chosen, class Work>
+void for_each_part(const AttentionInput& in, const AttentionSettings& settings, const Tensor& normalisers,
+                   AttentionInput& gradients, const Work& work) {
+  constexpr int64_t kParts = 8;
+  const int64_t rows = in.q.size(0), heads = in.q.size(1), parts = std::min(kParts, rows);
+  const auto room = [&](const Tensor& x) {
+    if (!x.defined()) return Tensor();
+    return at::empty({parts, x.size(0), heads, x.size(2)}, x.options().dtype(at::kFloat));
+  };
+  const AttentionInput sums{.to_keys = room(in.to_keys), .to_queries = room(in.to_queries)};
+  at::parallel_for(0, heads * parts, 1, [&](int64_t begin, int64_t end) {
+    Chosen worker(in, settings, normalisers.data_ptr<float>(), /*backward=*/true);
+    for (int64_t task = begin; task < end; ++task) {
+      const int64_t head = task / parts, part = task % parts;
+      worker.sum_by_distance(part, head, sums, [&] {
+        for (int64_t row = part * rows / parts; row < (part + 1) * rows / parts; ++row) work(worker, row, head);
+      });
+    }
+  });
+  if (sums.to_keys.defined()) gradients.to_keys = sums.to_keys.sum(0);
+  if (sums.to_queries.defined()) gradients.to_queries = sums.to_queries.sum(0);
 }
 
 // use.template operator()<a Worker>() for the type and the processor.
@@ -329,7 +447,7 @@ void with_worker(const Tensor& x, const Use& use) {
 }  // namespace
 
 AttentionOutput attention_forward(const AttentionInput& input, const AttentionSettings& settings) {
-  const AttentionInput in{in_rows(input.q), in_rows(input.k), in_rows(input.v)};
+  const AttentionInput in = with_rows(input);
   AttentionOutput out{room_for(in.q),
                       at::empty({in.q.size(0), in.q.size(1), in.q.size(2), 2}, in.q.options().dtype(at::kFloat))};
   with_worker(in.q, [&]<class Chosen>() {
@@ -342,13 +460,15 @@ AttentionOutput attention_forward(const AttentionInput& input, const AttentionSe
 
 AttentionInput attention_backward(const AttentionInput& input, const Tensor& normalisers, const Tensor& dmixed,
                                   const AttentionSettings& settings) {
-  const AttentionInput in{in_rows(input.q), in_rows(input.k), in_rows(input.v)};
+  const AttentionInput in = with_rows(input);
   const Tensor dout = in_rows(dmixed);
-  const AttentionInput gradients{room_for(in.q), room_for(in.k), room_for(in.v)};
+  AttentionInput gradients{room_for(in.q), room_for(in.k), room_for(in.v)};
   with_worker(in.q, [&]<class Chosen>() {
-    for_each_key_head<Chosen>(in, settings, normalisers, true, [&](auto& worker, int64_t row, int64_t key_head) {
+    const auto work = [&](auto& worker, int64_t row, int64_t key_head) {
       worker.backward(row, key_head, dout, gradients);
-    });
+    };
+    in.tells_distances() ? for_each_part<Chosen>(in, settings, normalisers, gradients, work)
+                         : for_each_key_head<Chosen>(in, settings, normalisers, true, work);
   });
   return gradients;
 }

@@ -16,12 +16,19 @@ struct AttentionSettings {
   double dropout = 0;  // on the probabilities
   uint64_t key = 0;    // of its masks
   std::shared_ptr<const CausalKeys> causal = {};
-  at::Tensor bias = {};  // float32 [batch or 1, 1, queries or 1, keys], or undefined
+  int64_t window = 0;    // places on either side that a query sees keys of, with as many keys as queries; 0: all
+  at::Tensor bias = {};  // float32 [batch or 1, heads or 1, queries or 1, keys], or undefined
 };
 
 /// q [batch, heads, queries, width]; k and v [batch, key_heads, keys, width]; rows of `width` without gaps.
 struct AttentionInput {
   at::Tensor q, k, v;
+  // Terms of the scores by distance, [keys + queries - 1, heads, width], or undefined; with them the queries stand
+  // where the first keys do, each head has keys of its own, and there is no causality and no window.
+  at::Tensor to_keys = {};     // met by query i at key j: j - i + queries - 1
+  at::Tensor to_queries = {};  // met by key j at query i: i - j + keys - 1
+
+  bool tells_distances() const { return to_keys.defined() || to_queries.defined(); }
 };
 
 /// The output, and of each query the greatest score and the reciprocal of the sum that its probabilities are divided
@@ -32,7 +39,7 @@ struct AttentionOutput {
 };
 AttentionOutput attention_forward(const AttentionInput& input, const AttentionSettings& settings);
 
-/// Gradients of q, k and v, with their shapes and with the output's layout.
+/// Gradients of q, k and v, with their shapes and with the output's layout; those of the terms by distance in float32.
 AttentionInput attention_backward(const AttentionInput& input, const at::Tensor& normalisers, const at::Tensor& dmixed,
                                   const AttentionSettings& settings);
 

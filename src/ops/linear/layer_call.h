@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "deltaw/adapter.h"
+#include "deltaw/active_updates.h"
 #include "deltaw/model.h"
 #include "ops/linear/matrices.h"
 #include "ops/random.h"

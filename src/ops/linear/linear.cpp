@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include "deltaw/adapter.h"
+#include "deltaw/active_updates.h"
 #include "deltaw/error.h"
 #include "ops/linear/group.h"
 #include "ops/linear/input.h"

@@ -4,7 +4,7 @@
 
 #include <ATen/ATen.h>
 
-#include "deltaw/adapter.h"
+#include "deltaw/active_updates.h"
 #include "ops/linear/matrices.h"
 
 namespace deltaw::ops {

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "deltaw/adapter.h"
 #include "deltaw/data.h"
 #include "deltaw/model.h"
 #include "deltaw/tokenizer.h"

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <set>
 
 #include "deltaw/data.h"
 #include "deltaw/error.h"
@@ -19,6 +20,13 @@ void check_finite(double loss, const std::string& where) {
                .fix = "compute with --dtype float32; if that is no help, the weights themselves are broken"});
 }
 
+void refuse_logits(int64_t row) {
+  throw Error({.id = "numeric.non-finite",
+               .what = "the model's logits are not finite",
+               .where = fmt::format("row {} of the data", row + 1),
+               .fix = "compute with --dtype float32; if that is no help, the weights themselves are broken"});
+}
+
 RowLoss sum_of(const std::vector<RowLoss>& rows) {
   RowLoss sum;
   for (const RowLoss& row : rows) {
@@ -30,6 +38,25 @@ RowLoss sum_of(const std::vector<RowLoss>& rows) {
 
 ops::Head head_of(const Model& model, Call& call) {
   return [&model, &call](const Tensor& features) { return model.logits(features, call); };
+}
+
+std::vector<Tensor> trained_tensors(const Call& call) {
+  std::vector<Tensor> trained;
+  if (!call.adapter) return trained;
+  std::set<const at::TensorImpl*> seen;  // layers share tensors
+  const auto add = [&](const Tensor& tensor) {
+    if (tensor.defined() && tensor.requires_grad() && seen.insert(tensor.unsafeGetTensorImpl()).second) {
+      trained.push_back(tensor);
+    }
+  };
+  for (const AdaptedLayer* layer : call.adapter->layers()) {
+    for (const Param& param : layer->params.all()) add(param.value);
+  }
+  for (const Parameter* parameter : call.adapter->model().parameters()) {
+    add(call.adapter->value(*parameter));
+    if (const TrainedTokens* tokens = call.adapter->tokens(*parameter)) add(tokens->rows);
+  }
+  return trained;
 }
 
 Tensor at_targets(const Tensor& features, const Batch& batch) {
@@ -51,11 +78,7 @@ void RowLosses::add(const Tensor& features, const Batch& batch) {
 
 const std::vector<RowLoss>& RowLosses::finite() const {
   for (size_t row = 0; row < losses_.size(); ++row) {
-    if (std::isfinite(losses_[row].nll)) continue;
-    throw Error({.id = "numeric.non-finite",
-                 .what = "the model's logits are not finite",
-                 .where = fmt::format("row {} of the data", row + 1),
-                 .fix = "compute with --dtype float32; if that is no help, the weights themselves are broken"});
+    if (!std::isfinite(losses_[row].nll)) refuse_logits(static_cast<int64_t>(row));
   }
   return losses_;
 }

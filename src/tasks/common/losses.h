@@ -13,10 +13,16 @@ namespace deltaw::tasks {
 /// Throws numeric.non-finite.
 void check_finite(double loss, const std::string& where);
 
+/// The same for the logits of a row of the data, counted from 0.
+[[noreturn]] void refuse_logits(int64_t row);
+
 RowLoss sum_of(const std::vector<RowLoss>& rows);
 
 /// The model's head as ops/cross_entropy calls it. `model` and `call` must outlive it.
 ops::Head head_of(const Model& model, Call& call);
+
+/// Every tensor that trains and may stand behind the head, each once: whatever the head is made of, and tied to.
+std::vector<Tensor> trained_tensors(const Call& call);
 
 /// Features [batch, length, hidden] of the positions before the tokens that are trained on: [n, hidden].
 Tensor at_targets(const Tensor& features, const Batch& batch);

@@ -12,7 +12,7 @@
 #include "deltaw/error.h"
 #include "deltaw/family.h"
 #include "models/gguf.h"
-#include "text/tokenizer_files.h"
+#include "text/tokenizer/tokenizer_files.h"
 
 namespace deltaw::tasks {
 

@@ -3,8 +3,11 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "core/files.h"
+#include "data/glue.h"
 #include "deltaw/error.h"
 #include "deltaw/text_rows.h"
+#include "tasks/common/head_labels.h"
 #include "tasks/common/metrics.h"
 #include "tasks/common/shown.h"
 #include "tasks/common/text_files.h"
@@ -24,6 +27,14 @@ void refuse_lines_for_pairs(const DataOptions& data, const std::string& file) {
                .fix = "give a .csv, .tsv or .jsonl file with both columns"});
 }
 
+const GlueTask& task_of_submission(const DataOptions& data) {
+  if (!data.task_name.empty()) return find_glue_task(data.task_name);
+  throw Error({.id = "config.submission",
+               .what = "a submission is for a task of GLUE, and task_name is not given",
+               .where = "key 'submission_dir'",
+               .fix = "add --task_name, or leave submission_dir out: the predictions are the lines of output_file"});
+}
+
 std::string label_words(const LabelSet& labels, const Example& row) {
   if (labels.regression) return Json(row.label).dump();
   if (!labels.multi_label) return labels.names[static_cast<size_t>(row.label)];
@@ -36,14 +47,20 @@ std::string label_words(const LabelSet& labels, const Example& row) {
 
 class Reader final : public TextReader {
  public:
+  void prediction_fields(FieldVisitor& f) override {
+    f.field("submission_dir", submission_dir_,
+            "Also write the file that GLUE's server takes for task_name into this folder: CoLA.tsv, MNLI-m.tsv.");
+  }
+
   // ---- a run ----
 
   void read(TaskFiles& files) override {
     const bool goes_on = !files.adapters.empty();
-    if (goes_on) inherit_head(files);
-    rows_ = load_training_data(files.data, files.seed, goes_on ? HeadLabels() : head_of(files.base, files.model));
+    if (goes_on) tasks::inherit_head(files);
+    rows_ = load_training_data(files.data, files.seed,
+                               goes_on ? HeadLabels() : tasks::head_of(files.base, files.model, "SEQ_CLS"));
     labels_ = rows_.labels;
-    if (goes_on) check_head_size(files.adapters.front(), labels_.outputs());
+    if (goes_on) tasks::check_head_size(files.adapters.front(), labels_.outputs());
     for (const std::string& sentence : rows_.warnings) files.warn(sentence);
     settle(files);
   }
@@ -93,6 +110,18 @@ class Reader final : public TextReader {
     const Dataset dataset = input_of(files, file);
     for (const Example& row : dataset.rows) ids.push_back(row.id);
     return as_rows(dataset.rows.empty() ? std::vector<EncodedRow>() : encoded(dataset, asked, files));
+  }
+
+  std::unique_ptr<Predictions> predict(const AskedModel& asked, TaskFiles& files, const std::string& file) override {
+    if (submission_dir_.empty()) return TextReader::predict(asked, files, file);
+    const GlueTask& task = task_of_submission(files.data);
+    std::unique_ptr<Predictions> predictions = TextReader::predict(asked, files, file);
+    std::vector<Json> answers;
+    for (int64_t row = 0; row < predictions->size(); ++row) answers.push_back(predictions->row(row)["label"]);
+    std::filesystem::create_directories(submission_dir_);
+    write_file(std::filesystem::path(submission_dir_) / data::files_of(task).submission,
+               data::submission_text(task, answers));
+    return predictions;
   }
 
  protected:
@@ -148,6 +177,7 @@ class Reader final : public TextReader {
     return tasks::read_lines(file, files.data.encoding);
   }
 
+  std::string submission_dir_;
   TrainingData rows_;
   LabelSet labels_;
 };

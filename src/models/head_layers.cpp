@@ -1,0 +1,54 @@
+#include "models/head_layers.h"
+
+#include <memory>
+
+#include "ops/activations.h"
+#include "ops/layers.h"
+#include "ops/linear/linear.h"
+#include "ops/norms.h"
+
+namespace deltaw {
+
+HeadLayers& HeadLayers::dropout(double p) {
+  steps_.emplace_back([p](const Tensor& x, Call& call) { return ops::dropout(x, p, call); });
+  return *this;
+}
+
+HeadLayers& HeadLayers::linear(const Linear* layer) {
+  steps_.emplace_back([layer](const Tensor& x, Call& call) { return ops::linear(x, *layer, call); });
+  return *this;
+}
+
+HeadLayers& HeadLayers::tanh() {
+  steps_.emplace_back([](const Tensor& x, Call& /*call*/) { return at::tanh(x); });
+  return *this;
+}
+
+HeadLayers& HeadLayers::activation(const std::string& name, const char* key) {
+  const auto act = std::make_shared<const ops::Activation>(name, key);
+  steps_.emplace_back([act](const Tensor& x, Call& /*call*/) { return (*act)(x); });
+  return *this;
+}
+
+HeadLayers& HeadLayers::norm(const Norm* norm) {
+  steps_.emplace_back([norm](const Tensor& x, Call& call) { return ops::normalised(x, *norm, call); });
+  return *this;
+}
+
+Tensor HeadLayers::operator()(Tensor x, Call& call) const {
+  for (const auto& step : steps_) x = step(x, call);
+  return x;
+}
+
+HeadLayers masked_lm_head(Loader& load, const MaskedLmForm& form, const Embedding& words) {
+  const int64_t rows = words.weight.value.size(0), width = words.weight.value.size(1);
+  const std::string& decoder = load.head_spec().module;
+  HeadLayers layers;
+  layers.linear(load.linear(form.dense, width, form.d_in))
+      .activation(form.activation)
+      .norm(load.layer_norm(form.norm, width, form.eps))
+      .linear(form.tied ? load.tied_head(decoder, words, form.bias) : load.word_head(decoder, rows, width, form.bias));
+  return layers;
+}
+
+}  // namespace deltaw

@@ -1,0 +1,80 @@
+#include "text/convert/vocabulary_files.h"
+
+#include <algorithm>
+
+#include "text/tokenizer/named_tokens.h"
+
+namespace deltaw::text {
+
+AddedList::AddedList(const PartJson& vocabulary, const TokenizerConfig& config) : vocabulary_(vocabulary) {
+  next_ = static_cast<int64_t>(vocabulary.size());
+  for (const NamedToken& token : named_tokens(config)) {
+    if (token.id) check_id(token, add(token.token, false));
+  }
+}
+
+int64_t AddedList::add(const PartJson& token, bool special) {
+  const PartReader reader(token, "tokenizer_config.json");
+  const std::string content = token.is_string() ? token.get<std::string>() : reader.text("content");
+  if (const auto known = ids_.find(content); known != ids_.end()) return known->second;
+  const auto found = vocabulary_.find(content);
+  const int64_t id = found != vocabulary_.end() && found->is_number() ? found->get<int64_t>() : next_++;
+  const auto flag = [&](const char* name) { return token.is_object() && reader.flag(name, false); };
+  special = special || flag("special");
+  ids_[content] = id;
+  list_.push_back({{"id", id},
+                   {"content", content},
+                   {"single_word", flag("single_word")},
+                   {"lstrip", flag("lstrip")},
+                   {"rstrip", flag("rstrip")},
+                   {"normalized", token.is_object() ? reader.flag("normalized", !special) : !special},
+                   {"special", special}});
+  return id;
+}
+
+PartJson AddedList::take() {
+  std::stable_sort(list_.begin(), list_.end(), [](const PartJson& a, const PartJson& b) { return a["id"] < b["id"]; });
+  return std::move(list_);
+}
+
+PartJson add_special_tokens(AddedList& added, const TokenizerConfig& config, const PartJson& defaults) {
+  PartJson ids = PartJson::object();
+  for (const char* name : kSpecialNames) {
+    const auto entry = config.entry(name);
+    if (entry || defaults.contains(name)) ids[name] = added.add(entry ? entry->json() : defaults[name], true);
+  }
+  for (const NamedToken& token : named_tokens(config)) added.add(token.token, true);
+  return ids;
+}
+
+PartJson place(const char* kind, const std::string& id, int64_t type_id) {
+  return {{kind, {{"id", id}, {"type_id", type_id}}}};
+}
+
+PartJson marks(const std::vector<std::pair<std::string, PartJson>>& tokens) {
+  PartJson result = PartJson::object();
+  for (const auto& [token, id] : tokens) {
+    result[token] = {{"id", token}, {"ids", PartJson::array({id})}, {"tokens", PartJson::array({token})}};
+  }
+  return result;
+}
+
+PartJson plain_template(const Mark& bos, const Mark& eos) {
+  PartJson single = PartJson::array();
+  PartJson pair = PartJson::array();
+  const auto text = [&](const char* id, int64_t type_id, PartJson& to) {
+    if (bos) to.push_back(place("SpecialToken", bos->first, type_id));
+    to.push_back(place("Sequence", id, type_id));
+    if (eos) to.push_back(place("SpecialToken", eos->first, type_id));
+  };
+  text("A", 0, single);
+  text("A", 0, pair);
+  text("B", 1, pair);
+  std::vector<std::pair<std::string, PartJson>> tokens;
+  for (const Mark* mark : {&bos, &eos}) {
+    if (*mark) tokens.emplace_back((*mark)->first, (*mark)->second);
+  }
+  return {{"type", "TemplateProcessing"}, {"single", single}, {"pair", pair}, {"special_tokens", marks(tokens)}};
+}
+
+}  // namespace deltaw::text

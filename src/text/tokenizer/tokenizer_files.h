@@ -1,0 +1,84 @@
+// What a tokenizer is read from: tokenizer.json, or older files turned into the same form.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "text/tokenizer/part_reader.h"
+
+namespace deltaw::text {
+
+/// Throws io.not-found, format.json with the position.
+PartJson read_part_json(const std::filesystem::path& file);
+
+/// The special tokens of a tokenizer, in transformers' order.
+inline constexpr const char* kSpecialNames[] = {"bos_token", "eos_token", "unk_token", "sep_token",
+                                                "pad_token", "cls_token", "mask_token"};
+
+/// tokenizer_config.json, special_tokens_map.json and added_tokens.json of a folder, empty objects where they are
+/// missing; or what a GGUF file holds, as a tokenizer_config.json.
+struct TokenizerConfig {
+  std::filesystem::path folder = {};  // or a GGUF file
+  PartJson config = PartJson::object();
+  PartJson special_tokens = PartJson::object();
+  PartJson added = PartJson::object();
+  std::vector<std::filesystem::path> files = {};
+
+  /// Content of a special token such as "pad_token"; nothing where no file names it.
+  std::optional<std::string> token(const std::string& name) const;
+  /// What is written under that key. special_tokens_map.json wins, as in transformers; where tokenizer_config.json has
+  /// added_tokens_decoder, the other file counts for nothing.
+  std::optional<PartReader> entry(const std::string& name) const;
+  bool has_decoder() const;  // added_tokens_decoder
+  /// Tokens of other keys that end in "_token" and of an object under extra_special_tokens, in the order of the files.
+  std::vector<PartReader> other_names() const;
+
+  std::string path(const char* file) const { return (folder / file).string(); }
+  PartReader reader() const { return {config, path("tokenizer_config.json")}; }
+
+  /// Where these tokens stand: the file (tokenizer_config.json where `first`) and one or two keys.
+  struct OtherName {
+    bool first;
+    std::vector<std::string> keys;
+  };
+  std::vector<OtherName> others = {};
+};
+
+/// `folder` may be a GGUF file (io/gguf.h), here and below.
+TokenizerConfig read_tokenizer_config(const std::filesystem::path& folder);
+
+/// Tokenizer::gives_type_ids() of such a tokenizer beside the config.json of `model_folder`, if there is one.
+bool gives_type_ids(const TokenizerConfig& config, const std::filesystem::path& model_folder);
+
+/// The tokenizer.json that transformers would write for `vocab.txt`.
+PartJson from_vocab_txt(const std::filesystem::path& folder, const TokenizerConfig& config);
+
+/// The tokenizer.json that transformers would write for `vocab.json` and `merges.txt`: GPT-2's, RoBERTa's or Qwen2's
+/// by `tokenizer_class`, else RoBERTa's where the vocabulary has <s> and </s>. Throws format.unsupported for others.
+PartJson from_vocab_json(const std::filesystem::path& folder, const TokenizerConfig& config);
+
+/// The tokenizer.json that transformers would write for a SentencePiece model: Llama's, Gemma's, ALBERT's or T5's by
+/// `tokenizer_class`, else by what the model holds. Throws format.sentencepiece, format.unsupported.
+PartJson from_sentencepiece(const std::filesystem::path& file, const TokenizerConfig& config);
+struct SentencePieceModel;
+/// The same for a model from elsewhere, which errors name by `where`.
+PartJson from_sentencepiece(const SentencePieceModel& model, const TokenizerConfig& config, const std::string& where);
+
+/// Whether a tokenizer, or its chat template, is read from a file of this name.
+bool is_tokenizer_name(const std::string& name);
+
+/// The files that `folder`'s tokenizer is read from, the first form of those that from_folder() names; empty for none.
+std::vector<std::filesystem::path> tokenizer_sources(const std::filesystem::path& folder);
+
+/// What `folder` holds of a tokenizer, as a tokenizer.json, and the files it was read from: none for a GGUF file, which
+/// is no file of a tokenizer alone. Throws io.not-found.
+struct TokenizerSource {
+  PartJson json;
+  std::string name;  // for errors
+  std::vector<std::filesystem::path> files;
+};
+TokenizerSource read_tokenizer_source(const std::filesystem::path& folder, const TokenizerConfig& config);
+
+}  // namespace deltaw::text

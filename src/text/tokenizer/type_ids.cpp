@@ -1,0 +1,52 @@
+// Which tokenizers of transformers 5 hand segment ids to the model.
+#include <algorithm>
+#include <string>
+
+#include "text/tokenizer/tokenizer_files.h"
+
+namespace deltaw::text {
+namespace {
+
+// Those with token_type_ids among their model_input_names; a name may end with "Fast".
+constexpr const char* kClasses[] = {"BertTokenizer",
+                                    "CanineTokenizer",
+                                    "ConvBertTokenizer",
+                                    "DPRContextEncoderTokenizer",
+                                    "DebertaTokenizer",
+                                    "DebertaV2Tokenizer",
+                                    "DPRQuestionEncoderTokenizer",
+                                    "ElectraTokenizer",
+                                    "FNetTokenizer",
+                                    "LayoutLMv2Tokenizer",
+                                    "LxmertTokenizer",
+                                    "MarkupLMTokenizer",
+                                    "MobileBertTokenizer",
+                                    "SqueezeBertTokenizer",
+                                    "TapasTokenizer"};
+
+bool class_gives(std::string name) {
+  if (name.ends_with("Fast")) name.resize(name.size() - 4);
+  return std::find(std::begin(kClasses), std::end(kClasses), name) != std::end(kClasses);
+}
+
+}  // namespace
+
+bool gives_type_ids(const TokenizerConfig& config, const std::filesystem::path& model_folder) {
+  const PartReader own(config.config, "tokenizer_config.json");
+  if (own.has("model_input_names")) {
+    const std::vector<PartReader> names = own.at("model_input_names").items();
+    return std::any_of(names.begin(), names.end(),
+                       [](const PartReader& name) { return name.text() == "token_type_ids"; });
+  }
+  if (own.has("tokenizer_class")) return class_gives(own.text("tokenizer_class"));
+  const std::filesystem::path file = model_folder / "config.json";
+  if (!std::filesystem::exists(file)) return true;
+  const PartJson json = read_part_json(file);
+  if (!json.is_object()) return true;  // the model's reader says so
+  const PartReader model(json, file.string());
+  if (model.has("tokenizer_class")) return class_gives(model.text("tokenizer_class"));
+  // As transformers' AutoTokenizer, which takes BertTokenizer for this model_type.
+  return !model.has("model_type") || model.text("model_type") == "bert";
+}
+
+}  // namespace deltaw::text

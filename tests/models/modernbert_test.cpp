@@ -1,0 +1,178 @@
+// ModernBERT beyond its fixtures' logits (oracle_test.cpp): what it makes of keys, of checkpoints with other heads, and
+// of a pass that needs only the first tokens.
+#include <gtest/gtest.h>
+
+#include "deltaw/adapter.h"
+#include "support/compared.h"
+#include "support/golden.h"
+#include "support/opened.h"
+#include "support/temporary.h"
+
+namespace deltaw {
+namespace {
+
+using test::differs;
+using test::error_of;
+using test::fixture;
+using test::Golden;
+using test::logit_tolerance;
+
+class ModernBert : public testing::Test {
+ protected:
+  void copy(const std::string& name) const {
+    std::filesystem::copy(fixture("golden/models/" + name), folder.path(),
+                          std::filesystem::copy_options::overwrite_existing | std::filesystem::copy_options::recursive);
+  }
+  void edit(const Json& changes) const {
+    Json config = read_json(folder / "config.json");
+    config.update(changes);
+    write_json(folder / "config.json", config);
+  }
+  std::unique_ptr<Model> load(const ModelOptions& options = {.dtype = "float64"}) const {
+    return load_model(folder.path().string(), options);
+  }
+  Tensor logits(const Model& model, const std::string& prefix = "") const {
+    return test::logits_of(model, nullptr, io().input(prefix));
+  }
+  Golden io() const { return Golden(folder / "io.safetensors"); }
+
+  test::TemporaryFolder folder;
+};
+
+class Sees : public Observer {
+ public:
+  void see(const Layer& /*layer*/, const Tensor& /*x*/, Tensor& /*y*/) override {}
+};
+
+// An observer is shown every token; without one, the last block computes the first tokens alone.
+TEST_F(ModernBert, ComputesTheFirstTokensAsItWouldWithAllOthers) {
+  copy("modernbert_cls");
+  for (const char* last : {"full_attention", "sliding_attention"}) {
+    edit({{"layer_types", {"full_attention", "sliding_attention", "full_attention", last}}});
+    const auto model = load();
+    const at::NoGradGuard no_grad;
+    Sees sees;
+    Call all{.observer = &sees};
+    EXPECT_EQ(differs(logits(*model), model->forward(io().input(), all), 1e-12), "") << last;
+  }
+}
+
+TEST_F(ModernBert, ComputesTheFirstTokensBehindAPrefixToo) {
+  copy("modernbert_cls");
+  edit({{"layer_types", {"full_attention", "sliding_attention", "full_attention", "sliding_attention"}}});
+  AdapterConfig config{.method = "prefix_tuning"};
+  config.options["num_virtual_tokens"] = 3;
+  std::vector<Tensor> found;
+  for (const char* task : {"SEQ_CLS", "TOKEN_CLS"}) {
+    const auto model = load({.task_type = task, .dtype = "float64", .num_labels = 3});
+    const Adapter adapter = Adapter::create(*model, config, 1);
+    const Tensor all = test::logits_of(*model, &adapter, io().input());
+    found.push_back(all.dim() == 3 ? all.select(1, 0) : all);
+    EXPECT_NE(differs(all, test::logits_of(*model, nullptr, io().input()), 1e-6), "") << task;
+  }
+  EXPECT_EQ(differs(found[0], found[1], 1e-12), "");
+}
+
+// Every tensor to numbers that follow from its place.
+void set(const Adapter& adapter) {
+  const at::NoGradGuard no_grad;
+  uint64_t seed = 0;
+  for (const NamedTensor& tensor : adapter.trained()) {
+    tensor.value.copy_(test::drawn(tensor.value.sizes(), at::kDouble, ++seed, 0.1));
+  }
+}
+
+// The float32 passes go through the kernels, those in float64 through the plain formulas.
+TEST_F(ModernBert, HasTheGradientsOfItsFormulas) {
+  for (const char* name : {"modernbert_cls", "modernbert_mean"}) {
+    copy(name);
+    std::vector<std::vector<Tensor>> gradients;
+    for (const char* dtype : {"float32", "float64"}) {
+      const auto model = load({.dtype = dtype});
+      const Adapter adapter = Adapter::create(*model, {.target_modules = {"Wqkv", "Wo", "Wi"}}, 1);
+      set(adapter);
+      Call call{.adapter = &adapter, .training = true};
+      model->forward(io().input(), call).square().sum().backward();
+      std::vector<Tensor> own;
+      for (const NamedTensor& tensor : adapter.trained()) own.push_back(tensor.value.grad());
+      gradients.push_back(std::move(own));
+    }
+    ASSERT_EQ(gradients[0].size(), gradients[1].size());
+    for (size_t i = 0; i < gradients[0].size(); ++i) {
+      const double most = gradients[1][i].abs().max().item<double>();
+      EXPECT_GT(most, 0) << name << " " << i;
+      EXPECT_EQ(differs(gradients[0][i], gradients[1][i], 1e-3 * most), "") << name << " " << i;
+    }
+  }
+}
+
+TEST_F(ModernBert, DrawsOfAHeadWhatTheCheckpointLacks) {
+  copy("modernbert_cls");
+  EXPECT_TRUE(load()->new_modules().empty());
+  const auto drawn = load({.dtype = "float64", .new_head = true});
+  EXPECT_EQ(drawn->new_modules(), std::vector<std::string>{"classifier"});
+}
+
+TEST_F(ModernBert, DropsWhereItsConfigSaysSo) {
+  copy("modernbert_cls");
+  const Tensor plain = logits(*load());
+  for (const char* key : {"embedding_dropout", "attention_dropout", "mlp_dropout", "classifier_dropout"}) {
+    edit({{key, 0.5}});
+    const auto model = load();
+    EXPECT_TRUE(logits(*model).equal(plain)) << key;
+    const at::NoGradGuard no_grad;
+    Call training{.training = true}, again{.training = true};
+    const Tensor dropped = model->forward(io().input(), training);
+    EXPECT_NE(differs(dropped, plain, 1e-3), "") << key;
+    EXPECT_TRUE(model->forward(io().input(), again).equal(dropped)) << key;
+    edit({{key, 0.0}});
+  }
+}
+
+TEST_F(ModernBert, ReadsTheKeysOfEveryRelease) {
+  copy("modernbert_cls");
+  const Tensor expected = logits(*load());
+  edit({{"layer_types", nullptr},
+        {"global_attn_every_n_layers", 3},
+        {"rope_parameters", nullptr},
+        {"global_rope_theta", 100.0},
+        {"local_rope_theta", 20.0}});
+  EXPECT_TRUE(logits(*load()).equal(expected));
+  edit({{"global_attn_every_n_layers", 2}});
+  EXPECT_NE(differs(logits(*load()), expected, 1e-3), "");
+  edit({{"global_attn_every_n_layers", 3}, {"rope_scaling", {{"rope_type", "linear"}, {"factor", 2.0}}}});
+  EXPECT_NE(differs(logits(*load()), expected, 1e-3), "");
+}
+
+TEST_F(ModernBert, RefusesWhatItDoesNotKnow) {
+  copy("modernbert_cls");
+  const Json whole = read_json(folder / "config.json");
+  const std::vector<std::pair<std::string, Json>> wrong = {
+      {"classifier_pooling", "max"},
+      {"local_attention", 1},
+      {"layer_types", {"full_attention"}},
+      {"layer_types", {"full_attention", "chunked_attention", "full_attention", "full_attention"}},
+      {"rope_parameters", {{"full_attention", "default"}}},
+      {"rope_parameters", {{"sliding_attention", {{"rope_type", "spiral"}}}}},
+      {"num_attention_heads", 5},
+      {"hidden_activation", "swoosh"},
+      {"classifier_activation", "swoosh"}};
+  for (const auto& [key, value] : wrong) {
+    write_json(folder / "config.json", whole);
+    edit({{key, value}});
+    const Error error = error_of([&] { load(); });
+    EXPECT_EQ(error.id(), "config.unsupported") << key << ": " << error.what();
+    const std::string message = error.parts().what + error.parts().where;
+    EXPECT_NE(message.find(key), std::string::npos) << key << ": " << error.what();
+  }
+}
+
+TEST(ModernBertTargets, AreAskedForSincePeftHasNone) {
+  const auto model = load_model(fixture("golden/models/modernbert_cls").string(), {.dtype = "float32"});
+  const Error error = error_of([&] { Adapter::create(*model, {}, 1); });
+  EXPECT_EQ(error.id(), "config.no-target");
+  EXPECT_GT(Adapter::create(*model, {.target_modules = "all-linear"}, 1).layers().size(), 0U);
+}
+
+}  // namespace
+}  // namespace deltaw
