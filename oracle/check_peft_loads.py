@@ -6,7 +6,7 @@ LOGITS holds `logits`; INPUT holds `input_ids`, `attention_mask` and, for BERT, 
 a line for each adapter and exits with 1 when one cannot be loaded, a tensor is missing or unexpected, or a logit differs
 by more than 1e-4 max(1, |logits|).
 """
-from common import is_causal, logits_of, of_text, tolerance
+from common import head_of, is_causal, logits_of, of_text, tolerance
 
 import argparse
 import json
@@ -15,9 +15,10 @@ import warnings
 from pathlib import Path
 
 import torch
+import transformers
 from peft import PeftModel, get_peft_model_state_dict
 from safetensors.torch import load_file
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
+from transformers import AutoConfig
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
@@ -69,8 +70,10 @@ def name_problems(model, found, resized):
 
 def check(model_folder, adapter_folder, logits_file, input_file):
     tensors = load_file(adapter_folder / "adapter_model.safetensors")
-    causal = is_causal(AutoConfig.from_pretrained(model_folder))
-    kind, options = (AutoModelForCausalLM, {}) if causal else (AutoModelForSequenceClassification, label_count(tensors))
+    config = AutoConfig.from_pretrained(model_folder)
+    head = "CausalLM" if is_causal(config) else head_of(config)
+    kind = getattr(transformers, "AutoModelFor" + head)
+    options = label_count(tensors) if head.endswith("Classification") else {}
     base = kind.from_pretrained(model_folder, dtype=torch.float32, **options)
     inputs = {k: v for k, v in load_file(input_file).items() if k in INPUTS}
     wanted = of_text(load_file(logits_file)["logits"].float(), inputs)

@@ -12,7 +12,7 @@ import torch
 import transformers
 from safetensors.torch import save_file
 from torch.overrides import TorchFunctionMode
-from transformers import AutoConfig, AutoModelForCausalLM, BertModel, RobertaModel
+from transformers import AutoConfig, AutoModelForCausalLM, BertModel, ElectraModel, RobertaModel, XLMRobertaModel
 
 GOLDEN = HERE.parent / "tests" / "golden"
 MODELS = GOLDEN / "models"
@@ -25,7 +25,7 @@ transformers.utils.logging.disable_progress_bar()
 
 # transformers 5.24 calls past_key_values cache and takes it by both names; PEFT 0.21 looks for the old one in the
 # signature before it runs an encoder with a prefix.
-for encoder in (BertModel, RobertaModel):
+for encoder in (BertModel, ElectraModel, RobertaModel, XLMRobertaModel):
     signature = inspect.signature(encoder.forward)
     if "past_key_values" not in signature.parameters:
         encoder.forward.__signature__ = signature.replace(parameters=[
@@ -91,21 +91,21 @@ def is_causal(config):
 def head_of(config):
     """The head that a config names, by the end of its class: "SequenceClassification" where it names none."""
     architecture = (config.architectures or [""])[0]
-    return next((head for head in ("TokenClassification", "MaskedLM", "QuestionAnswering")
+    return next((head for head in ("TokenClassification", "MaskedLM", "QuestionAnswering", "MultipleChoice")
                  if architecture.endswith("For" + head)), "SequenceClassification")
 
 
-def load_base(name, **changes):
+def load_base(name, root=MODELS, **changes):
     """A committed base model, in float32, under its bare name (no path of this machine enters a file).
 
     `changes` are made to its config.json.
     """
-    given = json.loads((MODELS / name / "config.json").read_text())
+    given = json.loads((root / name / "config.json").read_text())
     if "rope_parameters" in changes:  # the older keys would go before
         given = {k: v for k, v in given.items() if k not in ("rope_scaling", "rope_theta", "partial_rotary_factor")}
     config = AutoConfig.for_model(**{**given, **changes})
     kind = AutoModelForCausalLM if is_causal(config) else getattr(transformers, "AutoModelFor" + head_of(config))
-    model = kind.from_pretrained(MODELS / name, config=config, dtype=torch.float32,
+    model = kind.from_pretrained(root / name, config=config, dtype=torch.float32,
                                  attn_implementation="eager").eval()
     model.name_or_path = name
     model.config._name_or_path = name

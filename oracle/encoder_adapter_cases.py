@@ -1,7 +1,8 @@
 """The cases of make_adapters.py on the encoders of make_encoders.py: families, and heads other than a classifier."""
-from adapter_cases import KEEP, Case, plain_lora
+from adapter_cases import KEEP, Case, plain_lora, reversed_prompt, values_before_keys
 
-from peft import (AdaLoraConfig, IA3Config, LoHaConfig, LoKrConfig, LoraConfig, OFTConfig, RandLoraConfig, VeraConfig)
+from peft import (AdaLoraConfig, IA3Config, LoHaConfig, LoKrConfig, LoraConfig, OFTConfig, PrefixTuningConfig,
+                  PromptTuningConfig, RandLoraConfig, VeraConfig)
 
 TOKENS, ANSWERS = {"task_type": "TOKEN_CLS"}, {"task_type": "QUESTION_ANS"}
 SHARED = ["query_proj", "key_proj", "value_proj"]
@@ -56,8 +57,8 @@ def family_cases():
         exclude = ["pre_classifier"] if base == "distilbert_reg" else None
         yield Case(f"lora_all_linear_{name}", base,
                    lora(r=2, lora_alpha=4, target_modules="all-linear", exclude_modules=exclude), "all-linear")
-    yield Case("lora_albert_groups", "albert_groups", lora(target_modules=["key", "value", "ffn"]),
-               "four layers, each called twice", spread={"lora_A": 0.6, "lora_B": 0.6})
+    yield Case("lora_albert_groups", "albert_groups", lora(lora_alpha=9, target_modules=["value", "ffn_output"]),
+               "four layers, each called twice")
 
 
 def layer_cases():
@@ -125,4 +126,18 @@ def head_cases():
                "all-linear: the head's dense too, its decoder not", spread=some)
 
 
-FAMILIES = [family_cases, layer_cases, method_cases, head_cases]
+def prompt_cases():
+    for base in ("xlm_roberta_cls", "distilbert_cls", "electra_equal", "albert_cls", "mpnet_cls", "modernbert_cls",
+                 "modernbert_mean", "deberta_v3_cls", "deberta_listed"):
+        # What PEFT does not find in these configurations, or takes for the width of the words.
+        shape = {"distilbert_cls": {"token_dim": 16, "num_layers": 2, "num_attention_heads": 4},
+                 "albert_cls": {"token_dim": 8}}.get(base, {})
+        yield Case(f"prompt_tuning_{base.removesuffix('_cls')}", base,
+                   PromptTuningConfig(**KEEP, num_virtual_tokens=3, **shape),
+                   "three rows before the embeddings of each text", [("the rows reversed", reversed_prompt)])
+    for base in ("xlm_roberta_cls", "electra_cls"):
+        yield Case(f"prefix_tuning_{base.removesuffix('_cls')}", base, PrefixTuningConfig(**KEEP, num_virtual_tokens=3),
+                   "three keys and values before those of each layer", [("values before keys", values_before_keys)])
+
+
+FAMILIES = [family_cases, layer_cases, method_cases, head_cases, prompt_cases]

@@ -6,11 +6,12 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 GOLDEN = HERE.parent / "tests" / "golden"
-SCRIPTS = ["make_models.py", "make_encoders.py", "make_decoders.py", "make_starts.py", "make_prompts.py", "make_segments.py",
+SCRIPTS = ["make_models.py", "make_encoders.py", "make_multiple_choice.py", "make_decoders.py", "make_starts.py",
+           "make_prompts.py", "make_segments.py",
            "make_token_cls.py",
            "make_fill_mask.py",
            "make_adapters.py", "make_conv.py", "make_adalora_trace.py", "make_combined.py", "make_foreign.py",
-           "make_dense.py", "make_dropout.py",
+           "make_bare.py", "make_dense.py", "make_dropout.py",
            "make_sampling.py", "make_choices.py", "make_quantised.py", "make_gguf.py", "make_gguf_tokenizers.py",
            "make_chat.py", "make_torch_files.py",
            "make_named_tokens.py", "make_sentencepiece.py", "make_targets.py"]

@@ -97,6 +97,7 @@ def write_headless():
                                RobertaForSequenceClassification)):
         randomise(model, name).save_pretrained(MODELS / name)
         headed = kind.from_pretrained(MODELS / name, dtype=torch.float32, attn_implementation="eager").eval()
+        headed.config.architectures = [kind.__name__]
         rng = generator(name + " head")
         head = {k: v for k, v in headed.named_parameters() if k.startswith("classifier")}
         with torch.no_grad():
