@@ -171,7 +171,8 @@ TEST_F(Deberta, ReadsRowsBeyondItsPositionsWhereItHasNoTable) {
 TEST_F(Deberta, TakesPromptsAsTheTokensThatTheyAre) {
   for (const char* name : {"deberta_v3_cls", "deberta_listed"}) {
     copy(name);
-    const auto model = load({.task_type = "TOKEN_CLS", .dtype = "float64", .num_labels = 2});
+    const auto model =
+        load({.task_type = "TOKEN_CLS", .dtype = "float64", .num_labels = 2, .ignore_mismatched_sizes = true});
     AdapterConfig config{.method = "prompt_tuning"};
     config.options = {{"num_virtual_tokens", 3}};
     const Adapter adapter = Adapter::create(*model, config, 1);
@@ -261,7 +262,11 @@ TEST_F(Deberta, FindsTheHeadOfMaskedTokensThatTheCheckpointHas) {
     erase("legacy");
     EXPECT_TRUE(logits(*load({.task_type = "fill-mask", .dtype = "float64"})).equal(expected)) << name;
     edit({{"legacy", !legacy}});
-    EXPECT_EQ(error_of([&] { load({.task_type = "fill-mask", .dtype = "float64"}); }).id(), "format.missing-tensor");
+    if (legacy) {  // as the published checkpoints, it holds the other head too
+      EXPECT_NE(differs(logits(*load({.task_type = "fill-mask", .dtype = "float64"})), expected, 1e-3), "");
+    } else {
+      EXPECT_EQ(error_of([&] { load({.task_type = "fill-mask", .dtype = "float64"}); }).id(), "format.missing-tensor");
+    }
   }
 }
 
