@@ -43,7 +43,7 @@ DecoderConfig DecoderConfig::from_json(const ConfigValues& values, const Decoder
   if (c.num_attention_heads % c.num_key_value_heads != 0) {
     values.refuse("num_key_value_heads", fmt::format("a divisor of num_attention_heads {}", c.num_attention_heads));
   }
-  c.token_dropout = token_dropout(values);
+  c.token_dropout = deltaw::token_dropout(values);
   c.token_classification_bias = values.get_or("token_classification_bias", c.token_classification_bias);
   values.accept_only("is_decoder", true);
   values.accept_only("add_cross_attention", false);
