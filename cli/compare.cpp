@@ -191,6 +191,13 @@ std::string change_of(const Json& now, const std::string& keys_file) {
   return fmt::format("{}", fmt::join(changes, ", "));
 }
 
+void check_folder(const std::string& output_dir) {
+  std::error_code unseen;
+  if (!fs::exists(output_dir, unseen) || fs::is_directory(output_dir, unseen)) return;
+  throw Error(
+      {.id = "config.output-exists", .what = "output_dir is a file", .where = output_dir, .fix = "name a folder"});
+}
+
 /// A run and where it stands.
 struct Planned {
   CellResult result;
@@ -317,6 +324,7 @@ int compare(const Args& args) {
     return kDone;
   }
   const Asked asked = read_asked(invocation);
+  check_folder(asked.keys.output_dir);
   const SignalGuard guard;
   if (asked.keys.dry_run) {
     const std::vector<Planned> plan = plan_of(asked);

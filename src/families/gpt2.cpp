@@ -22,7 +22,7 @@ namespace {
 struct Gpt2Config {
   int64_t vocab_size = 0, n_positions = 0, n_embd = 0, n_layer = 0, n_head = 0, n_inner = 0;
   double layer_norm_epsilon = 1e-5, initializer_range = 0.02;
-  double embd_pdrop = 0.1, attn_pdrop = 0.1, resid_pdrop = 0.1;
+  double embd_pdrop = 0.1, attn_pdrop = 0.1, resid_pdrop = 0.1, token_dropout = 0.1;
   bool scale_attn_weights = true, scale_attn_by_inverse_layer_idx = false, reorder_and_upcast_attn = false;
   bool tie_word_embeddings = true;
   std::string activation_function = "gelu_new";
@@ -39,6 +39,7 @@ struct Gpt2Config {
     embd_pdrop = values.dropout_or("embd_pdrop", embd_pdrop);
     attn_pdrop = values.dropout_or("attn_pdrop", attn_pdrop);
     resid_pdrop = values.dropout_or("resid_pdrop", resid_pdrop);
+    token_dropout = deltaw::token_dropout(values);
     scale_attn_weights = values.get_or("scale_attn_weights", scale_attn_weights);
     scale_attn_by_inverse_layer_idx = values.get_or("scale_attn_by_inverse_layer_idx", scale_attn_by_inverse_layer_idx);
     reorder_and_upcast_attn = values.get_or("reorder_and_upcast_attn", reorder_and_upcast_attn);
@@ -62,7 +63,8 @@ class Gpt2 final : public Model {
     for (int64_t i = 0; i < c.n_layer; ++i) load_block(load, fmt::format("transformer.h.{}.", i));
     norm_ = load.layer_norm("transformer.ln_f", c.n_embd, c.layer_norm_epsilon);
     if (load.head_spec().has_labels()) {
-      score_ = load.head(head, num_labels(), c.n_embd, c.initializer_range, /*bias=*/false);
+      reads_tokens_ = load.head_spec().task_type != "SEQ_CLS";
+      score_ = load.head(head, num_labels(), c.n_embd, c.initializer_range, /*bias=*/reads_tokens_);
     } else if (c.tie_word_embeddings) {
       lm_head_ = load.tied_head(head, *word_);
     } else {
@@ -91,11 +93,12 @@ class Gpt2 final : public Model {
     }
     if (pass.prompt.defined()) x = x.narrow(1, pass.prompt.size(0), input.input_ids.size(1));
     x = ops::normalised(x, *norm_, call);
-    return score_ ? last_tokens(x, input) : x;
+    return reads_tokens_ ? x : last_tokens(x, input);
   }
 
   Tensor logits(const Tensor& features, Call& call) const override {
-    return ops::linear(features, score_ ? *score_ : *lm_head_, call);
+    if (!score_) return ops::linear(features, *lm_head_, call);
+    return ops::linear(reads_tokens_ ? ops::dropout(features, config_.token_dropout, call) : features, *score_, call);
   }
 
  private:
@@ -165,6 +168,7 @@ class Gpt2 final : public Model {
   const Norm* norm_ = nullptr;
   const Linear* lm_head_ = nullptr;  // or, of a classifier:
   const Linear* score_ = nullptr;
+  bool reads_tokens_ = true;  // each of them, or a row's last one
   std::vector<Block> blocks_;
   ops::Activation activation_;
 };
@@ -209,7 +213,11 @@ const FamilySpec& family_gpt2() {
                  .architecture = "GPT2ForSequenceClassification",
                  .module = "score",
                  .weight = "score.weight",
-                 .problem_type = true}},
+                 .problem_type = true},
+                {.task_type = "TOKEN_CLS",
+                 .architecture = "GPT2ForTokenClassification",
+                 .module = "classifier",
+                 .weight = "classifier.weight"}},
       .word_embeddings = "transformer.wte",
       .lora_target_modules = {"c_attn"},
       .ia3_target_modules = {"c_attn", "mlp.c_proj"},

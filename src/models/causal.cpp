@@ -89,6 +89,10 @@ std::pair<Tensor, Tensor> with_past(int64_t layer, Tensor keys, Tensor values, c
   return {keys, values};
 }
 
+double token_dropout(const ConfigValues& config) {
+  return config.dropout_or("classifier_dropout", config.dropout_or("hidden_dropout", 0.1));
+}
+
 Tensor last_tokens(const Tensor& states, const ModelInput& input) {
   const Tensor mask = input.attention_mask.ne(0);
   const Tensor places = at::arange(mask.size(1), mask.options().dtype(at::kLong));

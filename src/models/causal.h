@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "deltaw/model.h"
+#include "models/config_values.h"
 #include "ops/attention/attention.h"
 
 namespace deltaw {
@@ -26,6 +27,9 @@ CausalPass causal_pass(const ModelInput& input, int64_t window, const Call& call
 
 /// Of states [batch, seq, hidden] those of each row's last token that is no padding: [batch, hidden].
 Tensor last_tokens(const Tensor& states, const ModelInput& input);
+
+/// The dropout before a causal model's classifier of tokens.
+double token_dropout(const ConfigValues& config);
 
 /// Keys and values of one layer, [batch, key_heads, queries, width], behind those of the layer's prefix and of the
 /// cache.

@@ -43,6 +43,8 @@ DecoderConfig DecoderConfig::from_json(const ConfigValues& values, const Decoder
   if (c.num_attention_heads % c.num_key_value_heads != 0) {
     values.refuse("num_key_value_heads", fmt::format("a divisor of num_attention_heads {}", c.num_attention_heads));
   }
+  c.token_dropout = deltaw::token_dropout(values);
+  c.token_classification_bias = values.get_or("token_classification_bias", c.token_classification_bias);
   values.accept_only("is_decoder", true);
   values.accept_only("add_cross_attention", false);
   c.rotary.emplace(values, c.head_dim, c.max_position_embeddings, defaults.partial_rotary);
@@ -96,7 +98,9 @@ Decoder::Decoder(const FamilyInput& input, DecoderConfig config)
   for (int64_t i = 0; i < c.num_hidden_layers; ++i) load_block(load, i);
   norm_ = load.rms_norm("model.norm", c.hidden_size, c.rms_norm_eps, c.norm_offset);
   if (load.head_spec().has_labels()) {
-    score_ = load.head(head, num_labels(), c.hidden_size, c.initializer_range, /*bias=*/false);
+    reads_tokens_ = load.head_spec().task_type != "SEQ_CLS";
+    score_ =
+        load.head(head, num_labels(), c.hidden_size, c.initializer_range, reads_tokens_ && c.token_classification_bias);
   } else if (c.tie_word_embeddings) {
     lm_head_ = load.tied_head(head, *word_);
   } else {
@@ -214,10 +218,11 @@ Tensor Decoder::features(const ModelInput& input, Call& call) const {
   }
   if (pass.prompt.defined()) x = x.narrow(1, pass.prompt.size(0), input.input_ids.size(1));
   x = ops::normalised(x, *norm_, call);
-  return score_ ? last_tokens(x, input) : x;
+  return reads_tokens_ ? x : last_tokens(x, input);
 }
 
 Tensor Decoder::logits(const Tensor& features, Call& call) const {
+  if (score_ && reads_tokens_) return ops::linear(ops::dropout(features, config_.token_dropout, call), *score_, call);
   if (score_) return ops::linear(features, *score_, call);
   const Tensor scores = ops::linear(features, *lm_head_, call);
   const double cap = config_.final_softcap;

@@ -44,6 +44,8 @@ struct DecoderConfig {
   std::string hidden_act = "silu";
   double attention_dropout = 0;
   double initializer_range = 0.02;
+  double token_dropout = 0.1;             // of a classifier of tokens
+  bool token_classification_bias = true;  // that it has one
   std::optional<Rotary> rotary;
 
   bool qkv_bias = false, o_bias = false, mlp_bias = false;
@@ -97,6 +99,7 @@ class Decoder final : public Model {
   const Norm* norm_ = nullptr;
   const Linear* lm_head_ = nullptr;  // or, of a classifier:
   const Linear* score_ = nullptr;
+  bool reads_tokens_ = true;  // each of them, or a row's last one
   std::vector<Block> blocks_;
   ops::Activation activation_;
 };

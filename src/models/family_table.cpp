@@ -31,7 +31,11 @@ std::vector<HeadSpec> decoder_heads(const std::string& name) {
            .architecture = name + "ForSequenceClassification",
            .module = "score",
            .weight = "score.weight",
-           .problem_type = true}};
+           .problem_type = true},
+          {.task_type = "TOKEN_CLS",
+           .architecture = name + "ForTokenClassification",
+           .module = "score",
+           .weight = "score.weight"}};
 }
 
 std::vector<const FamilySpec*> family_table() {

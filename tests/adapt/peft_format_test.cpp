@@ -152,6 +152,19 @@ TEST(TrainingKeys, AreRefusedInARunWithWhatTheyDo) {
   EXPECT_NO_THROW(refuse_training_key("lora_dropout", "run.json"));
 }
 
+TEST(TaskOfAFile, StandsInAutoMappingWherePeftHasNone) {
+  const Json mapping = {{"task", "fill-mask"}, {"base_model_class", "BertForMaskedLM"}};
+  EXPECT_EQ(with_task({{"task_type", nullptr}, {"auto_mapping", mapping}})["task_type"], "fill-mask");
+  EXPECT_EQ(with_task({{"task_type", "SEQ_CLS"}, {"auto_mapping", mapping}})["task_type"], "SEQ_CLS");
+  EXPECT_EQ(task_of_class({{"auto_mapping", mapping}}), "fill-mask");
+  EXPECT_EQ(task_of_class({{"auto_mapping", {{"base_model_class", "LlamaForCausalLM"}}}}), "CAUSAL_LM");
+  for (const Json& none : {Json(), Json(3), Json("BertForMaskedLM"), Json::array(), Json{{"base_model_class", 3}},
+                           Json{{"base_model_class", "BertModel"}, {"task", 7}}}) {
+    EXPECT_FALSE(with_task({{"auto_mapping", none}}).contains("task_type")) << none;
+    EXPECT_EQ(task_of_class({{"auto_mapping", none}}), "") << none;
+  }
+}
+
 TEST(Layers, OfAPatternNeedNumbers) {
   const auto model = load("bert_cls");
   for (const char* method : {"lora", "ia3", "loha", "bitfit", "pfeiffer"}) {

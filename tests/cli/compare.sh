@@ -22,57 +22,56 @@ EOF
 finished() { ls -d "$1"/*/seed-*/all_results.json 2>/dev/null | wc -l; }
 
 # Nothing is trained or made by a look.
-expect 0 compare ranks.yaml --output_dir out --dry_run
-contains err '6 runs in out: 0 finished, 0 to go on with, 6 to train'
+expect 0 compare ranks.yaml --output_dir runs --dry_run
+contains err '6 runs in runs: 0 finished, 0 to go on with, 6 to train'
 contains out 'setting'
-absent out/one
+absent runs/one
 
 # Six runs, and a table of three lines.
-expect 0 compare ranks.yaml --output_dir out
+expect 0 compare ranks.yaml --output_dir runs
 contains err '[1/6] one/seed-1: is trained'
 contains err '[6/6] gains/seed-2: accuracy '
 contains out 'setting  accuracy  sd'
 lines out 4
 [ "$(awk 'NR > 1 { print $4 }' out | sort -u)" = 2 ] || fail 'not every line has two seeds'
 [ "$(awk 'length > 80' out)" = '' ] || fail 'a line has more than 80 columns'
-[ "$(finished out)" = 6 ] || fail 'not all runs are finished'
-present out/one/seed-1.json out/one/seed-1.log out/one/seed-1/adapter_model.safetensors
-contains out/one/seed-1.log 'attention.self.query'
+[ "$(finished runs)" = 6 ] || fail 'not all runs are finished'
+present runs/one/seed-1.json runs/one/seed-1.log runs/one/seed-1/adapter_model.safetensors
+contains runs/one/seed-1.log 'attention.self.query'
 
 # The very run of `deltaw train` with these keys, by hand and from the file of them.
 expect 0 train base.yaml --r 4 --seed 2 --output_dir by_hand
-cmp by_hand/adapter_model.safetensors out/four/seed-2/adapter_model.safetensors || fail 'another adapter'
-cmp by_hand/eval_results.json out/four/seed-2/eval_results.json 2>/dev/null ||
-  [ "$(grep -v runtime by_hand/eval_results.json | grep -v per_second)" = \
-    "$(grep -v runtime out/four/seed-2/eval_results.json | grep -v per_second)" ] || fail 'other scores'
-expect 0 train out/gains/seed-1.json --output_dir from_file
-cmp from_file/adapter_model.safetensors out/gains/seed-1/adapter_model.safetensors || fail 'its keys are another run'
+cmp by_hand/adapter_model.safetensors runs/four/seed-2/adapter_model.safetensors || fail 'another adapter'
+scores() { grep -vE 'runtime|per_second' "$1/eval_results.json"; }
+[ "$(scores by_hand)" = "$(scores runs/four/seed-2)" ] || fail 'other scores'
+expect 0 train runs/gains/seed-1.json --output_dir from_file
+cmp from_file/adapter_model.safetensors runs/gains/seed-1/adapter_model.safetensors || fail 'its keys are another run'
 
 # The other forms.
-expect 0 compare ranks.yaml --output_dir out --json
+expect 0 compare ranks.yaml --output_dir runs --json
 lacks err 'is trained'
 contains err '6 finished'
 contains out '"sd": '
 contains out '"state": "finished"'
 contains out '"peak_memory_bytes"'
 [ "$(grep -c '"seed": ' out)" -ge 6 ] || fail 'a run is missing'
-expect 0 compare ranks.yaml --output_dir out --markdown --metric f1,accuracy
+expect 0 compare ranks.yaml --output_dir runs --markdown --metric f1,accuracy
 contains out '| setting | f1 | sd | accuracy | sd | n | parameters | seconds | memory |'
 lines out 5
 
 # A changed setting is trained anew, and the others stay.
-stamp=$(stat -c %Y.%i out/four/seed-1/all_results.json)
+stamp=$(stat -c %Y.%i runs/four/seed-1/all_results.json)
 sed -i 's/r: 1,/r: 2,/' ranks.yaml
-expect 0 compare ranks.yaml --output_dir out --dry_run
+expect 0 compare ranks.yaml --output_dir runs --dry_run
 contains err 'one/seed-1 is to be trained anew: r was 1 and is 2'
-expect 0 compare ranks.yaml --output_dir out
+expect 0 compare ranks.yaml --output_dir runs
 contains err 'one/seed-1 is to be trained anew: r was 1 and is 2'
 contains err '4 finished, 0 to go on with, 2 to train'
-[ "$(stat -c %Y.%i out/four/seed-1/all_results.json)" = "$stamp" ] || fail 'a finished run was trained again'
-contains out/one/seed-2/adapter_config.json '"r": 2'
+[ "$(stat -c %Y.%i runs/four/seed-1/all_results.json)" = "$stamp" ] || fail 'a finished run was trained again'
+contains runs/one/seed-2/adapter_config.json '"r": 2'
 # The same keys in other words are no change.
 sed -i 's/lora_rank: 4/r: 4/; s/5e-2/0.05/' ranks.yaml
-expect 0 compare ranks.yaml --output_dir out
+expect 0 compare ranks.yaml --output_dir runs
 contains err '6 finished'
 
 # A part of it, other seeds, and flags that win in every run.
@@ -138,6 +137,8 @@ expect 2 compare
 contains err 'deltaw compare ranks.yaml'
 expect 2 compare bad.yaml --output_dir worse --seeds 1,x
 contains err "'x' is no seed"
+expect 2 compare bad.yaml --output_dir train.csv
+contains err 'output_dir is a file'
 absent worse
 
 # A kill at any time: the next call goes on, with the bytes of a comparison that nobody disturbed.
@@ -193,10 +194,10 @@ contains err '2 finished'
 wait $pid
 
 # What a user puts there stays.
-echo mine >out/one/seed-1/notes.txt
+echo mine >runs/one/seed-1/notes.txt
 sed -i 's/r: 2,/r: 3,/' ranks.yaml
-expect 0 compare ranks.yaml --output_dir out --settings one --seeds 1
-present out/one/seed-1/notes.txt
-contains out/one/seed-1/adapter_config.json '"r": 3'
+expect 0 compare ranks.yaml --output_dir runs --settings one --seeds 1
+present runs/one/seed-1/notes.txt
+contains runs/one/seed-1/adapter_config.json '"r": 3'
 
 finish

@@ -93,6 +93,13 @@ printf 'id,text\nx,the book was [MASK]\n' >masks.csv
 expect 0 predict --adapter_name_or_path mlm --dtype float32 --input_file masks.csv
 contains out '{"row":1,"id":"x","predictions":'
 
+# PEFT names the class alone.
+cp -r mlm named
+sed -i '/"task": "fill-mask"/d' named/adapter_config.json
+cp out fillings
+expect 0 predict --adapter_name_or_path named --dtype float32 --input_file masks.csv
+cmp -s out fillings || fail 'the class does not say which head is meant'
+
 # A run that was interrupted masks what an undisturbed one does.
 whole="$run --max_steps 9 --save_strategy steps --save_steps 4 --whole_word_mask true --gradient_accumulation_steps 2"
 expect 0 train $whole --output_dir whole

@@ -52,7 +52,7 @@ base: {model_name_or_path: model, dataset_dir: glue, dtype: float32, per_device_
   target_modules: [query, value], num_train_epochs: 12}
 tasks: [cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, wnli]
 settings: {lora: {r: 8}}
-output_dir: out
+output_dir: runs
 EOF
 expect 0 compare nine.yaml --markdown
 cp out table
@@ -60,7 +60,7 @@ cp out table
   'matthews_correlation accuracy accuracy pearson accuracy accuracy accuracy accuracy accuracy' ] || fail 'the metrics'
 
 # The files of the server.
-adapter() { echo "out/$1/lora/seed-42"; }
+adapter() { echo "runs/$1/lora/seed-42"; }
 submit() { # TASK ADAPTER
   expect 0 predict --adapter_name_or_path "$(adapter "$2")" --task_name "$1" --dataset_dir glue --submission_dir sent
 }

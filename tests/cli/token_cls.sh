@@ -33,6 +33,8 @@ expect 0 train $base --train_file train.conll --validation_file dev.conll --lear
   --per_device_train_batch_size 8 --metric_for_best_model f1 --load_best_model_at_end true --eval_strategy epoch \
   --save_strategy epoch --output_dir out1
 present out1/adapter_model.safetensors out1/run.json out1/vocab.txt
+contains out1/all_results.json '"train_samples": 32'
+contains out1/all_results.json '"eval_windows": 8'
 contains out1/adapter_config.json '"TOKEN_CLS"'
 contains out1/README.md 'AutoModelForTokenClassification'
 expect 0 eval --adapter_name_or_path out1 --dtype float32 --validation_file dev.conll
@@ -50,7 +52,7 @@ expect 0 eval --adapter_name_or_path out1 --dtype float32 --validation_file dev.
 # Windows lose no word: one batch of whole rows scores what windows of a few tokens do, but for what a model sees.
 expect 0 eval --adapter_name_or_path out1 --dtype float32 --validation_file dev.conll --max_length 6 --stride 1
 contains out '"eval_samples": 8'
-[ "$(number windows)" -gt 8 ] || fail 'no row was read in windows'
+[ "$(number eval_windows)" -gt 8 ] || fail 'no row was read in windows'
 expect 0 eval --adapter_name_or_path out1 --dtype float32 --validation_file dev.conll --scheme IOB2
 [ "$(number eval_f1)" = 1.0 ] || fail 'F1 of IOB2 is another one'
 expect 2 eval --adapter_name_or_path out1 --dtype float32 --validation_file dev.conll --scheme IOE2

@@ -1,4 +1,5 @@
-// The five tasks on their official files.
+// GLUE's tasks: on their official files where these are at hand, else on rows of the same layout.
+#include "data/glue.h"
 #include "data/files.h"
 #include "deltaw/data.h"
 #include "support/data.h"
@@ -68,6 +69,8 @@ TEST(FindTask, TakesTheNamesPeopleWrite) {
   EXPECT_EQ(find_glue_task("sts-b").name, "stsb");
   EXPECT_EQ(find_glue_task("CoLA").metrics, (Strings{"matthews_correlation"}));
   EXPECT_EQ(find_glue_task("stsb").metrics, (Strings{"pearson", "spearmanr"}));
+  for (const char* name : {"MNLI", "mnli_matched", "MNLI-m"}) EXPECT_EQ(find_glue_task(name).name, "mnli");
+  for (const char* name : {"mnli-mm", "mnli_mismatched"}) EXPECT_EQ(find_glue_task(name).name, "mnli_mismatched");
   expect_error([] { find_glue_task("mprc"); }, "config.unknown-task", {"'mprc'", "did you mean 'mrpc'"});
 }
 
@@ -94,6 +97,63 @@ TEST_F(Glue, ReadsColaWithAndWithoutAHeader) {
   const Dataset two = load_file(headed, {.task_name = "cola"}, labels, Labels::ignored);
   ASSERT_EQ(two.rows.size(), 1u);
   EXPECT_EQ(two.rows[0].text, "They are here.");
+}
+
+TEST_F(Glue, ReadsEitherHalfOfMnliBesideTheSameTrainingRows) {
+  write("MNLI/train.tsv", "index\tsentence1\tsentence2\tlabel1\tgold_label\n0\ta\tb\tentailment\tneutral\n");
+  write("MNLI/dev_matched.tsv", "sentence1\tsentence2\tgold_label\nm\tb\tentailment\n");
+  write("MNLI/dev_mismatched.tsv", "sentence1\tsentence2\tgold_label\nmm\tb\tcontradiction\n");
+  write("MNLI/test_mismatched.tsv", "index\tsentence1\tsentence2\n0\ttest\tb\n");
+  for (const auto& [name, text, label] : {std::tuple("mnli", "m", 0), std::tuple("mnli-mm", "mm", 2)}) {
+    const TrainingData data = load_training_data({.task_name = name, .dataset_dir = folder_.string()}, 42);
+    EXPECT_EQ(data.train.rows.at(0).label, 1) << name;
+    EXPECT_EQ(data.validation.rows.at(0).text, text) << name;
+    EXPECT_EQ(data.validation.rows.at(0).label, label) << name;
+  }
+  const DataOptions options{.task_name = "mnli-mm", .dataset_dir = folder_.string()};
+  const LabelSet labels{.names = find_glue_task("mnli").labels};
+  EXPECT_EQ(load_split(options, Split::test, labels, Labels::ignored, 42).rows.at(0).text, "test");
+}
+
+TEST_F(Glue, ReadsQqpAndQnliInTheOrderOfTheirColumns) {
+  write("QQP/train.tsv", "id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate\n7\t1\t2\tone\ttwo\t1\n");
+  write("QNLI/train.tsv", "index\tquestion\tsentence\tlabel\n0\twhy\tbecause\tnot_entailment\n");
+  const TrainingData qqp = load_training_data({.task_name = "qqp", .dataset_dir = folder_.string()}, 42);
+  EXPECT_EQ(qqp.train.rows.at(0).text, "one");
+  EXPECT_EQ(qqp.train.rows.at(0).text_pair, "two");
+  EXPECT_EQ(qqp.train.rows.at(0).label, 1);
+  EXPECT_EQ(metric_names({.task_name = "qqp"}, qqp.labels), (Strings{"accuracy", "f1"}));
+  const TrainingData qnli = load_training_data({.task_name = "qnli", .dataset_dir = folder_.string()}, 42);
+  EXPECT_EQ(qnli.train.rows.at(0).text, "why");
+  EXPECT_EQ(qnli.train.rows.at(0).label, 1);
+}
+
+TEST_F(Glue, HasNothingToLearnInTheDiagnosticSet) {
+  write("diagnostic/diagnostic.tsv", "index\tsentence1\tsentence2\n0\ta\tb\n");
+  const DataOptions options{.task_name = "ax", .dataset_dir = folder_.string()};
+  const LabelSet labels{.names = find_glue_task("ax").labels};
+  EXPECT_EQ(load_split(options, Split::test, labels, Labels::ignored, 42).rows.size(), 1u);
+  expect_error([&] { load_training_data(options, 42); }, "config.no-data", {"task ax has no such rows"});
+}
+
+TEST(Submission, AnswersByNumberOrByNameAsTheServerWants) {
+  const auto text = [](const char* task, const std::vector<Json>& answers) {
+    return data::submission_text(find_glue_task(task), answers);
+  };
+  EXPECT_EQ(text("cola", {"acceptable", "unacceptable"}), "index\tprediction\n0\t1\n1\t0\n");
+  EXPECT_EQ(text("wnli", {"entailment", "not_entailment"}), "index\tprediction\n0\t1\n1\t0\n");
+  EXPECT_EQ(text("rte", {"Entailment", "not_entailment"}), "index\tprediction\n0\tentailment\n1\tnot_entailment\n");
+  EXPECT_EQ(text("mnli-mm", {"neutral"}), "index\tprediction\n0\tneutral\n");
+  EXPECT_EQ(text("stsb", {-0.25, 2.34567, 5.5}), "index\tprediction\n0\t0.000\n1\t2.346\n2\t5.000\n");
+  EXPECT_EQ(data::files_of(find_glue_task("mnli")).submission, "MNLI-m.tsv");
+  EXPECT_EQ(data::files_of(find_glue_task("mnli-mm")).submission, "MNLI-mm.tsv");
+}
+
+TEST(Submission, RefusesWhatIsNoAnswer) {
+  expect_error([] { data::submission_text(find_glue_task("mrpc"), {"LABEL_0"}); }, "config.submission",
+               {"LABEL_0", "mrpc", "not_equivalent"});
+  expect_error([] { data::submission_text(find_glue_task("stsb"), {"neutral"}); }, "config.submission", {"scores"});
+  expect_error([] { data::submission_text(find_glue_task("rte"), {0.5}); }, "config.submission", {"entailment"});
 }
 
 TEST_F(Glue, SaysWhichFolderItLookedFor) {

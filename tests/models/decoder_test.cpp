@@ -289,5 +289,43 @@ TEST_F(TinyDecoder, RefusesByKeyAndValue) {
   EXPECT_EQ(error().id(), "format.unexpected-tensor");
 }
 
+// ---- classifiers of tokens
+
+class DecoderTokens : public testing::TestWithParam<const char*> {
+ protected:
+  // Logits of a pass of training, with these keys of config.json; no other dropout acts.
+  Tensor trained(const Json& changes) const {
+    const test::TemporaryFolder folder;
+    std::filesystem::copy(source, folder.path());
+    Json config = read_json(folder / "config.json");
+    for (const char* key : {"embd_pdrop", "attn_pdrop", "resid_pdrop"}) config[key] = 0.0;
+    config.update(changes);
+    write_json(folder / "config.json", config);
+    return logits(*load_model(folder.path().string(), {.dtype = "float64"}), true);
+  }
+  Tensor logits(const Model& model, bool training) const {
+    const at::NoGradGuard no_grad;
+    Call call{.training = training};
+    return model.forward(test::Golden(source / "io.safetensors").input(), call);
+  }
+  std::filesystem::path source = test::fixture("golden/models") / GetParam();
+};
+
+TEST_P(DecoderTokens, AreReadByAHeadWithABiasAndADropout) {
+  const auto model = load_model(source.string(), {.dtype = "float64"});
+  EXPECT_EQ(model->task_type(), "TOKEN_CLS");
+  EXPECT_FALSE(model->is_causal());
+  EXPECT_TRUE(model->head_layer()->bias.exists());
+  const Tensor plain = logits(*model, false);
+  EXPECT_FALSE(trained(Json::object()).equal(plain));
+  EXPECT_FALSE(trained({{"classifier_dropout", nullptr}, {"hidden_dropout", nullptr}}).equal(plain));
+  EXPECT_FALSE(trained({{"classifier_dropout", 0.5}, {"hidden_dropout", 0.0}}).equal(plain));
+  EXPECT_TRUE(trained({{"classifier_dropout", 0.0}, {"hidden_dropout", 0.5}}).equal(plain));
+  EXPECT_TRUE(trained({{"hidden_dropout", 0.0}}).equal(plain));
+}
+
+INSTANTIATE_TEST_SUITE_P(Families, DecoderTokens, testing::Values("gpt2_tokens", "llama_tokens"),
+                         [](const auto& i) { return std::string(i.param); });
+
 }  // namespace
 }  // namespace deltaw

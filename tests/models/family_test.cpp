@@ -34,7 +34,8 @@ const std::map<std::string, std::string> kModels = {{"bert", "bert_cls"},
                                                     {"electra", "electra_cls"},
                                                     {"albert", "albert_cls"},
                                                     {"mpnet", "mpnet_cls"},
-                                                    {"modernbert", "modernbert_cls"}};
+                                                    {"modernbert", "modernbert_cls"},
+                                                    {"deberta-v2", "deberta_v3_cls"}};
 
 std::vector<std::string> layers_of(const Model& model, const Json& list) {
   std::vector<std::string> names;

@@ -2,7 +2,10 @@
 // of a pass that needs only the first tokens.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "deltaw/adapter.h"
+#include "io/safetensors.h"
 #include "support/compared.h"
 #include "support/golden.h"
 #include "support/opened.h"
@@ -15,7 +18,6 @@ using test::differs;
 using test::error_of;
 using test::fixture;
 using test::Golden;
-using test::logit_tolerance;
 
 class ModernBert : public testing::Test {
  protected:
@@ -111,6 +113,33 @@ TEST_F(ModernBert, DrawsOfAHeadWhatTheCheckpointLacks) {
   EXPECT_TRUE(load()->new_modules().empty());
   const auto drawn = load({.dtype = "float64", .new_head = true});
   EXPECT_EQ(drawn->new_modules(), std::vector<std::string>{"classifier"});
+}
+
+// Checkpoints of masked language models bring the layers before a classifier, bare ones bring none of the head.
+TEST_F(ModernBert, TakesOfACheckpointWithAnotherHeadWhatIsTheSame) {
+  copy("modernbert_masked");
+  const ModelOptions options{.task_type = "SEQ_CLS", .dtype = "float64", .num_labels = 2};
+  const Golden stored(folder / "model.safetensors");
+  const auto model = load(options);
+  EXPECT_EQ(model->new_modules(), std::vector<std::string>{"classifier"});
+  const auto dense = std::find_if(model->layers().begin(), model->layers().end(),
+                                  [](const Layer* layer) { return layer->name == "head.dense"; });
+  ASSERT_NE(dense, model->layers().end());
+  EXPECT_TRUE((*dense)->weight.value.equal(stored["head.dense.weight"].to(at::kDouble)));
+
+  std::vector<Tensor> kept;
+  std::vector<io::TensorBytes> bare;
+  for (const std::string& name : stored.names("model.")) {
+    kept.push_back(stored["model." + name].clone());
+    bare.push_back(to_bytes(name, kept.back()));
+  }
+  io::write_safetensors(folder / "model.safetensors", bare);
+  const auto drawn = load(options);
+  EXPECT_EQ(drawn->new_modules(), (std::vector<std::string>{"head.dense", "classifier"}));
+  const Norm& norm = drawn->norms().back();
+  EXPECT_EQ(norm.name, "head.norm");
+  EXPECT_TRUE(norm.weight.value.eq(1).all().item<bool>());
+  EXPECT_TRUE(at::isfinite(logits(*drawn)).all().item<bool>());
 }
 
 TEST_F(ModernBert, DropsWhereItsConfigSaysSo) {

@@ -285,7 +285,7 @@ TEST_P(AdapterOracle, MergesIntoACheckpointWithTheSameLogits) {
   }
   const MergeReport report = merge_checkpoint(*c.adapter, output, test::probe_of(c.io.input()));
   EXPECT_TRUE(report.passed) << report.problem;
-  const auto merged = load_model(output.string(), {.dtype = "float32"});
+  const auto merged = load_model(output.string(), {.task_type = c.model->task_type(), .dtype = "float32"});
   EXPECT_EQ(differs(logits_of(*merged, nullptr, c.io.input()), c.io["logits"], logit_tolerance(c.io["logits"])), "");
 }
 

@@ -94,7 +94,7 @@ TEST(TokenizerFile, NamesThePartItDoesNotImplement) {
   EXPECT_EQ(nested.id, "format.unsupported");
   EXPECT_NE(nested.where.find("normalizer.normalizers[1]"), std::string::npos);
 
-  EXPECT_EQ(error_after([](json& file) { file["model"] = {{"type", "WordLevel"}}; }).id, "format.unsupported");
+  EXPECT_EQ(error_after([](json& file) { file["model"] = {{"type", "WordGraph"}}; }).id, "format.unsupported");
   EXPECT_EQ(error_after([](json& file) { file["model"]["dropout"] = 0.1; }).id, "format.unsupported");
   EXPECT_EQ(error_after([](json& file) { file["version"] = "2.0"; }).id, "format.unsupported");
   EXPECT_EQ(error_after([](json& file) { file["decoder"] = {{"type", "CTC"}}; }).id, "format.unsupported");

@@ -115,12 +115,13 @@ class Reader final : public TextReader {
   std::unique_ptr<Predictions> predict(const AskedModel& asked, TaskFiles& files, const std::string& file) override {
     if (submission_dir_.empty()) return TextReader::predict(asked, files, file);
     const GlueTask& task = task_of_submission(files.data);
+    data::submission_text(task, {labels_.names.begin(), labels_.names.end()});  // refuses other labels at once
     std::unique_ptr<Predictions> predictions = TextReader::predict(asked, files, file);
     std::vector<Json> answers;
     for (int64_t row = 0; row < predictions->size(); ++row) answers.push_back(predictions->row(row)["label"]);
+    const std::string text = data::submission_text(task, answers);
     std::filesystem::create_directories(submission_dir_);
-    write_file(std::filesystem::path(submission_dir_) / data::files_of(task).submission,
-               data::submission_text(task, answers));
+    write_file(std::filesystem::path(submission_dir_) / data::files_of(task).submission, text);
     return predictions;
   }
 

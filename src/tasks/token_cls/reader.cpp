@@ -117,8 +117,10 @@ class Reader final : public TextReader {
     return found;
   }
 
+  /// The program counts the windows that a model reads; samples are the rows of the files.
   Json results(Split split) const override {
-    return {{"rows", (split == Split::train ? train_facts_ : validation_facts_).rows}};
+    if (split == Split::train) return {{"train_samples", train_facts_.rows}, {"windows", train_->size()}};
+    return {{"samples", validation_facts_.rows}, {"windows", validation_->size()}};
   }
 
   ModelCard model_card() const override {
@@ -173,7 +175,7 @@ class Reader final : public TextReader {
     for (const auto& [name, value] : scores.items()) results["eval_" + name] = value;
     if (are_entity_tags(labels_.names)) results["eval_types"] = scorer.by_type();
     results["eval_samples"] = validation_facts_.rows;
-    results["windows"] = validation_->size();
+    results["eval_windows"] = validation_->size();
     return results;
   }
 
