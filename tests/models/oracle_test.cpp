@@ -98,7 +98,9 @@ INSTANTIATE_TEST_SUITE_P(Models, ModelOracle, testing::ValuesIn(folders("models"
                          [](const auto& i) { return i.param; });
 
 TEST(ModelOracle, ABareBaseModelGetsANewHeadThatAnAdapterCanBring) {
-  for (const char* name : {"bert_base", "roberta_mlm"}) {
+  for (const char* name :
+       {"bert_base", "roberta_mlm", "albert_pretrained", "deberta_pretrained", "distilbert_pretrained",
+        "electra_pretrained", "modernbert_pretrained", "mpnet_pretrained", "xlm_roberta_pretrained"}) {
     const Golden io = io_of(name);
     const auto model = open_model(name, io, "float32");
     EXPECT_FALSE(model->new_modules().empty());
