@@ -226,7 +226,7 @@ contains err 'fix:   add --output_dir FOLDER'
 
 # A model type that is known to be another's is never taken for one that is read.
 mkdir -p other
-for type in albert mixtral gemma qwen2_moe; do
+for type in xlnet mixtral gemma qwen2_moe; do
   printf '{"model_type": "%s"}' $type >other/config.json
   expect 2 validate --model_name_or_path other --train_file one.txt
   contains err "model_type '$type' is not implemented"
