@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <set>
 
 #include "deltaw/adapter.h"
@@ -42,6 +43,12 @@ Golden io_of(const std::string& model) {
 // The loss of logits on a batch of a fixture.
 Tensor loss_of(const Model& model, const Tensor& logits, const Golden& io, const std::string& prefix) {
   if (model.is_causal()) return ops::causal_loss(logits, io[prefix + "token_labels"]);
+  if (io.has(prefix + "start_positions")) {  // transformers' own softmax goes over padding too
+    const Tensor text = logits.masked_fill(io[prefix + "attention_mask"].eq(0).unsqueeze(-1), -INFINITY);
+    return (at::cross_entropy_loss(text.select(2, 0), io[prefix + "start_positions"]) +
+            at::cross_entropy_loss(text.select(2, 1), io[prefix + "end_positions"])) /
+           2;
+  }
   if (!io.has(prefix + "labels")) {
     return at::cross_entropy_loss(logits.flatten(0, 1), io[prefix + "token_labels"].flatten());
   }
