@@ -117,8 +117,8 @@ class EncoderFamilyModel : public EncoderModel {
 FamilySpec encoder_family(FamilySpec own);
 
 /// The heads that transformers gives most encoders: SEQ_CLS with a `classifier` whose last layer is `weight`, TOKEN_CLS
-/// with a `classifier`, QUESTION_ANS with `answers`, whose two outputs are the starts and ends of answers, and fill-mask
-/// with the decoder `masked`. `name`: "Bert".
+/// with a `classifier`, QUESTION_ANS with `answers`, whose two outputs are the starts and ends of answers, and
+/// fill-mask with the decoder `masked`. `name`: "Bert".
 std::vector<HeadSpec> encoder_heads(const std::string& name, const std::string& weight, const std::string& masked,
                                     const std::string& answers = "qa_outputs");
 

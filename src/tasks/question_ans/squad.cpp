@@ -26,8 +26,7 @@ std::string bare_lower(const std::string& text) {
   return bare;
 }
 
-/// Articles are runs of letters by themselves, whatever stands around them: the quotes in «the house» part nothing
-/// else.
+/// An article is a run of letters by itself, whatever stands around it.
 bool is_article(std::string_view run) {
   return run == "a" || run == "an" || run == "the";
 }
