@@ -317,7 +317,7 @@ TEST_P(DecoderTokens, AreReadByAHeadWithABiasAndADropout) {
   EXPECT_FALSE(model->is_causal());
   EXPECT_TRUE(model->head_layer()->bias.exists());
   const Tensor plain = logits(*model, false);
-  EXPECT_FALSE(trained({}).equal(plain));
+  EXPECT_FALSE(trained(Json::object()).equal(plain));
   EXPECT_FALSE(trained({{"classifier_dropout", nullptr}, {"hidden_dropout", nullptr}}).equal(plain));
   EXPECT_FALSE(trained({{"classifier_dropout", 0.5}, {"hidden_dropout", 0.0}}).equal(plain));
   EXPECT_TRUE(trained({{"classifier_dropout", 0.0}, {"hidden_dropout", 0.5}}).equal(plain));
