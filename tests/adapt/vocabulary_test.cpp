@@ -161,6 +161,22 @@ TEST(Vocabulary, OfAClassifierDoesNotGrow) {
   EXPECT_EQ(error_of(load).id(), "config.unsupported");
 }
 
+// As in torch's embedding, the row of the padding gets no gradient, wherever it stands.
+TEST(Vocabulary, TheRowOfThePaddingDoesNotTrain) {
+  const auto model = load_model(base_folder("bert_cls"), {.dtype = "float64"});
+  Adapter adapter = Adapter::create(*model, config_of({{"trainable_token_indices", {0, 7}}}), 1);
+  Tensor rows;
+  for (NamedTensor& tensor : adapter.trained()) {
+    if (tensor.name.find("trainable_tokens") != std::string::npos) rows = tensor.value.requires_grad_();
+  }
+  ASSERT_TRUE(rows.defined());
+  const Tensor ids = at::tensor({7, 9, 0, 11}, at::kLong).view({1, 4});
+  Call call{.adapter = &adapter};
+  model->forward({.input_ids = ids, .attention_mask = at::ones_like(ids)}, call).select(1, 0).sum().backward();
+  EXPECT_EQ(rows.grad()[0].abs().max().item<double>(), 0);
+  EXPECT_GT(rows.grad()[1].abs().max().item<double>(), 0);
+}
+
 TEST(Vocabulary, RowsTrainInOneWayOnly) {
   const auto model = load_model(base_folder("llama_tied"), {.dtype = "float32"});
   const Json values = {{"target_modules", {"q_proj", "lm_head"}}, {"trainable_token_indices", {3}}};
