@@ -120,6 +120,8 @@ TEST(Vocabulary, ComesBackWithTheAdapter) {
 
       const ModelOptions options = with_adapter_vocabulary({.dtype = "float32"}, folder.path());
       EXPECT_EQ(options.vocab_size, kStored + 2) << values;
+      EXPECT_EQ(with_adapter_vocabulary({.vocab_size = kStored + 5}, folder.path()).vocab_size, kStored + 5)
+          << "more are asked for";
       const auto again = load_model(base_folder(name), options);
       const Adapter read = Adapter::load(*again, folder.path());
       const Tensor expected = logits_of(*model, &adapter, batch());
