@@ -198,10 +198,16 @@ TEST_F(Deberta, RefusesVirtualTokensThatItHasNoPlaceFor) {
   const auto model = load();
   EXPECT_EQ(error_of([&] { Adapter::create(*model, {.method = "prefix_tuning"}, 1); }).id(),
             "config.no-virtual-tokens");
-  copy("deberta_xl");  // whose embeddings are narrower than its hidden states, of which PEFT makes prompts
+}
+
+TEST_F(Deberta, HasPromptsAsWideAsItsWordEmbeddings) {
+  copy("deberta_xl");  // which are narrower than its hidden states
   const auto narrow = load();
   const Adapter adapter = Adapter::create(*narrow, {.method = "prompt_tuning"}, 1);
-  EXPECT_EQ(error_of([&] { test::logits_of(*narrow, &adapter, io().input()); }).id(), "config.no-virtual-tokens");
+  const Tensor prompts = adapter.virtual_tokens().embeddings;
+  EXPECT_EQ(prompts.size(1), narrow->shape().word_embeddings.size(1));
+  EXPECT_LT(prompts.size(1), narrow->shape().hidden);
+  EXPECT_NE(differs(test::logits_of(*narrow, &adapter, io().input()), logits(*narrow), 1e-6), "");
 }
 
 TEST_F(Deberta, TrainsItsConvolutionWhereEveryTensorTrains) {
