@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "support/golden.h"
+#include "support/temporary.h"
 #include "tasks/question_ans/reader.h"
 #include "tasks/question_ans/scorer.h"
 
