@@ -17,7 +17,7 @@ class Encoder:
     config: PreTrainedConfig
     shows: str = ""
     off: list = field(default_factory=list)    # (what, changes of the config or a function on the model): moves logits
-    head: str = "SequenceClassification"
+    head: str = "ForSequenceClassification"        # the end of the class that is saved
     lengths: list = field(default_factory=lambda: ROWS)
     least: dict = field(default_factory=dict)  # by what: tolerances that it moves, where not 100
     written: object = None                     # config.json as other tools write it, made of transformers'
@@ -112,6 +112,17 @@ def deberta_pretrained(tensors, rng):
     tables |= {"lm_predictions.lm_head.bias": (61,), "mask_predictions.classifier.weight": (1, 16),
                "mask_predictions.classifier.bias": (1,)}
     return {**tensors, **{name: torch.randn(shape, generator=rng) for name, shape in tables.items()}}
+
+
+def deberta_prefixed(tensors, rng):
+    return deberta_pretrained({f"deberta.{name}": value for name, value in tensors.items()}, rng)
+
+
+def with_positions(prefix):
+    """Buffers of numbers that older versions of transformers stored."""
+    def stored(tensors, rng):
+        return {**tensors, f"{prefix}.embeddings.position_ids": torch.arange(40).unsqueeze(0)}
+    return stored
 
 
 def bert_pretrained(tensors, rng):
@@ -228,24 +239,35 @@ def plain(family, ending, head, **changes):
 
 def token_classifiers():
     for family in PLAIN:
-        yield plain(family, "tokens", "TokenClassification", num_labels=5)
+        yield plain(family, "tokens", "ForTokenClassification", num_labels=5)
 
 
 def masked_models():
     """relu in the layers: BERT's, ALBERT's, DistilBERT's and DeBERTa's heads take it too, the others have gelu."""
     for family in PLAIN:
         key = {"distilbert": "activation", "modernbert": "hidden_activation"}.get(family, "hidden_act")
-        case = plain(family, "masked", "MaskedLM", **{key: "relu"})
+        case = plain(family, "masked", "ForMaskedLM", **{key: "relu"})
         case.stored = {"bert": bert_pretrained, "deberta": deberta_pretrained}.get(family)
         yield case
-    case = plain("deberta", "masked_new", "MaskedLM", hidden_act="relu", legacy=False)
+    case = plain("deberta", "masked_new", "ForMaskedLM", hidden_act="relu", legacy=False)
     case.shows = "legacy false: lm_predictions"
     yield case
 
 
 def question_answerers():
     for family in ("bert", "roberta", "distilbert", "electra", "modernbert", "deberta"):
-        yield plain(family, "answers", "QuestionAnswering", num_labels=2)
+        yield plain(family, "answers", "ForQuestionAnswering", num_labels=2)
+
+
+def pretrained():
+    """Checkpoints as they are published, for which a classifier is new: the class that writes them, by family."""
+    kinds = {"xlm_roberta": "ForMaskedLM", "distilbert": "ForMaskedLM", "electra": "ForPreTraining",
+             "albert": "ForPreTraining", "mpnet": "ForMaskedLM", "modernbert": "ForMaskedLM", "deberta": "Model"}
+    for family, kind in kinds.items():
+        case = plain(family, "pretrained", kind, num_labels=3)
+        case.stored = {"deberta": deberta_prefixed, "albert": with_positions("albert"),
+                       "electra": with_positions("electra"), "xlm_roberta": with_positions("roberta")}.get(family)
+        yield case
 
 
 GROUPS = [families, token_classifiers, masked_models, question_answerers]

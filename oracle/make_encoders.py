@@ -1,5 +1,5 @@
 """Writes the encoders of tests/golden/models that are neither BERT's nor RoBERTa's, and those with other heads."""
-from common import (MODELS, Widened, generator, head_of, inputs_of, load_base, logits_of, make_batch, model_loss, moved, of_text,
+from common import (MODELS, Widened, generator, head_of, inputs_of, load_base, logits_of, make_batch, model_loss, moved, normal, of_text,
                     output_logits, randomise, require_equal, save_json, save_tensors, seed_of, task_loss, widen)
 
 import json
@@ -8,17 +8,22 @@ import sys
 
 import torch
 import transformers
-from encoder_cases import GROUPS
+from encoder_cases import GROUPS, pretrained
 from safetensors.torch import load_file, save_file
+
+
+def class_of(case, ending=None):
+    auto = transformers.AutoModel._model_mapping[type(case.config)]
+    return getattr(transformers, auto.__name__.removesuffix("Model") + (ending or case.head))
 
 
 def save(case):
     """The checkpoint, as transformers saves it but for what the case has otherwise."""
     folder = MODELS / case.name
     shutil.rmtree(folder, ignore_errors=True)
-    kind = getattr(transformers, "AutoModelFor" + case.head)
     torch.manual_seed(seed_of(case.name))
-    randomise(kind.from_config(case.config).float(), case.name).save_pretrained(folder)
+    model = class_of(case)(case.config).float()
+    randomise(model, case.name).save_pretrained(folder)
     if case.written:
         save_json(folder / "config.json", case.written(json.loads((folder / "config.json").read_text())))
     if case.stored:
@@ -88,7 +93,7 @@ def left_case(case, model, batch, logits):
 def write_case(case):
     save(case)
     model = load_base(case.name)
-    assert head_of(model.config) == case.head
+    assert "For" + head_of(model.config) == case.head
     batch = make_batch(model.config, case.name + " batch", case.lengths)
     logits = logits_of(model, batch)
     check_features(case, model, batch, logits)
@@ -106,8 +111,32 @@ def write_case(case):
     save_tensors(MODELS / case.name / "io.safetensors", {**tensors, "loss64": loss.reshape(1)}, __file__, case.name)
 
 
+def write_headless(case):
+    """A checkpoint without a classifier; io.safetensors brings one, under the names it has in the model."""
+    save(case)
+    kind = class_of(case, "ForSequenceClassification")
+    model, report = kind.from_pretrained(MODELS / case.name, dtype=torch.float32, attn_implementation="eager",
+                                         output_loading_info=True)
+    model.config.architectures = [kind.__name__]
+    rng = generator(case.name + " head")
+    head = {k: v for k, v in model.eval().named_parameters() if k in report["missing_keys"]}
+    with torch.no_grad():
+        for value in head.values():
+            value.copy_(normal(value.shape, 0.4, rng))
+    batch = make_batch(model.config, case.name + " batch", case.lengths)
+    tensors = {**batch, **{k: v.clone() for k, v in head.items()}, "logits": logits_of(model, batch)}
+    with Widened():
+        tensors["logits64"] = logits_of(widen(model), batch)
+    require_equal(f"{case.name} float64", tensors["logits"], tensors["logits64"])
+    save_tensors(MODELS / case.name / "io.safetensors", tensors, __file__, case.name)
+    print(f"  {case.name}: new are {' '.join(head)}", flush=True)
+
+
 def main():
     only = sys.argv[1:]
+    for case in pretrained():
+        if not only or case.name in only:
+            write_headless(case)
     for group in GROUPS:
         for case in group():
             if not only or case.name in only:

@@ -318,12 +318,13 @@ class ModernBert final : public EncoderModel {
 
 }  // namespace
 
-// PEFT has no targets for it.
 const FamilySpec& family_modernbert() {
   static const FamilySpec spec = {
       .model_type = "modernbert",
       .heads = encoder_heads("ModernBert", "classifier.weight", "decoder", "classifier"),
       .word_embeddings = "model.embeddings.tok_embeddings",
+      .lora_target_modules = {"Wqkv"},  // PEFT has none
+      .ia3_target_modules = {"Wqkv", "mlp.Wo"},
       .ia3_feedforward_modules = {"mlp.Wo"},
       .sublayer_outputs = {"Wo"},
       .feedforward_outputs = {"mlp.Wo"},
