@@ -25,7 +25,7 @@ contains out 'question is it good'
 contains out 'answer  play'
 expect 0 validate $base --train_file train.jsonl --max_length 12 --doc_stride 2 --rows_file rows.jsonl
 contains out '10 contexts are read in several windows'
-lines rows.jsonl 40
+lines rows.jsonl 120
 contains rows.jsonl '"label":[0.0,0.0]'
 expect 0 validate $base --train_file train.jsonl --label_names a,b
 contains err 'the head says where an answer starts and ends, and has no classes'
@@ -33,9 +33,9 @@ expect 1 validate $base --train_file train.jsonl --max_length 12 --doc_stride 6
 contains err 'error[data.long-question]'
 
 # A run learns where the answers stand.
-expect 0 train $base --train_file train.jsonl --validation_file dev.jsonl --learning_rate 2e-2 --num_train_epochs 20 \
-  --per_device_train_batch_size 6 --target_modules all-linear --load_best_model_at_end true --eval_strategy epoch \
-  --save_strategy epoch --output_dir out1
+expect 0 train $base --train_file train.jsonl --validation_file dev.jsonl --learning_rate 2e-2 --num_train_epochs 40 \
+  --per_device_train_batch_size 6 --target_modules all-linear --load_best_model_at_end true --metric_for_best_model loss \
+  --eval_strategy steps --eval_steps 50 --save_strategy steps --save_steps 50 --output_dir out1
 present out1/adapter_model.safetensors out1/run.json out1/vocab.txt
 contains out1/all_results.json '"train_samples": 30'
 contains out1/adapter_config.json '"QUESTION_ANS"'
