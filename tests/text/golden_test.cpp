@@ -21,7 +21,8 @@ TEST_P(Golden, AgreesWithTheReferenceOnFiveThousandLines) {
 
 INSTANTIATE_TEST_SUITE_P(Tokenizer, Golden,
                          ::testing::Values("wordpiece", "byte_level", "suffixed", "roberta", "llama3", "llama2",
-                                           "gemma", "unigram", "gemma_model", "t5"),
+                                           "gemma", "unigram", "gemma_model", "t5", "albert", "deberta_v2",
+                                           "xlm_roberta", "mpnet", "modernbert"),
                          [](const auto& info) { return std::string(info.param); });
 
 TEST(Tokenizer, AgreesWithTheReferenceForEveryOtherPart) {

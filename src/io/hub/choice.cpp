@@ -27,6 +27,7 @@ constexpr const char* kBeside[] = {"config.json",
                                    "merges.txt",
                                    "tokenizer.model",
                                    "spiece.model",
+                                   "spm.model",
                                    "sentencepiece.bpe.model"};
 
 // One file, or an index and its shards; the first kind that is there is taken.

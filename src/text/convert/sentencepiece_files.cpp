@@ -18,6 +18,7 @@ namespace {
 using PieceType = SentencePieceModel::PieceType;
 
 const std::string kBlank = "\xE2\x96\x81";
+constexpr const char* kXlmRoberta = "XLMRobertaTokenizer";
 
 std::string to_base64(std::string_view bytes) {
   static constexpr char kDigits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -133,12 +134,26 @@ PartJson vocabulary_of(const SentencePieceModel& model, const std::string& where
   return vocabulary;
 }
 
-enum class Family { kLlama, kGemma, kAlbert, kT5 };
+enum class Family { kLlama, kGemma, kAlbert, kT5, kXlmRoberta, kDeberta };
+
+/// The same pieces in fairseq's order: four of its own, those of the model behind its first three, and the mask.
+SentencePieceModel in_fairseq_order(const SentencePieceModel& model) {
+  SentencePieceModel result = model;
+  result.pieces = {{"<s>", 0, PieceType::kControl},
+                   {"<pad>", 0, PieceType::kControl},
+                   {"</s>", 0, PieceType::kControl},
+                   {"<unk>", 0, PieceType::kUnknown}};
+  const auto first = model.pieces.begin() + std::min<std::ptrdiff_t>(3, std::ssize(model.pieces));
+  result.pieces.insert(result.pieces.end(), first, model.pieces.end());
+  result.pieces.push_back({"<mask>", 0, PieceType::kNormal});  // as what it is added, the configuration says
+  result.unk_id = 3;
+  result.unk_piece = "<unk>";
+  return result;
+}
 
 Family family_of(const SentencePieceModel& model, const PartJson& vocabulary, const TokenizerConfig& config,
                  const std::string& where) {
-  const PartReader reader(config.config, "tokenizer_config.json");
-  const std::string name = reader.text("tokenizer_class", "");
+  const std::string name = tokenizer_class(config);
   const bool bpe = model.kind == SentencePieceModel::Kind::kBpe;
   const auto fits = [&](Family family, bool wants_bpe) {
     if (bpe == wants_bpe) return family;
@@ -151,14 +166,18 @@ Family family_of(const SentencePieceModel& model, const PartJson& vocabulary, co
   if (name.starts_with("Gemma")) return fits(Family::kGemma, true);
   if (name.starts_with("Albert")) return fits(Family::kAlbert, false);
   if (name.starts_with("T5")) return fits(Family::kT5, false);
+  if (name == kXlmRoberta) return fits(Family::kXlmRoberta, false);
+  if (name == "DebertaV2Tokenizer") return fits(Family::kDeberta, false);
   if (name.empty() || name.starts_with("PreTrainedTokenizer") || name == "TokenizersBackend") {
     if (bpe) return model.add_dummy_prefix ? Family::kLlama : Family::kGemma;
-    if (vocabulary.contains("[CLS]") && vocabulary.contains("[SEP]")) return Family::kAlbert;
+    const bool framed = vocabulary.contains("[CLS]") && vocabulary.contains("[SEP]");
+    if (framed) return vocabulary.contains("[PAD]") ? Family::kDeberta : Family::kAlbert;
     if (vocabulary.contains("</s>")) return Family::kT5;
   }
   throw Error{{.id = "format.unsupported",
                .what = fmt::format("\"{}\" needs a tokenizer.json; from a SentencePiece model LlamaTokenizer, "
-                                   "GemmaTokenizer, AlbertTokenizer and T5Tokenizer can be built",
+                                   "GemmaTokenizer, AlbertTokenizer, T5Tokenizer, XLMRobertaTokenizer and "
+                                   "DebertaV2Tokenizer can be built",
                                    name),
                .where = where,
                .fix = "save the tokenizer with transformers' save_pretrained, which writes tokenizer.json"}};
@@ -178,13 +197,20 @@ class Converter {
   PartJson convert() {
     if (family_ == Family::kT5) add_sentinels();
     PartJson defaults = {{"unk_token", model_.unk_piece}};
-    if (family_ == Family::kAlbert) {
+    if (family_ == Family::kAlbert || family_ == Family::kDeberta) {
       defaults.update({{"bos_token", "[CLS]"},
                        {"eos_token", "[SEP]"},
                        {"sep_token", "[SEP]"},
-                       {"pad_token", "<pad>"},
+                       {"pad_token", family_ == Family::kAlbert ? "<pad>" : "[PAD]"},
                        {"cls_token", "[CLS]"},
                        {"mask_token", "[MASK]"}});
+    } else if (family_ == Family::kXlmRoberta) {
+      defaults.update({{"bos_token", "<s>"},
+                       {"eos_token", "</s>"},
+                       {"sep_token", "</s>"},
+                       {"pad_token", "<pad>"},
+                       {"cls_token", "<s>"},
+                       {"mask_token", "<mask>"}});
     } else {
       defaults["eos_token"] = model_.eos_piece;
       if (family_ != Family::kT5) defaults["bos_token"] = model_.bos_piece;
@@ -228,6 +254,20 @@ class Converter {
       return std::pair{content(name), ids[name].get<int64_t>()};
     };
     switch (family_) {
+      case Family::kXlmRoberta: {
+        const std::string bos = content("bos_token"), eos = content("eos_token");
+        PartJson single = {place("SpecialToken", bos, 0), place("Sequence", "A", 0), place("SpecialToken", eos, 0)};
+        PartJson pair = single;
+        for (PartJson step :
+             {place("SpecialToken", eos, 0), place("Sequence", "B", 0), place("SpecialToken", eos, 0)}) {
+          pair.push_back(std::move(step));
+        }
+        return {{"type", "TemplateProcessing"},
+                {"single", std::move(single)},
+                {"pair", std::move(pair)},
+                {"special_tokens", marks({{bos, ids["bos_token"]}, {eos, ids["eos_token"]}})}};
+      }
+      case Family::kDeberta:
       case Family::kAlbert: {
         const std::string cls = content("cls_token");
         const std::string sep = content("sep_token");
@@ -295,6 +335,22 @@ class Converter {
         result["normalizer"] = sequence("normalizers", std::move(steps));
         break;
       }
+      case Family::kDeberta: {
+        PartJson steps = PartJson::array(), cuts = PartJson::array();
+        if (settings_.flag("do_lower_case", false)) steps.push_back({{"type", "Lowercase"}});
+        steps.push_back({{"type", "Strip"}, {"strip_left", true}, {"strip_right", true}});
+        if (!charsmap.is_null()) steps.push_back(charsmap);
+        steps.push_back(replace({{"Regex", " {2,}"}}, " "));
+        result["normalizer"] = sequence("normalizers", std::move(steps));
+        if (settings_.flag("split_by_punct", false)) {
+          cuts.push_back({{"type", "Punctuation"}, {"behavior", "Isolated"}});
+        }
+        cuts.push_back(metaspace(prefix ? "always" : "never", true));
+        result["pre_tokenizer"] = sequence("pretokenizers", std::move(cuts));
+        result["decoder"] = metaspace(prefix ? "always" : "never", true);
+        return;
+      }
+      case Family::kXlmRoberta:
       case Family::kT5:
         if (!charsmap.is_null()) result["normalizer"] = charsmap;
         break;
@@ -354,6 +410,7 @@ PartJson from_sentencepiece(const SentencePieceModel& model, const TokenizerConf
                  .where = where,
                  .fix = "use a checkpoint with another tokenizer"}};
   }
+  if (tokenizer_class(config) == kXlmRoberta) return Converter(in_fairseq_order(model), config, where).convert();
   return Converter(model, config, where).convert();
 }
 

@@ -21,7 +21,8 @@ constexpr const char* kSpecialTokens = "special_tokens_map.json";
 constexpr const char* kAddedTokens = "added_tokens.json";
 // What a tokenizer is read from, in the order of preference.
 const std::vector<std::vector<std::string>> kForms = {
-    {"tokenizer.json"}, {"vocab.txt"}, {"vocab.json", "merges.txt"}, {"tokenizer.model"}, {"spiece.model"}};
+    {"tokenizer.json"}, {"vocab.txt"}, {"vocab.json", "merges.txt"}, {"tokenizer.model"},
+    {"spiece.model"},   {"spm.model"}, {"sentencepiece.bpe.model"}};
 
 std::string_view without_end(std::string_view line) {
   while (!line.empty()) {
@@ -169,7 +170,7 @@ TokenizerSource read_tokenizer_source(const std::filesystem::path& folder, const
   if (files.empty()) {
     throw Error{
         {.id = "io.not-found",
-         .what = "there is no tokenizer.json, no vocab.txt, no vocab.json with merges.txt and no tokenizer.model",
+         .what = "there is no tokenizer.json, no vocab.txt, no vocab.json with merges.txt and no SentencePiece model",
          .where = folder.string(),
          .fix = "copy the tokenizer's files of the checkpoint into this folder"}};
   }
@@ -182,6 +183,19 @@ TokenizerSource read_tokenizer_source(const std::filesystem::path& folder, const
   TokenizerSource source{read_part_json(file), file.string(), files};
   add_named_tokens(source.json, config);
   return source;
+}
+
+std::string tokenizer_class(const TokenizerConfig& config) {
+  std::string name = config.reader().text("tokenizer_class", "");
+  if (name.ends_with("Fast")) name.resize(name.size() - 4);
+  const std::filesystem::path file = config.folder / "config.json";
+  if (!name.empty() || !std::filesystem::exists(file)) return name;
+  static const std::map<std::string, std::string> kClasses = {
+      {"deberta-v2", "DebertaV2Tokenizer"}, {"mpnet", "MPNetTokenizer"}, {"xlm-roberta", "XLMRobertaTokenizer"}};
+  const PartJson json = read_part_json(file);
+  if (!json.is_object()) return name;  // the model's reader says so
+  const auto found = kClasses.find(PartReader(json, file.string()).text("model_type", ""));
+  return found == kClasses.end() ? name : found->second;
 }
 
 PartJson from_vocab_txt(const std::filesystem::path& folder, const TokenizerConfig& config) {
@@ -199,14 +213,24 @@ PartJson from_vocab_txt(const std::filesystem::path& folder, const TokenizerConf
   }
   const PartReader settings(config.config, "tokenizer_config.json");
   AddedList added(vocabulary, config);
-  const PartJson ids = add_special_tokens(added, config,
-                                          {{"unk_token", "[UNK]"},
-                                           {"sep_token", "[SEP]"},
-                                           {"pad_token", "[PAD]"},
-                                           {"cls_token", "[CLS]"},
-                                           {"mask_token", "[MASK]"}});
-  const std::string cls = content_of(config, "cls_token", "[CLS]");
-  const std::string sep = content_of(config, "sep_token", "[SEP]");
+  const bool mpnet = tokenizer_class(config) == "MPNetTokenizer";
+  PartJson defaults = {{"unk_token", "[UNK]"},
+                       {"sep_token", "[SEP]"},
+                       {"pad_token", "[PAD]"},
+                       {"cls_token", "[CLS]"},
+                       {"mask_token", "[MASK]"}};
+  if (mpnet) {
+    defaults = {{"bos_token", "<s>"},
+                {"eos_token", "</s>"},
+                {"unk_token", "[UNK]"},
+                {"sep_token", "</s>"},
+                {"pad_token", "<pad>"},
+                {"cls_token", "<s>"},
+                {"mask_token", {{"content", "<mask>"}, {"lstrip", true}}}};
+  }
+  const PartJson ids = add_special_tokens(added, config, defaults);
+  const std::string cls = content_of(config, "cls_token", mpnet ? "<s>" : "[CLS]");
+  const std::string sep = content_of(config, "sep_token", mpnet ? "</s>" : "[SEP]");
   const PartJson single = {place("SpecialToken", cls, 0), place("Sequence", "A", 0), place("SpecialToken", sep, 0)};
   PartJson pair = single;
   pair.push_back(place("Sequence", "B", 1));
@@ -222,10 +246,15 @@ PartJson from_vocab_txt(const std::filesystem::path& folder, const TokenizerConf
             {"lowercase", settings.flag("do_lower_case", true)}}},
           {"pre_tokenizer", {{"type", "BertPreTokenizer"}}},
           {"post_processor",
-           {{"type", "TemplateProcessing"},
-            {"single", single},
-            {"pair", pair},
-            {"special_tokens", marks({{cls, ids["cls_token"]}, {sep, ids["sep_token"]}})}}},
+           mpnet ? PartJson{{"type", "RobertaProcessing"},
+                            {"sep", {sep, ids["sep_token"]}},
+                            {"cls", {cls, ids["cls_token"]}},
+                            {"trim_offsets", true},
+                            {"add_prefix_space", false}}
+                 : PartJson{{"type", "TemplateProcessing"},
+                            {"single", single},
+                            {"pair", pair},
+                            {"special_tokens", marks({{cls, ids["cls_token"]}, {sep, ids["sep_token"]}})}}},
           {"decoder", {{"type", "WordPiece"}, {"prefix", "##"}, {"cleanup", true}}},
           {"model",
            {{"type", "WordPiece"},

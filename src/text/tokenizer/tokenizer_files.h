@@ -52,15 +52,20 @@ TokenizerConfig read_tokenizer_config(const std::filesystem::path& folder);
 /// Tokenizer::gives_type_ids() of such a tokenizer beside the config.json of `model_folder`, if there is one.
 bool gives_type_ids(const TokenizerConfig& config, const std::filesystem::path& model_folder);
 
-/// The tokenizer.json that transformers would write for `vocab.txt`.
+/// The class of transformers: by tokenizer_config.json, else by the model_type of a config.json beside it where the
+/// files alone do not tell ("XLMRobertaTokenizer"); less an ending "Fast". Empty where nothing says.
+std::string tokenizer_class(const TokenizerConfig& config);
+
+/// The tokenizer.json that transformers would write for `vocab.txt`: MPNet's by its class, else BERT's.
 PartJson from_vocab_txt(const std::filesystem::path& folder, const TokenizerConfig& config);
 
 /// The tokenizer.json that transformers would write for `vocab.json` and `merges.txt`: GPT-2's, RoBERTa's or Qwen2's
 /// by `tokenizer_class`, else RoBERTa's where the vocabulary has <s> and </s>. Throws format.unsupported for others.
 PartJson from_vocab_json(const std::filesystem::path& folder, const TokenizerConfig& config);
 
-/// The tokenizer.json that transformers would write for a SentencePiece model: Llama's, Gemma's, ALBERT's or T5's by
-/// `tokenizer_class`, else by what the model holds. Throws format.sentencepiece, format.unsupported.
+/// The tokenizer.json that transformers would write for a SentencePiece model: Llama's, Gemma's, ALBERT's, T5's,
+/// XLM-RoBERTa's or DeBERTa-v2's by tokenizer_class(), else by what the model holds; of DeBERTa-v2 with the model's own
+/// normaliser, as before transformers 5. Throws format.sentencepiece, format.unsupported.
 PartJson from_sentencepiece(const std::filesystem::path& file, const TokenizerConfig& config);
 struct SentencePieceModel;
 /// The same for a model from elsewhere, which errors name by `where`.
