@@ -76,7 +76,8 @@ def resized_cases():
                "new tokens, the head's rows as transformers drew them", off, **grown)
     yield Case("lora_new_tokens_tied", "llama_tied", lora(trainable_token_indices=new), "new tokens, tied", off, **grown)
     yield Case("lora_new_tokens_gpt2", "gpt2", lora(trainable_token_indices=new), "new tokens of GPT-2", off, **grown)
-    yield Case("lora_new_save_ends", "llama_heads", lora(modules_to_save=list(ENDS)), "resized ends trained whole", **grown)
+    yield Case("lora_new_save_ends", "llama_heads", lora(modules_to_save=list(ENDS)),
+               "resized ends trained whole", **grown)
     yield Case("lora_new_save_embedding_tied", "llama_tied", lora(modules_to_save=["embed_tokens"]),
                "a resized embedding trained whole; the tied head stays the base's", **grown)
     yield Case("lora_new_ends", "llama_heads", lora(target_modules=["q_proj", *ENDS]), "resized ends adapted", **grown)
