@@ -110,7 +110,8 @@ def head_cases():
         yield Case(f"lora_{family}_tokens", f"{family}_tokens", lora(TOKENS), "token classification")
     yield Case("lora_modernbert_tokens", "modernbert_tokens", lora(TOKENS, target_modules=["Wqkv"]),
                "token classification: of the head the classifier alone trains")
-    for family, targets in (("bert", None), ("deberta", None), ("distilbert", ["q_lin", "v_lin"])):
+    # Without BERT: PEFT's model for answers does not hand token_type_ids on.
+    for family, targets in (("deberta", None), ("distilbert", ["q_lin", "v_lin"])):
         yield Case(f"lora_{family}_answers", f"{family}_answers", lora(ANSWERS, target_modules=targets),
                    "question answering")
     yield Case("lora_modernbert_answers", "modernbert_answers", lora(ANSWERS, target_modules=["Wqkv"]),

@@ -102,7 +102,7 @@ def as_json(value, dtype):
     if pa.types.is_struct(dtype):
         return {field.name: as_json(value[field.name], field.type) for field in dtype}
     if hasattr(dtype, "value_type"):
-        if pa.types.is_dictionary(dtype):
+        if pa.types.is_dictionary(dtype) or pa.types.is_run_end_encoded(dtype):
             return as_json(value, dtype.value_type)
         return [as_json(item, dtype.value_type) for item in value]
     if pa.types.is_decimal(dtype):
@@ -172,7 +172,23 @@ def main():
     arrow("file.arrow", texts() | nested() | maps(), pa.ipc.new_file)
     arrow("file_zstd.arrow", numbers() | times(), pa.ipc.new_file, compression="zstd")
     arrow("stream.arrow", texts() | numbers() | nested(), pa.ipc.new_stream)
+    parts()
     save_sets()
+
+
+def parts():
+    """A dictionary that grows from batch to batch, and runs of equal values."""
+    words = ["red", "green", "blue", "black", "white"]
+    table = pa.table({
+        "grown": pa.chunked_array([pa.array(words[:held]).dictionary_encode().take(pa.array([0, held - 1, 1, held - 1]))
+                                   for held in (2, 3, 5)]),
+        "runs": pa.chunked_array([pa.RunEndEncodedArray.from_arrays(pa.array([1, 3, 4], pa.int32()),
+                                                                    pa.array([f"a{i}", None, f"c{i}"]))
+                                  for i in range(3)])})
+    options = pa.ipc.IpcWriteOptions(emit_dictionary_deltas=True)
+    with pa.ipc.new_stream(FOLDER / "parts.arrow", table.schema, options=options) as out:
+        out.write_table(table)
+    write_rows("parts.arrow", table)
 
 
 def save_sets():

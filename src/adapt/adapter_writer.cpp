@@ -172,8 +172,9 @@ void Adapter::save(const std::filesystem::path& folder) const {
 
   if (spec_->on(ActsOn::virtual_tokens)) {  // PEFT builds the tensor from these
     const ModelShape& shape = model_->shape();
-    const bool prefix = virtual_tokens().prefix.defined();
-    json.update({{"token_dim", prefix ? shape.prefix_width : shape.hidden},
+    const VirtualTokens tokens = virtual_tokens();
+    const bool prefix = tokens.prefix.defined();
+    json.update({{"token_dim", prefix ? shape.prefix_width : tokens.embeddings.size(1)},
                  {"num_layers", shape.layers},
                  {"num_attention_heads", prefix ? shape.prefix_heads : shape.heads},
                  {"num_transformer_submodules", 1}});

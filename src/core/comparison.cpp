@@ -180,7 +180,7 @@ class Reader {
       keys = keys_of_file(for_task(own["config"], task), where);
       own.erase("config");
     }
-    lay_over(keys, read_(own, file_, where));
+    keys.update(read_(own, file_, where));  // nulls stay: they act on what is below the part, too
     return keys;
   }
 

@@ -68,8 +68,7 @@ class Albert final : public EncoderFamilyModel {
                                 .tied = c.tie_word_embeddings},
                                encoder.words());
     } else {
-      layers_.dropout(c.classifier_dropout)
-          .linear(load.head("classifier", num_labels(), c.hidden_size, c.initializer_range));
+      layers_.last(load, num_labels(), c.hidden_size, c.initializer_range, c.classifier_dropout);
     }
     load.finish({"predictions.", "sop_classifier.", "pooler.", "embeddings.position_ids", "embeddings.token_type_ids"});
   }

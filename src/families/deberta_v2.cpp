@@ -378,10 +378,10 @@ class DebertaV2 final : public EncoderModel {
           .activation(c.pooler_hidden_act, "pooler_hidden_act")
           .dropout(c.cls_dropout)
           .linear(load.head("classifier", num_labels(), d, c.initializer_range));
-    } else if (task == "TOKEN_CLS") {
-      layers_.dropout(c.hidden_dropout_prob).linear(load.head("classifier", num_labels(), d, c.initializer_range));
-    } else {
+    } else if (task == "fill-mask") {
       layers_ = masked_lm_head(load, masked_form(values, c, *input.checkpoint), words);
+    } else {
+      layers_.last(load, num_labels(), d, c.initializer_range, c.hidden_dropout_prob);
     }
     std::vector<std::string> others = {"cls.", "lm_predictions.", "mask_predictions.", "pooler.",
                                        "embeddings.position_ids"};

@@ -48,9 +48,7 @@ class DistilBert final : public EncoderFamilyModel {
           .activation("relu")
           .dropout(values.dropout_or("seq_classif_dropout", 0.2))
           .linear(load.head("classifier", num_labels(), d, c.initializer_range));
-    } else if (task == "TOKEN_CLS") {
-      layers_.dropout(c.hidden_dropout_prob).linear(load.head("classifier", num_labels(), d, c.initializer_range));
-    } else {
+    } else if (task == "fill-mask") {
       layers_ = masked_lm_head(load,
                                {.dense = "vocab_transform",
                                 .norm = "vocab_layer_norm",
@@ -60,8 +58,11 @@ class DistilBert final : public EncoderFamilyModel {
                                 .eps = c.layer_norm_eps,
                                 .tied = c.tie_word_embeddings},
                                encoder.words());
+    } else {
+      layers_.last(load, num_labels(), d, c.initializer_range, c.hidden_dropout_prob,
+                   values.dropout_or("qa_dropout", 0.1));
     }
-    load.finish({"vocab_transform.", "vocab_layer_norm.", "pre_classifier.", "qa_outputs.", "embeddings.position_ids"});
+    load.finish({"vocab_transform.", "vocab_layer_norm.", "pre_classifier.", "embeddings.position_ids"});
   }
 };
 

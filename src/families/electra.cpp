@@ -25,9 +25,7 @@ class Electra final : public EncoderFamilyModel {
           .activation("gelu")
           .dropout(c.classifier_dropout)
           .linear(load.head("classifier.out_proj", num_labels(), d, c.initializer_range));
-    } else if (task == "TOKEN_CLS") {
-      layers_.dropout(c.classifier_dropout).linear(load.head("classifier", num_labels(), d, c.initializer_range));
-    } else {
+    } else if (task == "fill-mask") {
       layers_ = masked_lm_head(load,
                                {.dense = "generator_predictions.dense",
                                 .norm = "generator_predictions.LayerNorm",
@@ -36,6 +34,8 @@ class Electra final : public EncoderFamilyModel {
                                 .eps = c.layer_norm_eps,
                                 .tied = c.tie_word_embeddings},
                                encoder.words());
+    } else {
+      layers_.last(load, num_labels(), d, c.initializer_range, c.classifier_dropout);
     }
     load.finish({"generator_predictions.", "discriminator_predictions.", "embeddings.position_ids"});
   }

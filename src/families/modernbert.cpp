@@ -303,9 +303,9 @@ class ModernBert final : public EncoderModel {
         .activation(c.classifier_activation, "classifier_activation")
         .norm(load.head_norm("head.norm", d, c.norm_eps, c.norm_bias));
     const std::string& last = load.head_spec().module;
-    if (load.head_spec().has_labels()) {
-      layers_.dropout(c.classifier_dropout)
-          .linear(load.head(last, num_labels(), d, 1 / std::sqrt(static_cast<double>(d))));
+    if (!load.head_spec().weight.empty()) {
+      const double p = c.classifier_dropout;
+      layers_.last(load, num_labels(), d, 1 / std::sqrt(static_cast<double>(d)), p, p);
     } else {
       const std::string bias = c.decoder_bias ? last + ".bias" : "";
       layers_.linear(c.tie_word_embeddings ? load.tied_head(last, words, bias)
@@ -318,12 +318,13 @@ class ModernBert final : public EncoderModel {
 
 }  // namespace
 
-// PEFT has no targets for it.
 const FamilySpec& family_modernbert() {
   static const FamilySpec spec = {
       .model_type = "modernbert",
-      .heads = encoder_heads("ModernBert", "classifier.weight", "decoder"),
+      .heads = encoder_heads("ModernBert", "classifier.weight", "decoder", "classifier"),
       .word_embeddings = "model.embeddings.tok_embeddings",
+      .lora_target_modules = {"Wqkv"},  // PEFT has none
+      .ia3_target_modules = {"Wqkv", "mlp.Wo"},
       .ia3_feedforward_modules = {"mlp.Wo"},
       .sublayer_outputs = {"Wo"},
       .feedforward_outputs = {"mlp.Wo"},

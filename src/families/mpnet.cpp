@@ -37,9 +37,7 @@ class MpNet final : public EncoderFamilyModel {
     if (task == "SEQ_CLS") {
       layers_.dropout(p).linear(load.head("classifier.dense", d, d, c.initializer_range)).tanh();
       layers_.dropout(p).linear(load.head("classifier.out_proj", num_labels(), d, c.initializer_range));
-    } else if (task == "TOKEN_CLS") {
-      layers_.dropout(p).linear(load.head("classifier", num_labels(), d, c.initializer_range));
-    } else {
+    } else if (task == "fill-mask") {
       layers_ = masked_lm_head(load,
                                {.dense = "lm_head.dense",
                                 .norm = "lm_head.layer_norm",
@@ -48,6 +46,8 @@ class MpNet final : public EncoderFamilyModel {
                                 .eps = c.layer_norm_eps,
                                 .tied = c.tie_word_embeddings},
                                encoder.words());
+    } else {
+      layers_.last(load, num_labels(), d, c.initializer_range, p);
     }
     load.finish({"lm_head.", "pooler.", "embeddings.position_ids"});
   }

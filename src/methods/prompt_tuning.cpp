@@ -39,7 +39,7 @@ class PromptTuning final : public Layerless {
     const Tensor ids = start_ids(model, generator);
     return {{"prompt", "prompt_embeddings",
              ids.defined() ? at::embedding(model.word_embeddings, ids).to(at::kFloat)
-                           : gaussian(options_.num_virtual_tokens, model.hidden, 1, generator)}};
+                           : gaussian(options_.num_virtual_tokens, model.word_embeddings.size(1), 1, generator)}};
   }
 
   VirtualTokens virtual_tokens(const ModelShape&, const Params& whole) const override {

@@ -74,7 +74,8 @@ FamilySpec encoder_family(FamilySpec own) {
   return own;
 }
 
-std::vector<HeadSpec> encoder_heads(const std::string& name, const std::string& weight, const std::string& masked) {
+std::vector<HeadSpec> encoder_heads(const std::string& name, const std::string& weight, const std::string& masked,
+                                    const std::string& answers) {
   return {{.task_type = "SEQ_CLS",
            .architecture = name + "ForSequenceClassification",
            .module = "classifier",
@@ -84,6 +85,11 @@ std::vector<HeadSpec> encoder_heads(const std::string& name, const std::string& 
            .architecture = name + "ForTokenClassification",
            .module = "classifier",
            .weight = "classifier.weight"},
+          {.task_type = "QUESTION_ANS",
+           .architecture = name + "ForQuestionAnswering",
+           .module = answers,
+           .weight = answers + ".weight",
+           .outputs = 2},
           {.task_type = "fill-mask", .architecture = name + "ForMaskedLM", .module = masked}};
 }
 

@@ -117,8 +117,10 @@ class EncoderFamilyModel : public EncoderModel {
 FamilySpec encoder_family(FamilySpec own);
 
 /// The heads that transformers gives most encoders: SEQ_CLS with a `classifier` whose last layer is `weight`, TOKEN_CLS
-/// with a `classifier`, and fill-mask with the decoder `masked`. `name`: "Bert".
-std::vector<HeadSpec> encoder_heads(const std::string& name, const std::string& weight, const std::string& masked);
+/// with a `classifier`, QUESTION_ANS with `answers`, whose two outputs are the starts and ends of answers, and
+/// fill-mask with the decoder `masked`. `name`: "Bert".
+std::vector<HeadSpec> encoder_heads(const std::string& name, const std::string& weight, const std::string& masked,
+                                    const std::string& answers = "qa_outputs");
 
 /// What the adapter of the call puts before every row. Throws data.too-long when a row is longer with it than the
 /// model's positions.

@@ -35,6 +35,12 @@ HeadLayers& HeadLayers::norm(const Norm* norm) {
   return *this;
 }
 
+HeadLayers& HeadLayers::last(Loader& load, int64_t labels, int64_t d_in, double std, double p, double answers_p) {
+  const HeadSpec& spec = load.head_spec();
+  const int64_t rows = spec.has_labels() ? labels : spec.outputs;
+  return dropout(spec.has_labels() ? p : answers_p).linear(load.head(spec.module, rows, d_in, std));
+}
+
 Tensor HeadLayers::operator()(Tensor x, Call& call) const {
   for (const auto& step : steps_) x = step(x, call);
   return x;

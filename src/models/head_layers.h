@@ -19,6 +19,10 @@ class HeadLayers {
   /// As config.json names it under `key`: "gelu".
   HeadLayers& activation(const std::string& name, const char* key = "hidden_act");
   HeadLayers& norm(const Norm* norm);
+  /// The layer that gives the logits: the module that the head names, with a row for each of its outputs or for each of
+  /// `labels`, drawn as Loader::head says where the checkpoint lacks it. Before it dropout: `p`, or `answers_p` where
+  /// the rows are outputs.
+  HeadLayers& last(Loader& load, int64_t labels, int64_t d_in, double std, double p, double answers_p = 0);
 
   Tensor operator()(Tensor x, Call& call) const;
 

@@ -151,6 +151,20 @@ TEST_F(Compose, IsWhatBesideAsksFor) {
       "config.unsupported");
 }
 
+TEST_F(Compose, StartsEveryPartFromNumbersOfItsOwn) {
+  const Json alike = {{"method", "lora"}, {"r", 3}, {"target_modules", {"key", "dense"}}};
+  const Adapter three =
+      Adapter::create(model, small_config(find_method("lora"), {{"r", 3}, {"beside", {alike, alike}}}), 1);
+  ASSERT_EQ(three.parts().size(), 3u);
+  for (size_t i = 0; i < 3; ++i) {
+    for (size_t j = 0; j < i; ++j) {
+      const Tensor &a = three.parts()[i].layers()[0]->params["lora_A"],
+                   &b = three.parts()[j].layers()[0]->params["lora_A"];
+      EXPECT_FALSE(a.equal(b)) << i << " and " << j;
+    }
+  }
+}
+
 TEST_F(Compose, RefusesArgumentsThatMakeNoSum) {
   const auto id_of = [](const std::function<void()>& action) { return error_of(action).id(); };
   EXPECT_EQ(id_of([&] { Adapter::compose({}); }), "config.bad-value");

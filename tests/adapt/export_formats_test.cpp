@@ -131,6 +131,18 @@ TEST(MlxAdapter, IsReadAgainAsItWas) {
   }
 }
 
+// MLX counts its layers from the last.
+TEST(MlxAdapter, SaysHowManyOfTheLastBlocksItHas) {
+  const auto model = gguf_model("llama_llama3");
+  for (const int64_t block : {0, 1}) {
+    const Adapter adapter =
+        random_adapter(*model, {{"method", "lora"}, {"target_modules", {"q_proj"}}, {"layers_to_transform", block}});
+    const test::TemporaryFolder folder;
+    export_adapter(adapter, folder / "out", ExportFormat::mlx, 0, probe());
+    EXPECT_EQ(read_json(folder / "out/adapter_config.json")["num_layers"], 2 - block);
+  }
+}
+
 class MlxFixture : public testing::TestWithParam<std::string> {};
 
 TEST_P(MlxFixture, GivesTheLogitsOfMlx) {

@@ -7,6 +7,7 @@
 #include <functional>
 
 #include "adapt/comparison.h"
+#include "adapt/intended.h"
 #include "adapt/merge_check.h"
 #include "adapt/write_checkpoint.h"
 #include "io/safetensors.h"
@@ -148,6 +149,32 @@ TEST_P(Merge, ThatIsWrongFailsAndNamesTheTensor) {
 
 INSTANTIATE_TEST_SUITE_P(Types, Merge, testing::ValuesIn(kTypes),
                          [](const auto& i) { return std::string(type_name(i.param)); });
+
+TEST(MergeCheck, SeesWhatIsAboveTheRoundedNumberAndWhatIsBelow) {
+  const Columns expected{at::full({3, 1}, 1.001, at::kDouble), at::full({3, 1}, 1e-6, at::kDouble)};
+  const Tensor actual = at::tensor({1.0, 1.0078125, 0.99609375}, at::kDouble).view({3, 1}).to(at::kBFloat16);
+  const Tensor right = is_rounded(actual, expected, at::kBFloat16);
+  EXPECT_TRUE(right[0].item<bool>());
+  EXPECT_FALSE(right[1].item<bool>()) << "the next number above";
+  EXPECT_FALSE(right[2].item<bool>()) << "the next number below";
+}
+
+// Readers tie the head to the embeddings again unless they are told.
+TEST(MergeCheck, AHeadThatLeavesTheEmbeddingsIsToldOf) {
+  const auto model = load_model(base_folder("llama_tied"), {.dtype = "float32"});
+  const ModelInput input = input_of("llama_tied");
+  for (const char* layer : {"lm_head", "q_proj"}) {
+    const bool parts = layer == std::string("lm_head");
+    Adapter adapter = Adapter::create(*model, config_of(find_method("lora"), *model, {{"target_modules", {layer}}}), 7);
+    test::randomise(adapter, 5, 0.1);
+    const test::TemporaryFolder folder;
+    ASSERT_TRUE(merge_checkpoint(adapter, folder / "merged", test::probe_of(input)).passed) << layer;
+    EXPECT_EQ(read_json(folder / "merged/config.json")["tie_word_embeddings"], !parts) << layer;
+    EXPECT_EQ(tensors_in(folder / "merged").contains("lm_head.weight"), parts) << layer;
+    const auto merged = load_model((folder / "merged").string(), {.dtype = "float32"});
+    EXPECT_EQ(differs(test::logits_of(*merged, nullptr, input), test::logits_of(*model, &adapter, input), 1e-4), "");
+  }
+}
 
 TEST(MergeCheck, FailsOnAConfigurationOfAnotherModel) {
   const auto model = load_model(base_folder("llama_biases"), {.dtype = "float32"});

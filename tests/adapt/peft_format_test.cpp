@@ -92,6 +92,9 @@ TEST(PeftConfig, NamesTheLayersWherePeftHasNoKeyForThem) {
   EXPECT_EQ(one["target_modules"], Json::array({query[1]}));
   EXPECT_TRUE(one["layers_to_transform"].is_null());
   EXPECT_EQ(one["peft_version"], kPeftVersion);
+  const Json all = written(*model, {{"method", "lora"}, {"target_modules", "all-linear"}, {"layers_to_transform", 1}});
+  EXPECT_EQ(all["target_modules"].size(), 6u) << "PEFT's all-linear passes over layers_to_transform";
+  EXPECT_TRUE(all["layers_to_transform"].is_null());
 }
 
 TEST(PeftConfig, ListsFeedForwardModulesAmongTheTargetsOnly) {

@@ -131,6 +131,20 @@ TEST(RankAllocator, CutsTheWeakestAndTies) {
   EXPECT_TRUE(at::equal(layers[0].gate, at::tensor({4., 0., 0., 3.}, at::kDouble).view({4, 1})));
 }
 
+// PEFT prunes in the steps that deltaT divides, wherever the warm-up ends.
+TEST(RankAllocator, PrunesWhereTheNumberOfTheStepIsAMultiple) {
+  RankBudget budget = small_budget(1);
+  budget.tinit = 1;
+  budget.delta_t = 3;
+  RankAllocator allocator(budget, gate_only({4, 1, 2, 3}), 10);
+  std::vector<int64_t> pruned;
+  for (int64_t step = 1; step <= 10; ++step) {
+    allocator.update(step);
+    if (!allocator.held().empty()) pruned.push_back(step);
+  }
+  EXPECT_EQ(pruned, (std::vector<int64_t>{3, 6, 9, 10}));
+}
+
 TEST(RankAllocator, HoldsTheLastPatternToTheEnd) {
   const auto layers = gate_only({4, 1, 2, 3});
   RankBudget budget = small_budget(2);

@@ -55,6 +55,10 @@ TEST(Targets, AreNarrowedByLayersAndExclusions) {
   EXPECT_EQ(targets(*model, {{"layers_to_transform", 1}}).front(), "bert.encoder.layer.1.attention.self.query");
   EXPECT_EQ(targets(*model, {{"layers_to_transform", {0, 1}}}).size(), 4u);
   EXPECT_EQ(targets(*model, {{"layers_to_transform", {0}}, {"layers_pattern", "layer"}}).size(), 2u);
+  const std::vector<std::string> whole = {"bert.encoder.layer.0.attention.self.query",
+                                          "bert.encoder.layer.1.attention.self.value"};
+  EXPECT_EQ(targets(*model, {{"target_modules", {whole[0], "value"}}, {"layers_to_transform", 1}}), whole)
+      << "a whole name is meant, in whichever layer";
   EXPECT_EQ(targets(*model, {{"exclude_modules", {"layer.0.attention.self.query"}}}).size(), 3u);
   EXPECT_EQ(error_of([&] { targets(*model, {{"exclude_modules", ".*"}}); }).id(), "config.no-target");
   EXPECT_EQ(error_of([&] {

@@ -120,6 +120,8 @@ TEST(Vocabulary, ComesBackWithTheAdapter) {
 
       const ModelOptions options = with_adapter_vocabulary({.dtype = "float32"}, folder.path());
       EXPECT_EQ(options.vocab_size, kStored + 2) << values;
+      EXPECT_EQ(with_adapter_vocabulary({.vocab_size = kStored + 5}, folder.path()).vocab_size, kStored + 5)
+          << "more are asked for";
       const auto again = load_model(base_folder(name), options);
       const Adapter read = Adapter::load(*again, folder.path());
       const Tensor expected = logits_of(*model, &adapter, batch());
@@ -159,6 +161,22 @@ TEST(Vocabulary, OfAnotherBaseIsRefused) {
 TEST(Vocabulary, OfAClassifierDoesNotGrow) {
   const auto load = [] { load_model(base_folder("bert_cls"), {.dtype = "float32", .vocab_size = 99}); };
   EXPECT_EQ(error_of(load).id(), "config.unsupported");
+}
+
+// As in torch's embedding, the row of the padding gets no gradient, wherever it stands.
+TEST(Vocabulary, TheRowOfThePaddingDoesNotTrain) {
+  const auto model = load_model(base_folder("bert_cls"), {.dtype = "float64"});
+  Adapter adapter = Adapter::create(*model, config_of({{"trainable_token_indices", {0, 7}}}), 1);
+  Tensor rows;
+  for (NamedTensor& tensor : adapter.trained()) {
+    if (tensor.name.find("trainable_tokens") != std::string::npos) rows = tensor.value.requires_grad_();
+  }
+  ASSERT_TRUE(rows.defined());
+  const Tensor ids = at::tensor({7, 9, 0, 11}, at::kLong).view({1, 4});
+  Call call{.adapter = &adapter};
+  model->forward({.input_ids = ids, .attention_mask = at::ones_like(ids)}, call).select(1, 0).sum().backward();
+  EXPECT_EQ(rows.grad()[0].abs().max().item<double>(), 0);
+  EXPECT_GT(rows.grad()[1].abs().max().item<double>(), 0);
 }
 
 TEST(Vocabulary, RowsTrainInOneWayOnly) {

@@ -26,6 +26,12 @@ expect 0 $ask --input_file texts.jsonl
 [ "$(sed -E 's/"nll":[0-9.]+/"nll":N/' out)" = '{"row":1,"id":7,"nll":null,"tokens":0}
 {"row":2,"nll":null,"tokens":0}
 {"row":3,"id":"x","nll":N,"tokens":1}' ] || fail 'lines of a file of rows'
+# Running text in windows of 32 letters, each 8 or 31 further.
+printf 'onceuponatime%.0s' $(seq 24) >running.txt
+for windows in '8 36' '0 11'; do
+  expect 0 eval --model_name_or_path speaker --dtype float32 --validation_file running.txt --max_length 32 --stride ${windows% *}
+  contains out "\"eval_samples\": ${windows#* },"
+done
 printf 'a\nb\n' >single.txt
 expect 0 $ask --input_file single.txt
 lines out 2

@@ -54,8 +54,8 @@ TEST(Table, HasALineForEachSettingWithItsSeeds) {
                                {});
   ASSERT_EQ(tasks.size(), 1u);
   EXPECT_EQ(table_rows(tasks[0]), (Rows{{"setting", "accuracy", "sd", "n", "parameters", "seconds", "memory"},
-                                        {"b", "0.7500", "0.3536", "2", "1,234", "150", "3.0 MiB"},
-                                        {"a", "0.7500", "0.0000", "2", "1,234", "10.0", "1.0 MiB"}}));
+                                        {"b", "0.7500", "0.3536", "2", "1,234", "150", "3 MiB"},
+                                        {"a", "0.7500", "0.0000", "2", "1,234", "10.0", "1 MiB"}}));
 }
 
 TEST(Table, ShowsTheMetricsThatAreAskedForWhereATaskHasThem) {
@@ -74,7 +74,7 @@ TEST(Table, CountsWhatIsFinishedAlone) {
                                    run("b", 1, Json::object())};
   const auto tasks = summarise(cells, {});
   const Rows rows = table_rows(tasks[0]);
-  EXPECT_EQ(rows[1], (std::vector<std::string>{"a", "0.5000", "-", "1 of 2", "1,234", "10.0", "1.0 MiB"}));
+  EXPECT_EQ(rows[1], (std::vector<std::string>{"a", "0.5000", "-", "1 of 2", "1,234", "10.0", "1 MiB"}));
   EXPECT_EQ(rows[2], (std::vector<std::string>{"b", "-", "-", "0 of 1", "-", "-", "-"}));
 }
 

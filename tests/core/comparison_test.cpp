@@ -59,6 +59,8 @@ TEST_F(ComparisonFile, ALaterPartWins) {
 
 TEST_F(ComparisonFile, ANullTakesAKeyAway) {
   EXPECT_EQ(read("base: {r: 1, k: 2}\nsettings: {a: {r: null}}\n").cells[0].keys, (Json{{"k", 2}}));
+  put(folder_ / "lora.yaml", "r: 1\n");
+  EXPECT_EQ(read("base: {r: 3, k: 2}\nsettings: {a: {config: lora.yaml, r: null}}\n").cells[0].keys, (Json{{"k", 2}}));
 }
 
 TEST_F(ComparisonFile, FilesOfKeysLieBesideItAndBelowTheKeysOfTheirPart) {

@@ -122,6 +122,9 @@ TEST_F(Configurations, OfAxolotlHaveWhatElseItSays) {
   const std::string bare = "base_model: m\nadapter: lora\ndatasets: [{path: a.jsonl, type: alpaca}]\n";
   expect_values("base_model: m\ndatasets: [{path: a.jsonl, type: alpaca}]", {{"method", "full"}});
   expect_values("base_model: m\ndatasets: [{path: a.jsonl, type: alpaca}]\nmethod: lora", {{"method", "lora"}});
+  const std::string quantised = "base_model: m\nadapter: qlora\ndatasets: [{path: a.jsonl, type: alpaca}]\n";
+  expect_values(quantised, {{"method", "lora"}, {"load_in_4bit", true}});
+  expect_values(quantised + "load_in_4bit: false", {{"load_in_4bit", false}});
   expect_values(bare + "batch_size: 8\nmicro_batch_size: 2", {{"gradient_accumulation_steps", 4}});
   problem_of(bare + "batch_size: 9\nmicro_batch_size: 2", "batch_size");
   expect_values(bare + "gradient_checkpointing: offload", {{"gradient_checkpointing", true}});

@@ -227,6 +227,7 @@ TEST(NearestNames, FindWhatWasMeant) {
   EXPECT_EQ(first("lora-rank"), "r");
   EXPECT_EQ(first("targets"), "target_modules");
   EXPECT_EQ(first("seeed"), "seed");
+  EXPECT_EQ(first("sede"), "seed");  // two neighbours swapped are one mistake
   EXPECT_EQ(first("xyzzy"), "");
   EXPECT_EQ(first(""), "");
   EXPECT_EQ(nearest_names("batch_size", known).size(), 2u);

@@ -359,6 +359,24 @@ TEST(Kill, InTheMiddleOfAddingLeavesNothingUnknown) {
   });
 }
 
+// Whoever reads the folder begins with the entry point: where it stands, the rest is of one time.
+TEST(Kill, LeavesNoEntryPointBesideFilesOfTwoTimes) {
+  for (const char* entry : {"adapter_config.json", "config.json"}) {
+    const auto write = [&](const fs::path& folder, const char* text) {
+      add_to_folder(folder, files({{"a", text}, {entry, text}, {"weights", text}}));
+    };
+    bool killed = true;
+    for (int step = 1; killed; ++step) {
+      SCOPED_TRACE(std::string(entry) + ", " + std::to_string(step));
+      const TemporaryFolder folder;
+      write(folder.path(), "old");
+      killed = killed_at(step, [&] { write(folder.path(), "new"); });
+      if (!fs::exists(folder / entry)) continue;
+      for (const char* name : {"a", "weights"}) EXPECT_EQ(read_file(folder / name), read_file(folder / entry)) << name;
+    }
+  }
+}
+
 TEST(Kill, InTheMiddleOfRemovingLeavesNothingUnknown) {
   const auto prepare = [](const fs::path& folder) {
     add_to_folder(folder, files({{"a", "1"}, {"deep/b", "1"}, {"deep/er/c", "1"}}));

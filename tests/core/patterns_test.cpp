@@ -24,6 +24,15 @@ TEST(FullMatch, NamesAnExpressionThatIsNone) {
   EXPECT_NE(error.parts().what.find("'a(b'"), std::string::npos) << error.what();
 }
 
+TEST(HasSuffix, IsTheWholeNameOrItsLastParts) {
+  EXPECT_TRUE(has_suffix("layer.0.query", "query"));
+  EXPECT_TRUE(has_suffix("layer.0.query", "0.query"));
+  EXPECT_TRUE(has_suffix("query", "query"));
+  EXPECT_FALSE(has_suffix("layer.0.my_query", "query"));
+  EXPECT_FALSE(has_suffix("query", "0.query"));
+  EXPECT_FALSE(names_module(Json::array({"key", "query"}), "layer.0.my_query"));
+}
+
 // What cannot be decided is no "no match": the layer would be left out without a word.
 TEST(FullMatch, NamesAnExpressionThatComesToNoEnd) {
   const std::string name = "model.c" + std::string(60, 'a');

@@ -129,6 +129,9 @@ TEST_F(Conversations, SharegptIsAConversationToo) {
       only(R"({"system": "S", "conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]})");
   EXPECT_EQ(row.text, "system:S<turn>\nuser:a<turn>\nassistant:b<turn>\n");
   EXPECT_EQ(trained(row), "b<turn>\n");
+  const TextExample own = only(R"({"system": "S", "conversations": [{"from": "system", "value": "own"},)"
+                               R"( {"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]})");
+  EXPECT_EQ(own.text, "system:own<turn>\nuser:a<turn>\nassistant:b<turn>\n") << "one message of the system";
   const TextExample tool =
       only(R"({"conversations": [{"from": "user", "value": "a"}, {"from": "observation", "value": "o"},)"
            R"( {"from": "assistant", "value": "b"}]})");

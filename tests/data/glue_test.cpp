@@ -116,8 +116,11 @@ TEST_F(Glue, ReadsEitherHalfOfMnliBesideTheSameTrainingRows) {
 }
 
 TEST_F(Glue, ReadsQqpAndQnliInTheOrderOfTheirColumns) {
-  write("QQP/train.tsv", "id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate\n7\t1\t2\tone\ttwo\t1\n");
-  write("QNLI/train.tsv", "index\tquestion\tsentence\tlabel\n0\twhy\tbecause\tnot_entailment\n");
+  for (const char* file : {"train", "dev"}) {
+    write(std::string("QQP/") + file + ".tsv",
+          "id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate\n7\t1\t2\tone\ttwo\t1\n");
+    write(std::string("QNLI/") + file + ".tsv", "index\tquestion\tsentence\tlabel\n0\twhy\tbecause\tnot_entailment\n");
+  }
   const TrainingData qqp = load_training_data({.task_name = "qqp", .dataset_dir = folder_.string()}, 42);
   EXPECT_EQ(qqp.train.rows.at(0).text, "one");
   EXPECT_EQ(qqp.train.rows.at(0).text_pair, "two");

@@ -252,6 +252,12 @@ TEST(HoldOut, KeepsARowOnEitherSide) {
   expect_error([&] { hold_out(three, 0.5, 1); }, "data.too-few-rows", {"t.tsv", "two rows"});
 }
 
+TEST(HoldOut, TakesTheNearestWholeNumberOfRows) {
+  const Dataset seven{.file = "t.tsv", .labelled = true, .rows = std::vector<Example>(7)};
+  EXPECT_EQ(hold_out(seven, 0.2, 1).second.rows.size(), 1u);   // 1.4
+  EXPECT_EQ(hold_out(seven, 0.25, 1).second.rows.size(), 2u);  // 1.75
+}
+
 TEST(MetricNames, FollowTheKindOfLabels) {
   const LabelSet classes{.regression = false, .names = {"x", "y"}};
   const LabelSet scores{.regression = true};

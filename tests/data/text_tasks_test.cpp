@@ -58,6 +58,14 @@ TEST_F(TextTasks, YesAndNoStandForTrueAndFalse) {
   EXPECT_EQ(row[0].choices[row[0].answer == 1].continuation, " no");
 }
 
+TEST_F(TextTasks, AQuestionWithoutItsMarkGetsOne) {
+  const auto row = choices("boolq",
+                           "Please answer the following question with true or false, question: is ice hot\n\nAnswer "
+                           "format: true/false",
+                           "false");
+  EXPECT_EQ(row[0].choices[0].context, "Question: is ice hot?\nAnswer:");
+}
+
 TEST_F(TextTasks, RowsThatCannotBeTakenApartAreRefused) {
   expect_error([&] { choices("piqa", "What now?", "solution1"); }, "data.choices", {"item 1", "Answer format"});
   expect_error([&] { choices("piqa", "So: x Solution1: a\nAnswer format: b", "solution2"); }, "data.choices",

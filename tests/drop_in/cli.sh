@@ -31,9 +31,9 @@ expect 0 help
 contains out 'llama_copy'
 expect 0 help --markdown
 contains out 'llama_copy'
-mkdir albert
-echo '{"model_type": "albert"}' >albert/config.json
-expect 2 validate --model_name_or_path albert --train_file train.csv
+mkdir xlnet
+echo '{"model_type": "xlnet"}' >xlnet/config.json
+expect 2 validate --model_name_or_path xlnet --train_file train.csv
 contains err 'llama, llama_copy, mistral'
 make_letters llama_biases llama
 make_letters llama_biases copied

@@ -131,6 +131,13 @@ TEST(ScoreChoices, TakesTheLikeliestAndTheLikeliestByLength) {
   EXPECT_EQ(scores["eval_samples"], 3);
 }
 
+// One token of one character stands against two of three: with their spaces they would be equal.
+TEST(ScoreChoices, CountsNoSpaceBeforeAChoice) {
+  Counting counting({"a", "b", "c"}, 16);
+  const std::vector<ChoiceExample> examples = {{.choices = {{"a", " b"}, {"a", " c c"}}, .answer = 1, .line = 1}};
+  EXPECT_EQ(score_choices(counting.lm(), examples)["eval_acc_norm"], 1.0);
+}
+
 TEST(ScoreChoices, CountsCharactersNotBytes) {
   Counting counting({"a", "b", "c"}, 16);
   // Unknown words: one token each. Three characters in six bytes stand against four in four.

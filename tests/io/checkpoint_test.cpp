@@ -72,6 +72,14 @@ TEST(WriteWeights, MakesShardsThatAreReadAgain) {
   EXPECT_EQ(checkpoint.find("d")->size(), 16u);
 }
 
+TEST(WriteWeights, MakesNoShardWithoutTensors) {
+  const TemporaryFolder folder;
+  write_weights(folder.path(), {tensor("b", 4), tensor("a", 1)}, 12);  // b fits nowhere
+  EXPECT_EQ(folder.names(),
+            (std::vector<std::string>{"model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors",
+                                      "model.safetensors.index.json"}));
+}
+
 TEST(WriteWeights, MakesOneFileOfWhatFits) {
   const TemporaryFolder folder;
   write_weights(folder.path(), {tensor("b", 2), tensor("a", 1)}, 12);

@@ -115,9 +115,10 @@ TEST(Families, SayWhatADecoderAndAnEncoderAreLoadedFor) {
   const Error labels = error_of([] { load_model(fixture("golden/models/gpt2").string(), {.num_labels = 2}); });
   EXPECT_EQ(labels.parts().fix, "--task_type SEQ_CLS loads it as a classifier; or leave the key out");
   const Error causal = error_of([] { task_type_of(fixture("golden/models/bert_cls").string(), "CAUSAL_LM"); });
-  EXPECT_EQ(causal.parts().fix,
-            "SEQ_CLS or TOKEN_CLS or fill-mask, or a model of another type (gemma2, gpt2, llama, mistral, phi3, qwen2, "
-            "qwen3)");
+  EXPECT_EQ(
+      causal.parts().fix,
+      "SEQ_CLS or TOKEN_CLS or QUESTION_ANS or fill-mask, or a model of another type (gemma2, gpt2, llama, mistral, "
+      "phi3, qwen2, qwen3)");
 }
 
 // RoBERTa under another name, with a key of its own.
@@ -158,6 +159,51 @@ TEST(Families, FromOutsideAreLoadedAndAdaptedAsTheBuiltInOnes) {
   const MethodSpec& adalora = find_method("adalora");
   EXPECT_EQ(find_targets(*model, {.method = "adalora"}, adalora).size(),
             find_targets(*original, {.method = "adalora"}, adalora).size());
+}
+
+/// Of the fixture with its config changed.
+Tensor logits_after(const std::string& name, const std::function<void(Json&)>& change) {
+  const test::TemporaryFolder folder;
+  std::filesystem::copy(fixture("golden/models/" + name), folder.path());
+  Json config = read_json(folder / "config.json");
+  change(config);
+  write_json(folder / "config.json", config);
+  const at::NoGradGuard no_grad;
+  Call call;
+  const test::Golden golden(folder / "io.safetensors");
+  return load_model(folder.path().string(), {.dtype = "float32"})->forward(golden.input(), call);
+}
+
+// Gemma 2's caps and scale stand in its class of transformers; null switches a cap off.
+TEST(Families, WhereGemma2sConfigIsSilentItsUsualCapsStand) {
+  for (const auto& [key, usual] : std::vector<std::pair<std::string, double>>{
+           {"attn_logit_softcapping", 50}, {"final_logit_softcapping", 30}, {"query_pre_attn_scalar", 256}}) {
+    SCOPED_TRACE(key);
+    const auto with = [name = key](const Json& value) {
+      return logits_after("gemma2", [&](Json& config) { config[name] = value; });
+    };
+    const Tensor silent = logits_after("gemma2", [name = key](Json& config) { config.erase(name); });
+    EXPECT_TRUE(silent.equal(with(usual)));
+    EXPECT_FALSE(silent.equal(with(1.5 * usual)));
+    if (key.ends_with("softcapping")) {
+      EXPECT_FALSE(silent.equal(with(nullptr)));
+    }
+  }
+}
+
+// Older files do not list their layers' types, which follow from other keys.
+TEST(Families, WithoutTypesOfLayersHaveTheWindowsOfTransformers) {
+  for (const char* name : {"qwen2_window", "qwen3_yarn", "gemma2", "mistral_window"}) {
+    const Tensor listed = logits_after(name, [](Json&) {});
+    EXPECT_TRUE(logits_after(name, [](Json& config) { config.erase("layer_types"); }).equal(listed)) << name;
+    EXPECT_FALSE(logits_after(name,
+                              [](Json& config) {
+                                config.erase("layer_types");
+                                config["sliding_window"] = nullptr;
+                              })
+                     .equal(listed))
+        << name << " has no window";
+  }
 }
 
 TEST(Families, WithoutADefaultSaySo) {

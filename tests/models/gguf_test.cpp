@@ -137,6 +137,18 @@ TEST(GgufModels, AreHeldInOneKindOfBits) {
   EXPECT_EQ(error.id(), "config.conflict");
 }
 
+TEST(GgufModels, EndAtTheEndOfATurnToo) {
+  const fs::path file = file_of("llama_llama3", ".gguf");
+  const std::string of_start = "tokenizer.ggml.bos_token_id", of_turn = "tokenizer.ggml.eot_token_id";
+  std::string bytes = read_file(file);
+  const size_t at = bytes.find(of_start);
+  ASSERT_NE(at, std::string::npos);
+  bytes.replace(at, of_start.size(), of_turn);
+  const test::TemporaryFolder folder;
+  const Json before = read_model_config(file), after = read_model_config(test::put(folder / "turns.gguf", bytes));
+  EXPECT_EQ(after["eos_token_id"], Json::array({before["eos_token_id"], before["bos_token_id"]}));
+}
+
 TEST(GgufRows, StandAsTheFileHasThem) {
   const fs::path file = file_of("llama_llama3", ".gguf");
   const auto model = load_model(file.string(), {.dtype = "float32"});

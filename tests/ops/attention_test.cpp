@@ -8,6 +8,7 @@
 #include <memory>
 #include <string>
 
+#include "ops/random.h"
 #include "support/allocations.h"
 #include "support/compared.h"
 
@@ -264,6 +265,27 @@ TEST(Attention, DropsItsShareAndKeepsTheMean) {
   EXPECT_NEAR(out.mean().item<double>(), 1, 5e-3);
   // Of 256 terms that are 4/3 with probability 3/4.
   EXPECT_NEAR(out.select(3, 0).std().item<double>(), std::sqrt(1.0 / 3 / 256), 3e-3);
+}
+
+// Soft caps, and float64, which no kernel has: the mask is that of the call's next key.
+TEST(Attention, WithoutAKernelDropsProbabilitiesToo) {
+  for (const at::ScalarType type : {at::kDouble, at::kFloat}) {
+    const Tensors in = by_head(drawn({2, 4, 2, 9, 9, 8}, type));
+    for (const double softcap : {0.0, 2.0}) {
+      if (softcap == 0 && type == at::kFloat) continue;
+      Tensor scores = at::matmul(in[0], in[1].repeat_interleave(2, 1).transpose(2, 3)) / std::sqrt(8.0);
+      if (softcap > 0) scores = softcap * at::tanh(scores / softcap);
+      const Tensor probabilities = at::softmax(scores, -1), v = in[2].repeat_interleave(2, 1);
+      Call call{.training = true, .seed = 3}, keys = call, still;
+      const Tensor mask = ops::dropout_mask(probabilities, 0.3, keys.next_key());
+      const auto attended = [&](Call& own) {
+        return ops::attention(in[0], in[1], in[2], {}, {.softcap = softcap, .dropout = 0.3}, own);
+      };
+      const std::string what = fmt::format("{}, cap {}", toString(type), softcap);
+      test::expect_near(attended(call), at::matmul(probabilities * mask, v), 1e-5, what);
+      test::expect_near(attended(still), at::matmul(probabilities, v), 1e-5, what + ", not in training");
+    }
+  }
 }
 
 }  // namespace

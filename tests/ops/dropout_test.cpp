@@ -187,5 +187,39 @@ TEST(Dropout, OfTheModelActsWithTheRatesOfItsConfig) {
   }
 }
 
+/// In training, with these values in the fixture's config.
+Tensor logits_with(const std::string& base, const Json& values) {
+  const test::TemporaryFolder folder;
+  std::filesystem::copy(test::fixture("golden/models/" + base), folder.path());
+  Json config = read_json(folder / "config.json");
+  config.update(values);
+  write_json(folder / "config.json", config);
+  const auto model = load_model(folder.path().string(), {.dtype = "float32"});
+  const at::NoGradGuard no_grad;
+  Call call{.training = true, .seed = 1, .step = 1};
+  return model->forward(test::Golden(folder / "io.safetensors").input(), call);
+}
+
+TEST(Dropout, OfADecoderActsForEachOfItsKeys) {
+  for (const auto& [base, key] : std::vector<std::pair<const char*, const char*>>{{"gpt2", "embd_pdrop"},
+                                                                                  {"gpt2", "attn_pdrop"},
+                                                                                  {"gpt2", "resid_pdrop"},
+                                                                                  {"llama_tied", "attention_dropout"},
+                                                                                  {"gemma2", "attention_dropout"},
+                                                                                  {"phi3_short", "resid_pdrop"}}) {
+    EXPECT_FALSE(logits_with(base, {{key, 0.5}}).allclose(logits_with(base, {{key, 0.0}}))) << base << " " << key;
+  }
+}
+
+TEST(Dropout, OfAHeadWithoutARateIsTheHiddenOne) {
+  for (const char* base : {"bert_cls", "roberta_cls"}) {
+    const auto logits = [&](const Json& rate) {
+      return logits_with(base, {{"hidden_dropout_prob", 0.5}, {"classifier_dropout", rate}});
+    };
+    EXPECT_TRUE(logits(nullptr).equal(logits(0.5))) << base;
+    EXPECT_FALSE(logits(nullptr).allclose(logits(0.0))) << base;
+  }
+}
+
 }  // namespace
 }  // namespace deltaw

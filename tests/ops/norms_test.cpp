@@ -118,6 +118,13 @@ TEST(Norms, AloneAreThoseOfTheFormulas) {
   }
 }
 
+TEST(Norms, InFloat64AreThoseOfTheFormulasToo) {
+  for (const Form& form : kForms) {
+    test::expect_alike(both_outputs(form), both_outputs_plain(form), inputs(form, 5, 33, at::kDouble), 1e-12,
+                       form.name);
+  }
+}
+
 TEST(Norms, RoundInTransformersOrder) {
   for (const Form& form : kForms) {
     if (form.centred) continue;  // ATen's own order there

@@ -84,6 +84,24 @@ TEST(CheckRows, NamesASegmentThatTheModelLacks) {
             "data.token-type");
 }
 
+TEST(CheckRows, CountsVirtualTokensAmongThePositions) {
+  const auto model = test::tiny_model();  // 40 positions
+  AdapterConfig config = test::adapter_config("prompt_tuning", {{"num_virtual_tokens", 4}});
+  config.target_modules = Json();
+  const Adapter adapter = Adapter::create(*model, config, 1);
+  const auto checked = [&](const Adapter* beside, size_t length) {
+    const std::vector<EncodedRow> rows = {{.ids = std::vector<int64_t>(length, 7), .index = 4}};
+    tasks::check_rows(*model, beside, rows);
+  };
+  EXPECT_NO_THROW(checked(nullptr, 40));
+  EXPECT_NO_THROW(checked(&adapter, 36));
+  const Error error = test::error_of([&] { checked(&adapter, 37); });
+  EXPECT_EQ(error.id(), "data.too-long");
+  EXPECT_NE(error.parts().what.find("37 tokens behind 4 virtual ones"), std::string::npos) << error.what();
+  EXPECT_EQ(error.parts().where, "row 5 of the data");
+  EXPECT_EQ(error.parts().fix, "--max_length 36");
+}
+
 TEST(CheckRows, PassesSegmentsThatAreNotRead) {
   const auto one = load_model(fixture("golden/segments/bert_one_segment").string(), {.dtype = "float32"});
   const std::vector<EncodedRow> zeros = {{.ids = {2, 7, 3}, .type_ids = {0, 0, 0}}};

@@ -32,7 +32,7 @@ TEST(TaskTable, IsListedByWhatItsModelsAreCalled) {
   std::vector<std::string> models;
   for (const TaskSpec* task : listed_tasks()) models.push_back(task->words.models);
   EXPECT_EQ(models, (std::vector<std::string>{"classifiers", "language models", "masked language models",
-                                              "token classifiers", "zebras"}));
+                                              "question answerers", "token classifiers", "zebras"}));
 }
 
 TEST(TaskTable, ACheckpointIsForTheTaskThatIsAskedFor) {

@@ -83,6 +83,17 @@ TEST(ChatTemplate, ComputesWhatPythonComputes) {
   }
 }
 
+// As transformers: the first name is filled from the others, the second only where it has nothing of its own.
+TEST(ChatTemplate, ReasoningGoesByEachOfItsNames) {
+  const auto shown = [](const Json& message) {
+    return render("{{ messages[0].reasoning_content }}, {{ messages[0].thinking }}", Json::array({message}));
+  };
+  EXPECT_EQ(shown({{"role", "assistant"}, {"reasoning_content", "a"}}), "a, a");
+  EXPECT_EQ(shown({{"role", "assistant"}, {"thinking", "b"}, {"reasoning", "c"}}), "b, b");
+  EXPECT_EQ(shown({{"role", "assistant"}, {"reasoning", "c"}}), "c, c");
+  EXPECT_EQ(shown({{"role", "assistant"}, {"reasoning_content", "a"}, {"thinking", "b"}}), "a, b");
+}
+
 TEST(ChatTemplate, RefusesWhatIsOutsideTheSubsetWithItsLine) {
   const std::string end = " @ chat template, line 2";
   const auto refused = [&](const std::string& source) { return failure("a\n" + source); };

@@ -82,6 +82,16 @@ TEST(TokenizerFile, FusesUnknownCharactersOnlyWhenAsked) {
   EXPECT_EQ(ids_after([](json&) {}, "xyab"), (std::vector<int64_t>{2})) << "without an unknown token they vanish";
 }
 
+// An unknown character costs ten more than the rarest piece, as in SentencePiece.
+TEST(TokenizerFile, PrefersRarePiecesToAnUnknownCharacter) {
+  const auto unigram = [](json& file) {
+    const json vocab = json::parse(R"([["<unk>", 0], ["w", -8], ["wx", -1], ["xc", -8]])");
+    file["model"] = {{"type", "Unigram"}, {"unk_id", 0}, {"vocab", vocab}};
+  };
+  EXPECT_EQ(ids_after(unigram, "wxc"), (std::vector<int64_t>{1, 3})) << "-16, not -1 - 18";
+  EXPECT_EQ(ids_after(unigram, "wxd"), (std::vector<int64_t>{2, 0}));
+}
+
 TEST(TokenizerFile, NamesThePartItDoesNotImplement) {
   const auto scripts = error_after([](json& file) { file["pre_tokenizer"] = {{"type", "UnicodeScripts"}}; });
   EXPECT_EQ(scripts.id, "format.unsupported");

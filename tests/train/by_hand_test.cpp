@@ -291,6 +291,23 @@ TEST(TrainerByHand, TrainsALanguageModelAsWrittenOut) {
   expect_as_by_hand({"gpt2", "gpt2", on(adapter_config("lora", kDropped), {"c_attn", "c_fc"})}, options);
 }
 
+// The gradients of the head are taken along with the loss, and all that trains of it must be among them.
+TEST(TrainerByHand, TrainsEveryPartOfTheHead) {
+  const test::TemporaryFolder folder;
+  const TrainOptions options = every_option(folder.path());
+  AdapterConfig rows = on(adapter_config("lora", kDropped), kDecoder);
+  rows.trainable_token_indices = Json::array({7, 30, 44});
+  expect_as_by_hand({"rows of a tied head", "llama_tied", rows}, options);
+  rows.trainable_token_indices = {{"lm_head", {7, 30}}, {"embed_tokens", {44}}};
+  expect_as_by_hand({"rows of a head", "llama_heads", rows}, options);
+  // Without dropout of its own: the head sees the labelled places alone, and draws masks for these.
+  const Json kept = with(kDropped, {{"lora_dropout", 0}});
+  expect_as_by_hand({"layer", "llama_heads", on(adapter_config("lora", kept), {"q_proj", "lm_head"})}, options);
+  AdapterConfig saved = on(adapter_config("lora", kDropped), kDecoder);
+  saved.modules_to_save = {"lm_head"};
+  expect_as_by_hand({"whole", "llama_heads", saved}, options);
+}
+
 TEST(TrainerByHand, KeepsBlocksOrNotWithTheSameNumbers) {
   const test::TemporaryFolder folder;
   TrainOptions options = every_option(folder.path());

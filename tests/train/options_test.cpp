@@ -8,6 +8,7 @@
 
 #include "ops/linear/linear.h"
 #include "support/temporary.h"
+#include "train/run_state.h"
 #include "train/tensor_file.h"
 #include "train/tiny_run.h"
 
@@ -223,6 +224,42 @@ TEST(TrainerOptions, SayWhichMetricIsBetter) {
     EXPECT_EQ(state.at("best_metric").get<double>(), keeps_greatest ? *most : *least) << metric << " " << greater;
     const auto best = std::find(values.begin(), values.end(), keeps_greatest ? *most : *least);
     EXPECT_EQ(state.at("best_global_step"), best - values.begin() + 1);
+  }
+}
+
+// From no number nothing gains: it would stay the best for good.
+TEST(TrainerOptions, TakeNothingThatIsNoNumberForTheBest) {
+  train::RunState state;
+  const auto noted = [&](double value) {
+    ++state.step;
+    return train::note_metric(state, {}, value, /*greater_is_better=*/false);
+  };
+  EXPECT_FALSE(noted(std::nan("")));
+  EXPECT_FALSE(state.best_metric);
+  EXPECT_TRUE(noted(0.5));
+  EXPECT_FALSE(noted(std::nan("")));
+  EXPECT_EQ(state.best_metric, 0.5);
+  EXPECT_EQ(state.best_step, 2);
+}
+
+// A start from data sees the rows that training begins with.
+TEST(CalibrationBatches, AreTheFirstOfTraining) {
+  const std::vector<EncodedRow> rows = short_rows(13);
+  const auto source = test::source_of(rows);
+  for (const uint64_t seed : {5, 6}) {
+    const SeeingModel model;
+    const auto task = task_of(model);
+    const std::vector<CalibrationBatch> batches = calibration_batches(*task, *source, 2, seed, 7);
+    const auto planned = plan_batches(row_lengths(rows), 2, seed, /*epoch=*/0, /*group_by_length=*/false);
+    ASSERT_EQ(batches.size(), 4u);
+    for (size_t i = 0; i < 4; ++i) {
+      Call call;
+      batches[i].loss(model, call);
+      const std::vector<std::vector<int64_t>>& seen = model.passes.at(i).rows;
+      ASSERT_EQ(static_cast<int64_t>(seen.size()), batches[i].rows);
+      ASSERT_EQ(seen.size(), i < 3 ? 2u : 1u) << "seven rows in all";
+      for (size_t j = 0; j < seen.size(); ++j) EXPECT_EQ(seen[j], rows[static_cast<size_t>(planned[i][j])].ids) << seed;
+    }
   }
 }
 

@@ -89,6 +89,7 @@ TEST(HubChoice, TakesTheGgufFileOfAName) {
   EXPECT_EQ(chosen(files, named("UD-Q4_K_M")), Names{"M-UD-Q4_K_M.gguf"});
   EXPECT_EQ(chosen(files, named("M-Q4_K_M.gguf")), Names{"M-Q4_K_M.gguf"});
   EXPECT_NE(std::string(refused(files, named("Q4_K_M")).what()).find("several of its GGUF files"), std::string::npos);
+  EXPECT_EQ(chosen({"M-IQ4_XS.gguf", "M-Q4_XS.gguf"}, named("Q4_XS")), Names{"M-Q4_XS.gguf"}) << "a whole name";
   EXPECT_NE(std::string(refused(files, named("K_M")).what()).find("several of its"), std::string::npos);
   EXPECT_NE(std::string(refused(files, named("_0x")).what()).find("no GGUF file of"), std::string::npos);
   EXPECT_NE(std::string(refused(files).what()).find("M-UD-Q4_K_M.gguf"), std::string::npos);
