@@ -5,7 +5,7 @@ from peft import (AdaLoraConfig, IA3Config, LoHaConfig, LoKrConfig, LoraConfig, 
                   PromptTuningConfig, RandLoraConfig, VeraConfig)
 
 KEEP = {"task_type": "CAUSAL_LM"}
-ENDS = ["embed_tokens", "lm_head"]
+ENDS = ["embed_tokens", "lm_head"]  # given as copies: PEFT changes its lists
 
 
 def tokens_as_they_were(model):
@@ -48,10 +48,10 @@ def end_cases():
     yield Case("lora_head_tied", "llama_tied", lora(target_modules=["v_proj", "lm_head"]),
                "the head of a tied model adapted: the embedding stays the base's")
     yield Case("lora_wte", "gpt2", lora(target_modules=["c_attn", "wte"]), "the embedding of GPT-2, tied")
-    yield Case("lora_save_ends", "llama_heads", lora(modules_to_save=ENDS), "embeddings and head trained whole")
+    yield Case("lora_save_ends", "llama_heads", lora(modules_to_save=list(ENDS)), "embeddings and head trained whole")
     yield Case("lora_save_embedding_tied", "llama_tied", lora(modules_to_save=["embed_tokens"]),
                "the embedding of a tied model trained whole: the head stays the base's")
-    yield Case("lora_save_ends_tied", "llama_tied", lora(modules_to_save=ENDS, ensure_weight_tying=True),
+    yield Case("lora_save_ends_tied", "llama_tied", lora(modules_to_save=list(ENDS), ensure_weight_tying=True),
                "embedding and head of a tied model trained as one, stored twice")
     rows = list(range(3, 20))
     off = [("the tokens as they were", tokens_as_they_were)]
@@ -76,7 +76,8 @@ def resized_cases():
                "new tokens, the head's rows as transformers drew them", off, **grown)
     yield Case("lora_new_tokens_tied", "llama_tied", lora(trainable_token_indices=new), "new tokens, tied", off, **grown)
     yield Case("lora_new_tokens_gpt2", "gpt2", lora(trainable_token_indices=new), "new tokens of GPT-2", off, **grown)
-    yield Case("lora_new_save_ends", "llama_heads", lora(modules_to_save=ENDS), "resized ends trained whole", **grown)
+    yield Case("lora_new_save_ends", "llama_heads", lora(modules_to_save=list(ENDS)),
+               "resized ends trained whole", **grown)
     yield Case("lora_new_save_embedding_tied", "llama_tied", lora(modules_to_save=["embed_tokens"]),
                "a resized embedding trained whole; the tied head stays the base's", **grown)
     yield Case("lora_new_ends", "llama_heads", lora(target_modules=["q_proj", *ENDS]), "resized ends adapted", **grown)
