@@ -1,4 +1,4 @@
-// The files of GLUE's tasks, and the answers that its server takes.
+// Reads GLUE's files and writes predictions in the format of its server.
 #pragma once
 
 #include <string>

@@ -15,6 +15,14 @@ constexpr uint64_t kHoldOutStream = 0x686F6C64;  // apart from the streams of th
 
 }  // namespace
 
+bool holds_out(const DataOptions& options) {
+  return !split_file(options, Split::validation) && options.validation_split > 0;
+}
+
+bool has_validation(const DataOptions& options) {
+  return split_file(options, Split::validation) || options.validation_split > 0;
+}
+
 std::vector<bool> held_out(size_t rows, double fraction, uint64_t seed, const std::filesystem::path& file) {
   if (rows < 2) {
     throw Error{{.id = "data.too-few-rows",

@@ -118,10 +118,6 @@ void keep_first(Dataset& dataset, int64_t most) {
   if (most > 0 && dataset.rows.size() > count) dataset.rows.resize(count);
 }
 
-bool holds_out(const DataOptions& options) {
-  return !split_file(options, Split::validation) && options.validation_split > 0;
-}
-
 }  // namespace
 
 std::optional<DataFiles> split_file(const DataOptions& options, Split split) {
@@ -140,13 +136,13 @@ Dataset load_file(const DataFiles& files, const DataOptions& options, const Labe
 }
 
 Dataset load_split(const DataOptions& options, Split split, const LabelSet& labels, Labels use, uint64_t seed) {
-  const bool held_out = split == Split::validation && holds_out(options);
+  const bool held_out = split == Split::validation && data::holds_out(options);
   Dataset dataset = to_dataset(read_split(options, held_out ? Split::train : split), options, labels, use);
   if (held_out) {
     std::vector<std::string> warnings = dataset.warnings;
     dataset = hold_out(std::move(dataset), options.validation_split, seed).second;
     dataset.warnings = std::move(warnings);
-  } else if (split == Split::train && holds_out(options)) {
+  } else if (split == Split::train && data::holds_out(options)) {
     dataset = hold_out(std::move(dataset), options.validation_split, seed).first;
   }
   if (split == Split::train) keep_first(dataset, options.max_train_samples);
@@ -171,7 +167,7 @@ TrainingData load_training_data(const DataOptions& options, uint64_t seed, const
     result.warnings.push_back(*doubt);
   }
   result.train = to_dataset(table, options, result.labels, Labels::needed);
-  if (holds_out(options)) {
+  if (data::holds_out(options)) {
     std::tie(result.train, result.validation) = hold_out(std::move(result.train), options.validation_split, seed);
     keep_first(result.validation, options.max_eval_samples);
   } else if (split_file(options, Split::validation)) {

@@ -209,10 +209,6 @@ Raw read_split(const DataOptions& options, Split split, Labels use) {
   return read_raw(*files, options, use);
 }
 
-bool holds_out(const DataOptions& options) {
-  return !split_file(options, Split::validation) && options.validation_split > 0;
-}
-
 // ---- labels ----
 
 /// The tags of a file, each once, as a column of a table: so that a classifier's rules choose among them.
@@ -307,7 +303,7 @@ WordDataset load_words(const DataFiles& files, const DataOptions& options, const
 
 WordDataset load_word_split(const DataOptions& options, Split split, const LabelSet& labels, Labels use,
                             uint64_t seed) {
-  const bool held_out = split == Split::validation && holds_out(options);
+  const bool held_out = split == Split::validation && data::holds_out(options);
   WordDataset dataset = to_dataset(read_split(options, held_out ? Split::train : split, use), labels);
   if (held_out) {
     std::vector<std::string> warnings = dataset.warnings;
@@ -324,7 +320,7 @@ WordData load_word_data(const DataOptions& options, uint64_t seed, const HeadLab
   WordData data{.labels = std::move(chosen.labels), .new_head = chosen.new_head};
   data.warnings = std::move(chosen.warnings);
   data.train = to_dataset(std::move(raw), data.labels);
-  if (holds_out(options)) {
+  if (data::holds_out(options)) {
     std::tie(data.train, data.validation) = hold_out_rows(std::move(data.train), options.validation_split, seed);
     keep_first(data.validation, options.max_eval_samples);
   } else if (split_file(options, Split::validation)) {

@@ -51,24 +51,16 @@ class Albert final : public EncoderFamilyModel {
                                            .intermediate = "ffn",
                                            .output = "ffn_output",
                                            .output_norm = "full_layer_layer_norm"});
-    const std::string& task = load.head_spec().task_type;
-    if (task == "SEQ_CLS") {
+    if (load.head_spec().task_type == "SEQ_CLS") {
       layers_.linear(load.head("albert.pooler", c.hidden_size, c.hidden_size, c.initializer_range)).tanh();
-    } else {
-      reads_ = Reads::every;
-    }
-    if (task == "fill-mask") {
-      layers_ = masked_lm_head(load,
-                               {.dense = "predictions.dense",
-                                .norm = "predictions.LayerNorm",
-                                .bias = "predictions.bias",
-                                .d_in = c.hidden_size,
-                                .activation = c.hidden_act,
-                                .eps = c.layer_norm_eps,
-                                .tied = c.tie_word_embeddings},
-                               encoder.words());
-    } else {
       layers_.last(load, num_labels(), c.hidden_size, c.initializer_range, c.classifier_dropout);
+    } else {
+      load_token_head(load, c, encoder,
+                      {.dense = "predictions.dense",
+                       .norm = "predictions.LayerNorm",
+                       .bias = "predictions.bias",
+                       .activation = c.hidden_act},
+                      c.classifier_dropout);
     }
     load.finish({"predictions.", "sop_classifier.", "pooler.", "embeddings.position_ids", "embeddings.token_type_ids"});
   }

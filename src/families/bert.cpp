@@ -12,24 +12,16 @@ class Bert final : public EncoderFamilyModel {
     Loader load(*this, input, "bert");
     const Encoder& encoder = load_encoder(
         load, c, {.embeddings = "bert.embeddings", .layers = numbered("bert.encoder.layer.{}", c.num_hidden_layers)});
-    const std::string& task = load.head_spec().task_type;
-    if (task == "SEQ_CLS") {
+    if (load.head_spec().task_type == "SEQ_CLS") {
       layers_.linear(load.head("bert.pooler.dense", c.hidden_size, c.hidden_size, c.initializer_range)).tanh();
-    } else {
-      reads_ = Reads::every;
-    }
-    if (task == "fill-mask") {
-      layers_ = masked_lm_head(load,
-                               {.dense = "cls.predictions.transform.dense",
-                                .norm = "cls.predictions.transform.LayerNorm",
-                                .bias = "cls.predictions.bias",
-                                .d_in = c.hidden_size,
-                                .activation = c.hidden_act,
-                                .eps = c.layer_norm_eps,
-                                .tied = c.tie_word_embeddings},
-                               encoder.words());
-    } else {
       layers_.last(load, num_labels(), c.hidden_size, c.initializer_range, c.classifier_dropout);
+    } else {
+      load_token_head(load, c, encoder,
+                      {.dense = "cls.predictions.transform.dense",
+                       .norm = "cls.predictions.transform.LayerNorm",
+                       .bias = "cls.predictions.bias",
+                       .activation = c.hidden_act},
+                      c.classifier_dropout);
     }
     load.finish({"cls.", "pooler.", "embeddings.position_ids"});
   }

@@ -82,13 +82,6 @@ struct DebertaConfig : EncoderConfig {
   }
 
  private:
-  // There may be no types at all, which other encoders do not have.
-  static ConfigValues without_types(const ConfigValues& values) {
-    Json json = values.json();
-    json.erase("type_vocab_size");
-    return {std::move(json), values.where()};
-  }
-
   void read_attention(const ConfigValues& values) {
     relative_attention = values.get_or("relative_attention", relative_attention);
     share_att_key = values.get_or("share_att_key", share_att_key);

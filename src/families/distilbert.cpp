@@ -41,26 +41,18 @@ class DistilBert final : public EncoderFamilyModel {
                                            .output = "ffn.lin2",
                                            .output_norm = "output_layer_norm"});
     const int64_t d = c.hidden_size;
-    const std::string& task = load.head_spec().task_type;
-    if (task != "SEQ_CLS") reads_ = Reads::every;
-    if (task == "SEQ_CLS") {
+    if (load.head_spec().task_type == "SEQ_CLS") {
       layers_.linear(load.head("pre_classifier", d, d, c.initializer_range))
           .activation("relu")
           .dropout(values.dropout_or("seq_classif_dropout", 0.2))
           .linear(load.head("classifier", num_labels(), d, c.initializer_range));
-    } else if (task == "fill-mask") {
-      layers_ = masked_lm_head(load,
-                               {.dense = "vocab_transform",
-                                .norm = "vocab_layer_norm",
-                                .bias = "vocab_projector.bias",
-                                .d_in = d,
-                                .activation = c.hidden_act,
-                                .eps = c.layer_norm_eps,
-                                .tied = c.tie_word_embeddings},
-                               encoder.words());
     } else {
-      layers_.last(load, num_labels(), d, c.initializer_range, c.hidden_dropout_prob,
-                   values.dropout_or("qa_dropout", 0.1));
+      load_token_head(load, c, encoder,
+                      {.dense = "vocab_transform",
+                       .norm = "vocab_layer_norm",
+                       .bias = "vocab_projector.bias",
+                       .activation = c.hidden_act},
+                      c.hidden_dropout_prob, values.dropout_or("qa_dropout", 0.1));
     }
     load.finish({"vocab_transform.", "vocab_layer_norm.", "pre_classifier.", "embeddings.position_ids"});
   }

@@ -17,25 +17,18 @@ class Electra final : public EncoderFamilyModel {
                                            .projection = "electra.embeddings_project",
                                            .layers = numbered("electra.encoder.layer.{}", c.num_hidden_layers)});
     const int64_t d = c.hidden_size;
-    const std::string& task = load.head_spec().task_type;
-    if (task != "SEQ_CLS") reads_ = Reads::every;
-    if (task == "SEQ_CLS") {
+    if (load.head_spec().task_type == "SEQ_CLS") {
       layers_.dropout(c.classifier_dropout)
           .linear(load.head("classifier.dense", d, d, c.initializer_range))
           .activation("gelu")
           .dropout(c.classifier_dropout)
           .linear(load.head("classifier.out_proj", num_labels(), d, c.initializer_range));
-    } else if (task == "fill-mask") {
-      layers_ = masked_lm_head(load,
-                               {.dense = "generator_predictions.dense",
-                                .norm = "generator_predictions.LayerNorm",
-                                .bias = "generator_lm_head.bias",
-                                .d_in = d,
-                                .eps = c.layer_norm_eps,
-                                .tied = c.tie_word_embeddings},
-                               encoder.words());
     } else {
-      layers_.last(load, num_labels(), d, c.initializer_range, c.classifier_dropout);
+      load_token_head(load, c, encoder,
+                      {.dense = "generator_predictions.dense",
+                       .norm = "generator_predictions.LayerNorm",
+                       .bias = "generator_lm_head.bias"},
+                      c.classifier_dropout);
     }
     load.finish({"generator_predictions.", "discriminator_predictions.", "embeddings.position_ids"});
   }

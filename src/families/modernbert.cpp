@@ -247,7 +247,7 @@ class ModernBertEncoder final : public TextEncoder {
     Tensor q = turned(part(0), angles);
     auto [k, v] = with_past(index, turned(part(1), angles), part(2), prefix, call);
     ops::AttentionMask mask{.bias = pass.bias, .window = local ? c.window : 0};
-    if (firsts_only) {  // which see what stands behind them, as far as the window goes
+    if (firsts_only) {  // a first token sees only the tokens after it that its window reaches
       const int64_t behind = q.size(2), before = k.size(2) - behind;
       const int64_t seen = before + (local ? std::min(behind, c.window + 1) : behind);
       q = q.narrow(2, 0, 1);

@@ -16,23 +16,14 @@ class Roberta final : public EncoderFamilyModel {
         load, c,
         {.embeddings = "roberta.embeddings", .layers = numbered("roberta.encoder.layer.{}", c.num_hidden_layers)});
     const int64_t d = c.hidden_size;
-    const std::string& task = load.head_spec().task_type;
-    if (task != "SEQ_CLS") reads_ = Reads::every;
-    if (task == "SEQ_CLS") {
+    if (load.head_spec().task_type == "SEQ_CLS") {
       layers_.dropout(c.classifier_dropout).linear(load.head("classifier.dense", d, d, c.initializer_range)).tanh();
       layers_.dropout(c.classifier_dropout)
           .linear(load.head("classifier.out_proj", num_labels(), d, c.initializer_range));
-    } else if (task == "fill-mask") {
-      layers_ = masked_lm_head(load,
-                               {.dense = "lm_head.dense",
-                                .norm = "lm_head.layer_norm",
-                                .bias = "lm_head.bias",
-                                .d_in = d,
-                                .eps = c.layer_norm_eps,
-                                .tied = c.tie_word_embeddings},
-                               encoder.words());
     } else {
-      layers_.last(load, num_labels(), d, c.initializer_range, c.classifier_dropout);
+      load_token_head(load, c, encoder,
+                      {.dense = "lm_head.dense", .norm = "lm_head.layer_norm", .bias = "lm_head.bias"},
+                      c.classifier_dropout);
     }
     load.finish({"lm_head.", "pooler.", "embeddings.position_ids"});
   }

@@ -292,6 +292,19 @@ const Encoder& EncoderFamilyModel::load_encoder(Loader& load, const EncoderConfi
   return loaded;
 }
 
+void EncoderFamilyModel::load_token_head(Loader& load, const EncoderConfig& config, const Encoder& encoder,
+                                         MaskedLmForm masked, double p, double answers_p) {
+  reads_ = Reads::every;
+  if (!load.head_spec().weight.empty()) {
+    layers_.last(load, num_labels(), config.hidden_size, config.initializer_range, p, answers_p);
+    return;
+  }
+  masked.d_in = config.hidden_size;
+  masked.eps = config.layer_norm_eps;
+  masked.tied = config.tie_word_embeddings;
+  layers_ = masked_lm_head(load, masked, encoder.words());
+}
+
 VirtualTokens virtual_tokens_of(const Call& call, const ModelInput& input, int64_t max_positions) {
   VirtualTokens tokens = call.adapter ? call.adapter->virtual_tokens() : VirtualTokens{};
   const int64_t length = input.input_ids.size(1), n = tokens.count();

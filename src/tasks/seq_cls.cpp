@@ -23,13 +23,9 @@
 namespace deltaw {
 namespace {
 
-Tensor wide(const Tensor& logits) {
-  return logits.scalar_type() == at::kDouble ? logits : logits.to(at::kFloat);
-}
-
 /// The mean over the rows; `labels` [rows] float64, or [rows, labels] of several classes.
 Tensor mean_loss(const Model& model, const Tensor& logits, const Tensor& labels, double smoothing) {
-  const Tensor scores = wide(logits);
+  const Tensor scores = tasks::wide(logits);
   if (model.is_regression()) return at::mse_loss(scores.squeeze(1), labels.to(scores.scalar_type()));
   if (model.is_multi_label()) return at::binary_cross_entropy_with_logits(scores, labels.to(scores.scalar_type()));
   return at::cross_entropy_loss(scores, labels.to(at::kLong), {}, at::Reduction::Mean, -100, smoothing);

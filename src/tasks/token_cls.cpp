@@ -12,6 +12,7 @@
 #include "deltaw/task.h"
 #include "deltaw/text_rows.h"
 #include "tasks/common/check_rows.h"
+#include "tasks/common/losses.h"
 #include "tasks/token_cls/entities.h"
 #include "tasks/token_cls/reader.h"
 #include "tasks/token_cls/rows.h"
@@ -22,10 +23,6 @@ namespace {
 /// The positions of labelled tokens in the flattened batch: [n].
 Tensor labelled(const Batch& batch) {
   return batch["labels"].flatten().ne(kNoLabel).nonzero().squeeze(1);
-}
-
-Tensor wide(const Tensor& logits) {
-  return logits.scalar_type() == at::kDouble ? logits : logits.to(at::kFloat);
 }
 
 void check_labels(const EncodedRow& row, int64_t classes, const std::string& where) {
@@ -91,7 +88,7 @@ class TokenCls final : public Task {
   Tensor loss(const Model& /*model*/, const Outputs& outputs, const Batch& batch, Call& /*call*/,
               const LossScale& scale) const override {
     const Tensor tokens = labelled(batch);
-    const Tensor logits = wide(outputs.at(0).flatten(0, 1).index_select(0, tokens));
+    const Tensor logits = tasks::wide(outputs.at(0).flatten(0, 1).index_select(0, tokens));
     const Tensor labels = batch["labels"].flatten().index_select(0, tokens);
     return at::cross_entropy_loss(logits, labels, {}, at::Reduction::Sum, kNoLabel, scale.label_smoothing) /
            scale.total_weight;

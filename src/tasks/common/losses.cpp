@@ -27,6 +27,10 @@ void refuse_logits(int64_t row) {
                .fix = "compute with --dtype float32; if that is no help, the weights themselves are broken"});
 }
 
+Tensor wide(const Tensor& logits) {
+  return logits.scalar_type() == at::kDouble ? logits : logits.to(at::kFloat);
+}
+
 RowLoss sum_of(const std::vector<RowLoss>& rows) {
   RowLoss sum;
   for (const RowLoss& row : rows) {

@@ -16,6 +16,9 @@ void check_finite(double loss, const std::string& where);
 /// The same for the logits of a row of the data, counted from 0.
 [[noreturn]] void refuse_logits(int64_t row);
 
+/// Logits in float32 or wider, as losses take them.
+Tensor wide(const Tensor& logits);
+
 RowLoss sum_of(const std::vector<RowLoss>& rows);
 
 /// The model's head as ops/cross_entropy calls it. `model` and `call` must outlive it.

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "core/progress.h"
+#include "text/tokenizer/unicode.h"
 
 namespace deltaw::tasks {
 
@@ -40,6 +41,16 @@ std::string shortened(const std::string& text, size_t most) {
     }
   }
   return line;
+}
+
+std::string slice(const std::string& text, int64_t begin, int64_t end) {
+  size_t at = 0, from = text.size();
+  int64_t place = 0;
+  for (; at < text.size() && place < end; ++place) {
+    if (place == begin) from = at;
+    at += text::width(text[at]);
+  }
+  return from < at ? text.substr(from, at - from) : std::string();
 }
 
 Json token_names(const std::vector<int64_t>& ids, const Tokenizer& tokenizer) {

@@ -36,7 +36,7 @@ Units units_of(const Encoding& encoding, const Tokenizer& tokenizer, bool whole_
 
 int64_t count_units(const Units& units);
 
-/// A chosen token: its position in the row, and what stands there instead of it.
+/// A masked token: its position in the row and the id that replaces it.
 struct Replacement {
   int64_t position;
   int64_t id;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "data/hold_out.h"
 #include "deltaw/error.h"
 #include "deltaw/text_rows.h"
 #include "tasks/common/check_rows.h"
@@ -52,7 +53,7 @@ class Reader final : public TextReader {
     mask_id_ = needed_mask(files);
     seed_ = files.seed;
     texts_ = read_split(files.data, Split::train, files.seed);
-    validates_ = deltaw::fill_mask::has_validation(files.data);
+    validates_ = deltaw::data::has_validation(files.data);
     if (validates_) validation_texts_ = read_split(files.data, Split::validation, files.seed);
   }
 

@@ -6,6 +6,7 @@
 
 #include "data/find_files.h"
 #include "data/formats.h"
+#include "data/hold_out.h"
 #include "data/no_rows.h"
 #include "deltaw/error.h"
 #include "tasks/common/text_files.h"
@@ -29,10 +30,6 @@ void add_lines(const fs::path& file, const std::string& encoding, Dataset& texts
                  .fix = "check the path, and that the file was written to its end"});
   }
   std::move(lines.rows.begin(), lines.rows.end(), std::back_inserter(texts.rows));
-}
-
-bool holds_out(const DataOptions& data) {
-  return !split_file(data, Split::validation) && data.validation_split > 0;
 }
 
 /// Rows one behind the other, cut into blocks.
@@ -125,17 +122,13 @@ Dataset read_texts(const DataFiles& files, const DataOptions& data) {
 }
 
 Dataset read_split(const DataOptions& data, Split split, uint64_t seed) {
-  const bool held_out = split == Split::validation && holds_out(data);
+  const bool held_out = split == Split::validation && data::holds_out(data);
   const auto files = split_file(data, held_out ? Split::train : split);
   if (!files) throw data::no_file(data, data::option_name(held_out ? Split::train : split), "");
   Dataset texts = read_texts(*files, data);
-  if (split == Split::test || !holds_out(data)) return texts;
+  if (split == Split::test || !data::holds_out(data)) return texts;
   auto [kept, out] = hold_out(std::move(texts), data.validation_split, seed);
   return held_out ? std::move(out) : std::move(kept);
-}
-
-bool has_validation(const DataOptions& data) {
-  return split_file(data, Split::validation) || data.validation_split > 0;
 }
 
 EncodedTexts encode_texts(const Dataset& texts, const Tokenizer& tokenizer, const EncodeTexts& options) {

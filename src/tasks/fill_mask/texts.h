@@ -26,9 +26,6 @@ Dataset read_texts(const DataFiles& files, const DataOptions& data);
 /// where nothing names the files.
 Dataset read_split(const DataOptions& data, Split split, uint64_t seed);
 
-/// Whether there are texts to evaluate on.
-bool has_validation(const DataOptions& data);
-
 struct EncodedTexts {
   std::vector<EncodedRow> rows = {};
   std::vector<Units> units = {};  // of each row

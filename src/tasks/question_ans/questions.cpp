@@ -14,6 +14,7 @@
 #include "data/table.h"
 #include "data/text_rows.h"
 #include "deltaw/error.h"
+#include "tasks/common/shown.h"
 #include "text/tokenizer/unicode.h"
 
 namespace deltaw::question_ans {
@@ -81,7 +82,7 @@ std::vector<Answer> answers_of(const Json& value, const std::string& key, const 
 
 /// Starts are easily counted in bytes, or before the text was cleaned: then the model would learn something else.
 void check_place(const Answer& answer, const std::string& context, const std::string& where) {
-  const std::string found = slice(context, answer.start, answer.start + text::count_code_points(answer.text));
+  const std::string found = tasks::slice(context, answer.start, answer.start + text::count_code_points(answer.text));
   if (found == answer.text) return;
   const size_t at = context.find(answer.text);
   throw Error({.id = "data.answer-place",
@@ -178,25 +179,11 @@ void add_file(const fs::path& file, const DataOptions& options, Questions& quest
   data::each_json_object(file, text, take);
 }
 
-bool holds_out(const DataOptions& options) {
-  return !split_file(options, Split::validation) && options.validation_split > 0;
-}
-
 void keep_first(QuestionSet& set, int64_t most) {
   if (most > 0 && static_cast<int64_t>(set.rows.size()) > most) set.rows.resize(static_cast<size_t>(most));
 }
 
 }  // namespace
-
-std::string slice(const std::string& text, int64_t begin, int64_t end) {
-  size_t at = 0, from = text.size();
-  int64_t place = 0;
-  for (; at < text.size() && place < end; ++place) {
-    if (place == begin) from = at;
-    at += text::width(text[at]);
-  }
-  return from < at ? text.substr(from, at - from) : std::string();
-}
 
 QuestionSet load_questions(const DataFiles& files, const DataOptions& options, Labels use) {
   const std::vector<fs::path> paths = data::find_files(files);
@@ -217,12 +204,12 @@ QuestionSet load_question_split(const DataOptions& options, Split split, Labels 
                  .where = "key 'task_name'",
                  .fix = "leave task_name out and set train_file, or dataset_dir alone"});
   }
-  const bool held_out = split == Split::validation && holds_out(options);
+  const bool held_out = split == Split::validation && data::holds_out(options);
   const Split source = held_out ? Split::train : split;
   const auto files = split_file(options, source);
   if (!files) throw data::no_file(options, data::option_name(source), "");
   QuestionSet set = load_questions(*files, options, use);
-  if (split != Split::test && holds_out(options)) {
+  if (split != Split::test && data::holds_out(options)) {
     const std::vector<bool> is_held = data::held_out(set.rows.size(), options.validation_split, seed, set.file);
     size_t kept = 0;
     for (size_t i = 0; i < set.rows.size(); ++i) {
@@ -233,10 +220,6 @@ QuestionSet load_question_split(const DataOptions& options, Split split, Labels 
   if (split == Split::train) keep_first(set, options.max_train_samples);
   if (split == Split::validation) keep_first(set, options.max_eval_samples);
   return set;
-}
-
-bool has_validation(const DataOptions& options) {
-  return split_file(options, Split::validation) || options.validation_split > 0;
 }
 
 int64_t unanswerable(const QuestionSet& set) {

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "data/hold_out.h"
 #include "deltaw/error.h"
 #include "tasks/common/check_rows.h"
 #include "tasks/common/shown.h"
@@ -67,7 +68,7 @@ class Reader final : public TextReader {
 
   void read(TaskFiles& files) override {
     train_set_ = load_question_split(files.data, Split::train, Labels::needed, files.seed);
-    validates_ = question_ans::has_validation(files.data);
+    validates_ = data::has_validation(files.data);
     if (validates_) validation_set_ = load_question_split(files.data, Split::validation, Labels::needed, files.seed);
   }
 

@@ -1,4 +1,5 @@
 #include "tasks/question_ans/scorer.h"
+#include "tasks/common/shown.h"
 
 #include <ATen/ATen.h>
 #include <fmt/format.h>
@@ -80,7 +81,7 @@ Json AnswerScorer::metrics() {
   for (size_t i = 0; i < rows_->questions().size(); ++i) {
     const Question& question = rows_->questions()[i];
     const Said answer = said(static_cast<int64_t>(i));
-    scores.add(slice(*question.context, answer.begin, answer.end), question.answers);
+    scores.add(tasks::slice(*question.context, answer.begin, answer.end), question.answers);
   }
   all.update(scores.metrics(options_.version_2_with_negative));
   return all;
@@ -89,7 +90,7 @@ Json AnswerScorer::metrics() {
 Json AnswerScorer::answer(int64_t question) const {
   const Said answer = said(question);
   const std::string& context = *rows_->questions()[static_cast<size_t>(question)].context;
-  Json line = {{"text", slice(context, answer.begin, answer.end)},
+  Json line = {{"text", tasks::slice(context, answer.begin, answer.end)},
                {"score", answer.score},
                {"start", answer.begin},
                {"end", answer.end}};

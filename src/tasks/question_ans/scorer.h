@@ -1,4 +1,4 @@
-// Logits of windows, and the answers and scores of what they say together.
+// Joins the logits of a question's windows into one answer, and scores the answers.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// Exact match and F1 of answers as the scripts of SQuAD compute them (Rajpurkar et al. 2016, arXiv:1606.05250; 2018,
+// Exact match and F1, computed as SQuAD's evaluation scripts do (Rajpurkar et al. 2016, arXiv:1606.05250; 2018,
 // arXiv:1806.03822).
 #pragma once
 
@@ -23,7 +23,7 @@ double f1(const std::string& said, const std::string& right);
 
 class SquadScores {
  public:
-  /// `text` empty: that there is no answer. The best of the answers counts.
+  /// Scores `text` against the best match among `answers`. An empty `text` predicts that there is no answer.
   void add(const std::string& text, const std::vector<Answer>& answers);
 
   /// {"exact_match", "f1"}, in percent; with `parts` those of the questions with answers and without (HasAns_exact,

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <utility>
 
+#include "tasks/common/shown.h"
 #include "text/tokenizer/unicode.h"
 
 namespace deltaw::token_cls {
@@ -14,17 +15,6 @@ namespace {
 
 constexpr const char* kOutside = "O";
 constexpr std::string_view kContinues = "##";
-
-/// Code points [begin, end) of a text.
-std::string slice(const std::string& text, int64_t begin, int64_t end) {
-  size_t at = 0, from = text.size();
-  int64_t place = 0;
-  for (; at < text.size() && place < end; ++place) {
-    if (place == begin) from = at;
-    at += text::width(text[at]);
-  }
-  return from < at ? text.substr(from, at - from) : std::string();
-}
 
 /// The type behind "B-" or "I-", and whether the label begins an entity. Other labels are types and begin nothing.
 std::pair<bool, std::string> split(const std::string& label) {
@@ -82,9 +72,9 @@ bool Aggregator::continues_word(const data::WordTokens& row, size_t token) const
   if (row.word_count > 0) return row.words[token] == row.words[token - 1];
   if (is_unknown(row.ids[token])) return false;
   const auto [begin, end] = row.offsets[token];
-  if (!marks_pieces_) return begin > 0 && slice(row.text, begin - 1, begin + 1).find(' ') == std::string::npos;
+  if (!marks_pieces_) return begin > 0 && tasks::slice(row.text, begin - 1, begin + 1).find(' ') == std::string::npos;
   const std::string piece = tokenizer_.id_to_token(row.ids[token]).value_or("");
-  return text::count_code_points(piece) != text::count_code_points(slice(row.text, begin, end));
+  return text::count_code_points(piece) != text::count_code_points(tasks::slice(row.text, begin, end));
 }
 
 std::vector<Aggregator::Piece> Aggregator::tokens(const std::vector<double>& scores) const {
@@ -138,7 +128,7 @@ std::string Aggregator::text(const data::WordTokens& row, size_t begin, size_t e
     }
     flush();
     const auto [first, last] = row.offsets[token];
-    parts.push_back(slice(row.text, first, last));
+    parts.push_back(tasks::slice(row.text, first, last));
   }
   flush();
   return fmt::format("{}", fmt::join(parts, " "));
@@ -176,7 +166,7 @@ Json Aggregator::entities(const data::WordTokens& row, const float* logits, int6
           {{"entity", piece.label},
            {"score", piece.score},
            {"index", before + static_cast<int64_t>(piece.begin)},
-           {"word", is_unknown(id) ? slice(row.text, begin, end) : tokenizer_.id_to_token(id).value_or("")},
+           {"word", is_unknown(id) ? tasks::slice(row.text, begin, end) : tokenizer_.id_to_token(id).value_or("")},
            {"start", begin},
            {"end", end}});
       if (row.word_count > 0) entities.back()["first_word"] = entities.back()["last_word"] = row.words[piece.begin];

@@ -80,10 +80,7 @@ void TokenScorer::check() {
     const auto token = finite.logical_not().to(at::kInt).argmax().item<int64_t>();
     int64_t row = 0;
     while (places_.tokens_of(row).second <= token) ++row;
-    throw Error({.id = "numeric.non-finite",
-                 .what = "the model's logits are not finite",
-                 .where = fmt::format("row {} of the data", row + 1),
-                 .fix = "compute with --dtype float32; if that is no help, the weights themselves are broken"});
+    tasks::refuse_logits(row);
   }
   checked_ = true;
 }
