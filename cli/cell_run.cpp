@@ -21,7 +21,7 @@
 #include "core/json.h"
 #include "core/output_folder.h"
 #include "deltaw/error.h"
-#include "train/checkpoint.h"
+#include "train/run_checkpoint.h"
 
 namespace deltaw::cli {
 namespace {

@@ -6,8 +6,8 @@
 #include <iterator>
 
 #include "core/text_file.h"
-#include "data/formats.h"
-#include "data/text_rows.h"
+#include "data/file_formats.h"
+#include "data/row_formats.h"
 #include "deltaw/error.h"
 
 namespace deltaw::cli {

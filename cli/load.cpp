@@ -7,8 +7,8 @@
 #include "no_effect.h"
 #include "output.h"
 #include "tasks/common/metrics.h"
-#include "train/checkpoint.h"
-#include "train/options.h"
+#include "train/run_checkpoint.h"
+#include "train/train_options.h"
 #include "train/schedule.h"
 
 namespace deltaw::cli {

@@ -13,7 +13,7 @@
 #include "aliases.h"
 #include "core/files.h"
 #include "core/log.h"
-#include "data/formats.h"
+#include "data/file_formats.h"
 #include "deltaw/error.h"
 #include "other_tools.h"
 #include "output.h"

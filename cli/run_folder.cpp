@@ -12,7 +12,7 @@
 #include "deltaw/version.h"
 #include "output.h"
 #include "text/tokenizer/tokenizer_files.h"
-#include "train/checkpoint.h"
+#include "train/run_checkpoint.h"
 
 namespace deltaw::cli {
 namespace {

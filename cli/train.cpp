@@ -18,7 +18,7 @@
 #include "run_log.h"
 #include "setup.h"
 #include "signals.h"
-#include "train/checkpoint.h"
+#include "train/run_checkpoint.h"
 #include "train/schedule.h"
 
 namespace deltaw::cli {

@@ -3,7 +3,7 @@
 #include "output.h"
 #include "preview.h"
 #include "setup.h"
-#include "train/options.h"
+#include "train/train_options.h"
 #include "train/schedule.h"
 
 namespace deltaw::cli {

@@ -11,7 +11,7 @@
 #include "adapt/composite.h"
 #include "adapt/config.h"
 #include "adapt/tensor_names.h"
-#include "adapt/vocabulary.h"
+#include "adapt/added_rows.h"
 #include "core/files.h"
 #include "core/json.h"
 #include "core/log.h"

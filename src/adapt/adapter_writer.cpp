@@ -9,7 +9,7 @@
 #include "adapt/builder.h"
 #include "adapt/config.h"
 #include "adapt/peft_format.h"
-#include "adapt/vocabulary.h"
+#include "adapt/added_rows.h"
 #include "core/files.h"
 #include "core/output_folder.h"
 #include "core/scratch_folder.h"

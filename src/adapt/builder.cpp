@@ -9,7 +9,7 @@
 #include "adapt/observe.h"
 #include "adapt/rank_allocator.h"
 #include "adapt/targets.h"
-#include "adapt/vocabulary.h"
+#include "adapt/added_rows.h"
 #include "deltaw/error.h"
 #include "deltaw/task.h"
 #include "deltaw/tokenizer.h"

@@ -56,7 +56,7 @@ Operator as_operator(const Update& u) {
 }
 
 // What two updates of one layer cannot share.
-std::string quarrel(const Update& a, const Update& b) {
+std::string conflict(const Update& a, const Update& b) {
   const auto gains = [](const Update& u) { return u.out_gain.defined() || u.in_gain.defined(); };
   const auto operates = [](const Update& u) { return u.before || u.beside; };
   if (gains(a) && gains(b)) return "both scale the layer";
@@ -161,7 +161,7 @@ void check_parts(const std::vector<Adapter>& parts, const std::vector<double>& w
       for (size_t i = 0; i < j; ++i) {
         const AdaptedLayer* other = parts[i].layer(*layer->base);
         if (!other) continue;
-        if (const std::string what = quarrel(update_of(*other), own); !what.empty())
+        if (const std::string what = conflict(update_of(*other), own); !what.empty())
           refuse(layer->info.name, parts[i], parts[j], what);
       }
     }

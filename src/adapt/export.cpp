@@ -8,7 +8,7 @@
 #include "adapt/export_check.h"
 #include "adapt/export_formats.h"
 #include "adapt/mlx.h"
-#include "adapt/vocabulary.h"
+#include "adapt/added_rows.h"
 #include "core/files.h"
 #include "core/output_folder.h"
 #include "deltaw/adapter.h"

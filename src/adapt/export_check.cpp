@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "adapt/comparison.h"
+#include "adapt/compared_outputs.h"
 #include "adapt/intended.h"
 
 namespace deltaw {

@@ -5,9 +5,9 @@
 
 #include "adapt/adapter_folder.h"
 #include "adapt/builder.h"
-#include "adapt/comparison.h"
+#include "adapt/compared_outputs.h"
 #include "adapt/merge_check.h"
-#include "adapt/merged.h"
+#include "adapt/merge.h"
 #include "adapt/write_checkpoint.h"
 #include "core/files.h"
 #include "core/output_folder.h"

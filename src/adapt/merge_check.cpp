@@ -8,7 +8,7 @@
 #include <set>
 
 #include "adapt/builder.h"
-#include "adapt/comparison.h"
+#include "adapt/compared_outputs.h"
 #include "adapt/intended.h"
 #include "adapt/write_checkpoint.h"
 #include "ops/layers.h"

@@ -8,8 +8,8 @@
 
 #include "adapt/adapter_folder.h"
 #include "adapt/builder.h"
-#include "adapt/comparison.h"
-#include "adapt/merged.h"
+#include "adapt/compared_outputs.h"
+#include "adapt/merge.h"
 #include "core/files.h"
 #include "core/output_folder.h"
 #include "deltaw/convert.h"

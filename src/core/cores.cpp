@@ -38,7 +38,7 @@ double core_pressure() {
   return std::atof(recent.c_str() + 6) / 100;
 }
 
-std::optional<std::string> core_doubt(int64_t threads, int64_t cores, double pressure) {
+std::optional<std::string> core_warning(int64_t threads, int64_t cores, double pressure) {
   constexpr double kMuch = 0.3;
   if (threads > cores) {
     return fmt::format(

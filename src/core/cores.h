@@ -15,6 +15,6 @@ int64_t usable_cores();
 double core_pressure();
 
 /// What slows down work in so many threads: fewer cores than threads, or other processes on the cores.
-std::optional<std::string> core_doubt(int64_t threads, int64_t cores, double pressure);
+std::optional<std::string> core_warning(int64_t threads, int64_t cores, double pressure);
 
 }  // namespace deltaw

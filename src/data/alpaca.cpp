@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 
 #include "core/json.h"
-#include "data/text_rows.h"
+#include "data/row_formats.h"
 #include "deltaw/error.h"
 
 namespace deltaw::data {

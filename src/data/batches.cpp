@@ -4,7 +4,7 @@
 
 #include <fmt/format.h>
 
-#include "data/random.h"
+#include "data/shuffle.h"
 #include "deltaw/data.h"
 
 namespace deltaw {

@@ -6,7 +6,7 @@
 #include <fmt/format.h>
 
 #include "core/json.h"
-#include "data/answers.h"
+#include "data/answer_ranges.h"
 #include "data/sharegpt.h"
 #include "deltaw/error.h"
 

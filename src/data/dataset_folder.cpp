@@ -11,7 +11,7 @@
 #include "core/json.h"
 #include "core/printable.h"
 #include "data/find_files.h"
-#include "data/formats.h"
+#include "data/file_formats.h"
 #include "deltaw/error.h"
 
 namespace deltaw::data {

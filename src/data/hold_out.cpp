@@ -5,7 +5,7 @@
 
 #include <fmt/format.h>
 
-#include "data/random.h"
+#include "data/shuffle.h"
 #include "deltaw/error.h"
 
 namespace deltaw::data {

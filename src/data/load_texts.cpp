@@ -9,11 +9,11 @@
 #include "core/text_file.h"
 #include "data/bad_rows.h"
 #include "data/find_files.h"
-#include "data/formats.h"
+#include "data/file_formats.h"
 #include "data/hold_out.h"
 #include "data/no_rows.h"
 #include "data/table.h"
-#include "data/text_rows.h"
+#include "data/row_formats.h"
 #include "deltaw/error.h"
 #include "deltaw/text_data.h"
 

@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "data/formats.h"
+#include "data/file_formats.h"
 #include "deltaw/data.h"
 #include "deltaw/options.h"
 

@@ -5,7 +5,7 @@
 #include <fmt/format.h>
 
 #include "data/table.h"
-#include "data/text_rows.h"
+#include "data/row_formats.h"
 #include "deltaw/error.h"
 
 namespace deltaw {

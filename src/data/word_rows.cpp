@@ -10,13 +10,13 @@
 #include "core/suggest.h"
 #include "core/text_file.h"
 #include "data/find_files.h"
-#include "data/formats.h"
+#include "data/file_formats.h"
 #include "data/hold_out.h"
 #include "data/labels.h"
 #include "data/no_rows.h"
 #include "data/table.h"
 #include "data/tagged_text.h"
-#include "data/text_rows.h"
+#include "data/row_formats.h"
 #include "deltaw/error.h"
 
 namespace deltaw::data {

@@ -8,7 +8,7 @@
 #include <limits>
 
 #include "deltaw/error.h"
-#include "ops/random.h"
+#include "ops/dropout_mask.h"
 
 namespace deltaw::eval {
 namespace {

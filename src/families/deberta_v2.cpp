@@ -13,7 +13,7 @@
 #include "models/encoder.h"
 #include "models/family_input.h"
 #include "ops/attention/disentangled.h"
-#include "ops/checkpoint.h"
+#include "ops/gradient_checkpointing.h"
 #include "ops/layers.h"
 #include "ops/linear/linear.h"
 #include "ops/norms.h"

@@ -11,7 +11,7 @@
 #include "models/family_input.h"
 #include "models/loader.h"
 #include "ops/activations.h"
-#include "ops/checkpoint.h"
+#include "ops/gradient_checkpointing.h"
 #include "ops/layers.h"
 #include "ops/linear/linear.h"
 #include "ops/norms.h"

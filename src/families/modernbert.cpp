@@ -12,7 +12,7 @@
 #include "models/rotary.h"
 #include "ops/activations.h"
 #include "ops/attention/attention.h"
-#include "ops/checkpoint.h"
+#include "ops/gradient_checkpointing.h"
 #include "ops/layers.h"
 #include "ops/linear/linear.h"
 #include "ops/norms.h"

@@ -4,7 +4,7 @@
 
 #include <cmath>
 
-#include "ops/checkpoint.h"
+#include "ops/gradient_checkpointing.h"
 #include "ops/layers.h"
 #include "ops/linear/linear.h"
 #include "ops/norms.h"

@@ -9,7 +9,7 @@
 #include "deltaw/error.h"
 #include "models/config_values.h"
 #include "ops/attention/attention.h"
-#include "ops/checkpoint.h"
+#include "ops/gradient_checkpointing.h"
 #include "ops/layers.h"
 #include "ops/linear/linear.h"
 #include "ops/norms.h"

@@ -8,7 +8,7 @@
 #include "models/config_values.h"
 #include "models/family_input.h"
 #include "models/gguf.h"
-#include "ops/random.h"
+#include "ops/dropout_mask.h"
 #include "ops/vectors.h"
 
 namespace deltaw {

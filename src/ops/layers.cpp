@@ -4,7 +4,7 @@
 
 #include "deltaw/active_updates.h"
 #include "ops/fixed_updates.h"
-#include "ops/random.h"
+#include "ops/dropout_mask.h"
 
 namespace deltaw::ops {
 namespace {

@@ -11,7 +11,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "data/random.h"
+#include "data/shuffle.h"
 #include "deltaw/error.h"
 #include "deltaw/task.h"
 #include "deltaw/text_rows.h"

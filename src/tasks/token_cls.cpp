@@ -7,7 +7,7 @@
 
 #include <cmath>
 
-#include "data/random.h"
+#include "data/shuffle.h"
 #include "deltaw/error.h"
 #include "deltaw/task.h"
 #include "deltaw/text_rows.h"

@@ -18,7 +18,7 @@
 #include "ops/formed_weights.h"
 #include "tasks/common/metrics.h"
 #include "train/gradients.h"
-#include "train/options.h"
+#include "train/train_options.h"
 #include "train/resume_check.h"
 
 namespace deltaw::train {

@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "train/checkpoint.h"
+#include "train/run_checkpoint.h"
 #include "train/setup.h"
 
 namespace deltaw::train {

@@ -9,7 +9,7 @@
 #include "core/progress.h"
 #include "deltaw/error.h"
 #include "ops/formed_weights.h"
-#include "train/options.h"
+#include "train/train_options.h"
 
 namespace deltaw::train {
 

@@ -6,7 +6,7 @@
 
 #include <functional>
 
-#include "adapt/comparison.h"
+#include "adapt/compared_outputs.h"
 #include "adapt/intended.h"
 #include "adapt/merge_check.h"
 #include "adapt/write_checkpoint.h"

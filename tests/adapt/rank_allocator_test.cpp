@@ -6,7 +6,7 @@
 #include "core/files.h"
 #include "support/data.h"
 #include "support/temporary.h"
-#include "train/tensor_file.h"
+#include "train/named_tensors.h"
 
 namespace deltaw {
 namespace {

@@ -21,22 +21,22 @@ TEST(Cores, AreThoseOfTheAffinity) {
 }
 
 TEST(Cores, FewerThanThreadsAreSaid) {
-  EXPECT_EQ(core_doubt(8, 2, 0),
+  EXPECT_EQ(core_warning(8, 2, 0),
             "there are 8 threads and 2 cores: each step waits for the last of them; OMP_NUM_THREADS=2 avoids it");
-  EXPECT_EQ(core_doubt(2, 1, 0.9),
+  EXPECT_EQ(core_warning(2, 1, 0.9),
             "there are 2 threads and one core: each step waits for the last of them; OMP_NUM_THREADS=1 avoids it");
 }
 
 TEST(Cores, ThatOthersUseAreSaid) {
   EXPECT_EQ(
-      core_doubt(2, 2, 0.456),
+      core_warning(2, 2, 0.456),
       "other processes use the cores too: in 46 % of the last ten seconds something waited for one, so steps take "
       "longer than they could");
 }
 
 TEST(Cores, ThatAreFreeAreNotSpokenOf) {
-  EXPECT_EQ(core_doubt(2, 2, 0.1), std::nullopt);
-  EXPECT_EQ(core_doubt(1, 64, 0), std::nullopt);
+  EXPECT_EQ(core_warning(2, 2, 0.1), std::nullopt);
+  EXPECT_EQ(core_warning(1, 64, 0), std::nullopt);
 }
 
 TEST(Cores, ArePressedByAShareOfTheTime) {

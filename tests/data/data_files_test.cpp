@@ -4,7 +4,7 @@
 #include "core/files.h"
 #include "data/bytes.h"
 #include "data/find_files.h"
-#include "data/formats.h"
+#include "data/file_formats.h"
 #include "data/table.h"
 #include "data/text_formats.h"
 #include "deltaw/data.h"

@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "adapt/targets.h"
-#include "adapt/vocabulary.h"
+#include "adapt/added_rows.h"
 #include "core/patterns.h"
 #include "support/golden.h"
 #include "support/temporary.h"

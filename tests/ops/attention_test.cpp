@@ -8,7 +8,7 @@
 #include <memory>
 #include <string>
 
-#include "ops/random.h"
+#include "ops/dropout_mask.h"
 #include "support/allocations.h"
 #include "support/compared.h"
 

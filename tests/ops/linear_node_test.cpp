@@ -13,7 +13,7 @@
 
 #include "ops/formed_weights.h"
 #include "ops/linear/group.h"
-#include "ops/random.h"
+#include "ops/dropout_mask.h"
 #include "support/gradcheck.h"
 
 namespace deltaw::ops {

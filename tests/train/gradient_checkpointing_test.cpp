@@ -3,7 +3,7 @@
 
 #include <unordered_set>
 
-#include "ops/checkpoint.h"
+#include "ops/gradient_checkpointing.h"
 #include "support/golden.h"
 #include "support/temporary.h"
 #include "support/tiny_model.h"

@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "support/temporary.h"
-#include "train/options.h"
+#include "train/train_options.h"
 
 namespace deltaw::train {
 namespace {

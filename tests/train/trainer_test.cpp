@@ -5,7 +5,7 @@
 
 #include "cli/signals.h"
 #include "support/temporary.h"
-#include "train/tensor_file.h"
+#include "train/named_tensors.h"
 #include "train/tiny_run.h"
 
 namespace deltaw {

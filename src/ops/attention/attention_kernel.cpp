@@ -8,7 +8,7 @@
 
 #include "ops/attention/distance_term.h"
 #include "ops/operand.h"
-#include "ops/random.h"
+#include "ops/dropout_mask.h"
 #include "ops/vectors.h"
 
 namespace deltaw::ops {

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "ops/attention/attention_kernel.h"
-#include "ops/checkpoint.h"
+#include "ops/gradient_checkpointing.h"
 #include "ops/layers.h"
 #include "ops/vectors.h"
 

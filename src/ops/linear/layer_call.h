@@ -6,7 +6,7 @@
 #include "deltaw/active_updates.h"
 #include "deltaw/model.h"
 #include "ops/linear/matrices.h"
-#include "ops/random.h"
+#include "ops/dropout_mask.h"
 
 namespace deltaw::ops {
 

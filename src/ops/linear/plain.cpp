@@ -3,7 +3,7 @@
 #include "ops/fixed_updates.h"
 #include "ops/linear/input.h"
 #include "ops/quantised.h"
-#include "ops/random.h"
+#include "ops/dropout_mask.h"
 
 namespace deltaw::ops {
 namespace {

@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "data/formats.h"
+#include "data/file_formats.h"
 #include "deltaw/error.h"
 #include "deltaw/evaluate.h"
 #include "deltaw/generate.h"

@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <random>
 
-#include "data/random.h"
+#include "data/shuffle.h"
 #include "deltaw/error.h"
 #include "tasks/common/check_rows.h"
 

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <random>
 
-#include "data/random.h"
+#include "data/shuffle.h"
 #include "deltaw/error.h"
 
 namespace deltaw::fill_mask {

@@ -7,7 +7,7 @@
 #include <string_view>
 
 #include "core/hash.h"
-#include "data/random.h"
+#include "data/shuffle.h"
 
 namespace deltaw::fill_mask {
 namespace {

@@ -5,7 +5,7 @@
 #include <algorithm>
 
 #include "data/find_files.h"
-#include "data/formats.h"
+#include "data/file_formats.h"
 #include "data/hold_out.h"
 #include "data/no_rows.h"
 #include "deltaw/error.h"

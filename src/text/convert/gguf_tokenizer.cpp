@@ -129,11 +129,11 @@ std::string words_name(const Values& values) {
 }
 
 /// A template, or a list of those with names.
-PartJson chat_templates(const Values& values) {
+TokenizerJson chat_templates(const Values& values) {
   const auto plain = values.find<std::string>(kTemplate);
   const auto names = values.find<std::vector<std::string>>("tokenizer.chat_templates");
-  if (!names || names->empty()) return plain ? PartJson(*plain) : PartJson();
-  PartJson list = PartJson::array();
+  if (!names || names->empty()) return plain ? TokenizerJson(*plain) : TokenizerJson();
+  TokenizerJson list = TokenizerJson::array();
   if (plain) list.push_back({{"name", "default"}, {"template", *plain}});
   for (const std::string& name : *names) {
     if (name == "default") continue;
@@ -151,11 +151,11 @@ bool strips_behind(const Values& values, const std::string& token) {
   return phi3 && token != "<unk>" && token != "<s>" && token != "<|endoftext|>";
 }
 
-void set_stripping(PartJson& added, const Values& values) {
-  for (PartJson& token : added) token["rstrip"] = strips_behind(values, token["content"].get<std::string>());
+void set_stripping(TokenizerJson& added, const Values& values) {
+  for (TokenizerJson& token : added) token["rstrip"] = strips_behind(values, token["content"].get<std::string>());
 }
 
-PartJson from_sentencepiece_values(const Values& values, const TokenizerConfig& config, const std::string& where) {
+TokenizerJson from_sentencepiece_values(const Values& values, const TokenizerConfig& config, const std::string& where) {
   SentencePieceModel model{.pieces = read_pieces(values), .kind = SentencePieceModel::Kind::kBpe};
   for (SentencePieceModel::Piece& piece : model.pieces) {
     model.byte_fallback = model.byte_fallback || piece.type == PieceType::kByte;
@@ -174,10 +174,10 @@ PartJson from_sentencepiece_values(const Values& values, const TokenizerConfig& 
   return from_sentencepiece(model, config, where);
 }
 
-PartJson from_byte_values(const Values& values, const TokenizerConfig& config) {
+TokenizerJson from_byte_values(const Values& values, const TokenizerConfig& config) {
   const std::vector<SentencePieceModel::Piece> pieces = read_pieces(values);
-  PartJson vocabulary = PartJson::object();
-  PartJson added = PartJson::array();
+  TokenizerJson vocabulary = TokenizerJson::object();
+  TokenizerJson added = TokenizerJson::array();
   for (size_t id = 0; id < pieces.size(); ++id) {
     const SentencePieceModel::Piece& piece = pieces[id];
     const auto [at, is_new] = vocabulary.emplace(piece.text, id);
@@ -194,7 +194,7 @@ PartJson from_byte_values(const Values& values, const TokenizerConfig& config) {
                      {"normalized", false},
                      {"special", special}});
   }
-  PartJson merges = PartJson::array();
+  TokenizerJson merges = TokenizerJson::array();
   for (std::string& merge : values.get<std::vector<std::string>>(kMerges)) merges.push_back(std::move(merge));
   GgufWords words = gguf_words(words_name(values), values.where(kWordsName));
   const auto mark = [&](const char* flag, const char* name) -> Mark {
@@ -224,7 +224,7 @@ TokenizerConfig gguf_tokenizer_config(const io::GgufFile& file) {
   const std::string kind = checked_kind(values);
   const std::vector<SentencePieceModel::Piece> pieces = read_pieces(values);
   TokenizerConfig result{.folder = file.path()};
-  PartJson& config = result.config;
+  TokenizerJson& config = result.config;
   config = {{"tokenizer_class", "PreTrainedTokenizerFast"},
             {"clean_up_tokenization_spaces", false},
             {"model_input_names", {"input_ids", "attention_mask"}}};
@@ -249,7 +249,7 @@ TokenizerConfig gguf_tokenizer_config(const io::GgufFile& file) {
   }
   // llama.cpp puts a blank before each part of a text between special tokens.
   if (sentencepiece) config["legacy"] = true;
-  if (PartJson templates = chat_templates(values); !templates.is_null()) config["chat_template"] = std::move(templates);
+  if (TokenizerJson templates = chat_templates(values); !templates.is_null()) config["chat_template"] = std::move(templates);
   const std::string architecture = values.find<std::string>("general.architecture").value_or("");
   if (const auto length = values.find<int64_t>(architecture + ".context_length"); length && *length > 0) {
     config["model_max_length"] = *length;
@@ -257,9 +257,9 @@ TokenizerConfig gguf_tokenizer_config(const io::GgufFile& file) {
   return result;
 }
 
-PartJson from_gguf(const io::GgufFile& file, const TokenizerConfig& config) {
+TokenizerJson from_gguf(const io::GgufFile& file, const TokenizerConfig& config) {
   const Values values(file);
-  PartJson json = is_sentencepiece(checked_kind(values))
+  TokenizerJson json = is_sentencepiece(checked_kind(values))
                       ? from_sentencepiece_values(values, config, file.path().string())
                       : from_byte_values(values, config);
   set_stripping(json["added_tokens"], values);

@@ -17,12 +17,12 @@ TokenizerConfig gguf_tokenizer_config(const io::GgufFile& file);
 /// of the vocabulary, so that no reader numbers them anew; places that only fill up the embedding behind the last token
 /// are left out. Throws format.tokenizer for values that cannot be, format.unsupported for other kinds and for a
 /// pre-tokenizer that is not known, with the names of those that are.
-PartJson from_gguf(const io::GgufFile& file, const TokenizerConfig& config);
+TokenizerJson from_gguf(const io::GgufFile& file, const TokenizerConfig& config);
 
 /// How words are cut out of a text before BPE joins their bytes: GGUF has no more of it than a name.
 struct GgufWords {
-  PartJson pre_tokenizer;
-  PartJson normalizer;           // null: none
+  TokenizerJson pre_tokenizer;
+  TokenizerJson normalizer;           // null: none
   bool whole_words = false;      // a word that is a token stays whole, whatever the merges say
   bool begins_with_bos = false;  // where no value says so
 };

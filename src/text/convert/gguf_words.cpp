@@ -35,17 +35,17 @@ constexpr const char* kDeepSeek3 =
 constexpr const char* kHanAndKana = "[\u4E00-\u9FA5\u3040-\u309F\u30A0-\u30FF]+";
 constexpr const char* kHanAndMore = "[\u4E00-\u9FA5\u0800-\u4E00\uAC00-\uD7FF]+";
 
-PartJson byte_level(bool use_regex) {
+TokenizerJson byte_level(bool use_regex) {
   return {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", use_regex}};
 }
 
-PartJson sequence(PartJson steps) {
+TokenizerJson sequence(TokenizerJson steps) {
   return {{"type", "Sequence"}, {"pretokenizers", std::move(steps)}};
 }
 
 /// One pattern after the other, then bytes.
-PartJson splits(std::initializer_list<const char*> patterns) {
-  PartJson steps = PartJson::array();
+TokenizerJson splits(std::initializer_list<const char*> patterns) {
+  TokenizerJson steps = TokenizerJson::array();
   for (const char* pattern : patterns) {
     steps.push_back(
         {{"type", "Split"}, {"pattern", {{"Regex", pattern}}}, {"behavior", "Isolated"}, {"invert", false}});
@@ -54,47 +54,47 @@ PartJson splits(std::initializer_list<const char*> patterns) {
   return sequence(std::move(steps));
 }
 
-PartJson gpt2() {
+TokenizerJson gpt2() {
   return byte_level(true);
 }
-PartJson digits_first() {
+TokenizerJson digits_first() {
   return sequence({{{"type", "Digits"}, {"individual_digits", true}}, byte_level(true)});
 }
-PartJson llama3() {
+TokenizerJson llama3() {
   return splits({kLlama3});
 }
-PartJson qwen2() {
+TokenizerJson qwen2() {
   return splits({kQwen2});
 }
-PartJson qwen35() {
+TokenizerJson qwen35() {
   return splits({kQwen35});
 }
-PartJson gpt4o() {
+TokenizerJson gpt4o() {
   return splits({kGpt4o});
 }
-PartJson tekken() {
+TokenizerJson tekken() {
   return splits({kTekken});
 }
-PartJson seed_coder() {
+TokenizerJson seed_coder() {
   return splits({kSeedCoder});
 }
-PartJson deepseek_coder() {
+TokenizerJson deepseek_coder() {
   return splits({R"([\r\n])", R"(\s?\p{L}+)", R"(\s?\p{P}+)", kHanAndMore, R"(\p{N})"});
 }
-PartJson deepseek3() {
+TokenizerJson deepseek3() {
   return splits({R"(\p{N}{1,3})", kHanAndKana, kDeepSeek3});
 }
-PartJson falcon() {
+TokenizerJson falcon() {
   return splits({R"([\p{P}\$\+<=>\^~\|`]+)", kGpt2, "[0-9][0-9][0-9]"});
 }
 /// llama.cpp's own, for files that name none.
-PartJson unnamed() {
+TokenizerJson unnamed() {
   return splits({R"([\p{P}\$\+<=>\^~\|]+)", kGpt2, R"(\p{N}+)", "[0-9][0-9][0-9]"});
 }
 
 struct Row {
   const char* name;
-  PartJson (*pre_tokenizer)();
+  TokenizerJson (*pre_tokenizer)();
   unsigned more = 0;
 };
 
@@ -152,7 +152,7 @@ GgufWords gguf_words(const std::string& name, const std::string& where) {
       std::find_if(std::begin(kRows), std::end(kRows), [&](const Row& other) { return name == other.name; });
   if (row != std::end(kRows)) {
     return {.pre_tokenizer = row->pre_tokenizer(),
-            .normalizer = (row->more & kComposed) != 0 ? PartJson{{"type", "NFC"}} : PartJson(),
+            .normalizer = (row->more & kComposed) != 0 ? TokenizerJson{{"type", "NFC"}} : TokenizerJson(),
             .whole_words = (row->more & kWhole) != 0,
             .begins_with_bos = (row->more & kBos) != 0};
   }

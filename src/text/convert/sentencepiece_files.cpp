@@ -33,25 +33,25 @@ std::string to_base64(std::string_view bytes) {
   return result;
 }
 
-PartJson replace(PartJson pattern, const std::string& content) {
+TokenizerJson replace(TokenizerJson pattern, const std::string& content) {
   return {{"type", "Replace"}, {"pattern", std::move(pattern)}, {"content", content}};
 }
 
-PartJson plain(const std::string& text) {
+TokenizerJson plain(const std::string& text) {
   return {{"String", text}};
 }
 
-PartJson metaspace(const std::string& scheme, bool split) {
+TokenizerJson metaspace(const std::string& scheme, bool split) {
   return {{"type", "Metaspace"}, {"replacement", kBlank}, {"prepend_scheme", scheme}, {"split", split}};
 }
 
-PartJson sequence(const char* of, PartJson steps) {
+TokenizerJson sequence(const char* of, TokenizerJson steps) {
   return {{"type", "Sequence"}, {of, std::move(steps)}};
 }
 
 /// SentencePiece puts its blank before a text that begins with blanks too; one Metaspace alone does not.
-PartJson dummy_prefix(const std::string& scheme) {
-  PartJson prepend = metaspace(scheme, false);
+TokenizerJson dummy_prefix(const std::string& scheme) {
+  TokenizerJson prepend = metaspace(scheme, false);
   prepend["replacement"] = " ";
   return sequence("pretokenizers", {metaspace("never", false), std::move(prepend), metaspace("never", false)});
 }
@@ -83,8 +83,8 @@ std::vector<std::vector<const SentencePieceModel::Piece*>> ranked(const Sentence
 /// Every way to join two pieces to a third, by rank, and the ranks beside them: within one, the library takes the first
 /// place in the text. Where a file cannot say that, the shorter left part comes first.
 struct MergeList {
-  PartJson pairs = PartJson::array();
-  PartJson ranks = PartJson::array();
+  TokenizerJson pairs = TokenizerJson::array();
+  TokenizerJson ranks = TokenizerJson::array();
 };
 
 MergeList merges_of(const SentencePieceModel& model, const std::string& where) {
@@ -107,7 +107,7 @@ MergeList merges_of(const SentencePieceModel& model, const std::string& where) {
         if (at >= text.size()) break;
         const std::string_view left = text.substr(0, at), right = text.substr(at);
         if (!joins(left, piece->type) || !joins(right, piece->type)) continue;
-        merges.pairs.push_back(PartJson::array({left, right}));
+        merges.pairs.push_back(TokenizerJson::array({left, right}));
         merges.ranks.push_back(rank);
       }
       if (merges.pairs.size() <= kMostWays * model.pieces.size() + kFreeWays) continue;
@@ -122,8 +122,8 @@ MergeList merges_of(const SentencePieceModel& model, const std::string& where) {
   return merges;
 }
 
-PartJson vocabulary_of(const SentencePieceModel& model, const std::string& where) {
-  PartJson vocabulary = PartJson::object();
+TokenizerJson vocabulary_of(const SentencePieceModel& model, const std::string& where) {
+  TokenizerJson vocabulary = TokenizerJson::object();
   for (size_t id = 0; id < model.pieces.size(); ++id) {
     if (vocabulary.emplace(model.pieces[id].text, id).second) continue;
     throw Error{{.id = "format.sentencepiece",
@@ -151,7 +151,7 @@ SentencePieceModel in_fairseq_order(const SentencePieceModel& model) {
   return result;
 }
 
-Family family_of(const SentencePieceModel& model, const PartJson& vocabulary, const TokenizerConfig& config,
+Family family_of(const SentencePieceModel& model, const TokenizerJson& vocabulary, const TokenizerConfig& config,
                  const std::string& where) {
   const std::string name = tokenizer_class(config);
   const bool bpe = model.kind == SentencePieceModel::Kind::kBpe;
@@ -194,9 +194,9 @@ class Converter {
         vocabulary_(vocabulary_of(model, where)),
         family_(family_of(model, vocabulary_, config, where)) {}
 
-  PartJson convert() {
+  TokenizerJson convert() {
     if (family_ == Family::kT5) add_sentinels();
-    PartJson defaults = {{"unk_token", model_.unk_piece}};
+    TokenizerJson defaults = {{"unk_token", model_.unk_piece}};
     if (family_ == Family::kAlbert || family_ == Family::kDeberta) {
       defaults.update({{"bos_token", "[CLS]"},
                        {"eos_token", "[SEP]"},
@@ -227,8 +227,8 @@ class Converter {
       added.add({{"content", piece.text}, {"normalized", false}}, control);
     }
     for (const std::string& sentinel : sentinels_) added.add({{"content", sentinel}, {"normalized", false}}, true);
-    const PartJson ids = add_special_tokens(added, config_, defaults);
-    PartJson result = {{"added_tokens", added.take()}, {"post_processor", post_processor(ids, defaults)}};
+    const TokenizerJson ids = add_special_tokens(added, config_, defaults);
+    TokenizerJson result = {{"added_tokens", added.take()}, {"post_processor", post_processor(ids, defaults)}};
     set_text_parts(result);
     result["model"] = model();
     return result;
@@ -245,7 +245,7 @@ class Converter {
     }
   }
 
-  PartJson post_processor(const PartJson& ids, const PartJson& defaults) const {
+  TokenizerJson post_processor(const TokenizerJson& ids, const TokenizerJson& defaults) const {
     const auto content = [&](const char* name) {
       return config_.token(name).value_or(defaults.value(name, std::string()));
     };
@@ -256,9 +256,9 @@ class Converter {
     switch (family_) {
       case Family::kXlmRoberta: {
         const std::string bos = content("bos_token"), eos = content("eos_token");
-        PartJson single = {place("SpecialToken", bos, 0), place("Sequence", "A", 0), place("SpecialToken", eos, 0)};
-        PartJson pair = single;
-        for (PartJson step :
+        TokenizerJson single = {place("SpecialToken", bos, 0), place("Sequence", "A", 0), place("SpecialToken", eos, 0)};
+        TokenizerJson pair = single;
+        for (TokenizerJson step :
              {place("SpecialToken", eos, 0), place("Sequence", "B", 0), place("SpecialToken", eos, 0)}) {
           pair.push_back(std::move(step));
         }
@@ -271,8 +271,8 @@ class Converter {
       case Family::kAlbert: {
         const std::string cls = content("cls_token");
         const std::string sep = content("sep_token");
-        PartJson single = {place("SpecialToken", cls, 0), place("Sequence", "A", 0), place("SpecialToken", sep, 0)};
-        PartJson pair = single;
+        TokenizerJson single = {place("SpecialToken", cls, 0), place("Sequence", "A", 0), place("SpecialToken", sep, 0)};
+        TokenizerJson pair = single;
         pair.push_back(place("Sequence", "B", 1));
         pair.push_back(place("SpecialToken", sep, 1));
         return {{"type", "TemplateProcessing"},
@@ -281,8 +281,8 @@ class Converter {
                 {"special_tokens", marks({{cls, ids["cls_token"]}, {sep, ids["sep_token"]}})}};
       }
       case Family::kT5: {
-        PartJson result = plain_template(std::nullopt, mark(true, "eos_token"));
-        for (PartJson& step : result["pair"]) step.begin().value()["type_id"] = 0;
+        TokenizerJson result = plain_template(std::nullopt, mark(true, "eos_token"));
+        for (TokenizerJson& step : result["pair"]) step.begin().value()["type_id"] = 0;
         return result;
       }
       default:
@@ -291,17 +291,17 @@ class Converter {
     }
   }
 
-  void set_text_parts(PartJson& result) const {
+  void set_text_parts(TokenizerJson& result) const {
     const bool bpe = family_ == Family::kLlama || family_ == Family::kGemma;
     const bool prefix = settings_.flag("add_prefix_space", bpe ? model_.add_dummy_prefix : true);
-    PartJson decoding = {replace(plain(kBlank), " "), {{"type", "ByteFallback"}}, {{"type", "Fuse"}}};
-    PartJson charsmap;
+    TokenizerJson decoding = {replace(plain(kBlank), " "), {{"type", "ByteFallback"}}, {{"type", "Fuse"}}};
+    TokenizerJson charsmap;
     if (!model_.charsmap.empty()) {
       charsmap = {{"type", "Precompiled"}, {"precompiled_charsmap", to_base64(model_.charsmap)}};
       if (bpe) charsmap[kLongestEntries] = true;  // unigram models: as transformers makes their tokenizer.json
     }
     result["normalizer"] = nullptr;
-    PartJson cleaning = PartJson::array();
+    TokenizerJson cleaning = TokenizerJson::array();
     if (!charsmap.is_null()) cleaning.push_back(charsmap);
     if (model_.remove_extra_whitespaces) {
       cleaning.push_back(replace({{"Regex", fmt::format(R"(\A +|[ {}]+\z)", kBlank)}}, ""));
@@ -325,7 +325,7 @@ class Converter {
         result["decoder"] = sequence("decoders", decoding);
         return;
       case Family::kAlbert: {
-        PartJson steps = {replace(plain("``"), "\""), replace(plain("''"), "\"")};
+        TokenizerJson steps = {replace(plain("``"), "\""), replace(plain("''"), "\"")};
         if (!settings_.flag("keep_accents", false)) {
           steps.push_back({{"type", "NFKD"}});
           steps.push_back({{"type", "StripAccents"}});
@@ -336,7 +336,7 @@ class Converter {
         break;
       }
       case Family::kDeberta: {
-        PartJson steps = PartJson::array(), cuts = PartJson::array();
+        TokenizerJson steps = TokenizerJson::array(), cuts = TokenizerJson::array();
         if (settings_.flag("do_lower_case", false)) steps.push_back({{"type", "Lowercase"}});
         steps.push_back({{"type", "Strip"}, {"strip_left", true}, {"strip_right", true}});
         if (!charsmap.is_null()) steps.push_back(charsmap);
@@ -360,22 +360,22 @@ class Converter {
     result["decoder"] = metaspace(scheme, true);
   }
 
-  PartJson model() {
+  TokenizerJson model() {
     if (family_ == Family::kLlama || family_ == Family::kGemma) {
       MergeList merges = merges_of(model_, where_);
       return {{"type", "BPE"},
-              {"unk_token", vocabulary_.contains(model_.unk_piece) ? PartJson(model_.unk_piece) : PartJson()},
+              {"unk_token", vocabulary_.contains(model_.unk_piece) ? TokenizerJson(model_.unk_piece) : TokenizerJson()},
               {"fuse_unk", true},
               {"byte_fallback", model_.byte_fallback},
               {"vocab", std::move(vocabulary_)},
               {"merges", std::move(merges.pairs)},
               {kMergeRanks, std::move(merges.ranks)}};
     }
-    PartJson scores = PartJson::array();
+    TokenizerJson scores = TokenizerJson::array();
     for (const SentencePieceModel::Piece& piece : model_.pieces) {
-      scores.push_back(PartJson::array({piece.text, static_cast<double>(piece.score)}));
+      scores.push_back(TokenizerJson::array({piece.text, static_cast<double>(piece.score)}));
     }
-    for (const std::string& sentinel : sentinels_) scores.push_back(PartJson::array({sentinel, 0.0}));
+    for (const std::string& sentinel : sentinels_) scores.push_back(TokenizerJson::array({sentinel, 0.0}));
     return {{"type", "Unigram"},
             {"unk_id", model_.unk_id},
             {"byte_fallback", model_.byte_fallback},
@@ -384,20 +384,20 @@ class Converter {
 
   const SentencePieceModel& model_;
   const TokenizerConfig& config_;
-  PartReader settings_;
+  TokenizerValue settings_;
   const std::string& where_;
-  PartJson vocabulary_;
+  TokenizerJson vocabulary_;
   Family family_;
   std::vector<std::string> sentinels_;
 };
 
 }  // namespace
 
-PartJson from_sentencepiece(const std::filesystem::path& file, const TokenizerConfig& config) {
+TokenizerJson from_sentencepiece(const std::filesystem::path& file, const TokenizerConfig& config) {
   return from_sentencepiece(read_sentencepiece(file), config, file.string());
 }
 
-PartJson from_sentencepiece(const SentencePieceModel& model, const TokenizerConfig& config, const std::string& where) {
+TokenizerJson from_sentencepiece(const SentencePieceModel& model, const TokenizerConfig& config, const std::string& where) {
   if (model.kind != SentencePieceModel::Kind::kBpe && model.kind != SentencePieceModel::Kind::kUnigram) {
     throw Error{{.id = "format.unsupported",
                  .what = "a word or character model; implemented are BPE and unigram",

@@ -6,15 +6,15 @@
 
 namespace deltaw::text {
 
-AddedList::AddedList(const PartJson& vocabulary, const TokenizerConfig& config) : vocabulary_(vocabulary) {
+AddedList::AddedList(const TokenizerJson& vocabulary, const TokenizerConfig& config) : vocabulary_(vocabulary) {
   next_ = static_cast<int64_t>(vocabulary.size());
   for (const NamedToken& token : named_tokens(config)) {
     if (token.id) check_id(token, add(token.token, false));
   }
 }
 
-int64_t AddedList::add(const PartJson& token, bool special) {
-  const PartReader reader(token, "tokenizer_config.json");
+int64_t AddedList::add(const TokenizerJson& token, bool special) {
+  const TokenizerValue reader(token, "tokenizer_config.json");
   const std::string content = token.is_string() ? token.get<std::string>() : reader.text("content");
   if (const auto known = ids_.find(content); known != ids_.end()) return known->second;
   const auto found = vocabulary_.find(content);
@@ -32,13 +32,13 @@ int64_t AddedList::add(const PartJson& token, bool special) {
   return id;
 }
 
-PartJson AddedList::take() {
-  std::stable_sort(list_.begin(), list_.end(), [](const PartJson& a, const PartJson& b) { return a["id"] < b["id"]; });
+TokenizerJson AddedList::take() {
+  std::stable_sort(list_.begin(), list_.end(), [](const TokenizerJson& a, const TokenizerJson& b) { return a["id"] < b["id"]; });
   return std::move(list_);
 }
 
-PartJson add_special_tokens(AddedList& added, const TokenizerConfig& config, const PartJson& defaults) {
-  PartJson ids = PartJson::object();
+TokenizerJson add_special_tokens(AddedList& added, const TokenizerConfig& config, const TokenizerJson& defaults) {
+  TokenizerJson ids = TokenizerJson::object();
   for (const char* name : kSpecialNames) {
     const auto entry = config.entry(name);
     if (entry || defaults.contains(name)) ids[name] = added.add(entry ? entry->json() : defaults[name], true);
@@ -47,22 +47,22 @@ PartJson add_special_tokens(AddedList& added, const TokenizerConfig& config, con
   return ids;
 }
 
-PartJson place(const char* kind, const std::string& id, int64_t type_id) {
+TokenizerJson place(const char* kind, const std::string& id, int64_t type_id) {
   return {{kind, {{"id", id}, {"type_id", type_id}}}};
 }
 
-PartJson marks(const std::vector<std::pair<std::string, PartJson>>& tokens) {
-  PartJson result = PartJson::object();
+TokenizerJson marks(const std::vector<std::pair<std::string, TokenizerJson>>& tokens) {
+  TokenizerJson result = TokenizerJson::object();
   for (const auto& [token, id] : tokens) {
-    result[token] = {{"id", token}, {"ids", PartJson::array({id})}, {"tokens", PartJson::array({token})}};
+    result[token] = {{"id", token}, {"ids", TokenizerJson::array({id})}, {"tokens", TokenizerJson::array({token})}};
   }
   return result;
 }
 
-PartJson plain_template(const Mark& bos, const Mark& eos) {
-  PartJson single = PartJson::array();
-  PartJson pair = PartJson::array();
-  const auto text = [&](const char* id, int64_t type_id, PartJson& to) {
+TokenizerJson plain_template(const Mark& bos, const Mark& eos) {
+  TokenizerJson single = TokenizerJson::array();
+  TokenizerJson pair = TokenizerJson::array();
+  const auto text = [&](const char* id, int64_t type_id, TokenizerJson& to) {
     if (bos) to.push_back(place("SpecialToken", bos->first, type_id));
     to.push_back(place("Sequence", id, type_id));
     if (eos) to.push_back(place("SpecialToken", eos->first, type_id));
@@ -70,7 +70,7 @@ PartJson plain_template(const Mark& bos, const Mark& eos) {
   text("A", 0, single);
   text("A", 0, pair);
   text("B", 1, pair);
-  std::vector<std::pair<std::string, PartJson>> tokens;
+  std::vector<std::pair<std::string, TokenizerJson>> tokens;
   for (const Mark* mark : {&bos, &eos}) {
     if (*mark) tokens.emplace_back((*mark)->first, (*mark)->second);
   }

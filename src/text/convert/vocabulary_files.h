@@ -14,34 +14,34 @@ namespace deltaw::text {
 class AddedList {
  public:
   /// `vocabulary` is an object from piece to id; it must outlive the list.
-  AddedList(const PartJson& vocabulary, const TokenizerConfig& config);
+  AddedList(const TokenizerJson& vocabulary, const TokenizerConfig& config);
 
   /// `token` is a string or an object with the fields of an added token. Returns its id.
-  int64_t add(const PartJson& token, bool special);
+  int64_t add(const TokenizerJson& token, bool special);
 
-  PartJson take();
+  TokenizerJson take();
 
  private:
-  const PartJson& vocabulary_;
-  PartJson list_ = PartJson::array();
+  const TokenizerJson& vocabulary_;
+  TokenizerJson list_ = TokenizerJson::array();
   std::unordered_map<std::string, int64_t> ids_;  // of the list, by content
   int64_t next_ = 0;
 };
 
 /// Adds the special tokens in the library's order and what else the configuration names; `defaults` names those that
 /// the class has without configuration. Returns their ids by name, such as "bos_token".
-PartJson add_special_tokens(AddedList& added, const TokenizerConfig& config, const PartJson& defaults);
+TokenizerJson add_special_tokens(AddedList& added, const TokenizerConfig& config, const TokenizerJson& defaults);
 
 /// A place in a template: `kind` is "Sequence" or "SpecialToken".
-PartJson place(const char* kind, const std::string& id, int64_t type_id);
+TokenizerJson place(const char* kind, const std::string& id, int64_t type_id);
 
 /// The `special_tokens` of a template from tokens and their ids.
-PartJson marks(const std::vector<std::pair<std::string, PartJson>>& tokens);
+TokenizerJson marks(const std::vector<std::pair<std::string, TokenizerJson>>& tokens);
 
 /// A token that a template puts before or after each text.
 using Mark = std::optional<std::pair<std::string, int64_t>>;
 
 /// The template of decoder models: the texts, each between `bos` and `eos` where there are such.
-PartJson plain_template(const Mark& bos, const Mark& eos);
+TokenizerJson plain_template(const Mark& bos, const Mark& eos);
 
 }  // namespace deltaw::text

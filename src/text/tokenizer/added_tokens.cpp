@@ -55,9 +55,9 @@ size_t AddedTokens::Trie::match(std::string_view text, size_t at, int64_t& id) c
   return longest;
 }
 
-AddedTokens::AddedTokens(const PartReader& part, const Vocabulary& vocabulary, const Normalizer* normalizer) {
+AddedTokens::AddedTokens(const TokenizerValue& part, const Vocabulary& vocabulary, const Normalizer* normalizer) {
   int64_t next = vocabulary.size();
-  for (const PartReader& item : part.items()) {
+  for (const TokenizerValue& item : part.items()) {
     AddedToken token{.content = item.text("content"),
                      .single_word = item.flag("single_word"),
                      .lstrip = item.flag("lstrip"),

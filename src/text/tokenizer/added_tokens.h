@@ -27,7 +27,7 @@ class AddedTokens {
  public:
   /// Reads `added_tokens`. Ids go to tokens as the library gives them: that of the model's piece, else the next free
   /// one. Throws format.vocabulary where the file says another id.
-  AddedTokens(const PartReader& part, const Vocabulary& vocabulary, const Normalizer* normalizer);
+  AddedTokens(const TokenizerValue& part, const Vocabulary& vocabulary, const Normalizer* normalizer);
 
   /// Adds `token`, or puts it in the place of the one with the same content. `id` is its content's.
   void add(const AddedToken& token, int64_t id, const Normalizer* normalizer);

@@ -52,7 +52,7 @@ void surround_cjk(Aligned& text) {
 
 class BertNormalizer final : public Normalizer {
  public:
-  explicit BertNormalizer(const PartReader& part)
+  explicit BertNormalizer(const TokenizerValue& part)
       : clean_text_(part.flag("clean_text")),
         handle_chinese_chars_(part.flag("handle_chinese_chars")),
         lowercase_(part.flag("lowercase")),
@@ -79,7 +79,7 @@ class BertNormalizer final : public Normalizer {
 
 }  // namespace
 
-std::unique_ptr<Normalizer> make_bert_normalizer(const PartReader& part) {
+std::unique_ptr<Normalizer> make_bert_normalizer(const TokenizerValue& part) {
   return std::make_unique<BertNormalizer>(part);
 }
 

@@ -11,17 +11,17 @@ namespace {
 
 constexpr std::string_view kBlank = "\xE2\x96\x81";
 
-[[noreturn]] void bad_merges(const PartReader& part, std::string what) {
+[[noreturn]] void bad_merges(const TokenizerValue& part, std::string what) {
   throw Error{{.id = "format.merges",
                .what = std::move(what),
                .where = part.where(),
                .fix = "take the tokenizer's files from the checkpoint again"}};
 }
 
-std::pair<std::string, std::string> halves_of(const PartReader& merge) {
+std::pair<std::string, std::string> halves_of(const TokenizerValue& merge) {
   if (merge.json().is_array()) {
     if (merge.json().size() != 2) bad_merges(merge, fmt::format("a merge has {} parts, not 2", merge.json().size()));
-    const std::vector<PartReader> items = merge.items();
+    const std::vector<TokenizerValue> items = merge.items();
     return {items[0].text(), items[1].text()};
   }
   const std::string line = merge.text();
@@ -35,7 +35,7 @@ std::pair<std::string, std::string> halves_of(const PartReader& merge) {
 /// Byte-pair encoding over the characters of a word.
 class Bpe final : public Model {
  public:
-  explicit Bpe(const PartReader& part)
+  explicit Bpe(const TokenizerValue& part)
       : vocabulary_(part.at("vocab")),
         prefix_(part.text("continuing_subword_prefix", "")),
         suffix_(part.text("end_of_word_suffix", "")),
@@ -49,7 +49,7 @@ class Bpe final : public Model {
         part.at("unk_token").fail(fmt::format("the unknown token \"{}\" is not in the vocabulary", unknown));
       }
     }
-    read_merges(part.at("merges"), part.has(kMergeRanks) ? part.at(kMergeRanks).items() : std::vector<PartReader>());
+    read_merges(part.at("merges"), part.has(kMergeRanks) ? part.at(kMergeRanks).items() : std::vector<TokenizerValue>());
     for (char32_t c = 0; c < characters_.size(); ++c) {
       std::string text;
       text::append(text, c);
@@ -79,12 +79,12 @@ class Bpe final : public Model {
 
  private:
   /// `ranks` of the merges; where it is empty each has its own.
-  void read_merges(const PartReader& part, const std::vector<PartReader>& ranks) {
+  void read_merges(const TokenizerValue& part, const std::vector<TokenizerValue>& ranks) {
     if (!part.json().is_array()) part.fail("expected an array of merges");
     if (!ranks.empty() && ranks.size() != part.json().size()) part.fail("expected as many merges as ranks");
     merges_.reserve(part.json().size());
     size_t rank = 0;  // they all count, the line "#version" aside
-    for (const PartReader& merge : part.items()) {
+    for (const TokenizerValue& merge : part.items()) {
       if (merge.json().is_string() && merge.json().get_ref<const std::string&>().starts_with("#version")) continue;
       const auto [left, right] = halves_of(merge);
       if (right.size() < prefix_.size()) {
@@ -103,7 +103,7 @@ class Bpe final : public Model {
     }
   }
 
-  static int32_t rank_of(const std::vector<PartReader>& ranks, size_t merge) {
+  static int32_t rank_of(const std::vector<TokenizerValue>& ranks, size_t merge) {
     return static_cast<int32_t>(ranks.empty() ? static_cast<int64_t>(merge) : ranks[merge].count());
   }
 
@@ -173,7 +173,7 @@ class Bpe final : public Model {
 
 }  // namespace
 
-std::unique_ptr<Model> make_bpe(const PartReader& part) {
+std::unique_ptr<Model> make_bpe(const TokenizerValue& part) {
   return std::make_unique<Bpe>(part);
 }
 

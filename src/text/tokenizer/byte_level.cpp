@@ -39,7 +39,7 @@ const std::array<int16_t, 0x180>& bytes_of_alphabet() {
 
 class ByteLevel final : public PreTokenizer {
  public:
-  explicit ByteLevel(const PartReader& part)
+  explicit ByteLevel(const TokenizerValue& part)
       : add_prefix_space_(part.flag("add_prefix_space")), use_regex_(part.flag("use_regex", true)) {
     part.flag("trim_offsets");
   }
@@ -144,11 +144,11 @@ bool is_blank(char32_t c) {
 
 }  // namespace
 
-std::unique_ptr<PreTokenizer> make_byte_level(const PartReader& part) {
+std::unique_ptr<PreTokenizer> make_byte_level(const TokenizerValue& part) {
   return std::make_unique<ByteLevel>(part);
 }
 
-std::unique_ptr<Decoder> make_byte_level_decoder(const PartReader&) {
+std::unique_ptr<Decoder> make_byte_level_decoder(const TokenizerValue&) {
   return std::make_unique<ByteLevelDecoder>();
 }
 

@@ -32,7 +32,7 @@ void clean_up(std::string& text) {
 
 class WordPiece final : public Decoder {
  public:
-  explicit WordPiece(const PartReader& part) : prefix_(part.text("prefix")), cleanup_(part.flag("cleanup")) {}
+  explicit WordPiece(const TokenizerValue& part) : prefix_(part.text("prefix")), cleanup_(part.flag("cleanup")) {}
 
   void decode(std::vector<std::string>& tokens) const override {
     for (size_t i = 0; i < tokens.size(); ++i) {
@@ -54,7 +54,7 @@ class WordPiece final : public Decoder {
 
 class BpeDecoder final : public Decoder {
  public:
-  explicit BpeDecoder(const PartReader& part) : suffix_(part.text("suffix")) {
+  explicit BpeDecoder(const TokenizerValue& part) : suffix_(part.text("suffix")) {
     if (suffix_.empty()) part.unsupported("an empty suffix");
   }
 
@@ -68,7 +68,7 @@ class BpeDecoder final : public Decoder {
 
 class Replace final : public Decoder {
  public:
-  explicit Replace(const PartReader& part) : find_(make_finder(part.at("pattern"))), content_(part.text("content")) {}
+  explicit Replace(const TokenizerValue& part) : find_(make_finder(part.at("pattern"))), content_(part.text("content")) {}
 
   void decode(std::vector<std::string>& tokens) const override {
     std::vector<Stretch> stretches;
@@ -91,7 +91,7 @@ class Replace final : public Decoder {
 
 class Fuse final : public Decoder {
  public:
-  explicit Fuse(const PartReader&) {}
+  explicit Fuse(const TokenizerValue&) {}
 
   void decode(std::vector<std::string>& tokens) const override {
     std::string whole;
@@ -103,7 +103,7 @@ class Fuse final : public Decoder {
 /// Removes up to `start` and `stop` times one character from the ends of each token.
 class Strip final : public Decoder {
  public:
-  explicit Strip(const PartReader& part)
+  explicit Strip(const TokenizerValue& part)
       : content_(part.text("content")), start_(part.count("start")), stop_(part.count("stop")) {
     if (count_code_points(content_) != 1) part.at("content").fail("expected one character");
   }
@@ -133,7 +133,7 @@ class Strip final : public Decoder {
 /// Joins runs of byte pieces to text; a run that is not UTF-8 becomes one U+FFFD for each byte.
 class ByteFallback final : public Decoder {
  public:
-  explicit ByteFallback(const PartReader&) {}
+  explicit ByteFallback(const TokenizerValue&) {}
 
   void decode(std::vector<std::string>& tokens) const override {
     std::vector<std::string> result;
@@ -167,8 +167,8 @@ class ByteFallback final : public Decoder {
 
 class Sequence final : public Decoder {
  public:
-  explicit Sequence(const PartReader& part) {
-    for (const PartReader& item : part.at("decoders").items()) steps_.push_back(make_decoder(item));
+  explicit Sequence(const TokenizerValue& part) {
+    for (const TokenizerValue& item : part.at("decoders").items()) steps_.push_back(make_decoder(item));
   }
 
   void decode(std::vector<std::string>& tokens) const override {
@@ -184,7 +184,7 @@ class Sequence final : public Decoder {
 };
 
 template <class Kind>
-std::unique_ptr<Decoder> make(const PartReader& part) {
+std::unique_ptr<Decoder> make(const TokenizerValue& part) {
   return std::make_unique<Kind>(part);
 }
 
@@ -198,7 +198,7 @@ constexpr PartKind<Decoder> kKinds[] = {
 
 }  // namespace
 
-std::unique_ptr<Decoder> make_decoder(const PartReader& part) {
+std::unique_ptr<Decoder> make_decoder(const TokenizerValue& part) {
   return make_part(part, "decoder", kKinds);
 }
 

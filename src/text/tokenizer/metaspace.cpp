@@ -15,7 +15,7 @@ struct Settings {
   bool split;
 };
 
-Settings read_settings(const PartReader& part) {
+Settings read_settings(const TokenizerValue& part) {
   const std::string blank = part.text("replacement");
   if (count_code_points(blank) != 1) part.at("replacement").fail("expected one character");
   // Early files say add_prefix_space only.
@@ -30,7 +30,7 @@ Settings read_settings(const PartReader& part) {
 
 class Metaspace final : public PreTokenizer {
  public:
-  explicit Metaspace(const PartReader& part)
+  explicit Metaspace(const TokenizerValue& part)
       : settings_(read_settings(part)), find_blank_(find_text(settings_.blank_text)) {}
 
   void cut(Pieces& pieces) const override {
@@ -77,7 +77,7 @@ class Metaspace final : public PreTokenizer {
 
 class MetaspaceDecoder final : public Decoder {
  public:
-  explicit MetaspaceDecoder(const PartReader& part) : settings_(read_settings(part)) {}
+  explicit MetaspaceDecoder(const TokenizerValue& part) : settings_(read_settings(part)) {}
 
   void decode(std::vector<std::string>& tokens) const override {
     for (size_t i = 0; i < tokens.size(); ++i) {
@@ -102,11 +102,11 @@ class MetaspaceDecoder final : public Decoder {
 
 }  // namespace
 
-std::unique_ptr<PreTokenizer> make_metaspace(const PartReader& part) {
+std::unique_ptr<PreTokenizer> make_metaspace(const TokenizerValue& part) {
   return std::make_unique<Metaspace>(part);
 }
 
-std::unique_ptr<Decoder> make_metaspace_decoder(const PartReader& part) {
+std::unique_ptr<Decoder> make_metaspace_decoder(const TokenizerValue& part) {
   return std::make_unique<MetaspaceDecoder>(part);
 }
 

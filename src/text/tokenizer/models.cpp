@@ -12,7 +12,7 @@ constexpr PartKind<Model> kKinds[] = {
 
 }  // namespace
 
-std::unique_ptr<Model> make_model(const PartReader& part) {
+std::unique_ptr<Model> make_model(const TokenizerValue& part) {
   // Files of early versions do not say the type.
   if (!part.has("type") && part.has("merges")) return make_bpe(part);
   if (!part.has("type") && part.has("continuing_subword_prefix")) return make_wordpiece(part);

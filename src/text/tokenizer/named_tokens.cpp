@@ -11,7 +11,7 @@ namespace deltaw::text {
 namespace {
 
 /// `token` is a text or an object that describes it.
-NamedToken named(const PartReader& token, bool special, std::optional<int64_t> id = {}) {
+NamedToken named(const TokenizerValue& token, bool special, std::optional<int64_t> id = {}) {
   const bool object = token.json().is_object();
   const auto flag = [&](const char* name, bool otherwise) { return object ? token.flag(name, otherwise) : otherwise; };
   special = flag("special", false) || special;
@@ -25,7 +25,7 @@ NamedToken named(const PartReader& token, bool special, std::optional<int64_t> i
           .where = token.where()};
 }
 
-int64_t id_of(const std::string& key, const PartReader& token) {
+int64_t id_of(const std::string& key, const TokenizerValue& token) {
   if (key.empty() || key.size() > 9 || key.find_first_not_of("0123456789") != std::string::npos) {
     token.fail("expected an id as key");
   }
@@ -39,18 +39,18 @@ bool holds(const std::vector<NamedToken>& tokens, const std::string& content) {
 /// The special tokens and those that go by other names, each once.
 std::vector<NamedToken> by_name(const TokenizerConfig& config) {
   std::vector<NamedToken> result;
-  const auto add = [&](const PartReader& token) {
+  const auto add = [&](const TokenizerValue& token) {
     NamedToken next = named(token, /*special=*/true);
     if (!next.content().empty() && !holds(result, next.content())) result.push_back(std::move(next));
   };
   for (const char* name : kSpecialNames) {
     if (const auto entry = config.entry(name)) add(*entry);
   }
-  for (const PartReader& token : config.other_names()) add(token);
+  for (const TokenizerValue& token : config.other_names()) add(token);
   for (const char* list : {"extra_special_tokens", "additional_special_tokens"}) {
     const auto entry = config.entry(list);
     if (!entry || entry->json().is_object()) continue;  // an object gives names: see other_names()
-    for (const PartReader& token : entry->items()) add(token);
+    for (const TokenizerValue& token : entry->items()) add(token);
   }
   return result;
 }
@@ -63,9 +63,9 @@ std::vector<NamedToken> by_id(const TokenizerConfig& config, const std::vector<N
       result.back().settles = true;
     }
   } else {
-    for (const auto& [content, id] : PartReader(config.added, config.path("added_tokens.json")).fields()) {
-      const PartJson token = content;
-      result.push_back(named(PartReader(token, id.file(), content), holds(specials, content), id.count()));
+    for (const auto& [content, id] : TokenizerValue(config.added, config.path("added_tokens.json")).fields()) {
+      const TokenizerJson token = content;
+      result.push_back(named(TokenizerValue(token, id.file(), content), holds(specials, content), id.count()));
     }
   }
   std::stable_sort(result.begin(), result.end(), [](const auto& a, const auto& b) { return a.id < b.id; });
@@ -83,9 +83,9 @@ std::vector<NamedToken> by_id(const TokenizerConfig& config, const std::vector<N
 /// The pieces of a tokenizer.json: an object from piece to id, or a list of pieces with scores.
 class FilePieces {
  public:
-  explicit FilePieces(const PartJson& vocabulary) : vocabulary_(vocabulary) {}
+  explicit FilePieces(const TokenizerJson& vocabulary) : vocabulary_(vocabulary) {}
 
-  static bool readable(const PartJson& vocabulary) { return vocabulary.is_object() || vocabulary.is_array(); }
+  static bool readable(const TokenizerJson& vocabulary) { return vocabulary.is_object() || vocabulary.is_array(); }
 
   int64_t size() const { return static_cast<int64_t>(vocabulary_.size()); }
 
@@ -96,7 +96,7 @@ class FilePieces {
                                                                       : std::nullopt;
     }
     for (size_t i = 0; i < vocabulary_.size(); ++i) {
-      const PartJson& entry = vocabulary_[i];
+      const TokenizerJson& entry = vocabulary_[i];
       if (entry.is_array() && !entry.empty() && entry[0] == content) return static_cast<int64_t>(i);
     }
     return std::nullopt;
@@ -112,23 +112,23 @@ class FilePieces {
   }
 
  private:
-  const PartJson& vocabulary_;
+  const TokenizerJson& vocabulary_;
 };
 
-bool is_entry(const PartJson& token) {
+bool is_entry(const TokenizerJson& token) {
   return token.is_object() && token.contains("content") && token["content"].is_string() && token.contains("id") &&
          token["id"].is_number_integer();
 }
 
 class AddedEntries {
  public:
-  AddedEntries(PartJson& list, const FilePieces& pieces) : list_(list), pieces_(pieces), next_(pieces.size()) {
-    for (const PartJson& token : list) next_ = std::max(next_, token["id"].get<int64_t>() + 1);
+  AddedEntries(TokenizerJson& list, const FilePieces& pieces) : list_(list), pieces_(pieces), next_(pieces.size()) {
+    for (const TokenizerJson& token : list) next_ = std::max(next_, token["id"].get<int64_t>() + 1);
   }
 
   void add(const NamedToken& token) {
     const auto known = std::find_if(list_.begin(), list_.end(),
-                                    [&](const PartJson& other) { return other["content"] == token.token["content"]; });
+                                    [&](const TokenizerJson& other) { return other["content"] == token.token["content"]; });
     if (known != list_.end()) {
       check_id(token, (*known)["id"].get<int64_t>());
       if (token.settles) known->update(token.token);
@@ -149,7 +149,7 @@ class AddedEntries {
   }
 
  private:
-  PartJson& list_;
+  TokenizerJson& list_;
   const FilePieces& pieces_;
   int64_t next_;
 };
@@ -171,17 +171,17 @@ void check_id(const NamedToken& named, int64_t id) {
          "ids must be dense: number added tokens on from the model's vocabulary, in order");
 }
 
-void add_named_tokens(PartJson& json, const TokenizerConfig& config) {
+void add_named_tokens(TokenizerJson& json, const TokenizerConfig& config) {
   if (!json.is_object() || !json.contains("model") || !json["model"].is_object()) return;
-  const PartJson& model = json["model"];
+  const TokenizerJson& model = json["model"];
   if (!model.contains("vocab") || !FilePieces::readable(model["vocab"])) return;
-  PartJson list = json.value("added_tokens", PartJson());
-  if (list.is_null()) list = PartJson::array();
+  TokenizerJson list = json.value("added_tokens", TokenizerJson());
+  if (list.is_null()) list = TokenizerJson::array();
   if (!list.is_array() || !std::all_of(list.begin(), list.end(), is_entry)) return;
   const FilePieces pieces(model["vocab"]);
   AddedEntries entries(list, pieces);
   for (const NamedToken& token : named_tokens(config)) entries.add(token);
-  std::stable_sort(list.begin(), list.end(), [](const PartJson& a, const PartJson& b) { return a["id"] < b["id"]; });
+  std::stable_sort(list.begin(), list.end(), [](const TokenizerJson& a, const TokenizerJson& b) { return a["id"] < b["id"]; });
   json["added_tokens"] = std::move(list);
 }
 

@@ -11,7 +11,7 @@
 namespace deltaw::text {
 
 struct NamedToken {
-  PartJson token;             // an entry of added_tokens without its id
+  TokenizerJson token;             // an entry of added_tokens without its id
   std::optional<int64_t> id;  // that the file gives it
   std::string where;          // file and key, for errors
   bool settles = false;       // how it is found in a text, whatever tokenizer.json says
@@ -28,7 +28,7 @@ std::vector<NamedToken> named_tokens(const TokenizerConfig& config);
 /// Adds those that `json`, a tokenizer.json, lacks to its added_tokens. Throws format.vocabulary, naming file and
 /// token, where one has no id: its file says another than the next free one, or that is a piece's. A file that is no
 /// tokenizer.json stays as it is.
-void add_named_tokens(PartJson& json, const TokenizerConfig& config);
+void add_named_tokens(TokenizerJson& json, const TokenizerConfig& config);
 
 /// Throws that error where `named` says another id than `id`.
 void check_id(const NamedToken& named, int64_t id);

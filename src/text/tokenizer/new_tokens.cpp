@@ -44,13 +44,13 @@ int64_t Tokenizer::Impl::next_id() const {
 namespace {
 
 /// What a SentencePiece model says and tokenizer.json has no key for.
-void erase_own_keys(PartJson& json) {
+void erase_own_keys(TokenizerJson& json) {
   json["model"].erase(kMergeRanks);
-  PartJson& normalizer = json["normalizer"];
+  TokenizerJson& normalizer = json["normalizer"];
   if (!normalizer.is_object()) return;
   normalizer.erase(kLongestEntries);
   if (!normalizer.contains("normalizers")) return;
-  for (PartJson& step : normalizer["normalizers"]) {
+  for (TokenizerJson& step : normalizer["normalizers"]) {
     if (step.is_object()) step.erase(kLongestEntries);
   }
 }
@@ -62,21 +62,21 @@ void Tokenizer::save(const std::filesystem::path& folder) const {
   TokenizerConfig config = read_tokenizer_config(home);
   const std::filesystem::path name = files().empty() ? std::filesystem::path() : files().front().filename();
   const bool lone_file = name.extension() == ".json" && name != "tokenizer.json" && name != "vocab.json";
-  PartJson json = lone_file ? read_part_json(files().front()) : read_tokenizer_source(home, config).json;
+  TokenizerJson json = lone_file ? read_tokenizer_json(files().front()) : read_tokenizer_source(home, config).json;
   json["version"] = "1.0";
   erase_own_keys(json);
-  PartJson& list = json["added_tokens"];
-  if (!list.is_array()) list = PartJson::array();
+  TokenizerJson& list = json["added_tokens"];
+  if (!list.is_array()) list = TokenizerJson::array();
   for (const AddedToken& token : impl_->more) {
-    const PartJson entry = {{"id", *token_to_id(token.content)},
+    const TokenizerJson entry = {{"id", *token_to_id(token.content)},
                             {"content", token.content},
                             {"single_word", token.single_word},
                             {"lstrip", token.lstrip},
                             {"rstrip", token.rstrip},
                             {"normalized", token.normalized},
                             {"special", token.special}};
-    const auto known = std::find_if(list.begin(), list.end(), [&](const PartJson& other) {
-      return other.is_object() && other.value("content", PartJson()) == token.content;
+    const auto known = std::find_if(list.begin(), list.end(), [&](const TokenizerJson& other) {
+      return other.is_object() && other.value("content", TokenizerJson()) == token.content;
     });
     if (known != list.end()) {
       *known = entry;

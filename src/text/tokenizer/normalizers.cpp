@@ -28,15 +28,15 @@ std::unique_ptr<Normalizer> rule(Function function) {
 }
 
 template <NormalForm form>
-std::unique_ptr<Normalizer> make_normal_form(const PartReader&) {
+std::unique_ptr<Normalizer> make_normal_form(const TokenizerValue&) {
   return rule([](Aligned& text) { normal_form(text, form); });
 }
 
-std::unique_ptr<Normalizer> make_lowercase(const PartReader&) {
+std::unique_ptr<Normalizer> make_lowercase(const TokenizerValue&) {
   return rule(lowercase);
 }
 
-std::unique_ptr<Normalizer> make_strip_accents(const PartReader&) {
+std::unique_ptr<Normalizer> make_strip_accents(const TokenizerValue&) {
   return rule([](Aligned& text) { filter(text, [](char32_t c) { return !is_mark(c); }); });
 }
 
@@ -55,7 +55,7 @@ void strip(Aligned& text, bool left, bool right) {
   text = std::move(result);
 }
 
-std::unique_ptr<Normalizer> make_strip(const PartReader& part) {
+std::unique_ptr<Normalizer> make_strip(const TokenizerValue& part) {
   return rule(
       [left = part.flag("strip_left"), right = part.flag("strip_right")](Aligned& text) { strip(text, left, right); });
 }
@@ -84,13 +84,13 @@ void replace(Aligned& text, const Finder& find, const std::string& content) {
   text = std::move(result);
 }
 
-std::unique_ptr<Normalizer> make_replace(const PartReader& part) {
+std::unique_ptr<Normalizer> make_replace(const TokenizerValue& part) {
   return rule([find = make_finder(part.at("pattern")), content = part.text("content")](Aligned& text) {
     replace(text, find, content);
   });
 }
 
-std::unique_ptr<Normalizer> make_prepend(const PartReader& part) {
+std::unique_ptr<Normalizer> make_prepend(const TokenizerValue& part) {
   return rule([prefix = part.text("prepend")](Aligned& text) {
     if (text.text.empty()) return;
     check_growth(text.text.size() + prefix.size(), most_bytes(text));
@@ -99,9 +99,9 @@ std::unique_ptr<Normalizer> make_prepend(const PartReader& part) {
   });
 }
 
-std::unique_ptr<Normalizer> make_sequence(const PartReader& part) {
+std::unique_ptr<Normalizer> make_sequence(const TokenizerValue& part) {
   std::vector<std::shared_ptr<const Normalizer>> steps;
-  for (const PartReader& item : part.at("normalizers").items()) steps.push_back(make_normalizer(item));
+  for (const TokenizerValue& item : part.at("normalizers").items()) steps.push_back(make_normalizer(item));
   return rule([steps = std::move(steps)](Aligned& text) {
     for (const auto& step : steps) step->normalize(text);
   });
@@ -133,17 +133,17 @@ void check_growth(size_t bytes, size_t most) {
        .fix = "take the file from the checkpoint again; it does not hold what a tokenizer file holds"}};
 }
 
-std::unique_ptr<Normalizer> make_normalizer(const PartReader& part) {
+std::unique_ptr<Normalizer> make_normalizer(const TokenizerValue& part) {
   return make_part(part, "normalizer", kKinds);
 }
 
-Finder make_finder(const PartReader& pattern) {
+Finder make_finder(const TokenizerValue& pattern) {
   if (pattern.has("String")) {
     std::string text = pattern.text("String");
     if (text.empty()) pattern.unsupported("an empty pattern");
     return find_text(std::move(text));
   }
-  const PartReader source = pattern.at("Regex");
+  const TokenizerValue source = pattern.at("Regex");
   try {
     return [regex = Regex(source.text())](std::string_view text, std::vector<Stretch>& out) { regex.find(text, out); };
   } catch (const std::invalid_argument& error) {

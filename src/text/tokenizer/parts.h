@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "deltaw/tokenizer.h"
-#include "text/tokenizer/part_reader.h"
+#include "text/tokenizer/tokenizer_value.h"
 #include "text/tokenizer/pieces.h"
 #include "text/tokenizer/vocabulary.h"
 
@@ -68,32 +68,32 @@ class Decoder {
   }
 };
 
-std::unique_ptr<Normalizer> make_normalizer(const PartReader& part);
-std::unique_ptr<PreTokenizer> make_pre_tokenizer(const PartReader& part);
-std::unique_ptr<Model> make_model(const PartReader& part);
-std::unique_ptr<PostProcessor> make_post_processor(const PartReader& part);
-std::unique_ptr<Decoder> make_decoder(const PartReader& part);
+std::unique_ptr<Normalizer> make_normalizer(const TokenizerValue& part);
+std::unique_ptr<PreTokenizer> make_pre_tokenizer(const TokenizerValue& part);
+std::unique_ptr<Model> make_model(const TokenizerValue& part);
+std::unique_ptr<PostProcessor> make_post_processor(const TokenizerValue& part);
+std::unique_ptr<Decoder> make_decoder(const TokenizerValue& part);
 
 // One file each.
-std::unique_ptr<Model> make_wordpiece(const PartReader& part);
-std::unique_ptr<Model> make_wordlevel(const PartReader& part);
+std::unique_ptr<Model> make_wordpiece(const TokenizerValue& part);
+std::unique_ptr<Model> make_wordlevel(const TokenizerValue& part);
 /// Of a BPE model, beside `merges`, the rank of each where several have one: no key of the library's, never written.
 inline constexpr const char* kMergeRanks = "deltaw_ranks";
-std::unique_ptr<Model> make_bpe(const PartReader& part);
-std::unique_ptr<Model> make_unigram(const PartReader& part);
-std::unique_ptr<Normalizer> make_bert_normalizer(const PartReader& part);
+std::unique_ptr<Model> make_bpe(const TokenizerValue& part);
+std::unique_ptr<Model> make_unigram(const TokenizerValue& part);
+std::unique_ptr<Normalizer> make_bert_normalizer(const TokenizerValue& part);
 /// Of a Precompiled normalizer: entries are looked for as SentencePiece does it, the longest first and anywhere,
 /// instead of one for each grapheme cluster. No key of the library's, never written.
 inline constexpr const char* kLongestEntries = "deltaw_longest";
-std::unique_ptr<Normalizer> make_precompiled(const PartReader& part);
-std::unique_ptr<PreTokenizer> make_metaspace(const PartReader& part);
-std::unique_ptr<Decoder> make_metaspace_decoder(const PartReader& part);
-std::unique_ptr<PreTokenizer> make_byte_level(const PartReader& part);
-std::unique_ptr<Decoder> make_byte_level_decoder(const PartReader& part);
-std::unique_ptr<PostProcessor> make_template(const PartReader& part);
+std::unique_ptr<Normalizer> make_precompiled(const TokenizerValue& part);
+std::unique_ptr<PreTokenizer> make_metaspace(const TokenizerValue& part);
+std::unique_ptr<Decoder> make_metaspace_decoder(const TokenizerValue& part);
+std::unique_ptr<PreTokenizer> make_byte_level(const TokenizerValue& part);
+std::unique_ptr<Decoder> make_byte_level_decoder(const TokenizerValue& part);
+std::unique_ptr<PostProcessor> make_template(const TokenizerValue& part);
 
 /// The pattern of a Split or Replace: {"String": ...} or {"Regex": ...}.
-Finder make_finder(const PartReader& pattern);
+Finder make_finder(const TokenizerValue& pattern);
 
 /// Removes the blanks around each token of a byte-level vocabulary from its offsets. With `add_prefix_space`, one
 /// blank at the very start is taken for the added one.
@@ -116,11 +116,11 @@ void check_growth(size_t bytes, size_t most);
 template <class Part>
 struct PartKind {
   const char* type;
-  std::unique_ptr<Part> (*make)(const PartReader&);
+  std::unique_ptr<Part> (*make)(const TokenizerValue&);
 };
 
 template <class Part, size_t size>
-std::unique_ptr<Part> make_part(const PartReader& part, const char* what, const PartKind<Part> (&kinds)[size]) {
+std::unique_ptr<Part> make_part(const TokenizerValue& part, const char* what, const PartKind<Part> (&kinds)[size]) {
   if (part.depth() > kDeepestPart) {
     part.fail(std::string("a ") + what + " inside others, more than " + std::to_string(kDeepestPart) + " levels deep");
   }

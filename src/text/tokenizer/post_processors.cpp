@@ -10,8 +10,8 @@ struct Mark {
   int64_t id;
 };
 
-Mark read_mark(const PartReader& part) {
-  const std::vector<PartReader> items = part.items();
+Mark read_mark(const TokenizerValue& part) {
+  const std::vector<TokenizerValue> items = part.items();
   if (items.size() != 2) part.fail("expected a token and its id");
   return {items[0].text(), items[1].count()};
 }
@@ -28,7 +28,7 @@ void add(Encoding& encoding, const Mark& mark, int64_t type_id) {
 /// [CLS] A [SEP], then B [SEP] with type 1.
 class BertProcessing final : public PostProcessor {
  public:
-  explicit BertProcessing(const PartReader& part) : sep_(read_mark(part.at("sep"))), cls_(read_mark(part.at("cls"))) {}
+  explicit BertProcessing(const TokenizerValue& part) : sep_(read_mark(part.at("sep"))), cls_(read_mark(part.at("cls"))) {}
 
   int64_t added_tokens(bool is_pair) const override { return is_pair ? 3 : 2; }
 
@@ -51,7 +51,7 @@ class BertProcessing final : public PostProcessor {
 /// <s> A </s>, then </s> B </s>; every type is 0.
 class RobertaProcessing final : public PostProcessor {
  public:
-  explicit RobertaProcessing(const PartReader& part)
+  explicit RobertaProcessing(const TokenizerValue& part)
       : sep_(read_mark(part.at("sep"))),
         cls_(read_mark(part.at("cls"))),
         trim_offsets_(part.flag("trim_offsets")),
@@ -81,7 +81,7 @@ class RobertaProcessing final : public PostProcessor {
 
 class ByteLevel final : public PostProcessor {
  public:
-  explicit ByteLevel(const PartReader& part)
+  explicit ByteLevel(const TokenizerValue& part)
       : trim_offsets_(part.flag("trim_offsets")), add_prefix_space_(part.flag("add_prefix_space")) {}
 
   int64_t added_tokens(bool) const override { return 0; }
@@ -98,9 +98,9 @@ class ByteLevel final : public PostProcessor {
 
 class Sequence final : public PostProcessor {
  public:
-  explicit Sequence(const PartReader& part) {
+  explicit Sequence(const TokenizerValue& part) {
     int templates = 0;
-    for (const PartReader& item : part.at("processors").items()) {
+    for (const TokenizerValue& item : part.at("processors").items()) {
       if (item.text("type") == "TemplateProcessing" && ++templates > 1) {
         item.unsupported("a second TemplateProcessing in one sequence");
       }
@@ -123,7 +123,7 @@ class Sequence final : public PostProcessor {
 };
 
 template <class Kind>
-std::unique_ptr<PostProcessor> make(const PartReader& part) {
+std::unique_ptr<PostProcessor> make(const TokenizerValue& part) {
   return std::make_unique<Kind>(part);
 }
 
@@ -135,7 +135,7 @@ constexpr PartKind<PostProcessor> kKinds[] = {
 
 }  // namespace
 
-std::unique_ptr<PostProcessor> make_post_processor(const PartReader& part) {
+std::unique_ptr<PostProcessor> make_post_processor(const TokenizerValue& part) {
   return make_part(part, "post-processor", kKinds);
 }
 

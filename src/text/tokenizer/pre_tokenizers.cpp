@@ -18,7 +18,7 @@ class Splitter final : public PreTokenizer {
   bool invert_;
 };
 
-SplitBehavior behavior_of(const PartReader& part) {
+SplitBehavior behavior_of(const TokenizerValue& part) {
   const std::string name = part.text();
   if (name == "Removed") return SplitBehavior::kRemoved;
   if (name == "Isolated") return SplitBehavior::kIsolated;
@@ -82,8 +82,8 @@ void find_whitespace_words(std::string_view text, std::vector<Stretch>& out) {
 
 class Sequence final : public PreTokenizer {
  public:
-  explicit Sequence(const PartReader& part) {
-    for (const PartReader& item : part.at("pretokenizers").items()) steps_.push_back(make_pre_tokenizer(item));
+  explicit Sequence(const TokenizerValue& part) {
+    for (const TokenizerValue& item : part.at("pretokenizers").items()) steps_.push_back(make_pre_tokenizer(item));
   }
 
   void cut(Pieces& pieces) const override {
@@ -95,35 +95,35 @@ class Sequence final : public PreTokenizer {
 };
 
 template <class Kind>
-std::unique_ptr<PreTokenizer> make(const PartReader&) {
+std::unique_ptr<PreTokenizer> make(const TokenizerValue&) {
   return std::make_unique<Kind>();
 }
 
-std::unique_ptr<PreTokenizer> make_sequence(const PartReader& part) {
+std::unique_ptr<PreTokenizer> make_sequence(const TokenizerValue& part) {
   return std::make_unique<Sequence>(part);
 }
 
-std::unique_ptr<PreTokenizer> make_split(const PartReader& part) {
+std::unique_ptr<PreTokenizer> make_split(const TokenizerValue& part) {
   return std::make_unique<Splitter>(make_finder(part.at("pattern")), behavior_of(part.at("behavior")),
                                     part.flag("invert"));
 }
 
-std::unique_ptr<PreTokenizer> make_digits(const PartReader& part) {
+std::unique_ptr<PreTokenizer> make_digits(const TokenizerValue& part) {
   return std::make_unique<Splitter>(find_characters(is_numeric), part.flag("individual_digits")
                                                                      ? SplitBehavior::kIsolated
                                                                      : SplitBehavior::kContiguous);
 }
 
-std::unique_ptr<PreTokenizer> make_punctuation(const PartReader& part) {
+std::unique_ptr<PreTokenizer> make_punctuation(const TokenizerValue& part) {
   return std::make_unique<Splitter>(find_characters(is_punctuation),
                                     part.has("behavior") ? behavior_of(part.at("behavior")) : SplitBehavior::kIsolated);
 }
 
-std::unique_ptr<PreTokenizer> make_whitespace(const PartReader&) {
+std::unique_ptr<PreTokenizer> make_whitespace(const TokenizerValue&) {
   return std::make_unique<Splitter>(find_whitespace_words, SplitBehavior::kRemoved, true);
 }
 
-std::unique_ptr<PreTokenizer> make_whitespace_split(const PartReader&) {
+std::unique_ptr<PreTokenizer> make_whitespace_split(const TokenizerValue&) {
   return std::make_unique<Splitter>(find_characters(is_space), SplitBehavior::kRemoved);
 }
 
@@ -141,7 +141,7 @@ constexpr PartKind<PreTokenizer> kKinds[] = {
 
 }  // namespace
 
-std::unique_ptr<PreTokenizer> make_pre_tokenizer(const PartReader& part) {
+std::unique_ptr<PreTokenizer> make_pre_tokenizer(const TokenizerValue& part) {
   return make_part(part, "pre-tokenizer", kKinds);
 }
 

@@ -13,7 +13,7 @@ namespace {
 /// Longer grapheme clusters are looked up by character.
 constexpr size_t kLongestCluster = 5;
 
-std::string from_base64(const PartReader& part) {
+std::string from_base64(const TokenizerValue& part) {
   const std::string text = part.text();
   std::string result;
   uint32_t bits = 0;
@@ -64,8 +64,8 @@ std::vector<size_t> cluster_ends(std::string_view text) {
 
 class Precompiled final : public Normalizer {
  public:
-  explicit Precompiled(const PartReader& part) : longest_(part.flag(kLongestEntries, false)) {
-    const PartReader table = part.at("precompiled_charsmap");
+  explicit Precompiled(const TokenizerValue& part) : longest_(part.flag(kLongestEntries, false)) {
+    const TokenizerValue table = part.at("precompiled_charsmap");
     const std::string blob = from_base64(table);
     const size_t bytes = blob.size() < 4 ? 0 : little_endian(blob);
     if (bytes < 4 || bytes % 4 != 0 || bytes > blob.size() - 4) {
@@ -173,7 +173,7 @@ class Precompiled final : public Normalizer {
 
 }  // namespace
 
-std::unique_ptr<Normalizer> make_precompiled(const PartReader& part) {
+std::unique_ptr<Normalizer> make_precompiled(const TokenizerValue& part) {
   return std::make_unique<Precompiled>(part);
 }
 

@@ -20,12 +20,12 @@ using Marks = std::map<std::string, Encoding>;
 constexpr size_t kMostTokens = 4096;
 constexpr int kMostUses = 16;
 
-Marks read_marks(const PartReader& part) {
+Marks read_marks(const TokenizerValue& part) {
   Marks marks;
   for (const auto& [name, mark] : part.fields()) {
     Encoding& encoding = marks[name];
-    for (const PartReader& id : mark.at("ids").items()) encoding.ids.push_back(id.count());
-    for (const PartReader& token : mark.at("tokens").items()) encoding.tokens.push_back(token.text());
+    for (const TokenizerValue& id : mark.at("ids").items()) encoding.ids.push_back(id.count());
+    for (const TokenizerValue& token : mark.at("tokens").items()) encoding.tokens.push_back(token.text());
     if (encoding.ids.size() != encoding.tokens.size()) {
       mark.fail("it has " + std::to_string(encoding.ids.size()) + " ids and " + std::to_string(encoding.tokens.size()) +
                 " tokens");
@@ -37,13 +37,13 @@ Marks read_marks(const PartReader& part) {
   return marks;
 }
 
-std::vector<Place> read_places(const PartReader& part, int texts, const Marks& marks) {
+std::vector<Place> read_places(const TokenizerValue& part, int texts, const Marks& marks) {
   std::vector<Place> places;
   std::vector<int> uses(2, 0);
   size_t tokens = 0;
-  for (const PartReader& item : part.items()) {
+  for (const TokenizerValue& item : part.items()) {
     if (item.has("Sequence")) {
-      const PartReader sequence = item.at("Sequence");
+      const TokenizerValue sequence = item.at("Sequence");
       const std::string id = sequence.text("id");
       if (id != "A" && id != "B") sequence.at("id").fail("expected \"A\" or \"B\", found \"" + id + "\"");
       const int text = id == "A" ? 0 : 1;
@@ -51,7 +51,7 @@ std::vector<Place> read_places(const PartReader& part, int texts, const Marks& m
       ++uses[static_cast<size_t>(text)];
       places.push_back({text, sequence.count("type_id"), {}});
     } else {
-      const PartReader special = item.at("SpecialToken");
+      const TokenizerValue special = item.at("SpecialToken");
       const std::string id = special.text("id");
       const auto found = marks.find(id);
       if (found == marks.end()) special.at("id").fail("\"" + id + "\" is not among special_tokens");
@@ -71,7 +71,7 @@ std::vector<Place> read_places(const PartReader& part, int texts, const Marks& m
 
 class TemplateProcessing final : public PostProcessor {
  public:
-  explicit TemplateProcessing(const PartReader& part) {
+  explicit TemplateProcessing(const TokenizerValue& part) {
     const Marks marks = read_marks(part.at("special_tokens"));
     single_ = read_places(part.at("single"), 1, marks);
     pair_ = read_places(part.at("pair"), 2, marks);
@@ -103,7 +103,7 @@ class TemplateProcessing final : public PostProcessor {
 
 }  // namespace
 
-std::unique_ptr<PostProcessor> make_template(const PartReader& part) {
+std::unique_ptr<PostProcessor> make_template(const TokenizerValue& part) {
   return std::make_unique<TemplateProcessing>(part);
 }
 

@@ -17,8 +17,8 @@ namespace deltaw {
 namespace {
 
 template <class Part>
-std::unique_ptr<Part> optional_part(const PartReader& file, const char* name,
-                                    std::unique_ptr<Part> (*make)(const PartReader&)) {
+std::unique_ptr<Part> optional_part(const TokenizerValue& file, const char* name,
+                                    std::unique_ptr<Part> (*make)(const TokenizerValue&)) {
   return file.has(name) ? make(file.at(name)) : nullptr;
 }
 
@@ -29,7 +29,7 @@ void add_piece(const Pieces& pieces, const Piece& piece, int64_t id, const std::
 }
 
 /// transformers writes 1e30 where there is no limit.
-int64_t model_max_length(const PartJson& config) {
+int64_t model_max_length(const TokenizerJson& config) {
   const auto found = config.is_object() ? config.find("model_max_length") : config.end();
   if (found == config.end() || !found->is_number()) return 0;
   const auto length = found->get<double>();
@@ -46,8 +46,8 @@ size_t blank_inside(std::string_view text) {
 
 }  // namespace
 
-Tokenizer::Impl::Impl(const PartJson& json, const std::string& file) {
-  const PartReader reader(json, file);
+Tokenizer::Impl::Impl(const TokenizerJson& json, const std::string& file) {
+  const TokenizerValue reader(json, file);
   if (!json.is_object()) reader.fail("expected an object");
   if (reader.has("version") && reader.text("version") != "1.0") {
     reader.at("version").unsupported(fmt::format("version {} of the format", reader.text("version")));
@@ -57,9 +57,9 @@ Tokenizer::Impl::Impl(const PartJson& json, const std::string& file) {
   model = make_model(reader.at("model"));
   post_processor = optional_part(reader, "post_processor", make_post_processor);
   decoder = optional_part(reader, "decoder", make_decoder);
-  const PartJson none = PartJson::array();
+  const TokenizerJson none = TokenizerJson::array();
   added = std::make_unique<AddedTokens>(
-      reader.has("added_tokens") ? reader.at("added_tokens") : PartReader(none, file, "added_tokens"),
+      reader.has("added_tokens") ? reader.at("added_tokens") : TokenizerValue(none, file, "added_tokens"),
       model->vocabulary(), normalizer.get());
 }
 
@@ -75,7 +75,7 @@ void Tokenizer::Impl::configure(const TokenizerConfig& config) {
   bos_id = named(config, "bos_token", {"<s>", "<bos>", "<|begin_of_text|>"});
   eos_id = named(config, "eos_token", {"</s>", "<eos>", "<|end_of_text|>", "<|endoftext|>"});
   mask_id = named(config, "mask_token", {"[MASK]", "<mask>"});
-  const PartReader reader(config.config, "tokenizer_config.json");
+  const TokenizerValue reader(config.config, "tokenizer_config.json");
   const std::string side = reader.text("padding_side", "right");
   if (side != "left" && side != "right") {
     reader.at("padding_side").fail(fmt::format("expected \"left\" or \"right\", found \"{}\"", side));
@@ -100,8 +100,8 @@ void Tokenizer::Impl::configure(const TokenizerConfig& config) {
   };
   const Mark bos = mark(wants_bos, bos_id);
   const Mark eos = mark(wants_eos, eos_id);
-  const PartJson plain = plain_template(bos, eos);
-  post_processor = make_template(PartReader(plain, "tokenizer_config.json"));
+  const TokenizerJson plain = plain_template(bos, eos);
+  post_processor = make_template(TokenizerValue(plain, "tokenizer_config.json"));
 }
 
 /// Whether a text begins with bos_id and ends with eos_id, both from the template.
@@ -229,7 +229,7 @@ Tokenizer::~Tokenizer() = default;
 
 Tokenizer Tokenizer::from_file(const std::filesystem::path& file) {
   if (io::is_gguf(file)) return from_folder(file);
-  auto impl = std::make_unique<Impl>(read_part_json(file), file.string());
+  auto impl = std::make_unique<Impl>(read_tokenizer_json(file), file.string());
   impl->files.push_back(file);
   impl->home = file.parent_path();
   impl->configure({});

@@ -45,12 +45,12 @@ std::vector<std::string_view> lines_of(std::string_view text) {
   return lines;
 }
 
-PartJson byte_level(bool add_prefix_space, bool use_regex = true) {
+TokenizerJson byte_level(bool add_prefix_space, bool use_regex = true) {
   return {
       {"type", "ByteLevel"}, {"add_prefix_space", add_prefix_space}, {"trim_offsets", true}, {"use_regex", use_regex}};
 }
 
-PartJson qwen_pre_tokenizer() {
+TokenizerJson qwen_pre_tokenizer() {
   return {
       {"type", "Sequence"},
       {"pretokenizers",
@@ -65,8 +65,8 @@ PartJson qwen_pre_tokenizer() {
 
 enum class Family { kGpt2, kRoberta, kQwen2 };
 
-Family family_of(const TokenizerConfig& config, const PartJson& vocabulary) {
-  const PartReader reader(config.config, "tokenizer_config.json");
+Family family_of(const TokenizerConfig& config, const TokenizerJson& vocabulary) {
+  const TokenizerValue reader(config.config, "tokenizer_config.json");
   const std::string name = reader.text("tokenizer_class", "");
   if (name.starts_with("GPT2")) return Family::kGpt2;
   if (name.starts_with("Roberta")) return Family::kRoberta;
@@ -100,7 +100,7 @@ std::string content_of(const TokenizerConfig& config, const char* name, const ch
 
 }  // namespace
 
-PartJson read_part_json(const std::filesystem::path& file) {
+TokenizerJson read_tokenizer_json(const std::filesystem::path& file) {
   return parse_sorted_json(read_file(file), file.string());
 }
 
@@ -108,8 +108,8 @@ bool TokenizerConfig::has_decoder() const {
   return reader().has("added_tokens_decoder");
 }
 
-std::optional<PartReader> TokenizerConfig::entry(const std::string& name) const {
-  const PartReader map(special_tokens, path("special_tokens_map.json"));
+std::optional<TokenizerValue> TokenizerConfig::entry(const std::string& name) const {
+  const TokenizerValue map(special_tokens, path("special_tokens_map.json"));
   if (!has_decoder() && map.has(name)) return map.at(name);
   return reader().has(name) ? std::optional(reader().at(name)) : std::nullopt;
 }
@@ -120,11 +120,11 @@ std::optional<std::string> TokenizerConfig::token(const std::string& name) const
   return found->json().is_object() ? found->text("content") : found->text();
 }
 
-std::vector<PartReader> TokenizerConfig::other_names() const {
-  std::vector<PartReader> result;
+std::vector<TokenizerValue> TokenizerConfig::other_names() const {
+  std::vector<TokenizerValue> result;
   for (const OtherName& other : others) {
     if (!other.first && has_decoder()) continue;
-    PartReader token = other.first ? reader() : PartReader(special_tokens, path("special_tokens_map.json"));
+    TokenizerValue token = other.first ? reader() : TokenizerValue(special_tokens, path("special_tokens_map.json"));
     for (const std::string& key : other.keys) token = token.at(key);
     result.push_back(std::move(token));
   }
@@ -140,7 +140,7 @@ TokenizerConfig read_tokenizer_config(const std::filesystem::path& folder) {
     if (!std::filesystem::exists(file)) continue;
     const Json ordered = parse_json(read_file(file), file.string());
     *json = ordered;
-    if (!json->is_object()) PartReader(*json, file.string()).fail("expected an object");
+    if (!json->is_object()) TokenizerValue(*json, file.string()).fail("expected an object");
     result.files.push_back(file);
     if (json != &result.added) add_other_names(ordered, json == &result.config, result.others);
   }
@@ -180,7 +180,7 @@ TokenizerSource read_tokenizer_source(const std::filesystem::path& folder, const
   }
   if (file.extension() == ".model") return {from_sentencepiece(file, config), file.string(), files};
   if (file.extension() == ".txt") return {from_vocab_txt(folder, config), file.string(), files};
-  TokenizerSource source{read_part_json(file), file.string(), files};
+  TokenizerSource source{read_tokenizer_json(file), file.string(), files};
   add_named_tokens(source.json, config);
   return source;
 }
@@ -192,29 +192,29 @@ std::string tokenizer_class(const TokenizerConfig& config) {
   if (!name.empty() || !std::filesystem::exists(file)) return name;
   static const std::map<std::string, std::string> kClasses = {
       {"deberta-v2", "DebertaV2Tokenizer"}, {"mpnet", "MPNetTokenizer"}, {"xlm-roberta", "XLMRobertaTokenizer"}};
-  const PartJson json = read_part_json(file);
+  const TokenizerJson json = read_tokenizer_json(file);
   if (!json.is_object()) return name;  // the model's reader says so
-  const auto found = kClasses.find(PartReader(json, file.string()).text("model_type", ""));
+  const auto found = kClasses.find(TokenizerValue(json, file.string()).text("model_type", ""));
   return found == kClasses.end() ? name : found->second;
 }
 
-PartJson from_vocab_txt(const std::filesystem::path& folder, const TokenizerConfig& config) {
+TokenizerJson from_vocab_txt(const std::filesystem::path& folder, const TokenizerConfig& config) {
   const std::filesystem::path file = folder / "vocab.txt";
   const std::string text = repaired(read_file(file));
-  PartJson vocabulary = PartJson::object();
+  TokenizerJson vocabulary = TokenizerJson::object();
   int64_t id = 0;
   for (const std::string_view line : lines_of(text)) {
     const auto [at, is_new] = vocabulary.emplace(std::string(without_end(line)), id);
     if (!is_new) {
-      PartReader(vocabulary, file.string())
+      TokenizerValue(vocabulary, file.string())
           .fail(fmt::format("lines {} and {} hold the same piece \"{}\"", at->get<int64_t>() + 1, id + 1, at.key()));
     }
     ++id;
   }
-  const PartReader settings(config.config, "tokenizer_config.json");
+  const TokenizerValue settings(config.config, "tokenizer_config.json");
   AddedList added(vocabulary, config);
   const bool mpnet = tokenizer_class(config) == "MPNetTokenizer";
-  PartJson defaults = {{"unk_token", "[UNK]"},
+  TokenizerJson defaults = {{"unk_token", "[UNK]"},
                        {"sep_token", "[SEP]"},
                        {"pad_token", "[PAD]"},
                        {"cls_token", "[CLS]"},
@@ -228,14 +228,14 @@ PartJson from_vocab_txt(const std::filesystem::path& folder, const TokenizerConf
                 {"cls_token", "<s>"},
                 {"mask_token", {{"content", "<mask>"}, {"lstrip", true}}}};
   }
-  const PartJson ids = add_special_tokens(added, config, defaults);
+  const TokenizerJson ids = add_special_tokens(added, config, defaults);
   const std::string cls = content_of(config, "cls_token", mpnet ? "<s>" : "[CLS]");
   const std::string sep = content_of(config, "sep_token", mpnet ? "</s>" : "[SEP]");
-  const PartJson single = {place("SpecialToken", cls, 0), place("Sequence", "A", 0), place("SpecialToken", sep, 0)};
-  PartJson pair = single;
+  const TokenizerJson single = {place("SpecialToken", cls, 0), place("Sequence", "A", 0), place("SpecialToken", sep, 0)};
+  TokenizerJson pair = single;
   pair.push_back(place("Sequence", "B", 1));
   pair.push_back(place("SpecialToken", sep, 1));
-  PartJson strip_accents;
+  TokenizerJson strip_accents;
   if (settings.has("strip_accents")) strip_accents = settings.flag("strip_accents");
   return {{"added_tokens", added.take()},
           {"normalizer",
@@ -246,12 +246,12 @@ PartJson from_vocab_txt(const std::filesystem::path& folder, const TokenizerConf
             {"lowercase", settings.flag("do_lower_case", true)}}},
           {"pre_tokenizer", {{"type", "BertPreTokenizer"}}},
           {"post_processor",
-           mpnet ? PartJson{{"type", "RobertaProcessing"},
+           mpnet ? TokenizerJson{{"type", "RobertaProcessing"},
                             {"sep", {sep, ids["sep_token"]}},
                             {"cls", {cls, ids["cls_token"]}},
                             {"trim_offsets", true},
                             {"add_prefix_space", false}}
-                 : PartJson{{"type", "TemplateProcessing"},
+                 : TokenizerJson{{"type", "TemplateProcessing"},
                             {"single", single},
                             {"pair", pair},
                             {"special_tokens", marks({{cls, ids["cls_token"]}, {sep, ids["sep_token"]}})}}},
@@ -264,18 +264,18 @@ PartJson from_vocab_txt(const std::filesystem::path& folder, const TokenizerConf
             {"vocab", std::move(vocabulary)}}}};
 }
 
-PartJson from_vocab_json(const std::filesystem::path& folder, const TokenizerConfig& config) {
-  PartJson vocabulary = read_part_json(folder / "vocab.json");
-  if (!vocabulary.is_object()) PartReader(vocabulary, (folder / "vocab.json").string()).fail("expected an object");
-  PartJson merges = PartJson::array();
+TokenizerJson from_vocab_json(const std::filesystem::path& folder, const TokenizerConfig& config) {
+  TokenizerJson vocabulary = read_tokenizer_json(folder / "vocab.json");
+  if (!vocabulary.is_object()) TokenizerValue(vocabulary, (folder / "vocab.json").string()).fail("expected an object");
+  TokenizerJson merges = TokenizerJson::array();
   const std::string text = repaired(read_file(folder / "merges.txt"));
   for (const std::string_view line : lines_of(text)) {
     if (!line.empty()) merges.push_back(std::string(line));
   }
-  const PartReader settings(config.config, "tokenizer_config.json");
+  const TokenizerValue settings(config.config, "tokenizer_config.json");
   const Family family = family_of(config, vocabulary);
   const bool add_prefix_space = settings.flag("add_prefix_space", false);
-  PartJson defaults = {{"unk_token", "<|endoftext|>"}, {"eos_token", "<|endoftext|>"}};
+  TokenizerJson defaults = {{"unk_token", "<|endoftext|>"}, {"eos_token", "<|endoftext|>"}};
   if (family == Family::kGpt2) defaults["bos_token"] = "<|endoftext|>";
   if (family == Family::kQwen2) defaults["pad_token"] = "<|endoftext|>";
   if (family == Family::kRoberta) {
@@ -283,8 +283,8 @@ PartJson from_vocab_json(const std::filesystem::path& folder, const TokenizerCon
                 {"pad_token", "<pad>"}, {"cls_token", "<s>"},  {"mask_token", "<mask>"}};
   }
   AddedList added(vocabulary, config);
-  const PartJson ids = add_special_tokens(added, config, defaults);
-  PartJson result = {{"added_tokens", added.take()}, {"normalizer", nullptr}, {"decoder", byte_level(true)}};
+  const TokenizerJson ids = add_special_tokens(added, config, defaults);
+  TokenizerJson result = {{"added_tokens", added.take()}, {"normalizer", nullptr}, {"decoder", byte_level(true)}};
   result["pre_tokenizer"] = family == Family::kQwen2 ? qwen_pre_tokenizer() : byte_level(add_prefix_space);
   if (family == Family::kQwen2) result["normalizer"] = {{"type", "NFC"}};
   if (family == Family::kRoberta) {

@@ -6,12 +6,12 @@
 #include <string>
 #include <vector>
 
-#include "text/tokenizer/part_reader.h"
+#include "text/tokenizer/tokenizer_value.h"
 
 namespace deltaw::text {
 
 /// Throws io.not-found, format.json with the position.
-PartJson read_part_json(const std::filesystem::path& file);
+TokenizerJson read_tokenizer_json(const std::filesystem::path& file);
 
 /// The special tokens of a tokenizer, in transformers' order.
 inline constexpr const char* kSpecialNames[] = {"bos_token", "eos_token", "unk_token", "sep_token",
@@ -21,22 +21,22 @@ inline constexpr const char* kSpecialNames[] = {"bos_token", "eos_token", "unk_t
 /// missing; or what a GGUF file holds, as a tokenizer_config.json.
 struct TokenizerConfig {
   std::filesystem::path folder = {};  // or a GGUF file
-  PartJson config = PartJson::object();
-  PartJson special_tokens = PartJson::object();
-  PartJson added = PartJson::object();
+  TokenizerJson config = TokenizerJson::object();
+  TokenizerJson special_tokens = TokenizerJson::object();
+  TokenizerJson added = TokenizerJson::object();
   std::vector<std::filesystem::path> files = {};
 
   /// Content of a special token such as "pad_token"; nothing where no file names it.
   std::optional<std::string> token(const std::string& name) const;
   /// What is written under that key. special_tokens_map.json wins, as in transformers; where tokenizer_config.json has
   /// added_tokens_decoder, the other file counts for nothing.
-  std::optional<PartReader> entry(const std::string& name) const;
+  std::optional<TokenizerValue> entry(const std::string& name) const;
   bool has_decoder() const;  // added_tokens_decoder
   /// Tokens of other keys that end in "_token" and of an object under extra_special_tokens, in the order of the files.
-  std::vector<PartReader> other_names() const;
+  std::vector<TokenizerValue> other_names() const;
 
   std::string path(const char* file) const { return (folder / file).string(); }
-  PartReader reader() const { return {config, path("tokenizer_config.json")}; }
+  TokenizerValue reader() const { return {config, path("tokenizer_config.json")}; }
 
   /// Where these tokens stand: the file (tokenizer_config.json where `first`) and one or two keys.
   struct OtherName {
@@ -57,19 +57,19 @@ bool gives_type_ids(const TokenizerConfig& config, const std::filesystem::path& 
 std::string tokenizer_class(const TokenizerConfig& config);
 
 /// The tokenizer.json that transformers would write for `vocab.txt`: MPNet's by its class, else BERT's.
-PartJson from_vocab_txt(const std::filesystem::path& folder, const TokenizerConfig& config);
+TokenizerJson from_vocab_txt(const std::filesystem::path& folder, const TokenizerConfig& config);
 
 /// The tokenizer.json that transformers would write for `vocab.json` and `merges.txt`: GPT-2's, RoBERTa's or Qwen2's
 /// by `tokenizer_class`, else RoBERTa's where the vocabulary has <s> and </s>. Throws format.unsupported for others.
-PartJson from_vocab_json(const std::filesystem::path& folder, const TokenizerConfig& config);
+TokenizerJson from_vocab_json(const std::filesystem::path& folder, const TokenizerConfig& config);
 
 /// The tokenizer.json that transformers would write for a SentencePiece model: Llama's, Gemma's, ALBERT's, T5's,
 /// XLM-RoBERTa's or DeBERTa-v2's by tokenizer_class(), else by what the model holds; of DeBERTa-v2 with the model's own
 /// normaliser, as before transformers 5. Throws format.sentencepiece, format.unsupported.
-PartJson from_sentencepiece(const std::filesystem::path& file, const TokenizerConfig& config);
+TokenizerJson from_sentencepiece(const std::filesystem::path& file, const TokenizerConfig& config);
 struct SentencePieceModel;
 /// The same for a model from elsewhere, which errors name by `where`.
-PartJson from_sentencepiece(const SentencePieceModel& model, const TokenizerConfig& config, const std::string& where);
+TokenizerJson from_sentencepiece(const SentencePieceModel& model, const TokenizerConfig& config, const std::string& where);
 
 /// Whether a tokenizer, or its chat template, is read from a file of this name.
 bool is_tokenizer_name(const std::string& name);
@@ -80,7 +80,7 @@ std::vector<std::filesystem::path> tokenizer_sources(const std::filesystem::path
 /// What `folder` holds of a tokenizer, as a tokenizer.json, and the files it was read from: none for a GGUF file, which
 /// is no file of a tokenizer alone. Throws io.not-found.
 struct TokenizerSource {
-  PartJson json;
+  TokenizerJson json;
   std::string name;  // for errors
   std::vector<std::filesystem::path> files;
 };

@@ -34,7 +34,7 @@ struct Tokenizer::Impl {
   std::mutex idle_mutex;
   std::vector<std::unique_ptr<WordCache>> idle;
 
-  Impl(const PartJson& json, const std::string& file);
+  Impl(const TokenizerJson& json, const std::string& file);
 
   Encoding encode_text(std::string_view text, int64_t type_id);
   Encoding finish(std::vector<Encoding> parts, const EncodeOptions& options) const;

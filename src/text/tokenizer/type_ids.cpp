@@ -32,18 +32,18 @@ bool class_gives(std::string name) {
 }  // namespace
 
 bool gives_type_ids(const TokenizerConfig& config, const std::filesystem::path& model_folder) {
-  const PartReader own(config.config, "tokenizer_config.json");
+  const TokenizerValue own(config.config, "tokenizer_config.json");
   if (own.has("model_input_names")) {
-    const std::vector<PartReader> names = own.at("model_input_names").items();
+    const std::vector<TokenizerValue> names = own.at("model_input_names").items();
     return std::any_of(names.begin(), names.end(),
-                       [](const PartReader& name) { return name.text() == "token_type_ids"; });
+                       [](const TokenizerValue& name) { return name.text() == "token_type_ids"; });
   }
   if (own.has("tokenizer_class")) return class_gives(own.text("tokenizer_class"));
   const std::filesystem::path file = model_folder / "config.json";
   if (!std::filesystem::exists(file)) return true;
-  const PartJson json = read_part_json(file);
+  const TokenizerJson json = read_tokenizer_json(file);
   if (!json.is_object()) return true;  // the model's reader says so
-  const PartReader model(json, file.string());
+  const TokenizerValue model(json, file.string());
   if (model.has("tokenizer_class")) return class_gives(model.text("tokenizer_class"));
   // As transformers' AutoTokenizer, which takes BertTokenizer for this model_type.
   return !model.has("model_type") || model.text("model_type") == "bert";

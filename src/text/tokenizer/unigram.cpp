@@ -74,11 +74,11 @@ class Trie {
 
 class Unigram final : public Model {
  public:
-  explicit Unigram(const PartReader& part) : byte_fallback_(part.flag("byte_fallback", false)) {
+  explicit Unigram(const TokenizerValue& part) : byte_fallback_(part.flag("byte_fallback", false)) {
     std::vector<std::string> pieces;
     double lowest = std::numeric_limits<double>::infinity();
-    for (const PartReader& item : part.at("vocab").items()) {
-      const std::vector<PartReader> pair = item.items();
+    for (const TokenizerValue& item : part.at("vocab").items()) {
+      const std::vector<TokenizerValue> pair = item.items();
       if (pair.size() != 2 || !pair[1].json().is_number()) item.fail("expected a piece and its score");
       pieces.push_back(pair[0].text());
       scores_.push_back(pair[1].json().get<double>());
@@ -184,7 +184,7 @@ class Unigram final : public Model {
 
 }  // namespace
 
-std::unique_ptr<Model> make_unigram(const PartReader& part) {
+std::unique_ptr<Model> make_unigram(const TokenizerValue& part) {
   return std::make_unique<Unigram>(part);
 }
 

@@ -10,7 +10,7 @@ namespace {
 // Some vocabularies leave ids out. A damaged file must not ask for more memory than the machine has.
 constexpr size_t kMostIdsForAPiece = 16;
 
-[[noreturn]] void bad_vocabulary(const PartReader& part, std::string what) {
+[[noreturn]] void bad_vocabulary(const TokenizerValue& part, std::string what) {
   throw Error{{.id = "format.vocabulary",
                .what = std::move(what),
                .where = part.where(),
@@ -19,7 +19,7 @@ constexpr size_t kMostIdsForAPiece = 16;
 
 }  // namespace
 
-Vocabulary::Vocabulary(const PartReader& part) {
+Vocabulary::Vocabulary(const TokenizerValue& part) {
   if (!part.json().is_object()) part.fail(fmt::format("expected an object, found {}", part.json().type_name()));
   if (part.json().empty()) bad_vocabulary(part, "the vocabulary is empty");
   const size_t limit = kMostIdsForAPiece * part.json().size();
@@ -44,7 +44,7 @@ Vocabulary::Vocabulary(const PartReader& part) {
   index();
 }
 
-Vocabulary::Vocabulary(std::vector<std::string> pieces, const PartReader& part)
+Vocabulary::Vocabulary(std::vector<std::string> pieces, const TokenizerValue& part)
     : pieces_(std::move(pieces)), present_(pieces_.size(), true) {
   if (pieces_.empty()) bad_vocabulary(part, "the vocabulary is empty");
   index();

@@ -7,7 +7,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "text/tokenizer/part_reader.h"
+#include "text/tokenizer/tokenizer_value.h"
 
 namespace deltaw::text {
 
@@ -17,11 +17,11 @@ class Vocabulary {
 
   /// `part` is an object from piece to id; ids may be left out. Throws format.vocabulary for an empty one, for an id
   /// that two pieces share, and for one far beyond the number of pieces.
-  explicit Vocabulary(const PartReader& part);
+  explicit Vocabulary(const TokenizerValue& part);
 
   /// Pieces by id; the last id of a piece that is there twice counts. Throws format.vocabulary, naming `part`, where
   /// there are none.
-  Vocabulary(std::vector<std::string> pieces, const PartReader& part);
+  Vocabulary(std::vector<std::string> pieces, const TokenizerValue& part);
 
   Vocabulary(const Vocabulary&) = delete;
   Vocabulary& operator=(const Vocabulary&) = delete;

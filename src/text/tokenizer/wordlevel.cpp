@@ -8,7 +8,7 @@ namespace {
 /// Every word is one token. Which words there are is the pre-tokenizer's part.
 class WordLevel final : public Model {
  public:
-  explicit WordLevel(const PartReader& part)
+  explicit WordLevel(const TokenizerValue& part)
       : vocabulary_(part.at("vocab")), unknown_token_(part.text("unk_token")), where_(part.at("unk_token").where()) {
     unknown_ = vocabulary_.id(unknown_token_);
   }
@@ -39,7 +39,7 @@ class WordLevel final : public Model {
 
 }  // namespace
 
-std::unique_ptr<Model> make_wordlevel(const PartReader& part) {
+std::unique_ptr<Model> make_wordlevel(const TokenizerValue& part) {
   return std::make_unique<WordLevel>(part);
 }
 

@@ -6,7 +6,7 @@ namespace {
 /// Longest piece first, from left to right; a word that cannot be covered is unknown as a whole.
 class WordPiece final : public Model {
  public:
-  explicit WordPiece(const PartReader& part)
+  explicit WordPiece(const TokenizerValue& part)
       : vocabulary_(part.at("vocab")),
         prefix_(part.text("continuing_subword_prefix")),
         longest_word_(part.count("max_input_chars_per_word")) {
@@ -60,7 +60,7 @@ class WordPiece final : public Model {
 
 }  // namespace
 
-std::unique_ptr<Model> make_wordpiece(const PartReader& part) {
+std::unique_ptr<Model> make_wordpiece(const TokenizerValue& part) {
   return std::make_unique<WordPiece>(part);
 }
 

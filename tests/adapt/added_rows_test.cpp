@@ -1,7 +1,7 @@
 // Vocabularies that have grown: the rows that embeddings and head get, train and keep.
 #include <gtest/gtest.h>
 
-#include "adapt/vocabulary.h"
+#include "adapt/added_rows.h"
 #include "deltaw/error.h"
 #include "support/model_calls.h"
 #include "support/opened.h"

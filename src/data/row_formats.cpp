@@ -1,4 +1,4 @@
-#include "data/text_rows.h"
+#include "data/row_formats.h"
 
 #include <algorithm>
 

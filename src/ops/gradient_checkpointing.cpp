@@ -1,4 +1,4 @@
-#include "ops/checkpoint.h"
+#include "ops/gradient_checkpointing.h"
 
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/custom_function.h>

@@ -6,7 +6,7 @@
 
 #include "ops/layers.h"
 #include "ops/linear/linear.h"
-#include "ops/random.h"
+#include "ops/dropout_mask.h"
 #include "support/compared.h"
 #include "support/golden.h"
 #include "support/temporary.h"

@@ -1,4 +1,4 @@
-#include "ops/random.h"
+#include "ops/dropout_mask.h"
 
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Dispatch.h>

@@ -1,4 +1,4 @@
-#include "data/formats.h"
+#include "data/file_formats.h"
 
 #include <fmt/format.h>
 

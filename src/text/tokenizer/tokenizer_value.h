@@ -11,22 +11,22 @@
 namespace deltaw::text {
 
 /// JSON with sorted keys: a vocabulary is an object of up to hundreds of thousands of keys.
-using PartJson = nlohmann::json;
+using TokenizerJson = nlohmann::json;
 
 /// One value of a tokenizer file and the way to it. A value that is missing or of a wrong type throws format.tokenizer.
-class PartReader {
+class TokenizerValue {
  public:
-  PartReader(const PartJson& value, std::string file, std::string path = {}, int depth = 0)
+  TokenizerValue(const TokenizerJson& value, std::string file, std::string path = {}, int depth = 0)
       : value_(&value), file_(std::move(file)), path_(std::move(path)), depth_(depth) {}
 
-  const PartJson& json() const { return *value_; }
+  const TokenizerJson& json() const { return *value_; }
   const std::string& file() const { return file_; }
   int depth() const { return depth_; }  // levels below the value that the file holds
 
   bool has(const std::string& key) const;  // present and not null
-  PartReader at(const std::string& key) const;
-  std::vector<PartReader> items() const;                           // of an array
-  std::vector<std::pair<std::string, PartReader>> fields() const;  // of an object, by key
+  TokenizerValue at(const std::string& key) const;
+  std::vector<TokenizerValue> items() const;                           // of an array
+  std::vector<std::pair<std::string, TokenizerValue>> fields() const;  // of an object, by key
 
   std::string text() const;
   bool flag() const;
@@ -44,7 +44,7 @@ class PartReader {
   [[noreturn]] void unsupported(const std::string& what) const;  // format.unsupported
 
  private:
-  const PartJson* value_;
+  const TokenizerJson* value_;
   std::string file_;
   std::string path_;
   int depth_;

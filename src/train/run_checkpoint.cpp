@@ -1,4 +1,4 @@
-#include "train/checkpoint.h"
+#include "train/run_checkpoint.h"
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
@@ -15,9 +15,9 @@
 #include "core/output_folder.h"
 #include "deltaw/error.h"
 #include "ops/vectors.h"
-#include "train/options.h"
+#include "train/train_options.h"
 #include "train/resume_check.h"
-#include "train/tensor_file.h"
+#include "train/named_tensors.h"
 
 namespace deltaw::train {
 namespace {

@@ -1,4 +1,4 @@
-#include "data/column_doubts.h"
+#include "data/column_warnings.h"
 
 #include <set>
 #include <string_view>
@@ -26,7 +26,7 @@ Look look_at(const Table& table, size_t column) {
 
 }  // namespace
 
-std::optional<std::string> column_doubt(const Table& table, size_t text, size_t label, const LabelSet& labels) {
+std::optional<std::string> column_warning(const Table& table, size_t text, size_t label, const LabelSet& labels) {
   if (labels.regression || labels.multi_label || table.rows.size() < 3) return std::nullopt;
   const Look texts = look_at(table, text), names = look_at(table, label);
   const std::string &text_name = table.columns[text], &label_name = table.columns[label];

@@ -1,4 +1,4 @@
-#include "adapt/comparison.h"
+#include "adapt/compared_outputs.h"
 
 #include <ATen/ATen.h>
 

@@ -1,4 +1,4 @@
-#include "data/answers.h"
+#include "data/answer_ranges.h"
 
 #include <algorithm>
 #include <string_view>

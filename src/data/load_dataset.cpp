@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include "data/column_doubts.h"
+#include "data/column_warnings.h"
 #include "data/columns.h"
 #include "data/find_files.h"
 #include "data/glue.h"
@@ -163,7 +163,7 @@ TrainingData load_training_data(const DataOptions& options, uint64_t seed, const
   result.labels = std::move(chosen.labels);
   result.new_head = chosen.new_head;
   result.warnings = std::move(chosen.warnings);
-  if (const auto doubt = data::column_doubt(table, table.column(columns.text, "text_column"), label, result.labels)) {
+  if (const auto doubt = data::column_warning(table, table.column(columns.text, "text_column"), label, result.labels)) {
     result.warnings.push_back(*doubt);
   }
   result.train = to_dataset(table, options, result.labels, Labels::needed);

@@ -1,4 +1,4 @@
-#include "train/tensor_file.h"
+#include "train/named_tensors.h"
 
 #include <ATen/ATen.h>
 

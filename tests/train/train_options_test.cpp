@@ -9,7 +9,7 @@
 #include "ops/linear/linear.h"
 #include "support/temporary.h"
 #include "train/run_state.h"
-#include "train/tensor_file.h"
+#include "train/named_tensors.h"
 #include "train/tiny_run.h"
 
 namespace deltaw {

@@ -1,4 +1,4 @@
-#include "adapt/vocabulary.h"
+#include "adapt/added_rows.h"
 
 #include <fmt/format.h>
 

@@ -1,4 +1,4 @@
-#include "data/random.h"
+#include "data/shuffle.h"
 
 #include <limits>
 #include <numeric>
