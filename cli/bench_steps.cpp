@@ -9,7 +9,7 @@
 #include "core/memory.h"
 #include "core/progress.h"
 #include "deltaw/error.h"
-#include "io/checkpoint.h"
+#include "io/resolve_model.h"
 #include "load.h"
 #include "output.h"
 #include "signals.h"

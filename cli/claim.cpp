@@ -8,7 +8,7 @@
 #include "core/printable.h"
 #include "data/find_files.h"
 #include "deltaw/error.h"
-#include "io/checkpoint.h"
+#include "io/resolve_model.h"
 #include "text/tokenizer/tokenizer_files.h"
 
 namespace deltaw::cli {

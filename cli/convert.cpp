@@ -2,7 +2,7 @@
 
 #include "converted.h"
 #include "counter.h"
-#include "io/checkpoint.h"
+#include "io/resolve_model.h"
 #include "output.h"
 
 namespace deltaw::cli {

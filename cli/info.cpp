@@ -11,6 +11,7 @@
 #include "deltaw/error.h"
 #include "io/checkpoint.h"
 #include "io/gguf.h"
+#include "io/resolve_model.h"
 #include "io/safetensors.h"
 #include "method_infos.h"
 #include "models/gguf.h"

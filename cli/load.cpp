@@ -3,13 +3,13 @@
 #include "adapt/rank_budgets.h"
 #include "continued.h"
 #include "deltaw/error.h"
-#include "io/checkpoint.h"
+#include "io/resolve_model.h"
 #include "no_effect.h"
 #include "output.h"
 #include "tasks/common/metrics.h"
 #include "train/run_checkpoint.h"
-#include "train/train_options.h"
 #include "train/schedule.h"
+#include "train/train_options.h"
 
 namespace deltaw::cli {
 namespace {

@@ -6,7 +6,7 @@
 #include "core/foreign/configuration.h"
 #include "core/json_fields.h"
 #include "deltaw/error.h"
-#include "io/checkpoint.h"
+#include "io/resolve_model.h"
 #include "method_infos.h"
 #include "models/gguf.h"
 

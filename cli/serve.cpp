@@ -10,7 +10,7 @@
 #include "core/files.h"
 #include "deltaw/error.h"
 #include "deltaw/generate.h"
-#include "io/checkpoint.h"
+#include "io/resolve_model.h"
 #include "no_effect.h"
 #include "output.h"
 #include "run_folder.h"

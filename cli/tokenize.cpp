@@ -10,7 +10,7 @@
 #include "deltaw/data.h"
 #include "deltaw/error.h"
 #include "deltaw/tokenizer.h"
-#include "io/checkpoint.h"
+#include "io/resolve_model.h"
 #include "options.h"
 #include "output.h"
 

@@ -3,8 +3,8 @@
 #include "output.h"
 #include "preview.h"
 #include "setup.h"
-#include "train/train_options.h"
 #include "train/schedule.h"
+#include "train/train_options.h"
 
 namespace deltaw::cli {
 namespace {

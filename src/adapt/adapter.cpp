@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <set>
 
+#include "adapt/adapter_file.h"
 #include "adapt/builder.h"
 #include "adapt/composite.h"
 #include "adapt/config.h"
@@ -167,17 +168,6 @@ std::vector<NamedTensor> Adapter::trained() const {
     }
   }
   return tensors;
-}
-
-std::string override_name(const Adapter& adapter, const Parameter& parameter) {
-  for (const AdaptedLayer* layer : adapter.layers()) {
-    if (layer->base->bias.slot == parameter.slot) return layer->info.name + ".base_layer.bias";
-  }
-  return parameter.name;
-}
-
-std::string tokens_name(const Parameter& parameter) {
-  return parameter.name.substr(0, parameter.name.rfind('.')) + ".token_adapter.trainable_tokens_delta";
 }
 
 int64_t Adapter::trained_count() const {

@@ -23,4 +23,10 @@ std::string hash_of(const Params& shared);
 /// A layer's tensor in the shape that it has in the file.
 Tensor in_file(const Param& param);
 
+/// The name of trained rows in the file, after that of the embedding they belong to.
+std::string tokens_name(const Parameter& parameter);
+
+/// A stand-in's name in the file: PEFT calls the bias of an adapted layer "<module>.base_layer.bias".
+std::string override_name(const Adapter& adapter, const Parameter& parameter);
+
 }  // namespace deltaw

@@ -7,11 +7,11 @@
 
 #include "adapt/adapter_file.h"
 #include "adapt/adapter_folder.h"
+#include "adapt/added_rows.h"
 #include "adapt/builder.h"
 #include "adapt/composite.h"
 #include "adapt/config.h"
 #include "adapt/tensor_names.h"
-#include "adapt/added_rows.h"
 #include "core/files.h"
 #include "core/json.h"
 #include "core/log.h"

@@ -6,10 +6,10 @@
 
 #include "adapt/adapter_file.h"
 #include "adapt/adapter_folder.h"
+#include "adapt/added_rows.h"
 #include "adapt/builder.h"
 #include "adapt/config.h"
 #include "adapt/peft_format.h"
-#include "adapt/added_rows.h"
 #include "core/files.h"
 #include "core/output_folder.h"
 #include "core/scratch_folder.h"
@@ -18,22 +18,6 @@
 #include "models/loader.h"
 
 namespace deltaw {
-
-// FNV-1a over the bytes.
-std::string hash_of(const Params& shared) {
-  uint64_t hash = 0xCBF29CE484222325ull;
-  for (const Param& param : shared.all()) {
-    const Tensor value = param.value.contiguous();
-    const auto* bytes = static_cast<const unsigned char*>(value.const_data_ptr());
-    for (size_t i = 0; i < value.nbytes(); ++i) hash = (hash ^ bytes[i]) * 0x100000001B3ull;
-  }
-  return fmt::format("{:016x}", hash);
-}
-
-Tensor in_file(const Param& param) {
-  const Tensor value = param.turned ? param.value.t() : param.value;
-  return param.file_shape.empty() ? value : value.reshape(param.file_shape);
-}
 
 namespace {
 

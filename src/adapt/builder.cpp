@@ -6,14 +6,14 @@
 
 #include <algorithm>
 
+#include "adapt/added_rows.h"
 #include "adapt/observe.h"
 #include "adapt/rank_allocator.h"
 #include "adapt/targets.h"
-#include "adapt/added_rows.h"
 #include "deltaw/error.h"
 #include "deltaw/task.h"
 #include "deltaw/tokenizer.h"
-#include "io/checkpoint.h"
+#include "io/resolve_model.h"
 
 namespace deltaw {
 namespace {

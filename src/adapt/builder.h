@@ -70,10 +70,4 @@ class AdapterBuilder {
 /// W0 of a head less the start that the method takes off it, in the type of the weight; undefined where it takes none.
 Tensor lowered_weight(const AdaptedLayer& layer);
 
-/// The name of trained rows in the file, after that of the embedding they belong to.
-std::string tokens_name(const Parameter& parameter);
-
-/// A stand-in's name in the file: PEFT calls the bias of an adapted layer "<module>.base_layer.bias".
-std::string override_name(const Adapter& adapter, const Parameter& parameter);
-
 }  // namespace deltaw

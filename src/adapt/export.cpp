@@ -4,11 +4,11 @@
 #include <algorithm>
 
 #include "adapt/adapter_folder.h"
+#include "adapt/added_rows.h"
 #include "adapt/builder.h"
 #include "adapt/export_check.h"
 #include "adapt/export_formats.h"
 #include "adapt/mlx.h"
-#include "adapt/added_rows.h"
 #include "core/files.h"
 #include "core/output_folder.h"
 #include "deltaw/adapter.h"

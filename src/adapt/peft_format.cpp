@@ -15,18 +15,6 @@
 namespace deltaw {
 namespace {
 
-// What they do, for a message.
-constexpr const char* kMakesTokens = "makes the virtual tokens by a network while they train";
-const std::map<std::string, const char*> kTrainingOnly = {
-    {"module_dropout", "leaves out the update of whole layers at random while it trains"},
-    {"rank_dropout", "drops components at random while they train"},
-    {"rank_dropout_scale", "scales what rank_dropout leaves"},
-    {"prefix_projection", kMakesTokens},
-    {"encoder_reparameterization_type", kMakesTokens},
-    {"encoder_hidden_size", kMakesTokens},
-    {"encoder_num_layers", kMakesTokens},
-    {"encoder_dropout", kMakesTokens}};
-
 std::string lower(std::string text) {
   std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return std::tolower(c); });
   return text;
@@ -70,7 +58,7 @@ const char* kind_name(LayerKind kind) {
 }  // namespace
 
 Json without_training(Json config) {
-  for (const auto& [key, what] : kTrainingOnly) config.erase(key);
+  for (const auto& [key, what] : training_only_keys()) config.erase(key);
   if (const auto type = config.find("peft_type"); type != config.end() && type->is_string()) {
     *type = own_type(type->get<std::string>());
     for (const std::string& key : unused_keys(*type)) config.erase(key);
@@ -82,16 +70,6 @@ Json without_training(Json config) {
   }
   if (config.value("init_lora_weights", Json()) != "loftq") config.erase("loftq_config");
   return config;
-}
-
-void refuse_training_key(const std::string& key, const std::string& where) {
-  const auto known = kTrainingOnly.find(key);
-  if (known == kTrainingOnly.end()) return;
-  throw Error(
-      {.id = "config.unsupported",
-       .what = fmt::format("{}, which in PEFT {}, is not implemented here", key, known->second),
-       .where = fmt::format("{}, key '{}'", where, key),
-       .fix = "leave it out to train without it; an adapter that PEFT trained with it needs no key to be read"});
 }
 
 bool peft_has_key(const MethodSpec& spec, const std::string& key) {

@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "core/mix_seed.h"
 #include "data/shuffle.h"
 #include "deltaw/data.h"
 
@@ -106,7 +107,7 @@ PaddedRows pad_rows(const std::vector<EncodedRow>& rows, const std::vector<int64
 std::vector<std::vector<int64_t>> plan_batches(const std::vector<int64_t>& lengths, int64_t batch_size, uint64_t seed,
                                                int64_t epoch, bool group_by_length) {
   const auto rows = static_cast<int64_t>(lengths.size());
-  std::mt19937_64 engine(data::mix_seed(seed, static_cast<uint64_t>(epoch)));
+  std::mt19937_64 engine(mix_seed(seed, static_cast<uint64_t>(epoch)));
   Positions order = data::permutation(rows, engine);
   if (!group_by_length) return cut(order, batch_size);
 

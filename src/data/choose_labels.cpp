@@ -1,4 +1,5 @@
-// Which classes a run has, and in which order.
+#include "data/choose_labels.h"
+
 #include <algorithm>
 #include <map>
 #include <set>

@@ -10,8 +10,8 @@
 #include "core/files.h"
 #include "core/json.h"
 #include "core/printable.h"
-#include "data/find_files.h"
 #include "data/file_formats.h"
+#include "data/find_files.h"
 #include "deltaw/error.h"
 
 namespace deltaw::data {

@@ -1,4 +1,5 @@
-// TSV as GLUE has it (tabs separate, nothing is quoted) and CSV of RFC 4180.
+#include "data/delimited.h"
+
 #include <algorithm>
 #include <optional>
 
@@ -6,7 +7,6 @@
 
 #include "core/json.h"
 #include "core/text_file.h"
-#include "data/table.h"
 #include "deltaw/error.h"
 
 namespace deltaw::data {

@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include "core/mix_seed.h"
 #include "data/shuffle.h"
 #include "deltaw/error.h"
 

@@ -1,11 +1,11 @@
-// Rows that are objects: JSON, one a line or in an array, and files of columns.
+#include "data/json_rows.h"
+
 #include <algorithm>
 
 #include <fmt/format.h>
 
 #include "core/json.h"
 #include "core/text_file.h"
-#include "data/table.h"
 #include "deltaw/error.h"
 #include "deltaw/options.h"
 #include "io/column_file.h"

@@ -35,15 +35,6 @@ bool are_default_names(const std::vector<std::string>& names);
 /// The first of them with commas between them, for messages.
 std::string listed(const std::vector<std::string>& names);
 
-/// The labels of one table by the rules of load_training_data.
-struct ChosenLabels {
-  LabelSet labels;
-  bool new_head = false;
-  std::vector<std::string> warnings = {};
-};
-ChosenLabels choose_labels(const DataOptions& options, const GlueTask* task, const Table& table, size_t column,
-                           const HeadLabels& head);
-
 /// Class number or score of one row.
 double label_value(const LabelSet& labels, const Table& table, const Row& row, size_t column);
 

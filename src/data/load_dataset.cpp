@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "data/choose_labels.h"
 #include "data/column_warnings.h"
 #include "data/columns.h"
 #include "data/find_files.h"

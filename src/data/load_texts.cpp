@@ -8,12 +8,12 @@
 
 #include "core/text_file.h"
 #include "data/bad_rows.h"
-#include "data/find_files.h"
 #include "data/file_formats.h"
+#include "data/find_files.h"
 #include "data/hold_out.h"
 #include "data/no_rows.h"
-#include "data/table.h"
 #include "data/row_formats.h"
+#include "data/table.h"
 #include "deltaw/error.h"
 #include "deltaw/text_data.h"
 

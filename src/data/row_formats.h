@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "data/table.h"
+#include "data/json_rows.h"
 #include "deltaw/text_data.h"
 
 namespace deltaw::data {

@@ -9,9 +9,6 @@
 
 namespace deltaw::data {
 
-/// A well-mixed seed from two numbers, so that neighbouring seeds and epochs share no stream (SplitMix64's finaliser).
-uint64_t mix_seed(uint64_t seed, uint64_t stream);
-
 /// A number in [0, bound), each equally likely.
 uint64_t draw_below(std::mt19937_64& engine, uint64_t bound);
 

@@ -1,4 +1,6 @@
 #include "data/table.h"
+#include "data/delimited.h"
+#include "data/json_rows.h"
 
 #include <algorithm>
 #include <set>

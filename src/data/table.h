@@ -69,23 +69,6 @@ bool is_unnamed(std::string_view column);
 Table read_table(const DataFiles& files, const std::vector<std::string>& columns = {},
                  const std::string& encoding = "utf-8");
 
-// One function per format; `text` is UTF-8 without a byte-order mark. Blank lines are no rows; an empty field in quotes
-// is one.
-Table read_tsv(const std::filesystem::path& file, std::string_view text, const std::vector<std::string>& columns);
-Table read_csv(const std::filesystem::path& file, std::string_view text, const std::vector<std::string>& columns);
-Table read_json_rows(const std::filesystem::path& file, std::string_view text);
-Table read_column_rows(const std::filesystem::path& file, Format format);
-
-/// Takes a row, its number in the file, and how an error names it: "train.jsonl, line 12".
-using TakeRow = std::function<void(Json& row, int64_t line, const std::string& where)>;
-
-/// Calls `take` with every object of a JSON array or of JSON lines; returns what their numbers count, "item" or "line".
-/// Throws format.json-line.
-std::string each_json_object(const std::filesystem::path& file, std::string_view text, const TakeRow& take);
-
-/// The same of a Parquet or Arrow file, which are "row"s and may be none.
-std::string each_column_row(const std::filesystem::path& file, Format format, const TakeRow& take);
-
 /// At most 60 bytes of a value, for messages.
 std::string clipped(std::string_view text);
 

@@ -4,8 +4,8 @@
 
 #include <fmt/format.h>
 
-#include "data/table.h"
 #include "data/row_formats.h"
+#include "data/table.h"
 #include "deltaw/error.h"
 
 namespace deltaw {

@@ -9,14 +9,15 @@
 
 #include "core/suggest.h"
 #include "core/text_file.h"
-#include "data/find_files.h"
+#include "data/choose_labels.h"
 #include "data/file_formats.h"
+#include "data/find_files.h"
 #include "data/hold_out.h"
 #include "data/labels.h"
 #include "data/no_rows.h"
+#include "data/row_formats.h"
 #include "data/table.h"
 #include "data/tagged_text.h"
-#include "data/row_formats.h"
 #include "deltaw/error.h"
 
 namespace deltaw::data {

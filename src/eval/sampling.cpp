@@ -7,8 +7,8 @@
 #include <cmath>
 #include <limits>
 
+#include "core/mix_seed.h"
 #include "deltaw/error.h"
-#include "ops/dropout_mask.h"
 
 namespace deltaw::eval {
 namespace {
@@ -54,7 +54,7 @@ Sampler::Sampler(const GenerateOptions& options, int64_t row)
     : options_(options),
       // Mixed, because torch's generator looks at the lower half of its seed alone.
       generator_(at::make_generator<at::CPUGeneratorImpl>(
-          ops::mix(static_cast<uint64_t>(options.seed), static_cast<uint64_t>(row)))) {}
+          mix_seed(static_cast<uint64_t>(options.seed), static_cast<uint64_t>(row)))) {}
 
 int64_t Sampler::next(const Tensor& logits, const std::vector<int64_t>& history) {
   const at::NoGradGuard no_grad;

@@ -1,4 +1,5 @@
-// From a model's name to its folder.
+#include "io/resolve_model.h"
+
 #include <algorithm>
 #include <cctype>
 

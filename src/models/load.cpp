@@ -3,12 +3,13 @@
 #include <fmt/ranges.h>
 
 #include "core/files.h"
+#include "core/mix_seed.h"
 #include "deltaw/error.h"
 #include "deltaw/family.h"
+#include "io/resolve_model.h"
 #include "models/config_values.h"
 #include "models/family_input.h"
 #include "models/gguf.h"
-#include "ops/dropout_mask.h"
 #include "ops/vectors.h"
 
 namespace deltaw {
@@ -232,8 +233,8 @@ void ModelOptions::fields(FieldVisitor& f) {
 }
 
 uint64_t Call::next_key() {
-  const uint64_t run = ops::mix(seed, static_cast<uint64_t>(step));
-  return ops::mix(ops::mix(run, static_cast<uint64_t>(micro_step)), static_cast<uint64_t>(draws++));
+  const uint64_t run = mix_seed(seed, static_cast<uint64_t>(step));
+  return mix_seed(mix_seed(run, static_cast<uint64_t>(micro_step)), static_cast<uint64_t>(draws++));
 }
 
 std::string task_type_of(const std::string& model_name_or_path, const std::string& asked) {

@@ -76,13 +76,6 @@ void fill_mask(Scalar* out, int64_t n, uint32_t threshold, Scalar kept, uint64_t
 
 }  // namespace
 
-uint64_t mix(uint64_t a, uint64_t b) {
-  uint64_t z = a + 0x9E3779B97F4A7C15ull * (b + 1);
-  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ull;
-  z = (z ^ (z >> 27)) * 0x94D049BB133111EBull;
-  return z ^ (z >> 31);
-}
-
 void fill_dropout_mask(float* out, int64_t n, double p, uint64_t key) {
   const double share = std::round(p * 65536) / 65536;
   fill_mask(out, n, static_cast<uint32_t>(share * 65536), static_cast<float>(1 / (1 - share)), key);

@@ -1,4 +1,4 @@
-// Masks and seeds that follow from keys, so that a backward pass can draw again what it did not keep.
+// Masks that follow from keys, so that a backward pass can draw again what it did not keep.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -6,9 +6,6 @@
 #include <cstdint>
 
 namespace deltaw::ops {
-
-/// A well-mixed 64-bit value of both arguments (the finaliser of SplitMix64).
-uint64_t mix(uint64_t a, uint64_t b);
 
 /// A tensor like `like` whose elements are 1 / (1 - p) with probability 1 - p, else 0. The same key gives the same
 /// mask, whatever the number of threads.

@@ -3,8 +3,8 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "deltaw/active_updates.h"
-#include "ops/fixed_updates.h"
 #include "ops/dropout_mask.h"
+#include "ops/fixed_updates.h"
 
 namespace deltaw::ops {
 namespace {

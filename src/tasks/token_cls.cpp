@@ -7,6 +7,7 @@
 
 #include <cmath>
 
+#include "core/mix_seed.h"
 #include "data/shuffle.h"
 #include "deltaw/error.h"
 #include "deltaw/task.h"
@@ -66,7 +67,7 @@ class TokenCls final : public Task {
   std::unique_ptr<RowSource> random_rows(const Model& model, int64_t count, int64_t length,
                                          uint64_t seed) const override {
     std::vector<EncodedRow> rows = random_texts(model, count, length, seed);
-    std::mt19937_64 engine(data::mix_seed(seed, 1));
+    std::mt19937_64 engine(mix_seed(seed, 1));
     for (EncodedRow& row : rows) {
       for (size_t i = 0; i < row.ids.size(); ++i) {
         row.token_labels.push_back(

@@ -18,8 +18,8 @@
 #include "ops/formed_weights.h"
 #include "tasks/common/metrics.h"
 #include "train/gradients.h"
-#include "train/train_options.h"
 #include "train/resume_check.h"
+#include "train/train_options.h"
 
 namespace deltaw::train {
 namespace {

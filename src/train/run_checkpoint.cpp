@@ -15,9 +15,9 @@
 #include "core/output_folder.h"
 #include "deltaw/error.h"
 #include "ops/vectors.h"
-#include "train/train_options.h"
-#include "train/resume_check.h"
 #include "train/named_tensors.h"
+#include "train/resume_check.h"
+#include "train/train_options.h"
 
 namespace deltaw::train {
 namespace {

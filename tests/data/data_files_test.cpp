@@ -3,8 +3,8 @@
 
 #include "core/files.h"
 #include "data/bytes.h"
-#include "data/find_files.h"
 #include "data/file_formats.h"
+#include "data/find_files.h"
 #include "data/table.h"
 #include "data/text_formats.h"
 #include "deltaw/data.h"

@@ -1,6 +1,6 @@
 #include <gtest/gtest.h>
 
-#include "io/checkpoint.h"
+#include "io/resolve_model.h"
 #include "support/environment.h"
 #include "support/temporary.h"
 

@@ -3,8 +3,8 @@
 
 #include <gtest/gtest.h>
 
-#include "adapt/targets.h"
 #include "adapt/added_rows.h"
+#include "adapt/targets.h"
 #include "core/patterns.h"
 #include "support/golden.h"
 #include "support/temporary.h"

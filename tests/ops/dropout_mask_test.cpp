@@ -4,9 +4,9 @@
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include "ops/dropout_mask.h"
 #include "ops/layers.h"
 #include "ops/linear/linear.h"
-#include "ops/dropout_mask.h"
 #include "support/compared.h"
 #include "support/golden.h"
 #include "support/temporary.h"

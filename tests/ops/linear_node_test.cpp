@@ -11,9 +11,9 @@
 #include <string>
 #include <vector>
 
+#include "ops/dropout_mask.h"
 #include "ops/formed_weights.h"
 #include "ops/linear/group.h"
-#include "ops/dropout_mask.h"
 #include "support/gradcheck.h"
 
 namespace deltaw::ops {

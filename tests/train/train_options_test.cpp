@@ -8,8 +8,8 @@
 
 #include "ops/linear/linear.h"
 #include "support/temporary.h"
-#include "train/run_state.h"
 #include "train/named_tensors.h"
+#include "train/run_state.h"
 #include "train/tiny_run.h"
 
 namespace deltaw {

@@ -1,4 +1,5 @@
 #include "io/hub/client.h"
+#include "io/hub/refusal.h"
 
 #include <algorithm>
 #include <chrono>

@@ -62,8 +62,4 @@ class Client {
   bool answered_ = false;  // some server, to some request
 };
 
-/// Throws Trouble for an answer that asks to come again, else the error of an answer that refuses: what it means, and
-/// what to do.
-[[noreturn]] void refuse(const Answer& answer, const RepoName& name, const Settings& settings);
-
 }  // namespace deltaw::io::hub

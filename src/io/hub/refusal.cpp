@@ -1,9 +1,8 @@
-// What the hub's refusals mean.
+#include "io/hub/refusal.h"
+
 #include <string>
 
 #include "core/printable.h"
-#include "io/hub/client.h"
-
 namespace deltaw::io::hub {
 namespace {
 

@@ -6,9 +6,10 @@
 #include <optional>
 #include <vector>
 
+#include "core/mix_seed.h"
 #include "ops/attention/distance_term.h"
-#include "ops/operand.h"
 #include "ops/dropout_mask.h"
+#include "ops/operand.h"
 #include "ops/vectors.h"
 
 namespace deltaw::ops {
@@ -358,7 +359,7 @@ class Worker {
 
   void draw_mask(const Block& b) {
     const auto index = static_cast<uint64_t>((b.row * s_.heads + b.head) * s_.queries + b.first);
-    fill_dropout_mask(mask_.data(), b.queries * b.width, settings_.dropout, mix(settings_.key, index));
+    fill_dropout_mask(mask_.data(), b.queries * b.width, settings_.dropout, mix_seed(settings_.key, index));
   }
   void apply_mask(const Block& b, std::vector<float>& p) const {
     for (int64_t i = 0; i < b.queries; ++i) {

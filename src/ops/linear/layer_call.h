@@ -5,8 +5,8 @@
 
 #include "deltaw/active_updates.h"
 #include "deltaw/model.h"
-#include "ops/linear/matrices.h"
 #include "ops/dropout_mask.h"
+#include "ops/linear/matrices.h"
 
 namespace deltaw::ops {
 

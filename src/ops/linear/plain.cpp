@@ -1,9 +1,9 @@
 #include "ops/linear/plain.h"
 
+#include "ops/dropout_mask.h"
 #include "ops/fixed_updates.h"
 #include "ops/linear/input.h"
 #include "ops/quantised.h"
-#include "ops/dropout_mask.h"
 
 namespace deltaw::ops {
 namespace {

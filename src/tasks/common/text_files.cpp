@@ -7,8 +7,8 @@
 
 #include "core/files.h"
 #include "core/text_file.h"
-#include "data/find_files.h"
 #include "data/file_formats.h"
+#include "data/find_files.h"
 #include "deltaw/error.h"
 #include "deltaw/family.h"
 #include "models/gguf.h"

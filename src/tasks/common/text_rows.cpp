@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <random>
 
+#include "core/fnv.h"
 #include "data/shuffle.h"
 #include "deltaw/error.h"
 #include "tasks/common/check_rows.h"
@@ -13,23 +14,11 @@
 namespace deltaw {
 namespace {
 
-/// FNV-1a, 64 bits.
-class Hash {
- public:
-  void add(const void* data, size_t size) {
-    const auto* bytes = static_cast<const unsigned char*>(data);
-    for (size_t i = 0; i < size; ++i) value_ = (value_ ^ bytes[i]) * 0x100000001b3u;
-  }
-  void add(const std::vector<int64_t>& values) {
-    const auto count = static_cast<int64_t>(values.size());
-    add(&count, sizeof count);
-    add(values.data(), values.size() * sizeof(int64_t));
-  }
-  std::string text() const { return fmt::format("{:016x}", value_); }
-
- private:
-  uint64_t value_ = 0xcbf29ce484222325u;
-};
+void add(Fnv& hash, const std::vector<int64_t>& values) {
+  const auto count = static_cast<int64_t>(values.size());
+  hash.add(&count, sizeof count);
+  hash.add(values.data(), values.size() * sizeof(int64_t));
+}
 
 template <class T>
 Tensor to_tensor(const std::vector<T>& values, at::IntArrayRef shape, at::ScalarType type) {
@@ -68,12 +57,12 @@ TextRows::TextRows(std::vector<EncodedRow> rows, int64_t pad_id, bool pads_left)
     : rows_(std::move(rows)), pad_id_(pad_id), pads_left_(pads_left) {}
 
 std::string TextRows::fingerprint() const {
-  Hash hash;
+  Fnv hash;
   for (const EncodedRow& row : rows_) {
-    hash.add(row.ids);
-    hash.add(row.type_ids);
-    hash.add(row.token_labels);
-    hash.add(row.documents);
+    add(hash, row.ids);
+    add(hash, row.type_ids);
+    add(hash, row.token_labels);
+    add(hash, row.documents);
     hash.add(&row.label, sizeof row.label);
     hash.add(row.labels.data(), row.labels.size() * sizeof(double));
   }

@@ -7,7 +7,7 @@
 #include <string_view>
 
 #include "core/hash.h"
-#include "data/shuffle.h"
+#include "core/mix_seed.h"
 
 namespace deltaw::fill_mask {
 namespace {
@@ -40,8 +40,8 @@ std::string MaskedRows::fingerprint() const {
 
 std::vector<Replacement> MaskedRows::masks_of(int64_t row, const Draw& draw) const {
   const auto i = static_cast<size_t>(row);
-  const uint64_t epoch = data::mix_seed(data::mix_seed(draw.seed, kStream), static_cast<uint64_t>(draw.epoch));
-  return draw_masks(rows()[i].ids, units_[i], masking_, data::mix_seed(epoch, static_cast<uint64_t>(row)));
+  const uint64_t epoch = mix_seed(mix_seed(draw.seed, kStream), static_cast<uint64_t>(draw.epoch));
+  return draw_masks(rows()[i].ids, units_[i], masking_, mix_seed(epoch, static_cast<uint64_t>(row)));
 }
 
 Batch MaskedRows::collate(const std::vector<int64_t>& positions, const Draw& draw) const {

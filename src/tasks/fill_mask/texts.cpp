@@ -4,8 +4,8 @@
 
 #include <algorithm>
 
-#include "data/find_files.h"
 #include "data/file_formats.h"
+#include "data/find_files.h"
 #include "data/hold_out.h"
 #include "data/no_rows.h"
 #include "deltaw/error.h"

@@ -7,8 +7,8 @@
 
 #include "core/text_file.h"
 #include "data/encode_words.h"
-#include "data/find_files.h"
 #include "data/file_formats.h"
+#include "data/find_files.h"
 #include "data/tagged_text.h"
 #include "data/word_rows.h"
 #include "deltaw/error.h"

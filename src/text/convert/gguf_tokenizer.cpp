@@ -249,7 +249,8 @@ TokenizerConfig gguf_tokenizer_config(const io::GgufFile& file) {
   }
   // llama.cpp puts a blank before each part of a text between special tokens.
   if (sentencepiece) config["legacy"] = true;
-  if (TokenizerJson templates = chat_templates(values); !templates.is_null()) config["chat_template"] = std::move(templates);
+  if (TokenizerJson templates = chat_templates(values); !templates.is_null())
+    config["chat_template"] = std::move(templates);
   const std::string architecture = values.find<std::string>("general.architecture").value_or("");
   if (const auto length = values.find<int64_t>(architecture + ".context_length"); length && *length > 0) {
     config["model_max_length"] = *length;
@@ -260,8 +261,8 @@ TokenizerConfig gguf_tokenizer_config(const io::GgufFile& file) {
 TokenizerJson from_gguf(const io::GgufFile& file, const TokenizerConfig& config) {
   const Values values(file);
   TokenizerJson json = is_sentencepiece(checked_kind(values))
-                      ? from_sentencepiece_values(values, config, file.path().string())
-                      : from_byte_values(values, config);
+                           ? from_sentencepiece_values(values, config, file.path().string())
+                           : from_byte_values(values, config);
   set_stripping(json["added_tokens"], values);
   return json;
 }

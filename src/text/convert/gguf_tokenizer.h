@@ -22,7 +22,7 @@ TokenizerJson from_gguf(const io::GgufFile& file, const TokenizerConfig& config)
 /// How words are cut out of a text before BPE joins their bytes: GGUF has no more of it than a name.
 struct GgufWords {
   TokenizerJson pre_tokenizer;
-  TokenizerJson normalizer;           // null: none
+  TokenizerJson normalizer;      // null: none
   bool whole_words = false;      // a word that is a token stays whole, whatever the merges say
   bool begins_with_bos = false;  // where no value says so
 };

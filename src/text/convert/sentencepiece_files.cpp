@@ -256,7 +256,8 @@ class Converter {
     switch (family_) {
       case Family::kXlmRoberta: {
         const std::string bos = content("bos_token"), eos = content("eos_token");
-        TokenizerJson single = {place("SpecialToken", bos, 0), place("Sequence", "A", 0), place("SpecialToken", eos, 0)};
+        TokenizerJson single = {place("SpecialToken", bos, 0), place("Sequence", "A", 0),
+                                place("SpecialToken", eos, 0)};
         TokenizerJson pair = single;
         for (TokenizerJson step :
              {place("SpecialToken", eos, 0), place("Sequence", "B", 0), place("SpecialToken", eos, 0)}) {
@@ -271,7 +272,8 @@ class Converter {
       case Family::kAlbert: {
         const std::string cls = content("cls_token");
         const std::string sep = content("sep_token");
-        TokenizerJson single = {place("SpecialToken", cls, 0), place("Sequence", "A", 0), place("SpecialToken", sep, 0)};
+        TokenizerJson single = {place("SpecialToken", cls, 0), place("Sequence", "A", 0),
+                                place("SpecialToken", sep, 0)};
         TokenizerJson pair = single;
         pair.push_back(place("Sequence", "B", 1));
         pair.push_back(place("SpecialToken", sep, 1));
@@ -397,7 +399,8 @@ TokenizerJson from_sentencepiece(const std::filesystem::path& file, const Tokeni
   return from_sentencepiece(read_sentencepiece(file), config, file.string());
 }
 
-TokenizerJson from_sentencepiece(const SentencePieceModel& model, const TokenizerConfig& config, const std::string& where) {
+TokenizerJson from_sentencepiece(const SentencePieceModel& model, const TokenizerConfig& config,
+                                 const std::string& where) {
   if (model.kind != SentencePieceModel::Kind::kBpe && model.kind != SentencePieceModel::Kind::kUnigram) {
     throw Error{{.id = "format.unsupported",
                  .what = "a word or character model; implemented are BPE and unigram",

@@ -33,7 +33,8 @@ int64_t AddedList::add(const TokenizerJson& token, bool special) {
 }
 
 TokenizerJson AddedList::take() {
-  std::stable_sort(list_.begin(), list_.end(), [](const TokenizerJson& a, const TokenizerJson& b) { return a["id"] < b["id"]; });
+  std::stable_sort(list_.begin(), list_.end(),
+                   [](const TokenizerJson& a, const TokenizerJson& b) { return a["id"] < b["id"]; });
   return std::move(list_);
 }
 

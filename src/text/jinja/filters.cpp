@@ -9,6 +9,7 @@
 
 #include "text/jinja/functions.h"
 #include "text/jinja/lexer.h"
+#include "text/jinja/text.h"
 #include "text/tokenizer/unicode.h"
 
 namespace deltaw::text::jinja {

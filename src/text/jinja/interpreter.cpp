@@ -6,6 +6,7 @@
 
 #include "deltaw/error.h"
 #include "text/jinja/functions.h"
+#include "text/jinja/text.h"
 
 namespace deltaw::text::jinja {
 namespace {

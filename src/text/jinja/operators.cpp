@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "text/jinja/functions.h"
+#include "text/jinja/text.h"
 #include "text/tokenizer/unicode.h"
 
 namespace deltaw::text::jinja {

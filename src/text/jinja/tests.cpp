@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "text/jinja/functions.h"
+#include "text/jinja/text.h"
 
 namespace deltaw::text::jinja {
 namespace {

@@ -1,4 +1,5 @@
-// Values as text: Python's str(), repr() and json.dumps().
+#include "text/jinja/text.h"
+
 #include <algorithm>
 #include <charconv>
 #include <cmath>
@@ -7,7 +8,6 @@
 #include <fmt/format.h>
 #include <unicode/uchar.h>
 
-#include "text/jinja/value.h"
 #include "text/tokenizer/unicode.h"
 
 namespace deltaw::text::jinja {

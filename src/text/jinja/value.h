@@ -145,11 +145,6 @@ bool truth(const Value& value);
 std::string_view type_name(const Value& value);  // Python's
 [[noreturn]] void fail_undefined(const Value& value);
 
-/// Python's str() and repr(); an undefined value is the empty text. Throws Problem for what has no stable text.
-std::string to_text(const Value& value, Work& work);
-std::string repr(const Value& value, Work& work);
-std::string real_repr(double value);
-
 bool equal(const Value& a, const Value& b, Work& work);
 /// Below zero, zero or above. Throws Problem where Python has no order. A NaN is equal to everything.
 int compare(const Value& a, const Value& b, Work& work);
@@ -158,16 +153,5 @@ bool contains(const Value& container, const Value& item, Work& work);
 /// Python's iteration: items, keys of a dict, characters of a text; an undefined value has none. Throws Problem.
 std::vector<Value> iterate(const Value& value, Work& work);
 int64_t length(const Value& value);  // throws Problem
-
-struct JsonStyle {
-  bool ascii = false;
-  bool sorted = false;
-  bool indented = false;
-  std::string indent;
-  std::string between = ", ";
-  std::string after_key = ": ";
-};
-/// Python's json.dumps.
-std::string dump_json(const Value& value, const JsonStyle& style, Work& work);
 
 }  // namespace deltaw::text::jinja

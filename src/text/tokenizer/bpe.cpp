@@ -49,7 +49,8 @@ class Bpe final : public Model {
         part.at("unk_token").fail(fmt::format("the unknown token \"{}\" is not in the vocabulary", unknown));
       }
     }
-    read_merges(part.at("merges"), part.has(kMergeRanks) ? part.at(kMergeRanks).items() : std::vector<TokenizerValue>());
+    read_merges(part.at("merges"),
+                part.has(kMergeRanks) ? part.at(kMergeRanks).items() : std::vector<TokenizerValue>());
     for (char32_t c = 0; c < characters_.size(); ++c) {
       std::string text;
       text::append(text, c);

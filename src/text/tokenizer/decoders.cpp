@@ -68,7 +68,8 @@ class BpeDecoder final : public Decoder {
 
 class Replace final : public Decoder {
  public:
-  explicit Replace(const TokenizerValue& part) : find_(make_finder(part.at("pattern"))), content_(part.text("content")) {}
+  explicit Replace(const TokenizerValue& part)
+      : find_(make_finder(part.at("pattern"))), content_(part.text("content")) {}
 
   void decode(std::vector<std::string>& tokens) const override {
     std::vector<Stretch> stretches;

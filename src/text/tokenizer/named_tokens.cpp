@@ -127,8 +127,9 @@ class AddedEntries {
   }
 
   void add(const NamedToken& token) {
-    const auto known = std::find_if(list_.begin(), list_.end(),
-                                    [&](const TokenizerJson& other) { return other["content"] == token.token["content"]; });
+    const auto known = std::find_if(list_.begin(), list_.end(), [&](const TokenizerJson& other) {
+      return other["content"] == token.token["content"];
+    });
     if (known != list_.end()) {
       check_id(token, (*known)["id"].get<int64_t>());
       if (token.settles) known->update(token.token);
@@ -181,7 +182,8 @@ void add_named_tokens(TokenizerJson& json, const TokenizerConfig& config) {
   const FilePieces pieces(model["vocab"]);
   AddedEntries entries(list, pieces);
   for (const NamedToken& token : named_tokens(config)) entries.add(token);
-  std::stable_sort(list.begin(), list.end(), [](const TokenizerJson& a, const TokenizerJson& b) { return a["id"] < b["id"]; });
+  std::stable_sort(list.begin(), list.end(),
+                   [](const TokenizerJson& a, const TokenizerJson& b) { return a["id"] < b["id"]; });
   json["added_tokens"] = std::move(list);
 }
 

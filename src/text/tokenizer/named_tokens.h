@@ -11,7 +11,7 @@
 namespace deltaw::text {
 
 struct NamedToken {
-  TokenizerJson token;             // an entry of added_tokens without its id
+  TokenizerJson token;        // an entry of added_tokens without its id
   std::optional<int64_t> id;  // that the file gives it
   std::string where;          // file and key, for errors
   bool settles = false;       // how it is found in a text, whatever tokenizer.json says

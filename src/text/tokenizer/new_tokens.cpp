@@ -69,12 +69,12 @@ void Tokenizer::save(const std::filesystem::path& folder) const {
   if (!list.is_array()) list = TokenizerJson::array();
   for (const AddedToken& token : impl_->more) {
     const TokenizerJson entry = {{"id", *token_to_id(token.content)},
-                            {"content", token.content},
-                            {"single_word", token.single_word},
-                            {"lstrip", token.lstrip},
-                            {"rstrip", token.rstrip},
-                            {"normalized", token.normalized},
-                            {"special", token.special}};
+                                 {"content", token.content},
+                                 {"single_word", token.single_word},
+                                 {"lstrip", token.lstrip},
+                                 {"rstrip", token.rstrip},
+                                 {"normalized", token.normalized},
+                                 {"special", token.special}};
     const auto known = std::find_if(list.begin(), list.end(), [&](const TokenizerJson& other) {
       return other.is_object() && other.value("content", TokenizerJson()) == token.content;
     });

@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "deltaw/tokenizer.h"
-#include "text/tokenizer/tokenizer_value.h"
 #include "text/tokenizer/pieces.h"
+#include "text/tokenizer/tokenizer_value.h"
 #include "text/tokenizer/vocabulary.h"
 
 namespace deltaw::text {

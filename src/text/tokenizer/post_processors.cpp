@@ -28,7 +28,8 @@ void add(Encoding& encoding, const Mark& mark, int64_t type_id) {
 /// [CLS] A [SEP], then B [SEP] with type 1.
 class BertProcessing final : public PostProcessor {
  public:
-  explicit BertProcessing(const TokenizerValue& part) : sep_(read_mark(part.at("sep"))), cls_(read_mark(part.at("cls"))) {}
+  explicit BertProcessing(const TokenizerValue& part)
+      : sep_(read_mark(part.at("sep"))), cls_(read_mark(part.at("cls"))) {}
 
   int64_t added_tokens(bool is_pair) const override { return is_pair ? 3 : 2; }
 

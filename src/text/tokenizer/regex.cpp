@@ -1,4 +1,5 @@
 #include "text/tokenizer/regex.h"
+#include "text/tokenizer/regex_syntax.h"
 
 #include <stdexcept>
 

@@ -10,10 +10,6 @@
 
 namespace deltaw::text {
 
-/// The same expression in PCRE2's syntax. Tokenizer files are written for Oniguruma, which differs in what \w, \s, \h
-/// and \p{Script} mean, in (?m), and in `{2,3}+`. Throws std::invalid_argument for what has no counterpart.
-std::string pcre_syntax(std::string_view oniguruma);
-
 /// One compiled expression. Its \p{L} and the like are those of PCRE2's Unicode version (14 in PCRE2 10.42), so a
 /// character newer than that is neither letter nor number here, while the reference library knows Unicode 16. Safe to
 /// use from several threads.

@@ -1,10 +1,10 @@
+#include "text/tokenizer/regex_syntax.h"
+
 #include <array>
 #include <stdexcept>
 #include <utility>
 
 #include <fmt/format.h>
-
-#include "text/tokenizer/regex.h"
 
 namespace deltaw::text {
 namespace {

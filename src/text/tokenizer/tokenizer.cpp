@@ -11,6 +11,7 @@
 #include "text/convert/vocabulary_files.h"
 #include "text/tokenizer/tokenizer_impl.h"
 #include "text/tokenizer/truncation.h"
+#include "text/tokenizer/type_ids.h"
 
 namespace deltaw {
 

@@ -215,10 +215,10 @@ TokenizerJson from_vocab_txt(const std::filesystem::path& folder, const Tokenize
   AddedList added(vocabulary, config);
   const bool mpnet = tokenizer_class(config) == "MPNetTokenizer";
   TokenizerJson defaults = {{"unk_token", "[UNK]"},
-                       {"sep_token", "[SEP]"},
-                       {"pad_token", "[PAD]"},
-                       {"cls_token", "[CLS]"},
-                       {"mask_token", "[MASK]"}};
+                            {"sep_token", "[SEP]"},
+                            {"pad_token", "[PAD]"},
+                            {"cls_token", "[CLS]"},
+                            {"mask_token", "[MASK]"}};
   if (mpnet) {
     defaults = {{"bos_token", "<s>"},
                 {"eos_token", "</s>"},
@@ -231,7 +231,8 @@ TokenizerJson from_vocab_txt(const std::filesystem::path& folder, const Tokenize
   const TokenizerJson ids = add_special_tokens(added, config, defaults);
   const std::string cls = content_of(config, "cls_token", mpnet ? "<s>" : "[CLS]");
   const std::string sep = content_of(config, "sep_token", mpnet ? "</s>" : "[SEP]");
-  const TokenizerJson single = {place("SpecialToken", cls, 0), place("Sequence", "A", 0), place("SpecialToken", sep, 0)};
+  const TokenizerJson single = {place("SpecialToken", cls, 0), place("Sequence", "A", 0),
+                                place("SpecialToken", sep, 0)};
   TokenizerJson pair = single;
   pair.push_back(place("Sequence", "B", 1));
   pair.push_back(place("SpecialToken", sep, 1));
@@ -247,14 +248,14 @@ TokenizerJson from_vocab_txt(const std::filesystem::path& folder, const Tokenize
           {"pre_tokenizer", {{"type", "BertPreTokenizer"}}},
           {"post_processor",
            mpnet ? TokenizerJson{{"type", "RobertaProcessing"},
-                            {"sep", {sep, ids["sep_token"]}},
-                            {"cls", {cls, ids["cls_token"]}},
-                            {"trim_offsets", true},
-                            {"add_prefix_space", false}}
+                                 {"sep", {sep, ids["sep_token"]}},
+                                 {"cls", {cls, ids["cls_token"]}},
+                                 {"trim_offsets", true},
+                                 {"add_prefix_space", false}}
                  : TokenizerJson{{"type", "TemplateProcessing"},
-                            {"single", single},
-                            {"pair", pair},
-                            {"special_tokens", marks({{cls, ids["cls_token"]}, {sep, ids["sep_token"]}})}}},
+                                 {"single", single},
+                                 {"pair", pair},
+                                 {"special_tokens", marks({{cls, ids["cls_token"]}, {sep, ids["sep_token"]}})}}},
           {"decoder", {{"type", "WordPiece"}, {"prefix", "##"}, {"cleanup", true}}},
           {"model",
            {{"type", "WordPiece"},

@@ -49,9 +49,6 @@ struct TokenizerConfig {
 /// `folder` may be a GGUF file (io/gguf.h), here and below.
 TokenizerConfig read_tokenizer_config(const std::filesystem::path& folder);
 
-/// Tokenizer::gives_type_ids() of such a tokenizer beside the config.json of `model_folder`, if there is one.
-bool gives_type_ids(const TokenizerConfig& config, const std::filesystem::path& model_folder);
-
 /// The class of transformers: by tokenizer_config.json, else by the model_type of a config.json beside it where the
 /// files alone do not tell ("XLMRobertaTokenizer"); less an ending "Fast". Empty where nothing says.
 std::string tokenizer_class(const TokenizerConfig& config);
@@ -69,7 +66,8 @@ TokenizerJson from_vocab_json(const std::filesystem::path& folder, const Tokeniz
 TokenizerJson from_sentencepiece(const std::filesystem::path& file, const TokenizerConfig& config);
 struct SentencePieceModel;
 /// The same for a model from elsewhere, which errors name by `where`.
-TokenizerJson from_sentencepiece(const SentencePieceModel& model, const TokenizerConfig& config, const std::string& where);
+TokenizerJson from_sentencepiece(const SentencePieceModel& model, const TokenizerConfig& config,
+                                 const std::string& where);
 
 /// Whether a tokenizer, or its chat template, is read from a file of this name.
 bool is_tokenizer_name(const std::string& name);

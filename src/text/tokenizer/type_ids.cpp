@@ -1,8 +1,7 @@
-// Which tokenizers of transformers 5 hand segment ids to the model.
+#include "text/tokenizer/type_ids.h"
+
 #include <algorithm>
 #include <string>
-
-#include "text/tokenizer/tokenizer_files.h"
 
 namespace deltaw::text {
 namespace {
