@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/ascii.h"
 #include "core/registry.h"
 #include "core/suggest.h"
 #include "deltaw/error.h"
@@ -17,11 +18,6 @@ namespace {
 Registry<MethodSpec>& methods() {
   static Registry<MethodSpec> registry(built_in_methods(), &MethodSpec::id);
   return registry;
-}
-
-std::string lower(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return std::tolower(c); });
-  return text;
 }
 
 }  // namespace

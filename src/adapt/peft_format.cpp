@@ -9,16 +9,12 @@
 
 #include "adapt/targets.h"
 #include "adapt/training_keys.h"
+#include "core/ascii.h"
 #include "deltaw/error.h"
 #include "deltaw/family.h"
 
 namespace deltaw {
 namespace {
-
-std::string lower(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return std::tolower(c); });
-  return text;
-}
 
 template <class T>
 bool contains(const std::vector<T>& list, const T& value) {

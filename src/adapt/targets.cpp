@@ -9,6 +9,7 @@
 #include <set>
 
 #include "adapt/ties.h"
+#include "core/ascii.h"
 #include "core/patterns.h"
 #include "core/suggest.h"
 #include "deltaw/error.h"
@@ -142,11 +143,7 @@ Json effective_targets(const Model& model, const AdapterConfig& config, const Me
 }
 
 bool is_all_linear(const Json& targets) {
-  static const std::string kWord = "all-linear";
-  if (!targets.is_string()) return false;
-  const auto& text = targets.get_ref<const std::string&>();
-  return std::equal(text.begin(), text.end(), kWord.begin(), kWord.end(),
-                    [](unsigned char a, char b) { return std::tolower(a) == b; });
+  return targets.is_string() && lower(targets.get_ref<const std::string&>()) == "all-linear";
 }
 
 std::string escaped(const std::string& name) {

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <utility>
 
+#include "core/ascii.h"
 #include "core/json.h"
 #include "deltaw/error.h"
 
@@ -20,16 +21,9 @@ std::string number_text(double value) {
   return std::string(room, end);
 }
 
-std::string_view trim(std::string_view text) {
-  const std::string_view blanks = " \t\r\n";
-  const size_t first = text.find_first_not_of(blanks);
-  if (first == std::string_view::npos) return {};
-  return text.substr(first, text.find_last_not_of(blanks) - first + 1);
-}
-
 template <class Number>
 std::optional<Number> parse_number(std::string_view text) {
-  text = trim(text);
+  text = trimmed(text);
   if (text.starts_with('+') && !text.starts_with("+-")) text.remove_prefix(1);
   Number value{};
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
@@ -64,7 +58,7 @@ std::optional<bool> to_bool(const Json& value) {
   if (value.is_boolean()) return value.get<bool>();
   std::string word;
   if (value.is_number_integer()) word = value.dump();
-  if (value.is_string()) word = trim(value.get_ref<const std::string&>());
+  if (value.is_string()) word = trimmed(value.get_ref<const std::string&>());
   for (char& symbol : word) {
     if (symbol >= 'A' && symbol <= 'Z') symbol = static_cast<char>(symbol - 'A' + 'a');
   }
@@ -92,14 +86,14 @@ std::optional<std::vector<std::string>> to_list(const Json& value) {
     return items;
   }
   if (!value.is_string()) return std::nullopt;
-  std::string_view rest = trim(value.get_ref<const std::string&>());
+  std::string_view rest = trimmed(value.get_ref<const std::string&>());
   if (rest.starts_with('[')) {
     const std::optional<Json> list = parsed(rest);
     if (list && list->is_array()) return to_list(*list);
   }
   while (!rest.empty()) {
     const size_t comma = rest.find(',');
-    const std::string_view item = trim(rest.substr(0, comma));
+    const std::string_view item = trimmed(rest.substr(0, comma));
     if (!item.empty()) items.emplace_back(item);
     rest = comma == std::string_view::npos ? std::string_view() : rest.substr(comma + 1);
   }
@@ -120,7 +114,7 @@ std::optional<std::vector<std::string>> to_paths(const Json& value) {
 /// A string that starts as JSON is JSON; but `[qv]_proj` stays what it is, a regular expression.
 std::optional<Json> to_json(const Json& value) {
   if (!value.is_string()) return value;
-  const std::string text(trim(value.get_ref<const std::string&>()));
+  const std::string text(trimmed(value.get_ref<const std::string&>()));
   if (!text.starts_with('{') && !text.starts_with('[')) return value;
   if (std::optional<Json> inner = parsed(text)) return inner;
   return text.starts_with('{') ? std::nullopt : std::optional<Json>(value);

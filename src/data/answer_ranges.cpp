@@ -4,6 +4,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/ascii.h"
 #include "data/labels.h"
 #include "deltaw/error.h"
 

@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include "core/ascii.h"
 #include "data/labels.h"
 #include "deltaw/error.h"
 

@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include "core/ascii.h"
 #include "core/json.h"
 #include "data/answer_ranges.h"
 #include "data/sharegpt.h"
@@ -116,7 +117,7 @@ Json template_variables(const Json& row, const std::string& where) {
   }
   if (!has(row, "tools")) return variables;
   Json tools = row["tools"];
-  if (tools.is_string() && tools.get<std::string>().find_first_not_of(" \t\r\n") == std::string::npos) return variables;
+  if (tools.is_string() && is_blank(tools.get<std::string>())) return variables;
   if (tools.is_string()) tools = parse_json(tools.get<std::string>(), where + ", tools");
   if (!tools.is_array()) refuse("\"tools\" is no list", where, "Make it a list of functions as OpenAI describes them.");
   if (!tools.empty()) variables["tools"] = std::move(tools);

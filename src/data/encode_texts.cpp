@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include "core/ascii.h"
 #include "data/bad_rows.h"
 #include "deltaw/error.h"
 #include "deltaw/text_data.h"
@@ -67,7 +68,7 @@ class TurnEnds {
       const int64_t id = ids[end - 1];
       if (tokenizer_.is_added(id)) {
         marks.insert(marks.begin(), id);
-      } else if (tokenizer_.decode({id}, false).find_first_not_of(" \t\r\n") != std::string::npos) {
+      } else if (!is_blank(tokenizer_.decode({id}, false))) {
         break;
       }
     }
@@ -211,7 +212,7 @@ class Encoder {
     for (size_t i = labels.size(); i-- > 0;) {
       if (labels[i] == kNoLabel) continue;
       if (labels[i] == end_id_ || is_special(labels[i])) return true;
-      if (tokenizer_.decode({labels[i]}, false).find_first_not_of(" \t\r\n") != std::string::npos) return false;
+      if (!is_blank(tokenizer_.decode({labels[i]}, false))) return false;
     }
     return false;
   }

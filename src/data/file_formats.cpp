@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cctype>
 
+#include "core/ascii.h"
 #include "core/printable.h"
 #include "deltaw/error.h"
 #include "io/column_error.h"
@@ -14,12 +15,6 @@ namespace deltaw::data {
 namespace {
 
 namespace fs = std::filesystem;
-
-std::string lower(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(),
-                 [](char c) { return static_cast<char>(std::tolower(static_cast<unsigned char>(c))); });
-  return text;
-}
 
 void check_file(const fs::path& file) {
   std::error_code ignored;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cctype>
 
+#include "core/ascii.h"
 #include "data/labels.h"
 #include "data/no_rows.h"
 #include "deltaw/error.h"
@@ -127,10 +128,7 @@ const std::vector<Entry>& entries() {
 }
 
 const Entry* find_entry(const std::string& name) {
-  std::string plain;
-  for (const char c : name) {
-    if (c != '-' && c != '_') plain += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  }
+  const std::string plain = data::bare_name(name);
   for (const Entry& entry : entries()) {
     const Strings& others = entry.other_names;
     if (entry.task.name == plain || std::find(others.begin(), others.end(), plain) != others.end()) return &entry;
@@ -177,6 +175,12 @@ const GlueTask& find_glue_task(const std::string& name) {
 }
 
 namespace data {
+
+std::string bare_name(const std::string& name) {
+  std::string bare = lower(name);
+  std::erase_if(bare, [](char c) { return c == '-' || c == '_'; });
+  return bare;
+}
 
 const GlueFiles& files_of(const GlueTask& task) {
   return find_entry(task.name)->files;

@@ -19,6 +19,9 @@ struct GlueFiles {
   double least = 0, greatest = 0;  // of scores
 };
 
+/// Small letters without '-' and '_': as names of tasks are compared.
+std::string bare_name(const std::string& name);
+
 /// Of a task of glue_tasks().
 const GlueFiles& files_of(const GlueTask& task);
 const std::string& file_of(const GlueTask& task, Split split);

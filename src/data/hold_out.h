@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <utility>
 #include <vector>
 
 #include "deltaw/data.h"
@@ -18,5 +19,19 @@ bool has_validation(const DataOptions& options);
 /// round(fraction * rows) rows are true, at least one on either side, by a permutation that depends on seed and number
 /// of rows alone. Throws data.too-few-rows, naming `file`, below two rows.
 std::vector<bool> held_out(size_t rows, double fraction, uint64_t seed, const std::filesystem::path& file);
+
+/// Moves the rows that held_out() names from `dataset` to `held`, the others to `kept`.
+template <class Dataset>
+void hold_out_rows(Dataset& dataset, double fraction, uint64_t seed, Dataset& kept, Dataset& held) {
+  const std::vector<bool> is_held = held_out(dataset.rows.size(), fraction, seed, dataset.file);
+  for (size_t i = 0; i < is_held.size(); ++i) (is_held[i] ? held : kept).rows.push_back(std::move(dataset.rows[i]));
+}
+
+/// Leaves the first `most` rows; 0 is all.
+template <class Dataset>
+void keep_first_rows(Dataset& dataset, int64_t most) {
+  const auto count = static_cast<size_t>(most);
+  if (most > 0 && dataset.rows.size() > count) dataset.rows.resize(count);
+}
 
 }  // namespace deltaw::data

@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include "core/ascii.h"
 #include "core/suggest.h"
 #include "deltaw/error.h"
 
@@ -69,12 +70,6 @@ const Cell& label_cell(const Table& table, const Row& row, size_t column) {
                .fix = "Give the row a label (a string or a number) or remove it."}};
 }
 
-std::string_view trimmed(std::string_view text) {
-  const size_t begin = text.find_first_not_of(" \t\r\n");
-  if (begin == std::string_view::npos) return {};
-  return text.substr(begin, text.find_last_not_of(" \t\r\n") - begin + 1);
-}
-
 std::optional<double> parse_number(std::string_view text) {
   text = trimmed(text);
   if (text.starts_with('+')) text.remove_prefix(1);
@@ -110,8 +105,16 @@ std::optional<int64_t> class_number(std::string_view text) {
 }
 
 bool same_but_for_case(std::string_view a, std::string_view b) {
-  const auto small = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; };
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [&](char x, char y) { return small(x) == small(y); });
+  return lower(a) == lower(b);
+}
+
+std::string taken_as_classes(const std::string& column, const std::vector<std::string>& names,
+                             const std::filesystem::path& file) {
+  std::vector<std::string> meanings;
+  for (size_t i = 0; i < names.size() && i < 3; ++i)
+    meanings.push_back(fmt::format("{} is '{}'", i, clipped(names[i])));
+  return fmt::format("the numbers in column '{}' are taken as class numbers: {}{} ({})", column,
+                     fmt::join(meanings, ", "), names.size() > 3 ? " ..." : "", file.string());
 }
 
 bool are_default_names(const std::vector<std::string>& names) {

@@ -17,9 +17,6 @@ const Cell& label_cell(const Table& table, const Row& row, size_t column);
 /// The whole of `text` as a finite number; blanks around it do not count.
 std::optional<double> parse_number(std::string_view text);
 
-/// Without blanks at either end.
-std::string_view trimmed(std::string_view text);
-
 /// A label by its value: "1" for 1.0, 1.00 and 1; any other text as it is, 007 too.
 std::string canonical_label(std::string_view text);
 
@@ -34,6 +31,10 @@ bool are_default_names(const std::vector<std::string>& names);
 
 /// The first of them with commas between them, for messages.
 std::string listed(const std::vector<std::string>& names);
+
+/// That the numbers in a column are read as class numbers, with what the first of them mean: a warning.
+std::string taken_as_classes(const std::string& column, const std::vector<std::string>& names,
+                             const std::filesystem::path& file);
 
 /// Class number or score of one row.
 double label_value(const LabelSet& labels, const Table& table, const Row& row, size_t column);

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "core/ascii.h"
 #include "data/choose_labels.h"
 #include "data/column_warnings.h"
 #include "data/columns.h"
@@ -79,16 +80,10 @@ Json id_of(const data::Table& table, const data::Row& row) {
 void warn_of_numbers(const data::Table& table, const LabelSet& labels, size_t column, Dataset& dataset) {
   if (labels.regression || labels.multi_label || data::are_default_names(labels.names)) return;
   const bool counted = std::any_of(table.rows.begin(), table.rows.end(), [&](const data::Row& row) {
-    return !labels.find_name(data::trimmed(row.cell(column).text));
+    return !labels.find_name(trimmed(row.cell(column).text));
   });
   if (!counted) return;
-  std::vector<std::string> meanings;
-  for (size_t i = 0; i < labels.names.size() && i < 3; ++i) {
-    meanings.push_back(fmt::format("{} is '{}'", i, data::clipped(labels.names[i])));
-  }
-  dataset.warnings.push_back(fmt::format("the numbers in column '{}' are taken as class numbers: {}{} ({})",
-                                         table.columns[column], fmt::join(meanings, ", "),
-                                         labels.names.size() > 3 ? " ..." : "", table.file.string()));
+  dataset.warnings.push_back(data::taken_as_classes(table.columns[column], labels.names, table.file));
 }
 
 Dataset to_dataset(const data::Table& table, const DataOptions& options, const LabelSet& labels, Labels use) {
@@ -112,11 +107,6 @@ Dataset to_dataset(const data::Table& table, const DataOptions& options, const L
   }
   if (labelled) warn_of_numbers(table, labels, label, dataset);
   return dataset;
-}
-
-void keep_first(Dataset& dataset, int64_t most) {
-  const auto count = static_cast<size_t>(most);
-  if (most > 0 && dataset.rows.size() > count) dataset.rows.resize(count);
 }
 
 }  // namespace
@@ -146,8 +136,8 @@ Dataset load_split(const DataOptions& options, Split split, const LabelSet& labe
   } else if (split == Split::train && data::holds_out(options)) {
     dataset = hold_out(std::move(dataset), options.validation_split, seed).first;
   }
-  if (split == Split::train) keep_first(dataset, options.max_train_samples);
-  if (split == Split::validation) keep_first(dataset, options.max_eval_samples);
+  if (split == Split::train) data::keep_first_rows(dataset, options.max_train_samples);
+  if (split == Split::validation) data::keep_first_rows(dataset, options.max_eval_samples);
   return dataset;
 }
 
@@ -170,11 +160,11 @@ TrainingData load_training_data(const DataOptions& options, uint64_t seed, const
   result.train = to_dataset(table, options, result.labels, Labels::needed);
   if (data::holds_out(options)) {
     std::tie(result.train, result.validation) = hold_out(std::move(result.train), options.validation_split, seed);
-    keep_first(result.validation, options.max_eval_samples);
+    data::keep_first_rows(result.validation, options.max_eval_samples);
   } else if (split_file(options, Split::validation)) {
     result.validation = load_split(options, Split::validation, result.labels, Labels::needed, seed);
   }
-  keep_first(result.train, options.max_train_samples);
+  data::keep_first_rows(result.train, options.max_train_samples);
   for (const Dataset* dataset : {&result.train, &result.validation}) {
     for (const std::string& warning : dataset->warnings) result.warnings.push_back(warning);
   }
@@ -182,14 +172,11 @@ TrainingData load_training_data(const DataOptions& options, uint64_t seed, const
 }
 
 std::pair<Dataset, Dataset> hold_out(Dataset dataset, double fraction, uint64_t seed) {
-  const std::vector<bool> is_held = data::held_out(dataset.rows.size(), fraction, seed, dataset.file);
   Dataset kept{.file = dataset.file, .labelled = dataset.labelled};
-  Dataset held_out = kept;
+  Dataset held = kept;
   kept.warnings = std::move(dataset.warnings);  // of the one file they come from
-  for (size_t i = 0; i < dataset.rows.size(); ++i) {
-    (is_held[i] ? held_out : kept).rows.push_back(std::move(dataset.rows[i]));
-  }
-  return {std::move(kept), std::move(held_out)};
+  data::hold_out_rows(dataset, fraction, seed, kept, held);
+  return {std::move(kept), std::move(held)};
 }
 
 std::vector<std::string> metric_names(const DataOptions& options, const LabelSet& labels) {

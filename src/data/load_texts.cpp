@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "core/ascii.h"
 #include "core/text_file.h"
 #include "data/bad_rows.h"
 #include "data/file_formats.h"
@@ -27,7 +28,7 @@ TextDataset running_text(const std::vector<fs::path>& files, const std::string& 
   TextExample example{.line = 1};
   for (const fs::path& file : files) {
     std::string text = read_text(file, encoding);
-    if (text.find_first_not_of(" \t\r\n") == std::string::npos) {
+    if (is_blank(text)) {
       throw Error{{.id = "data.empty-file",
                    .what = "the file is empty",
                    .where = file.string(),
@@ -141,23 +142,21 @@ std::pair<TextDataset, TextDataset> hold_out_end(TextDataset dataset, double fra
   return {std::move(dataset), std::move(end)};
 }
 
-std::pair<TextDataset, TextDataset> hold_out_rows(TextDataset dataset, double fraction, uint64_t seed) {
-  const std::vector<bool> is_held = data::held_out(dataset.rows.size(), fraction, seed, dataset.file);
+std::pair<TextDataset, TextDataset> split_held_out(TextDataset dataset, double fraction, uint64_t seed) {
   TextDataset held{.file = dataset.file, .unit = dataset.unit};
   held.sources = dataset.sources;
   TextDataset kept = held;
   kept.left_out = dataset.left_out;
   kept.reasons = std::move(dataset.reasons);
-  for (size_t i = 0; i < is_held.size(); ++i) (is_held[i] ? held : kept).rows.push_back(std::move(dataset.rows[i]));
+  data::hold_out_rows(dataset, fraction, seed, kept, held);
   return {std::move(kept), std::move(held)};
 }
 
 void keep_first(TextDataset& dataset, int64_t most) {
-  const auto count = static_cast<size_t>(most);
   if (dataset.continuous) {
     dataset.most_blocks = most;
-  } else if (most > 0 && dataset.rows.size() > count) {
-    dataset.rows.resize(count);
+  } else {
+    data::keep_first_rows(dataset, most);
   }
 }
 
@@ -216,7 +215,7 @@ TextData load_text_data(const DataOptions& options, const TextOptions& text, con
   } else if (options.validation_split > 0) {
     std::tie(result.train, result.validation) =
         result.train.continuous ? hold_out_end(std::move(result.train), options.validation_split)
-                                : hold_out_rows(std::move(result.train), options.validation_split, seed);
+                                : split_held_out(std::move(result.train), options.validation_split, seed);
   }
   keep_first(result.train, options.max_train_samples);
   keep_first(result.validation, options.max_eval_samples);

@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "core/ascii.h"
 #include "core/text_file.h"
 #include "data/alpaca.h"
 #include "data/conversation.h"
@@ -186,7 +187,7 @@ std::string text_of(const Json& row, const std::string& key, const std::string& 
                  .fix = "Make it a string."}};
   }
   auto text = row[key].get<std::string>();
-  if (blank == Blank::refused && text.find_first_not_of(" \t\r\n") == std::string::npos) {
+  if (blank == Blank::refused && is_blank(text)) {
     throw Error{{.id = "data.empty-text",
                  .what = fmt::format("\"{}\" is empty", key),
                  .where = where,
@@ -197,8 +198,7 @@ std::string text_of(const Json& row, const std::string& key, const std::string& 
 
 std::string optional_text(const Json& row, const std::string& key, const std::string& where) {
   if (!has(row, key)) return {};
-  const bool blank =
-      row[key].is_string() && row[key].get<std::string>().find_first_not_of(" \t\r\n") == std::string::npos;
+  const bool blank = row[key].is_string() && is_blank(row[key].get<std::string>());
   return blank ? std::string() : text_of(row, key, where);
 }
 

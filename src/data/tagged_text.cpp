@@ -7,6 +7,7 @@
 #include <optional>
 #include <set>
 
+#include "core/ascii.h"
 #include "core/suggest.h"
 #include "core/text_file.h"
 #include "data/labels.h"
@@ -16,7 +17,7 @@
 namespace deltaw::data {
 namespace {
 
-constexpr std::string_view kBlanks = " \t\r";
+constexpr std::string_view kGaps = " \t\r";
 constexpr std::string_view kDocument = "-DOCSTART-";
 
 using Parts = std::vector<std::string_view>;
@@ -33,16 +34,12 @@ Parts split_at_tabs(std::string_view line) {
 
 Parts split_at_blanks(std::string_view line) {
   Parts parts;
-  for (size_t begin = line.find_first_not_of(kBlanks); begin != std::string_view::npos;) {
-    const size_t end = std::min(line.find_first_of(kBlanks, begin), line.size());
+  for (size_t begin = line.find_first_not_of(kGaps); begin != std::string_view::npos;) {
+    const size_t end = std::min(line.find_first_of(kGaps, begin), line.size());
     parts.push_back(line.substr(begin, end - begin));
-    begin = line.find_first_not_of(kBlanks, end);
+    begin = line.find_first_not_of(kGaps, end);
   }
   return parts;
-}
-
-bool is_blank(std::string_view line) {
-  return line.find_first_not_of(kBlanks) == std::string_view::npos;
 }
 
 class Reader {

@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "core/ascii.h"
 #include "data/row_formats.h"
 #include "data/table.h"
 #include "deltaw/error.h"
@@ -12,12 +13,6 @@ namespace deltaw {
 namespace {
 
 using Strings = std::vector<std::string>;
-
-std::string trimmed(std::string_view text) {
-  const size_t begin = text.find_first_not_of(" \t\r\n");
-  if (begin == std::string_view::npos) return {};
-  return std::string(text.substr(begin, text.find_last_not_of(" \t\r\n") + 1 - begin));
-}
 
 bool is_number(const std::string& text) {
   double value = 0;
@@ -38,7 +33,7 @@ bool is_answer(const TextTask& task, const std::string& answer) {
 
 /// The row's key "answer"; of GSM8K's own files, the number after its mark.
 std::string answer_of(const TextTask& task, const Json& row, const std::string& where) {
-  std::string answer = trimmed(data::text_of(row, "answer", where));
+  std::string answer(trimmed(data::text_of(row, "answer", where)));
   if (row.contains("question")) {
     const size_t mark = answer.rfind("####");
     if (mark != std::string::npos) answer = trimmed(std::string_view(answer).substr(mark + 4));
@@ -99,7 +94,8 @@ std::vector<Choice> fill_blank(const Parts& parts, const std::string& where) {
   if (blank == std::string::npos) refuse_choices("the sentence has no blank", where);
   std::vector<Choice> choices;
   for (const std::string& choice : parts.choices) {
-    choices.push_back({parts.question.substr(0, blank) + choice, " " + trimmed(parts.question.substr(blank + 1))});
+    choices.push_back({parts.question.substr(0, blank) + choice,
+                       fmt::format(" {}", trimmed(std::string_view(parts.question).substr(blank + 1)))});
   }
   return choices;
 }

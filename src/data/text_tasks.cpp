@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "data/find_files.h"
+#include "data/glue.h"
 #include "data/no_rows.h"
 #include "deltaw/error.h"
 #include "deltaw/text_data.h"
@@ -13,14 +14,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using Strings = std::vector<std::string>;
-
-std::string plain(const std::string& name) {
-  std::string result;
-  for (const char c : name) {
-    if (c != '-' && c != '_') result += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  }
-  return result;
-}
 
 TextTask word_task(const char* name, const char* folder, Strings answers) {
   return {.name = name,
@@ -60,8 +53,9 @@ const TextTask& task_of(const DataOptions& options) {
   Strings known;
   for (const TextTask& task : text_task_table()) known.push_back(task.name);
   const auto& others = glue_tasks();
-  const bool is_other = std::any_of(others.begin(), others.end(),
-                                    [&](const GlueTask& task) { return task.name == plain(options.task_name); });
+  const bool is_other = std::any_of(others.begin(), others.end(), [&](const GlueTask& task) {
+    return task.name == data::bare_name(options.task_name);
+  });
   throw data::unknown_task(options.task_name, /*of_classifiers=*/false, is_other, known);
 }
 
@@ -99,8 +93,9 @@ const std::vector<TextTask>& text_task_table() {
 
 const TextTask* find_text_task(const std::string& name) {
   const auto& table = text_task_table();
-  const auto found =
-      std::find_if(table.begin(), table.end(), [&](const TextTask& task) { return plain(task.name) == plain(name); });
+  const auto found = std::find_if(table.begin(), table.end(), [&](const TextTask& task) {
+    return data::bare_name(task.name) == data::bare_name(name);
+  });
   return found == table.end() ? nullptr : &*found;
 }
 

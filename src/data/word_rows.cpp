@@ -254,13 +254,7 @@ ChosenLabels chosen_labels(const Raw& raw, const DataOptions& options, const Hea
 /// Says which names the numbers of a file stand for.
 void warn_of_numbers(const Raw& raw, const LabelSet& labels, WordDataset& dataset) {
   if (!raw.numbers || are_default_names(labels.names) || parse_number(labels.names.at(0))) return;
-  std::vector<std::string> meanings;
-  for (size_t i = 0; i < labels.names.size() && i < 3; ++i) {
-    meanings.push_back(fmt::format("{} is '{}'", i, clipped(labels.names[i])));
-  }
-  dataset.warnings.push_back(fmt::format("the numbers in column '{}' are taken as class numbers: {}{} ({})",
-                                         raw.tag_column, fmt::join(meanings, ", "),
-                                         labels.names.size() > 3 ? " ..." : "", raw.file.string()));
+  dataset.warnings.push_back(taken_as_classes(raw.tag_column, labels.names, raw.file));
 }
 
 WordDataset to_dataset(Raw raw, const LabelSet& labels) {
@@ -283,17 +277,11 @@ WordDataset to_dataset(Raw raw, const LabelSet& labels) {
   return dataset;
 }
 
-std::pair<WordDataset, WordDataset> hold_out_rows(WordDataset dataset, double fraction, uint64_t seed) {
-  const std::vector<bool> is_held = held_out(dataset.rows.size(), fraction, seed, dataset.file);
+std::pair<WordDataset, WordDataset> split_held_out(WordDataset dataset, double fraction, uint64_t seed) {
   WordDataset kept{.file = dataset.file}, held{.file = dataset.file};
   kept.warnings = std::move(dataset.warnings);
-  for (size_t i = 0; i < is_held.size(); ++i) (is_held[i] ? held : kept).rows.push_back(std::move(dataset.rows[i]));
+  hold_out_rows(dataset, fraction, seed, kept, held);
   return {std::move(kept), std::move(held)};
-}
-
-void keep_first(WordDataset& dataset, int64_t most) {
-  const auto count = static_cast<size_t>(most);
-  if (most > 0 && dataset.rows.size() > count) dataset.rows.resize(count);
 }
 
 }  // namespace
@@ -308,10 +296,10 @@ WordDataset load_word_split(const DataOptions& options, Split split, const Label
   WordDataset dataset = to_dataset(read_split(options, held_out ? Split::train : split, use), labels);
   if (held_out) {
     std::vector<std::string> warnings = dataset.warnings;
-    dataset = hold_out_rows(std::move(dataset), options.validation_split, seed).second;
+    dataset = split_held_out(std::move(dataset), options.validation_split, seed).second;
     dataset.warnings = std::move(warnings);
   }
-  if (split == Split::validation) keep_first(dataset, options.max_eval_samples);
+  if (split == Split::validation) keep_first_rows(dataset, options.max_eval_samples);
   return dataset;
 }
 
@@ -322,12 +310,12 @@ WordData load_word_data(const DataOptions& options, uint64_t seed, const HeadLab
   data.warnings = std::move(chosen.warnings);
   data.train = to_dataset(std::move(raw), data.labels);
   if (data::holds_out(options)) {
-    std::tie(data.train, data.validation) = hold_out_rows(std::move(data.train), options.validation_split, seed);
-    keep_first(data.validation, options.max_eval_samples);
+    std::tie(data.train, data.validation) = split_held_out(std::move(data.train), options.validation_split, seed);
+    keep_first_rows(data.validation, options.max_eval_samples);
   } else if (split_file(options, Split::validation)) {
     data.validation = load_word_split(options, Split::validation, data.labels, Labels::needed, seed);
   }
-  keep_first(data.train, options.max_train_samples);
+  keep_first_rows(data.train, options.max_train_samples);
   for (const WordDataset* dataset : {&data.train, &data.validation}) {
     for (const std::string& warning : dataset->warnings) data.warnings.push_back(warning);
   }

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "core/ascii.h"
 #include "deltaw/error.h"
 #include "deltaw/evaluate.h"
 #include "deltaw/generate.h"
@@ -30,12 +31,6 @@ GenerateOptions greedy(const LanguageModel& lm, int64_t max_new_tokens, std::vec
   options.eos_token_ids = end_token_ids(lm.model, lm.tokenizer, lm.taught_ends);
   options.batch_size = lm.batch_size;
   return options;
-}
-
-std::string trimmed(const std::string& text) {
-  constexpr const char* kSpaces = " \t\r\n";
-  const size_t begin = text.find_first_not_of(kSpaces);
-  return begin == std::string::npos ? std::string() : text.substr(begin, text.find_last_not_of(kSpaces) + 1 - begin);
 }
 
 /// LLM-Adapters' copy of GSM8K writes whole numbers with a fraction of zero.

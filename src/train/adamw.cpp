@@ -6,6 +6,8 @@
 #include <map>
 #include <utility>
 
+#include "core/ascii.h"
+
 namespace deltaw::train {
 namespace {
 
@@ -24,12 +26,11 @@ struct Lists {
 }  // namespace
 
 bool decays(const std::string& name) {
-  std::string lower = name;
-  for (char& c : lower) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  const std::string small = lower(name);
   for (const char* word : {"bias", "layernorm", "rmsnorm"}) {
-    if (lower.find(word) != std::string::npos) return false;
+    if (small.find(word) != std::string::npos) return false;
   }
-  return !has_part(lower, "norm") && !ends_a_part(lower, "_norm");
+  return !has_part(small, "norm") && !ends_a_part(small, "_norm");
 }
 
 AdamW::AdamW(std::vector<NamedTensor> tensors, const Settings& settings) : settings_(settings) {

@@ -228,11 +228,7 @@ void take_start(Reading& reading) {
 }
 
 void take_held_out(Reading& reading, const Json& value) {
-  const std::optional<double> share = reading.number_of("val_size");
-  if (!share || *share == 0) return;
-  if (*share < 1) return reading.set("validation_split", value, "val_size");
-  reading.refuse("val_size", fmt::format("'val_size' is {} rows, and deltaw holds out a share", plain(value)),
-                 "give a share below 1, or a file as --validation_file", {"validation_split", "validation_file"});
+  take_held_out_share(reading, value, "val_size");
 }
 
 void take_stage(Reading& reading, const Json& value) {

@@ -152,6 +152,14 @@ void take_scheduler(Reading& reading, const Json& value, const std::string& name
                  "set it to one of these", {"lr_scheduler_type"});
 }
 
+void take_held_out_share(Reading& reading, const Json& value, const std::string& name) {
+  const std::optional<double> share = reading.number_of(name);
+  if (!share || *share == 0) return;
+  if (*share < 1) return reading.set("validation_split", value, name);
+  reading.refuse(name, fmt::format("'{}' is {} rows, and deltaw holds out a share", name, plain(value)),
+                 "give a share below 1, or a file as --validation_file", {"validation_split", "validation_file"});
+}
+
 void take_bf16(Reading& reading, const Json& value) {
   if (value == "auto") return reading.set_default("dtype", "auto");
   if (reading.truth_of("bf16")) reading.set_default("dtype", "bf16");

@@ -5,6 +5,7 @@
 #include <map>
 #include <set>
 
+#include "core/ascii.h"
 #include "core/printable.h"
 #include "deltaw/error.h"
 #include "deltaw/options.h"
@@ -51,11 +52,6 @@ constexpr const char* kCode[] = {".py",  ".pyc", ".pyd", ".ipynb", ".sh",  ".bas
                                  ".pl",  ".rb",  ".php", ".dylib", ".vbs", ".scr",  ".app", ".desktop"};
 
 constexpr size_t kShown = 12;
-
-std::string lower(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return std::tolower(c); });
-  return text;
-}
 
 std::string base_of(const std::string& path) {
   return path.substr(path.rfind('/') + 1);

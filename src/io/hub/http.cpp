@@ -7,6 +7,7 @@
 #include <exception>
 #include <mutex>
 
+#include "core/ascii.h"
 #include "core/printable.h"
 #include "deltaw/version.h"
 #include "io/hub/names.h"
@@ -71,11 +72,7 @@ void add_header(Transfer& transfer, std::string_view line) {
   if (line.starts_with("HTTP/")) transfer.answer.headers.clear();  // an answer behind "100 Continue"
   const size_t colon = line.find(':');
   if (colon == line.npos) return;
-  std::string name(line.substr(0, colon)), value(line.substr(colon + 1));
-  std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return std::tolower(c); });
-  value.erase(0, value.find_first_not_of(" \t"));
-  value.erase(value.find_last_not_of(" \t\r\n") + 1);
-  transfer.answer.headers[name] = value;
+  transfer.answer.headers[lower(line.substr(0, colon))] = trimmed(line.substr(colon + 1));
 }
 
 size_t on_header(char* bytes, size_t size, size_t count, void* data) {
@@ -270,9 +267,7 @@ std::string origin_of(const std::string& text) {
   const Url url(text);
   const std::string scheme = url.part(CURLUPART_SCHEME), host = url.part(CURLUPART_HOST);
   if ((scheme != "http" && scheme != "https") || host.empty()) return "";
-  std::string origin = scheme + "://" + host + ":" + url.part(CURLUPART_PORT, CURLU_DEFAULT_PORT);
-  std::transform(origin.begin(), origin.end(), origin.begin(), [](unsigned char c) { return std::tolower(c); });
-  return origin;
+  return lower(scheme + "://" + host + ":" + url.part(CURLUPART_PORT, CURLU_DEFAULT_PORT));
 }
 
 std::string shown_url(const std::string& text) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cctype>
 
+#include "core/ascii.h"
 #include "core/files.h"
 #include "core/printable.h"
 #include "deltaw/error.h"
@@ -18,13 +19,6 @@ bool is_on(const char* name) {
   std::string value = variable(name);
   std::transform(value.begin(), value.end(), value.begin(), [](unsigned char c) { return std::toupper(c); });
   return value == "1" || value == "ON" || value == "YES" || value == "TRUE";
-}
-
-std::string trimmed(std::string text) {
-  const auto blank = [](unsigned char c) { return std::isspace(c) != 0; };
-  text.erase(text.begin(), std::find_if_not(text.begin(), text.end(), blank));
-  while (!text.empty() && blank(static_cast<unsigned char>(text.back()))) text.pop_back();
-  return text;
 }
 
 fs::path token_file() {
@@ -56,7 +50,7 @@ void read_token(Settings& settings) {
 }
 
 void read_endpoint(Settings& settings) {
-  std::string given = trimmed(variable("HF_ENDPOINT"));
+  std::string given(trimmed(variable("HF_ENDPOINT")));
   while (given.ends_with('/')) given.pop_back();
   if (given.empty()) return;
   const bool plain = std::all_of(given.begin(), given.end(), [](unsigned char c) { return c > 0x20 && c < 0x7F; });
@@ -80,7 +74,7 @@ Settings settings_of_environment() {
   settings.cache = cache_folder();
   settings.offline = is_on("HF_HUB_OFFLINE") || is_on("TRANSFORMERS_OFFLINE");
   settings.symlinks = !is_on("HF_HUB_DISABLE_SYMLINKS");
-  const std::string patience = trimmed(variable("HF_HUB_DOWNLOAD_TIMEOUT"));
+  const std::string patience(trimmed(variable("HF_HUB_DOWNLOAD_TIMEOUT")));
   const bool number =
       !patience.empty() && patience.size() < 6 && patience.find_first_not_of("0123456789") == patience.npos;
   if (number && std::stoll(patience) > 0) settings.patience = std::stoll(patience);

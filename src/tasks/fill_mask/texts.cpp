@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "core/ascii.h"
 #include "data/file_formats.h"
 #include "data/find_files.h"
 #include "data/hold_out.h"
@@ -15,10 +16,6 @@ namespace deltaw::fill_mask {
 namespace {
 
 namespace fs = std::filesystem;
-
-bool is_blank(const std::string& text) {
-  return text.find_first_not_of(" \t\r\n") == std::string::npos;
-}
 
 void add_lines(const fs::path& file, const std::string& encoding, Dataset& texts) {
   Dataset lines = tasks::read_lines(file, encoding);
