@@ -6,6 +6,8 @@
 
 #include <fmt/format.h>
 
+#include "text/tokenizer/unicode.h"
+
 namespace deltaw::text {
 namespace {
 
