@@ -21,50 +21,42 @@ std::vector<std::string> layer_names(int64_t layers, int64_t groups, int64_t inn
   return names;
 }
 
-class Albert final : public EncoderFamilyModel {
- public:
-  explicit Albert(const FamilyInput& input) {
-    const ConfigValues values = config_of(input);
-    auto c = EncoderConfig::from_json(values, 0);
-    c.embedding_size = values.size_or("embedding_size", 128);
-    c.hidden_act = values.get_or<std::string>("hidden_act", "gelu_new");
-    c.hidden_dropout_prob = values.dropout_or("hidden_dropout_prob", 0);
-    c.attention_probs_dropout_prob = values.dropout_or("attention_probs_dropout_prob", 0);
-    c.classifier_dropout = values.dropout_or("classifier_dropout_prob", 0.1);
-    c.output_dropout = false;
-    const int64_t groups = values.size_or("num_hidden_groups", 1), inner = values.size_or("inner_group_num", 1);
-    if (groups > c.num_hidden_layers) {
-      values.refuse("num_hidden_groups", fmt::format("at most num_hidden_layers {}", c.num_hidden_layers));
-    }
-    if (inner > 64) values.refuse("inner_group_num", "at most 64");
-    Loader load(*this, input, "albert");
-    const Encoder& encoder = load_encoder(load, c,
-                                          {.embeddings = "albert.embeddings",
-                                           .projection = "albert.encoder.embedding_hidden_mapping_in",
-                                           .projects = true,
-                                           .layers = layer_names(c.num_hidden_layers, groups, inner),
-                                           .query = "attention.query",
-                                           .key = "attention.key",
-                                           .value = "attention.value",
-                                           .attention_output = "attention.dense",
-                                           .attention_norm = "attention.LayerNorm",
-                                           .intermediate = "ffn",
-                                           .output = "ffn_output",
-                                           .output_norm = "full_layer_layer_norm"});
-    if (load.head_spec().task_type == "SEQ_CLS") {
-      layers_.linear(load.head("albert.pooler", c.hidden_size, c.hidden_size, c.initializer_range)).tanh();
-      layers_.last(load, num_labels(), c.hidden_size, c.initializer_range, c.classifier_dropout);
-    } else {
-      load_token_head(load, c, encoder,
-                      {.dense = "predictions.dense",
-                       .norm = "predictions.LayerNorm",
-                       .bias = "predictions.bias",
-                       .activation = c.hidden_act},
-                      c.classifier_dropout);
-    }
-    load.finish({"predictions.", "sop_classifier.", "pooler.", "embeddings.position_ids", "embeddings.token_type_ids"});
+std::unique_ptr<Model> load(const FamilyInput& input) {
+  const ConfigValues values = config_of(input);
+  auto c = EncoderConfig::from_json(values, 0);
+  c.embedding_size = values.size_or("embedding_size", 128);
+  c.hidden_act = values.get_or<std::string>("hidden_act", "gelu_new");
+  c.hidden_dropout_prob = values.dropout_or("hidden_dropout_prob", 0);
+  c.attention_probs_dropout_prob = values.dropout_or("attention_probs_dropout_prob", 0);
+  c.classifier_dropout = values.dropout_or("classifier_dropout_prob", 0.1);
+  c.output_dropout = false;
+  const int64_t groups = values.size_or("num_hidden_groups", 1), inner = values.size_or("inner_group_num", 1);
+  if (groups > c.num_hidden_layers) {
+    values.refuse("num_hidden_groups", fmt::format("at most num_hidden_layers {}", c.num_hidden_layers));
   }
-};
+  if (inner > 64) values.refuse("inner_group_num", "at most 64");
+  const EncoderNames names{.base = "albert",
+                           .projection = "albert.encoder.embedding_hidden_mapping_in",
+                           .projects = true,
+                           .layers = layer_names(c.num_hidden_layers, groups, inner),
+                           .query = "attention.query",
+                           .key = "attention.key",
+                           .value = "attention.value",
+                           .attention_output = "attention.dense",
+                           .attention_norm = "attention.LayerNorm",
+                           .intermediate = "ffn",
+                           .output = "ffn_output",
+                           .output_norm = "full_layer_layer_norm"};
+  const EncoderHeads heads{.rows = {.dense = "albert.pooler", .dropout = c.classifier_dropout},
+                           .masked = {.dense = "predictions.dense",
+                                      .norm = "predictions.LayerNorm",
+                                      .bias = "predictions.bias",
+                                      .activation = c.hidden_act},
+                           .token_dropout = c.classifier_dropout};
+  return load_encoder(
+      input, c, names, heads,
+      {"predictions.", "sop_classifier.", "pooler.", "embeddings.position_ids", "embeddings.token_type_ids"});
+}
 
 }  // namespace
 
@@ -78,7 +70,7 @@ const FamilySpec& family_albert() {
       .ia3_feedforward_modules = {"ffn_output"},
       .sublayer_outputs = {"attention.dense", "ffn_output"},
       .feedforward_outputs = {"ffn_output"},
-      .load = [](const FamilyInput& input) { return std::make_unique<Albert>(input); },
+      .load = load,
   };
   return spec;
 }

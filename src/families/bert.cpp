@@ -5,27 +5,17 @@
 namespace deltaw {
 namespace {
 
-class Bert final : public EncoderFamilyModel {
- public:
-  explicit Bert(const FamilyInput& input) {
-    const auto c = EncoderConfig::from_json(config_of(input), 0);
-    Loader load(*this, input, "bert");
-    const Encoder& encoder = load_encoder(
-        load, c, {.embeddings = "bert.embeddings", .layers = numbered("bert.encoder.layer.{}", c.num_hidden_layers)});
-    if (load.head_spec().task_type == "SEQ_CLS") {
-      layers_.linear(load.head("bert.pooler.dense", c.hidden_size, c.hidden_size, c.initializer_range)).tanh();
-      layers_.last(load, num_labels(), c.hidden_size, c.initializer_range, c.classifier_dropout);
-    } else {
-      load_token_head(load, c, encoder,
-                      {.dense = "cls.predictions.transform.dense",
-                       .norm = "cls.predictions.transform.LayerNorm",
-                       .bias = "cls.predictions.bias",
-                       .activation = c.hidden_act},
-                      c.classifier_dropout);
-    }
-    load.finish({"cls.", "pooler.", "embeddings.position_ids"});
-  }
-};
+std::unique_ptr<Model> load(const FamilyInput& input) {
+  const auto c = EncoderConfig::from_json(config_of(input), 0);
+  const EncoderNames names{.base = "bert", .layers = numbered("bert.encoder.layer.{}", c.num_hidden_layers)};
+  const EncoderHeads heads{.rows = {.dense = "bert.pooler.dense", .dropout = c.classifier_dropout},
+                           .masked = {.dense = "cls.predictions.transform.dense",
+                                      .norm = "cls.predictions.transform.LayerNorm",
+                                      .bias = "cls.predictions.bias",
+                                      .activation = c.hidden_act},
+                           .token_dropout = c.classifier_dropout};
+  return load_encoder(input, c, names, heads, {"cls.", "pooler.", "embeddings.position_ids"});
+}
 
 }  // namespace
 
@@ -34,7 +24,7 @@ const FamilySpec& family_bert() {
       .model_type = "bert",
       .heads = encoder_heads("Bert", "classifier.weight", "cls.predictions.decoder"),
       .word_embeddings = "bert.embeddings.word_embeddings",
-      .load = [](const FamilyInput& input) { return std::make_unique<Bert>(input); },
+      .load = load,
   });
   return spec;
 }

@@ -5,15 +5,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <optional>
 
 #include "deltaw/active_updates.h"
-#include "deltaw/error.h"
 #include "models/encoder.h"
 #include "models/family_input.h"
+#include "models/virtual_tokens.h"
 #include "ops/attention/disentangled.h"
-#include "ops/gradient_checkpointing.h"
 #include "ops/layers.h"
 #include "ops/linear/linear.h"
 #include "ops/norms.h"
@@ -142,28 +140,22 @@ Tensor rows_of_distances(int64_t length, const DebertaConfig& c) {
   return (distance + half).clamp(0, 2 * half - 1);
 }
 
-[[noreturn]] void refuse_prompt(int64_t width, int64_t embedding_size) {
-  throw Error(
-      {.id = "config.no-virtual-tokens",
-       .what = fmt::format("virtual tokens of {} numbers cannot stand before embeddings of {}", width, embedding_size),
-       .where = "the adapter",
-       .fix = "choose a method that adapts layers; `deltaw methods` lists them"});
-}
-
-class DebertaEncoder : public TextEncoder {
+class DebertaEncoder final : public TextEncoder {
  public:
-  DebertaEncoder(Loader& load, const DebertaConfig& config) : config_(config), activation_(config.hidden_act) {
+  DebertaEncoder(Loader& load, const DebertaConfig& config) : config_(config) {
     const auto& c = config_;
+    const Block empty = c.block();
     const std::string embeddings = "deberta.embeddings.", encoder = "deberta.encoder.";
     const int64_t width = c.embedding_size;
-    word_ = load.embedding(load.family().word_embeddings, c.vocab_size, width, c.padding_idx);
+    if (c.position_biased_input) max_positions_ = c.max_position_embeddings;
+    words_ = load.embedding(load.family().word_embeddings, c.vocab_size, width, c.padding_idx);
     if (c.position_biased_input)
-      position_ = load.embedding(embeddings + "position_embeddings", c.max_position_embeddings, width);
-    if (c.type_vocab_size > 0) type_ = load.embedding(embeddings + "token_type_embeddings", c.type_vocab_size, width);
+      positions_ = load.embedding(embeddings + "position_embeddings", c.max_position_embeddings, width);
+    if (c.type_vocab_size > 0) types_ = load.embedding(embeddings + "token_type_embeddings", c.type_vocab_size, width);
     if (width != c.hidden_size)
       projection_ = load.linear(embeddings + "embed_proj", c.hidden_size, width, {.bias = false});
     embedding_norm_ = load.layer_norm(embeddings + "LayerNorm", c.hidden_size, c.layer_norm_eps);
-    for (int64_t i = 0; i < c.num_hidden_layers; ++i) load_block(load, fmt::format("{}layer.{}.", encoder, i));
+    for (int64_t i = 0; i < c.num_hidden_layers; ++i) load_block(load, empty, fmt::format("{}layer.{}.", encoder, i));
     if (c.relative_attention) distances_ = load.embedding(encoder + "rel_embeddings", c.distances(), c.hidden_size);
     if (c.norm_rel_ebd) distance_norm_ = load.layer_norm(encoder + "LayerNorm", c.hidden_size, c.layer_norm_eps);
     if (c.conv_kernel_size == 0) return;
@@ -172,174 +164,108 @@ class DebertaEncoder : public TextEncoder {
     conv_activation_.emplace(c.conv_act, "conv_act");
   }
 
-  const Embedding& words() const { return *word_; }
+ private:
+  /// What makes keys and queries of the distances: a block's own layers, or those of the tokens where they are shared.
+  struct DistanceLayers {
+    const Linear *key = nullptr, *query = nullptr;
+  };
+  /// What all blocks share: embeddings of distances [vectors, hidden], which of them a distance has
+  /// (ops::DistanceVectors), the embeddings of tokens [batch, seq, hidden]; undefined where there are none.
+  enum Shared { kDistances, kVectorOf, kEmbedded };
 
-  /// Where only the first tokens are read, the last block computes no others.
-  Tensor states(const ModelInput& input, Reads reads, Call& call) const override {
-    const bool table = config_.position_biased_input;
-    const VirtualTokens before =
-        virtual_tokens_of(call, input, table ? config_.max_position_embeddings : std::numeric_limits<int64_t>::max());
-    const int64_t prompts = before.count();
-    Tensor mask = input.attention_mask;
-    if (prompts > 0) mask = at::cat({at::ones({mask.size(0), prompts}, mask.options()), mask}, 1);
-    Tensor x = embed(input, before.embeddings, call);
-    Pass pass{.padding = Padding(mask), .mask = ops::attention_bias(mask, x.scalar_type())};
-    const Tensor distances = relate(x.size(1), pass, call);
+  void load_block(Loader& load, Block b, const std::string& name) {
+    const int64_t d = config_.hidden_size, inner = config_.intermediate_size;
+    const auto linear = [&](const std::string& own, int64_t d_out, int64_t d_in) {
+      return load.linear(name + own, d_out, d_in);
+    };
+    const auto norm = [&](const std::string& own) { return load.layer_norm(name + own, d, config_.layer_norm_eps); };
+    const std::string self = "attention.self.";
+    const Linear* query = linear(self + "query_proj", d, d);
+    const Linear* key = linear(self + "key_proj", d, d);
+    b.attention.qkv = {query, key, linear(self + "value_proj", d, d)};
+    DistanceLayers distances;
+    const bool shared = config_.share_att_key, related = config_.relative_attention;
+    if (related && config_.c2p) distances.key = shared ? key : linear(self + "pos_key_proj", d, d);
+    if (related && config_.p2c) distances.query = shared ? query : linear(self + "pos_query_proj", d, d);
+    b.attention.form.scale = config_.score_scale();
+    b.attention.output.layer = linear("attention.output.dense", d, d);
+    b.attention_norm = norm("attention.output.LayerNorm");
+    b.feed_forward.inner = {linear("intermediate.dense", inner, d)};
+    b.feed_forward.output.layer = linear("output.dense", d, inner);
+    b.feed_forward_norm = norm("output.LayerNorm");
+    blocks_.push_back(std::move(b));
+    distance_layers_.push_back(distances);
+  }
+
+  Tensor embed(const ModelInput& input, const VirtualTokens& before, Pass& pass, Call& call) const override {
+    Tensor x = behind_prompt(before.embeddings, ops::embedding(input.input_ids, *words_, call));
+    if (positions_) x = x + ops::embedding(at::arange(x.size(1), at::kLong), *positions_, call);
+    if (types_) x = x + ops::embedding(types_of(input, pass, config_.type_vocab_size), *types_, call);
+    pass.shared.resize(3);
+    if (distances_) relate(x.size(1), pass, call);
     x = pass.padding.remove(x);
     if (projection_) x = ops::linear(x, *projection_, call);
     x = ops::dropout(ops::normalised(x, *embedding_norm_, call), config_.hidden_dropout_prob, call);
-    const Tensor embedded = conv_ ? pass.padding.add(x) * mask.ne(0).unsqueeze(-1) : Tensor();
-    const auto last = static_cast<int64_t>(blocks_.size()) - 1;
-    bool firsts_only = false;
-    for (int64_t i = 0; i <= last; ++i) {
-      const bool convolved = conv_ && i == 0;
-      // An observer is to see every token.
-      firsts_only = i == last && reads == Reads::first && !call.observer && !convolved;
-      const auto block = [this, i, pass, firsts_only, convolved](const std::vector<Tensor>& inputs, Call& own) {
-        const Tensor y = run_block(inputs[0], inputs[1], blocks_[i], pass, firsts_only, own);
-        return convolved ? convolve(inputs[2], y, pass, own) : y;
-      };
-      x = ops::checkpointed(block, {x, distances, convolved ? embedded : Tensor()}, call);
-    }
-    if (reads == Reads::first) return firsts_only ? x : pass.padding.firsts(x);
-    return pass.padding.add(x).narrow(1, prompts, input.input_ids.size(1));
+    if (conv_) pass.shared[kEmbedded] = pass.padding.add(x) * pass.mask.ne(0).unsqueeze(-1);
+    return x;
   }
 
- private:
-  struct Block {
-    const Linear *query, *key, *value, *attention_output;
-    const Linear *distance_key = nullptr, *distance_query = nullptr;  // the former ones where they are shared
-    const Norm* attention_norm;
-    const Linear *intermediate, *output;
-    const Norm* output_norm;
-  };
-  /// What all blocks of a pass see.
-  struct Pass {
-    Padding padding;
-    Tensor mask;       // added to the scores; undefined where all tokens see all
-    Tensor vector_of;  // as ops::DistanceVectors has it; undefined without relative attention
-  };
-
-  void load_block(Loader& load, const std::string& p) {
-    const int64_t d = config_.hidden_size, inner = config_.intermediate_size;
-    const auto norm = [&](const std::string& name) { return load.layer_norm(p + name, d, config_.layer_norm_eps); };
-    const std::string self = p + "attention.self.";
-    Block b{};
-    b.query = load.linear(self + "query_proj", d, d);
-    b.key = load.linear(self + "key_proj", d, d);
-    b.value = load.linear(self + "value_proj", d, d);
-    if (config_.relative_attention) {
-      const bool shared = config_.share_att_key;
-      if (config_.c2p) b.distance_key = shared ? b.key : load.linear(self + "pos_key_proj", d, d);
-      if (config_.p2c) b.distance_query = shared ? b.query : load.linear(self + "pos_query_proj", d, d);
-    }
-    b.attention_output = load.linear(p + "attention.output.dense", d, d);
-    b.attention_norm = norm("attention.output.LayerNorm");
-    b.intermediate = load.linear(p + "intermediate.dense", inner, d);
-    b.output = load.linear(p + "output.dense", d, inner);
-    b.output_norm = norm("output.LayerNorm");
-    blocks_.push_back(b);
-  }
-
-  // [rows, length, embedding_size].
-  Tensor embed(const ModelInput& input, const Tensor& prompt, const Call& call) const {
-    Tensor words = ops::embedding(input.input_ids, *word_, call);
-    Tensor types = input.token_type_ids.defined() && config_.type_vocab_size > 1 ? input.token_type_ids
-                                                                                 : at::zeros_like(input.input_ids);
-    if (prompt.defined()) {
-      const int64_t rows = words.size(0), n = prompt.size(0);
-      if (prompt.size(1) != words.size(2)) refuse_prompt(prompt.size(1), words.size(2));
-      words = at::cat({prompt.to(words.scalar_type()).expand({rows, -1, -1}), words}, 1);
-      types = at::cat({at::zeros({rows, n}, types.options()), types}, 1);
-    }
-    if (position_) words = words + ops::embedding(at::arange(words.size(1), at::kLong), *position_, call);
-    return type_ ? words + ops::embedding(types, *type_, call) : words;
-  }
-
-  // The embeddings of the distances that occur in rows of this length, [vectors, hidden], and their numbers in `pass`.
-  Tensor relate(int64_t length, Pass& pass, const Call& call) const {
-    if (!distances_) return {};
+  // The distances that occur in rows of this length.
+  void relate(int64_t length, Pass& pass, const Call& call) const {
     const Tensor rows = rows_of_distances(length, config_);
     const auto least = rows.min().item<int64_t>(), greatest = rows.max().item<int64_t>();
-    pass.vector_of = rows - least;
     const Tensor vectors = ops::embedding(at::arange(least, greatest + 1, at::kLong), *distances_, call);
-    return distance_norm_ ? ops::normalised(vectors, *distance_norm_, call) : vectors;
+    pass.shared[kDistances] = distance_norm_ ? ops::normalised(vectors, *distance_norm_, call) : vectors;
+    pass.shared[kVectorOf] = rows - least;
   }
 
-  // x [tokens, hidden] -> the same of all tokens or of the rows' first ones. `distances` [vectors, hidden] or
-  // undefined.
-  Tensor run_block(const Tensor& x, const Tensor& distances, const Block& block, const Pass& pass, bool firsts_only,
-                   Call& call) const {
-    const double p = config_.hidden_dropout_prob;
-    const Tensor asking = firsts_only ? pass.padding.firsts(x) : x;
-    const Tensor mixed = ops::dropout(attend(asking, x, distances, block, pass, call), p, call);
-    const Tensor mapped = ops::mapped_output(mixed, *block.attention_output, call);
-    const Tensor attended = ops::add_normalised(mapped, asking, *block.attention_norm, call).normalised;
-    const Tensor inner = ops::linear(attended, *block.intermediate, call);
-    const Tensor fed = ops::dropout(ops::activated_linear(activation_, inner, {}, *block.output, call), p, call);
-    return ops::add_normalised(ops::mapped_output(fed, *block.output, call), attended, *block.output_norm, call)
-        .normalised;
+  Tensor run(const Tensor& x, BlockInput input, const Pass& pass, Call& call) const override {
+    const bool convolved = conv_ && input.layer == 0, firsts_only = input.firsts_only;
+    if (convolved) input.firsts_only = false;
+    const Block& block = blocks_[input.layer];
+    const Tensor asking = input.firsts_only ? input.padding.firsts(x) : x;
+    const auto [q, k, v] = block.attention.project(x, asking, input.padding, call);
+    const ops::DistanceVectors vectors = vectors_of(pass.shared, distance_layers_[input.layer], call);
+    const Tensor mixed = ops::disentangled_attention(q, k, v, vectors, input.mask, block.attention.form, call);
+    const Tensor y = block.behind_attention(block.attention.added(mixed, input, call), asking, call);
+    if (!convolved) return y;
+    const Tensor neighboured = convolve(pass.shared[kEmbedded], y, input.padding, call);
+    return firsts_only ? input.padding.firsts(neighboured) : neighboured;
   }
-
-  // `asking` are the tokens that attend: those of x or the rows' first ones.
-  Tensor attend(const Tensor& asking, const Tensor& x, const Tensor& distances, const Block& block, const Pass& pass,
-                Call& call) const {
-    const Padding& padding = pass.padding;
-    const bool all_ask = asking.is_same(x);
-    std::vector<Tensor> qkv;
-    if (all_ask) {
-      qkv = ops::linear_group(x, {block.query, block.key, block.value}, call);
-    } else {
-      qkv = ops::linear_group(x, {block.key, block.value}, call);
-      qkv.insert(qkv.begin(), ops::linear(asking, *block.query, call));
-    }
-    qkv[0] = all_ask ? padding.add(qkv[0]) : qkv[0].unsqueeze(1);
-    qkv[1] = padding.add(qkv[1]);
-    qkv[2] = padding.add(qkv[2]);
-    const auto by_head = [&](const Tensor& t) { return split(t).transpose(1, 2); };
-    const ops::DistanceVectors vectors = vectors_of(distances, block, pass, call);
-    const Tensor mixed = ops::disentangled_attention(
-        by_head(qkv[0]), by_head(qkv[1]), by_head(qkv[2]), vectors, {.bias = pass.mask},
-        {.scale = config_.score_scale(), .dropout = config_.attention_probs_dropout_prob}, call);
-    const Tensor flat = mixed.transpose(1, 2).flatten(2);
-    return ops::linear(all_ask ? padding.remove(flat) : flat.squeeze(1), *block.attention_output, call);
-  }
-
-  Tensor split(const Tensor& x) const { return x.unflatten(-1, {config_.num_attention_heads, -1}); }
 
   // Keys and queries of the distances.
-  ops::DistanceVectors vectors_of(const Tensor& distances, const Block& block, const Pass& pass, Call& call) const {
+  ops::DistanceVectors vectors_of(const std::vector<Tensor>& shared, const DistanceLayers& own, Call& call) const {
     std::vector<const Linear*> layers;
-    for (const Linear* layer : {block.distance_key, block.distance_query}) {
+    for (const Linear* layer : {own.key, own.query}) {
       if (layer) layers.push_back(layer);
     }
     if (layers.empty()) return {};
-    const Tensor own = ops::dropout(distances, config_.hidden_dropout_prob, call);
-    const std::vector<Tensor> vectors = ops::linear_group(own, layers, call);
-    return {.keys = block.distance_key ? split(vectors.front()) : Tensor(),
-            .queries = block.distance_query ? split(vectors.back()) : Tensor(),
-            .vector_of = pass.vector_of};
+    const Tensor distances = ops::dropout(shared[kDistances], config_.hidden_dropout_prob, call);
+    const std::vector<Tensor> vectors = ops::linear_group(distances, layers, call);
+    const auto split = [&](const Tensor& t) { return t.unflatten(-1, {config_.num_attention_heads, -1}); };
+    return {.keys = own.key ? split(vectors.front()) : Tensor(),
+            .queries = own.query ? split(vectors.back()) : Tensor(),
+            .vector_of = shared[kVectorOf]};
   }
 
   // The embeddings' neighbours added to the first block's output y [tokens, hidden].
-  Tensor convolve(const Tensor& embedded, const Tensor& y, const Pass& pass, Call& call) const {
+  Tensor convolve(const Tensor& embedded, const Tensor& y, const Padding& padding, Call& call) const {
     const auto value = [&](const Parameter& p) {
       return (call.adapter ? call.adapter->value(p) : p.value).to(embedded.scalar_type());
     };
     const Tensor mixed = at::conv1d(embedded.transpose(1, 2), value(conv_->weight), value(conv_->bias), {1},
                                     {config_.conv_kernel_size / 2}, {1}, config_.conv_groups)
                              .transpose(1, 2);
-    const Tensor own = ops::dropout(pass.padding.remove(mixed.contiguous()), config_.hidden_dropout_prob, call);
+    const Tensor own = ops::dropout(padding.remove(mixed.contiguous()), config_.hidden_dropout_prob, call);
     return ops::add_normalised((*conv_activation_)(own), y, *conv_norm_, call).normalised;
   }
 
   DebertaConfig config_;
-  const Embedding *word_, *position_ = nullptr, *type_ = nullptr, *distances_ = nullptr;
+  const Embedding *positions_ = nullptr, *types_ = nullptr, *distances_ = nullptr;
   const Linear* projection_ = nullptr;
-  const Norm *embedding_norm_, *distance_norm_ = nullptr, *conv_norm_ = nullptr;
+  const Norm *embedding_norm_ = nullptr, *distance_norm_ = nullptr, *conv_norm_ = nullptr;
   const Layer* conv_ = nullptr;
-  std::vector<Block> blocks_;
-  ops::Activation activation_;
+  std::vector<DistanceLayers> distance_layers_;  // by block
   std::optional<ops::Activation> conv_activation_;
 };
 
@@ -349,33 +275,18 @@ class DebertaV2 final : public EncoderModel {
     const ConfigValues values = config_of(input);
     const DebertaConfig c(values);
     Loader load(*this, input, "deberta");
-    auto encoder = std::make_unique<DebertaEncoder>(load, c);
-    const Embedding& words = encoder->words();
-    encoder_ = std::move(encoder);
-    vocab_size_ = c.vocab_size;
-    type_vocab_size_ = c.type_vocab_size;
-    max_positions_ = c.max_position_embeddings;
-    position_table_ = c.position_biased_input;
-    // Its attention has no place for a prefix.
-    shape_ = {.layers = c.num_hidden_layers,
-              .hidden = c.hidden_size,
-              .heads = c.num_attention_heads,
-              .word_embeddings = words.weight.value};
-
-    const int64_t d = c.hidden_size;
-    const std::string& task = load.head_spec().task_type;
-    if (task != "SEQ_CLS") reads_ = Reads::every;
-    if (task == "SEQ_CLS") {
-      layers_.dropout(c.pooler_dropout)
-          .linear(load.head("pooler.dense", d, d, c.initializer_range))
-          .activation(c.pooler_hidden_act, "pooler_hidden_act")
-          .dropout(c.cls_dropout)
-          .linear(load.head("classifier", num_labels(), d, c.initializer_range));
-    } else if (task == "fill-mask") {
-      layers_ = masked_lm_head(load, masked_form(values, c, *input.checkpoint), words);
-    } else {
-      layers_.last(load, num_labels(), d, c.initializer_range, c.hidden_dropout_prob);
-    }
+    take(std::make_unique<DebertaEncoder>(load, c), {.max_positions = c.max_position_embeddings,
+                                                     .type_vocab_size = c.type_vocab_size,
+                                                     .position_table = c.position_biased_input,
+                                                     .takes_prefix = false});
+    EncoderHeads heads{.rows = {.dense = "pooler.dense",
+                                .activation = c.pooler_hidden_act,
+                                .activation_key = "pooler_hidden_act",
+                                .dense_dropout = c.pooler_dropout,
+                                .dropout = c.cls_dropout},
+                       .token_dropout = c.hidden_dropout_prob};
+    if (load.head_spec().task_type == "fill-mask") heads.masked = masked_form(values, c, *input.checkpoint);
+    load_head(load, heads, c.initializer_range);
     std::vector<std::string> others = {"cls.", "lm_predictions.", "mask_predictions.", "pooler.",
                                        "embeddings.position_ids"};
     if (!c.position_biased_input) others.emplace_back("embeddings.position_embeddings.");
@@ -393,7 +304,6 @@ class DebertaV2 final : public EncoderModel {
     MaskedLmForm form{.dense = "cls.predictions.transform.dense",
                       .norm = "cls.predictions.transform.LayerNorm",
                       .bias = c.tie_word_embeddings ? "cls.predictions.bias" : "cls.predictions.decoder.bias",
-                      .d_in = c.hidden_size,
                       .activation = c.hidden_act,
                       .eps = c.layer_norm_eps,
                       .tied = c.tie_word_embeddings};

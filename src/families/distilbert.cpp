@@ -21,42 +21,33 @@ Json settled(Json config) {
   return config;
 }
 
-class DistilBert final : public EncoderFamilyModel {
- public:
-  explicit DistilBert(const FamilyInput& input) {
-    const ConfigValues values = config_of(input);
-    auto c = EncoderConfig::from_json(values, 0);
-    c.type_vocab_size = 0;
-    c.attention_output_dropout = false;
-    Loader load(*this, input, "distilbert");
-    const Encoder& encoder = load_encoder(load, c,
-                                          {.embeddings = "distilbert.embeddings",
-                                           .layers = numbered("distilbert.transformer.layer.{}", c.num_hidden_layers),
-                                           .query = "attention.q_lin",
-                                           .key = "attention.k_lin",
-                                           .value = "attention.v_lin",
-                                           .attention_output = "attention.out_lin",
-                                           .attention_norm = "sa_layer_norm",
-                                           .intermediate = "ffn.lin1",
-                                           .output = "ffn.lin2",
-                                           .output_norm = "output_layer_norm"});
-    const int64_t d = c.hidden_size;
-    if (load.head_spec().task_type == "SEQ_CLS") {
-      layers_.linear(load.head("pre_classifier", d, d, c.initializer_range))
-          .activation("relu")
-          .dropout(values.dropout_or("seq_classif_dropout", 0.2))
-          .linear(load.head("classifier", num_labels(), d, c.initializer_range));
-    } else {
-      load_token_head(load, c, encoder,
-                      {.dense = "vocab_transform",
-                       .norm = "vocab_layer_norm",
-                       .bias = "vocab_projector.bias",
-                       .activation = c.hidden_act},
-                      c.hidden_dropout_prob, values.dropout_or("qa_dropout", 0.1));
-    }
-    load.finish({"vocab_transform.", "vocab_layer_norm.", "pre_classifier.", "embeddings.position_ids"});
-  }
-};
+std::unique_ptr<Model> load(const FamilyInput& input) {
+  const ConfigValues values = config_of(input);
+  auto c = EncoderConfig::from_json(values, 0);
+  c.type_vocab_size = 0;
+  c.attention_output_dropout = false;
+  const EncoderNames names{.base = "distilbert",
+                           .layers = numbered("distilbert.transformer.layer.{}", c.num_hidden_layers),
+                           .query = "attention.q_lin",
+                           .key = "attention.k_lin",
+                           .value = "attention.v_lin",
+                           .attention_output = "attention.out_lin",
+                           .attention_norm = "sa_layer_norm",
+                           .intermediate = "ffn.lin1",
+                           .output = "ffn.lin2",
+                           .output_norm = "output_layer_norm"};
+  const EncoderHeads heads{.rows = {.dense = "pre_classifier",
+                                    .activation = "relu",
+                                    .dropout = values.dropout_or("seq_classif_dropout", 0.2)},
+                           .masked = {.dense = "vocab_transform",
+                                      .norm = "vocab_layer_norm",
+                                      .bias = "vocab_projector.bias",
+                                      .activation = c.hidden_act},
+                           .token_dropout = c.hidden_dropout_prob,
+                           .answers_dropout = values.dropout_or("qa_dropout", 0.1)};
+  return load_encoder(input, c, names, heads,
+                      {"vocab_transform.", "vocab_layer_norm.", "pre_classifier.", "embeddings.position_ids"});
+}
 
 }  // namespace
 
@@ -70,7 +61,7 @@ const FamilySpec& family_distilbert() {
       .ia3_feedforward_modules = {"ffn.lin2"},
       .sublayer_outputs = {"out_lin", "ffn.lin2"},
       .feedforward_outputs = {"ffn.lin2"},
-      .load = [](const FamilyInput& input) { return std::make_unique<DistilBert>(input); },
+      .load = load,
       .settled = settled,
   };
   return spec;

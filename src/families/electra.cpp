@@ -5,34 +5,23 @@
 namespace deltaw {
 namespace {
 
-class Electra final : public EncoderFamilyModel {
- public:
-  explicit Electra(const FamilyInput& input) {
-    const ConfigValues values = config_of(input);
-    auto c = EncoderConfig::from_json(values, 0);
-    c.embedding_size = values.size_or("embedding_size", 128);
-    Loader load(*this, input, "electra");
-    const Encoder& encoder = load_encoder(load, c,
-                                          {.embeddings = "electra.embeddings",
-                                           .projection = "electra.embeddings_project",
-                                           .layers = numbered("electra.encoder.layer.{}", c.num_hidden_layers)});
-    const int64_t d = c.hidden_size;
-    if (load.head_spec().task_type == "SEQ_CLS") {
-      layers_.dropout(c.classifier_dropout)
-          .linear(load.head("classifier.dense", d, d, c.initializer_range))
-          .activation("gelu")
-          .dropout(c.classifier_dropout)
-          .linear(load.head("classifier.out_proj", num_labels(), d, c.initializer_range));
-    } else {
-      load_token_head(load, c, encoder,
-                      {.dense = "generator_predictions.dense",
-                       .norm = "generator_predictions.LayerNorm",
-                       .bias = "generator_lm_head.bias"},
-                      c.classifier_dropout);
-    }
-    load.finish({"generator_predictions.", "discriminator_predictions.", "embeddings.position_ids"});
-  }
-};
+std::unique_ptr<Model> load(const FamilyInput& input) {
+  const ConfigValues values = config_of(input);
+  auto c = EncoderConfig::from_json(values, 0);
+  c.embedding_size = values.size_or("embedding_size", 128);
+  const double p = c.classifier_dropout;
+  const EncoderNames names{.base = "electra",
+                           .projection = "electra.embeddings_project",
+                           .layers = numbered("electra.encoder.layer.{}", c.num_hidden_layers)};
+  const EncoderHeads heads{
+      .rows = {.dense = "classifier.dense", .activation = "gelu", .dense_dropout = p, .dropout = p},
+      .masked = {.dense = "generator_predictions.dense",
+                 .norm = "generator_predictions.LayerNorm",
+                 .bias = "generator_lm_head.bias"},
+      .token_dropout = p};
+  return load_encoder(input, c, names, heads,
+                      {"generator_predictions.", "discriminator_predictions.", "embeddings.position_ids"});
+}
 
 }  // namespace
 
@@ -41,7 +30,7 @@ const FamilySpec& family_electra() {
       .model_type = "electra",
       .heads = encoder_heads("Electra", "classifier.out_proj.weight", "generator_lm_head"),
       .word_embeddings = "electra.embeddings.word_embeddings",
-      .load = [](const FamilyInput& input) { return std::make_unique<Electra>(input); },
+      .load = load,
   });
   return spec;
 }

@@ -4,17 +4,10 @@
 
 #include <cmath>
 
-#include "deltaw/error.h"
 #include "deltaw/gguf.h"
 #include "models/causal.h"
-#include "models/config_values.h"
 #include "models/family_input.h"
-#include "models/loader.h"
-#include "ops/activations.h"
-#include "ops/gradient_checkpointing.h"
-#include "ops/layers.h"
-#include "ops/linear/linear.h"
-#include "ops/norms.h"
+#include "models/text_decoder.h"
 
 namespace deltaw {
 namespace {
@@ -50,127 +43,52 @@ struct Gpt2Config {
   }
 };
 
-class Gpt2 final : public Model {
- public:
-  explicit Gpt2(const FamilyInput& input, const ConfigValues& values)
-      : config_(values), activation_(config_.activation_function, "activation_function") {
-    const Gpt2Config& c = config_;
-    Loader load(*this, input, "transformer");
-    const std::string &words = load.family().word_embeddings, &head = load.head_spec().module;
-    word_ = c.tie_word_embeddings ? load.tied_embedding(words, "lm_head", c.vocab_size, c.n_embd)
-                                  : load.word_embedding(words, c.vocab_size, c.n_embd);
-    position_ = load.embedding("transformer.wpe", c.n_positions, c.n_embd);
-    for (int64_t i = 0; i < c.n_layer; ++i) load_block(load, fmt::format("transformer.h.{}.", i));
-    norm_ = load.layer_norm("transformer.ln_f", c.n_embd, c.layer_norm_epsilon);
-    if (load.head_spec().has_labels()) {
-      reads_tokens_ = load.head_spec().task_type != "SEQ_CLS";
-      score_ = load.head(head, num_labels(), c.n_embd, c.initializer_range, /*bias=*/reads_tokens_);
-    } else if (c.tie_word_embeddings) {
-      lm_head_ = load.tied_head(head, *word_);
-    } else {
-      lm_head_ = load.word_head(head, c.vocab_size, c.n_embd);
-    }
-    load.finish({}, {".attn.bias", ".attn.masked_bias"});
-    vocab_size_ = word_->weight.value.size(0);
-    max_positions_ = c.n_positions;
-    position_table_ = true;
-    shape_ = {.layers = c.n_layer,
-              .hidden = c.n_embd,
-              .heads = c.n_head,
-              .prefix_heads = c.n_head,
-              .prefix_width = c.n_embd,
-              .word_embeddings = word_->weight.value};
-  }
-
-  Tensor features(const ModelInput& input, Call& call) const override {
-    const CausalPass pass = causal_pass(input, 0, call);
-    Tensor x = ops::dropout(embed(input, pass, call), config_.embd_pdrop, call);
-    for (int64_t i = 0; i < config_.n_layer; ++i) {
-      const auto block = [this, i, pass](const std::vector<Tensor>& inputs, Call& own) {
-        return run_block(inputs[0], i, inputs[1], pass, own);
-      };
-      x = ops::checkpointed(block, {x, pass.prefix_of(i)}, call);
-    }
-    if (pass.prompt.defined()) x = x.narrow(1, pass.prompt.size(0), input.input_ids.size(1));
-    x = ops::normalised(x, *norm_, call);
-    return reads_tokens_ ? x : last_tokens(x, input);
-  }
-
-  Tensor logits(const Tensor& features, Call& call) const override {
-    if (!score_) return ops::linear(features, *lm_head_, call);
-    return ops::linear(reads_tokens_ ? ops::dropout(features, config_.token_dropout, call) : features, *score_, call);
-  }
-
- private:
-  struct Block {
-    const Norm *ln_1, *ln_2;
-    const Linear *c_attn, *attention_output, *c_fc, *mlp_output;
+Block load_block(Loader& load, const Gpt2Config& c, const ops::Activation& activation, int64_t index) {
+  const std::string name = fmt::format("transformer.h.{}.", index);
+  const auto linear = [&](const std::string& own, int64_t d_out, int64_t d_in) {
+    return load.linear(name + own, d_out, d_in, {.kind = LayerKind::conv1d});
   };
+  const auto norm = [&](const std::string& own) { return load.layer_norm(name + own, c.n_embd, c.layer_norm_epsilon); };
+  const int64_t width = c.n_embd / c.n_head;
+  double scale = c.scale_attn_weights ? 1 / std::sqrt(static_cast<double>(width)) : 1;
+  if (c.scale_attn_by_inverse_layer_idx) scale /= static_cast<double>(index + 1);
+  Block b{.norms_first = true};
+  b.attention_norm = norm("ln_1");
+  b.attention = {
+      .qkv = {linear("attn.c_attn", 3 * c.n_embd, c.n_embd)},
+      .heads = c.n_head,
+      .key_heads = c.n_head,
+      .width = width,
+      .form = {.scale = scale, .dropout = c.attn_pdrop, .float32_scores = c.reorder_and_upcast_attn},
+      .output = {.layer = linear("attn.c_proj", c.n_embd, c.n_embd), .dropout = c.resid_pdrop},
+  };
+  b.feed_forward_norm = norm("ln_2");
+  b.feed_forward = {
+      .inner = {linear("mlp.c_fc", c.n_inner, c.n_embd)},
+      .activation = activation,
+      .output = {.layer = linear("mlp.c_proj", c.n_embd, c.n_inner), .dropout = c.resid_pdrop},
+  };
+  return b;
+}
 
-  void load_block(Loader& load, const std::string& p) {
-    const Gpt2Config& c = config_;
-    constexpr LinearForm kForm{.kind = LayerKind::conv1d};
-    Block b{};
-    b.ln_1 = load.layer_norm(p + "ln_1", c.n_embd, c.layer_norm_epsilon);
-    b.c_attn = load.linear(p + "attn.c_attn", 3 * c.n_embd, c.n_embd, kForm);
-    b.attention_output = load.linear(p + "attn.c_proj", c.n_embd, c.n_embd, kForm);
-    b.ln_2 = load.layer_norm(p + "ln_2", c.n_embd, c.layer_norm_epsilon);
-    b.c_fc = load.linear(p + "mlp.c_fc", c.n_inner, c.n_embd, kForm);
-    b.mlp_output = load.linear(p + "mlp.c_proj", c.n_embd, c.n_inner, kForm);
-    blocks_.push_back(b);
+class Gpt2 final : public DecoderModel {
+ public:
+  Gpt2(const FamilyInput& input, const Gpt2Config& c) {
+    const ops::Activation activation(c.activation_function, "activation_function");
+    Loader load(*this, input, "transformer");
+    const HeadForm head{.vocab_size = c.vocab_size,
+                        .tied = c.tie_word_embeddings,
+                        .initializer_range = c.initializer_range,
+                        .token_dropout = c.token_dropout};
+    decoder_ = {.words = load_words(load, head, c.n_embd),
+                .positions = load.embedding("transformer.wpe", c.n_positions, c.n_embd),
+                .embedding_dropout = c.embd_pdrop};
+    for (int64_t i = 0; i < c.n_layer; ++i) decoder_.blocks.push_back(load_block(load, c, activation, i));
+    decoder_.norm = load.layer_norm("transformer.ln_f", c.n_embd, c.layer_norm_epsilon);
+    load_head(load, head);
+    load.finish({}, {".attn.bias", ".attn.masked_bias"});
+    settle(c.n_positions);
   }
-
-  Tensor embed(const ModelInput& input, const CausalPass& pass, const Call& call) const {
-    const int64_t end = pass.positions.max().item<int64_t>() + 1;
-    if (end > config_.n_positions) {
-      throw Error({.id = "data.too-long",
-                   .what = fmt::format("a row reaches position {}, the model has {}", end, config_.n_positions),
-                   .where = "the batch",
-                   .fix = fmt::format("--max_length {}", config_.n_positions)});
-    }
-    Tensor words = ops::embedding(input.input_ids, *word_, call);
-    if (pass.prompt.defined()) {
-      words = at::cat({pass.prompt.to(words.scalar_type()).expand({words.size(0), -1, -1}), words}, 1);
-    }
-    return words + ops::embedding(pass.positions, *position_, call);
-  }
-
-  Tensor run_block(const Tensor& input, int64_t index, const Tensor& prefix, const CausalPass& pass, Call& call) const {
-    const Block& block = blocks_[index];
-    const auto added = [&](const Tensor& output, const Linear& last) {
-      return ops::mapped_output(ops::dropout(output, config_.resid_pdrop, call), last, call);
-    };
-    const Tensor mixed = attend(ops::normalised(input, *block.ln_1, call), index, prefix, pass, call);
-    const auto [x, fed] = ops::add_normalised(added(mixed, *block.attention_output), input, *block.ln_2, call);
-    const Tensor inner = ops::linear(fed, *block.c_fc, call);
-    return x + added(ops::activated_linear(activation_, inner, {}, *block.mlp_output, call), *block.mlp_output);
-  }
-
-  Tensor attend(const Tensor& x, int64_t index, const Tensor& prefix, const CausalPass& pass, Call& call) const {
-    const Gpt2Config& c = config_;
-    const Block& block = blocks_[index];
-    const int64_t width = c.n_embd / c.n_head;
-    std::vector<Tensor> qkv = ops::linear(x, *block.c_attn, call).chunk(3, -1);
-    for (Tensor& part : qkv) part = part.unflatten(-1, {c.n_head, width}).transpose(1, 2);
-    const auto [k, v] = with_past(index, qkv[1], qkv[2], prefix, call);
-    const double scale = c.scale_attn_weights ? 1 / std::sqrt(static_cast<double>(width)) : 1;
-    const Tensor mixed =
-        ops::attention(qkv[0], k, v, pass.full,
-                       {.scale = c.scale_attn_by_inverse_layer_idx ? scale / static_cast<double>(index + 1) : scale,
-                        .dropout = c.attn_pdrop,
-                        .float32_scores = c.reorder_and_upcast_attn},
-                       call);
-    return ops::linear(mixed.transpose(1, 2).flatten(2), *block.attention_output, call);
-  }
-
-  Gpt2Config config_;
-  const Embedding *word_ = nullptr, *position_ = nullptr;
-  const Norm* norm_ = nullptr;
-  const Linear* lm_head_ = nullptr;  // or, of a classifier:
-  const Linear* score_ = nullptr;
-  bool reads_tokens_ = true;  // each of them, or a row's last one
-  std::vector<Block> blocks_;
-  ops::Activation activation_;
 };
 
 const GgufForm& gguf() {
@@ -224,7 +142,7 @@ const FamilySpec& family_gpt2() {
       .ia3_feedforward_modules = {"mlp.c_proj"},
       .sublayer_outputs = {"c_proj"},
       .feedforward_outputs = {"mlp.c_proj"},
-      .load = [](const FamilyInput& input) { return std::make_unique<Gpt2>(input, config_of(input)); },
+      .load = [](const FamilyInput& input) { return std::make_unique<Gpt2>(input, Gpt2Config(config_of(input))); },
       .gguf = &gguf(),
       .is_decoder = true,
   };

@@ -2,19 +2,14 @@
 // feed-forward layers; most layers see a window. Names and dropouts as transformers' modeling_modernbert.
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <cmath>
 
-#include "deltaw/active_updates.h"
-#include "models/causal.h"
 #include "models/encoder.h"
 #include "models/family_input.h"
 #include "models/rotary.h"
-#include "ops/activations.h"
-#include "ops/attention/attention.h"
-#include "ops/gradient_checkpointing.h"
+#include "models/text_encoder.h"
+#include "models/virtual_tokens.h"
 #include "ops/layers.h"
-#include "ops/linear/linear.h"
 #include "ops/norms.h"
 
 namespace deltaw {
@@ -114,65 +109,44 @@ struct ModernBertConfig {
 
 class ModernBertEncoder final : public TextEncoder {
  public:
-  ModernBertEncoder(Loader& load, const ModernBertConfig& config)
-      : config_(config), activation_(config.hidden_activation, "hidden_activation") {
+  ModernBertEncoder(Loader& load, const ModernBertConfig& config) : config_(config) {
     const auto& c = config_;
-    word_ = load.embedding(load.family().word_embeddings, c.vocab_size, c.hidden_size, c.padding_idx);
+    const ops::Activation activation(c.hidden_activation, "hidden_activation");
+    words_ = load.embedding(load.family().word_embeddings, c.vocab_size, c.hidden_size, c.padding_idx);
     embedding_norm_ = norm(load, "model.embeddings.norm");
-    for (int64_t i = 0; i < c.num_hidden_layers; ++i) load_block(load, fmt::format("model.layers.{}.", i));
+    for (int64_t i = 0; i < c.num_hidden_layers; ++i) blocks_.push_back(load_block(load, activation, i));
     final_norm_ = norm(load, "model.final_norm");
   }
 
-  Tensor states(const ModelInput& input, Reads reads, Call& call) const override {
-    const Encoded encoded = encode(input, reads == Reads::first, call);
-    if (reads == Reads::first) return encoded.states;
-    return encoded.padding.add(encoded.states).narrow(1, encoded.prompts, input.input_ids.size(1));
-  }
-
-  /// The mean of each row's tokens, virtual ones among them: [batch, hidden].
-  Tensor means(const ModelInput& input, Call& call) const {
-    const Encoded encoded = encode(input, /*firsts_only=*/false, call);
-    const Tensor mask = encoded.mask.ne(0).to(at::kLong);
-    return (encoded.padding.add(encoded.states) * mask.unsqueeze(-1)).sum(1) / mask.sum(1, /*keepdim=*/true);
-  }
-
-  const Embedding& words() const { return *word_; }
-
  private:
-  struct Block {
-    const Norm* attn_norm;  // null: the embeddings' own
-    const Linear *Wqkv, *attention_Wo;
-    const Norm* mlp_norm;
-    const Linear *Wi, *mlp_Wo;
-  };
-  /// What all blocks of a pass see.
-  struct Pass {
-    Padding padding;
-    Tensor bias;  // of what is padding; undefined where nothing is
-    Rotary::Turn global, local;
-  };
-  struct Encoded {
-    Tensor states;  // [tokens, hidden], or [batch, hidden] of the first ones
-    Padding padding;
-    Tensor mask;      // [batch, seq], with virtual tokens
-    int64_t prompts;  // virtual tokens before each row
-  };
+  enum Turns { kGlobal, kLocal };
 
   const Norm* norm(Loader& load, const std::string& name) const {
     return load.layer_norm(name, config_.hidden_size, config_.norm_eps, config_.norm_bias);
   }
 
-  void load_block(Loader& load, const std::string& p) {
+  Block load_block(Loader& load, const ops::Activation& activation, int64_t index) const {
     const auto& c = config_;
     const int64_t d = c.hidden_size, inner = c.intermediate_size;
-    Block b{};
-    if (!blocks_.empty()) b.attn_norm = norm(load, p + "attn_norm");
-    b.Wqkv = load.linear(p + "attn.Wqkv", 3 * d, d, {.bias = c.attention_bias});
-    b.attention_Wo = load.linear(p + "attn.Wo", d, d, {.bias = c.attention_bias});
-    b.mlp_norm = norm(load, p + "mlp_norm");
-    b.Wi = load.linear(p + "mlp.Wi", 2 * inner, d, {.bias = c.mlp_bias});
-    b.mlp_Wo = load.linear(p + "mlp.Wo", d, inner, {.bias = c.mlp_bias});
-    blocks_.push_back(b);
+    const std::string name = fmt::format("model.layers.{}.", index);
+    Block b{.norms_first = true};
+    if (index > 0)
+      b.attention_norm = norm(load, name + "attn_norm");  // the first reads what the embeddings' norm gives
+    b.attention = {.qkv = {load.linear(name + "attn.Wqkv", 3 * d, d, {.bias = c.attention_bias})},
+                   .heads = c.num_attention_heads,
+                   .key_heads = c.num_attention_heads,
+                   .width = c.head_width(),
+                   .form = {.dropout = c.attention_dropout},
+                   .window = c.local[index] ? c.window : 0,
+                   .output = {.layer = load.linear(name + "attn.Wo", d, d, {.bias = c.attention_bias}),
+                              .dropout = c.attention_dropout}};
+    b.feed_forward_norm = norm(load, name + "mlp_norm");
+    b.feed_forward = {.inner = {load.linear(name + "mlp.Wi", 2 * inner, d, {.bias = c.mlp_bias})},
+                      .gated = true,
+                      .activation = activation,
+                      .dropout = c.mlp_dropout,
+                      .output = {.layer = load.linear(name + "mlp.Wo", d, inner, {.bias = c.mlp_bias})}};
+    return b;
   }
 
   // The angles are rounded to the model's type, the turn itself is in float32 at least.
@@ -181,90 +155,25 @@ class ModernBertEncoder final : public TextEncoder {
     const at::ScalarType wide = type == at::kBFloat16 ? at::kFloat : type;
     return {angles.cos.to(wide), angles.sin.to(wide)};
   }
-  static Tensor turned(const Tensor& x, const Rotary::Turn& turn) {
-    return rotated(x.to(turn.cos.scalar_type()), turn).to(x.scalar_type());
+
+  Tensor embed(const ModelInput& input, const VirtualTokens& before, Pass& pass, Call& call) const override {
+    const Tensor words = behind_prompt(before.embeddings, ops::embedding(input.input_ids, *words_, call));
+    const Tensor positions = at::arange(words.size(1), input.attention_mask.options()).unsqueeze(0);
+    pass.turns = {turn(config_.global_rotary, positions, words.scalar_type()),
+                  turn(config_.local_rotary, positions, words.scalar_type())};
+    const Tensor x = ops::normalised(pass.padding.remove(words), *embedding_norm_, call);
+    return ops::dropout(x, config_.embedding_dropout, call);
   }
 
-  Encoded encode(const ModelInput& input, bool firsts_only, Call& call) const {
-    const VirtualTokens before = call.adapter ? call.adapter->virtual_tokens() : VirtualTokens{};
-    const Tensor &prompt = before.embeddings, &own = input.attention_mask;
-    const int64_t n = before.count(), prompts = prompt.defined() ? n : 0;
-    const auto behind = [&](int64_t count) {
-      return count > 0 ? at::cat({at::ones({own.size(0), count}, own.options()), own}, 1) : own;
-    };
-    Tensor words = ops::embedding(input.input_ids, *word_, call);
-    if (prompts > 0) words = at::cat({prompt.to(words.scalar_type()).expand({words.size(0), -1, -1}), words}, 1);
-    const at::ScalarType type = words.scalar_type();
-    const Tensor mask = behind(prompts), positions = at::arange(words.size(1), own.options()).unsqueeze(0);
-    const Pass pass{.padding = Padding(mask),
-                    .bias = ops::attention_bias(behind(n), type),
-                    .global = turn(config_.global_rotary, positions, type),
-                    .local = turn(config_.local_rotary, positions, type)};
-    Tensor x = ops::normalised(pass.padding.remove(words), *embedding_norm_, call);
-    x = ops::dropout(x, config_.embedding_dropout, call);
-    const int64_t last = config_.num_hidden_layers - 1;
-    for (int64_t i = 0; i <= last; ++i) {
-      // An observer is to see every token.
-      const bool firsts = firsts_only && i == last && !call.observer;
-      const auto block = [this, i, pass, firsts](const std::vector<Tensor>& inputs, Call& own_call) {
-        return run_block(inputs, i, pass, firsts, own_call);
-      };
-      x = ops::checkpointed(block, {x, before.prefix.defined() ? before.prefix.select(1, i) : Tensor()}, call);
-    }
-    if (firsts_only && call.observer) x = pass.padding.firsts(x);
-    return {ops::normalised(x, *final_norm_, call), pass.padding, mask, prompts};
-  }
-
-  // `inputs`: x [tokens, hidden] and a prefix [n, 2, hidden], or undefined -> the same of all tokens or of the first.
-  Tensor run_block(const std::vector<Tensor>& inputs, int64_t index, const Pass& pass, bool firsts_only,
-                   Call& call) const {
-    const Block& b = blocks_[index];
-    const auto& c = config_;
-    const Tensor& x = inputs[0];
-    const Tensor asking = firsts_only ? pass.padding.firsts(x) : x;
-    const Tensor mixed =
-        attend(b.attn_norm ? ops::normalised(x, *b.attn_norm, call) : x, inputs[1], index, pass, firsts_only, call);
-    const Tensor attended = ops::mapped_output(ops::dropout(mixed, c.attention_dropout, call), *b.attention_Wo, call);
-    const auto [sum, fed] = ops::add_normalised(attended, asking, *b.mlp_norm, call);
-    const std::vector<Tensor> gate_up = ops::linear(fed, *b.Wi, call).chunk(2, -1);
-    const bool drops = call.training && c.mlp_dropout > 0;
-    const Tensor output =
-        drops
-            ? ops::linear(ops::dropout(activation_.gated(gate_up[0], gate_up[1]), c.mlp_dropout, call), *b.mlp_Wo, call)
-            : ops::activated_linear(activation_, gate_up[0], gate_up[1], *b.mlp_Wo, call);
-    return sum + ops::mapped_output(output, *b.mlp_Wo, call);
-  }
-
-  Tensor attend(const Tensor& x, const Tensor& prefix, int64_t index, const Pass& pass, bool firsts_only,
-                Call& call) const {
-    const auto& c = config_;
-    const Block& b = blocks_[index];
-    const bool local = c.local[index];
-    const Tensor qkv = pass.padding.add(ops::linear(x, *b.Wqkv, call))
-                           .unflatten(-1, {3, c.num_attention_heads, c.head_width()});  // [batch, seq, 3, heads, width]
-    const auto part = [&](int64_t which) { return qkv.select(2, which).transpose(1, 2); };
-    const Rotary::Turn& angles = local ? pass.local : pass.global;
-    Tensor q = turned(part(0), angles);
-    auto [k, v] = with_past(index, turned(part(1), angles), part(2), prefix, call);
-    ops::AttentionMask mask{.bias = pass.bias, .window = local ? c.window : 0};
-    if (firsts_only) {  // a first token sees only the tokens after it that its window reaches
-      const int64_t behind = q.size(2), before = k.size(2) - behind;
-      const int64_t seen = before + (local ? std::min(behind, c.window + 1) : behind);
-      q = q.narrow(2, 0, 1);
-      k = k.narrow(2, 0, seen);
-      v = v.narrow(2, 0, seen);
-      mask = {.bias = pass.bias.defined() ? pass.bias.narrow(3, 0, seen) : Tensor()};
-    }
-    const Tensor mixed =
-        ops::attention(q, k, v, mask, {.dropout = c.attention_dropout}, call).transpose(1, 2).flatten(2);
-    return ops::linear(firsts_only ? mixed.squeeze(1) : pass.padding.remove(mixed), *b.attention_Wo, call);
+  Tensor run(const Tensor& x, BlockInput input, const Pass& pass, Call& call) const override {
+    const Block& block = blocks_[input.layer];
+    input.mask.window = block.attention.window;
+    input.turn = pass.turns[config_.local[input.layer] ? kLocal : kGlobal];
+    return block(x, input, call);
   }
 
   const ModernBertConfig config_;
-  const Embedding* word_ = nullptr;
-  const Norm *embedding_norm_ = nullptr, *final_norm_ = nullptr;
-  std::vector<Block> blocks_;
-  ops::Activation activation_;
+  const Norm* embedding_norm_ = nullptr;
 };
 
 class ModernBert final : public EncoderModel {
@@ -272,48 +181,29 @@ class ModernBert final : public EncoderModel {
   explicit ModernBert(const FamilyInput& input) {
     const ModernBertConfig c(config_of(input));
     Loader load(*this, input, "model");
-    auto encoder = std::make_unique<ModernBertEncoder>(load, c);
-    const std::string& task = load.head_spec().task_type;
-    if (task != "SEQ_CLS") reads_ = Reads::every;
-    means_ = task == "SEQ_CLS" && c.classifier_pooling == "mean" ? encoder.get() : nullptr;
-    load_head(load, c, encoder->words());
+    take(std::make_unique<ModernBertEncoder>(load, c), {.max_positions = c.max_position_embeddings});
+    load_head(load, c);
     load.finish({});
-
-    const Tensor& words = encoder->words().weight.value;
-    encoder_ = std::move(encoder);
-    vocab_size_ = c.vocab_size;
-    max_positions_ = c.max_position_embeddings;
-    shape_ = {.layers = c.num_hidden_layers,
-              .hidden = c.hidden_size,
-              .heads = c.num_attention_heads,
-              .prefix_heads = c.num_attention_heads,
-              .prefix_width = c.hidden_size,
-              .word_embeddings = words};
-  }
-
-  Tensor features(const ModelInput& input, Call& call) const override {
-    return means_ ? means_->means(input, call) : EncoderModel::features(input, call);
   }
 
  private:
-  void load_head(Loader& load, const ModernBertConfig& c, const Embedding& words) {
+  void load_head(Loader& load, const ModernBertConfig& c) {
+    const HeadSpec& head = load.head_spec();
+    reads_ = head.task_type != "SEQ_CLS" ? Reads::every : c.classifier_pooling == "mean" ? Reads::mean : Reads::first;
     const double std = c.initializer_range / std::sqrt(2.0 * static_cast<double>(c.num_hidden_layers));
     const int64_t d = c.hidden_size;
     layers_.linear(load.head("head.dense", d, d, std, c.classifier_bias))
         .activation(c.classifier_activation, "classifier_activation")
         .norm(load.head_norm("head.norm", d, c.norm_eps, c.norm_bias));
-    const std::string& last = load.head_spec().module;
-    if (!load.head_spec().weight.empty()) {
+    if (!head.weight.empty()) {
       const double p = c.classifier_dropout;
       layers_.last(load, num_labels(), d, 1 / std::sqrt(static_cast<double>(d)), p, p);
     } else {
-      const std::string bias = c.decoder_bias ? last + ".bias" : "";
-      layers_.linear(c.tie_word_embeddings ? load.tied_head(last, words, bias)
-                                           : load.word_head(last, c.vocab_size, d, bias));
+      const std::string bias = c.decoder_bias ? head.module + ".bias" : "";
+      layers_.linear(c.tie_word_embeddings ? load.tied_head(head.module, encoder_->words(), bias)
+                                           : load.word_head(head.module, c.vocab_size, d, bias));
     }
   }
-
-  const ModernBertEncoder* means_ = nullptr;  // where the head reads the mean of each row
 };
 
 }  // namespace

@@ -7,41 +7,31 @@
 namespace deltaw {
 namespace {
 
-class MpNet final : public EncoderFamilyModel {
- public:
-  explicit MpNet(const FamilyInput& input) {
-    const ConfigValues values = config_of(input);
-    auto c = EncoderConfig::from_json(values, 1);
-    c.pad_token_id = c.padding_idx = 1;  // for transformers, whatever config.json says
-    c.positions_after_padding = true;
-    c.check_positions_after_padding(values);
-    c.type_vocab_size = 0;
-    c.relative_buckets = values.size_or("relative_attention_num_buckets", kDistanceBuckets);
-    if (c.relative_buckets < kDistanceBuckets) {
-      values.refuse("relative_attention_num_buckets", fmt::format("at least {}", kDistanceBuckets));
-    }
-    Loader load(*this, input, "mpnet");
-    const Encoder& encoder = load_encoder(load, c,
-                                          {.embeddings = "mpnet.embeddings",
-                                           .layers = numbered("mpnet.encoder.layer.{}", c.num_hidden_layers),
-                                           .query = "attention.attn.q",
-                                           .key = "attention.attn.k",
-                                           .value = "attention.attn.v",
-                                           .attention_output = "attention.attn.o",
-                                           .attention_norm = "attention.LayerNorm",
-                                           .relative_bias = "mpnet.encoder.relative_attention_bias"});
-    const int64_t d = c.hidden_size;
-    const double p = c.hidden_dropout_prob;
-    if (load.head_spec().task_type == "SEQ_CLS") {
-      layers_.dropout(p).linear(load.head("classifier.dense", d, d, c.initializer_range)).tanh();
-      layers_.dropout(p).linear(load.head("classifier.out_proj", num_labels(), d, c.initializer_range));
-    } else {
-      load_token_head(load, c, encoder,
-                      {.dense = "lm_head.dense", .norm = "lm_head.layer_norm", .bias = "lm_head.bias"}, p);
-    }
-    load.finish({"lm_head.", "pooler.", "embeddings.position_ids"});
+std::unique_ptr<Model> load(const FamilyInput& input) {
+  const ConfigValues values = config_of(input);
+  auto c = EncoderConfig::from_json(values, 1);
+  c.pad_token_id = c.padding_idx = 1;  // for transformers, whatever config.json says
+  c.positions_after_padding = true;
+  c.check_positions_after_padding(values);
+  c.type_vocab_size = 0;
+  c.relative_buckets = values.size_or("relative_attention_num_buckets", kDistanceBuckets);
+  if (c.relative_buckets < kDistanceBuckets) {
+    values.refuse("relative_attention_num_buckets", fmt::format("at least {}", kDistanceBuckets));
   }
-};
+  const double p = c.hidden_dropout_prob;
+  const EncoderNames names{.base = "mpnet",
+                           .layers = numbered("mpnet.encoder.layer.{}", c.num_hidden_layers),
+                           .query = "attention.attn.q",
+                           .key = "attention.attn.k",
+                           .value = "attention.attn.v",
+                           .attention_output = "attention.attn.o",
+                           .attention_norm = "attention.LayerNorm",
+                           .relative_bias = "mpnet.encoder.relative_attention_bias"};
+  const EncoderHeads heads{.rows = {.dense = "classifier.dense", .dense_dropout = p, .dropout = p},
+                           .masked = {.dense = "lm_head.dense", .norm = "lm_head.layer_norm", .bias = "lm_head.bias"},
+                           .token_dropout = p};
+  return load_encoder(input, c, names, heads, {"lm_head.", "pooler.", "embeddings.position_ids"});
+}
 
 }  // namespace
 
@@ -55,7 +45,7 @@ const FamilySpec& family_mpnet() {
       .ia3_feedforward_modules = {"output.dense"},
       .sublayer_outputs = {"attn.o", "output.dense"},
       .feedforward_outputs = {"output.dense"},
-      .load = [](const FamilyInput& input) { return std::make_unique<MpNet>(input); },
+      .load = load,
   };
   return spec;
 }

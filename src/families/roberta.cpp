@@ -5,29 +5,17 @@
 namespace deltaw {
 namespace {
 
-class Roberta final : public EncoderFamilyModel {
- public:
-  explicit Roberta(const FamilyInput& input) {
-    auto c = EncoderConfig::from_json(config_of(input), 1);
-    c.positions_after_padding = true;
-    c.check_positions_after_padding(config_of(input));
-    Loader load(*this, input, "roberta");
-    const Encoder& encoder = load_encoder(
-        load, c,
-        {.embeddings = "roberta.embeddings", .layers = numbered("roberta.encoder.layer.{}", c.num_hidden_layers)});
-    const int64_t d = c.hidden_size;
-    if (load.head_spec().task_type == "SEQ_CLS") {
-      layers_.dropout(c.classifier_dropout).linear(load.head("classifier.dense", d, d, c.initializer_range)).tanh();
-      layers_.dropout(c.classifier_dropout)
-          .linear(load.head("classifier.out_proj", num_labels(), d, c.initializer_range));
-    } else {
-      load_token_head(load, c, encoder,
-                      {.dense = "lm_head.dense", .norm = "lm_head.layer_norm", .bias = "lm_head.bias"},
-                      c.classifier_dropout);
-    }
-    load.finish({"lm_head.", "pooler.", "embeddings.position_ids"});
-  }
-};
+std::unique_ptr<Model> load(const FamilyInput& input) {
+  auto c = EncoderConfig::from_json(config_of(input), 1);
+  c.positions_after_padding = true;
+  c.check_positions_after_padding(config_of(input));
+  const double p = c.classifier_dropout;
+  const EncoderNames names{.base = "roberta", .layers = numbered("roberta.encoder.layer.{}", c.num_hidden_layers)};
+  const EncoderHeads heads{.rows = {.dense = "classifier.dense", .dense_dropout = p, .dropout = p},
+                           .masked = {.dense = "lm_head.dense", .norm = "lm_head.layer_norm", .bias = "lm_head.bias"},
+                           .token_dropout = p};
+  return load_encoder(input, c, names, heads, {"lm_head.", "pooler.", "embeddings.position_ids"});
+}
 
 }  // namespace
 
@@ -37,7 +25,7 @@ const FamilySpec& family_roberta() {
       .heads = encoder_heads("Roberta", "classifier.out_proj.weight", "lm_head.decoder"),
       .word_embeddings = "roberta.embeddings.word_embeddings",
       .adalora_target_modules = {"query", "key", "value", "dense"},
-      .load = [](const FamilyInput& input) { return std::make_unique<Roberta>(input); },
+      .load = load,
   });
   return spec;
 }

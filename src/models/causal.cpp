@@ -5,8 +5,8 @@
 
 #include <memory>
 
-#include "deltaw/active_updates.h"
 #include "deltaw/error.h"
+#include "models/virtual_tokens.h"
 
 namespace deltaw {
 namespace {
@@ -45,7 +45,7 @@ Tensor places_of(const Tensor& mask) {
 }  // namespace
 
 CausalPass causal_pass(const ModelInput& input, int64_t window, const Call& call) {
-  const VirtualTokens before = call.adapter ? call.adapter->virtual_tokens() : VirtualTokens{};
+  const VirtualTokens before = virtual_tokens_of(call);
   const int64_t n = before.count();
   const bool begins = !call.cache || call.cache->length() == 0;
   const Tensor& mask = input.attention_mask;
@@ -73,20 +73,6 @@ CausalPass causal_pass(const ModelInput& input, int64_t window, const Call& call
   pass.full = mask_of(0);
   if (window > 0) pass.windowed = mask_of(window);
   return pass;
-}
-
-std::pair<Tensor, Tensor> with_past(int64_t layer, Tensor keys, Tensor values, const Tensor& prefix, Call& call) {
-  if (prefix.defined()) {
-    const Tensor own = prefix.to(keys.scalar_type());
-    const auto before = [&](int64_t which, const Tensor& x) {
-      const Tensor rows = own.select(1, which).view({own.size(0), x.size(1), x.size(3)}).transpose(0, 1);
-      return at::cat({rows.expand({x.size(0), -1, -1, -1}), x}, 2);
-    };
-    keys = before(0, keys);
-    values = before(1, values);
-  }
-  if (call.cache) return call.cache->append(layer, keys, values);
-  return {keys, values};
 }
 
 double token_dropout(const ConfigValues& config) {

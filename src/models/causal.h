@@ -1,8 +1,6 @@
 // What the passes of all causal models share: where tokens stand, what they see, what was read before.
 #pragma once
 
-#include <utility>
-
 #include "deltaw/model.h"
 #include "models/config_values.h"
 #include "ops/attention/attention.h"
@@ -15,9 +13,6 @@ struct CausalPass {
   Tensor prefix;                      // [n, layers, 2, width] to put before every layer's keys; undefined for none
   Tensor positions;                   // [batch or 1, queries] int64: tokens of the same document before each
   ops::AttentionMask full, windowed;  // of layers that see all, and of those that see `window` tokens
-
-  /// [n, 2, width] of one layer; undefined for none.
-  Tensor prefix_of(int64_t layer) const { return prefix.defined() ? prefix.select(1, layer) : Tensor(); }
 };
 
 /// `window`: tokens that a layer with a window sees, itself among them; 0 where no layer has one. Throws shape.mismatch
@@ -30,9 +25,5 @@ Tensor last_tokens(const Tensor& states, const ModelInput& input);
 
 /// The dropout before a causal model's classifier of tokens.
 double token_dropout(const ConfigValues& config);
-
-/// Keys and values of one layer, [batch, key_heads, queries, width], behind those of the layer's prefix and of the
-/// cache.
-std::pair<Tensor, Tensor> with_past(int64_t layer, Tensor keys, Tensor values, const Tensor& prefix, Call& call);
 
 }  // namespace deltaw

@@ -4,17 +4,9 @@
 
 #include <cmath>
 
-#include "ops/gradient_checkpointing.h"
-#include "ops/layers.h"
-#include "ops/linear/linear.h"
-#include "ops/norms.h"
+#include "models/causal.h"
 
 namespace deltaw {
-namespace {
-
-const std::string kLmHead = "lm_head";
-
-}  // namespace
 
 DecoderConfig DecoderConfig::from_json(const ConfigValues& values, const DecoderDefaults& defaults) {
   DecoderConfig c;
@@ -88,145 +80,72 @@ FamilySpec decoder_family(FamilySpec own) {
   return own;
 }
 
-Decoder::Decoder(const FamilyInput& input, DecoderConfig config)
-    : config_(std::move(config)), activation_(config_.hidden_act) {
-  const DecoderConfig& c = config_;
-  Loader load(*this, input, "model");
-  const std::string &words = load.family().word_embeddings, &head = load.head_spec().module;
-  word_ = c.tie_word_embeddings ? load.tied_embedding(words, kLmHead, c.vocab_size, c.hidden_size, c.padding_idx)
-                                : load.word_embedding(words, c.vocab_size, c.hidden_size, c.padding_idx);
-  for (int64_t i = 0; i < c.num_hidden_layers; ++i) load_block(load, i);
-  norm_ = load.rms_norm("model.norm", c.hidden_size, c.rms_norm_eps, c.norm_offset);
-  if (load.head_spec().has_labels()) {
-    reads_tokens_ = load.head_spec().task_type != "SEQ_CLS";
-    score_ =
-        load.head(head, num_labels(), c.hidden_size, c.initializer_range, reads_tokens_ && c.token_classification_bias);
-  } else if (c.tie_word_embeddings) {
-    lm_head_ = load.tied_head(head, *word_);
-  } else {
-    lm_head_ = load.word_head(head, c.vocab_size, c.hidden_size);
-  }
-  load.finish({}, {".rotary_emb.inv_freq"});
+namespace {
 
-  vocab_size_ = word_->weight.value.size(0);
-  max_positions_ = c.max_position_embeddings;
-  shape_ = {.layers = c.num_hidden_layers,
-            .hidden = c.hidden_size,
-            .heads = c.num_attention_heads,
-            .prefix_heads = c.num_key_value_heads,
-            .prefix_width = c.num_key_value_heads * c.head_dim,
-            .word_embeddings = word_->weight.value};
-}
-
-void Decoder::load_block(Loader& load, int64_t index) {
-  const DecoderConfig& c = config_;
+Block load_block(Loader& load, const DecoderConfig& c, const ops::Activation& activation, int64_t index) {
   const std::string block = fmt::format("model.layers.{}.", index), attention = block + "self_attn.",
                     mlp = block + "mlp.";
+  const int64_t d = c.hidden_size, inner = c.intermediate_size;
   const int64_t q = c.num_attention_heads * c.head_dim, kv = c.num_key_value_heads * c.head_dim;
+  const auto linear = [&](const std::string& name, int64_t d_out, int64_t d_in, bool bias) {
+    return load.linear(name, d_out, d_in, {.bias = bias});
+  };
   const auto norm = [&](const std::string& name, int64_t width) {
     return load.rms_norm(name, width, c.rms_norm_eps, c.norm_offset);
   };
-  Block b;
-  if (c.fused) {
-    b.o = load.linear(attention + "o_proj", c.hidden_size, q, {.bias = c.o_bias});
-    b.qkv = {load.linear(attention + "qkv_proj", q + 2 * kv, c.hidden_size, {.bias = c.qkv_bias})};
-    b.gate_up = {load.linear(mlp + "gate_up_proj", 2 * c.intermediate_size, c.hidden_size, {.bias = c.mlp_bias})};
+  Block b{.attention = {.heads = c.num_attention_heads,
+                        .key_heads = c.num_key_value_heads,
+                        .width = c.head_dim,
+                        .form = {.scale = c.attention_scale,
+                                 .softcap = c.attention_softcap,
+                                 .dropout = c.attention_dropout},
+                        .window = !c.windowed.empty() && c.windowed[index] ? c.window : 0,
+                        .output = {.dropout = c.resid_pdrop}},
+          .feed_forward = {.gated = true, .activation = activation, .output = {.dropout = c.resid_pdrop}},
+          .norms_first = true};
+  Attention& mixes = b.attention;
+  FeedForward& feeds = b.feed_forward;
+  if (c.fused) {  // in the order of transformers' class, as all of the model's layers are
+    mixes.output.layer = linear(attention + "o_proj", d, q, c.o_bias);
+    mixes.qkv = {linear(attention + "qkv_proj", q + 2 * kv, d, c.qkv_bias)};
+    feeds.inner = {linear(mlp + "gate_up_proj", 2 * inner, d, c.mlp_bias)};
   } else {
-    b.qkv = {load.linear(attention + "q_proj", q, c.hidden_size, {.bias = c.qkv_bias}),
-             load.linear(attention + "k_proj", kv, c.hidden_size, {.bias = c.qkv_bias}),
-             load.linear(attention + "v_proj", kv, c.hidden_size, {.bias = c.qkv_bias})};
-    b.o = load.linear(attention + "o_proj", c.hidden_size, q, {.bias = c.o_bias});
-    if (c.qk_norms) b.q_norm = norm(attention + "q_norm", c.head_dim);
-    if (c.qk_norms) b.k_norm = norm(attention + "k_norm", c.head_dim);
-    b.gate_up = {load.linear(mlp + "gate_proj", c.intermediate_size, c.hidden_size, {.bias = c.mlp_bias}),
-                 load.linear(mlp + "up_proj", c.intermediate_size, c.hidden_size, {.bias = c.mlp_bias})};
+    mixes.qkv = {linear(attention + "q_proj", q, d, c.qkv_bias), linear(attention + "k_proj", kv, d, c.qkv_bias),
+                 linear(attention + "v_proj", kv, d, c.qkv_bias)};
+    mixes.output.layer = linear(attention + "o_proj", d, q, c.o_bias);
+    if (c.qk_norms) mixes.query_norm = norm(attention + "q_norm", c.head_dim);
+    if (c.qk_norms) mixes.key_norm = norm(attention + "k_norm", c.head_dim);
+    feeds.inner = {linear(mlp + "gate_proj", inner, d, c.mlp_bias), linear(mlp + "up_proj", inner, d, c.mlp_bias)};
   }
-  b.down = load.linear(mlp + "down_proj", c.hidden_size, c.intermediate_size, {.bias = c.mlp_bias});
-  b.before_attention = norm(block + "input_layernorm", c.hidden_size);
-  const Norm* after = norm(block + "post_attention_layernorm", c.hidden_size);
-  if (c.norms_behind) {
-    b.behind_attention = after;
-    b.before_mlp = norm(block + "pre_feedforward_layernorm", c.hidden_size);
-    b.behind_mlp = norm(block + "post_feedforward_layernorm", c.hidden_size);
-  } else {
-    b.before_mlp = after;
-  }
-  blocks_.push_back(std::move(b));
+  feeds.output.layer = linear(mlp + "down_proj", d, inner, c.mlp_bias);
+  b.attention_norm = norm(block + "input_layernorm", d);
+  const Norm* after = norm(block + "post_attention_layernorm", d);
+  mixes.output.norm = c.norms_behind ? after : nullptr;
+  b.feed_forward_norm = c.norms_behind ? norm(block + "pre_feedforward_layernorm", d) : after;
+  if (c.norms_behind) feeds.output.norm = norm(block + "post_feedforward_layernorm", d);
+  return b;
 }
 
-Tensor Decoder::embed(const ModelInput& input, const CausalPass& pass, const Call& call) const {
-  Tensor words = ops::embedding(input.input_ids, *word_, call);
-  if (config_.scaled_embeddings) {  // by a number of the model's type, as transformers does
-    const double factor = std::sqrt(static_cast<double>(config_.hidden_size));
-    words = words * at::scalar_tensor(factor, at::kFloat).to(words.scalar_type());
-  }
-  if (!pass.prompt.defined()) return words;
-  return at::cat({pass.prompt.to(words.scalar_type()).expand({words.size(0), -1, -1}), words}, 1);
-}
+}  // namespace
 
-Tensor Decoder::attend(const Tensor& x, int64_t index, const Tensor& prefix, const CausalPass& pass,
-                       const Rotary::Turn& turn, Call& call) const {
-  const DecoderConfig& c = config_;
-  const Block& block = blocks_[index];
-  std::vector<Tensor> qkv = ops::linear_group(x, block.qkv, call);
-  if (c.fused) {
-    const int64_t kv = c.num_key_value_heads * c.head_dim;
-    qkv = qkv[0].split_with_sizes({c.num_attention_heads * c.head_dim, kv, kv}, -1);
-  }
-  for (Tensor& part : qkv) part = part.unflatten(-1, {-1, c.head_dim});  // [batch, seq, heads, head_dim]
-  if (c.qk_norms) {
-    qkv[0] = ops::normalised(qkv[0], *block.q_norm, call);
-    qkv[1] = ops::normalised(qkv[1], *block.k_norm, call);
-  }
-  const Tensor q = rotated(qkv[0].transpose(1, 2), turn);
-  const auto [k, v] = with_past(index, rotated(qkv[1].transpose(1, 2), turn), qkv[2].transpose(1, 2), prefix, call);
-  const bool windowed = !c.windowed.empty() && c.windowed[index];
-  const Tensor mixed = ops::attention(
-      q, k, v, windowed ? pass.windowed : pass.full,
-      {.scale = c.attention_scale, .softcap = c.attention_softcap, .dropout = c.attention_dropout}, call);
-  return ops::linear(mixed.transpose(1, 2).flatten(2), *block.o, call);
-}
-
-Tensor Decoder::feed(const Tensor& x, const Block& block, Call& call) const {
-  std::vector<Tensor> gate_up = ops::linear_group(x, block.gate_up, call);
-  if (config_.fused) gate_up = gate_up[0].chunk(2, -1);
-  return ops::activated_linear(activation_, gate_up[0], gate_up[1], *block.down, call);
-}
-
-Tensor Decoder::run_block(const Tensor& input, int64_t index, const Tensor& prefix, const CausalPass& pass,
-                          const Rotary::Turn& turn, Call& call) const {
-  const Block& block = blocks_[index];
-  const auto added = [&](Tensor output, const Norm* behind, const Linear& last) {
-    if (behind) output = ops::normalised(output, *behind, call);
-    return ops::mapped_output(ops::dropout(output, config_.resid_pdrop, call), last, call);
-  };
-  const Tensor mixed = attend(ops::normalised(input, *block.before_attention, call), index, prefix, pass, turn, call);
-  const auto [x, inner] =
-      ops::add_normalised(added(mixed, block.behind_attention, *block.o), input, *block.before_mlp, call);
-  return x + added(feed(inner, block, call), block.behind_mlp, *block.down);
-}
-
-Tensor Decoder::features(const ModelInput& input, Call& call) const {
-  const CausalPass pass = causal_pass(input, config_.window, call);
-  const Rotary::Turn turn = config_.rotary->turn(pass.positions, dtype_);
-  Tensor x = embed(input, pass, call);
-  for (int64_t i = 0; i < config_.num_hidden_layers; ++i) {
-    const auto block = [this, i, pass, turn](const std::vector<Tensor>& inputs, Call& own) {
-      return run_block(inputs[0], i, inputs[1], pass, turn, own);
-    };
-    x = ops::checkpointed(block, {x, pass.prefix_of(i)}, call);
-  }
-  if (pass.prompt.defined()) x = x.narrow(1, pass.prompt.size(0), input.input_ids.size(1));
-  x = ops::normalised(x, *norm_, call);
-  return reads_tokens_ ? x : last_tokens(x, input);
-}
-
-Tensor Decoder::logits(const Tensor& features, Call& call) const {
-  if (score_ && reads_tokens_) return ops::linear(ops::dropout(features, config_.token_dropout, call), *score_, call);
-  if (score_) return ops::linear(features, *score_, call);
-  const Tensor scores = ops::linear(features, *lm_head_, call);
-  const double cap = config_.final_softcap;
-  return cap == 0 ? scores : at::tanh(scores / cap) * cap;
+Decoder::Decoder(const FamilyInput& input, const DecoderConfig& c) {
+  const ops::Activation activation(c.hidden_act);
+  Loader load(*this, input, "model");
+  const HeadForm head{.vocab_size = c.vocab_size,
+                      .tied = c.tie_word_embeddings,
+                      .softcap = c.final_softcap,
+                      .initializer_range = c.initializer_range,
+                      .token_dropout = c.token_dropout,
+                      .token_bias = c.token_classification_bias};
+  decoder_ = {.words = load_words(load, head, c.hidden_size, c.padding_idx),
+              .embedding_scale = c.scaled_embeddings ? std::sqrt(static_cast<double>(c.hidden_size)) : 1,
+              .rotary = c.rotary,
+              .window = c.window};
+  for (int64_t i = 0; i < c.num_hidden_layers; ++i) decoder_.blocks.push_back(load_block(load, c, activation, i));
+  decoder_.norm = load.rms_norm("model.norm", c.hidden_size, c.rms_norm_eps, c.norm_offset);
+  load_head(load, head);
+  load.finish({}, {".rotary_emb.inv_freq"});
+  settle(c.max_position_embeddings);
 }
 
 }  // namespace deltaw

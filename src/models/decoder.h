@@ -9,12 +9,11 @@
 
 #include "deltaw/gguf.h"
 #include "deltaw/model.h"
-#include "models/causal.h"
 #include "models/config_values.h"
 #include "models/family_input.h"
 #include "models/loader.h"
 #include "models/rotary.h"
-#include "ops/activations.h"
+#include "models/text_decoder.h"
 
 namespace deltaw {
 
@@ -68,40 +67,9 @@ struct DecoderConfig {
   void set_upper_windows(const ConfigValues& values);
 };
 
-class Decoder final : public Model {
+class Decoder final : public DecoderModel {
  public:
-  Decoder(const FamilyInput& input, DecoderConfig config);
-
-  Tensor features(const ModelInput& input, Call& call) const override;
-  Tensor logits(const Tensor& features, Call& call) const override;
-
-  /// Attention's scores are capped, and so kept as whole matrices (see ops/attention).
-  bool keeps_scores() const override { return config_.attention_softcap != 0; }
-
- private:
-  struct Block {
-    std::vector<const Linear*> qkv, gate_up;
-    const Linear *o = nullptr, *down = nullptr;
-    const Norm *q_norm = nullptr, *k_norm = nullptr;
-    const Norm *before_attention = nullptr, *behind_attention = nullptr;
-    const Norm *before_mlp = nullptr, *behind_mlp = nullptr;
-  };
-  void load_block(Loader& load, int64_t index);
-  Tensor embed(const ModelInput& input, const CausalPass& pass, const Call& call) const;
-  Tensor run_block(const Tensor& input, int64_t index, const Tensor& prefix, const CausalPass& pass,
-                   const Rotary::Turn& turn, Call& call) const;
-  Tensor attend(const Tensor& x, int64_t index, const Tensor& prefix, const CausalPass& pass, const Rotary::Turn& turn,
-                Call& call) const;
-  Tensor feed(const Tensor& x, const Block& block, Call& call) const;
-
-  DecoderConfig config_;
-  const Embedding* word_ = nullptr;
-  const Norm* norm_ = nullptr;
-  const Linear* lm_head_ = nullptr;  // or, of a classifier:
-  const Linear* score_ = nullptr;
-  bool reads_tokens_ = true;  // each of them, or a row's last one
-  std::vector<Block> blocks_;
-  ops::Activation activation_;
+  Decoder(const FamilyInput& input, const DecoderConfig& config);
 };
 
 /// Llama's rows of queries and keys, which llama.cpp turns by neighbours.

@@ -7,9 +7,7 @@
 
 #include "deltaw/model.h"
 #include "models/loader.h"
-#include "models/padding.h"
 #include "models/text_encoder.h"
-#include "ops/activations.h"
 
 namespace deltaw {
 
@@ -45,11 +43,13 @@ struct EncoderConfig {
   int64_t max_positions() const {
     return positions_after_padding ? max_position_embeddings - pad_token_id - 1 : max_position_embeddings;
   }
+  /// A block without layers: heads, dropouts, the activation.
+  Block block() const;
 };
 
-/// Where the modules of an encoder stand: below the embeddings, the layers and one layer. BERT's are the defaults.
+/// Where the modules of an encoder stand: below the base, the layers and one layer. BERT's are the defaults.
 struct EncoderNames {
-  std::string embeddings;           // "bert.embeddings"
+  std::string base;                 // "bert": with "bert.embeddings"; a checkpoint of the base alone leaves it out
   std::string projection = {};      // from embedding_size to hidden_size, where the two differ or `projects`
   bool projects = false;            // there is one whatever the sizes
   std::vector<std::string> layers;  // of layer i; the layers of one name are one: "bert.encoder.layer.0"
@@ -64,58 +64,26 @@ constexpr int64_t kDistanceBuckets = 32;  // that a bias by distance tells apart
 /// "bert.encoder.layer.0", ... of the pattern "bert.encoder.layer.{}".
 std::vector<std::string> numbered(const std::string& pattern, int64_t count);
 
-class Encoder : public TextEncoder {
+class Encoder final : public TextEncoder {
  public:
   Encoder(Loader& load, const EncoderConfig& config, const EncoderNames& names);
 
-  /// Where only the first tokens are read, the last block computes no others.
-  Tensor states(const ModelInput& input, Reads reads, Call& call) const override;
-
-  const Embedding& words() const { return *word_; }
-  /// For the model, which owns this.
-  ModelShape shape() const;
-
  private:
-  struct Block {
-    const Linear *query, *key, *value, *attention_output;
-    const Norm* attention_norm;
-    const Linear *intermediate, *output;
-    const Norm* output_norm;
-  };
-  /// What all blocks of a pass see.
-  struct Pass {
-    Padding padding;
-    Tensor mask;  // added to the scores; undefined where all tokens see all
-  };
-  Block load_block(Loader& load, const EncoderNames& names, const std::string& layer) const;
+  Tensor embed(const ModelInput& input, const VirtualTokens& before, Pass& pass, Call& call) const override;
+  Tensor run(const Tensor& x, BlockInput input, const Pass& pass, Call& call) const override;
   Tensor positions(const Tensor& ids, const VirtualTokens& before) const;
-  Tensor embed(const ModelInput& input, const VirtualTokens& before, const Call& call) const;
-  Tensor relative_bias(int64_t length, int64_t virtual_length, const Call& call) const;
-  /// `input` [tokens, hidden] -> the same of all tokens or of the rows' first ones. `prefix` [n, 2, hidden]: keys and
-  /// values before the layer's own; `relative` [1, heads, keys, keys]; undefined for none.
-  Tensor run_block(const std::vector<Tensor>& inputs, const Block& block, const Pass& pass, bool firsts_only,
-                   Call& call) const;
-  Tensor attend(const Tensor& asking, const std::vector<Tensor>& inputs, const Block& block, const Pass& pass,
-                Call& call) const;
+  Tensor relative_bias(int64_t length, int64_t prefix_length, const Call& call) const;
 
   EncoderConfig config_;
-  const Embedding *word_, *position_, *type_ = nullptr, *relative_ = nullptr;
-  const Norm* embedding_norm_;
+  const Embedding *positions_ = nullptr, *types_ = nullptr, *relative_ = nullptr;
+  const Norm* embedding_norm_ = nullptr;
   const Linear* projection_ = nullptr;
-  std::vector<Block> blocks_;
-  ops::Activation activation_;
 };
 
-/// A model of such an encoder; its family adds the head.
-class EncoderFamilyModel : public EncoderModel {
- protected:
-  /// Loads the encoder and settles what the model says of itself.
-  const Encoder& load_encoder(Loader& load, const EncoderConfig& config, const EncoderNames& names);
-  /// Loads a head that reads every token: for `fill-mask` that of `masked`, of which the family gives the names and the
-  /// activation; else one layer, with dropout `p` before it, or `answers_p` where it marks answers.
-  void load_token_head(Loader& load, const EncoderConfig& config, const Encoder& encoder, MaskedLmForm masked, double p,
-                       double answers_p = 0);
-};
+/// Loads such an encoder with the head that is asked for. What `heads` leaves open follows from `config`; `others` are
+/// as Loader::finish has them.
+std::unique_ptr<Model> load_encoder(const FamilyInput& input, const EncoderConfig& config, const EncoderNames& names,
+                                    EncoderHeads heads, const std::vector<std::string>& others);
 
 /// The spec of a family of this encoder: what `own` leaves open are the names of BERT's layers.
 FamilySpec encoder_family(FamilySpec own);
@@ -125,9 +93,5 @@ FamilySpec encoder_family(FamilySpec own);
 /// fill-mask with the decoder `masked`. `name`: "Bert".
 std::vector<HeadSpec> encoder_heads(const std::string& name, const std::string& weight, const std::string& masked,
                                     const std::string& answers = "qa_outputs");
-
-/// What the adapter of the call puts before every row. Throws data.too-long when a row is longer with it than the
-/// model's positions.
-VirtualTokens virtual_tokens_of(const Call& call, const ModelInput& input, int64_t max_positions);
 
 }  // namespace deltaw

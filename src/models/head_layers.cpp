@@ -35,6 +35,11 @@ HeadLayers& HeadLayers::norm(const Norm* norm) {
   return *this;
 }
 
+HeadLayers& HeadLayers::softcap(double cap) {
+  steps_.emplace_back([cap](const Tensor& x, Call& /*call*/) { return at::tanh(x / cap) * cap; });
+  return *this;
+}
+
 HeadLayers& HeadLayers::last(Loader& load, int64_t labels, int64_t d_in, double std, double p, double answers_p) {
   const HeadSpec& spec = load.head_spec();
   const int64_t rows = spec.has_labels() ? labels : spec.outputs;
@@ -46,11 +51,20 @@ Tensor HeadLayers::operator()(Tensor x, Call& call) const {
   return x;
 }
 
-HeadLayers masked_lm_head(Loader& load, const MaskedLmForm& form, const Embedding& words) {
+HeadLayers row_head(Loader& load, const RowHeadForm& form, int64_t labels, int64_t d, double std) {
+  const std::string& weight = load.head_spec().weight;
+  HeadLayers layers;
+  layers.dropout(form.dense_dropout).linear(load.head(form.dense, d, d, std));
+  form.activation.empty() ? layers.tanh() : layers.activation(form.activation, form.activation_key);
+  layers.dropout(form.dropout).linear(load.head(weight.substr(0, weight.rfind(".weight")), labels, d, std));
+  return layers;
+}
+
+HeadLayers masked_lm_head(Loader& load, const MaskedLmForm& form, int64_t d, const Embedding& words) {
   const int64_t rows = words.weight.value.size(0), width = words.weight.value.size(1);
   const std::string& decoder = load.head_spec().module;
   HeadLayers layers;
-  layers.linear(load.linear(form.dense, width, form.d_in))
+  layers.linear(load.linear(form.dense, width, d))
       .activation(form.activation)
       .norm(load.layer_norm(form.norm, width, form.eps))
       .linear(form.tied ? load.tied_head(decoder, words, form.bias) : load.word_head(decoder, rows, width, form.bias));

@@ -4,55 +4,23 @@
 #include <gtest/gtest.h>
 
 #include "deltaw/adapter.h"
-#include "support/compared.h"
-#include "support/golden.h"
-#include "support/opened.h"
-#include "support/temporary.h"
+#include "support/checkpoint_folder.h"
 
 namespace deltaw {
 namespace {
 
 using test::differs;
 using test::error_of;
-using test::fixture;
-using test::Golden;
+using test::gradients_of;
 
-class Deberta : public testing::Test {
- protected:
-  void copy(const std::string& name) const {
-    std::filesystem::copy(fixture("golden/models/" + name), folder.path(),
-                          std::filesystem::copy_options::overwrite_existing | std::filesystem::copy_options::recursive);
-  }
-  void edit(const Json& changes) const {
-    Json config = read_json(folder / "config.json");
-    config.update(changes);
-    write_json(folder / "config.json", config);
-  }
-  void erase(const std::string& key) const {
-    Json config = read_json(folder / "config.json");
-    config.erase(key);
-    write_json(folder / "config.json", config);
-  }
-  std::unique_ptr<Model> load(const ModelOptions& options = {.dtype = "float64"}) const {
-    return load_model(folder.path().string(), options);
-  }
-  Tensor logits(const Model& model) const { return test::logits_of(model, nullptr, io().input()); }
-  Golden io() const { return Golden(folder / "io.safetensors"); }
-
-  test::TemporaryFolder folder;
-};
-
-class Sees : public Observer {
- public:
-  void see(const Layer& /*layer*/, const Tensor& /*x*/, Tensor& /*y*/) override {}
-};
+class Deberta : public test::CheckpointFolder {};
 
 TEST_F(Deberta, ComputesTheFirstTokensAsItWouldWithAllOthers) {
   for (const char* name : {"deberta_v3_cls", "deberta_listed", "deberta_absolute", "deberta_xl"}) {
     copy(name);
     const auto model = load();
     const at::NoGradGuard no_grad;
-    Sees sees;
+    test::SeesAll sees;
     Call all{.observer = &sees};
     EXPECT_EQ(differs(logits(*model), model->forward(io().input(), all), 1e-12), "") << name;
   }
@@ -78,24 +46,6 @@ TEST_F(Deberta, ConvolvesBesideAnOnlyLayer) {
   EXPECT_EQ(differs(found[0], found[1], 1e-12), "");
 }
 
-// A factor that starts at zero hides others.
-void set(const Adapter& adapter) {
-  const at::NoGradGuard no_grad;
-  uint64_t seed = 0;
-  for (const NamedTensor& tensor : adapter.trained()) {
-    tensor.value.copy_(test::drawn(tensor.value.sizes(), at::kDouble, ++seed, 0.1));
-  }
-}
-
-std::vector<Tensor> gradients_of(const Model& model, const Adapter& adapter, const ModelInput& input, bool recompute) {
-  for (const NamedTensor& tensor : adapter.trained()) tensor.value.mutable_grad() = Tensor();
-  Call call{.adapter = &adapter, .training = true, .seed = 7, .recompute = recompute};
-  model.forward(input, call).square().sum().backward();
-  std::vector<Tensor> found;
-  for (const NamedTensor& tensor : adapter.trained()) found.push_back(tensor.value.grad().clone());
-  return found;
-}
-
 // The float32 passes go through the kernel, those in float64 through the plain formula.
 TEST_F(Deberta, HasTheGradientsOfItsFormulas) {
   for (const char* name : {"deberta_v3_cls", "deberta_listed", "deberta_c2p", "deberta_p2c", "deberta_conv_groups"}) {
@@ -104,8 +54,8 @@ TEST_F(Deberta, HasTheGradientsOfItsFormulas) {
     for (const char* dtype : {"float32", "float64"}) {
       const auto model = load({.dtype = dtype});
       const Adapter adapter = Adapter::create(*model, {.target_modules = "all-linear"}, 1);
-      set(adapter);
-      gradients.push_back(gradients_of(*model, adapter, io().input(), false));
+      test::draw_trained(adapter);
+      gradients.push_back(gradients_of(*model, adapter, io().input()));
     }
     ASSERT_EQ(gradients[0].size(), gradients[1].size());
     for (size_t i = 0; i < gradients[0].size(); ++i) {
@@ -125,8 +75,8 @@ TEST_F(Deberta, GoesBackTheSameWhereBlocksRunAgain) {
       AdapterConfig config{.target_modules = "all-linear"};
       config.options = {{"lora_dropout", 0.3}};
       const Adapter adapter = Adapter::create(*model, config, 1);
-      set(adapter);
-      const std::vector<Tensor> kept = gradients_of(*model, adapter, io().input(), false);
+      test::draw_trained(adapter);
+      const std::vector<Tensor> kept = gradients_of(*model, adapter, io().input());
       const std::vector<Tensor> again = gradients_of(*model, adapter, io().input(), true);
       for (size_t i = 0; i < kept.size(); ++i) EXPECT_TRUE(kept[i].equal(again[i])) << name << " " << dtype << " " << i;
     }
@@ -135,19 +85,8 @@ TEST_F(Deberta, GoesBackTheSameWhereBlocksRunAgain) {
 
 TEST_F(Deberta, DropsWhereItsConfigSaysSo) {
   copy("deberta_xl");
-  const Tensor plain = logits(*load());
-  for (const char* key : {"hidden_dropout_prob", "attention_probs_dropout_prob", "pooler_dropout", "cls_dropout"}) {
-    edit({{key, 0.5}});
-    if (key == std::string("hidden_dropout_prob")) edit({{"cls_dropout", 0.0}});
-    const auto model = load();
-    EXPECT_TRUE(logits(*model).equal(plain)) << key;
-    const at::NoGradGuard no_grad;
-    Call training{.training = true}, again{.training = true};
-    const Tensor dropped = model->forward(io().input(), training);
-    EXPECT_NE(differs(dropped, plain, 1e-3), "") << key;
-    EXPECT_TRUE(model->forward(io().input(), again).equal(dropped)) << key;
-    edit({{key, 0.0}});
-  }
+  edit({{"cls_dropout", 0.0}});  // which is hidden_dropout_prob where nothing is said
+  expect_dropouts({"hidden_dropout_prob", "attention_probs_dropout_prob", "pooler_dropout", "cls_dropout"});
 }
 
 // Without a table of positions rows may be longer than max_position_embeddings, and far distances share a vector.
@@ -215,7 +154,7 @@ TEST_F(Deberta, TrainsItsConvolutionWhereEveryTensorTrains) {
   const auto model = load();
   for (const Layer* layer : model->layers()) EXPECT_EQ(layer->name.find("conv.conv"), std::string::npos);
   const Adapter adapter = Adapter::create(*model, {.method = "full"}, 1);
-  const std::vector<Tensor> gradients = gradients_of(*model, adapter, io().input(), false);
+  const std::vector<Tensor> gradients = gradients_of(*model, adapter, io().input());
   const std::vector<NamedTensor> trained = adapter.trained();
   int found = 0;
   for (size_t i = 0; i < trained.size(); ++i) {
@@ -278,19 +217,17 @@ TEST_F(Deberta, FindsTheHeadOfMaskedTokensThatTheCheckpointHas) {
 
 TEST_F(Deberta, RefusesWhatItDoesNotKnow) {
   copy("deberta_xl");
-  const Json whole = read_json(folder / "config.json");
-  const std::vector<std::pair<std::string, Json>> wrong = {
-      {"pos_att_type", "c2p|p2p"}, {"pos_att_type", {"c2c"}}, {"norm_rel_ebd", "batch_norm"},  {"position_buckets", 1},
-      {"attention_head_size", 8},  {"pooler_hidden_size", 8}, {"pooler_hidden_act", "swoosh"}, {"conv_kernel_size", 4},
-      {"conv_groups", 3},          {"conv_act", "swoosh"},    {"hidden_act", "swoosh"}};
-  for (const auto& [key, value] : wrong) {
-    write_json(folder / "config.json", whole);
-    edit({{key, value}});
-    const Error error = error_of([&] { load(); });
-    EXPECT_EQ(error.id(), "config.unsupported") << key << ": " << error.what();
-    const std::string message = error.parts().what + error.parts().where;
-    EXPECT_NE(message.find(key), std::string::npos) << key << ": " << error.what();
-  }
+  expect_refused({{"pos_att_type", "c2p|p2p"},
+                  {"pos_att_type", {"c2c"}},
+                  {"norm_rel_ebd", "batch_norm"},
+                  {"position_buckets", 1},
+                  {"attention_head_size", 8},
+                  {"pooler_hidden_size", 8},
+                  {"pooler_hidden_act", "swoosh"},
+                  {"conv_kernel_size", 4},
+                  {"conv_groups", 3},
+                  {"conv_act", "swoosh"},
+                  {"hidden_act", "swoosh"}});
 }
 
 }  // namespace

@@ -4,47 +4,17 @@
 
 #include <algorithm>
 
-#include "deltaw/adapter.h"
 #include "io/safetensors.h"
-#include "support/compared.h"
-#include "support/golden.h"
-#include "support/opened.h"
-#include "support/temporary.h"
+#include "support/checkpoint_folder.h"
 
 namespace deltaw {
 namespace {
 
 using test::differs;
-using test::error_of;
 using test::fixture;
 using test::Golden;
 
-class ModernBert : public testing::Test {
- protected:
-  void copy(const std::string& name) const {
-    std::filesystem::copy(fixture("golden/models/" + name), folder.path(),
-                          std::filesystem::copy_options::overwrite_existing | std::filesystem::copy_options::recursive);
-  }
-  void edit(const Json& changes) const {
-    Json config = read_json(folder / "config.json");
-    config.update(changes);
-    write_json(folder / "config.json", config);
-  }
-  std::unique_ptr<Model> load(const ModelOptions& options = {.dtype = "float64"}) const {
-    return load_model(folder.path().string(), options);
-  }
-  Tensor logits(const Model& model, const std::string& prefix = "") const {
-    return test::logits_of(model, nullptr, io().input(prefix));
-  }
-  Golden io() const { return Golden(folder / "io.safetensors"); }
-
-  test::TemporaryFolder folder;
-};
-
-class Sees : public Observer {
- public:
-  void see(const Layer& /*layer*/, const Tensor& /*x*/, Tensor& /*y*/) override {}
-};
+class ModernBert : public test::CheckpointFolder {};
 
 // An observer is shown every token; without one, the last block computes the first tokens alone.
 TEST_F(ModernBert, ComputesTheFirstTokensAsItWouldWithAllOthers) {
@@ -53,7 +23,7 @@ TEST_F(ModernBert, ComputesTheFirstTokensAsItWouldWithAllOthers) {
     edit({{"layer_types", {"full_attention", "sliding_attention", "full_attention", last}}});
     const auto model = load();
     const at::NoGradGuard no_grad;
-    Sees sees;
+    test::SeesAll sees;
     Call all{.observer = &sees};
     EXPECT_EQ(differs(logits(*model), model->forward(io().input(), all), 1e-12), "") << last;
   }
@@ -75,15 +45,6 @@ TEST_F(ModernBert, ComputesTheFirstTokensBehindAPrefixToo) {
   EXPECT_EQ(differs(found[0], found[1], 1e-12), "");
 }
 
-// Every tensor to numbers that follow from its place.
-void set(const Adapter& adapter) {
-  const at::NoGradGuard no_grad;
-  uint64_t seed = 0;
-  for (const NamedTensor& tensor : adapter.trained()) {
-    tensor.value.copy_(test::drawn(tensor.value.sizes(), at::kDouble, ++seed, 0.1));
-  }
-}
-
 // The float32 passes go through the kernels, those in float64 through the plain formulas.
 TEST_F(ModernBert, HasTheGradientsOfItsFormulas) {
   for (const char* name : {"modernbert_cls", "modernbert_mean"}) {
@@ -92,12 +53,8 @@ TEST_F(ModernBert, HasTheGradientsOfItsFormulas) {
     for (const char* dtype : {"float32", "float64"}) {
       const auto model = load({.dtype = dtype});
       const Adapter adapter = Adapter::create(*model, {.target_modules = {"Wqkv", "Wo", "Wi"}}, 1);
-      set(adapter);
-      Call call{.adapter = &adapter, .training = true};
-      model->forward(io().input(), call).square().sum().backward();
-      std::vector<Tensor> own;
-      for (const NamedTensor& tensor : adapter.trained()) own.push_back(tensor.value.grad());
-      gradients.push_back(std::move(own));
+      test::draw_trained(adapter);
+      gradients.push_back(test::gradients_of(*model, adapter, io().input()));
     }
     ASSERT_EQ(gradients[0].size(), gradients[1].size());
     for (size_t i = 0; i < gradients[0].size(); ++i) {
@@ -144,18 +101,7 @@ TEST_F(ModernBert, TakesOfACheckpointWithAnotherHeadWhatIsTheSame) {
 
 TEST_F(ModernBert, DropsWhereItsConfigSaysSo) {
   copy("modernbert_cls");
-  const Tensor plain = logits(*load());
-  for (const char* key : {"embedding_dropout", "attention_dropout", "mlp_dropout", "classifier_dropout"}) {
-    edit({{key, 0.5}});
-    const auto model = load();
-    EXPECT_TRUE(logits(*model).equal(plain)) << key;
-    const at::NoGradGuard no_grad;
-    Call training{.training = true}, again{.training = true};
-    const Tensor dropped = model->forward(io().input(), training);
-    EXPECT_NE(differs(dropped, plain, 1e-3), "") << key;
-    EXPECT_TRUE(model->forward(io().input(), again).equal(dropped)) << key;
-    edit({{key, 0.0}});
-  }
+  expect_dropouts({"embedding_dropout", "attention_dropout", "mlp_dropout", "classifier_dropout"});
 }
 
 TEST_F(ModernBert, ReadsTheKeysOfEveryRelease) {
@@ -175,25 +121,15 @@ TEST_F(ModernBert, ReadsTheKeysOfEveryRelease) {
 
 TEST_F(ModernBert, RefusesWhatItDoesNotKnow) {
   copy("modernbert_cls");
-  const Json whole = read_json(folder / "config.json");
-  const std::vector<std::pair<std::string, Json>> wrong = {
-      {"classifier_pooling", "max"},
-      {"local_attention", 1},
-      {"layer_types", {"full_attention"}},
-      {"layer_types", {"full_attention", "chunked_attention", "full_attention", "full_attention"}},
-      {"rope_parameters", {{"full_attention", "default"}}},
-      {"rope_parameters", {{"sliding_attention", {{"rope_type", "spiral"}}}}},
-      {"num_attention_heads", 5},
-      {"hidden_activation", "swoosh"},
-      {"classifier_activation", "swoosh"}};
-  for (const auto& [key, value] : wrong) {
-    write_json(folder / "config.json", whole);
-    edit({{key, value}});
-    const Error error = error_of([&] { load(); });
-    EXPECT_EQ(error.id(), "config.unsupported") << key << ": " << error.what();
-    const std::string message = error.parts().what + error.parts().where;
-    EXPECT_NE(message.find(key), std::string::npos) << key << ": " << error.what();
-  }
+  expect_refused({{"classifier_pooling", "max"},
+                  {"local_attention", 1},
+                  {"layer_types", {"full_attention"}},
+                  {"layer_types", {"full_attention", "chunked_attention", "full_attention", "full_attention"}},
+                  {"rope_parameters", {{"full_attention", "default"}}},
+                  {"rope_parameters", {{"sliding_attention", {{"rope_type", "spiral"}}}}},
+                  {"num_attention_heads", 5},
+                  {"hidden_activation", "swoosh"},
+                  {"classifier_activation", "swoosh"}});
 }
 
 TEST(ModernBertTargets, AreItsAttentionWhereNobodySays) {
