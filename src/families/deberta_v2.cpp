@@ -14,6 +14,7 @@
 #include "models/family_input.h"
 #include "ops/attention/disentangled.h"
 #include "ops/checkpoint.h"
+#include "ops/host_read.h"
 #include "ops/layers.h"
 #include "ops/linear/linear.h"
 #include "ops/norms.h"
@@ -183,12 +184,12 @@ class DebertaEncoder : public TextEncoder {
     Tensor mask = input.attention_mask;
     if (prompts > 0) mask = at::cat({at::ones({mask.size(0), prompts}, mask.options()), mask}, 1);
     Tensor x = embed(input, before.embeddings, call);
-    Pass pass{.padding = Padding(mask), .mask = ops::attention_bias(mask, x.scalar_type())};
+    Pass pass{.padding = Padding(mask, x.device()), .mask = ops::attention_bias(mask, x.options())};
     const Tensor distances = relate(x.size(1), pass, call);
     x = pass.padding.remove(x);
     if (projection_) x = ops::linear(x, *projection_, call);
     x = ops::dropout(ops::normalised(x, *embedding_norm_, call), config_.hidden_dropout_prob, call);
-    const Tensor embedded = conv_ ? pass.padding.add(x) * mask.ne(0).unsqueeze(-1) : Tensor();
+    const Tensor embedded = conv_ ? pass.padding.add(x) * mask.ne(0).unsqueeze(-1).to(x.device()) : Tensor();
     const auto last = static_cast<int64_t>(blocks_.size()) - 1;
     bool firsts_only = false;
     for (int64_t i = 0; i <= last; ++i) {
@@ -260,7 +261,7 @@ class DebertaEncoder : public TextEncoder {
   Tensor relate(int64_t length, Pass& pass, const Call& call) const {
     if (!distances_) return {};
     const Tensor rows = rows_of_distances(length, config_);
-    const auto least = rows.min().item<int64_t>(), greatest = rows.max().item<int64_t>();
+    const auto [least, greatest] = ops::known_range(rows);
     pass.vector_of = rows - least;
     const Tensor vectors = ops::embedding(at::arange(least, greatest + 1, at::kLong), *distances_, call);
     return distance_norm_ ? ops::normalised(vectors, *distance_norm_, call) : vectors;

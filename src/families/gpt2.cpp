@@ -121,10 +121,9 @@ class Gpt2 final : public Model {
   }
 
   Tensor embed(const ModelInput& input, const CausalPass& pass, const Call& call) const {
-    const int64_t end = pass.positions.max().item<int64_t>() + 1;
-    if (end > config_.n_positions) {
+    if (pass.end > config_.n_positions) {
       throw Error({.id = "data.too-long",
-                   .what = fmt::format("a row reaches position {}, the model has {}", end, config_.n_positions),
+                   .what = fmt::format("a row reaches position {}, the model has {}", pass.end, config_.n_positions),
                    .where = "the batch",
                    .fix = fmt::format("--max_length {}", config_.n_positions)});
     }

@@ -132,7 +132,7 @@ class ModernBertEncoder final : public TextEncoder {
   /// The mean of each row's tokens, virtual ones among them: [batch, hidden].
   Tensor means(const ModelInput& input, Call& call) const {
     const Encoded encoded = encode(input, /*firsts_only=*/false, call);
-    const Tensor mask = encoded.mask.ne(0).to(at::kLong);
+    const Tensor mask = encoded.mask.ne(0).to(encoded.states.device(), at::kLong);
     return (encoded.padding.add(encoded.states) * mask.unsqueeze(-1)).sum(1) / mask.sum(1, /*keepdim=*/true);
   }
 
@@ -177,7 +177,7 @@ class ModernBertEncoder final : public TextEncoder {
 
   // The angles are rounded to the model's type, the turn itself is in float32 at least.
   static Rotary::Turn turn(const Rotary& rotary, const Tensor& positions, at::ScalarType type) {
-    const Rotary::Turn angles = rotary.turn(positions, type);
+    const Rotary::Turn angles = rotary.turn(positions, positions.size(1), type);
     const at::ScalarType wide = type == at::kBFloat16 ? at::kFloat : type;
     return {angles.cos.to(wide), angles.sin.to(wide)};
   }
@@ -195,9 +195,9 @@ class ModernBertEncoder final : public TextEncoder {
     Tensor words = ops::embedding(input.input_ids, *word_, call);
     if (prompts > 0) words = at::cat({prompt.to(words.scalar_type()).expand({words.size(0), -1, -1}), words}, 1);
     const at::ScalarType type = words.scalar_type();
-    const Tensor mask = behind(prompts), positions = at::arange(words.size(1), own.options()).unsqueeze(0);
-    const Pass pass{.padding = Padding(mask),
-                    .bias = ops::attention_bias(behind(n), type),
+    const Tensor mask = behind(prompts), positions = at::arange(words.size(1), input.input_ids.options()).unsqueeze(0);
+    const Pass pass{.padding = Padding(mask, words.device()),
+                    .bias = ops::attention_bias(behind(n), words.options()),
                     .global = turn(config_.global_rotary, positions, type),
                     .local = turn(config_.local_rotary, positions, type)};
     Tensor x = ops::normalised(pass.padding.remove(words), *embedding_norm_, call);

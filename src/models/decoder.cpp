@@ -208,7 +208,7 @@ Tensor Decoder::run_block(const Tensor& input, int64_t index, const Tensor& pref
 
 Tensor Decoder::features(const ModelInput& input, Call& call) const {
   const CausalPass pass = causal_pass(input, config_.window, call);
-  const Rotary::Turn turn = config_.rotary->turn(pass.positions, dtype_);
+  const Rotary::Turn turn = config_.rotary->turn(pass.positions, pass.end, dtype_);
   Tensor x = embed(input, pass, call);
   for (int64_t i = 0; i < config_.num_hidden_layers; ++i) {
     const auto block = [this, i, pass, turn](const std::vector<Tensor>& inputs, Call& own) {

@@ -262,7 +262,7 @@ Tensor Encoder::states(const ModelInput& input, Reads reads, Call& call) const {
     return count > 0 ? at::cat({at::ones({own.size(0), count}, own.options()), own}, 1) : own;
   };
   Tensor x = embed(input, before, call);
-  const Pass pass{.padding = Padding(behind(prompts)), .mask = ops::attention_bias(behind(n), x.scalar_type())};
+  const Pass pass{.padding = Padding(behind(prompts), x.device()), .mask = ops::attention_bias(behind(n), x.options())};
   const Tensor relative = relative_ ? relative_bias(x.size(1), n - prompts, call) : Tensor();
   x = ops::dropout(ops::normalised(pass.padding.remove(x), *embedding_norm_, call), config_.hidden_dropout_prob, call);
   if (projection_) x = ops::linear(x, *projection_, call);
