@@ -8,6 +8,7 @@
 
 #include "core/log.h"
 #include "deltaw/error.h"
+#include "ops/host_read.h"
 #include "ops/sum.h"
 
 namespace deltaw {
@@ -28,13 +29,13 @@ Tensor mean_over_others(const Tensor& value, int64_t axis) {
 
 Tensor to_mask(const std::vector<bool>& kept) {
   Tensor mask = at::empty({static_cast<int64_t>(kept.size())}, at::kBool);
-  std::copy(kept.begin(), kept.end(), mask.data_ptr<bool>());
+  std::copy(kept.begin(), kept.end(), mask.mutable_data_ptr<bool>());
   return mask;
 }
 
 std::vector<bool> to_flags(const Tensor& mask) {
-  const Tensor flat = mask.to(at::kBool).contiguous();
-  return std::vector<bool>(flat.data_ptr<bool>(), flat.data_ptr<bool>() + flat.numel());
+  const std::vector<uint8_t> flags = ops::host_values<uint8_t>(mask.to(at::kBool));
+  return {flags.begin(), flags.end()};
 }
 
 }  // namespace
@@ -129,10 +130,14 @@ void RankAllocator::prune(int64_t budget) {
   const int64_t cut = initial_ - budget;
   std::vector<Tensor> scores;
   for (size_t i = 0; i < layers_.size(); ++i) scores.push_back(component_scores(i));
-  const Tensor threshold = cut > 0 ? std::get<0>(at::kthvalue(at::cat(scores), cut)) : Tensor();
-  for (size_t i = 0; i < layers_.size(); ++i) {
-    const Tensor kept = cut > 0 ? scores[i] > threshold : at::ones_like(scores[i], at::kBool);
-    pattern_[layers_[i].name] = to_flags(kept);
+  const Tensor all = at::cat(scores);
+  const Tensor above = cut > 0 ? all > std::get<0>(at::kthvalue(all, cut)) : at::ones_like(all, at::kBool);
+  const std::vector<bool> kept = to_flags(above);  // of all layers in one read
+  auto next = kept.begin();
+  for (const Layer& layer : layers_) {
+    const auto end = next + layer.components();
+    pattern_[layer.name] = {next, end};
+    next = end;
   }
   hold_pattern();
 }
@@ -193,7 +198,7 @@ void RankAllocator::set_state(const std::map<std::string, Tensor>& state) {
     if (kept.defined()) pattern_[layers_[i].name] = to_flags(kept);
   }
   const Tensor held = take("held", 1);
-  held_ = held.defined() && held.item<bool>();
+  held_ = held.defined() && ops::host_flag(held);
 }
 
 bool has_lost_components(const Adapter& adapter) {

@@ -12,6 +12,7 @@
 #include "models/family_input.h"
 #include "models/virtual_tokens.h"
 #include "ops/attention/disentangled.h"
+#include "ops/host_read.h"
 #include "ops/layers.h"
 #include "ops/linear/linear.h"
 #include "ops/norms.h"
@@ -206,14 +207,14 @@ class DebertaEncoder final : public TextEncoder {
     x = pass.padding.remove(x);
     if (projection_) x = ops::linear(x, *projection_, call);
     x = ops::dropout(ops::normalised(x, *embedding_norm_, call), config_.hidden_dropout_prob, call);
-    if (conv_) pass.shared[kEmbedded] = pass.padding.add(x) * pass.mask.ne(0).unsqueeze(-1);
+    if (conv_) pass.shared[kEmbedded] = pass.padding.add(x) * pass.mask.ne(0).unsqueeze(-1).to(x.device());
     return x;
   }
 
   // The distances that occur in rows of this length.
   void relate(int64_t length, Pass& pass, const Call& call) const {
     const Tensor rows = rows_of_distances(length, config_);
-    const auto least = rows.min().item<int64_t>(), greatest = rows.max().item<int64_t>();
+    const auto [least, greatest] = ops::known_range(rows);
     const Tensor vectors = ops::embedding(at::arange(least, greatest + 1, at::kLong), *distances_, call);
     pass.shared[kDistances] = distance_norm_ ? ops::normalised(vectors, *distance_norm_, call) : vectors;
     pass.shared[kVectorOf] = rows - least;

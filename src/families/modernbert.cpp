@@ -151,14 +151,14 @@ class ModernBertEncoder final : public TextEncoder {
 
   // The angles are rounded to the model's type, the turn itself is in float32 at least.
   static Rotary::Turn turn(const Rotary& rotary, const Tensor& positions, at::ScalarType type) {
-    const Rotary::Turn angles = rotary.turn(positions, type);
+    const Rotary::Turn angles = rotary.turn(positions, positions.size(1), type);
     const at::ScalarType wide = type == at::kBFloat16 ? at::kFloat : type;
     return {angles.cos.to(wide), angles.sin.to(wide)};
   }
 
   Tensor embed(const ModelInput& input, const VirtualTokens& before, Pass& pass, Call& call) const override {
     const Tensor words = behind_prompt(before.embeddings, ops::embedding(input.input_ids, *words_, call));
-    const Tensor positions = at::arange(words.size(1), input.attention_mask.options()).unsqueeze(0);
+    const Tensor positions = at::arange(words.size(1), input.input_ids.options()).unsqueeze(0);
     pass.turns = {turn(config_.global_rotary, positions, words.scalar_type()),
                   turn(config_.local_rotary, positions, words.scalar_type())};
     const Tensor x = ops::normalised(pass.padding.remove(words), *embedding_norm_, call);

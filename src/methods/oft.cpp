@@ -109,7 +109,8 @@ class Oft final : public Method {
 
   Tensor rotation(const Tensor& Q) const {
     const Tensor I = at::eye(Q.size(1), Q.options());
-    if (!options_.use_cayley_neumann) return at::linalg_solve(I + Q, I - Q, /*left=*/false);
+    // Never singular, so that nothing needs to be read to see it.
+    if (!options_.use_cayley_neumann) return std::get<0>(at::linalg_solve_ex(I + Q, I - Q, /*left=*/false));
     if (options_.num_cayley_neumann_terms == 2) return I + 2 * Q;
     Tensor power = at::bmm(Q, Q);
     Tensor R = I + 2 * Q + 2 * power;

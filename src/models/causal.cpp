@@ -7,6 +7,7 @@
 
 #include "deltaw/error.h"
 #include "models/virtual_tokens.h"
+#include "ops/host_read.h"
 
 namespace deltaw {
 namespace {
@@ -29,12 +30,12 @@ bool plain(const Tensor& mask) {
   const Tensor tokens = mask.ne(0);
   const int64_t length = mask.size(1);
   const Tensor begins = tokens.narrow(1, 1, length - 1).logical_and(tokens.narrow(1, 0, length - 1).logical_not());
-  return !begins.any().item<bool>() && mask.le(1).all().item<bool>();
+  return !ops::known_flag(begins.any()) && ops::known_flag(mask.le(1).all());
 }
 
 // Where in its document each token stands; padding has some place.
 Tensor places_of(const Tensor& mask) {
-  if (mask.le(1).all().item<bool>()) return (mask.ne(0).cumsum(1) - 1).clamp_min(0);
+  if (ops::known_flag(mask.le(1).all())) return (mask.ne(0).cumsum(1) - 1).clamp_min(0);
   const Tensor slots = at::arange(mask.size(1), mask.options()).expand_as(mask);
   Tensor starts = at::zeros_like(mask);
   starts.narrow(1, 1, mask.size(1) - 1)
@@ -65,6 +66,11 @@ CausalPass causal_pass(const ModelInput& input, int64_t window, const Call& call
     documents = at::cat({every, mask}, 1);
   }
   pass.positions = places.narrow(1, keys - queries, queries);
+  pass.end = documents.defined() ? ops::known_range(pass.positions).second + 1 : keys;
+  const at::Device device = input.input_ids.device();
+  for (Tensor* made : {&pass.positions, &places, &documents}) {
+    if (made->defined()) *made = made->to(device);
+  }
   const auto mask_of = [&](int64_t w) -> ops::AttentionMask {
     auto seen = std::make_shared<const ops::CausalKeys>(documents, places, queries, w);
     if (queries == 1 && seen->all()) return {};
@@ -80,7 +86,7 @@ double token_dropout(const ConfigValues& config) {
 }
 
 Tensor last_tokens(const Tensor& states, const ModelInput& input) {
-  const Tensor mask = input.attention_mask.ne(0);
+  const Tensor mask = input.attention_mask.ne(0).to(states.device());
   const Tensor places = at::arange(mask.size(1), mask.options().dtype(at::kLong));
   const Tensor last = (places * mask).argmax(1);
   return states.index({at::arange(states.size(0), last.options()), last});

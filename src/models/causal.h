@@ -12,6 +12,7 @@ struct CausalPass {
   Tensor prompt;                      // embeddings [n, hidden] to put before the row's own; undefined for none
   Tensor prefix;                      // [n, layers, 2, width] to put before every layer's keys; undefined for none
   Tensor positions;                   // [batch or 1, queries] int64: tokens of the same document before each
+  int64_t end = 0;                    // one more than the last of them
   ops::AttentionMask full, windowed;  // of layers that see all, and of those that see `window` tokens
 };
 

@@ -3,6 +3,8 @@
 
 #include <ATen/ATen.h>
 
+#include "ops/host_read.h"
+
 namespace deltaw {
 
 /// Takes the padding out of a batch and puts it in again. The first token of a row always stays: heads read it.
@@ -10,13 +12,14 @@ class Padding {
  public:
   /// None is taken out: states stay [rows, length, width].
   Padding() = default;
-  /// attention_mask [rows, length], int64: 0 for padding.
-  explicit Padding(const at::Tensor& attention_mask) : rows_(attention_mask.size(0)), length_(attention_mask.size(1)) {
+  /// attention_mask [rows, length], int64, on the host: 0 for padding. `device`: of the tokens.
+  Padding(const at::Tensor& attention_mask, at::Device device)
+      : rows_(attention_mask.size(0)), length_(attention_mask.size(1)) {
     at::Tensor kept = attention_mask.ne(0);
-    if (kept.all().item<bool>()) return;
+    if (ops::known_flag(kept.all())) return;
     kept.select(1, 0).fill_(true);
-    tokens_ = kept.flatten().nonzero().flatten();
-    firsts_ = kept.flatten().cumsum(0).view_as(kept).select(1, 0) - 1;
+    tokens_ = ops::known_places(kept).to(device);
+    firsts_ = (kept.flatten().cumsum(0).view_as(kept).select(1, 0) - 1).to(device);
   }
 
   /// [rows, length, width] -> [tokens, width].

@@ -147,9 +147,8 @@ at::Tensor Rotary::frequencies(int64_t length) const {
   return at::pow(base, steps()).reciprocal();
 }
 
-Rotary::Turn Rotary::turn(const at::Tensor& positions, at::ScalarType dtype) const {
-  const bool by_length = type_ == "longrope" || type_ == "dynamic";
-  const at::Tensor turns = frequencies(by_length ? positions.max().item<int64_t>() + 1 : 0);
+Rotary::Turn Rotary::turn(const at::Tensor& positions, int64_t length, at::ScalarType dtype) const {
+  const at::Tensor turns = frequencies(length);
   const at::Tensor angles = positions.to(at::kFloat).unsqueeze(-1) * turns;
   const auto part = [&](const at::Tensor& values) { return (values * attention_factor_).to(dtype).unsqueeze(1); };
   return {part(angles.cos()), part(angles.sin())};

@@ -29,8 +29,9 @@ class Rotary {
   struct Turn {
     at::Tensor cos, sin;  // [batch, 1, seq, width / 2]
   };
-  /// The turn of every position [batch, seq] (int64), computed in float32, in `dtype`.
-  Turn turn(const at::Tensor& positions, at::ScalarType dtype) const;
+  /// The turn of every position [batch, seq] (int64), computed in float32, in `dtype`; `length`: one more than the last
+  /// of them.
+  Turn turn(const at::Tensor& positions, int64_t length, at::ScalarType dtype) const;
 
  private:
   at::Tensor steps() const;  // 2 i / width, float32

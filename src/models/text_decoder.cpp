@@ -5,15 +5,14 @@
 #include "deltaw/error.h"
 #include "models/causal.h"
 #include "models/virtual_tokens.h"
-#include "ops/checkpoint.h"
+#include "ops/gradient_checkpointing.h"
 #include "ops/layers.h"
 #include "ops/norms.h"
 
 namespace deltaw {
 namespace {
 
-void check_positions(const Tensor& positions, int64_t longest) {
-  const int64_t end = positions.max().item<int64_t>() + 1;
+void check_positions(int64_t end, int64_t longest) {
   if (end <= longest) return;
   throw Error({.id = "data.too-long",
                .what = fmt::format("a row reaches position {}, the model has {}", end, longest),
@@ -28,7 +27,7 @@ Tensor embed(const TextDecoder& decoder, const ModelInput& input, const CausalPa
   }
   x = behind_prompt(pass.prompt, x);
   if (decoder.positions) {
-    check_positions(pass.positions, decoder.positions->weight.value.size(0));
+    check_positions(pass.end, decoder.positions->weight.value.size(0));
     x = x + ops::embedding(pass.positions, *decoder.positions, call);
   }
   return ops::dropout(x, decoder.embedding_dropout, call);
@@ -39,7 +38,7 @@ Tensor embed(const TextDecoder& decoder, const ModelInput& input, const CausalPa
 Tensor TextDecoder::states(const ModelInput& input, Reads reads, Call& call) const {
   const CausalPass pass = causal_pass(input, window, call);
   const at::ScalarType type = words->weight.value.scalar_type();
-  const Rotary::Turn turn = rotary ? rotary->turn(pass.positions, type) : Rotary::Turn{};
+  const Rotary::Turn turn = rotary ? rotary->turn(pass.positions, pass.end, type) : Rotary::Turn{};
   Tensor x = embed(*this, input, pass, call);
   for (size_t i = 0; i < blocks.size(); ++i) {
     const auto layer = static_cast<int64_t>(i);

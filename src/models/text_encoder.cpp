@@ -6,7 +6,7 @@
 
 #include "deltaw/error.h"
 #include "models/virtual_tokens.h"
-#include "ops/checkpoint.h"
+#include "ops/gradient_checkpointing.h"
 #include "ops/norms.h"
 
 namespace deltaw {
@@ -29,7 +29,7 @@ Tensor mask_behind(int64_t count, const Tensor& mask) {
 }
 
 Tensor mean_of(const Tensor& states, const Tensor& mask) {
-  const Tensor kept = mask.ne(0).to(at::kLong);
+  const Tensor kept = mask.ne(0).to(states.device(), at::kLong);
   return (states * kept.unsqueeze(-1)).sum(1) / kept.sum(1, /*keepdim=*/true);
 }
 
@@ -40,9 +40,9 @@ Tensor TextEncoder::states(const ModelInput& input, Reads reads, Call& call) con
   check_length(input, before.count(), max_positions_);
   const int64_t prompts = before.embeddings.defined() ? before.count() : 0;
   const Tensor mask = mask_behind(prompts, input.attention_mask);
-  Pass pass{.prompts = prompts, .mask = mask, .padding = Padding(mask)};
+  Pass pass{.prompts = prompts, .mask = mask, .padding = Padding(mask, input.input_ids.device())};
   Tensor x = embed(input, before, pass, call);
-  const Tensor bias = ops::attention_bias(mask_behind(before.count(), input.attention_mask), x.scalar_type());
+  const Tensor bias = ops::attention_bias(mask_behind(before.count(), input.attention_mask), x.options());
   const std::vector<Tensor> shared = std::exchange(pass.shared, {});
   const auto last = static_cast<int64_t>(blocks_.size()) - 1;
   for (int64_t i = 0; i <= last; ++i) {

@@ -24,6 +24,15 @@ class Dropout : public torch::autograd::Function<Dropout> {
   }
 };
 
+// Rows that stand in for those of the ids, any row where none does. Whether padding's is one of them a tensor knows, so
+// it is looked up in a copy behind them, which gets no gradient.
+Tensor stand_ins(const Tensor& ids, const Tensor& places, const TrainedTokens& tokens, int64_t padding) {
+  if (padding < 0) return at::embedding(tokens.rows, places.clamp_min(0));
+  const Tensor own = tokens.rows.detach().index_select(0, tokens.places.narrow(0, padding, 1).clamp_min(0));
+  const Tensor slots = places.clamp_min(0).masked_fill(ids.eq(padding), tokens.rows.size(0));
+  return at::embedding(at::cat({tokens.rows, own}), slots);
+}
+
 }  // namespace
 
 Tensor embedding(const Tensor& ids, const Embedding& table, const Call& call) {
@@ -31,8 +40,7 @@ Tensor embedding(const Tensor& ids, const Embedding& table, const Call& call) {
   Tensor rows = at::embedding(weight, ids, table.padding_idx);
   if (const TrainedTokens* tokens = call.adapter ? call.adapter->tokens(table.weight) : nullptr) {
     const Tensor places = tokens->places.index_select(0, ids.flatten()).view_as(ids);
-    const int64_t pad = table.padding_idx < 0 ? -1 : tokens->places[table.padding_idx].item<int64_t>();
-    const Tensor trained = at::embedding(tokens->rows, places.clamp_min(0), pad).to(rows.scalar_type());
+    const Tensor trained = stand_ins(ids, places, *tokens, table.padding_idx).to(rows.scalar_type());
     rows = at::where(places.ge(0).unsqueeze(-1), trained, rows);
   }
   const AdaptedLayer* adapted = call.adapter ? call.adapter->layer(table) : nullptr;

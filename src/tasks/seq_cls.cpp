@@ -16,6 +16,7 @@
 #include "deltaw/error.h"
 #include "deltaw/task.h"
 #include "deltaw/text_rows.h"
+#include "ops/host_read.h"
 #include "tasks/common/check_rows.h"
 #include "tasks/common/losses.h"
 #include "tasks/common/metrics.h"
@@ -69,8 +70,7 @@ class LogitScorer final : public Scorer {
                                        : at::zeros({rows}, at::kDouble)) {}
 
   void add(const Outputs& outputs, const Batch& batch) override {
-    const Tensor logits = outputs.at(0).to(at::kFloat);
-    const Tensor& labels = batch["labels"];
+    const Tensor logits = ops::host_copy(outputs.at(0).to(at::kFloat)), labels = ops::host_copy(batch["labels"]);
     for (int64_t i = 0; i < batch.rows; ++i) {
       const int64_t row = batch.positions[static_cast<size_t>(i)];
       logits_[row].copy_(logits[i]);
@@ -81,17 +81,17 @@ class LogitScorer final : public Scorer {
   const Tensor& logits() {
     if (checked_) return logits_;
     const Tensor finite = logits_.isfinite().all(1);
-    if (!finite.all().item<bool>()) tasks::refuse_logits(finite.logical_not().to(at::kInt).argmax().item<int64_t>());
+    if (!ops::host_flag(finite.all())) {
+      tasks::refuse_logits(ops::host_integer(finite.logical_not().to(at::kInt).argmax()));
+    }
     checked_ = true;
     return logits_;
   }
 
   Json metrics() override {
-    const double loss = mean_loss(model_, logits(), labels_, 0).item<double>();
+    const double loss = ops::host_number(mean_loss(model_, logits(), labels_, 0));
     tasks::check_finite(loss, "the logits of the validation rows");
-    const Tensor doubles = logits_.to(at::kDouble).contiguous();
-    const tasks::Values values(doubles.data_ptr<double>(), doubles.data_ptr<double>() + doubles.numel());
-    const tasks::Values labels(labels_.data_ptr<double>(), labels_.data_ptr<double>() + labels_.numel());
+    const tasks::Values values = ops::host_values<double>(logits_), labels = ops::host_values<double>(labels_);
     Json all = {{"loss", loss}};
     all.update(model_.is_multi_label()
                    ? tasks::multi_label_metrics(metrics_, values, model_.num_labels(), labels)
@@ -100,10 +100,9 @@ class LogitScorer final : public Scorer {
   }
 
   Json row(int64_t position) override {
-    const int64_t columns = model_.num_labels();
-    const float* row = logits().data_ptr<float>() + position * columns;
+    const std::vector<float> row = ops::host_values<float>(logits()[position]);
     if (model_.is_regression()) return {{"label", row[0]}};
-    return {{"label", said_by(model_, row)}, {"logits", std::vector<float>(row, row + columns)}};
+    return {{"label", said_by(model_, row.data())}, {"logits", row}};
   }
 
   std::vector<std::pair<std::string, Tensor>> tensors() override { return {{"logits", logits()}}; }

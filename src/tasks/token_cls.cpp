@@ -12,6 +12,7 @@
 #include "deltaw/error.h"
 #include "deltaw/task.h"
 #include "deltaw/text_rows.h"
+#include "ops/host_read.h"
 #include "tasks/common/check_rows.h"
 #include "tasks/common/losses.h"
 #include "tasks/token_cls/entities.h"
@@ -21,9 +22,10 @@
 namespace deltaw {
 namespace {
 
-/// The positions of labelled tokens in the flattened batch: [n].
+/// The positions of labelled tokens in the flattened batch: [n]. Batches of TextRows know them.
 Tensor labelled(const Batch& batch) {
-  return batch["labels"].flatten().ne(kNoLabel).nonzero().squeeze(1);
+  const Tensor known = batch.get("target_positions");
+  return known.defined() ? known : ops::host_places(batch["labels"].ne(kNoLabel));
 }
 
 void check_labels(const EncodedRow& row, int64_t classes, const std::string& where) {
@@ -82,9 +84,7 @@ class TokenCls final : public Task {
     return {model.forward(text_input(batch), call)};
   }
 
-  double weight(const Batch& batch) const override {
-    return static_cast<double>(batch["labels"].ne(kNoLabel).sum().item<int64_t>());
-  }
+  double weight(const Batch& batch) const override { return static_cast<double>(labelled(batch).numel()); }
 
   Tensor loss(const Model& /*model*/, const Outputs& outputs, const Batch& batch, Call& /*call*/,
               const LossScale& scale) const override {
@@ -121,8 +121,7 @@ class TokenCls final : public Task {
   }
 
   Tensor comparable(const Model& /*model*/, const Outputs& outputs, const Batch& batch, Call& /*call*/) const override {
-    const Tensor tokens = batch["attention_mask"].flatten().ne(0).nonzero().squeeze(1);
-    return outputs.at(0).flatten(0, 1).index_select(0, tokens).to(at::kDouble);
+    return tasks::without_padding(outputs.at(0), batch).to(at::kDouble);
   }
 
  private:

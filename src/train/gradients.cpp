@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "deltaw/error.h"
+#include "ops/host_read.h"
 
 namespace deltaw::train {
 namespace {
@@ -20,7 +21,7 @@ std::vector<Tensor> gradients_of(const std::vector<NamedTensor>& tensors) {
 }
 
 bool is_finite(const Tensor& tensor) {
-  return at::isfinite(tensor).all().item<bool>();
+  return ops::host_flag(at::isfinite(tensor).all());
 }
 
 std::string first_bad(const std::vector<NamedTensor>& tensors) {
@@ -41,7 +42,7 @@ double gradient_norm(const std::vector<NamedTensor>& tensors) {
   const at::NoGradGuard no_grad;
   const std::vector<Tensor> gradients = gradients_of(tensors);
   if (gradients.empty()) return 0;
-  return at::linalg_vector_norm(at::stack(at::_foreach_norm(gradients, 2)), 2).item<double>();
+  return ops::host_number(at::linalg_vector_norm(at::stack(at::_foreach_norm(gradients, 2)), 2));
 }
 
 void clip_gradients(const std::vector<NamedTensor>& tensors, double norm, double max_norm) {

@@ -16,6 +16,8 @@
 #include "deltaw/data.h"
 #include "deltaw/error.h"
 #include "ops/formed_weights.h"
+#include "ops/host_read.h"
+#include "ops/sum.h"
 #include "tasks/common/metrics.h"
 #include "train/gradients.h"
 #include "train/resume_check.h"
@@ -194,14 +196,12 @@ Run::Step Run::take_step() {
   LapTimer timer;
   const std::vector<Batch> batches = batches_of_step();
   step.forward_seconds = timer.lap();
-  if (setup_.task.compares_rows()) {
-    add_compared_gradients(batches, step);
-  } else {
-    add_gradients(batches, step);
-  }
+  const Tensor loss =
+      setup_.task.compares_rows() ? add_compared_gradients(batches, step) : add_gradients(batches, step);
   timer.lap();
   if (!all_reached_) check_all_reached(tensors_);
   all_reached_ = true;
+  step.loss += ops::host_number(loss);
   step.norm = gradient_norm(tensors_);
   check_finite(tensors_, step.loss, step.norm, state_.step + 1);
   if (options_.max_grad_norm > 0) clip_gradients(tensors_, step.norm, options_.max_grad_norm);
@@ -231,11 +231,12 @@ LossScale Run::scale_of(const std::vector<Batch>& batches) const {
   return scale;
 }
 
-void Run::add_gradients(const std::vector<Batch>& batches, Step& step) {
+Tensor Run::add_gradients(const std::vector<Batch>& batches, Step& step) {
   LapTimer timer;
   const LossScale scale = scale_of(batches);
   std::optional<FormedWeights> formed;
   if (batches.size() > 1 && forms_once_) formed.emplace(static_cast<int64_t>(batches.size()));
+  Tensor sum;
   for (size_t i = 0; i < batches.size(); ++i) {
     Call call = call_of(i);
     call.formed = formed ? &*formed : nullptr;
@@ -244,16 +245,17 @@ void Run::add_gradients(const std::vector<Batch>& batches, Step& step) {
     if (i + 1 == batches.size()) loss = with_penalty(setup_.adapter, loss);
     step.forward_seconds += timer.lap();
     loss.backward();
-    step.loss += loss.item<double>();
+    sum = ops::plus(sum, loss.detach().to(at::kDouble));
     step.backward_seconds += timer.lap();
   }
   if (formed) formed->finish();
   step.backward_seconds += timer.lap();
+  return sum;
 }
 
 // The outputs of all batches without a graph, the loss of all of them, and each batch once more: the dropout masks are
 // drawn again from their keys, so that both passes compute the same.
-void Run::add_compared_gradients(const std::vector<Batch>& batches, Step& step) {
+Tensor Run::add_compared_gradients(const std::vector<Batch>& batches, Step& step) {
   LapTimer timer;
   std::vector<Outputs> parts;
   {
@@ -271,7 +273,6 @@ void Run::add_compared_gradients(const std::vector<Batch>& batches, Step& step) 
   loss = with_penalty(setup_.adapter, loss);
   step.forward_seconds += timer.lap();
   loss.backward();
-  step.loss += loss.item<double>();
   int64_t begin = 0;
   for (size_t i = 0; i < batches.size(); ++i) {
     Call again = call_of(i);
@@ -282,6 +283,7 @@ void Run::add_compared_gradients(const std::vector<Batch>& batches, Step& step) 
     begin += batches[i].rows;
   }
   step.backward_seconds += timer.lap();
+  return loss.detach();
 }
 
 bool Run::out_of_patience() const {

@@ -29,8 +29,9 @@ class Run {
   bool settled_path(const std::filesystem::path& folder) const;
   Step take_step();
   std::vector<Batch> batches_of_step();
-  void add_gradients(const std::vector<Batch>& batches, Step& step);
-  void add_compared_gradients(const std::vector<Batch>& batches, Step& step);
+  // Both return the loss of the step, which is yet to be read.
+  Tensor add_gradients(const std::vector<Batch>& batches, Step& step);
+  Tensor add_compared_gradients(const std::vector<Batch>& batches, Step& step);
   Call call_of(size_t micro_step) const;
   LossScale scale_of(const std::vector<Batch>& batches) const;
   void after_step(const Step& step);

@@ -35,6 +35,14 @@ TEST(Batch, MovesToADeviceWithWhatTheHostKnows) {
   EXPECT_EQ(moved.positions, (std::vector<int64_t>{4, 2}));
 }
 
+TEST(Batch, LeavesOnTheHostWhatIsPadded) {
+  Batch batch = batch_of({4, 2}, 3);
+  batch.tensors["attention_mask"] = at::ones({2, 3}, at::kLong);
+  const Batch moved = batch.to(at::kMeta);
+  EXPECT_EQ(moved["input_ids"].device().type(), at::kMeta);
+  EXPECT_TRUE(moved["attention_mask"].is_cpu());
+}
+
 TEST(Batch, JoinsRowsAndLeavesOutWhatDoesNotFit) {
   const Batch all = joined({batch_of({4, 2}, 3), batch_of({1}, 5)});
   EXPECT_EQ(all.rows, 3);

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "ops/attention/attention_kernel.h"
+#include "ops/host_read.h"
 #include "ops/layers.h"
 #include "ops/vectors.h"
 
@@ -149,10 +150,10 @@ Tensor CausalKeys::seen() const {
   return seen.unsqueeze(1);
 }
 
-Tensor attention_bias(const Tensor& attention_mask, at::ScalarType dtype) {
+Tensor attention_bias(const Tensor& attention_mask, const at::TensorOptions& options) {
   const Tensor kept = attention_mask.ne(0);
-  if (kept.all().item<bool>()) return {};
-  return bias_of(kept.unsqueeze(1).unsqueeze(2), dtype);
+  if (known_flag(kept.all())) return {};
+  return bias_of(kept.unsqueeze(1).unsqueeze(2), c10::typeMetaToScalarType(options.dtype())).to(options.device());
 }
 
 Tensor bias_of(const Tensor& seen, at::ScalarType dtype) {

@@ -59,9 +59,9 @@ struct AttentionForm {
 at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const AttentionMask& mask,
                      const AttentionForm& form, Call& call);
 
-/// 0 where attention_mask [batch, seq] is 1 and the lowest finite value where it is 0: [batch, 1, 1, seq] in `dtype`.
-/// Undefined when nothing is masked.
-at::Tensor attention_bias(const at::Tensor& attention_mask, at::ScalarType dtype);
+/// 0 where attention_mask [batch, seq], which stands on the host, is 1, and the lowest finite value where it is 0:
+/// [batch, 1, 1, seq] of the type and on the device of `options`. Undefined when nothing is masked.
+at::Tensor attention_bias(const at::Tensor& attention_mask, const at::TensorOptions& options);
 
 /// 0 where `seen` (bool) is true, else the lowest finite value of `dtype`, or of float32 where that is wider.
 at::Tensor bias_of(const at::Tensor& seen, at::ScalarType dtype);

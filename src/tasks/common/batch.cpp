@@ -37,9 +37,12 @@ Tensor Batch::get(std::string_view name) const {
   return found == tensors.end() ? Tensor() : found->second;
 }
 
+// What is padded the host knows and reads without waiting for a device (ops/host_read.h).
 Batch Batch::to(at::Device device) const {
   Batch moved = *this;
-  for (auto& [name, tensor] : moved.tensors) tensor = tensor.to(device);
+  for (auto& [name, tensor] : moved.tensors) {
+    if (name != "attention_mask") tensor = tensor.to(device);
+  }
   return moved;
 }
 

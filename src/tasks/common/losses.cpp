@@ -8,6 +8,7 @@
 
 #include "deltaw/data.h"
 #include "deltaw/error.h"
+#include "ops/host_read.h"
 #include "tasks/common/check_rows.h"
 
 namespace deltaw::tasks {
@@ -67,15 +68,18 @@ Tensor at_targets(const Tensor& features, const Batch& batch) {
   return features.flatten(0, 1).index_select(0, batch["target_positions"]);
 }
 
+Tensor without_padding(const Tensor& outputs, const Batch& batch) {
+  return outputs.flatten(0, 1).index_select(0, ops::host_places(batch["attention_mask"]).to(outputs.device()));
+}
+
 void RowLosses::add(const Tensor& features, const Batch& batch) {
   Call call{.adapter = adapter_};
-  const Tensor losses = ops::token_cross_entropy(at_targets(features, batch), batch["target_labels"],
-                                                 model_.vocab_size(), head_of(model_, call))
-                            .to(at::kDouble);
-  const auto* rows = batch["target_rows"].data_ptr<int64_t>();
-  for (int64_t i = 0; i < losses.numel(); ++i) {
+  const std::vector<double> losses = ops::host_values<double>(ops::token_cross_entropy(
+      at_targets(features, batch), batch["target_labels"], model_.vocab_size(), head_of(model_, call)));
+  const std::vector<int64_t> rows = ops::host_values<int64_t>(batch["target_rows"]);
+  for (size_t i = 0; i < losses.size(); ++i) {
     RowLoss& row = losses_[static_cast<size_t>(batch.positions[static_cast<size_t>(rows[i])])];
-    row.nll += losses.data_ptr<double>()[i];
+    row.nll += losses[i];
     row.tokens += 1;
   }
 }

@@ -30,6 +30,9 @@ std::vector<Tensor> trained_tensors(const Call& call);
 /// Features [batch, length, hidden] of the positions before the tokens that are trained on: [n, hidden].
 Tensor at_targets(const Tensor& features, const Batch& batch);
 
+/// Those of `outputs` [rows, length, n] that are no padding: [tokens, n].
+Tensor without_padding(const Tensor& outputs, const Batch& batch);
+
 /// What a causal model makes of each row, by its position in the source.
 class RowLosses {
  public:

@@ -23,7 +23,7 @@ void add(Fnv& hash, const std::vector<int64_t>& values) {
 template <class T>
 Tensor to_tensor(const std::vector<T>& values, at::IntArrayRef shape, at::ScalarType type) {
   Tensor tensor = at::empty(shape, type);
-  std::copy(values.begin(), values.end(), tensor.data_ptr<T>());
+  std::copy(values.begin(), values.end(), tensor.mutable_data_ptr<T>());
   return tensor;
 }
 
@@ -92,7 +92,15 @@ Batch TextRows::as_batch(const PaddedRows& rows, const std::vector<int64_t>& pos
 }
 
 Batch TextRows::collate(const std::vector<int64_t>& positions, const Draw& /*draw*/) const {
-  return as_batch(padded(positions), positions);
+  const PaddedRows rows = padded(positions);
+  Batch batch = as_batch(rows, positions);
+  if (rows.token_labels.empty()) return batch;
+  std::vector<int64_t> places;  // of labelled tokens
+  for (size_t i = 0; i < rows.token_labels.size(); ++i) {
+    if (rows.token_labels[i] != kNoLabel) places.push_back(static_cast<int64_t>(i));
+  }
+  batch.tensors["target_positions"] = to_tensor(places);
+  return batch;
 }
 
 Batch CausalRows::collate(const std::vector<int64_t>& positions, const Draw& /*draw*/) const {
