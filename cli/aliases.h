@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "core/problems.h"
 #include "deltaw/options.h"
-#include "problems.h"
 
 namespace deltaw::cli {
 

@@ -9,7 +9,7 @@
 #include "machine.h"
 #include "method_infos.h"
 #include "output.h"
-#include "setup.h"
+#include "run_keys.h"
 #include "temporary_folder.h"
 
 namespace deltaw::cli {
@@ -113,11 +113,11 @@ int run_in_turns(const Keys& keys, const Invocation& invocation) {
   const TemporaryFolder scratch;
   std::vector<Contestant> contestants;
   for (const std::string& method : keys.methods) {
-    const Setup setup = setup_of(kUsageText, keys_for(method, keys.methods, invocation), {});
-    Json settings = resolved(setup);
-    if (!setup.length_given) settings.erase("max_length");
+    const RunSettings settings = settings_of(kUsageText, keys_for(method, keys.methods, invocation), {});
+    Json values = settings.to_json();
+    if (!settings.asked.has("max_length")) values.erase("max_length");
     const fs::path file = scratch.path() / (std::to_string(contestants.size()) + ".json");
-    write_json(file, settings, KeyOrder::kept);
+    write_json(file, values, KeyOrder::kept);
     contestants.push_back({method, {file.string(), "--rounds=1", "--steps=" + std::to_string(keys.steps)}});
     const Json all = invocation.all();
     if (all.contains("log_level"))
@@ -138,7 +138,8 @@ int run_in_turns(const Keys& keys, const Invocation& invocation) {
 int bench(const Args& args) {
   Invocation invocation;
   Problems problems;
-  if (!parse_setup(kUsageText, args, section_of<Keys>("Benchmark"), invocation, problems, unused_keys())) return kDone;
+  if (!parse_run_keys(kUsageText, args, section_of<Keys>("Benchmark"), invocation, problems, unused_keys()))
+    return kDone;
   Keys keys;
   read_into(keys, invocation);
   problems.gather([&] {
@@ -146,8 +147,8 @@ int bench(const Args& args) {
   });
   problems.settle();
   if (keys.methods.size() > 1 || keys.rounds > 1) return run_in_turns(keys, invocation);
-  Setup setup = setup_of(kUsageText, keys_for(keys.methods[0], keys.methods, invocation), {});
-  const Timed timed = time_steps(setup, keys.steps);
+  RunSettings settings = settings_of(kUsageText, keys_for(keys.methods[0], keys.methods, invocation), {});
+  const Timed timed = time_steps(settings, keys.steps);
   if (timed.signal != 0) return 128 + timed.signal;
   print(to_line(figures_of(keys.methods[0], {timed.figures})));
   return kDone;

@@ -10,7 +10,6 @@
 #include "core/progress.h"
 #include "deltaw/error.h"
 #include "io/resolve_model.h"
-#include "load.h"
 #include "output.h"
 #include "signals.h"
 #include "tasks/common/text_files.h"
@@ -63,15 +62,15 @@ const char* dtype_name(const Model& model) {
   return model.dtype() == at::kBFloat16 ? "bf16" : model.dtype() == at::kDouble ? "float64" : "float32";
 }
 
-Json what_was_set(const Setup& setup, const Model& model, const Adapter& adapter) {
+Json what_was_set(const RunSettings& settings, const Model& model, const Adapter& adapter) {
   const Json options = adapter.spec().normalized(adapter.config().options, "the options");
-  return {{"model_name_or_path", setup.base.model_name_or_path},
+  return {{"model_name_or_path", settings.base.model_name_or_path},
           {"threads", at::get_num_threads()},
-          {"per_device_train_batch_size", setup.train.per_device_train_batch_size},
-          {"gradient_accumulation_steps", setup.train.gradient_accumulation_steps},
-          {"rows_per_step", setup.train.per_device_train_batch_size * setup.train.gradient_accumulation_steps},
-          {"max_length", setup.data.max_length},
-          {"gradient_checkpointing", setup.train.gradient_checkpointing},
+          {"per_device_train_batch_size", settings.train.per_device_train_batch_size},
+          {"gradient_accumulation_steps", settings.train.gradient_accumulation_steps},
+          {"rows_per_step", settings.train.per_device_train_batch_size * settings.train.gradient_accumulation_steps},
+          {"max_length", settings.data.max_length},
+          {"gradient_checkpointing", settings.train.gradient_checkpointing},
           {"dropouts", dropouts(model, adapter)},
           {"adapted_layers", adapter.layers().size()},
           {"options", options}};
@@ -95,9 +94,9 @@ struct Timings {
 };
 
 /// Settles the length, as `deltaw train` would.
-void settle_length(Setup& setup, const TaskSpec& task, const Model& model) {
-  if (!setup.length_given && task.max_length > 0) setup.data.max_length = task.max_length;
-  setup.data.max_length = tasks::checked_length(model, setup.data.max_length, setup.length_given);
+void settle_length(RunSettings& settings, const TaskSpec& task, const Model& model) {
+  if (!settings.asked.has("max_length") && task.max_length > 0) settings.data.max_length = task.max_length;
+  settings.data.max_length = tasks::checked_length(model, settings.data.max_length, settings.asked.has("max_length"));
 }
 
 /// A rank budget with a schedule for a whole run is timed over its first steps, not squeezed into them.
@@ -110,23 +109,24 @@ void lengthen_budget(AdapterConfig& config) {
 
 }  // namespace
 
-Timed time_steps(Setup& setup, int64_t steps) {
+Timed time_steps(RunSettings& settings, int64_t steps) {
   const TemporaryFolder scratch;
-  TrainOptions& options = setup.train;
+  TrainOptions& options = settings.train;
   options.max_steps = steps;
   options.output_dir = (scratch.path() / "run").string();
   const auto seed = static_cast<uint64_t>(options.seed);
-  const std::string base = io::resolve_model(setup.base.model_name_or_path).string();
-  const TaskSpec& spec = task_for(base, setup.model.task_type);
-  setup.model.task_type = head_type(setup.model.task_type);
-  const auto model = load_model(base, setup.model);
-  settle_length(setup, spec, *model);
-  lengthen_budget(setup.adapter);
+  const std::string base = io::resolve_model(settings.base.model_name_or_path).string();
+  const TaskSpec& spec = task_for(base, settings.model.task_type);
+  settings.model.task_type = head_type(settings.model.task_type);
+  const auto model = load_model(base, settings.model);
+  settle_length(settings, spec, *model);
+  lengthen_budget(settings.adapter);
   const int64_t rows_per_step = options.per_device_train_batch_size * options.gradient_accumulation_steps;
   const auto task = spec.make();
   // As many rows as a step takes, all of one length, so that every step is the same work.
-  const std::shared_ptr<const RowSource> rows = task->random_rows(*model, rows_per_step, setup.data.max_length, seed);
-  Adapter adapter = Adapter::create(*model, setup.adapter, seed, [&](int64_t samples) {
+  const std::shared_ptr<const RowSource> rows =
+      task->random_rows(*model, rows_per_step, settings.data.max_length, seed);
+  Adapter adapter = Adapter::create(*model, settings.adapter, seed, [&](int64_t samples) {
     return calibration_batches(*task, *rows, options.per_device_train_batch_size, seed, samples);
   });
 
@@ -147,7 +147,7 @@ Timed time_steps(Setup& setup, int64_t steps) {
     all.push_back(timings.steps[i].seconds * 1e3);
     if (timings.steps[i].seconds < fastest->seconds) fastest = &timings.steps[i];
   }
-  const int64_t tokens = rows_per_step * setup.data.max_length;
+  const int64_t tokens = rows_per_step * settings.data.max_length;
   return {.figures = {{"dtype", dtype_name(*model)},
                       {"min_ms", fastest->seconds * 1e3},
                       {"forward_ms", fastest->forward * 1e3},
@@ -162,7 +162,7 @@ Timed time_steps(Setup& setup, int64_t steps) {
                       {"adapter_bytes", fs::file_size(folder / "adapter_model.safetensors")},
                       {"tokens_per_step", tokens},
                       {"tokens_per_second", static_cast<double>(tokens) / fastest->seconds},
-                      {"set", what_was_set(setup, *model, adapter)}}};
+                      {"set", what_was_set(settings, *model, adapter)}}};
 }
 
 }  // namespace deltaw::cli

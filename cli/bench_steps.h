@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "setup.h"
+#include "deltaw/run.h"
 
 namespace deltaw::cli {
 
@@ -12,7 +12,7 @@ struct Timed {
   int signal = 0;  // that stopped the steps: then there are no figures
 };
 
-/// Trains `steps` optimiser steps on random rows. Settles in `setup` what the model decides.
-Timed time_steps(Setup& setup, int64_t steps);
+/// Trains `steps` optimiser steps on random rows. Settles in `settings` what the model decides.
+Timed time_steps(RunSettings& settings, int64_t steps);
 
 }  // namespace deltaw::cli

@@ -15,7 +15,7 @@
 #include "deltaw/error.h"
 #include "other_tools.h"
 #include "output.h"
-#include "setup.h"
+#include "run_keys.h"
 
 namespace deltaw::cli {
 namespace {
@@ -165,7 +165,7 @@ Json settings_of(const Json& keys, const Json& flags, const std::string& where) 
     });
     if (!is_met) problems.gather([&] { refuse_missing(kUsageText, need, where); });
   }
-  Json settings = resolved(setup_of(kUsageText, given, problems));
+  Json settings = settings_of(kUsageText, given, problems).to_json();
   for (const char* key : {"output_dir", "log_level"}) settings.erase(key);
   return settings;
 }

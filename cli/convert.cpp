@@ -38,17 +38,17 @@ const Usage kUsageText = {
     .needs = {kNeedsOutput},
 };
 
-ConvertReport converted(Served& served, const Invocation& invocation, const Keys& keys) {
+ConvertReport converted(LoadedModel& loaded, const Invocation& invocation, const Keys& keys) {
   const auto type = stored_type(keys.save_dtype);
   Counter counter("tensors");
-  const std::filesystem::path source = io::resolve_model(served.base.model_name_or_path);
+  const std::filesystem::path source = io::resolve_model(loaded.base.model_name_or_path);
   if (std::filesystem::is_directory(source)) {
-    claim_output(served, invocation, keys);
+    claim_output(loaded, invocation, keys);
     return convert_folder(source, keys.output_dir, type, counter.progress());
   }
-  served.model_options.dtype = "float32";
-  load_source(served, invocation, keys);
-  return convert_checkpoint(*served.model, keys.output_dir, companions_of(served), type, counter.progress());
+  loaded.model_options.dtype = "float32";
+  load_source(loaded, invocation, keys);
+  return convert_checkpoint(*loaded.model, keys.output_dir, companions_of(loaded), type, counter.progress());
 }
 
 }  // namespace
@@ -62,12 +62,12 @@ int convert(const Args& args) {
   }
   Keys keys;
   read_into(keys, invocation);
-  Served served;
-  served.base.model_name_or_path = invocation.positional;
+  LoadedModel loaded;
+  loaded.base.model_name_or_path = invocation.positional;
   if (invocation.positional.empty()) refuse_missing(kUsageText, kNeedsModelToConvert);
-  const ConvertReport report = converted(served, invocation, keys);
+  const ConvertReport report = converted(loaded, invocation, keys);
   print(to_text(Json{{"output_dir", keys.output_dir},
-                     {"model_name_or_path", served.base.model_name_or_path},
+                     {"model_name_or_path", loaded.base.model_name_or_path},
                      {"tensors", report.tensors},
                      {"parameters", report.parameters},
                      {"passed", report.problem.empty()}}));

@@ -3,9 +3,9 @@
 #include <fmt/format.h>
 
 #include "adapt/adapter_folder.h"
-#include "claim.h"
 #include "deltaw/error.h"
 #include "output.h"
+#include "run/claim.h"
 #include "text/tokenizer/tokenizer_files.h"
 
 namespace deltaw::cli {
@@ -21,7 +21,7 @@ void refuse_occupied(const std::filesystem::path& folder, bool overwrite) {
        .fix = "choose another output_dir, or add --overwrite_output_dir, which replaces what deltaw wrote there"});
 }
 
-Claim claim_of(const FolderKeys& keys) {
+run::Claim claim_of(const FolderKeys& keys) {
   const NameTest names = [](const std::string& name) {
     return is_read_as_model(name) || text::is_tokenizer_name(name);
   };
@@ -39,30 +39,30 @@ void FolderKeys::fields(FieldVisitor& f) {
   f.field("output_dir", output_dir, "Folder to write.");
   f.field("overwrite_output_dir", overwrite_output_dir,
           "Replace what deltaw wrote into output_dir; what it did not write stays.");
-  f.field("adopt_output_dir", adopt_output_dir, kAdoptHelp);
+  f.field("adopt_output_dir", adopt_output_dir, run::kAdoptHelp);
 }
 
-void claim_output(const Served& served, const Invocation& invocation, const FolderKeys& keys) {
+void claim_output(const LoadedModel& loaded, const Invocation& invocation, const FolderKeys& keys) {
   refuse_occupied(keys.output_dir, keys.overwrite_output_dir);
-  const Claim claim = claim_of(keys);
-  check_claim(claim, inputs_of(served, invocation));
-  adopt_known(claim);
+  const run::Claim claim = claim_of(keys);
+  run::check_claim(claim, inputs_of(loaded, invocation));
+  run::adopt_known(claim);
 }
 
-void load_source(Served& served, const Invocation& invocation, const FolderKeys& keys) {
+void load_source(LoadedModel& loaded, const Invocation& invocation, const FolderKeys& keys) {
   refuse_occupied(keys.output_dir, keys.overwrite_output_dir);
-  const Claim claim = claim_of(keys);
-  check_claim(claim, inputs_of(served, invocation));
-  load_served(served, invocation, false);
-  adopt_known(claim);
+  const run::Claim claim = claim_of(keys);
+  run::check_claim(claim, inputs_of(loaded, invocation));
+  load_with_adapter(loaded, invocation, false);
+  run::adopt_known(claim);
 }
 
-FillFolder companions_of(const Served& served) {
-  return [&served](const std::filesystem::path& folder) { served.reader->write_companions(*served.model, folder); };
+FillFolder companions_of(const LoadedModel& loaded) {
+  return [&loaded](const std::filesystem::path& folder) { loaded.reader->write_companions(*loaded.model, folder); };
 }
 
-Probe probe_of(Served& served) {
-  return deltaw::probe_of(*served.task, served.reader->probe(served.asked(), served.files()));
+Probe probe_of(LoadedModel& loaded) {
+  return deltaw::probe_of(*loaded.task, loaded.reader->probe(loaded.asked(), loaded.files()));
 }
 
 std::optional<at::ScalarType> stored_type(const std::string& save_dtype) {
@@ -80,10 +80,11 @@ int finish(const std::string& problem, const Usage& usage, const FolderKeys& key
   return kDifference;
 }
 
-int finish(const Served& served, const Usage& usage, const FolderKeys& keys, const WriteReport& report, Json facts) {
+int finish(const LoadedModel& loaded, const Usage& usage, const FolderKeys& keys, const WriteReport& report,
+           Json facts) {
   Json result{{"output_dir", keys.output_dir},
-              {"model_name_or_path", served.base.model_name_or_path},
-              {"adapter_name_or_path", served.keys.adapter_name_or_path},
+              {"model_name_or_path", loaded.base.model_name_or_path},
+              {"adapter_name_or_path", loaded.keys.adapter_name_or_path},
               {"layers", report.layers}};
   result.update(facts);
   result.update({{"max_difference", report.max_difference}, {"passed", report.passed}});

@@ -4,7 +4,7 @@
 #include <string>
 
 #include "core/output_folder.h"
-#include "serve.h"
+#include "loaded_model.h"
 
 namespace deltaw::cli {
 
@@ -18,16 +18,16 @@ struct FolderKeys {
 
 /// Throws, before anything is read or written, where output_dir holds something that may not be replaced or is one of
 /// the folders read from; records then what of it is deltaw's.
-void claim_output(const Served& served, const Invocation& invocation, const FolderKeys& keys);
+void claim_output(const LoadedModel& loaded, const Invocation& invocation, const FolderKeys& keys);
 /// Loads base and adapter. Throws where no adapter is named, and before anything is read or written where output_dir
 /// holds something that may not be replaced or is one of the folders read from.
-void load_source(Served& served, const Invocation& invocation, const FolderKeys& keys);
+void load_source(LoadedModel& loaded, const Invocation& invocation, const FolderKeys& keys);
 
 /// Writes what the task has stand beside a model: the tokenizer and the chat template.
-FillFolder companions_of(const Served& served);
+FillFolder companions_of(const LoadedModel& loaded);
 
 /// What two models are compared on.
-Probe probe_of(Served& served);
+Probe probe_of(LoadedModel& loaded);
 
 /// The type that a key save_dtype names; nothing for auto.
 std::optional<at::ScalarType> stored_type(const std::string& save_dtype);
@@ -35,6 +35,7 @@ std::optional<at::ScalarType> stored_type(const std::string& save_dtype);
 /// The exit code; a problem of what was written is told first.
 int finish(const std::string& problem, const Usage& usage, const FolderKeys& keys);
 /// Prints `facts` and what was compared, and returns the exit code.
-int finish(const Served& served, const Usage& usage, const FolderKeys& keys, const WriteReport& report, Json facts);
+int finish(const LoadedModel& loaded, const Usage& usage, const FolderKeys& keys, const WriteReport& report,
+           Json facts);
 
 }  // namespace deltaw::cli

@@ -1,6 +1,6 @@
 #include "counter.h"
+#include "loaded_model.h"
 #include "output.h"
-#include "serve.h"
 
 namespace deltaw::cli {
 namespace {
@@ -22,24 +22,24 @@ const Usage& usage() {
   return text;
 }
 
-void print_results(Json results, const Served& served) {
-  results["model_name_or_path"] = served.base.model_name_or_path;
-  if (served.adapter) results["adapter_name_or_path"] = served.keys.adapter_name_or_path;
-  if (const auto error = served.model->quantisation_error()) results["quantisation"] = error->type;
+void print_results(Json results, const LoadedModel& loaded) {
+  results["model_name_or_path"] = loaded.base.model_name_or_path;
+  if (loaded.adapter) results["adapter_name_or_path"] = loaded.keys.adapter_name_or_path;
+  if (const auto error = loaded.model->quantisation_error()) results["quantisation"] = error->type;
   print(to_text(results));
 }
 
 }  // namespace
 
 int eval(const Args& args) {
-  Served served;
+  LoadedModel loaded;
   Invocation invocation;
-  if (!read_serving(usage(), args, evaluation_sections(), invocation, served)) return kDone;
-  load_served(served, invocation, true);
-  served.tasks.read_evaluation(invocation);
+  if (!read_model_keys(usage(), args, evaluation_sections(), invocation, loaded)) return kDone;
+  load_with_adapter(loaded, invocation, true);
+  loaded.tasks.read(invocation, &TaskReader::evaluation_fields);
   Counter counter("rows");
-  TaskFiles files = served.files();
-  print_results(served.reader->evaluate(served.asked(counter.progress()), files), served);
+  TaskFiles files = loaded.files();
+  print_results(loaded.reader->evaluate(loaded.asked(counter.progress()), files), loaded);
   return kDone;
 }
 

@@ -67,18 +67,18 @@ int64_t highest_rank(const Adapter& adapter) {
 }  // namespace
 
 int export_adapter(const Args& args) {
-  Served served;
+  LoadedModel loaded;
   Invocation invocation;
-  if (!read_serving(kUsageText, args, {section_of<Keys>("Output")}, invocation, served)) return kDone;
+  if (!read_model_keys(kUsageText, args, {section_of<Keys>("Output")}, invocation, loaded)) return kDone;
   Keys keys;
   read_into(keys, invocation);
-  load_source(served, invocation, keys);
-  if (keys.combination_type == "svd" && keys.rank == 0) keys.rank = highest_rank(*served.adapter);
+  load_source(loaded, invocation, keys);
+  if (keys.combination_type == "svd" && keys.rank == 0) keys.rank = highest_rank(*loaded.adapter);
   const ExportReport report =
-      export_adapter(*served.adapter, keys.output_dir, format_of(keys.to), keys.rank, probe_of(served),
-                     companions_of(served), keys.combination_type == "linear" ? Combination::linear : Combination::sum);
+      export_adapter(*loaded.adapter, keys.output_dir, format_of(keys.to), keys.rank, probe_of(loaded),
+                     companions_of(loaded), keys.combination_type == "linear" ? Combination::linear : Combination::sum);
   const bool linear = keys.combination_type == "linear";
-  Json facts = {{"method", served.adapter->spec().id},
+  Json facts = {{"method", loaded.adapter->spec().id},
                 {"to", keys.to},
                 {"rank", report.rank},
                 {"kind", report.exact ? "exact"
@@ -88,7 +88,7 @@ int export_adapter(const Args& args) {
                 {"largest_error", report.largest_error},
                 {"worst_layer", report.worst_layer}};
   if (!report.exact) facts["kept_share"] = report.kept_share;
-  return finish(served, kUsageText, keys, report, facts);
+  return finish(loaded, kUsageText, keys, report, facts);
 }
 
 }  // namespace deltaw::cli

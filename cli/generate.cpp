@@ -10,15 +10,15 @@
 #include <memory>
 #include <optional>
 
-#include "claim.h"
 #include "core/text_file.h"
 #include "counter.h"
 #include "deltaw/chat.h"
 #include "deltaw/error.h"
 #include "deltaw/text_data.h"
 #include "generate_input.h"
+#include "loaded_model.h"
 #include "output.h"
-#include "serve.h"
+#include "run/claim.h"
 #include "signals.h"
 #include "tasks/common/check_rows.h"
 #include "tasks/common/text_files.h"
@@ -168,10 +168,10 @@ std::string rendered(Session& session, Json messages) {
 
 void check_output(const Session& session, const BaseKeys& base, const AdapterKeys& adapter,
                   const Invocation& invocation) {
-  Inputs inputs = inputs_of(base.model_name_or_path, adapters_of(adapter), {},
-                            {{"chat_template", session.text.chat_template}}, invocation);
-  inputs.push_back({Input::Kind::file, "input_file", session.keys.input_file});
-  refuse_input("output_file", session.keys.output_file, inputs);
+  run::Inputs inputs = run::inputs_of(base.model_name_or_path, adapters_of(adapter), {},
+                                      {{"chat_template", session.text.chat_template}}, invocation.file_name);
+  inputs.push_back({run::Input::Kind::file, "input_file", session.keys.input_file});
+  run::refuse_input("output_file", session.keys.output_file, inputs);
 }
 
 void load(Session& session, const Invocation& invocation) {
@@ -181,10 +181,10 @@ void load(Session& session, const Invocation& invocation) {
   ModelOptions options;
   GenerateOptions checked;  // before anything is loaded for long
   BatchKey batch;
-  read_into(base, inherited(adapter));
+  read_into(base, run::inherited(adapter.adapter_name_or_path));
   read_into(base, invocation);
   read_into(options, invocation);
-  inherit_quantisation(options, adapter, invocation);
+  tell(run::inherit_quantisation(options, adapter.adapter_name_or_path, invocation));
   read_into(checked, invocation);
   read_into(batch, invocation);
   require_base(base, adapter.adapter_name_or_path, kUsageText);

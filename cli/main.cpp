@@ -4,15 +4,15 @@
 #include <exception>
 #include <new>
 
-#include "allocation.h"
 #include "core/printable.h"
 #include "cut_files.h"
 #include "deltaw/error.h"
+#include "deltaw/memory.h"
 #include "output.h"
 #include "verbs.h"
 
 int main(int argc, char** argv) {
-  deltaw::cli::keep_memory();
+  deltaw::reuse_memory();
   deltaw::cli::name_cut_files();
   try {
     return deltaw::cli::dispatch(deltaw::cli::Args(argv + 1, argv + argc));

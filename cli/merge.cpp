@@ -53,10 +53,10 @@ std::string gguf_type(const std::string& save_dtype) {
   return save_dtype == "float32" ? "F32" : save_dtype == "float16" ? "F16" : "BF16";
 }
 
-MergeReport written(Served& served, const Keys& keys) {
+MergeReport written(LoadedModel& loaded, const Keys& keys) {
   Counter counter("tensors");
   if (keys.to == "gguf") {
-    return merge_gguf(*served.adapter, keys.output_dir, probe_of(served), gguf_type(keys.save_dtype),
+    return merge_gguf(*loaded.adapter, keys.output_dir, probe_of(loaded), gguf_type(keys.save_dtype),
                       counter.progress());
   }
   if (keys.save_dtype == "q8_0") {
@@ -65,20 +65,20 @@ MergeReport written(Served& served, const Keys& keys) {
                  .where = "key 'save_dtype'",
                  .fix = "add --to gguf, or choose another type"});
   }
-  return merge_checkpoint(*served.adapter, keys.output_dir, probe_of(served), companions_of(served),
+  return merge_checkpoint(*loaded.adapter, keys.output_dir, probe_of(loaded), companions_of(loaded),
                           stored_type(keys.save_dtype), counter.progress());
 }
 
 }  // namespace
 
 int merge(const Args& args) {
-  Served served;
+  LoadedModel loaded;
   Invocation invocation;
-  if (!read_serving(kUsageText, args, {section_of<Keys>("Output")}, invocation, served)) return kDone;
+  if (!read_model_keys(kUsageText, args, {section_of<Keys>("Output")}, invocation, loaded)) return kDone;
   Keys keys;
   read_into(keys, invocation);
-  load_source(served, invocation, keys);
-  const MergeReport report = written(served, keys);
+  load_source(loaded, invocation, keys);
+  const MergeReport report = written(loaded, keys);
   Json facts = {{"tensors", report.tensors}, {"dtype", report.dtype}, {"rounding_share", report.rounding_share}};
   if (report.quantisation_difference) facts["quantisation_difference"] = *report.quantisation_difference;
   if (report.passed && report.rounding_share > kLargeShare) {
@@ -87,7 +87,7 @@ int merge(const Args& args) {
                     "keeps it",
                     report.dtype, 100 * report.rounding_share));
   }
-  return finish(served, kUsageText, keys, report, facts);
+  return finish(loaded, kUsageText, keys, report, facts);
 }
 
 }  // namespace deltaw::cli

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "deltaw/adapter.h"
 #include "deltaw/method.h"
 
 namespace deltaw::cli {
@@ -42,20 +41,6 @@ std::vector<MethodInfo> methods_and_presets() {
   }
   std::sort(infos.begin(), infos.end(), [](const MethodInfo& a, const MethodInfo& b) { return a.id < b.id; });
   return infos;
-}
-
-std::string chosen_method(const Json& values, const std::string& where) {
-  // Only what chooses a method, so that a wrong value elsewhere is found where it belongs.
-  Json choice = Json::object();
-  for (const char* key : {"method", "peft_type"}) {
-    if (values.contains(key)) choice[key] = values[key];
-  }
-  for (const MethodSpec* spec : method_table()) {
-    for (const auto& [key, value] : spec->peft_settings.items()) {
-      if (values.contains(key)) choice[key] = values[key];
-    }
-  }
-  return adapter_config_from_json(choice, where).method;
 }
 
 }  // namespace deltaw::cli

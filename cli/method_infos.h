@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "adapt/chosen_method.h"
 #include "deltaw/options.h"
 
 namespace deltaw::cli {
@@ -22,8 +23,5 @@ struct MethodInfo {
 std::vector<MethodInfo> method_infos();
 /// The presets among them, by id; a preset's options have its values as defaults.
 std::vector<MethodInfo> methods_and_presets();
-
-/// The id of the method that options or an adapter_config.json choose; lora where they name none.
-std::string chosen_method(const Json& values, const std::string& where);
 
 }  // namespace deltaw::cli

@@ -388,17 +388,6 @@ void LogKeys::fields(FieldVisitor& f) {
           one_of({"trace", "debug", "info", "warn", "error", "off"}));
 }
 
-Json Invocation::all() const {
-  Json values = file;
-  for (const auto& [key, value] : flags.items()) values[key] = value;
-  return values;
-}
-
-std::string Invocation::where() const {
-  if (file_name.empty()) return kCommandLine;
-  return flags.empty() ? file_name : file_name + " and command line";
-}
-
 Invocation peek_args(const Usage& usage, const std::vector<Section>& sections, const Args& args,
                      const std::vector<std::string>& shared) {
   const Names names = names_of(sections);

@@ -6,8 +6,9 @@
 #include <string>
 #include <vector>
 
+#include "core/given_keys.h"
+#include "core/problems.h"
 #include "deltaw/options.h"
-#include "problems.h"
 #include "verbs.h"
 
 namespace deltaw::cli {
@@ -75,16 +76,11 @@ inline const Need kNeedsRows = {.name = "train_file",
                                 .fix = "add --train_file FILE, or --task_name NAME and --dataset_dir FOLDER"};
 
 /// What the caller asked for. Keys have their canonical names; values of flags are strings.
-struct Invocation {
-  Json file = Json::object();
-  Json flags = Json::object();
-  std::string file_name;
+struct Invocation : GivenKeys {
+  Invocation() { flags_name = "command line"; }
+
   std::string positional;
   bool help = false;
-
-  bool has(const std::string& key) const { return file.contains(key) || flags.contains(key); }
-  Json all() const;           // flags over the file
-  std::string where() const;  // of all()
 };
 
 /// Reads argv and the file of keys, translates the names that other tools use, refuses what is not known (naming the
@@ -103,13 +99,6 @@ Invocation peek_args(const Usage& usage, const std::vector<Section>& sections, c
 
 /// The help of a verb on standard output.
 void print_help(const Usage& usage, const std::vector<Section>& sections);
-
-/// The file's values, then those of the flags.
-template <class Options>
-void read_into(Options& options, const Invocation& invocation) {
-  read_fields(fields_of(options), invocation.file, invocation.file_name);
-  read_fields(fields_of(options), invocation.flags, "command line");
-}
 
 /// Throws usage.missing-key.
 [[noreturn]] void refuse_missing(const Usage& usage, const Need& need, const std::string& where = "command line");

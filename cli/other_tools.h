@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "core/problems.h"
 #include "deltaw/options.h"
-#include "problems.h"
 
 namespace deltaw::cli {
 

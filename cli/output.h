@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/json_text.h"
 #include "deltaw/options.h"
 
 namespace deltaw::cli {
@@ -19,9 +20,6 @@ struct ReaderGone {};
 void print(std::string_view text);
 /// Lines for people to standard output: what steers a terminal is written out.
 void show(std::string_view text);
-/// JSON on one line, or indented; controls are written out, invalid UTF-8 becomes U+FFFD.
-std::string to_line(const Json& value);
-std::string to_text(const Json& value);
 
 /// Lines for people to standard error, likewise.
 void note(std::string_view text);

@@ -1,7 +1,7 @@
 #include "counter.h"
 #include "io/safetensors.h"
+#include "loaded_model.h"
 #include "output.h"
-#include "serve.h"
 
 namespace deltaw::cli {
 namespace {
@@ -62,30 +62,30 @@ void write_lines(Predictions& predictions, const std::string& path) {
   output.finish();
 }
 
-void check_outputs(const Served& served, const Keys& keys, const Invocation& invocation) {
-  Inputs inputs = inputs_of(served, invocation);
-  inputs.push_back({Input::Kind::file, "input_file", keys.input_file});
-  refuse_input("output_file", keys.output_file, inputs);
-  refuse_input("logits_file", keys.logits_file, inputs);
-  refuse_one_file("output_file", keys.output_file, "logits_file", keys.logits_file);
+void check_outputs(const LoadedModel& loaded, const Keys& keys, const Invocation& invocation) {
+  run::Inputs inputs = inputs_of(loaded, invocation);
+  inputs.push_back({run::Input::Kind::file, "input_file", keys.input_file});
+  run::refuse_input("output_file", keys.output_file, inputs);
+  run::refuse_input("logits_file", keys.logits_file, inputs);
+  run::refuse_one_file("output_file", keys.output_file, "logits_file", keys.logits_file);
 }
 
 }  // namespace
 
 int predict(const Args& args) {
-  Served served;
+  LoadedModel loaded;
   Invocation invocation;
   std::vector<Section> own = prediction_sections();
   own.push_back(section_of<Keys>("Input and output"));
-  if (!read_serving(usage(), args, std::move(own), invocation, served)) return kDone;
+  if (!read_model_keys(usage(), args, std::move(own), invocation, loaded)) return kDone;
   Keys keys;
   read_into(keys, invocation);
-  check_outputs(served, keys, invocation);
-  load_served(served, invocation, true);
-  served.tasks.read_prediction(invocation);
+  check_outputs(loaded, keys, invocation);
+  load_with_adapter(loaded, invocation, true);
+  loaded.tasks.read(invocation, &TaskReader::prediction_fields);
   Counter counter("rows");
-  TaskFiles files = served.files();
-  const auto predictions = served.reader->predict(served.asked(counter.progress()), files, keys.input_file);
+  TaskFiles files = loaded.files();
+  const auto predictions = loaded.reader->predict(loaded.asked(counter.progress()), files, keys.input_file);
   if (!keys.logits_file.empty()) write_tensors(predictions->tensors(), keys.logits_file);
   write_lines(*predictions, keys.output_file);
   return kDone;

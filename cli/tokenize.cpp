@@ -5,7 +5,6 @@
 #include <iterator>
 #include <sstream>
 
-#include "claim.h"
 #include "core/text_file.h"
 #include "deltaw/data.h"
 #include "deltaw/error.h"
@@ -13,6 +12,7 @@
 #include "io/resolve_model.h"
 #include "options.h"
 #include "output.h"
+#include "run/claim.h"
 
 namespace deltaw::cli {
 namespace {
@@ -100,9 +100,9 @@ int tokenize(const Args& args) {
   Keys keys;
   read_into(keys, invocation);
 
-  Inputs inputs = inputs_of(keys.model_name_or_path, {keys.tokenizer}, {}, {}, invocation);
-  inputs.push_back({Input::Kind::file, "input_file", keys.input_file});
-  refuse_input("output_file", keys.output_file, inputs);
+  run::Inputs inputs = run::inputs_of(keys.model_name_or_path, {keys.tokenizer}, {}, {}, invocation.file_name);
+  inputs.push_back({run::Input::Kind::file, "input_file", keys.input_file});
+  run::refuse_input("output_file", keys.output_file, inputs);
   const Tokenizer tokenizer = open_tokenizer(keys);
   LineWriter output(keys.output_file);
   int64_t rows = 0, cut = 0;

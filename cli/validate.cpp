@@ -1,8 +1,7 @@
-#include "claim.h"
-#include "load.h"
 #include "output.h"
 #include "preview.h"
-#include "setup.h"
+#include "run/run_folder.h"
+#include "run_keys.h"
 #include "train/schedule.h"
 #include "train/train_options.h"
 
@@ -43,13 +42,14 @@ Json row_line(const char* split, int64_t epoch, const Json& row) {
   return line;
 }
 
-void write_rows(const Setup& setup, const Run& run, const std::string& path) {
+void write_rows(const LoadedRun& run, const std::string& path) {
+  const RunSettings& settings = run.settings;
   LineWriter output(path);
-  const auto schedule = train::make_schedule(setup.train, run.train()->size());
+  const auto schedule = train::make_schedule(settings.train, run.train()->size());
   for (int64_t epoch = 0; epoch < schedule.epochs; ++epoch) {
     for (const std::vector<int64_t>& batch :
-         plan_batches(costs_of(*run.train()), setup.train.per_device_train_batch_size, train::data_seed(setup.train),
-                      epoch, setup.data.group_by_length)) {
+         plan_batches(costs_of(*run.train()), settings.train.per_device_train_batch_size,
+                      train::data_seed(settings.train), epoch, settings.data.group_by_length)) {
       for (const int64_t row : batch) {
         output.write(to_line(row_line("train", epoch, run.reader->row(Split::train, row))));
       }
@@ -64,25 +64,23 @@ void write_rows(const Setup& setup, const Run& run, const std::string& path) {
 }  // namespace
 
 int validate(const Args& args) {
-  Setup setup;
+  RunSettings settings;
   Invocation invocation;
-  if (!read_setup(kUsageText, args, section_of<Keys>("Result"), invocation, setup)) return kDone;
+  if (!read_settings(kUsageText, args, section_of<Keys>("Result"), invocation, settings)) return kDone;
   Keys keys;
   read_into(keys, invocation);
-  refuse_input("rows_file", keys.rows_file, inputs_of(setup, invocation));
-  Run run = load_run(setup, invocation);
-  Trainer trainer(*run.model, *run.adapter, *run.task, setup.train);
-  trainer.set_data(run.train(), run.validation(), setup.data.group_by_length);
-  Json facts = preview(setup, run, trainer.total_steps());
-  facts["warnings"] = doubts(setup, run);
-  facts["settings"] = resolved(setup);
-  if (!keys.rows_file.empty()) write_rows(setup, run, keys.rows_file);
+  run::refuse_input("rows_file", keys.rows_file, run::inputs_of(settings));
+  const LoadedRun run = load_run(std::move(settings), warning);
+  Json facts = run_facts(run);
+  facts["warnings"] = likely_mistakes(run);
+  facts["settings"] = run.settings.to_json();
+  if (!keys.rows_file.empty()) write_rows(run, keys.rows_file);
   if (keys.json) {
     print(to_text(facts));
     return kDone;
   }
   show(preview_text(facts, run.reader->facts_text(facts["data"])));
-  for (const Json& doubt : facts["warnings"]) warning(doubt.get<std::string>());
+  for (const Json& sentence : facts["warnings"]) warning(sentence.get<std::string>());
   print("ready to train\n");
   return kDone;
 }

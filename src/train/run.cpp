@@ -43,9 +43,9 @@ class LapTimer {
   Clock::time_point begin_ = Clock::now();
 };
 
-Setup& checked(Setup& setup) {
-  check_setup(setup);
-  return setup;
+TrainerInputs& checked(TrainerInputs& inputs) {
+  check_inputs(inputs);
+  return inputs;
 }
 
 std::vector<NamedTensor> trainable(const Adapter& adapter, double learning_rate) {
@@ -112,18 +112,18 @@ bool unless_in_the_way(const std::function<void()>& write) {
 
 }  // namespace
 
-Run::Run(Setup& setup)
-    : setup_(checked(setup)),
-      options_(setup.options),
-      schedule_(make_schedule(options_, setup.train->size())),
-      tensors_(trainable(setup.adapter, options_.learning_rate)),
+Run::Run(TrainerInputs& inputs)
+    : inputs_(checked(inputs)),
+      options_(inputs.options),
+      schedule_(make_schedule(options_, inputs.train->size())),
+      tensors_(trainable(inputs.adapter, options_.learning_rate)),
       optimizer_(tensors_, {options_.adam_beta1, options_.adam_beta2, options_.adam_epsilon, options_.weight_decay}),
-      budgets_(setup.adapter, schedule_.total_steps),
-      costs_(costs_of(*setup.train)),
-      formed_bytes_(formed_bytes(setup.adapter, options_, costs_)),
-      forms_once_(keeps_formed(formed_bytes_, setup.memory)) {
-  identity_ = make_identity(setup.adapter, setup.train->fingerprint(),
-                            setup.validation ? setup.validation->fingerprint() : "no rows", setup.group_by_length);
+      budgets_(inputs.adapter, schedule_.total_steps),
+      costs_(costs_of(*inputs.train)),
+      formed_bytes_(formed_bytes(inputs.adapter, options_, costs_)),
+      forms_once_(keeps_formed(formed_bytes_, inputs.memory)) {
+  identity_ = make_identity(inputs.adapter, inputs.train->fingerprint(),
+                            inputs.validation ? inputs.validation->fingerprint() : "no rows", inputs.group_by_length);
   if (resumes(options_)) resume();
   make_folder(options_.output_dir);
   refuse_obstacles(options_.output_dir, obstacles_of(Manifest(options_.output_dir),
@@ -141,27 +141,27 @@ void Run::resume() {
 // The checkpoint's choice, which this machine may not have made: another rounds otherwise.
 bool Run::settled_path(const fs::path& folder) const {
   const bool chosen = recorded_forms_once(folder).value_or(forms_once_);
-  const bool fits = formed_bytes_ <= setup_.memory / 2;
+  const bool fits = formed_bytes_ <= inputs_.memory / 2;
   if (!chosen || forms_once_ || fits) return chosen && formed_bytes_ > 0;
   log().warn(
       "the checkpoint was trained with the weights of folded layers kept over the micro-batches of a step; that takes "
       "{} "
       "MiB and there are {} MiB of memory, so each forms its own: results may differ in the last digits",
-      formed_bytes_ >> 20, setup_.memory >> 20);
+      formed_bytes_ >> 20, inputs_.memory >> 20);
   return false;
 }
 
 TrainResult Run::train() {
   const auto begin = Clock::now();
   TrainResult result;
-  if (options_.eval_on_start && state_.step == 0) log_evaluation(evaluate(setup_));
+  if (options_.eval_on_start && state_.step == 0) log_evaluation(evaluate(inputs_));
   while (state_.step < schedule_.total_steps && !out_of_patience() && result.signal == 0) {
     const auto step_begin = Clock::now();
     const Step step = take_step();
     seconds_since_log_ += seconds_since(step_begin);
     if (result.first_step_seconds == 0) result.first_step_seconds = process_seconds();
     after_step(step);
-    if (setup_.stop_when) result.signal = setup_.stop_when();
+    if (inputs_.stop_when) result.signal = inputs_.stop_when();
   }
   if (result.signal != 0 && last_saved_ != state_.step) {
     save();
@@ -176,14 +176,14 @@ std::vector<Batch> Run::batches_of_step() {
   const int64_t epoch = schedule_.epoch_of(state_.step);
   if (epoch != planned_epoch_) {
     batches_ =
-        plan_batches(costs_, options_.per_device_train_batch_size, data_seed(options_), epoch, setup_.group_by_length);
+        plan_batches(costs_, options_.per_device_train_batch_size, data_seed(options_), epoch, inputs_.group_by_length);
     planned_epoch_ = epoch;
   }
   std::vector<Batch> batches;
   const int64_t first = schedule_.batch_of(state_.step), count = schedule_.batches_of(state_.step);
   for (int64_t i = 0; i < count; ++i) {
     const Draw draw{.seed = static_cast<uint64_t>(options_.seed), .epoch = epoch, .step = state_.step, .micro_step = i};
-    batches.push_back(setup_.train->collate(batches_[static_cast<size_t>(first + i)], draw));
+    batches.push_back(inputs_.train->collate(batches_[static_cast<size_t>(first + i)], draw));
     const int64_t cost = std::accumulate(batches.back().costs.begin(), batches.back().costs.end(), int64_t{0});
     tokens_since_log_ += cost;
     state_.tokens_seen += cost;
@@ -197,7 +197,7 @@ Run::Step Run::take_step() {
   const std::vector<Batch> batches = batches_of_step();
   step.forward_seconds = timer.lap();
   const Tensor loss =
-      setup_.task.compares_rows() ? add_compared_gradients(batches, step) : add_gradients(batches, step);
+      inputs_.task.compares_rows() ? add_compared_gradients(batches, step) : add_gradients(batches, step);
   timer.lap();
   if (!all_reached_) check_all_reached(tensors_);
   all_reached_ = true;
@@ -206,9 +206,9 @@ Run::Step Run::take_step() {
   check_finite(tensors_, step.loss, step.norm, state_.step + 1);
   if (options_.max_grad_norm > 0) clip_gradients(tensors_, step.norm, options_.max_grad_norm);
   step.rate = options_.learning_rate * rate_factor(options_, schedule_, state_.step);
-  setup_.adapter.before_step();
+  inputs_.adapter.before_step();
   optimizer_.step(step.rate);
-  setup_.adapter.after_step();
+  inputs_.adapter.after_step();
   ++state_.step;
   budgets_.update(state_.step);
   clear_gradients(tensors_);
@@ -217,7 +217,7 @@ Run::Step Run::take_step() {
 }
 
 Call Run::call_of(size_t micro_step) const {
-  return {.adapter = &setup_.adapter,
+  return {.adapter = &inputs_.adapter,
           .training = true,
           .seed = static_cast<uint64_t>(options_.seed),
           .step = state_.step,
@@ -227,7 +227,7 @@ Call Run::call_of(size_t micro_step) const {
 
 LossScale Run::scale_of(const std::vector<Batch>& batches) const {
   LossScale scale{.label_smoothing = options_.label_smoothing_factor};
-  for (const Batch& batch : batches) scale.total_weight += setup_.task.weight(batch);
+  for (const Batch& batch : batches) scale.total_weight += inputs_.task.weight(batch);
   return scale;
 }
 
@@ -240,9 +240,9 @@ Tensor Run::add_gradients(const std::vector<Batch>& batches, Step& step) {
   for (size_t i = 0; i < batches.size(); ++i) {
     Call call = call_of(i);
     call.formed = formed ? &*formed : nullptr;
-    const Outputs outputs = setup_.task.outputs(setup_.model, batches[i], call);
-    Tensor loss = setup_.task.loss(setup_.model, outputs, batches[i], call, scale);
-    if (i + 1 == batches.size()) loss = with_penalty(setup_.adapter, loss);
+    const Outputs outputs = inputs_.task.outputs(inputs_.model, batches[i], call);
+    Tensor loss = inputs_.task.loss(inputs_.model, outputs, batches[i], call, scale);
+    if (i + 1 == batches.size()) loss = with_penalty(inputs_.adapter, loss);
     step.forward_seconds += timer.lap();
     loss.backward();
     sum = ops::plus(sum, loss.detach().to(at::kDouble));
@@ -262,21 +262,21 @@ Tensor Run::add_compared_gradients(const std::vector<Batch>& batches, Step& step
     const at::NoGradGuard no_grad;
     for (size_t i = 0; i < batches.size(); ++i) {
       Call call = call_of(i);
-      parts.push_back(setup_.task.outputs(setup_.model, batches[i], call));
+      parts.push_back(inputs_.task.outputs(inputs_.model, batches[i], call));
     }
   }
   Outputs leaves = joined_rows(parts);
   for (Tensor& leaf : leaves) leaf.requires_grad_();
   Call call = call_of(0);
   const Batch all = joined(batches);
-  Tensor loss = setup_.task.loss(setup_.model, leaves, all, call, scale_of(batches));
-  loss = with_penalty(setup_.adapter, loss);
+  Tensor loss = inputs_.task.loss(inputs_.model, leaves, all, call, scale_of(batches));
+  loss = with_penalty(inputs_.adapter, loss);
   step.forward_seconds += timer.lap();
   loss.backward();
   int64_t begin = 0;
   for (size_t i = 0; i < batches.size(); ++i) {
     Call again = call_of(i);
-    const Outputs outputs = setup_.task.outputs(setup_.model, batches[i], again);
+    const Outputs outputs = inputs_.task.outputs(inputs_.model, batches[i], again);
     std::vector<Tensor> gradients;
     for (const Tensor& leaf : leaves) gradients.push_back(leaf.grad().narrow(0, begin, batches[i].rows));
     torch::autograd::backward(outputs, gradients);
@@ -326,8 +326,8 @@ void Run::log_step(const Step& step) {
 }
 
 bool Run::run_evaluation() {
-  Json metrics = evaluate(setup_);
-  const std::string chosen = setup_.chosen_metric();
+  Json metrics = evaluate(inputs_);
+  const std::string chosen = inputs_.chosen_metric();
   const Json& score = metrics.at("eval_" + chosen);
   const double value = score.is_null() ? std::numeric_limits<double>::quiet_NaN() : score.get<double>();
   const bool greater = options_.greater_is_better && tasks::greater_is_better(chosen);
@@ -350,7 +350,7 @@ void Run::save() {
     const fs::path best = checkpoint_path(options_.output_dir, state_.best_step);
     if (state_.best_step == state_.step || fs::exists(best)) state_.best_checkpoint = best;
   }
-  if (!unless_in_the_way([&] { write_checkpoint(path, parts(), setup_.companions); })) {
+  if (!unless_in_the_way([&] { write_checkpoint(path, parts(), inputs_.companions); })) {
     state_.best_checkpoint = best_before;
     return;
   }
@@ -365,7 +365,7 @@ void Run::load_best() {
     return;
   }
   if (state_.best_step == state_.step) return;
-  restore_adapter(state_.best_checkpoint, setup_.adapter);
+  restore_adapter(state_.best_checkpoint, inputs_.adapter);
   log().info("the best adapter is that of {}", state_.best_checkpoint.string());
 }
 
@@ -374,7 +374,7 @@ void Run::finish(TrainResult& result) {
   result.train_loss = state_.step > 0 ? state_.total_loss / static_cast<double>(state_.step) : 0;
   result.first_loss = state_.losses.first.value_or(0);
   result.last_loss = state_.losses.end(state_.step).value_or(result.first_loss);
-  result.chance_loss = setup_.task.chance_loss(setup_.model, *setup_.train);
+  result.chance_loss = inputs_.task.chance_loss(inputs_.model, *inputs_.train);
   result.stopped_early = result.signal == 0 && state_.step < schedule_.total_steps;
   const bool best = options_.load_best_model_at_end && result.signal == 0;
   if (best) load_best();
@@ -391,16 +391,16 @@ void Run::finish(TrainResult& result) {
 }
 
 void Run::emit(TrainEvent::Kind kind, Json values) const {
-  if (!setup_.on_event) return;
-  setup_.on_event({.kind = kind,
-                   .step = state_.step,
-                   .max_steps = schedule_.total_steps,
-                   .epoch = schedule_.epochs_done(state_.step),
-                   .values = std::move(values)});
+  if (!inputs_.on_event) return;
+  inputs_.on_event({.kind = kind,
+                    .step = state_.step,
+                    .max_steps = schedule_.total_steps,
+                    .epoch = schedule_.epochs_done(state_.step),
+                    .values = std::move(values)});
 }
 
 RunParts Run::parts() {
-  return {options_, schedule_, identity_, state_, setup_.adapter, optimizer_, budgets_, forms_once_};
+  return {options_, schedule_, identity_, state_, inputs_.adapter, optimizer_, budgets_, forms_once_};
 }
 
 }  // namespace deltaw::train

@@ -4,14 +4,14 @@
 #include <vector>
 
 #include "train/run_checkpoint.h"
-#include "train/setup.h"
+#include "train/trainer_inputs.h"
 
 namespace deltaw::train {
 
 class Run {
  public:
   /// Everything that can be refused is refused here, before anything is trained or written.
-  explicit Run(Setup& setup);
+  explicit Run(TrainerInputs& inputs);
 
   TrainResult train();
 
@@ -46,7 +46,7 @@ class Run {
   void emit(TrainEvent::Kind kind, Json values) const;
   RunParts parts();
 
-  Setup& setup_;
+  TrainerInputs& inputs_;
   const TrainOptions& options_;
   Schedule schedule_;
   std::vector<NamedTensor> tensors_;

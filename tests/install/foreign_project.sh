@@ -47,6 +47,18 @@ try_example() { # NAME [ARGUMENT...]
 
 try_example embed
 grep -q 'are the same$' "$scratch/embed.log" || stop 'reloading changed the logits of embed'
+# From keys: what the installed program makes of the run.json that it leaves, to the byte.
+printf 'text,label\na dull film,negative\nnot good,negative\nthe film is one,neutral\na fine film,positive\n' >"$scratch/rows.csv"
+"$scratch/embed/train_keys" "$checkpoint" "$scratch/rows.csv" "$scratch/embed/keys" || stop 'train_keys failed'
+"$prefix/bin/deltaw" train "$scratch/embed/keys/run.json" --output_dir "$scratch/program" >/dev/null 2>"$scratch/train.log" ||
+  { cat "$scratch/train.log"; stop 'the installed program cannot run the run.json of train_keys'; }
+cmp "$scratch/embed/keys/adapter_model.safetensors" "$scratch/program/adapter_model.safetensors" ||
+  stop 'train_keys trains another adapter than the program'
+diff <(ls -A "$scratch/embed/keys") <(ls -A "$scratch/program") || stop 'train_keys leaves other files than the program'
+if "$scratch/embed/train_keys" "$checkpoint" "$scratch/rows.csv" "$scratch/embed/keys" 2>"$scratch/error.log"; then
+  stop 'train_keys replaced a finished run'
+fi
+grep -q 'config.output-exists' "$scratch/error.log" || stop 'the error does not say that there is a finished run'
 # What it says to a caller's mistake.
 if "$scratch/embed/embed" "$scratch/nothing" "$scratch/none" 2>"$scratch/error.log"; then
   stop 'a missing checkpoint passed'

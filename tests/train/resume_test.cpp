@@ -193,19 +193,19 @@ struct MachineRun {
   std::unique_ptr<Model> model = test::tiny_model();
   Adapter adapter = Adapter::create(*model, adapter_config("randlora", {{"r", 2}, {"randlora_alpha", 8}}), 7);
   std::unique_ptr<Task> task = task_of(*model);
-  train::Setup setup;
+  train::TrainerInputs inputs;
   int64_t kept = 0;  // bytes
   std::string said;
 
   MachineRun(TrainOptions options, int64_t memory)
-      : setup{.model = *model, .adapter = adapter, .task = *task, .options = std::move(options)} {
-    setup.train = test::invented_source(22, 1);
-    setup.memory = memory;
-    kept = train::formed_bytes(adapter, setup.options, std::vector<int64_t>{12});
+      : inputs{.model = *model, .adapter = adapter, .task = *task, .options = std::move(options)} {
+    inputs.train = test::invented_source(22, 1);
+    inputs.memory = memory;
+    kept = train::formed_bytes(adapter, inputs.options, std::vector<int64_t>{12});
   }
   void train() {
     testing::internal::CaptureStderr();
-    train::Run(setup).train();
+    train::Run(inputs).train();
     said = testing::internal::GetCapturedStderr();
   }
 };

@@ -1,0 +1,28 @@
+// What the folder of an adapter says of how it was trained, for what is done with it next.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+
+#include "core/given_keys.h"
+#include "deltaw/model.h"
+
+namespace deltaw::run {
+
+/// What the folder of the adapter says, below what file and flags say: the base, the data, the lengths. Empty without
+/// an adapter. Throws config.no-adapter.
+GivenKeys inherited(const std::filesystem::path& adapter);
+
+/// A sentence for whoever asked.
+struct Remark {
+  bool warns = false;
+  std::string sentence;
+};
+
+/// How the base was held when the adapter was trained (load_in_4bit, load_in_8bit), where `given` does not say how it
+/// is to be held now. Says so, and where the adapter runs on another base than it was trained on.
+std::optional<Remark> inherit_quantisation(ModelOptions& options, const std::filesystem::path& adapter,
+                                           const GivenKeys& given);
+
+}  // namespace deltaw::run
