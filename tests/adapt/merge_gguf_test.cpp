@@ -27,7 +27,7 @@ struct Merged {
     const Json values = {{"method", "lora"}, {"r", 3}, {"lora_alpha", 5}, {"target_modules", targets}};
     adapter = std::make_unique<Adapter>(Adapter::create(*model, adapter_config_from_json(values, "test"), /*seed=*/1));
     test::randomise(*adapter, 7, 0.2);
-    report = merge_gguf(*adapter, folder / "out", test::probe_of(input()), type);
+    report = merge_gguf(*adapter, folder / "out", test::probe_of(input()), {.type = type});
   }
 
   static std::string path_of(const std::string& name) {
