@@ -1,5 +1,6 @@
 // axolotl: the keys of `axolotl train`.
 #include <fmt/format.h>
+#include <cmath>
 
 #include <algorithm>
 #include <map>
@@ -181,9 +182,12 @@ void take_per_epoch(Reading& reading, const std::string& name, const std::string
 void take_held_out(Reading& reading, const Json& value) {
   const std::optional<double> share = reading.number_of("val_set_size");
   if (!share || *share == 0) return;
-  if (*share < 1) return reading.set("validation_split", value, "val_set_size");
-  reading.refuse("val_set_size", fmt::format("'val_set_size' is {} rows, and deltaw holds out a share", plain(value)),
-                 "give a share below 1, or a file as --validation_file", {"validation_split", "validation_file"});
+  const bool counted = *share > 1 && *share == std::floor(*share);
+  if (*share < 1 || counted) return reading.set("validation_split", value, "val_set_size");
+  reading.refuse("val_set_size",
+                 fmt::format("'val_set_size' is {}, which is neither a share nor a number of rows", plain(value)),
+                 "give a share below 1, a whole number above 1, or a file as --validation_file",
+                 {"validation_split", "validation_file"});
 }
 
 void take_tokens(Reading& reading, const Json& value) {
@@ -288,7 +292,7 @@ std::vector<Key> keys() {
                [](Reading&, const Json&) {}),
       computed("test_datasets", "validation_file", "As datasets.", [](Reading&, const Json&) {}),
       computed("pretraining_dataset", "train_file", "As datasets, of texts.", [](Reading&, const Json&) {}),
-      computed("val_set_size", "validation_split", "A share; a number of rows is refused.", take_held_out),
+      computed("val_set_size", "validation_split", "A share below 1, or a number of rows.", take_held_out),
       computed("chat_template", "", "The checkpoint's own stands for every name; jinja is refused.", take_template),
       as("chat_template_jinja", "chat_template", {}, "a file"),
       as("sequence_len", "max_length", {}, "512 where it is missing, as there"),

@@ -1,6 +1,7 @@
 // LLaMA-Factory: the keys of `llamafactory-cli train`.
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <cmath>
 
 #include <algorithm>
 #include <filesystem>
@@ -230,9 +231,12 @@ void take_start(Reading& reading) {
 void take_held_out(Reading& reading, const Json& value) {
   const std::optional<double> share = reading.number_of("val_size");
   if (!share || *share == 0) return;
-  if (*share < 1) return reading.set("validation_split", value, "val_size");
-  reading.refuse("val_size", fmt::format("'val_size' is {} rows, and deltaw holds out a share", plain(value)),
-                 "give a share below 1, or a file as --validation_file", {"validation_split", "validation_file"});
+  const bool counted = *share > 1 && *share == std::floor(*share);
+  if (*share < 1 || counted) return reading.set("validation_split", value, "val_size");
+  reading.refuse("val_size",
+                 fmt::format("'val_size' is {}, which is neither a share nor a number of rows", plain(value)),
+                 "give a share below 1, a whole number above 1, or a file as --validation_file",
+                 {"validation_split", "validation_file"});
 }
 
 void take_stage(Reading& reading, const Json& value) {
@@ -323,7 +327,7 @@ std::vector<Key> keys() {
                take_template),
       as("cutoff_len", "max_length", {}, "2048 where it is missing, as there"),
       as("max_samples", "max_train_samples"),
-      computed("val_size", "validation_split", "A share; a number of rows is refused.", take_held_out),
+      computed("val_size", "validation_split", "A share below 1, or a number of rows.", take_held_out),
       computed("train_on_prompt", "completion_only_loss", "true is false.",
                [](Reading& r, const Json&) {
                  if (r.truth_of("train_on_prompt")) r.set("completion_only_loss", false, "train_on_prompt");
