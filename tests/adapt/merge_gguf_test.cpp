@@ -93,15 +93,5 @@ TEST(MergeGguf, WritesTheTypeThatIsAskedFor) {
   }
 }
 
-TEST(MergeGguf, IsRefusedWithoutAFileToMakeItFrom) {
-  const auto model = load_model(fixture("golden/models/llama_tied").string(), {.dtype = "float32"});
-  const Adapter adapter = Adapter::create(*model, adapter_config_from_json({{"method", "lora"}}, "test"), 1);
-  const test::TemporaryFolder folder;
-  const Error error = test::error_of([&] { merge_gguf(adapter, folder / "out", test::probe_of(Merged::input())); });
-  EXPECT_EQ(error.id(), "config.unsupported");
-  EXPECT_NE(error.parts().fix.find("convert_hf_to_gguf"), std::string::npos);
-  EXPECT_FALSE(std::filesystem::exists(folder / "out"));
-}
-
 }  // namespace
 }  // namespace deltaw
