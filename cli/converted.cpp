@@ -42,6 +42,37 @@ void FolderKeys::fields(FieldVisitor& f) {
   f.field("adopt_output_dir", adopt_output_dir, run::kAdoptHelp);
 }
 
+void GgufKeys::fields(FieldVisitor& f) {
+  f.field("to", to, "What to write: the folder of a Hugging Face checkpoint, or a GGUF file for llama.cpp and Ollama.",
+          one_of({"hf", "gguf"}));
+  f.field("pre_tokenizer", pre_tokenizer,
+          "Of a GGUF file that is made from a folder: llama.cpp's name for how the tokenizer cuts words "
+          "(tokenizer.ggml.pre), where it does not follow from the tokenizer.");
+}
+
+GgufOptions gguf_options(const LoadedModel& loaded, const GgufKeys& keys, const std::string& save_dtype, Progress progress) {
+  const std::string type = save_dtype == "auto"      ? "auto"
+                           : save_dtype == "q8_0"    ? "Q8_0"
+                           : save_dtype == "float32" ? "F32"
+                           : save_dtype == "float16" ? "F16"
+                                                     : "BF16";
+  return {.type = type,
+          .pre_tokenizer = keys.pre_tokenizer,
+          .companions = companions_of(loaded),
+          .progress = std::move(progress)};
+}
+
+void refuse_gguf_keys(const GgufKeys& keys, const std::string& save_dtype) {
+  const auto refuse = [](const char* what, const char* key) {
+    throw Error({.id = "config.conflict",
+                 .what = what,
+                 .where = fmt::format("key '{}'", key),
+                 .fix = fmt::format("add --to gguf, or leave {} out", key)});
+  };
+  if (save_dtype == "q8_0") refuse("q8_0 is a type of GGUF files", "save_dtype");
+  if (!keys.pre_tokenizer.empty()) refuse("only GGUF files name a pre-tokenizer", "pre_tokenizer");
+}
+
 void claim_output(const LoadedModel& loaded, const Invocation& invocation, const FolderKeys& keys) {
   refuse_occupied(keys.output_dir, keys.overwrite_output_dir);
   const run::Claim claim = claim_of(keys);

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "core/output_folder.h"
+#include "deltaw/convert.h"
 #include "loaded_model.h"
 
 namespace deltaw::cli {
@@ -15,6 +16,20 @@ struct FolderKeys {
 
   void fields(FieldVisitor& f);
 };
+
+/// --to and --pre_tokenizer, of verbs that write a folder of weights or a GGUF file.
+struct GgufKeys {
+  std::string to = "hf";
+  std::string pre_tokenizer;
+
+  bool wanted() const { return to == "gguf"; }
+  void fields(FieldVisitor& f);
+};
+
+/// For a GGUF file of a type that a key save_dtype names.
+GgufOptions gguf_options(const Served& served, const GgufKeys& keys, const std::string& save_dtype, Progress progress);
+/// Throws config.conflict for keys that only a GGUF file has, where a folder is to be written.
+void refuse_gguf_keys(const GgufKeys& keys, const std::string& save_dtype);
 
 /// Throws, before anything is read or written, where output_dir holds something that may not be replaced or is one of
 /// the folders read from; records then what of it is deltaw's.

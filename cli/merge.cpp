@@ -3,7 +3,6 @@
 #include "converted.h"
 #include "counter.h"
 #include "deltaw/convert.h"
-#include "deltaw/error.h"
 #include "output.h"
 
 namespace deltaw::cli {
@@ -12,17 +11,16 @@ namespace {
 constexpr double kLargeShare = 0.1;  // of what the adapter changes
 
 struct Keys : FolderKeys {
-  std::string to = "hf";
+  GgufKeys gguf;
   std::string save_dtype = "auto";
 
   void fields(FieldVisitor& f) {
-    f.field("to", to, "What to write: the folder of a Hugging Face checkpoint or, of a GGUF base, a GGUF file.",
-            one_of({"hf", "gguf"}));
+    gguf.fields(f);
     f.field(
         "save_dtype", save_dtype,
         "Type to write: auto is the checkpoint's own, tensor by tensor. float32 keeps what rounding to 16 bits takes "
-        "from a small update. In a GGUF file the type of its matrices, q8_0 too; auto leaves what does not change in "
-        "its blocks and makes q8_0 of other blocks.",
+        "from a small update. In a GGUF file the type of its matrices, q8_0 too; over a GGUF base auto leaves what "
+        "does not change in its blocks and makes q8_0 of other blocks.",
         one_of({"auto", "float32", "bf16", "bfloat16", "float16", "q8_0"}));
     FolderKeys::fields(f);
   }
@@ -31,13 +29,15 @@ struct Keys : FolderKeys {
 const Usage kUsageText = {
     .verb = "merge",
     .what =
-        "Writes base and adapter as one checkpoint that transformers loads, reads it back and checks it: every tensor "
+        "Writes base and adapter as one checkpoint that transformers loads, or as one GGUF file for llama.cpp, reads "
+        "it back and checks it: every tensor "
         "must be base plus update, rounded once to the type it is stored in. What that rounding costs is no fault; "
         "rounding_share says how much of the logits' change by the adapter it is. One JSON object on standard output.",
     .example =
         "  deltaw merge --adapter_name_or_path out --output_dir merged\n"
         "  deltaw merge --model_name_or_path MODEL --adapter_name_or_path out \\\n"
-        "    --output_dir merged",
+        "    --output_dir merged\n"
+        "  deltaw merge --adapter_name_or_path out --to gguf --save_dtype q8_0 --output_dir merged",
     .positional = "CONFIG",
     .positional_help = "A YAML or JSON file of keys, that of `deltaw train` for one; flags win over it.",
     .positional_is_config = true,
@@ -47,23 +47,11 @@ const Usage kUsageText = {
     .needs = {kNeedsAdapter, kNeedsOutput},
 };
 
-std::string gguf_type(const std::string& save_dtype) {
-  if (save_dtype == "auto") return save_dtype;
-  if (save_dtype == "q8_0") return "Q8_0";
-  return save_dtype == "float32" ? "F32" : save_dtype == "float16" ? "F16" : "BF16";
-}
-
 MergeReport written(LoadedModel& loaded, const Keys& keys) {
   Counter counter("tensors");
-  if (keys.to == "gguf") {
-    return merge_gguf(*loaded.adapter, keys.output_dir, probe_of(loaded), gguf_type(keys.save_dtype),
-                      counter.progress());
-  }
-  if (keys.save_dtype == "q8_0") {
-    throw Error({.id = "config.conflict",
-                 .what = "q8_0 is a type of GGUF files",
-                 .where = "key 'save_dtype'",
-                 .fix = "add --to gguf, or choose another type"});
+  if (keys.gguf.wanted()) {
+    return merge_gguf(*loaded.adapter, keys.output_dir, probe_of(loaded),
+                      gguf_options(loaded, keys.gguf, keys.save_dtype, counter.progress()));
   }
   return merge_checkpoint(*loaded.adapter, keys.output_dir, probe_of(loaded), companions_of(loaded),
                           stored_type(keys.save_dtype), counter.progress());
@@ -77,6 +65,7 @@ int merge(const Args& args) {
   if (!read_model_keys(kUsageText, args, {section_of<Keys>("Output")}, invocation, loaded)) return kDone;
   Keys keys;
   read_into(keys, invocation);
+  if (!keys.gguf.wanted()) refuse_gguf_keys(keys.gguf, keys.save_dtype);
   load_source(loaded, invocation, keys);
   const MergeReport report = written(loaded, keys);
   Json facts = {{"tensors", report.tensors}, {"dtype", report.dtype}, {"rounding_share", report.rounding_share}};

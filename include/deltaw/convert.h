@@ -34,12 +34,28 @@ ConvertReport convert_checkpoint(const Model& model, const std::filesystem::path
 ConvertReport convert_folder(const std::filesystem::path& folder, const std::filesystem::path& output,
                              std::optional<at::ScalarType> stored = {}, const Progress& progress = {});
 
-/// Writes base and adapter as model.gguf into a folder, from the GGUF file that is the base: its values, its tensors,
-/// and in place of what the adapter changes the merged numbers. `type` is F32, F16, BF16 or Q8_0 for all matrices;
-/// `auto` leaves every tensor in its own, but for blocks that change: they become Q8_0. Reads the file back and
-/// compares every tensor; rounding_share says what rounding costs. Throws config.unsupported for a base that is no GGUF
-/// file and for a vocabulary that grew, and what merge_checkpoint() throws.
+/// How a GGUF file is written.
+struct GgufOptions {
+  /// F32, F16, BF16 or Q8_0 for all matrices. `auto` leaves every tensor in its own; blocks of a base that change
+  /// become Q8_0.
+  std::string type = "auto";
+  /// Of a folder: llama.cpp's name for how its tokenizer cuts words (tokenizer.ggml.pre); empty: the one that follows
+  /// from it.
+  std::string pre_tokenizer = {};
+  /// Of a folder: writes the tokenizer's files and the chat template, as into a folder of the model.
+  std::function<void(const std::filesystem::path&)> companions = {};
+  Progress progress = {};
+};
+
+/// Writes base and adapter as model.gguf into a folder, with a Modelfile. Of a base that is a GGUF file its values and
+/// tensors are taken, and in place of what the adapter changes the merged numbers; of a folder all is written as
+/// llama.cpp's converter does. Reads the file back and compares every tensor; rounding_share says what rounding costs.
+/// Throws config.unsupported for models, tokenizers and heads that llama.cpp does not have or would compute in another
+/// way, and for a vocabulary that grew over a GGUF file, and what merge_checkpoint() throws.
 MergeReport merge_gguf(const Adapter& adapter, const std::filesystem::path& output, const Probe& probe,
-                       const std::string& type = "auto", const Progress& progress = {});
+                       const GgufOptions& options = {});
+
+/// Writes a model as model.gguf into a folder, as merge_gguf() does. `model` is held in float32 or wider.
+ConvertReport convert_gguf(const Model& model, const std::filesystem::path& output, const GgufOptions& options = {});
 
 }  // namespace deltaw

@@ -26,6 +26,7 @@ struct GgufModule {
   std::string gguf;    // "blk.{}.attn_q"
   std::string module;  // "model.layers.{}.self_attn.q_proj"
   GgufLayout layout = GgufLayout::same;
+  bool wide = false;  // float32, whatever the type of the other matrices
 };
 
 /// What a file says besides the numbers of its modules.
@@ -33,7 +34,8 @@ struct GgufFacts {
   Json values = {};                                         // by key, that of the architecture left out: "block_count"
   std::map<std::string, std::vector<float>> vectors = {};   // those of GgufForm::vectors that it has
   std::map<std::string, std::vector<int64_t>> shapes = {};  // of all tensors, row-major: "blk.0.attn_q.bias"
-  std::string where;                                        // the file, for messages
+  std::string where;                                        // the file or config.json, for messages
+  std::vector<std::string> lost = {};  // on the way to a file, what llama.cpp passes over: ends of a sentence
 
   bool has(const std::string& tensor) const { return shapes.contains(tensor); }
 };
@@ -45,6 +47,10 @@ struct GgufForm {
   std::vector<std::string> vectors = {};                  // tensors of no module: "rope_freqs.weight"
   /// The rest of config.json.
   std::function<void(Json& config, const GgufFacts& facts)> settle = {};
+  /// The way back: the values and vectors of a file from config.json. Throws config.unsupported for what llama.cpp
+  /// would compute in another way. None: files are read, and not written.
+  std::function<void(const Json& config, GgufFacts& facts)> describe = {};
+  bool own_head = true;  // llama.cpp takes a head that is not the word embeddings
 };
 
 }  // namespace deltaw

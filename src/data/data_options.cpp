@@ -30,7 +30,9 @@ void DataOptions::fields(FieldVisitor& f) {
           one_of({"auto", "single_label_classification", "multi_label_classification", "regression"}));
   f.field("encoding", encoding, kEncodingHelp);
   f.field("validation_split", validation_split,
-          "Share of the training rows held out where there is no validation file.", fraction());
+          "Share of the training rows held out where there is no validation file, below 1; a whole number above 1 is "
+          "how many rows.",
+          at_least(0));
   f.field("max_length", max_length,
           "Tokens per row, special ones included; longer rows are cut, and counted. Without it an adapter of others "
           "and a model alone read as much as they can.",

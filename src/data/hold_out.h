@@ -16,9 +16,13 @@ bool holds_out(const DataOptions& options);
 /// Whether there are rows of validation at all.
 bool has_validation(const DataOptions& options);
 
-/// round(fraction * rows) rows are true, at least one on either side, by a permutation that depends on seed and number
-/// of rows alone. Throws data.too-few-rows, naming `file`, below two rows.
-std::vector<bool> held_out(size_t rows, double fraction, uint64_t seed, const std::filesystem::path& file);
+/// Throws config.conflict for a number of rows where there are none to count.
+void refuse_count(double share, const std::filesystem::path& file);
+
+/// round(share * rows) rows are true, at least one on either side, or `share` rows where it is 1 or more, by a
+/// permutation that depends on seed and number of rows alone. Throws data.too-few-rows, naming `file`, below two rows
+/// and where no row would be left, config.out-of-range for 1 and 2.5.
+std::vector<bool> held_out(size_t rows, double share, uint64_t seed, const std::filesystem::path& file);
 
 /// Moves the rows that held_out() names from `dataset` to `held`, the others to `kept`.
 template <class Dataset>

@@ -121,6 +121,7 @@ void check_same(const std::optional<data::RowFormat>& format, const data::RowFor
 
 // A running text has no rows to draw from: its end is held out, from the beginning of a line where there are any.
 std::pair<TextDataset, TextDataset> hold_out_end(TextDataset dataset, double fraction) {
+  data::refuse_count(fraction, dataset.file);
   TextExample& example = dataset.rows[0];
   const std::string text = std::move(example.text);
   auto at = static_cast<size_t>(std::llround(static_cast<double>(text.size()) * (1 - fraction)));

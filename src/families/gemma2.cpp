@@ -3,13 +3,12 @@
 #include <cmath>
 
 #include "core/json_fields.h"
-#include "models/decoder.h"
+#include "models/decoder_gguf.h"
 
 namespace deltaw {
 namespace {
 
-std::unique_ptr<Model> load(const FamilyInput& input) {
-  const ConfigValues values = config_of(input);
+DecoderConfig read(const ConfigValues& values) {
   const auto where_silent = [&](const char* key, double usual) {  // null switches it off
     return values.not_negative_or(key, values.json().contains(key) ? 0.0 : usual);
   };
@@ -29,7 +28,11 @@ std::unique_ptr<Model> load(const FamilyInput& input) {
   values.accept_only("use_bidirectional_attention", false);
   const bool silent = !values.json().contains("sliding_window");
   config.set_windows(values, silent ? 4096 : values.size_or("sliding_window", 0), [](int64_t i) { return i % 2 == 0; });
-  return std::make_unique<Decoder>(input, std::move(config));
+  return config;
+}
+
+std::unique_ptr<Model> load(const FamilyInput& input) {
+  return std::make_unique<Decoder>(input, read(config_of(input)));
 }
 
 /// Files have no query_pre_attn_scalar: it is a head's width, but for the largest release.
@@ -50,15 +53,54 @@ void settle(Json& config, const GgufFacts& facts) {
   }
 }
 
+/// How many layers pass from one without a window to the next; 1 where none has one.
+int64_t pattern_of(const DecoderConfig& config, const GgufFacts& facts) {
+  const std::vector<bool>& windowed = config.windowed;
+  for (int64_t pattern = 1; pattern <= config.num_hidden_layers + 1; ++pattern) {
+    bool fits = true;
+    for (int64_t i = 0; i < config.num_hidden_layers; ++i) fits = fits && windowed[i] == (i % pattern < pattern - 1);
+    if (fits) return pattern;
+  }
+  refuse_in_gguf(facts, "layer_types", "which layers have a window follows no pattern");
+}
+
+/// llama.cpp takes the scale of attention from the shape, as `settle` does, and always caps.
+void describe(const DecoderConfig& config, const ConfigValues&, GgufFacts& facts) {
+  Json expected = {{"num_attention_heads", config.num_attention_heads},
+                   {"num_hidden_layers", config.num_hidden_layers},
+                   {"hidden_size", config.hidden_size},
+                   {"head_dim", config.head_dim}};
+  settle(expected, facts);
+  const double scale = 1 / std::sqrt(expected["query_pre_attn_scalar"].get<double>());
+  if (std::abs(config.attention_scale - scale) > 1e-6 * scale) {
+    refuse_in_gguf(facts, "query_pre_attn_scalar", "llama.cpp takes " + expected["query_pre_attn_scalar"].dump());
+  }
+  if (config.attention_softcap == 0 || config.final_softcap == 0) {
+    refuse_in_gguf(facts, config.attention_softcap == 0 ? "attn_logit_softcapping" : "final_logit_softcapping",
+                   "llama.cpp always caps");
+  }
+  need_no_biases(config, facts);
+  facts.values["attn_logit_softcapping"] = config.attention_softcap;
+  facts.values["final_logit_softcapping"] = config.final_softcap;
+  if (config.window > 0) facts.values["attention.sliding_window"] = config.window;
+  const int64_t pattern = pattern_of(config, facts), usual = 2;
+  if (pattern != usual) facts.values["attention.sliding_window_pattern"] = pattern;
+  if (facts.values["rope.freq_base"] == 10000) facts.values.erase("rope.freq_base");  // as the converter leaves it
+}
+
 const GgufForm& gguf() {
-  static const GgufForm form =
-      decoder_gguf("gemma2",
-                   {{"output_norm", "model.norm", GgufLayout::plus_one},
-                    {"blk.{}.attn_norm", "model.layers.{}.input_layernorm", GgufLayout::plus_one},
-                    {"blk.{}.post_attention_norm", "model.layers.{}.post_attention_layernorm", GgufLayout::plus_one},
-                    {"blk.{}.ffn_norm", "model.layers.{}.pre_feedforward_layernorm", GgufLayout::plus_one},
-                    {"blk.{}.post_ffw_norm", "model.layers.{}.post_feedforward_layernorm", GgufLayout::plus_one}},
-                   settle);
+  static const GgufForm form = decoder_gguf(
+      {.architecture = "gemma2",
+       .read = read,
+       .modules = {{"output_norm", "model.norm", GgufLayout::plus_one},
+                   {"blk.{}.attn_norm", "model.layers.{}.input_layernorm", GgufLayout::plus_one},
+                   {"blk.{}.post_attention_norm", "model.layers.{}.post_attention_layernorm", GgufLayout::plus_one},
+                   {"blk.{}.ffn_norm", "model.layers.{}.pre_feedforward_layernorm", GgufLayout::plus_one},
+                   {"blk.{}.post_ffw_norm", "model.layers.{}.post_feedforward_layernorm", GgufLayout::plus_one}},
+       .settle = settle,
+       .describe = describe,
+       .activations = {"gelu_pytorch_tanh", "gelu_new"},
+       .own_head = false});
   return form;
 }
 

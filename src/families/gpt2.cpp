@@ -91,12 +91,29 @@ class Gpt2 final : public DecoderModel {
   }
 };
 
+/// What a file says of the model.
+void describe(const Json& json, GgufFacts& facts) {
+  const ConfigValues values(json, facts.where);
+  const Gpt2Config config(values);
+  if (config.activation_function != "gelu_new" && config.activation_function != "gelu_pytorch_tanh") {
+    values.refuse("activation_function", "llama.cpp computes gelu_new; write a folder (--to hf)");
+  }
+  values.accept_only("scale_attn_weights", true);
+  values.accept_only("scale_attn_by_inverse_layer_idx", false);
+  facts.values["block_count"] = config.n_layer;
+  facts.values["context_length"] = config.n_positions;
+  facts.values["embedding_length"] = config.n_embd;
+  facts.values["feed_forward_length"] = config.n_inner;
+  facts.values["attention.head_count"] = config.n_head;
+  facts.values["attention.layer_norm_epsilon"] = config.layer_norm_epsilon;
+}
+
 const GgufForm& gguf() {
   constexpr GgufLayout kTurned = GgufLayout::transposed;
   static const GgufForm form = {
       .architecture = "gpt2",
       .modules = {{"token_embd", "transformer.wte"},
-                  {"position_embd", "transformer.wpe"},
+                  {"position_embd", "transformer.wpe", GgufLayout::same, /*wide=*/true},
                   {"output_norm", "transformer.ln_f"},
                   {"output", "lm_head"},
                   {"blk.{}.attn_norm", "transformer.h.{}.ln_1"},
@@ -117,6 +134,7 @@ const GgufForm& gguf() {
             const auto down = facts.shapes.find("blk.0.ffn_down.weight");
             if (down != facts.shapes.end() && down->second.size() == 2) config["n_inner"] = down->second[1];
           },
+      .describe = describe,
   };
   return form;
 }

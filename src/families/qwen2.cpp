@@ -1,20 +1,29 @@
 // Qwen2 and Qwen2.5: Yang et al. 2024, arXiv:2407.10671. Llama with biases on queries, keys and values, and a window in
 // the upper layers where it is switched on. Names as transformers' Qwen2ForCausalLM.
-#include "models/decoder.h"
+#include "models/decoder_gguf.h"
 
 namespace deltaw {
 namespace {
 
-std::unique_ptr<Model> load(const FamilyInput& input) {
-  const ConfigValues values = config_of(input);
+DecoderConfig read(const ConfigValues& values) {
   DecoderConfig config = DecoderConfig::from_json(values, {.max_position_embeddings = 32768});
   config.qkv_bias = true;
   config.set_upper_windows(values);
-  return std::make_unique<Decoder>(input, std::move(config));
+  return config;
+}
+
+std::unique_ptr<Model> load(const FamilyInput& input) {
+  return std::make_unique<Decoder>(input, read(config_of(input)));
 }
 
 const GgufForm& gguf() {
-  static const GgufForm form = decoder_gguf("qwen2");
+  static const GgufForm form =
+      decoder_gguf({.architecture = "qwen2",
+                    .read = read,
+                    .describe = [](const DecoderConfig& config, const ConfigValues&, GgufFacts& facts) {
+                      need_usual_heads(config, facts);
+                      lose_windows(config, facts);
+                    }});
   return form;
 }
 

@@ -1,23 +1,33 @@
 // Qwen3: Yang et al. 2025, arXiv:2505.09388. Qwen2 without its biases, each head's queries and keys normalised. Names
 // as transformers' Qwen3ForCausalLM.
-#include "models/decoder.h"
+#include "models/decoder_gguf.h"
 
 namespace deltaw {
 namespace {
 
-std::unique_ptr<Model> load(const FamilyInput& input) {
-  const ConfigValues values = config_of(input);
+DecoderConfig read(const ConfigValues& values) {
   DecoderConfig config = DecoderConfig::from_json(values, {.max_position_embeddings = 32768, .head_dim = 128});
   config.qkv_bias = config.o_bias = values.get_or("attention_bias", false);
   config.qk_norms = true;
   config.set_upper_windows(values);
-  return std::make_unique<Decoder>(input, std::move(config));
+  return config;
+}
+
+std::unique_ptr<Model> load(const FamilyInput& input) {
+  return std::make_unique<Decoder>(input, read(config_of(input)));
 }
 
 const GgufForm& gguf() {
-  static const GgufForm form = decoder_gguf("qwen3", {}, [](Json& config, const GgufFacts& facts) {
-    config["attention_bias"] = facts.has("blk.0.attn_q.bias");
-  });
+  static const GgufForm form =
+      decoder_gguf({.architecture = "qwen3",
+                    .read = read,
+                    .settle = [](Json& config,
+                                 const GgufFacts& facts) { config["attention_bias"] = facts.has("blk.0.attn_q.bias"); },
+                    .describe =
+                        [](const DecoderConfig& config, const ConfigValues&, GgufFacts& facts) {
+                          need_no_biases(config, facts);
+                          lose_windows(config, facts);
+                        }});
   return form;
 }
 

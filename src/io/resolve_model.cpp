@@ -7,6 +7,7 @@
 #include "deltaw/error.h"
 #include "io/checkpoint.h"
 #include "io/gguf.h"
+#include "io/hub/choice.h"
 #include "io/hub/names.h"
 
 namespace deltaw::io {
@@ -76,6 +77,45 @@ fs::path model_in(const fs::path& folder) {
        "give one of them: model_name_or_path: " + (folder / files[0]).string());
 }
 
+/// The GGUF file of a folder that is of a quantisation, as a download chooses it; the first of several parts. Throws
+/// config.hub-choice.
+fs::path quantised_in(const fs::path& folder, const hub::RepoName& name) {
+  hub::Listing listing;
+  std::error_code code;
+  for (fs::recursive_directory_iterator at(folder, code), end; at != end; at.increment(code)) {
+    if (!code && at->is_regular_file(code)) listing.files.push_back({.path = at->path().lexically_relative(folder)});
+  }
+  std::sort(listing.files.begin(), listing.files.end(), [](const auto& a, const auto& b) { return a.path < b.path; });
+  return folder / hub::choose(listing, name, {}).files.front().path;
+}
+
+/// That of "organisation/name:Q4_K_M" in the local cache, or of "folder:Q4_K_M"; empty for another kind of name.
+fs::path find_quantised(const std::string& given) {
+  const size_t colon = given.rfind(':');
+  if (colon == std::string::npos || given.find('/', colon) != std::string::npos) return {};
+  const std::string quantisation = given.substr(colon + 1);
+  const fs::path folder = hub::expanded(given.substr(0, colon));
+  std::error_code code;
+  if (!quantisation.empty() && fs::is_directory(folder, code)) {
+    return quantised_in(folder, {.id = folder.string(), .quantisation = quantisation});
+  }
+  hub::RepoName name;
+  try {
+    name = hub::parse_repo_name(given);
+  } catch (const Error&) {
+    return {};  // a path with a colon
+  }
+  const fs::path found = snapshot(hub::cache_folder() / hub::cache_name(name.id, hub::RepoType::model));
+  const std::string download = "download it: deltaw download " + given;
+  if (found.empty()) fail("'" + given + "' is not in the local cache", hub::cache_folder().string(), download);
+  try {
+    return quantised_in(found, name);
+  } catch (const Error& error) {
+    fail("the copy in the local cache does not answer to the name: " + error.parts().what, found.string(),
+         error.parts().fix + "; or " + download);
+  }
+}
+
 }  // namespace
 
 fs::path resolve_model(const std::string& model_name_or_path) {
@@ -89,6 +129,7 @@ fs::path resolve_model(const std::string& model_name_or_path) {
     if (is_gguf(path)) return path;
     fail("this is a file; a model is a folder or a GGUF file", path.string(), "give the folder that holds config.json");
   }
+  if (const fs::path file = find_quantised(model_name_or_path); !file.empty()) return file;
   if (!hub::is_repo_id(model_name_or_path)) fail_no_folder(path);
 
   const fs::path cache = hub::cache_folder();

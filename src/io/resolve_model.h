@@ -8,7 +8,8 @@ namespace deltaw::io {
 
 /// Where `model_name_or_path` lies: the folder or GGUF file itself, or the snapshot of that hub name in the local
 /// Hugging Face cache ($HF_HUB_CACHE, $HF_HOME/hub, $XDG_CACHE_HOME/huggingface/hub, ~/.cache/huggingface/hub; revision
-/// from refs/main). A folder without a checkpoint that holds one GGUF file leads to that file. Throws
+/// from refs/main). "organisation/name:Q4_K_M" is the GGUF file of that quantisation there, and "folder:Q4_K_M" of a
+/// folder. A folder without a checkpoint that holds one GGUF file leads to that file. Throws
 /// config.model-not-found: with the command that downloads it, or with the names where there are several GGUF files.
 std::filesystem::path resolve_model(const std::string& model_name_or_path);
 

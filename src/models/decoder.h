@@ -77,9 +77,22 @@ inline const std::vector<GgufModule> kTurnedPairs = {
     {"blk.{}.attn_q", "model.layers.{}.self_attn.q_proj", GgufLayout::query_pairs},
     {"blk.{}.attn_k", "model.layers.{}.self_attn.k_proj", GgufLayout::key_pairs}};
 
-/// The GGUF form of a family of this decoder; `own` says which modules differ, `settle` what else config.json holds.
-GgufForm decoder_gguf(std::string architecture, std::vector<GgufModule> own = {},
-                      std::function<void(Json& config, const GgufFacts& facts)> settle = {});
+/// Which stretched frequencies llama.cpp takes as factors from a file.
+enum class GgufFactors { none, longrope, any };
+
+/// A family of this decoder in GGUF files.
+struct DecoderGguf {
+  std::string architecture;
+  DecoderConfig (*read)(const ConfigValues& values);                      // as the family loads it
+  std::vector<GgufModule> modules = {};                                   // that differ
+  std::function<void(Json& config, const GgufFacts& facts)> settle = {};  // what else config.json holds
+  std::function<void(const DecoderConfig& config, const ConfigValues& values, GgufFacts& facts)> describe =
+      {};  // and a file
+  GgufFactors factors = GgufFactors::none;
+  std::vector<std::string> activations = {"silu", "swish"};  // that llama.cpp computes
+  bool own_head = true;                                      // as in GgufForm
+};
+GgufForm decoder_gguf(DecoderGguf own);
 
 /// The spec of a family of this decoder: what `own` leaves open are the names of the decoder's modules.
 FamilySpec decoder_family(FamilySpec own);

@@ -5,7 +5,7 @@
 
 #include "deltaw/error.h"
 #include "deltaw/gguf.h"
-#include "models/decoder.h"
+#include "models/decoder_gguf.h"
 #include "models/gguf.h"
 
 namespace deltaw {
@@ -31,9 +31,6 @@ const std::vector<GgufModule>& usual_modules() {
   };
   return modules;
 }
-
-constexpr const char *kFactors = "rope_freqs.weight", *kLongFactors = "rope_factors_long.weight",
-                     *kShortFactors = "rope_factors_short.weight";
 
 double number_or(const Json& values, const char* key, double otherwise) {
   const auto found = values.find(key);
@@ -63,7 +60,7 @@ Json list_of(const std::vector<float>& factors) {
   return list;
 }
 
-/// Llama 3's factors by its formula (see Rotary), where those of the file are these. A file holds them alone: original
+/// Llama 3's factors by its formula, where those of the file are these. A file holds them alone: original
 /// length and both ends of the ramp can be multiplied by anything, and every release has 1 and 4 for these.
 std::optional<Json> as_llama3(const std::vector<float>& factors, double theta) {
   constexpr double kLow = 1, kHigh = 4, kExact = 2e-6;
@@ -71,8 +68,7 @@ std::optional<Json> as_llama3(const std::vector<float>& factors, double theta) {
   const auto matches = [&](double original) {
     for (size_t i = 0; i < factors.size(); ++i) {
       const double wave = 2 * M_PI * std::pow(theta, static_cast<double>(i) / static_cast<double>(factors.size()));
-      const double smooth = std::clamp((original / wave - kLow) / (kHigh - kLow), 0.0, 1.0);
-      const double expected = 1 / ((1 - smooth) / factor + smooth);
+      const double expected = llama3_factor(wave, original, factor, kLow, kHigh);
       if (!(std::abs(factors[i] - expected) <= kExact * expected)) return false;
     }
     return true;
@@ -128,8 +124,8 @@ Json rope_of(const Json& config, const GgufFacts& facts) {
   const Json length = config.value("max_position_embeddings", Json());
   const Json original = facts.values.value("rope.scaling.original_context_length", length);
   Json rope;
-  const std::vector<float>*factors = factors_of(facts, kFactors), *longer = factors_of(facts, kLongFactors),
-        *shorter = factors_of(facts, kShortFactors);
+  const std::vector<float>*factors = factors_of(facts, kRopeFactors), *longer = factors_of(facts, kLongRopeFactors),
+        *shorter = factors_of(facts, kShortRopeFactors);
   if (factors) {
     const bool same = std::all_of(factors->begin(), factors->end(), [](float factor) { return factor == 1; });
     const auto llama3 = as_llama3(*factors, theta);
@@ -154,10 +150,14 @@ Json rope_of(const Json& config, const GgufFacts& facts) {
 
 }  // namespace
 
-GgufForm decoder_gguf(std::string architecture, std::vector<GgufModule> own,
-                      std::function<void(Json& config, const GgufFacts& facts)> settle) {
-  GgufForm form{.architecture = std::move(architecture),
-                .modules = std::move(own),
+double llama3_factor(double wavelength, double original, double factor, double low, double high) {
+  const double smooth = std::clamp((original / wavelength - low) / (high - low), 0.0, 1.0);
+  return 1 / ((1 - smooth) / factor + smooth);
+}
+
+GgufForm decoder_gguf(DecoderGguf own) {
+  GgufForm form{.architecture = own.architecture,
+                .modules = own.modules,
                 .keys = {{"context_length", "max_position_embeddings"},
                          {"embedding_length", "hidden_size"},
                          {"block_count", "num_hidden_layers"},
@@ -167,13 +167,20 @@ GgufForm decoder_gguf(std::string architecture, std::vector<GgufModule> own,
                          {"attention.key_length", "head_dim"},
                          {"attention.layer_norm_rms_epsilon", "rms_norm_eps"},
                          {"attention.sliding_window", "sliding_window"}},
-                .vectors = {kFactors, kLongFactors, kShortFactors}};
+                .vectors = {kRopeFactors, kLongRopeFactors, kShortRopeFactors}};
   for (const GgufModule& module : usual_modules()) {
     const bool differs = std::any_of(form.modules.begin(), form.modules.end(),
                                      [&](const GgufModule& other) { return other.gguf == module.gguf; });
     if (!differs) form.modules.push_back(module);
   }
-  form.settle = [settle = std::move(settle)](Json& config, const GgufFacts& facts) {
+  form.own_head = own.own_head;
+  form.describe = [own](const Json& config, GgufFacts& facts) {
+    const ConfigValues values(config, facts.where);
+    const DecoderConfig read = own.read(values);
+    describe_decoder(read, values, own, facts);
+    if (own.describe) own.describe(read, values, facts);
+  };
+  form.settle = [settle = std::move(own.settle)](Json& config, const GgufFacts& facts) {
     if (config.value("sliding_window", Json()) == 0) config["sliding_window"] = nullptr;
     if (settle) settle(config, facts);
     Json rope = rope_of(config, facts);

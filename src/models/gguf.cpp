@@ -274,7 +274,7 @@ std::optional<GgufPlace> gguf_place(const Model& model, const std::string& modul
   const auto [pattern, number] = without_number(module);
   const GgufModule* found = find_module(*form, pattern, &GgufModule::module);
   if (!found) return std::nullopt;
-  return GgufPlace{with_number(found->gguf, number), found->layout};
+  return GgufPlace{with_number(found->gguf, number), found->layout, found->wide};
 }
 
 at::Tensor gguf_rows(const at::Tensor& rows, GgufLayout layout, const Model& model) {

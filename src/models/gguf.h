@@ -31,6 +31,7 @@ double meant(float stored);
 struct GgufPlace {
   std::string name;  // "blk.3.attn_q"
   GgufLayout layout = GgufLayout::same;
+  bool wide = false;  // float32, whatever the type of the other matrices
 };
 
 /// Nothing where the model's family has no GGUF form, or that no place for the module.

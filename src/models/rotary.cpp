@@ -8,8 +8,18 @@
 namespace deltaw {
 namespace {
 
-// The object that says how positions turn, with what transformers 4 keeps beside it moved in.
-ConfigValues parameters_of(const ConfigValues& config, int64_t max_positions) {
+at::Tensor numbers(const ConfigValues& values, const char* key, int64_t count) {
+  const Json& list = values.has(key) ? values.json()[key] : Json();
+  const bool right = list.is_array() && static_cast<int64_t>(list.size()) == count &&
+                     std::all_of(list.begin(), list.end(), [](const Json& v) { return v.is_number(); });
+  if (!right) values.refuse(key, "a list of " + std::to_string(count) + " numbers, half the width that turns");
+  return at::tensor(list.get<std::vector<float>>());
+}
+
+}  // namespace
+
+// With what transformers 4 keeps beside the object moved in.
+ConfigValues Rotary::parameters(const ConfigValues& config, int64_t max_positions) {
   const auto given = [&](const char* key) {
     return config.has(key) && config.json()[key].is_object() && !config.json()[key].empty();
   };
@@ -29,19 +39,9 @@ ConfigValues parameters_of(const ConfigValues& config, int64_t max_positions) {
   return {std::move(values), config.where() + ", key \"" + key + "\""};
 }
 
-at::Tensor numbers(const ConfigValues& values, const char* key, int64_t count) {
-  const Json& list = values.has(key) ? values.json()[key] : Json();
-  const bool right = list.is_array() && static_cast<int64_t>(list.size()) == count &&
-                     std::all_of(list.begin(), list.end(), [](const Json& v) { return v.is_number(); });
-  if (!right) values.refuse(key, "a list of " + std::to_string(count) + " numbers, half the width that turns");
-  return at::tensor(list.get<std::vector<float>>());
-}
-
-}  // namespace
-
 Rotary::Rotary(const ConfigValues& config, int64_t head_dim, int64_t max_positions, bool partial)
     : max_positions_(max_positions) {
-  const ConfigValues values = parameters_of(config, max_positions);
+  const ConfigValues values = parameters(config, max_positions);
   type_ = values.get<std::string>("rope_type");
   base_ = values.positive("rope_theta");
   original_ = values.size("original_max_position_embeddings");
@@ -157,7 +157,7 @@ Rotary::Turn Rotary::turn(const at::Tensor& positions, int64_t length, at::Scala
 int64_t length_of_other_turns(const Json& config) {
   const ConfigValues values(config, "config.json");
   if (!values.has("rope_scaling") && !values.has("rope_parameters")) return 0;
-  const ConfigValues rope = parameters_of(values, values.size_or("max_position_embeddings", 0));
+  const ConfigValues rope = Rotary::parameters(values, values.size_or("max_position_embeddings", 0));
   return rope.json()["rope_type"] == "longrope" ? rope.size_or("original_max_position_embeddings", 0) : 0;
 }
 

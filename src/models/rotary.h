@@ -16,6 +16,10 @@ class Rotary {
   /// config.unsupported and config.bad-model.
   Rotary(const ConfigValues& config, int64_t head_dim, int64_t max_positions, bool partial = false);
 
+  /// What config.json says of turns, in one object with all keys that may stand beside it: rope_type, rope_theta,
+  /// partial_rotary_factor, original_max_position_embeddings and those of the type.
+  static ConfigValues parameters(const ConfigValues& config, int64_t max_positions);
+
   /// Refuses heads so wide that their angles alone would fill the memory; `key` decides their width.
   static void check_head_width(const ConfigValues& config, const char* key, int64_t head_dim);
 

@@ -27,7 +27,7 @@ struct Merged {
     const Json values = {{"method", "lora"}, {"r", 3}, {"lora_alpha", 5}, {"target_modules", targets}};
     adapter = std::make_unique<Adapter>(Adapter::create(*model, adapter_config_from_json(values, "test"), /*seed=*/1));
     test::randomise(*adapter, 7, 0.2);
-    report = merge_gguf(*adapter, folder / "out", test::probe_of(input()), type);
+    report = merge_gguf(*adapter, folder / "out", test::probe_of(input()), {.type = type});
   }
 
   static std::string path_of(const std::string& name) {
@@ -91,16 +91,6 @@ TEST(MergeGguf, WritesTheTypeThatIsAskedFor) {
     EXPECT_LT(merged.report.rounding_share, 0.1) << name;
     EXPECT_EQ(merged.report.rounding_share > 1e-3, name != "F32") << name;
   }
-}
-
-TEST(MergeGguf, IsRefusedWithoutAFileToMakeItFrom) {
-  const auto model = load_model(fixture("golden/models/llama_tied").string(), {.dtype = "float32"});
-  const Adapter adapter = Adapter::create(*model, adapter_config_from_json({{"method", "lora"}}, "test"), 1);
-  const test::TemporaryFolder folder;
-  const Error error = test::error_of([&] { merge_gguf(adapter, folder / "out", test::probe_of(Merged::input())); });
-  EXPECT_EQ(error.id(), "config.unsupported");
-  EXPECT_NE(error.parts().fix.find("convert_hf_to_gguf"), std::string::npos);
-  EXPECT_FALSE(std::filesystem::exists(folder / "out"));
 }
 
 }  // namespace

@@ -118,6 +118,13 @@ expect 2 download org/many-GGUF:Q3_K_S
 contains err "no GGUF file of 'Q3_K_S'"
 expect 0 download hf.co/org/many-GGUF:Q4_K_M
 same "$(snapshot)" hub/models/org/many-GGUF/many-Q4_K_M.gguf
+expect 1 info org/many-GGUF:q4_k_m # its bytes are none of a model
+contains err 'error[format.gguf]'
+contains err many-Q4_K_M.gguf
+expect 2 info org/many-GGUF:Q8_0
+contains err "no GGUF file of 'Q8_0'"
+contains err 'there are many-Q4_K_M.gguf'
+contains err 'deltaw download org/many-GGUF:Q8_0'
 expect 2 download org/flax
 contains err 'no weights that deltaw reads'
 contains err flax_model.msgpack

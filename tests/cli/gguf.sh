@@ -61,6 +61,44 @@ expect 2 merge --adapter_name_or_path llama_mix --save_dtype q8_0 --output_dir n
 contains err '--to gguf'
 absent none
 
+# Folders as files, with what an adapter changes or without.
+for name in llama_mix gemma2 gpt2; do
+  expect 0 convert $name-folder --to gguf --output_dir $name-again
+  contains out '"passed": true'
+  present $name-again/model.gguf $name-again/Modelfile
+  expect 0 predict --model_name_or_path $name-folder --dtype float32 --input_file rows.jsonl
+  mv out folder.out
+  expect 0 predict --model_name_or_path $name-again/model.gguf --dtype float32 --input_file rows.jsonl
+  cmp -s out folder.out || fail "the file of $name-folder gives other likelihoods"
+  expect 0 merge --adapter_name_or_path $name --model_name_or_path $name-folder --dtype float32 --to gguf --save_dtype q8_0 \
+    --output_dir $name-one
+  contains out '"passed": true'
+  expect 0 generate --model_name_or_path $name-one/model.gguf --dtype float32 --prompt 'the cat 3' --max_new_tokens 8
+  contains out 'sat on the mat'
+done
+expect 0 info llama_mix-again/model.gguf --json
+contains out '"general.name": "llama_mix-folder"'
+expect 0 convert llama_mix.gguf --to gguf --save_dtype bf16 --output_dir bf16
+expect 0 info bf16/model.gguf --json
+contains out '"BF16"'
+expect 2 convert gpt2-folder --to gguf --pre_tokenizer llama-bpe --output_dir none
+contains err 'llama.cpp would make other tokens of a text'
+expect 2 convert gpt2-folder --pre_tokenizer gpt-2 --output_dir none
+contains err '--to gguf'
+expect 2 convert gpt2-folder --save_dtype q8_0 --output_dir none
+contains err '--to gguf'
+mkdir bare && cp gpt2-folder/config.json gpt2-folder/model.safetensors bare
+expect 2 convert bare --to gguf --output_dir none
+contains err 'there is no tokenizer'
+absent none
+# New tokens: a folder takes them, and so does a file that is made from one.
+expect 0 train --model_name_or_path gpt2-folder --train_file rows.jsonl $flags --add_special_tokens '<|new|>' --max_steps 2 \
+  --output_dir new-tokens
+expect 0 merge --adapter_name_or_path new-tokens --dtype float32 --to gguf --output_dir new-tokens-file
+printf '{"text": "<|new|>"}\n' >one.jsonl
+expect 0 tokenize --model_name_or_path new-tokens-file/model.gguf --input_file one.jsonl
+contains out '"<|new|>"'
+
 # Adapters for others.
 expect 0 export --adapter_name_or_path llama_mix --to gguf --output_dir for-llama-cpp
 contains out '"exact": true'

@@ -64,7 +64,7 @@ TEST_F(Configurations, KeysOfDeltawInItWinAndSettleWhatTheyReplace) {
 
 TEST_F(Configurations, WhatTheCommandLineGivesSettlesItsProblems) {
   const std::string yaml =
-      "template: qwen\nstage: sft\ndataset: nowhere\noptim: lion_8bit\nval_size: 100\nshift_attn: true\n";
+      "template: qwen\nstage: sft\ndataset: nowhere\noptim: lion_8bit\nval_size: 1\nshift_attn: true\n";
   EXPECT_EQ(of(yaml).problems.size(), 4u);
   EXPECT_EQ(of(yaml).meant.front(), "optim");
   here.given = {{"train_file", "a.jsonl"}, {"optim", nullptr}, {"validation_file", "b"}, {"shift_attn", nullptr}};

@@ -57,7 +57,9 @@ TEST_F(Configurations, OfLlamaFactoryHaveMethodsStartsAndCodes) {
   EXPECT_FALSE(values_of(bare + "finetuning_type: full").contains("target_modules"));
   problem_of(bare + "finetuning_type: freeze", "finetuning_type");
   problem_of(bare + "adapter_name_or_path: a,b", "adapter_name_or_path");
-  problem_of(bare + "val_size: 100", "val_size");
+  expect_values(bare + "val_size: 100", {{"validation_split", 100}});
+  problem_of(bare + "val_size: 1", "val_size");
+  problem_of(bare + "val_size: 20.5", "val_size");
 }
 
 TEST_F(Configurations, OfLlamaFactorySayWhatIsLearned) {
@@ -135,7 +137,8 @@ TEST_F(Configurations, OfAxolotlHaveWhatElseItSays) {
   values_of(bare + "plugins: [axolotl.integrations.liger.LigerPlugin]");
   problem_of(bare + "plugins: [axolotl.integrations.diffusion.DiffusionPlugin]", "plugins");
   problem_of(bare + "rl: dpo", "rl");
-  problem_of(bare + "val_set_size: 500", "val_set_size");
+  expect_values(bare + "val_set_size: 500", {{"validation_split", 500}});
+  problem_of(bare + "val_set_size: 1", "val_set_size");
   problem_of(bare + "chat_template: jinja", "chat_template");
   problem_of(bare + "processor_type: AutoProcessor", "processor_type");
 }

@@ -178,6 +178,21 @@ TEST_F(LoadTrainingData, SaysWhatIsMissingWhenNothingIsNamed) {
   expect_error([&] { load({.dataset_dir = folder_.string()}); }, "config.dataset-dir", {"task_name"});
 }
 
+TEST_F(LoadTrainingData, HoldsOutANumberOfRows) {
+  std::string text = "text\tlabel\n";
+  for (int i = 0; i < 20; ++i) text += "row " + std::to_string(i) + (i % 2 ? "\tx\n" : "\ty\n");
+  DataOptions options{.train_file = write("t.tsv", text).string(), .validation_split = 7};
+  const TrainingData data = load(options);
+  EXPECT_EQ(data.train.rows.size(), 13u);
+  EXPECT_EQ(data.validation.rows.size(), 7u);
+  options.validation_split = 20;
+  expect_error([&] { load(options); }, "data.too-few-rows", {"20 rows", "t.tsv"});
+  for (const double neither : {1.0, 2.5}) {
+    options.validation_split = neither;
+    expect_error([&] { load(options); }, "config.out-of-range", {"validation_split"});
+  }
+}
+
 TEST_F(LoadTrainingData, HoldsOutAShareThatLoadSplitFindsAgain) {
   std::string text = "text\tlabel\n";
   for (int i = 0; i < 50; ++i) text += "row " + std::to_string(i) + (i % 2 ? "\tx\n" : "\ty\n");
@@ -271,7 +286,7 @@ TEST(DataOptions, RefusesWhatIsOutOfRange) {
   DataOptions options;
   expect_error(
       [&] {
-        read_fields(fields_of(options), Json{{"validation_split", 1.0}}, "run.yaml");
+        read_fields(fields_of(options), Json{{"validation_split", -0.1}}, "run.yaml");
       },
       "config.out-of-range", {"validation_split", "run.yaml"});
   expect_error(

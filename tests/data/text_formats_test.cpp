@@ -299,6 +299,8 @@ TEST_F(LoadTextData, HoldsOutTheEndOfARunningText) {
   EXPECT_EQ(load_text_data(character, {}, {}, 1).validation.rows.at(0).text, "\xC3\xA4");
   const DataOptions short_text{.train_file = write("c.txt", "a").string(), .validation_split = 0.3};
   expect_error([&] { load_text_data(short_text, {}, {}, 1); }, "data.too-few-rows", {"c.txt"});
+  const DataOptions rows{.train_file = write("d.txt", text).string(), .validation_split = 5};
+  expect_error([&] { load_text_data(rows, {}, {}, 1); }, "config.conflict", {"validation_split", "d.txt"});
 }
 
 TEST_F(LoadTextData, ReadsAValidationFile) {

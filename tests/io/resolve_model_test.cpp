@@ -135,6 +135,25 @@ TEST_F(ResolveModel, FindsTheGgufFileOfASnapshot) {
   EXPECT_NE(error_of([] { resolve_model("org/m-GGUF"); }).parts().what.find("m.gguf, n.gguf"), std::string::npos);
 }
 
+TEST_F(ResolveModel, FindsTheGgufFileOfAQuantisation) {
+  const auto snapshot = add(hub_, "org--m-GGUF", "1");
+  for (const char* file :
+       {"m-Q4_K_M.gguf", "m-q8_0.gguf", "BF16/m-00001-of-00002.gguf", "BF16/m-00002-of-00002.gguf"}) {
+    put(snapshot / file, "GGUF");
+  }
+  EXPECT_EQ(resolve_model("org/m-GGUF:Q4_K_M"), snapshot / "m-Q4_K_M.gguf");
+  EXPECT_EQ(resolve_model("hf.co/org/m-GGUF:Q8_0"), snapshot / "m-q8_0.gguf");
+  EXPECT_EQ(resolve_model("org/m-GGUF:bf16"), snapshot / "BF16/m-00001-of-00002.gguf");
+  EXPECT_EQ(resolve_model(snapshot.string() + ":q4_k_m"), snapshot / "m-Q4_K_M.gguf");
+  const Error absent = error_of([] { resolve_model("org/m-GGUF:Q6_K"); });
+  EXPECT_EQ(absent.id(), "config.model-not-found");
+  EXPECT_NE(absent.parts().what.find("no GGUF file of 'Q6_K'"), std::string::npos) << absent.what();
+  EXPECT_NE(absent.parts().fix.find("m-Q4_K_M.gguf, m-q8_0.gguf"), std::string::npos) << absent.what();
+  EXPECT_NE(absent.parts().fix.find("deltaw download org/m-GGUF:Q6_K"), std::string::npos) << absent.what();
+  EXPECT_EQ(error_of([] { resolve_model("org/n:Q6_K"); }).parts().fix, "download it: deltaw download org/n:Q6_K");
+  EXPECT_EQ(error_of([] { resolve_model("no file: this"); }).parts().what, "there is no such folder");
+}
+
 TEST_F(ResolveModel, StaysInsideTheCache) {
   put(folder_ / "huggingface/secret/config.json", "{}");
   put(std::filesystem::path(hub_) / "models--m/refs/main", "../../../secret\n");

@@ -1,5 +1,6 @@
 // axolotl: the keys of `axolotl train`.
 #include <fmt/format.h>
+#include <cmath>
 
 #include <algorithm>
 #include <map>
@@ -284,7 +285,7 @@ std::vector<Key> keys() {
                [](Reading&, const Json&) {}),
       computed("test_datasets", "validation_file", "As datasets.", [](Reading&, const Json&) {}),
       computed("pretraining_dataset", "train_file", "As datasets, of texts.", [](Reading&, const Json&) {}),
-      computed("val_set_size", "validation_split", "A share; a number of rows is refused.", take_held_out),
+      computed("val_set_size", "validation_split", "A share below 1, or a number of rows.", take_held_out),
       computed("chat_template", "", "The checkpoint's own stands for every name; jinja is refused.", take_template),
       as("chat_template_jinja", "chat_template", {}, "a file"),
       as("sequence_len", "max_length", {}, "512 where it is missing, as there"),

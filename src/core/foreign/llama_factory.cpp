@@ -1,6 +1,7 @@
 // LLaMA-Factory: the keys of `llamafactory-cli train`.
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <cmath>
 
 #include <algorithm>
 #include <filesystem>
@@ -319,7 +320,7 @@ std::vector<Key> keys() {
                take_template),
       as("cutoff_len", "max_length", {}, "2048 where it is missing, as there"),
       as("max_samples", "max_train_samples"),
-      computed("val_size", "validation_split", "A share; a number of rows is refused.", take_held_out),
+      computed("val_size", "validation_split", "A share below 1, or a number of rows.", take_held_out),
       computed("train_on_prompt", "completion_only_loss", "true is false.",
                [](Reading& r, const Json&) {
                  if (r.truth_of("train_on_prompt")) r.set("completion_only_loss", false, "train_on_prompt");

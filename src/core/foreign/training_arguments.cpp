@@ -1,6 +1,8 @@
 // transformers' TrainingArguments (5.24), of which deltaw's own training keys are a part.
 #include <fmt/format.h>
 
+#include <cmath>
+
 #include <algorithm>
 #include <set>
 
@@ -155,9 +157,11 @@ void take_scheduler(Reading& reading, const Json& value, const std::string& name
 void take_held_out_share(Reading& reading, const Json& value, const std::string& name) {
   const std::optional<double> share = reading.number_of(name);
   if (!share || *share == 0) return;
-  if (*share < 1) return reading.set("validation_split", value, name);
-  reading.refuse(name, fmt::format("'{}' is {} rows, and deltaw holds out a share", name, plain(value)),
-                 "give a share below 1, or a file as --validation_file", {"validation_split", "validation_file"});
+  const bool counted = *share > 1 && *share == std::floor(*share);
+  if (*share < 1 || counted) return reading.set("validation_split", value, name);
+  reading.refuse(name, fmt::format("'{}' is {}, which is neither a share nor a number of rows", name, plain(value)),
+                 "give a share below 1, a whole number above 1, or a file as --validation_file",
+                 {"validation_split", "validation_file"});
 }
 
 void take_bf16(Reading& reading, const Json& value) {

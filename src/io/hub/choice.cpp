@@ -62,6 +62,11 @@ bool is_code(const std::string& path) {
   return std::any_of(std::begin(kCode), std::end(kCode), [&](const char* ending) { return base.ends_with(ending); });
 }
 
+bool ends_with_word(const std::string& name, const std::string& word) {
+  const size_t before = name.size() - word.size();
+  return name.ends_with(word) && (before == 0 || std::string("-._").find(name[before - 1]) != std::string::npos);
+}
+
 bool is_at_top(const std::string& path) {
   return path.find('/') == path.npos;
 }
@@ -211,14 +216,14 @@ class Chooser {
     const auto models = gguf_models();
     if (models.empty()) fail("it holds no GGUF file", "leave out ':" + name_.quantisation + "'; " + some_of_all());
     const std::string wanted = lower(name_.quantisation);
-    std::map<std::string, std::vector<std::string>> found;
+    std::map<std::string, std::vector<std::string>> found, below;
     for (const auto& [stem, files] : models) {
       const std::string base = lower(base_of(stem));
-      const bool ends = base.ends_with(wanted) &&
-                        (base.size() == wanted.size() ||
-                         std::string("-._").find(base[base.size() - wanted.size() - 1]) != std::string::npos);
-      if (ends || base + ".gguf" == wanted) found[stem] = files;
+      if (ends_with_word(base, wanted) || base + ".gguf" == wanted) found[stem] = files;
+      const std::string folder = base.size() < stem.size() ? stem.substr(0, stem.size() - base.size() - 1) : "";
+      if (ends_with_word(lower(base_of(folder)), wanted)) below[stem] = files;
     }
+    if (found.empty()) found = std::move(below);  // files of a folder of that name
     if (found.empty()) fail_quantisation("it holds no GGUF file of '" + name_.quantisation + "'", models);
     if (found.size() > 1) fail_quantisation("several of its GGUF files are of '" + name_.quantisation + "'", found);
     for (const std::string& part : found.begin()->second) take(part);

@@ -94,6 +94,9 @@ TEST(HubChoice, TakesTheGgufFileOfAName) {
   EXPECT_NE(std::string(refused(files, named("_0x")).what()).find("no GGUF file of"), std::string::npos);
   EXPECT_NE(std::string(refused(files).what()).find("M-UD-Q4_K_M.gguf"), std::string::npos);
   EXPECT_EQ(chosen({"only-f16.gguf", "README.md"}), Names{"only-f16.gguf"});
+  const Names folders = {"BF16/M-00001-of-00002.gguf", "BF16/M-00002-of-00002.gguf", "Q4_0/M.gguf", "UD-Q4_0/M.gguf"};
+  EXPECT_EQ(chosen(folders, named("bf16")), (Names{"BF16/M-00001-of-00002.gguf", "BF16/M-00002-of-00002.gguf"}));
+  EXPECT_NE(std::string(refused(folders, named("Q4_0")).what()).find("several of its"), std::string::npos);
 }
 
 TEST(HubChoice, NeverTakesPrograms) {
