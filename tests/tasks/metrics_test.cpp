@@ -106,16 +106,16 @@ TEST(RocAuc, AgreesWithScikitLearnAndCountsTiesHalf) {
   EXPECT_EQ(roc_auc({kNan, 2}, {0, 1}), std::nullopt);
 }
 
-// python: x=[[2,0,1],[0,3,1],[1,1,0],[0,1,4],[3,1,2],[0,0,1]]; l=[0,1,1,2,2,0]
+// python: x=[[2,0,1],[0,3,1],[1,1,0],[0,1,4],[3,1,2.5],[0,0,1]]; l=[0,1,1,2,2,0]
 //         roc_auc_score(l, scipy.special.softmax(x,1), multi_class='ovr'); and of two columns, roc_auc_score(l,
 //         softmax[:,1])
 TEST(RocAuc, IsOfClassOneOrTheMeanOverMoreClasses) {
   const Values two = {2, 0, 0, 3, 5, 5, 1, 2, 30, 29.5};  // by the difference alone: -2 3 0 1 -0.5
   const Json pair = compute_metrics({"roc_auc"}, two, 2, false, {0, 1, 1, 0, 1});
   EXPECT_NEAR(pair["roc_auc"].get<double>(), 4.0 / 6, kTolerance);
-  const Values three = {2, 0, 1, 0, 3, 1, 1, 1, 0, 0, 1, 4, 3, 1, 2, 0, 0, 1};
+  const Values three = {2, 0, 1, 0, 3, 1, 1, 1, 0, 0, 1, 4, 3, 1, 2.5, 0, 0, 1};
   const Json classes = compute_metrics({"roc_auc"}, three, 3, false, {0, 1, 1, 2, 2, 0});
-  EXPECT_NEAR(classes["roc_auc"].get<double>(), 0.8541666666666666, kTolerance);
+  EXPECT_NEAR(classes["roc_auc"].get<double>(), 0.875, kTolerance);
   EXPECT_EQ(compute_metrics({"roc_auc"}, two, 2, false, {0, 0, 0, 0, 0}).dump(), R"({"roc_auc":null})");
 }
 
