@@ -182,9 +182,9 @@ std::pair<Dataset, Dataset> hold_out(Dataset dataset, double fraction, uint64_t 
 std::vector<std::string> metric_names(const DataOptions& options, const LabelSet& labels) {
   const GlueTask* task = data::task_of(options);
   if (task != nullptr && labels.regression == task->labels.empty()) return task->metrics;
-  if (labels.regression) return {"mse", "pearson", "spearmanr"};
-  if (labels.multi_label) return {"f1_micro", "f1_macro", "accuracy"};
-  return {"accuracy", "f1"};
+  if (labels.regression) return {"mse", "rmse", "r2", "pearson", "spearmanr"};
+  if (labels.multi_label) return {"f1_micro", "f1_macro", "accuracy", "roc_auc"};
+  return {"accuracy", "f1", "roc_auc"};
 }
 
 }  // namespace deltaw

@@ -276,10 +276,10 @@ TEST(HoldOut, TakesTheNearestWholeNumberOfRows) {
 TEST(MetricNames, FollowTheKindOfLabels) {
   const LabelSet classes{.regression = false, .names = {"x", "y"}};
   const LabelSet scores{.regression = true};
-  EXPECT_EQ(metric_names({}, classes), (Strings{"accuracy", "f1"}));
-  EXPECT_EQ(metric_names({}, scores), (Strings{"mse", "pearson", "spearmanr"}));
+  EXPECT_EQ(metric_names({}, classes), (Strings{"accuracy", "f1", "roc_auc"}));
+  EXPECT_EQ(metric_names({}, scores), (Strings{"mse", "rmse", "r2", "pearson", "spearmanr"}));
   EXPECT_EQ(metric_names({.task_name = "cola"}, classes), (Strings{"matthews_correlation"}));
-  EXPECT_EQ(metric_names({.task_name = "cola"}, scores), (Strings{"mse", "pearson", "spearmanr"}));
+  EXPECT_EQ(metric_names({.task_name = "cola"}, scores), (Strings{"mse", "rmse", "r2", "pearson", "spearmanr"}));
 }
 
 TEST(DataOptions, RefusesWhatIsOutOfRange) {

@@ -81,6 +81,52 @@ TEST(ValueMetrics, AreEmptyWhereACorrelationIsUndefined) {
   EXPECT_EQ(mse({}, {}), std::nullopt);
 }
 
+// python: r2_score(l,p), root_mean_squared_error(l,p), of the rows of the test above
+TEST(ValueMetrics, AgreeWithScikitLearnOnWhatIsExplained) {
+  const Values predicted = {0.1, 2.5, 3.75, 4.0, 1.2, 2.5, 5.0, 0.0};
+  const Values labels = {0.0, 2.0, 4.25, 3.5, 1.0, 3.0, 4.5, 1.0};
+  EXPECT_NEAR(*r2(predicted, labels), 0.8804709703613479, kTolerance);
+  EXPECT_NEAR(*rmse(predicted, labels), 0.5361902647381804, kTolerance);
+  EXPECT_NEAR(*r2({3, 3, 3}, {1, 2, 6}), 0, kTolerance);  // their mean explains nothing
+  EXPECT_NEAR(*r2({6, 2, 1}, {1, 2, 6}), -2.5714285714285716, kTolerance);
+  EXPECT_EQ(r2({1, 2}, {3, 3}), std::nullopt);
+  EXPECT_EQ(r2({1}, {3}), std::nullopt);
+  EXPECT_EQ(rmse({}, {}), std::nullopt);
+}
+
+// python: roc_auc_score([1,0,0,1,1,0,1,0], [.9,.1,.4,.4,.8,.7,.2,.4])
+TEST(RocAuc, AgreesWithScikitLearnAndCountsTiesHalf) {
+  const Values scores = {0.9, 0.1, 0.4, 0.4, 0.8, 0.7, 0.2, 0.4};
+  EXPECT_NEAR(*roc_auc(scores, {1, 0, 0, 1, 1, 0, 1, 0}), 0.6875, kTolerance);
+  EXPECT_EQ(roc_auc({1, 2, 3}, {0, 0, 1}), 1.0);
+  EXPECT_EQ(roc_auc({3, 2, 1}, {0, 0, 1}), 0.0);
+  EXPECT_EQ(roc_auc({1, 1, 1}, {0, 0, 1}), 0.5);
+  EXPECT_EQ(roc_auc({1, 2}, {1, 1}), std::nullopt);
+  EXPECT_EQ(roc_auc({1, 2}, {0, 0}), std::nullopt);
+  EXPECT_EQ(roc_auc({kNan, 2}, {0, 1}), std::nullopt);
+}
+
+// python: x=[[2,0,1],[0,3,1],[1,1,0],[0,1,4],[3,1,2.5],[0,0,1]]; l=[0,1,1,2,2,0]
+//         roc_auc_score(l, scipy.special.softmax(x,1), multi_class='ovr'); and of two columns, roc_auc_score(l,
+//         softmax[:,1])
+TEST(RocAuc, IsOfClassOneOrTheMeanOverMoreClasses) {
+  const Values two = {2, 0, 0, 3, 5, 5, 1, 2, 30, 29.5};  // by the difference alone: -2 3 0 1 -0.5
+  const Json pair = compute_metrics({"roc_auc"}, two, 2, false, {0, 1, 1, 0, 1});
+  EXPECT_NEAR(pair["roc_auc"].get<double>(), 4.0 / 6, kTolerance);
+  const Values three = {2, 0, 1, 0, 3, 1, 1, 1, 0, 0, 1, 4, 3, 1, 2.5, 0, 0, 1};
+  const Json classes = compute_metrics({"roc_auc"}, three, 3, false, {0, 1, 1, 2, 2, 0});
+  EXPECT_NEAR(classes["roc_auc"].get<double>(), 0.875, kTolerance);
+  EXPECT_EQ(compute_metrics({"roc_auc"}, two, 2, false, {0, 0, 0, 0, 0}).dump(), R"({"roc_auc":null})");
+}
+
+// Of the columns, by hand: 3 of 4 pairs; 2 of 4; one class is in every row, which says nothing.
+TEST(RocAuc, IsTheMeanOverColumnsThatHaveBothKinds) {
+  const Values logits = {1, 0, 5, 3, 1, 5, 2, 2, 5, 0, 3, 5};
+  const Values labels = {1, 1, 1, 1, 0, 1, 0, 0, 1, 0, 1, 1};
+  const Json scores = multi_label_metrics({"roc_auc"}, logits, 3, labels);
+  EXPECT_NEAR(scores["roc_auc"].get<double>(), 0.625, kTolerance);
+}
+
 TEST(ArgmaxRows, TakesTheFirstOfEquals) {
   EXPECT_EQ(argmax_rows({1, 3, 3, 5, -1, 2}, 3), (Classes{1, 0}));
 }
@@ -130,10 +176,13 @@ TEST(ComputeMetrics, RefusesUnknownNamesAndSizesThatDisagree) {
   EXPECT_TRUE(error_id([] { compute_metrics({"mse"}, {1, 0}, 2, true, {0}); }).starts_with("shape.logits"));
 }
 
-TEST(GreaterIsBetter, IsFalseForLossAndSquaredError) {
+TEST(GreaterIsBetter, IsFalseForLossAndErrors) {
   EXPECT_TRUE(greater_is_better("accuracy"));
   EXPECT_TRUE(greater_is_better("eval_pearson"));
+  EXPECT_TRUE(greater_is_better("r2"));
+  EXPECT_TRUE(greater_is_better("roc_auc"));
   EXPECT_FALSE(greater_is_better("mse"));
+  EXPECT_FALSE(greater_is_better("eval_rmse"));
   EXPECT_FALSE(greater_is_better("eval_loss"));
 }
 

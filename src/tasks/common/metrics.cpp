@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <limits>
 #include <map>
 #include <numeric>
 
@@ -56,12 +57,62 @@ Values ranks(const Values& values) {
   return result;
 }
 
+/// One of every `step` values, from `first` on.
+Values column(const Values& values, size_t first, size_t step) {
+  Values result;
+  for (size_t i = first; i < values.size(); i += step) result.push_back(values[i]);
+  return result;
+}
+
+/// The mean over the scores that are defined.
+Score mean_of(const std::vector<Score>& scores) {
+  Values defined;
+  for (const Score& score : scores) {
+    if (score) defined.push_back(*score);
+  }
+  return defined.empty() ? std::nullopt : Score(mean(defined));
+}
+
+/// The log-odds of one class of a row, which order rows as its probabilities do and never saturate.
+double log_odds(const double* logits, int64_t outputs, int64_t chosen) {
+  double greatest = -std::numeric_limits<double>::infinity();
+  for (int64_t i = 0; i < outputs; ++i) {
+    if (i != chosen) greatest = std::max(greatest, logits[i]);
+  }
+  double sum = 0;
+  for (int64_t i = 0; i < outputs; ++i) {
+    if (i != chosen) sum += std::exp(logits[i] - greatest);
+  }
+  return logits[chosen] - greatest - std::log(sum);
+}
+
+/// Of one class against all others.
+Score class_auc(const Values& logits, int64_t outputs, const Classes& labels, int64_t chosen) {
+  Values scores;
+  Values is_chosen;
+  for (size_t row = 0; row < labels.size(); ++row) {
+    scores.push_back(log_odds(&logits[row * static_cast<size_t>(outputs)], outputs, chosen));
+    is_chosen.push_back(labels[row] == chosen ? 1 : 0);
+  }
+  return roc_auc(scores, is_chosen);
+}
+
+Score classes_auc(const Values& logits, int64_t outputs, const Classes& labels) {
+  if (outputs == 2) return class_auc(logits, outputs, labels, 1);
+  std::vector<Score> each;
+  for (int64_t i = 0; i < outputs; ++i) each.push_back(class_auc(logits, outputs, labels, i));
+  return mean_of(each);
+}
+
 /// What was decided of each class in each row, and what is right.
 struct Decisions {
+  const Values& logits;
+  const Values& labels;
   std::vector<Counts> classes;
   double rows = 0, right_rows = 0;
 
-  Decisions(const Values& logits, int64_t outputs, const Values& labels) : classes(static_cast<size_t>(outputs)) {
+  Decisions(const Values& logits, int64_t outputs, const Values& labels)
+      : logits(logits), labels(labels), classes(static_cast<size_t>(outputs)) {
     for (size_t begin = 0; begin < labels.size(); begin += classes.size()) {
       bool right = true;
       for (size_t i = 0; i < classes.size(); ++i) {
@@ -98,6 +149,15 @@ Score mean_f1(const Decisions& decisions, const Weight& weight) {
   return weights > 0 ? sum / weights : 0;
 }
 
+Score mean_auc(const Decisions& decisions) {
+  std::vector<Score> each;
+  const size_t outputs = decisions.classes.size();
+  for (size_t i = 0; i < outputs; ++i) {
+    each.push_back(roc_auc(column(decisions.logits, i, outputs), column(decisions.labels, i, outputs)));
+  }
+  return mean_of(each);
+}
+
 using DecisionMetric = std::function<Score(const Decisions&)>;
 
 const std::map<std::string, DecisionMetric>& decision_metrics() {
@@ -106,27 +166,37 @@ const std::map<std::string, DecisionMetric>& decision_metrics() {
       {"f1_macro", [](const Decisions& d) { return mean_f1(d, [](const Counts&) { return 1.0; }); }},
       {"f1_micro", micro_f1},
       {"f1_weighted", [](const Decisions& d) { return mean_f1(d, [](const Counts& c) { return c.labelled; }); }},
+      {"roc_auc", mean_auc},
   };
   return table;
 }
 
-using ClassMetric = std::function<Score(const Classes&, const Classes&, int64_t outputs)>;
+/// Logits [rows, outputs] and the class that each row says.
+struct Said {
+  const Values& logits;
+  Classes classes;
+  int64_t outputs;
+};
+
+using ClassMetric = std::function<Score(const Said&, const Classes&)>;
 using ValueMetric = std::function<Score(const Values&, const Values&)>;
 
 const std::map<std::string, ClassMetric>& class_metrics() {
   static const std::map<std::string, ClassMetric> table = {
-      {"accuracy", [](const Classes& p, const Classes& l, int64_t) { return accuracy(p, l); }},
-      {"f1", [](const Classes& p, const Classes& l,
-                int64_t outputs) { return f1(p, l, outputs == 2 ? Average::binary : Average::macro); }},
-      {"f1_macro", [](const Classes& p, const Classes& l, int64_t) { return f1(p, l, Average::macro); }},
-      {"f1_weighted", [](const Classes& p, const Classes& l, int64_t) { return f1(p, l, Average::weighted); }},
-      {"matthews_correlation", [](const Classes& p, const Classes& l, int64_t) { return matthews_correlation(p, l); }},
+      {"accuracy", [](const Said& s, const Classes& l) { return accuracy(s.classes, l); }},
+      {"f1", [](const Said& s,
+                const Classes& l) { return f1(s.classes, l, s.outputs == 2 ? Average::binary : Average::macro); }},
+      {"f1_macro", [](const Said& s, const Classes& l) { return f1(s.classes, l, Average::macro); }},
+      {"f1_weighted", [](const Said& s, const Classes& l) { return f1(s.classes, l, Average::weighted); }},
+      {"matthews_correlation", [](const Said& s, const Classes& l) { return matthews_correlation(s.classes, l); }},
+      {"roc_auc", [](const Said& s, const Classes& l) { return classes_auc(s.logits, s.outputs, l); }},
   };
   return table;
 }
 
 const std::map<std::string, ValueMetric>& value_metrics() {
-  static const std::map<std::string, ValueMetric> table = {{"mse", mse}, {"pearson", pearson}, {"spearmanr", spearman}};
+  static const std::map<std::string, ValueMetric> table = {
+      {"mse", mse}, {"pearson", pearson}, {"r2", r2}, {"rmse", rmse}, {"spearmanr", spearman}};
   return table;
 }
 
@@ -191,6 +261,16 @@ Score mse(const Values& predicted, const Values& labels) {
   return sum / static_cast<double>(labels.size());
 }
 
+Score rmse(const Values& predicted, const Values& labels) {
+  const Score squared = mse(predicted, labels);
+  return squared ? Score(std::sqrt(*squared)) : std::nullopt;
+}
+
+Score r2(const Values& predicted, const Values& labels) {
+  if (labels.size() < 2 || constant(labels)) return std::nullopt;
+  return 1 - *mse(predicted, labels) / *mse(Values(labels.size(), mean(labels)), labels);
+}
+
 Score pearson(const Values& predicted, const Values& labels) {
   if (labels.size() < 2 || constant(predicted) || constant(labels)) return std::nullopt;
   const double predicted_mean = mean(predicted);
@@ -212,6 +292,20 @@ Score spearman(const Values& predicted, const Values& labels) {
   return pearson(ranks(predicted), ranks(labels));
 }
 
+Score roc_auc(const Values& scores, const Values& labels) {
+  if (std::any_of(scores.begin(), scores.end(), [](double score) { return std::isnan(score); })) return std::nullopt;
+  const Values places = ranks(scores);
+  double positive = 0;
+  double sum = 0;
+  for (size_t i = 0; i < labels.size(); ++i) {
+    if (labels[i] <= 0) continue;
+    positive += 1;
+    sum += places[i];
+  }
+  const double pairs = positive * (static_cast<double>(labels.size()) - positive);
+  return pairs > 0 ? Score((sum - positive * (positive + 1) / 2) / pairs) : std::nullopt;
+}
+
 Classes argmax_rows(const Values& logits, int64_t outputs) {
   Classes classes;
   for (auto row = logits.begin(); row != logits.end(); row += outputs) {
@@ -230,7 +324,7 @@ Json compute_metrics(const std::vector<std::string>& names, const Values& logits
                  .fix = "Give one row of logits per label; a regression has one output."}};
   }
   const bool broken = std::any_of(logits.begin(), logits.end(), [](double logit) { return std::isnan(logit); });
-  const Classes predicted = regression || broken ? Classes() : argmax_rows(logits, outputs);
+  const Said said{logits, regression || broken ? Classes() : argmax_rows(logits, outputs), outputs};
   const Classes classes = regression ? Classes() : Classes(labels.begin(), labels.end());
   Json result = Json::object();
   for (const std::string& name : names) {
@@ -239,7 +333,7 @@ Json compute_metrics(const std::vector<std::string>& names, const Values& logits
       result[name] = broken ? Json() : to_json(metric(logits, labels));
     } else {
       const ClassMetric& metric = find_metric(class_metrics(), name, "classes");
-      result[name] = broken ? Json() : to_json(metric(predicted, classes, outputs));
+      result[name] = broken ? Json() : to_json(metric(said, classes));
     }
   }
   return result;
@@ -276,7 +370,7 @@ void check_class_metric(const std::string& name, const LabelSet& labels) {
 
 bool greater_is_better(const std::string& metric) {
   const std::string name = metric.substr(metric.starts_with("eval_") ? 5 : 0);
-  return name != "mse" && name != "loss" && name != "perplexity";
+  return name != "mse" && name != "rmse" && name != "loss" && name != "perplexity";
 }
 
 }  // namespace deltaw::tasks
