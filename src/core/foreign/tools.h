@@ -32,7 +32,7 @@ void take_optimizer(Reading& reading, const Json& value);
 /// A schedule of transformers.
 void take_scheduler(Reading& reading, const Json& value, const std::string& name);
 
-/// What is held out of the training rows: a share, or more than one row, which is refused.
+/// What is held out of the training rows: a share below 1, or a number of rows above 1.
 void take_held_out_share(Reading& reading, const Json& value, const std::string& name);
 
 /// bf16: true, false or auto.

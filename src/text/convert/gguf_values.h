@@ -7,7 +7,7 @@
 
 #include "deltaw/tokenizer.h"
 #include "io/gguf_writer.h"
-#include "text/tokenizer/part_reader.h"
+#include "text/tokenizer/tokenizer_value.h"
 
 namespace deltaw::text {
 
