@@ -51,9 +51,8 @@ class Albert final : public EncoderFamilyModel {
                                            .intermediate = "ffn",
                                            .output = "ffn_output",
                                            .output_norm = "full_layer_layer_norm"});
-    if (load.head_spec().task_type == "SEQ_CLS") {
-      layers_.linear(load.head("albert.pooler", c.hidden_size, c.hidden_size, c.initializer_range)).tanh();
-      layers_.last(load, num_labels(), c.hidden_size, c.initializer_range, c.classifier_dropout);
+    if (reads_first_tokens(load.head_spec())) {
+      load_pooled_head(load, c, "albert.pooler", c.classifier_dropout);
     } else {
       load_token_head(load, c, encoder,
                       {.dense = "predictions.dense",

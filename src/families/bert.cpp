@@ -12,9 +12,8 @@ class Bert final : public EncoderFamilyModel {
     Loader load(*this, input, "bert");
     const Encoder& encoder = load_encoder(
         load, c, {.embeddings = "bert.embeddings", .layers = numbered("bert.encoder.layer.{}", c.num_hidden_layers)});
-    if (load.head_spec().task_type == "SEQ_CLS") {
-      layers_.linear(load.head("bert.pooler.dense", c.hidden_size, c.hidden_size, c.initializer_range)).tanh();
-      layers_.last(load, num_labels(), c.hidden_size, c.initializer_range, c.classifier_dropout);
+    if (reads_first_tokens(load.head_spec())) {
+      load_pooled_head(load, c, "bert.pooler.dense", c.classifier_dropout);
     } else {
       load_token_head(load, c, encoder,
                       {.dense = "cls.predictions.transform.dense",

@@ -364,13 +364,13 @@ class DebertaV2 final : public EncoderModel {
 
     const int64_t d = c.hidden_size;
     const std::string& task = load.head_spec().task_type;
-    if (task != "SEQ_CLS") reads_ = Reads::every;
-    if (task == "SEQ_CLS") {
+    const bool of_firsts = reads_first_tokens(load.head_spec());
+    if (!of_firsts) reads_ = Reads::every;
+    if (of_firsts) {
       layers_.dropout(c.pooler_dropout)
           .linear(load.head("pooler.dense", d, d, c.initializer_range))
-          .activation(c.pooler_hidden_act, "pooler_hidden_act")
-          .dropout(c.cls_dropout)
-          .linear(load.head("classifier", num_labels(), d, c.initializer_range));
+          .activation(c.pooler_hidden_act, "pooler_hidden_act");
+      layers_.last(load, num_labels(), d, c.initializer_range, c.cls_dropout, c.cls_dropout);
     } else if (task == "fill-mask") {
       layers_ = masked_lm_head(load, masked_form(values, c, *input.checkpoint), words);
     } else {

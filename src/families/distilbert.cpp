@@ -41,11 +41,10 @@ class DistilBert final : public EncoderFamilyModel {
                                            .output = "ffn.lin2",
                                            .output_norm = "output_layer_norm"});
     const int64_t d = c.hidden_size;
-    if (load.head_spec().task_type == "SEQ_CLS") {
-      layers_.linear(load.head("pre_classifier", d, d, c.initializer_range))
-          .activation("relu")
-          .dropout(values.dropout_or("seq_classif_dropout", 0.2))
-          .linear(load.head("classifier", num_labels(), d, c.initializer_range));
+    if (reads_first_tokens(load.head_spec())) {
+      const double p = values.dropout_or("seq_classif_dropout", 0.2);
+      layers_.linear(load.head("pre_classifier", d, d, c.initializer_range)).activation("relu");
+      layers_.last(load, num_labels(), d, c.initializer_range, p, p);
     } else {
       load_token_head(load, c, encoder,
                       {.dense = "vocab_transform",

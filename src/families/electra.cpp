@@ -23,6 +23,8 @@ class Electra final : public EncoderFamilyModel {
           .activation("gelu")
           .dropout(c.classifier_dropout)
           .linear(load.head("classifier.out_proj", num_labels(), d, c.initializer_range));
+    } else if (reads_first_tokens(load.head_spec())) {
+      load_summary_head(load, values, c);
     } else {
       load_token_head(load, c, encoder,
                       {.dense = "generator_predictions.dense",
@@ -30,7 +32,25 @@ class Electra final : public EncoderFamilyModel {
                        .bias = "generator_lm_head.bias"},
                       c.classifier_dropout);
     }
-    load.finish({"generator_predictions.", "discriminator_predictions.", "embeddings.position_ids"});
+    load.finish(
+        {"generator_predictions.", "discriminator_predictions.", "sequence_summary.", "embeddings.position_ids"});
+  }
+
+ private:
+  // transformers' ElectraSequenceSummary of the first token, and one output.
+  void load_summary_head(Loader& load, const ConfigValues& values, const EncoderConfig& c) {
+    values.accept_only("summary_type", "first");
+    values.accept_only("summary_proj_to_labels", false);
+    const int64_t d = c.hidden_size;
+    layers_.dropout(values.dropout_or("summary_first_dropout", 0));
+    if (values.get_or("summary_use_proj", true)) {
+      layers_.linear(load.head("sequence_summary.summary", d, d, c.initializer_range));
+    }
+    constexpr const char* kActivation = "summary_activation";  // null or empty: there is none
+    const std::string none = values.json().contains(kActivation) ? "" : "gelu";
+    const auto activation = values.get_or<std::string>(kActivation, none);
+    if (!activation.empty()) layers_.activation(activation, kActivation);
+    layers_.last(load, num_labels(), d, c.initializer_range, 0, values.dropout_or("summary_last_dropout", 0.1));
   }
 };
 

@@ -273,9 +273,9 @@ class ModernBert final : public EncoderModel {
     const ModernBertConfig c(config_of(input));
     Loader load(*this, input, "model");
     auto encoder = std::make_unique<ModernBertEncoder>(load, c);
-    const std::string& task = load.head_spec().task_type;
-    if (task != "SEQ_CLS") reads_ = Reads::every;
-    means_ = task == "SEQ_CLS" && c.classifier_pooling == "mean" ? encoder.get() : nullptr;
+    const bool of_firsts = reads_first_tokens(load.head_spec());
+    if (!of_firsts) reads_ = Reads::every;
+    means_ = of_firsts && c.classifier_pooling == "mean" ? encoder.get() : nullptr;
     load_head(load, c, encoder->words());
     load.finish({});
 

@@ -35,6 +35,8 @@ class MpNet final : public EncoderFamilyModel {
     if (load.head_spec().task_type == "SEQ_CLS") {
       layers_.dropout(p).linear(load.head("classifier.dense", d, d, c.initializer_range)).tanh();
       layers_.dropout(p).linear(load.head("classifier.out_proj", num_labels(), d, c.initializer_range));
+    } else if (reads_first_tokens(load.head_spec())) {
+      load_pooled_head(load, c, "mpnet.pooler.dense", p);
     } else {
       load_token_head(load, c, encoder,
                       {.dense = "lm_head.dense", .norm = "lm_head.layer_norm", .bias = "lm_head.bias"}, p);

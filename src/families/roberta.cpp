@@ -20,6 +20,8 @@ class Roberta final : public EncoderFamilyModel {
       layers_.dropout(c.classifier_dropout).linear(load.head("classifier.dense", d, d, c.initializer_range)).tanh();
       layers_.dropout(c.classifier_dropout)
           .linear(load.head("classifier.out_proj", num_labels(), d, c.initializer_range));
+    } else if (reads_first_tokens(load.head_spec())) {
+      load_pooled_head(load, c, "roberta.pooler.dense", c.hidden_dropout_prob);
     } else {
       load_token_head(load, c, encoder,
                       {.dense = "lm_head.dense", .norm = "lm_head.layer_norm", .bias = "lm_head.bias"},

@@ -90,7 +90,16 @@ std::vector<HeadSpec> encoder_heads(const std::string& name, const std::string& 
            .module = answers,
            .weight = answers + ".weight",
            .outputs = 2},
+          {.task_type = "multiple-choice",
+           .architecture = name + "ForMultipleChoice",
+           .module = "classifier",
+           .weight = "classifier.weight",
+           .outputs = 1},
           {.task_type = "fill-mask", .architecture = name + "ForMaskedLM", .module = masked}};
+}
+
+bool reads_first_tokens(const HeadSpec& head) {
+  return head.task_type == "SEQ_CLS" || head.task_type == "multiple-choice";
 }
 
 std::vector<std::string> numbered(const std::string& pattern, int64_t count) {
@@ -290,6 +299,13 @@ const Encoder& EncoderFamilyModel::load_encoder(Loader& load, const EncoderConfi
   max_positions_ = config.max_positions();
   position_table_ = true;
   return loaded;
+}
+
+void EncoderFamilyModel::load_pooled_head(Loader& load, const EncoderConfig& config, const std::string& dense,
+                                          double p) {
+  const int64_t d = config.hidden_size;
+  layers_.linear(load.head(dense, d, d, config.initializer_range)).tanh();
+  layers_.last(load, num_labels(), d, config.initializer_range, p, p);
 }
 
 void EncoderFamilyModel::load_token_head(Loader& load, const EncoderConfig& config, const Encoder& encoder,

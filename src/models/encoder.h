@@ -111,6 +111,9 @@ class EncoderFamilyModel : public EncoderModel {
  protected:
   /// Loads the encoder and settles what the model says of itself.
   const Encoder& load_encoder(Loader& load, const EncoderConfig& config, const EncoderNames& names);
+  /// Loads a head that reads first tokens as BERT's does: the linear layer `dense` with tanh, then the last layer, with
+  /// dropout `p` before it.
+  void load_pooled_head(Loader& load, const EncoderConfig& config, const std::string& dense, double p);
   /// Loads a head that reads every token: for `fill-mask` that of `masked`, of which the family gives the names and the
   /// activation; else one layer, with dropout `p` before it, or `answers_p` where it marks answers.
   void load_token_head(Loader& load, const EncoderConfig& config, const Encoder& encoder, MaskedLmForm masked, double p,
@@ -121,10 +124,13 @@ class EncoderFamilyModel : public EncoderModel {
 FamilySpec encoder_family(FamilySpec own);
 
 /// The heads that transformers gives most encoders: SEQ_CLS with a `classifier` whose last layer is `weight`, TOKEN_CLS
-/// with a `classifier`, QUESTION_ANS with the module `answers`, which has one output for starts and one for ends, and
-/// fill-mask with the decoder `masked`. `name`: "Bert".
+/// with a `classifier`, QUESTION_ANS with the module `answers`, which has one output for starts and one for ends,
+/// multiple-choice with a `classifier` of one output, and fill-mask with the decoder `masked`. `name`: "Bert".
 std::vector<HeadSpec> encoder_heads(const std::string& name, const std::string& weight, const std::string& masked,
                                     const std::string& answers = "qa_outputs");
+
+/// Whether a head reads each row's first token, and not every one.
+bool reads_first_tokens(const HeadSpec& head);
 
 /// What the adapter of the call puts before every row. Throws data.too-long when a row is longer with it than the
 /// model's positions.
