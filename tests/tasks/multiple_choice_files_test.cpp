@@ -1,6 +1,7 @@
 // Files of questions with choices: the layouts of the data sets that people use, labels, rows that are left out.
 #include <gtest/gtest.h>
 
+#include "support/data.h"
 #include "support/temporary.h"
 #include "tasks/multiple_choice/questions.h"
 
@@ -98,6 +99,20 @@ TEST_F(ChoiceFiles, AreThoseOfRaceWhoseQuestionsHaveBlanks) {
   EXPECT_EQ(set.rows[0].answer, 1);
   EXPECT_EQ(set.rows[1].texts, (Texts{"Who has it? Ann", "Who has it? Bo"}));
   EXPECT_EQ(set.rows[1].answer, 0);
+}
+
+TEST_F(ChoiceFiles, AreColumnsAsTheHubHasThem) {
+  const ChoiceSet arc = load_questions(test::fixture("golden/columns/choices.parquet"), {}, {}, Labels::needed);
+  ASSERT_EQ(arc.rows.size(), 2u);
+  EXPECT_EQ(arc.rows[0].context, "What falls from clouds?");
+  EXPECT_EQ(arc.rows[0].texts, (Texts{"stone", "rain", "sand"}));
+  EXPECT_EQ(arc.rows[0].answer, 1);
+  EXPECT_EQ(arc.rows[1].answer, 1) << "the name 2";
+  const ChoiceSet endings = load_questions(test::fixture("golden/columns/endings.parquet"), {}, {}, Labels::needed);
+  EXPECT_EQ(endings.rows.at(1).context, "Snow falls. the street");
+  EXPECT_EQ(endings.rows.at(1).texts[2], "is white.");
+  EXPECT_EQ(endings.rows.at(0).answer, 0);
+  EXPECT_EQ(endings.rows.at(1).answer, 2);
 }
 
 TEST_F(ChoiceFiles, AreOfAnyKeysThatAreNamed) {

@@ -7,6 +7,7 @@
 
 #include "support/golden.h"
 #include "support/opened.h"
+#include "support/oracle.h"
 #include "support/temporary.h"
 #include "tasks/multiple_choice/rows.h"
 #include "tasks/multiple_choice/scorer.h"
@@ -118,6 +119,61 @@ TEST(ChoiceHead, IsDrawnWhereACheckpointHasNoneOfOneOutput) {
   EXPECT_NE(error.parts().what.find("outputs, 1 are asked for"), std::string::npos) << error.parts().what;
   EXPECT_EQ(load(true)->new_modules(), (std::vector<std::string>{"classifier"}));
 }
+
+// ---- PEFT's adapters ----
+
+class ChoiceAdapter : public testing::TestWithParam<std::string> {
+ protected:
+  std::string folder = fixture("golden/choice_adapters/" + GetParam()).string();
+  std::string base = folder_of(read_json(folder + "/case.json")["base"].get<std::string>());
+  Golden io{folder + "/io.safetensors"};
+  Batch batch = batch_of(io);
+};
+
+TEST_P(ChoiceAdapter, GivesTheLogitsTheLossAndEveryGradientOfPeft) {
+  const auto model = load_model(base, {.dtype = "float64"});
+  const Adapter adapter = Adapter::load(*model, folder, {.trainable = true});
+  EXPECT_EQ(adapter.config().task_type, "multiple-choice") << "PEFT names the class alone";
+  Call call{.adapter = &adapter};
+  const Outputs outputs = task().outputs(*model, batch, call);
+  EXPECT_EQ(differs(outputs.at(0), io["logits64"], 1e-7), "");
+  const Tensor loss = task().loss(*model, outputs, batch, call, {.total_weight = task().weight(batch)});
+  EXPECT_EQ(differs(loss.reshape({1}), io["loss64"], 1e-7), "");
+  loss.backward();
+  size_t found = 0;
+  for (const NamedTensor& tensor : adapter.trained()) {
+    const std::string name = "grad.base_model.model." + tensor.name;
+    if (!io.has(name)) {  // of a head that PEFT keeps none of
+      EXPECT_TRUE(tensor.name.starts_with("classifier")) << name;
+      continue;
+    }
+    ++found;
+    EXPECT_EQ(differs(tensor.value.grad(), io[name], 1e-7), "") << name;
+  }
+  EXPECT_EQ(found, io.names("grad.").size());
+}
+
+TEST_P(ChoiceAdapter, IsWrittenSoThatPeftReadsIt) {
+  if (!test::has_peft()) GTEST_SKIP() << "needs PEFT";
+  const auto model = load_model(base, {.dtype = "float32"});
+  const Adapter adapter = Adapter::load(*model, folder);
+  const test::TemporaryFolder written;
+  std::filesystem::create_directories(written / "adapter");
+  adapter.save(written / "adapter");
+  const Json config = read_json(written / "adapter" / "adapter_config.json");
+  EXPECT_TRUE(config["task_type"].is_null());
+  EXPECT_EQ(config["auto_mapping"]["task"], "multiple-choice");
+  Call call{.adapter = &adapter};
+  const at::NoGradGuard no_grad;
+  const std::string logits = written / "logits.safetensors";
+  io::write_safetensors(logits, {to_bytes("logits", task().outputs(*model, batch, call).at(0).contiguous())});
+  test::expect_no_problems(
+      "check_peft_loads.py",
+      base + " " + (written / "adapter").string() + " " + logits + " " + folder + "/io.safetensors", 1, written.path());
+}
+
+INSTANTIATE_TEST_SUITE_P(Adapters, ChoiceAdapter, testing::ValuesIn(test::folders("choice_adapters")),
+                         [](const auto& i) { return i.param; });
 
 // ---- rows and batches ----
 
