@@ -139,6 +139,13 @@ TEST_F(ChoiceFiles, HaveQuestionsWithoutTheirContext) {
   EXPECT_EQ(row.texts, (Texts{"a", "b"}));
 }
 
+TEST_F(ChoiceFiles, TakeTheKeyOfTheSecondTextBesideTheUsualFirstOne) {
+  const ChoiceQuestion row =
+      only(R"({"context": "c", "ask": "q", "choices": ["a", "b"], "label": 1})", {.text_pair_column = "ask"});
+  EXPECT_EQ(row.context, "c");
+  EXPECT_EQ(row.texts, (Texts{"q a", "q b"}));
+}
+
 // ---- labels ----
 
 std::string options(const std::string& label) {
@@ -155,6 +162,14 @@ TEST_F(ChoiceFiles, SpellTheirLabelsInOneWay) {
   EXPECT_EQ(answers(options("1") + options("2") + options("0.0")), (Answers{1, 2, 0})) << "numbers";
   EXPECT_EQ(answers(options("\"b\"") + options("\" C \"")), (Answers{1, 2})) << "letters";
   EXPECT_EQ(answers(options("\"x\"") + options("\"2\"")), (Answers{1, 0})) << "texts, of which one is a number";
+}
+
+TEST_F(ChoiceFiles, MayCountTheirLabelsFromOne) {
+  const ChoiceSet set = load("rows.jsonl", options("1") + options("3") + options("2"));
+  EXPECT_EQ(set.rows[0].answer, 0);
+  EXPECT_EQ(set.rows[1].answer, 2);
+  ASSERT_EQ(set.warnings.size(), 1u);
+  EXPECT_NE(set.warnings[0].find("from 1"), std::string::npos);
 }
 
 TEST_F(ChoiceFiles, WarnOfLabelsThatCouldMeanAnotherChoice) {
@@ -184,9 +199,9 @@ TEST_F(ChoiceFiles, NeedNoLabelsToBePredicted) {
 
 TEST_F(ChoiceFiles, LeaveOutRowsThatNothingCanBeLearnedFrom) {
   std::string text;
-  for (int i = 0; i < 18; ++i)
-    text += R"({"question": "q", "choices": ["a", "b"], "label": 1})"
-            "\n";
+  for (int i = 0; i < 18; ++i) {
+    text += R"({"question": "q", "choices": ["a", "b"], "label": )" + std::to_string(i % 2) + "}\n";
+  }
   text += R"({"question": "q", "choices": ["a", "b"], "label": 2})"
           "\n";
   text += R"({"question": "q", "choices": ["a"], "label": 0})"

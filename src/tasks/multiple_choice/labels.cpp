@@ -38,11 +38,13 @@ Answer by_name(const ChoiceQuestion& question, const std::string& label) {
   return only(question.names, label);
 }
 
+template <size_t first>
 Answer by_number(const ChoiceQuestion& question, const std::string& label) {
   size_t number = 0;
   const auto [end, error] = std::from_chars(label.data(), label.data() + label.size(), number);
-  const bool fits = error == std::errc() && end == label.data() + label.size() && number < question.choices.size();
-  return fits ? Answer(number) : std::nullopt;
+  const bool is_number = error == std::errc() && end == label.data() + label.size();
+  return is_number && number >= first && number - first < question.choices.size() ? Answer(number - first)
+                                                                                  : std::nullopt;
 }
 
 Answer by_letter(const ChoiceQuestion& question, const std::string& label) {
@@ -61,8 +63,9 @@ struct Way {
   Answer (*answer)(const ChoiceQuestion& question, const std::string& label);
   const char* name;
 };
-constexpr std::array kWays = {Way{by_name, "the name of a choice"}, Way{by_number, "the number of a choice, from 0"},
-                              Way{by_letter, "the letter of a choice, from A"}, Way{by_text, "the text of a choice"}};
+constexpr std::array kWays = {Way{by_name, "the name of a choice"}, Way{by_number<0>, "the number of a choice, from 0"},
+                              Way{by_letter, "the letter of a choice, from A"}, Way{by_text, "the text of a choice"},
+                              Way{by_number<1>, "the number of a choice, from 1"}};
 
 int64_t fitting(const ChoiceSet& set, const Way& way) {
   return std::count_if(set.rows.begin(), set.rows.end(), [&](const ChoiceQuestion& question) {
@@ -82,8 +85,12 @@ const Way& chosen_way(const ChoiceSet& set) {
   return *best;
 }
 
-/// Says so where another way fits as many rows and gives other answers.
+/// Says so where numbers count from 1, and where another way fits as many rows and gives other answers.
 void warn_of_others(ChoiceSet& set, const Way& chosen) {
+  if (chosen.answer == by_number<1>) {
+    set.warnings.push_back(fmt::format("the labels are taken for {}, since that fits more rows than from 0 ({})",
+                                       chosen.name, set.file.string()));
+  }
   for (const Way& way : kWays) {
     if (way.answer == chosen.answer || fitting(set, way) < fitting(set, chosen)) continue;
     const auto differs = std::find_if(set.rows.begin(), set.rows.end(), [&](const ChoiceQuestion& question) {

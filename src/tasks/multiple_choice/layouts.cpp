@@ -25,8 +25,11 @@ const std::vector<PromptKeys>& usual_prompts() {
                                                {"article", "question"},
                                                {"passage", "question"},
                                                {"context", "question"},
+                                               {"premise", "question"},
+                                               {"context", "query"},
                                                {"question"},
                                                {"question_stem"},
+                                               {"query"},
                                                {"prompt"},
                                                {"context"},
                                                {"premise"},
@@ -73,14 +76,13 @@ Json flattened(const Json& row) {
 // ---- the question ----
 
 PromptKeys prompt_keys(const Json& row, const DataOptions& data, const std::string& where) {
-  if (!data.text_column.empty()) {
-    for (const std::string& key : {data.text_column, data.text_pair_column}) {
-      if (!key.empty() && !row.contains(key)) refuse_keys(row, "", "", "text_column and text_pair_column", key, where);
-    }
-    return {data.text_column, data.text_pair_column};
-  }
+  const std::string &first = data.text_column, &second = data.text_pair_column;
+  if (!first.empty() && !row.contains(first)) refuse_keys(row, "", "", "text_column", first, where);
+  if (!second.empty() && !row.contains(second)) refuse_keys(row, "", "", "text_pair_column", second, where);
+  if (!first.empty()) return {first, second};
   for (const PromptKeys& keys : usual_prompts()) {
-    if (row.contains(keys.first) && (keys.second.empty() || row.contains(keys.second))) return keys;
+    if (!row.contains(keys.first) || keys.first == second) continue;
+    if (keys.second.empty() || row.contains(keys.second)) return {keys.first, second.empty() ? keys.second : second};
   }
   refuse_keys(row, "the question", "question, context, sent1 with sent2 and others", "text_column", "", where);
 }

@@ -42,7 +42,8 @@ struct ChoiceSet {
 /// ARC, OpenBookQA, CommonsenseQA, RACE and their like, told by the keys; docs/data.md lists them. text_column,
 /// text_pair_column, label_column and choices_column name other keys than the usual ones.
 ///
-/// A label is a choice's name in the file, its number from 0, its letter or its text: whichever fits the most rows.
+/// A label is a choice's name in the file, its number from 0, its letter, its text or its number from 1: whichever fits
+/// the most rows.
 ///
 /// A row that nothing can be learned from is left out and counted as load_text_data does it; with Labels::ignored none
 /// is. Throws config.missing-column, config.file-format, config.no-files; data.not-text, data.empty-text; data.choices
