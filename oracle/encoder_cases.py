@@ -255,7 +255,7 @@ def masked_models():
 
 
 def question_answerers():
-    for family in ("bert", "roberta", "distilbert", "electra", "modernbert", "deberta"):
+    for family in PLAIN:
         yield plain(family, "answers", "ForQuestionAnswering", num_labels=2)
 
 

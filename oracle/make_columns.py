@@ -172,8 +172,34 @@ def main():
     arrow("file.arrow", texts() | nested() | maps(), pa.ipc.new_file)
     arrow("file_zstd.arrow", numbers() | times(), pa.ipc.new_file, compression="zstd")
     arrow("stream.arrow", texts() | numbers() | nested(), pa.ipc.new_stream)
+    rows_of_tasks()
     parts()
     save_sets()
+
+
+def rows_of_tasks():
+    """Rows in the types that the Hub has them in: tagged words, questions with answers, questions with choices."""
+    def lists(values, dtype):
+        return pa.array(values, pa.list_(dtype))
+
+    parquet("words.parquet", {
+        "id": pa.array(["0", "1", "2"]),
+        "tokens": lists([["Anna", "lives", "in", "Paris", "."], ["Bo", "sleeps"], []], pa.string()),
+        "ner_tags": lists([[1, 0, 0, 2, 0], [1, 0], []], pa.int64())})
+    answers = [{"text": ["Anna", "nna"], "answer_start": [4, 5]}, {"text": [], "answer_start": []}]
+    parquet("questions.parquet", {
+        "id": pa.array(["q1", "q2"]), "context": pa.array(["\u00c9t\u00e9 Anna sleeps.", "Nobody."]),
+        "question": pa.array(["Who sleeps?", "Who sings?"]),
+        "answers": pa.array(answers, pa.struct({"text": pa.list_(pa.string()), "answer_start": pa.list_(pa.int32())}))})
+    choices = [{"text": ["stone", "rain", "sand"], "label": ["A", "B", "C"]}, {"text": ["hot", "wet"], "label": ["1", "2"]}]
+    parquet("choices.parquet", {
+        "id": pa.array(["M1", "M2"]), "question": pa.array(["What falls from clouds?", "What is rain?"]),
+        "choices": pa.array(choices, pa.struct({"text": pa.list_(pa.string()), "label": pa.list_(pa.string())})),
+        "answerKey": pa.array(["B", "2"])})
+    parquet("endings.parquet", {
+        "ind": pa.array([4, 14], pa.int32()), "ctx": pa.array(["A man sits. he", "Snow falls. the street"]),
+        "endings": lists([["eats.", "flies.", "melts."], ["sings.", "eats.", "is white."]], pa.string()),
+        "label": pa.array(["0", "2"])})
 
 
 def parts():

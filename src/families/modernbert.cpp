@@ -189,7 +189,7 @@ class ModernBert final : public EncoderModel {
  private:
   void load_head(Loader& load, const ModernBertConfig& c) {
     const HeadSpec& head = load.head_spec();
-    reads_ = head.task_type != "SEQ_CLS" ? Reads::every : c.classifier_pooling == "mean" ? Reads::mean : Reads::first;
+    reads_ = !reads_first_tokens(head) ? Reads::every : c.classifier_pooling == "mean" ? Reads::mean : Reads::first;
     const double std = c.initializer_range / std::sqrt(2.0 * static_cast<double>(c.num_hidden_layers));
     const int64_t d = c.hidden_size;
     layers_.linear(load.head("head.dense", d, d, std, c.classifier_bias))

@@ -28,6 +28,7 @@ std::unique_ptr<Model> load(const FamilyInput& input) {
                            .attention_norm = "attention.LayerNorm",
                            .relative_bias = "mpnet.encoder.relative_attention_bias"};
   const EncoderHeads heads{.rows = {.dense = "classifier.dense", .dense_dropout = p, .dropout = p},
+                           .choices = RowHeadForm{.dense = "mpnet.pooler.dense", .dropout = p},
                            .masked = {.dense = "lm_head.dense", .norm = "lm_head.layer_norm", .bias = "lm_head.bias"},
                            .token_dropout = p};
   return load_encoder(input, c, names, heads, {"lm_head.", "pooler.", "embeddings.position_ids"});

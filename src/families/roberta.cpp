@@ -12,6 +12,7 @@ std::unique_ptr<Model> load(const FamilyInput& input) {
   const double p = c.classifier_dropout;
   const EncoderNames names{.base = "roberta", .layers = numbered("roberta.encoder.layer.{}", c.num_hidden_layers)};
   const EncoderHeads heads{.rows = {.dense = "classifier.dense", .dense_dropout = p, .dropout = p},
+                           .choices = RowHeadForm{.dense = "roberta.pooler.dense", .dropout = c.hidden_dropout_prob},
                            .masked = {.dense = "lm_head.dense", .norm = "lm_head.layer_norm", .bias = "lm_head.bias"},
                            .token_dropout = p};
   return load_encoder(input, c, names, heads, {"lm_head.", "pooler.", "embeddings.position_ids"});

@@ -87,6 +87,11 @@ std::vector<HeadSpec> encoder_heads(const std::string& name, const std::string& 
            .module = answers,
            .weight = answers + ".weight",
            .outputs = 2},
+          {.task_type = "multiple-choice",
+           .architecture = name + "ForMultipleChoice",
+           .module = "classifier",
+           .weight = "classifier.weight",
+           .outputs = 1},
           {.task_type = "fill-mask", .architecture = name + "ForMaskedLM", .module = masked}};
 }
 

@@ -89,8 +89,8 @@ std::unique_ptr<Model> load_encoder(const FamilyInput& input, const EncoderConfi
 FamilySpec encoder_family(FamilySpec own);
 
 /// The heads that transformers gives most encoders: SEQ_CLS with a `classifier` whose last layer is `weight`, TOKEN_CLS
-/// with a `classifier`, QUESTION_ANS with the module `answers`, which has one output for starts and one for ends, and
-/// fill-mask with the decoder `masked`. `name`: "Bert".
+/// with a `classifier`, QUESTION_ANS with the module `answers`, which has one output for starts and one for ends,
+/// multiple-choice with a `classifier` of one output, and fill-mask with the decoder `masked`. `name`: "Bert".
 std::vector<HeadSpec> encoder_heads(const std::string& name, const std::string& weight, const std::string& masked,
                                     const std::string& answers = "qa_outputs");
 

@@ -54,9 +54,15 @@ Tensor HeadLayers::operator()(Tensor x, Call& call) const {
 HeadLayers row_head(Loader& load, const RowHeadForm& form, int64_t labels, int64_t d, double std) {
   const std::string& weight = load.head_spec().weight;
   HeadLayers layers;
-  layers.dropout(form.dense_dropout).linear(load.head(form.dense, d, d, std));
-  form.activation.empty() ? layers.tanh() : layers.activation(form.activation, form.activation_key);
-  layers.dropout(form.dropout).linear(load.head(weight.substr(0, weight.rfind(".weight")), labels, d, std));
+  layers.dropout(form.dense_dropout);
+  if (!form.dense.empty()) layers.linear(load.head(form.dense, d, d, std));
+  if (form.activation == "tanh") {
+    layers.tanh();
+  } else if (!form.activation.empty()) {
+    layers.activation(form.activation, form.activation_key);
+  }
+  const int64_t rows = load.head_spec().has_labels() ? labels : load.head_spec().outputs;
+  layers.dropout(form.dropout).linear(load.head(weight.substr(0, weight.rfind(".weight")), rows, d, std));
   return layers;
 }
 

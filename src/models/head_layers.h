@@ -37,10 +37,10 @@ class HeadLayers {
 };
 
 /// What reads a row's state [batch, d]: dropout, a dense layer [d, d], an activation, dropout, and the layer that has
-/// the head's weight, with a row for each label.
+/// the head's weight, with a row for each label or output.
 struct RowHeadForm {
-  std::string dense;            // the layer's name
-  std::string activation = {};  // as config.json names it; empty: tanh
+  std::string dense;                // the layer's name; empty: there is none
+  std::string activation = "tanh";  // as config.json names it; empty: there is none
   const char* activation_key = "hidden_act";
   double dense_dropout = 0, dropout = 0;
 };

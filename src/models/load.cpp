@@ -114,12 +114,14 @@ int64_t head_rows(const io::Checkpoint& checkpoint, const HeadSpec& spec) {
 void check_head(const FamilyInput& input, const ModelOptions& options, bool& new_head) {
   const std::string& weight = input.head.weight;
   const io::TensorBytes* head = input.checkpoint->find(weight);
-  const auto labels = static_cast<int64_t>(input.labels.size());
-  if (!head || head->shape.empty() || head->shape[0] == labels) return;
+  const bool labelled = input.head.has_labels();
+  const int64_t rows = labelled ? static_cast<int64_t>(input.labels.size()) : input.head.outputs;
+  if (!head || head->shape.empty() || head->shape[0] == rows) return;
   new_head = options.ignore_mismatched_sizes;
   if (new_head) return;
   throw Error({.id = "shape.mismatch",
-               .what = fmt::format("the checkpoint's head has {} labels, {} are asked for", head->shape[0], labels),
+               .what = fmt::format("the checkpoint's head has {} {}, {} are asked for", head->shape[0],
+                                   labelled ? "labels" : "outputs", rows),
                .where = fmt::format("{}, tensor '{}'", input.checkpoint->file_of(weight).string(), weight),
                .fix = "--ignore_mismatched_sizes true draws a new head and trains it"});
 }
@@ -278,6 +280,7 @@ std::unique_ptr<Model> load_model(const std::string& model_name_or_path, const M
   } else {
     refuse_vocabulary(options, config, family, input.head);
   }
+  if (!input.head.weight.empty() && !input.head.has_labels()) check_head(input, options, input.new_head);
   if (!input.head.has_labels()) return family.load(input);
   settle_labels(input, config, options);
   std::unique_ptr<Model> model = family.load(input);

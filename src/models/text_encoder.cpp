@@ -77,6 +77,10 @@ Tensor TextEncoder::types_of(const ModelInput& input, const Pass& pass, int64_t 
   return at::cat({at::zeros({types.size(0), pass.prompts}, types.options()), types}, 1);
 }
 
+bool reads_first_tokens(const HeadSpec& head) {
+  return head.task_type == "SEQ_CLS" || head.task_type == "multiple-choice";
+}
+
 void EncoderModel::take(std::unique_ptr<TextEncoder> encoder, const Facts& facts) {
   encoder_ = std::move(encoder);
   const Attention& attention = encoder_->blocks().at(0).attention;
@@ -97,9 +101,10 @@ void EncoderModel::take(std::unique_ptr<TextEncoder> encoder, const Facts& facts
 void EncoderModel::load_head(Loader& load, const EncoderHeads& form, double std) {
   const HeadSpec& head = load.head_spec();
   const int64_t hidden = shape_.hidden;
-  reads_ = head.task_type == "SEQ_CLS" ? Reads::first : Reads::every;
+  reads_ = reads_first_tokens(head) ? Reads::first : Reads::every;
   if (reads_ == Reads::first) {
-    layers_ = row_head(load, form.rows, num_labels(), hidden, std);
+    const bool chooses = head.task_type != "SEQ_CLS" && form.choices;
+    layers_ = row_head(load, chooses ? *form.choices : form.rows, num_labels(), hidden, std);
   } else if (head.weight.empty()) {
     layers_ = masked_lm_head(load, form.masked, hidden, encoder_->words());
   } else {

@@ -3,6 +3,7 @@
 
 #include <limits>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "deltaw/model.h"
@@ -46,9 +47,13 @@ class TextEncoder {
   int64_t max_positions_ = std::numeric_limits<int64_t>::max();  // that a row can have
 };
 
+/// Whether a head reads each row's first token, and not every one.
+bool reads_first_tokens(const HeadSpec& head);
+
 /// The heads of an encoder that are not alike in all families, by what transformers' class does.
 struct EncoderHeads {
   RowHeadForm rows = {};                          // SEQ_CLS
+  std::optional<RowHeadForm> choices = {};        // multiple-choice; none: the same
   MaskedLmForm masked = {};                       // fill-mask
   double token_dropout = 0, answers_dropout = 0;  // before the one layer of TOKEN_CLS and QUESTION_ANS
 };

@@ -3,6 +3,7 @@
 
 #include "data/files.h"
 #include "data/tagged_text.h"
+#include "support/data.h"
 
 namespace deltaw {
 namespace {
@@ -87,6 +88,17 @@ TEST(TaggedSentences, AreToldFromPlainText) {
   EXPECT_FALSE(data::looks_tagged("a O\nHe said no.\n", kLabels.names));
   EXPECT_FALSE(data::looks_tagged("O\n", kLabels.names));
   EXPECT_FALSE(data::looks_tagged("\n", kLabels.names));
+}
+
+TEST_F(WordRows, AreColumnsAsTheHubHasThem) {
+  const auto file = test::fixture("golden/columns/words.parquet");
+  const WordDataset dataset = load_words(file, {}, {.names = {"O", "B-PER", "B-LOC"}}, Labels::needed);
+  ASSERT_EQ(dataset.rows.size(), 3u);
+  EXPECT_EQ(dataset.rows[0].words, (Strings{"Anna", "lives", "in", "Paris", "."}));
+  EXPECT_EQ(dataset.rows[0].labels, (Numbers{1, 0, 0, 2, 0}));
+  EXPECT_EQ(dataset.rows[1].id, "1");
+  EXPECT_TRUE(dataset.rows[2].words.empty());
+  EXPECT_TRUE(says(dataset.warnings, "0 is 'O', 1 is 'B-PER'"));
 }
 
 TEST_F(WordRows, TakeLabelsInTheOrderOfTheirCharacters) {

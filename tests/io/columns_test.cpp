@@ -63,7 +63,8 @@ INSTANTIATE_TEST_SUITE_P(Golden, ColumnFiles,
                                          "numbers_delta.parquet", "times.parquet", "int96.parquet", "nested.parquet",
                                          "nested_new_pages.parquet", "nested_old_names.parquet", "polars.parquet",
                                          "polars_snappy.parquet", "polars.arrow", "file.arrow", "file_zstd.arrow",
-                                         "stream.arrow", "parts.arrow"));
+                                         "stream.arrow", "parts.arrow", "words.parquet", "questions.parquet",
+                                         "choices.parquet", "endings.parquet"));
 
 TEST(ColumnFile, KeepsItsOrderOfColumnsAndMarksBytesThatAreNoText) {
   const std::vector<Json> rows = rows_of(golden("texts.parquet"));

@@ -1,6 +1,7 @@
 // Files of questions: SQuAD's own and those with a question a row.
 #include <gtest/gtest.h>
 
+#include "support/data.h"
 #include "support/temporary.h"
 #include "tasks/question_ans/questions.h"
 
@@ -72,6 +73,17 @@ TEST_F(QuestionFiles, HaveAQuestionARow) {
                                  Labels::needed, {.text_column = "q", .text_pair_column = "c", .label_column = "a"});
   EXPECT_EQ(named.rows[0].answers[0].text, "b");
   EXPECT_EQ(load("c.jsonl", R"({"question": "q", "context": "a"})", Labels::ignored).rows.size(), 1u);
+}
+
+TEST_F(QuestionFiles, AreColumnsAsTheHubHasThem) {
+  const QuestionSet set = load_questions(test::fixture("golden/columns/questions.parquet"), {}, Labels::needed);
+  ASSERT_EQ(set.rows.size(), 2u);
+  EXPECT_EQ(set.rows[0].id, "q1");
+  EXPECT_EQ(set.rows[0].question, "Who sleeps?");
+  ASSERT_EQ(set.rows[0].answers.size(), 2u);
+  EXPECT_EQ(set.rows[0].answers[0].start, 4) << "in characters, of which two take two bytes";
+  EXPECT_EQ(set.rows[0].answers[1].text, "nna");
+  EXPECT_TRUE(set.rows[1].answers.empty());
 }
 
 TEST_F(QuestionFiles, HaveTheAnswerWhereTheySay) {

@@ -58,8 +58,7 @@ class Reader final : public TextReader {
   }
 
   std::vector<IdleKeys> idle_keys(const DataOptions& /*data*/, bool /*trains*/) const override {
-    return {{{"label_names", "problem_type", "ignore_mismatched_sizes"},
-             "the head says where an answer starts and ends, and has no classes"}};
+    return {{{"label_names", "problem_type"}, "the head says where an answer starts and ends, and has no classes"}};
   }
 
   std::unique_ptr<Task> make_task(const TaskSpec& /*spec*/) const override { return question_ans::make_task(options_); }
