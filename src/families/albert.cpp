@@ -67,7 +67,7 @@ class Albert final : public EncoderFamilyModel {
                                 .eps = c.layer_norm_eps,
                                 .tied = c.tie_word_embeddings},
                                encoder.words());
-    } else {
+    } else if (!load.head_spec().module.empty()) {
       layers_.dropout(c.classifier_dropout)
           .linear(load.head("classifier", num_labels(), c.hidden_size, c.initializer_range));
     }

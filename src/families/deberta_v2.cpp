@@ -380,7 +380,7 @@ class DebertaV2 final : public EncoderModel {
           .linear(load.head("classifier", num_labels(), d, c.initializer_range));
     } else if (task == "TOKEN_CLS") {
       layers_.dropout(c.hidden_dropout_prob).linear(load.head("classifier", num_labels(), d, c.initializer_range));
-    } else {
+    } else if (task == "fill-mask") {
       layers_ = masked_lm_head(load, masked_form(values, c, *input.checkpoint), words);
     }
     std::vector<std::string> others = {"cls.", "lm_predictions.", "mask_predictions.", "pooler.",

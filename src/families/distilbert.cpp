@@ -50,7 +50,7 @@ class DistilBert final : public EncoderFamilyModel {
           .linear(load.head("classifier", num_labels(), d, c.initializer_range));
     } else if (task == "TOKEN_CLS") {
       layers_.dropout(c.hidden_dropout_prob).linear(load.head("classifier", num_labels(), d, c.initializer_range));
-    } else {
+    } else if (task == "fill-mask") {
       layers_ = masked_lm_head(load,
                                {.dense = "vocab_transform",
                                 .norm = "vocab_layer_norm",

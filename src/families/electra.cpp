@@ -27,7 +27,7 @@ class Electra final : public EncoderFamilyModel {
           .linear(load.head("classifier.out_proj", num_labels(), d, c.initializer_range));
     } else if (task == "TOKEN_CLS") {
       layers_.dropout(c.classifier_dropout).linear(load.head("classifier", num_labels(), d, c.initializer_range));
-    } else {
+    } else if (task == "fill-mask") {
       layers_ = masked_lm_head(load,
                                {.dense = "generator_predictions.dense",
                                 .norm = "generator_predictions.LayerNorm",

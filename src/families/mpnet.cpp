@@ -39,7 +39,7 @@ class MpNet final : public EncoderFamilyModel {
       layers_.dropout(p).linear(load.head("classifier.out_proj", num_labels(), d, c.initializer_range));
     } else if (task == "TOKEN_CLS") {
       layers_.dropout(p).linear(load.head("classifier", num_labels(), d, c.initializer_range));
-    } else {
+    } else if (task == "fill-mask") {
       layers_ = masked_lm_head(load,
                                {.dense = "lm_head.dense",
                                 .norm = "lm_head.layer_norm",

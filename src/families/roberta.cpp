@@ -24,7 +24,7 @@ class Roberta final : public EncoderFamilyModel {
           .linear(load.head("classifier.out_proj", num_labels(), d, c.initializer_range));
     } else if (task == "TOKEN_CLS") {
       layers_.dropout(c.classifier_dropout).linear(load.head("classifier", num_labels(), d, c.initializer_range));
-    } else {
+    } else if (task == "fill-mask") {
       layers_ = masked_lm_head(load,
                                {.dense = "lm_head.dense",
                                 .norm = "lm_head.layer_norm",

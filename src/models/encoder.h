@@ -117,7 +117,7 @@ class EncoderFamilyModel : public EncoderModel {
 FamilySpec encoder_family(FamilySpec own);
 
 /// The heads that transformers gives most encoders: SEQ_CLS with a `classifier` whose last layer is `weight`, TOKEN_CLS
-/// with a `classifier`, and fill-mask with the decoder `masked`. `name`: "Bert".
+/// with a `classifier`, fill-mask with the decoder `masked`, and none at all, for its hidden states. `name`: "Bert".
 std::vector<HeadSpec> encoder_heads(const std::string& name, const std::string& weight, const std::string& masked);
 
 /// What the adapter of the call puts before every row. Throws data.too-long when a row is longer with it than the
