@@ -50,13 +50,13 @@ fs::path file_below(const fs::path& folder, const std::string& path, const char*
 
 /// The modes that a file of Pooling sets, by their present names or, as older files have it, by a truth value each.
 std::vector<std::string> modes_of(const Json& config, const fs::path& file) {
-  constexpr std::pair<const char*, const char*> kOlder[] = {{"pooling_mode_cls_token", "cls"},
-                                                            {"pooling_mode_max_tokens", "max"},
-                                                            {"pooling_mode_mean_tokens", "mean"},
-                                                            {"pooling_mode_mean_sqrt_len_tokens",
-                                                             "mean_sqrt_len_tokens"},
-                                                            {"pooling_mode_weightedmean_tokens", "weightedmean"},
-                                                            {"pooling_mode_lasttoken", "lasttoken"}};
+  constexpr std::pair<const char*, const char*> kOlder[] = {
+      {"pooling_mode_cls_token", "cls"},
+      {"pooling_mode_max_tokens", "max"},
+      {"pooling_mode_mean_tokens", "mean"},
+      {"pooling_mode_mean_sqrt_len_tokens", "mean_sqrt_len_tokens"},
+      {"pooling_mode_weightedmean_tokens", "weightedmean"},
+      {"pooling_mode_lasttoken", "lasttoken"}};
   if (!config.is_object()) refuse_form("the file is no object", file);
   std::vector<std::string> modes;
   if (const auto mode = config.find("pooling_mode"); mode != config.end()) {

@@ -5,6 +5,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "deltaw/error.h"
@@ -93,8 +94,8 @@ class EmbeddingScorer final : public Scorer {
   template <class Use>
   void each_block(size_t others, const Use& use) const {
     const Tensor anchors = unit_rows(texts_[0]);
-    const Tensor all = unit_rows(at::cat(std::vector<Tensor>(
-                                     texts_.begin() + 1, texts_.begin() + 1 + static_cast<std::ptrdiff_t>(others))))
+    const Tensor all = unit_rows(at::cat(std::vector<Tensor>(texts_.begin() + 1,
+                                                             texts_.begin() + 1 + static_cast<std::ptrdiff_t>(others))))
                            .t();
     for (int64_t begin = 0; begin < rows_; begin += kBlock) {
       const int64_t count = std::min(kBlock, rows_ - begin);
@@ -105,8 +106,8 @@ class EmbeddingScorer final : public Scorer {
   double ranking() const {
     double sum = 0;
     each_block(texts_.size() - 1, [&](int64_t begin, const Tensor& cosines) {
-      const Tensor losses = at::cross_entropy_loss(cosines * scale_, own_texts(begin, cosines.size(0)), {},
-                                                   at::Reduction::Sum);
+      const Tensor losses =
+          at::cross_entropy_loss(cosines * scale_, own_texts(begin, cosines.size(0)), {}, at::Reduction::Sum);
       sum += losses.item<double>();
     });
     return sum / static_cast<double>(rows_);
