@@ -42,6 +42,12 @@ void check_form(const std::string& name, const Conv2dForm& form) {
   }
 }
 
+/// The name that a model with this head has for what has `name` where there is a head with tensors.
+std::string own_name(const std::string& name, const HeadSpec& head, const std::string& base_prefix) {
+  const bool bare = head.module.empty() && name.starts_with(base_prefix);
+  return bare ? name.substr(base_prefix.size()) : name;
+}
+
 // [1, width], summed in float64, a few rows at a time.
 Tensor mean_row(const Tensor& table) {
   Tensor sum = at::zeros({1, table.size(1)}, at::kDouble);
@@ -254,12 +260,6 @@ Parameter Loader::vocabulary(const std::string& name, const std::string& stored_
   return result;
 }
 
-/// The name that the model has for what stands under this one in a model with a head.
-std::string Loader::own_name(const std::string& name) const {
-  const bool bare = head_.module.empty() && name.starts_with(base_prefix_);
-  return bare ? name.substr(base_prefix_.size()) : name;
-}
-
 void Loader::add_module(const std::string& name) {
   for (size_t dot = name.find('.'); dot != std::string::npos; dot = name.find('.', dot + 1)) {
     if (modules_.insert(name.substr(0, dot)).second) model_.modules_.push_back(name.substr(0, dot));
@@ -290,7 +290,7 @@ const Embedding* Loader::add_embedding(const std::string& name, Parameter weight
 }
 
 void Loader::add_layer(Layer& layer) {
-  layer.name = own_name(layer.name);
+  layer.name = own_name(layer.name, head_, base_prefix_);
   add_module(layer.name);
   layer.index = static_cast<int64_t>(model_.layers_.size());
   layer.view.reset(new BaseView(layer.view_with(nullptr)));  // made in place: a view does not move
@@ -300,7 +300,7 @@ void Loader::add_layer(Layer& layer) {
 }
 
 void Loader::add_parameter(Parameter& parameter) {
-  parameter.name = own_name(parameter.name);
+  parameter.name = own_name(parameter.name, head_, base_prefix_);
   parameter.slot = static_cast<int64_t>(model_.parameters_.size());
   model_.parameters_.push_back(&parameter);
 }
@@ -335,7 +335,7 @@ const Conv2d* Loader::conv2d(const std::string& name, int64_t c_out, int64_t c_i
 
 const Layer* Loader::conv1d(const std::string& name, int64_t c_out, int64_t c_in, int64_t kernel, int64_t groups) {
   Layer& layer = model_.linears_.emplace_back();
-  layer.name = own_name(name);
+  layer.name = own_name(name, head_, base_prefix_);
   layer.weight = parameter(name + ".weight", {c_out, c_in / groups, kernel});
   layer.bias = parameter(name + ".bias", {c_out});
   add_module(layer.name);
@@ -400,7 +400,7 @@ const Linear* Loader::tied_head(const std::string& name, const Embedding& table,
 }
 
 const Norm* Loader::add_norm(Norm norm) {
-  norm.name = own_name(norm.name);
+  norm.name = own_name(norm.name, head_, base_prefix_);
   add_module(norm.name);
   Norm& own = model_.norms_.emplace_back(std::move(norm));
   add_parameter(own.weight);

@@ -91,7 +91,6 @@ class Loader {
   void add_parameter(Parameter& parameter);
   const Norm* add_norm(Norm norm);
   void add_module(const std::string& name);
-  std::string own_name(const std::string& name) const;
 
   Model& model_;
   FamilySpec family_;
