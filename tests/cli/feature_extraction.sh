@@ -12,7 +12,7 @@ pair() { # NUMBER
 { echo 'anchor,positive'; for i in $(seq 1 16); do pair $i ,; echo; done; } >pairs.csv
 { echo 'anchor,positive,negative'; for i in $(seq 1 16); do pair $i ,; echo ',not so very'; done; } >triplets.csv
 { printf 'sentence1\tsentence2\tscore\n'
-  for i in $(seq 1 16); do pair $i '\t'; printf '\t%s\n' $((i % 6)); done; } >scored.tsv
+  for i in $(seq 1 16); do pair $i $'\t'; printf '\t%s\n' $((i % 6)); done; } >scored.tsv
 flags="--model_name_or_path model --task_type FEATURE_EXTRACTION --dtype float32"
 run="--learning_rate 1e-2 --per_device_train_batch_size 4 --target_modules all-linear"
 
@@ -26,7 +26,7 @@ done
 expect 0 validate $flags --train_file pairs.csv --rows_file rows.jsonl
 contains out 'anchor positive a row, loss multiple_negatives_ranking, pooling mean'
 contains out '   with  a poor book'
-lines rows.jsonl 16
+lines rows.jsonl 48
 expect 0 validate $flags --train_file triplets.csv --json
 contains out '"negative"'
 expect 0 validate $flags --train_file scored.tsv --max_score 5 --pooling cls

@@ -46,7 +46,7 @@ TEST(EmbeddingLosses, AreThoseOfSentenceTransformers) {
   EXPECT_NEAR(ranking_loss({kAnchors, kPositives}, 20).item<double>(), 2.7285569140016803, 1e-9);
   EXPECT_NEAR(ranking_loss({kAnchors, kPositives}, 5).item<double>(), 0.9302804094103708, 1e-9);
   EXPECT_NEAR(ranking_loss({kAnchors, kPositives, kNegatives}, 20).item<double>(), 4.027728290492828, 1e-9);
-  EXPECT_NEAR(cosine_loss(own, scores).item<double>(), 0.17969777924380967, 1e-9);
+  EXPECT_NEAR(cosine_loss(own, scores).item<double>(), 0.17969777924380967, 1e-8);
   EXPECT_NEAR(cosent_loss(own, scores, 20).item<double>(), 8.330730186561441, 1e-9);
   EXPECT_NEAR(cosent_loss(own, scores, 5).item<double>(), 2.3428719024878863, 1e-9);
 }
@@ -158,7 +158,7 @@ TEST(FeatureExtraction, AdaptersBearNamesOfTheBareModelAndAreReadAgain) {
   adapter.save(folder.path());
   const Json config = read_json(folder / "adapter_config.json");
   EXPECT_EQ(config["task_type"], kTask);
-  EXPECT_TRUE(config.value("modules_to_save", Json()).is_null());
+  EXPECT_TRUE(config.value("modules_to_save", Json::array()).empty());
   const std::string bytes = read_file(folder / "adapter_model.safetensors");
   EXPECT_NE(bytes.find("\"base_model.model.encoder.layer.0.attention.self.query.lora_A.weight\""), std::string::npos);
   const Adapter again = Adapter::load(*model, folder.path());
