@@ -373,7 +373,7 @@ class DebertaV2 final : public EncoderModel {
           .linear(load.head("classifier", num_labels(), d, c.initializer_range));
     } else if (task == "fill-mask") {
       layers_ = masked_lm_head(load, masked_form(values, c, *input.checkpoint), words);
-    } else {
+    } else if (!load.head_spec().module.empty()) {
       layers_.last(load, num_labels(), d, c.initializer_range, c.hidden_dropout_prob);
     }
     std::vector<std::string> others = {"cls.", "lm_predictions.", "mask_predictions.", "pooler.",

@@ -276,8 +276,8 @@ class ModernBert final : public EncoderModel {
     const std::string& task = load.head_spec().task_type;
     if (task != "SEQ_CLS") reads_ = Reads::every;
     means_ = task == "SEQ_CLS" && c.classifier_pooling == "mean" ? encoder.get() : nullptr;
-    load_head(load, c, encoder->words());
-    load.finish({});
+    if (!load.head_spec().module.empty()) load_head(load, c, encoder->words());
+    load.finish({"head."});
 
     const Tensor& words = encoder->words().weight.value;
     encoder_ = std::move(encoder);

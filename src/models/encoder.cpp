@@ -90,7 +90,8 @@ std::vector<HeadSpec> encoder_heads(const std::string& name, const std::string& 
            .module = answers,
            .weight = answers + ".weight",
            .outputs = 2},
-          {.task_type = "fill-mask", .architecture = name + "ForMaskedLM", .module = masked}};
+          {.task_type = "fill-mask", .architecture = name + "ForMaskedLM", .module = masked},
+          {.task_type = "FEATURE_EXTRACTION", .architecture = name + "Model"}};
 }
 
 std::vector<std::string> numbered(const std::string& pattern, int64_t count) {
@@ -295,6 +296,7 @@ const Encoder& EncoderFamilyModel::load_encoder(Loader& load, const EncoderConfi
 void EncoderFamilyModel::load_token_head(Loader& load, const EncoderConfig& config, const Encoder& encoder,
                                          MaskedLmForm masked, double p, double answers_p) {
   reads_ = Reads::every;
+  if (load.head_spec().module.empty()) return;
   if (!load.head_spec().weight.empty()) {
     layers_.last(load, num_labels(), config.hidden_size, config.initializer_range, p, answers_p);
     return;

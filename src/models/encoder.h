@@ -111,8 +111,9 @@ class EncoderFamilyModel : public EncoderModel {
  protected:
   /// Loads the encoder and settles what the model says of itself.
   const Encoder& load_encoder(Loader& load, const EncoderConfig& config, const EncoderNames& names);
-  /// Loads a head that reads every token: for `fill-mask` that of `masked`, of which the family gives the names and the
-  /// activation; else one layer, with dropout `p` before it, or `answers_p` where it marks answers.
+  /// Loads a head that reads every token. For `fill-mask` it is that of `masked`, of which the family gives the names
+  /// and the activation; where the head has no module it is nothing; else one layer, with dropout `p` before it, or
+  /// `answers_p` where it marks answers.
   void load_token_head(Loader& load, const EncoderConfig& config, const Encoder& encoder, MaskedLmForm masked, double p,
                        double answers_p = 0);
 };
@@ -122,7 +123,7 @@ FamilySpec encoder_family(FamilySpec own);
 
 /// The heads that transformers gives most encoders: SEQ_CLS with a `classifier` whose last layer is `weight`, TOKEN_CLS
 /// with a `classifier`, QUESTION_ANS with the module `answers`, which has one output for starts and one for ends, and
-/// fill-mask with the decoder `masked`. `name`: "Bert".
+/// fill-mask with the decoder `masked`, and none at all, for its hidden states. `name`: "Bert".
 std::vector<HeadSpec> encoder_heads(const std::string& name, const std::string& weight, const std::string& masked,
                                     const std::string& answers = "qa_outputs");
 
