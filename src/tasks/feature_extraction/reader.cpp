@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "data/hold_out.h"
 #include "deltaw/error.h"
 #include "deltaw/text_rows.h"
 #include "tasks/common/check_rows.h"
@@ -95,7 +96,7 @@ class Reader final : public TextReader {
     loss_ = chosen_loss(loss_, tuples_);
     highest_ = highest_score(files.data, max_score_);
     if (loss_ == kCosine) check_scores(tuples_, highest_);
-    if (!feature_extraction::has_validation(files.data)) return;
+    if (!data::has_validation(files.data)) return;
     validation_tuples_ = read_split(files.data, Split::validation, files.seed);
   }
 

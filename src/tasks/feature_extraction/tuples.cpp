@@ -127,10 +127,6 @@ Tuples tuples_of(const data::Table& table, const DataOptions& data, const GlueTa
   return tuples;
 }
 
-bool holds_out(const DataOptions& data) {
-  return !split_file(data, Split::validation) && data.validation_split > 0;
-}
-
 void keep(Tuples& tuples, const std::vector<bool>& held, bool which) {
   std::vector<Tuple> kept;
   for (size_t i = 0; i < held.size(); ++i) {
@@ -148,7 +144,7 @@ Tuples read_tuples(const DataFiles& files, const DataOptions& data, Wanted wante
 
 Tuples read_split(const DataOptions& data, Split split, uint64_t seed, Wanted wanted) {
   const GlueTask* task = task_of(data);
-  const bool held_out = split == Split::validation && holds_out(data);
+  const bool held_out = split == Split::validation && data::holds_out(data);
   const Split source = held_out ? Split::train : split;
   const auto files = split_file(data, source);
   if (!files) {
@@ -156,7 +152,7 @@ Tuples read_split(const DataOptions& data, Split split, uint64_t seed, Wanted wa
                         task ? fmt::format("{}/{} as GLUE ships it", task->folder, data::file_of(*task, source)) : "");
   }
   Tuples tuples = read_tuples(*files, data, wanted);
-  if (held_out || (split == Split::train && holds_out(data))) {
+  if (held_out || (split == Split::train && data::holds_out(data))) {
     keep(tuples, data::held_out(tuples.rows.size(), data.validation_split, seed, tuples.file), held_out);
   }
   const int64_t most = split == Split::train        ? data.max_train_samples
@@ -164,10 +160,6 @@ Tuples read_split(const DataOptions& data, Split split, uint64_t seed, Wanted wa
                                                     : 0;
   if (most > 0 && tuples.rows.size() > static_cast<size_t>(most)) tuples.rows.resize(static_cast<size_t>(most));
   return tuples;
-}
-
-bool has_validation(const DataOptions& data) {
-  return split_file(data, Split::validation) || data.validation_split > 0;
 }
 
 double highest_score(const DataOptions& data, double asked) {

@@ -43,8 +43,6 @@ Tuples read_tuples(const DataFiles& files, const DataOptions& data, Wanted wante
 /// The rows of a split; with validation_split as hold_out parts them. Throws config.no-data.
 Tuples read_split(const DataOptions& data, Split split, uint64_t seed, Wanted wanted = Wanted::tuples);
 
-bool has_validation(const DataOptions& data);
-
 /// The score that stands for a cosine of 1: `asked`, where that is above 0, else the highest of the task, else 1.
 double highest_score(const DataOptions& data, double asked);
 
