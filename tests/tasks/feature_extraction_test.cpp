@@ -5,11 +5,14 @@
 
 #include <algorithm>
 #include <fstream>
+#include <functional>
 
 #include "core/files.h"
 #include "deltaw/task.h"
+#include "deltaw/tokenizer.h"
 #include "deltaw/train.h"
 #include "support/data.h"
+#include "support/golden.h"
 #include "support/temporary.h"
 #include "support/tiny_model.h"
 #include "tasks/feature_extraction/losses.h"
@@ -41,17 +44,41 @@ const Tensor kNegatives = matrix({2, 1, 0, -1, 0, 1, 1, 1, 0});
 
 // ---- losses ----
 
-TEST(EmbeddingLosses, AreThoseOfSentenceTransformers) {
-  const Tensor scores = at::tensor({0.9, 0.1, 0.5}, at::kDouble), own = cosines(kAnchors, kPositives);
-  EXPECT_NEAR(ranking_loss({kAnchors, kPositives}, 20).item<double>(), 2.7285569140016803, 1e-9);
-  EXPECT_NEAR(ranking_loss({kAnchors, kPositives}, 5).item<double>(), 0.9302804094103708, 1e-9);
-  EXPECT_NEAR(ranking_loss({kAnchors, kPositives, kNegatives}, 20).item<double>(), 4.027728290492828, 1e-9);
-  EXPECT_NEAR(cosine_loss(own, scores).item<double>(), 0.17969777924380967, 1e-8);
-  EXPECT_NEAR(cosent_loss(own, scores, 20).item<double>(), 8.330730186561441, 1e-9);
-  EXPECT_NEAR(cosent_loss(own, scores, 5).item<double>(), 2.3428719024878863, 1e-9);
+struct LossCase {
+  const char* name;  // in the fixture
+  std::function<Tensor(const std::vector<Tensor>& texts, const Tensor& scores)> loss;
+  int64_t texts = 2;
+};
+
+void PrintTo(const LossCase& c, std::ostream* out) {
+  *out << c.name;
 }
 
-TEST(EmbeddingLosses, HaveNoPairWhereAllScoresAreEqual) {
+class EmbeddingLosses : public testing::TestWithParam<LossCase> {};
+
+TEST_P(EmbeddingLosses, AndTheirGradientsAreThoseOfSentenceTransformers) {
+  const test::Golden io(fixture("golden/sentences/losses.safetensors"));
+  std::vector<Tensor> texts = io["texts"].narrow(0, 0, GetParam().texts).clone().requires_grad_().unbind();
+  const Tensor loss = GetParam().loss(texts, io["scores"]);
+  EXPECT_NEAR(loss.item<double>(), io[GetParam().name].item<double>(), 1e-7);  // the library's cosines are float32
+  const Tensor gradients = at::stack(torch::autograd::grad({loss}, texts));
+  EXPECT_EQ(test::differs(gradients, io[GetParam().name + std::string("_gradients")], 1e-7), "");
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, EmbeddingLosses,
+    testing::Values(
+        LossCase{"ranking", [](const auto& texts, const auto&) { return ranking_loss(texts, 20); }},
+        LossCase{"ranking_negatives", [](const auto& texts, const auto&) { return ranking_loss(texts, 20); }, 3},
+        LossCase{"ranking_scale", [](const auto& texts, const auto&) { return ranking_loss(texts, 5); }},
+        LossCase{"cosine", [](const auto& t, const auto& scores) { return cosine_loss(cosines(t[0], t[1]), scores); }},
+        LossCase{"cosent",
+                 [](const auto& t, const auto& scores) { return cosent_loss(cosines(t[0], t[1]), scores, 20); }},
+        LossCase{"cosent_scale",
+                 [](const auto& t, const auto& scores) { return cosent_loss(cosines(t[0], t[1]), scores, 5); }}),
+    [](const auto& info) { return std::string(info.param.name); });
+
+TEST(CosentLoss, HasNoPairWhereAllScoresAreEqual) {
   const Tensor own = cosines(kAnchors, kPositives).requires_grad_();
   const Tensor loss = cosent_loss(own, at::ones({3}, at::kDouble), 20);
   EXPECT_EQ(loss.item<double>(), 0);
@@ -72,6 +99,16 @@ TEST(Pooling, ReadsTokensAndNoPaddingOnEitherSide) {
   EXPECT_EQ(embedding_of(states.to(at::kBFloat16), mask, {}).scalar_type(), at::kFloat);
 }
 
+TEST(Pooling, IsThatOfSentenceTransformers) {
+  const test::Golden io(fixture("golden/sentences/pooling.safetensors"));
+  for (const std::string& name : poolings()) {
+    for (const bool normalize : {false, true}) {
+      const Tensor pooled = embedding_of(io["states"], io["mask"], {.pooling = name, .normalize = normalize});
+      EXPECT_EQ(test::differs(pooled, io[name + (normalize ? "_normalized" : "")], 1e-12), "") << name;
+    }
+  }
+}
+
 void write(const std::filesystem::path& file, const std::string& text) {
   std::filesystem::create_directories(file.parent_path());
   std::ofstream(file) << text;
@@ -80,13 +117,18 @@ void write(const std::filesystem::path& file, const std::string& text) {
 TEST(SentenceModules, AreReadAsTheyWereWritten) {
   const test::TemporaryFolder folder;
   EXPECT_FALSE(read_modules({folder.path()}).has_value());
-  for (const Modules& modules : {Modules{"cls", true, 77}, Modules{"max", false, 0}, Modules{"mean", false, 256}}) {
+  for (const Modules& modules :
+       {Modules{"cls", true, 77, {{"query", "ask: "}, {"document", ""}}, "query"}, Modules{"max", false, 0},
+        Modules{"mean", false, 256, {{"query", "ask: "}}, "", false}}) {
     write_modules(modules, 3, folder.path());
     const auto read = read_modules({folder / "none", folder.path()});
     ASSERT_TRUE(read.has_value());
     EXPECT_EQ(read->pooling, modules.pooling);
     EXPECT_EQ(read->normalize, modules.normalize);
     EXPECT_EQ(read->max_seq_length, modules.max_seq_length);
+    EXPECT_EQ(read->prompts, modules.prompts);
+    EXPECT_EQ(read->prompt_name, modules.prompt_name);
+    EXPECT_EQ(read->include_prompt, modules.include_prompt);
   }
 }
 
@@ -98,6 +140,66 @@ TEST(SentenceModules, OfThePresentFormAreRead) {
   write(folder / "1_Pooling/config.json", R"({"embedding_dimension": 3, "pooling_mode": "cls"})");
   EXPECT_EQ(read_modules({folder.path()})->pooling, "cls");
   EXPECT_EQ(read_modules({folder.path()})->max_seq_length, 0);
+}
+
+// What sentence-transformers wrote (oracle/make_sentences.py), over the weights of another fixture.
+TEST(SentenceModules, OfSentenceTransformersGiveItsEmbeddings) {
+  const test::TemporaryFolder folder;
+  const auto both = std::filesystem::copy_options::recursive | std::filesystem::copy_options::overwrite_existing;
+  std::filesystem::copy(fixture("golden/fill_mask"), folder.path(), both);
+  std::filesystem::copy(fixture("golden/sentences/model"), folder.path(), both);
+  const auto model = load_model(folder.path().string(), {.task_type = kTask, .dtype = "float32"});
+  const Tokenizer tokenizer = Tokenizer::from_folder(folder.path());
+  const Json texts = read_json(fixture("golden/sentences/case.json"))["texts"];
+  const test::Golden io(fixture("golden/sentences/embeddings.safetensors"));
+  Modules modules = read_modules({folder.path()}).value();
+  EXPECT_EQ(modules.max_seq_length, 12);
+  EXPECT_EQ(modules.prompt_name, "query");
+  for (const auto& [name, prompt] : modules.prompts) {
+    modules.prompt_name = name;
+    std::vector<EncodedRow> rows;
+    for (const Json& text : texts) {
+      const Encoding encoding =
+          tokenizer.encode(modules.prompt() + text.get<std::string>(), {.max_length = modules.max_seq_length});
+      rows.push_back({.ids = encoding.ids, .type_ids = encoding.type_ids});
+    }
+    const TextRows source(std::move(rows), 0, false);
+    const Batch batch = source.collate({0, 1, 2, 3, 4}, {});
+    Call call;
+    const at::NoGradGuard no_grad;
+    const Tensor found = embedding_of(model->features(text_input(batch), call), batch["attention_mask"], modules);
+    EXPECT_EQ(test::differs(found, io[name], 1e-5), "") << name;
+  }
+}
+
+TEST(SentenceModules, HaveNoOtherPromptsThanTheirFilesName) {
+  EXPECT_EQ(Modules().prompt(), "");
+  const Modules modules{.prompts = {{"query", "ask: "}, {"none", ""}}, .prompt_name = "document"};
+  const Error error = test::error_of([&] { (void)modules.prompt(); });
+  EXPECT_EQ(error.id(), "config.unknown-prompt");
+  EXPECT_NE(error.parts().fix.find("query"), std::string::npos);
+  Modules left_out{.prompts = {{"query", "ask: "}, {"empty", ""}}, .prompt_name = "query", .include_prompt = false};
+  EXPECT_EQ(test::error_of([&] { (void)left_out.prompt(); }).id(), "format.unsupported");
+  left_out.prompt_name = "empty";
+  EXPECT_EQ(left_out.prompt(), "");
+}
+
+TEST(SentenceModules, HaveTheLengthOfTheTokenizerWhereTheySayNone) {
+  const test::TemporaryFolder folder;
+  const auto length = [&](const std::string& own, const std::string& tokenizer) {
+    write(folder / "modules.json", "[]");
+    write(folder / "sentence_bert_config.json", own);
+    write(folder / "tokenizer_config.json", tokenizer);
+    return read_modules({folder.path()})->max_seq_length;
+  };
+  EXPECT_EQ(length(R"({"max_seq_length": 128})", R"({"model_max_length": 256})"), 128);
+  EXPECT_EQ(length("{}", R"({"model_max_length": 256})"), 256);
+  EXPECT_EQ(length(R"({"max_seq_length": null})", R"({"model_max_length": 1000000000000000019884624838656})"), 0);
+  const auto error = [&](const std::string& own) { return test::error_of([&] { length(own, "{}"); }).id(); };
+  EXPECT_EQ(error(R"({"max_seq_length": "long"})"), "format.json");
+  EXPECT_EQ(error(R"({"max_seq_length": 0})"), "format.json");
+  EXPECT_EQ(error("[]"), "format.json");
+  EXPECT_EQ(error(R"({"do_lower_case": true})"), "format.unsupported");
 }
 
 TEST(SentenceModules, ThatAreNotImplementedAreRefused) {
@@ -245,6 +347,31 @@ TEST(FeatureExtraction, LossesOfSmallBatchesOfCosinesAddUpToThatOfALargeOne) {
   EXPECT_NEAR(share({4, 0, 2}) + share({1, 3}), share(all_of(*rows)), 1e-12);
 }
 
+// Whatever the loss compares: four batches of eight rows are one of 32.
+TEST(FeatureExtraction, LearnsFromSmallBatchesWhatItLearnsFromALargeOne) {
+  const auto model = encoder("bert_masked");
+  const auto trained = [&](const char* loss, bool scored, int64_t batch, int64_t steps) {
+    const test::TemporaryFolder folder;
+    Adapter adapter = Adapter::create(
+        *model, adapter_config_from_json({{"method", "lora"}, {"r", 2}, {"lora_dropout", 0.0}}, "test"), 3);
+    const auto task = feature_extraction::make_task({.loss = loss});
+    TrainOptions options{.output_dir = folder.path().string(), .max_steps = 2, .learning_rate = 1e-2};
+    options.per_device_train_batch_size = batch;
+    options.gradient_accumulation_steps = steps;
+    Trainer trainer(*model, adapter, *task, options);
+    trainer.set_data(some_rows(*model, 32, scored ? 2 : 3, scored));
+    trainer.train();
+    std::vector<Tensor> values;
+    for (const NamedTensor& tensor : adapter.trained()) values.push_back(tensor.value.detach().flatten());
+    return at::cat(values);
+  };
+  for (const auto& [loss, scored] : {std::pair{kRanking, false}, {kCosine, true}, {kCoSent, true}}) {
+    const Tensor one = trained(loss, scored, 32, 1);
+    EXPECT_EQ(test::differs(trained(loss, scored, 8, 4), one, 1e-9), "") << loss;
+    EXPECT_NE(test::differs(trained(loss, scored, 8, 1), one, 1e-4), "") << loss;  // other steps, other tensors
+  }
+}
+
 // ---- scores ----
 
 Json scores_of(const std::vector<Tensor>& texts, const std::vector<double>& scores) {
@@ -265,6 +392,18 @@ TEST(EmbeddingScores, CountTheAnchorsThatFindTheirPositive) {
   EXPECT_DOUBLE_EQ(scores_of({kAnchors, positives}, {})["accuracy"].get<double>(), 2.0 / 3);
   // 0.77 < 0.8, 0.82 > -0.5, 0.4 < 0.63: its own negatives alone count.
   EXPECT_DOUBLE_EQ(scores_of({kAnchors, kPositives, kNegatives}, {})["accuracy"].get<double>(), 1.0 / 3);
+}
+
+TEST(EmbeddingScores, AreThoseOfSentenceTransformers) {
+  const test::Golden io(fixture("golden/sentences/losses.safetensors"));
+  const Json expected = read_json(fixture("golden/sentences/case.json"));
+  const std::vector<Tensor> texts = io["texts"].unbind();
+  const Tensor scores = io["scores"];
+  const Json pairs = scores_of({texts[0], texts[1]},
+                               {scores.const_data_ptr<double>(), scores.const_data_ptr<double>() + scores.numel()});
+  EXPECT_NEAR(pairs["spearmanr"].get<double>(), expected["spearmanr"].get<double>(), 1e-12);
+  EXPECT_NEAR(pairs["pearson"].get<double>(), expected["pearson"].get<double>(), 1e-6);
+  EXPECT_NEAR(scores_of(texts, {})["accuracy"].get<double>(), expected["accuracy"].get<double>(), 1e-6);
 }
 
 TEST(EmbeddingScores, CorrelateCosinesWithScores) {

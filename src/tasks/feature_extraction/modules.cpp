@@ -19,6 +19,8 @@ namespace fs = std::filesystem;
 constexpr const char* kModules = "modules.json";
 constexpr const char* kPoolingFolder = "1_Pooling";
 constexpr const char* kLength = "sentence_bert_config.json";
+constexpr const char* kPrompts = "config_sentence_transformers.json";
+constexpr int64_t kLongest = 1'000'000;  // a model_max_length beyond it means that nobody knows
 
 [[noreturn]] void refuse(const std::string& what, const fs::path& file, const std::string& fix) {
   throw Error({.id = "format.unsupported", .what = what, .where = file.string(), .fix = fix});
@@ -73,34 +75,66 @@ std::vector<std::string> modes_of(const Json& config, const fs::path& file) {
   return modes;
 }
 
-std::string pooling_of(const fs::path& file) {
-  const std::vector<std::string> modes = modes_of(read_json(file), file);
+std::string pooling_of(const Json& config, const fs::path& file) {
+  const std::vector<std::string> modes = modes_of(config, file);
   const auto& known = poolings();
   if (modes.size() == 1 && std::find(known.begin(), known.end(), modes[0]) != known.end()) return modes[0];
   refuse(fmt::format("the pooling {} is not implemented", fmt::join(modes, " beside ")), file,
          fmt::format("--pooling takes {} in its place", fmt::join(known, ", ")));
 }
 
-int64_t length_of(const fs::path& file) {
-  if (!fs::exists(file)) return 0;
-  const Json config = read_json(file);
-  const Json length = config.is_object() ? config.value("max_seq_length", Json()) : Json();
-  if (length.is_null()) return 0;
+Json object_in(const fs::path& file) {
+  if (!fs::is_regular_file(file)) return Json::object();
+  Json config = read_json(file);
+  if (!config.is_object()) refuse_form("the file is no object", file);
+  return config;
+}
+
+/// A model_max_length of transformers is 1e30 where nobody knows.
+int64_t length_in(const Json& config, const char* key, const fs::path& file) {
+  const Json length = config.value(key, Json());
+  if (length.is_null() || (length.is_number() && length > kLongest)) return 0;
   if (length.is_number_integer() && length > 0) return length.get<int64_t>();
-  refuse_form("\"max_seq_length\" is no number of tokens", file);
+  refuse_form(fmt::format("\"{}\" is no number of tokens", key), file);
+}
+
+int64_t length_of(const fs::path& folder) {
+  const fs::path file = folder / kLength, tokenizer = folder / "tokenizer_config.json";
+  const Json config = object_in(file);
+  if (config.value("do_lower_case", Json()) == Json(true)) {
+    refuse("do_lower_case is not implemented", file,
+           "set it to false where the tokenizer makes small letters itself, as uncased ones do");
+  }
+  const int64_t own = length_in(config, "max_seq_length", file);
+  return own > 0 ? own : length_in(object_in(tokenizer), "model_max_length", tokenizer);
+}
+
+void read_prompts(const fs::path& file, Modules& modules) {
+  const Json config = object_in(file);
+  const Json prompts = config.value("prompts", Json());
+  if (!prompts.is_null() && !prompts.is_object()) refuse_form("\"prompts\" is no object", file);
+  for (const auto& [name, text] : prompts.items()) {
+    if (!text.is_string()) refuse_form(fmt::format("the prompt \"{}\" is no text", name), file);
+    modules.prompts[name] = text.get<std::string>();
+  }
+  const Json chosen = config.value("default_prompt_name", Json());
+  if (chosen.is_string()) modules.prompt_name = chosen.get<std::string>();
 }
 
 Modules modules_of(const fs::path& folder, const std::string& pooling) {
   const fs::path file = folder / kModules;
   const Json list = read_json(file);
   if (!list.is_array()) refuse_form("the file is no list of modules", file);
-  Modules modules{.max_seq_length = length_of(folder / kLength)};
+  Modules modules{.max_seq_length = length_of(folder)};
+  read_prompts(folder / kPrompts, modules);
   for (const Json& module : list) {
     if (!module.is_object()) refuse_form("a module is no object", file);
     const std::string name = class_of(module, file);
     if (name == "Pooling") {
-      modules.pooling =
-          pooling.empty() ? pooling_of(file_below(folder, text_of(module, "path", file), "config.json")) : pooling;
+      const fs::path own = file_below(folder, text_of(module, "path", file), "config.json");
+      const Json config = read_json(own);
+      modules.pooling = pooling.empty() ? pooling_of(config, own) : pooling;
+      modules.include_prompt = !config.is_object() || config.value("include_prompt", Json()) != Json(false);
     } else if (name == "Normalize") {
       modules.normalize = true;
     } else if (name != "Transformer") {
@@ -116,6 +150,25 @@ Modules modules_of(const fs::path& folder, const std::string& pooling) {
 const std::vector<std::string>& poolings() {
   static const std::vector<std::string> names = {"mean", "cls", "max"};
   return names;
+}
+
+std::string Modules::prompt() const {
+  if (prompt_name.empty()) return {};
+  const auto found = prompts.find(prompt_name);
+  if (found == prompts.end()) {
+    std::vector<std::string> names;
+    for (const auto& [name, text] : prompts) names.push_back(name);
+    throw Error({.id = "config.unknown-prompt",
+                 .what = fmt::format("the model has no prompt '{}'", prompt_name),
+                 .where = fmt::format("key \"prompt_name\" or {}", kPrompts),
+                 .fix = names.empty() ? "it has none at all: put the words into the texts"
+                                      : fmt::format("--prompt_name none or {}", fmt::join(names, " or "))});
+  }
+  if (!include_prompt && !found->second.empty()) {
+    refuse("pooling that leaves out a prompt (include_prompt false) is not implemented",
+           fs::path(kPoolingFolder) / "config.json", "--prompt_name none goes without one");
+  }
+  return found->second;
 }
 
 std::optional<Modules> read_modules(const std::vector<fs::path>& folders, const std::string& pooling) {
@@ -144,11 +197,17 @@ void write_modules(const Modules& modules, int64_t width, const fs::path& folder
               {"pooling_mode_cls_token", modules.pooling == "cls"},
               {"pooling_mode_mean_tokens", modules.pooling == "mean"},
               {"pooling_mode_max_tokens", modules.pooling == "max"},
-              {"pooling_mode_mean_sqrt_len_tokens", false}},
+              {"pooling_mode_mean_sqrt_len_tokens", false},
+              {"include_prompt", modules.include_prompt}},
              KeyOrder::kept);
   Json length = {{"max_seq_length", nullptr}, {"do_lower_case", false}};
   if (modules.max_seq_length > 0) length["max_seq_length"] = modules.max_seq_length;
   write_json(folder / kLength, length, KeyOrder::kept);
+  write_json(folder / kPrompts,
+             {{"prompts", modules.prompts},
+              {"default_prompt_name", modules.prompt_name.empty() ? Json() : Json(modules.prompt_name)},
+              {"similarity_fn_name", "cosine"}},
+             KeyOrder::kept);
 }
 
 Tensor unit_rows(const Tensor& rows) {

@@ -21,7 +21,8 @@
 namespace deltaw::feature_extraction {
 namespace {
 
-constexpr const char* kAuto = "auto";  // a value of `loss` and of `pooling`
+constexpr const char* kAuto = "auto";  // a value of `loss`, `pooling` and `prompt_name`
+constexpr const char* kNone = "none";  // of `prompt_name`
 
 std::vector<std::string> with_auto(std::vector<std::string> names) {
   names.insert(names.begin(), kAuto);
@@ -71,10 +72,16 @@ class Reader final : public TextReader {
             one_of(with_auto({kRanking, kCosine, kCoSent})));
     f.field("cosine_scale", scale_, "What cosines are multiplied by in multiple_negatives_ranking and cosent.",
             above(0));
+    f.field(
+        "prompt_name", prompt_name_,
+        "Which of the prompts in the model's config_sentence_transformers.json stands before each text; auto is its "
+        "default_prompt_name; none.");
     f.field("max_score", max_score_, "The score that stands for a cosine of 1; 0: 5 for stsb, else 1.", at_least(0));
   }
 
-  std::vector<std::string> kept_keys() const override { return {"pooling", "loss", "cosine_scale", "max_score"}; }
+  std::vector<std::string> kept_keys() const override {
+    return {"pooling", "loss", "cosine_scale", "max_score", "prompt_name"};
+  }
 
   std::vector<IdleKeys> idle_keys(const DataOptions& /*data*/, bool /*trains*/) const override {
     return {{{"label_names", "problem_type", "ignore_mismatched_sizes"}, "a sentence encoder has no classes"}};
@@ -221,6 +228,8 @@ class Reader final : public TextReader {
     const std::string asked = pooling_ == kAuto ? std::string() : pooling_;
     modules_ = read_modules(files.folders(), asked).value_or(Modules());
     if (!asked.empty()) modules_.pooling = asked;
+    if (prompt_name_ != kAuto) modules_.prompt_name = prompt_name_ == kNone ? "" : prompt_name_;
+    prompt_ = modules_.prompt();
   }
 
   std::shared_ptr<const TupleRows> encoded_rows(const Tuples& tuples, int64_t max_length) const {
@@ -228,7 +237,7 @@ class Reader final : public TextReader {
     std::vector<double> scores;
     for (const Tuple& row : tuples.rows) {
       for (const std::string& text : row.texts) {
-        Encoding encoding = tokenizer().encode(text, {.max_length = max_length});
+        Encoding encoding = tokenizer().encode(prompt_ + text, {.max_length = max_length});
         texts.push_back(
             {.ids = std::move(encoding.ids),
              .type_ids = tokenizer().gives_type_ids() ? std::move(encoding.type_ids) : std::vector<int64_t>(),
@@ -260,11 +269,12 @@ class Reader final : public TextReader {
     return lines;
   }
 
-  std::string pooling_ = kAuto, loss_ = kAuto;
+  std::string pooling_ = kAuto, loss_ = kAuto, prompt_name_ = kAuto;
   double scale_ = 20;
   double max_score_ = 0;
 
   Modules modules_;
+  std::string prompt_;
   double highest_ = 1;  // score
   Tuples tuples_, validation_tuples_;
 };
