@@ -103,8 +103,12 @@ class Reader {
 
   void finish() const {
     file_->check_length();
-    std::vector<std::string> unexpected;
+    std::vector<std::string> unexpected, passed_over;
     for (const io::TensorBytes& tensor : file_->tensors()) {
+      if (names_.of_lacking_pooler(tensor.name)) {
+        passed_over.push_back(tensor.name);
+        continue;
+      }
       if (!taken_.contains(names_.in_model(tensor.name)) && !is_peft_copy(tensor.name))
         unexpected.push_back(tensor.name);
     }
@@ -112,6 +116,10 @@ class Reader {
     report("format.missing-tensor", "the file lacks {} tensors that its config asks for: {}", missing_, instead);
     report("format.unexpected-tensor", "the file holds {} tensors that its config does not ask for: {}", unexpected,
            instead);
+    if (!passed_over.empty()) {
+      log().warn("{}: the pooler is not loaded, as no embedding reads it, and its {} tensors are passed over",
+                 file_->path().string(), passed_over.size());
+    }
     if (!drawn_.empty()) {
       log().warn(
           "{}: the random start of the factors is not in the file and was drawn again, as PEFT does; outputs are not "

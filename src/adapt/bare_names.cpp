@@ -10,8 +10,15 @@
 namespace deltaw {
 namespace {
 
+constexpr const char* kPooler = "pooler";  // transformers' name in all base models that have one
+
 std::string first_part(const std::string& name) {
   return name.substr(0, name.find('.'));
+}
+
+bool has_module(const Model& model, const std::string& name) {
+  const auto& names = model.module_names();
+  return std::find(names.begin(), names.end(), name) != names.end();
 }
 
 /// "bert." where the model has a head; empty where it is the bare base model, or of no family.
@@ -19,15 +26,14 @@ std::string prefix_of(const Model& model) {
   if (!model.family()) return {};
   const std::string& words = model.family()->word_embeddings;
   const std::string first = first_part(words);
-  const auto& modules = model.module_names();
-  const bool stands = first != words && std::find(modules.begin(), modules.end(), first) != modules.end();
-  return stands ? first + "." : "";
+  return first != words && has_module(model, first) ? first + "." : "";
 }
 
 }  // namespace
 
 BareNames::BareNames(const io::TensorFile& file, const std::string& start, const Model& model)
     : start_(start), prefix_(prefix_of(model)) {
+  lacks_pooler_ = !has_module(model, kPooler) && !has_module(model, prefix_ + kPooler);
   if (prefix_.empty()) return;
   for (const std::string& name : model.module_names()) {
     if (name.starts_with(prefix_)) children_.insert(first_part(name.substr(prefix_.size())));
@@ -50,6 +56,11 @@ std::string BareNames::in_file(const std::string& name) const {
 std::string BareNames::in_model(const std::string& name) const {
   const bool below = apply_ && name.starts_with(start_) && children_.contains(first_part(name.substr(start_.size())));
   return below ? start_ + prefix_ + name.substr(start_.size()) : name;
+}
+
+bool BareNames::of_lacking_pooler(const std::string& name) const {
+  const bool bare = apply_ || prefix_.empty();
+  return lacks_pooler_ && bare && name.starts_with(start_ + kPooler + ".");
 }
 
 AdapterConfig BareNames::in_model(AdapterConfig config) const {

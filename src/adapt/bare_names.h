@@ -20,6 +20,9 @@ class BareNames {
   bool apply() const { return apply_; }
   std::string in_file(const std::string& name) const;
   std::string in_model(const std::string& name) const;
+  /// Whether a tensor of the file is of the pooler, which PEFT adapts with the other layers though no hidden state goes
+  /// through it, and the model has none.
+  bool of_lacking_pooler(const std::string& name) const;
   /// The configuration of such a file as it is meant for the model: expressions match whole names, and a base model has
   /// no task.
   AdapterConfig in_model(AdapterConfig config) const;
@@ -28,6 +31,7 @@ class BareNames {
   std::string start_, prefix_;      // "base_model.model.", "bert."
   std::set<std::string> children_;  // of the base model: "embeddings", "encoder"
   bool apply_ = false;
+  bool lacks_pooler_ = false;
 };
 
 }  // namespace deltaw

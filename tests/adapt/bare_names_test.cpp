@@ -87,6 +87,37 @@ TEST(BareNames, MeanTheSameLayersWhereAnExpressionChoosesThem) {
   EXPECT_EQ(test::differs(test::logits_of(*model, &adapter, io.input()), io["logits"], 1e-4), "");
 }
 
+// PEFT adapts it where target_modules is all-linear or names `dense`.
+TEST(BareNames, OfAPoolerThatNoHiddenStateGoesThroughArePassedOver) {
+  const test::TemporaryFolder folder;
+  std::filesystem::copy(bare("bert"), folder.path(), std::filesystem::copy_options::recursive);
+  const auto file = folder / "adapter_model.safetensors";
+  const auto write_with = [&](const std::string& module) {
+    const io::SafetensorsFile source(bare("bert") / "adapter_model.safetensors");
+    std::vector<io::TensorBytes> tensors = source.tensors();
+    const Tensor A = at::ones({3, 16}), B = at::ones({16, 3});
+    tensors.push_back(to_bytes(kStart + module + ".lora_A.weight", A));
+    tensors.push_back(to_bytes(kStart + module + ".lora_B.weight", B));
+    std::filesystem::remove(file);
+    io::write_safetensors(file, tensors, source.metadata());
+  };
+  const std::string base = test::base_folder("bert_cls");
+  const auto model = load_model(base, {.task_type = "FEATURE_EXTRACTION", .dtype = "float32"});
+  const Golden io(bare("bert") / "io.safetensors");
+  write_with("pooler.dense");
+  const Adapter adapter = Adapter::load(*model, folder.path());
+  Call call{.adapter = &adapter};
+  const Tensor padding = io.input().attention_mask.eq(0).unsqueeze(-1);
+  EXPECT_EQ(test::differs(model->features(io.input(), call).masked_fill(padding, 0),
+                          io["hidden"].masked_fill(padding, 0), 1e-4),
+            "");
+  // Where the model has one, the configuration decides.
+  const auto headed = load_model(base, {.dtype = "float32"});
+  EXPECT_EQ(test::error_of([&] { Adapter::load(*headed, folder.path()); }).id(), "format.unexpected-tensor");
+  write_with("poolers.dense");
+  EXPECT_EQ(test::error_of([&] { Adapter::load(*model, folder.path()); }).id(), "format.unexpected-tensor");
+}
+
 TEST(BareNames, OfAnotherModelAreRefused) {
   const auto model = load_model(test::base_folder("bert_cls"), {.dtype = "float32"});
   EXPECT_EQ(test::error_of([&] { Adapter::load(*model, bare("llama")); }).id(), "config.task-type");

@@ -55,6 +55,7 @@ contains out '"eval_spearmanr"'
 expect 0 train $flags $run --train_file scored.tsv --max_score 5 --validation_file scored.tsv --max_steps 30 \
   --pooling max --max_length 12 --output_dir scored
 contains out '"eval_spearmanr"'
+loss() { sed -n 's/.*"eval_loss": \([0-9.e-]*\).*/\1/p' "$1"; }
 spearman() { sed -n 's/.*"eval_spearmanr": \([0-9.-]*\).*/\1/p' "$1"; }
 cp out trained
 contains scored/adapter_config.json '"task_type": "FEATURE_EXTRACTION"'
@@ -70,14 +71,15 @@ contains out 'FEATURE_EXTRACTION'
 
 # The keys it was trained with act again.
 expect 0 eval --adapter_name_or_path scored --dtype float32
+[ "$(loss out)" = "$(loss trained)" ] || fail "loss was $(loss trained) and is $(loss out)"
 [ "$(spearman out)" = "$(spearman trained)" ] || fail "spearmanr was $(spearman trained) and is $(spearman out)"
 expect 0 eval --adapter_name_or_path scored --dtype float32 --pooling mean
-[ "$(spearman out)" != "$(spearman trained)" ] || fail 'pooling does nothing'
+[ "$(loss out)" != "$(loss trained)" ] || fail 'pooling does nothing'
 
 # Embeddings of pairs, and of texts alone.
 expect 0 predict --adapter_name_or_path scored --dtype float32 --input_file scored.tsv --logits_file e.safetensors
 lines out 16
-contains out '{"row":0,"norm":'
+contains out '{"row":1,"norm":'
 contains out '"cosine":'
 head -c 400 e.safetensors >header
 contains header '"embeddings":{"dtype":"F32","shape":[16,'
@@ -90,14 +92,53 @@ lacks out 'cosine'
 # A merged model is a folder of sentence-transformers, which says how it is to be read.
 expect 0 merge --adapter_name_or_path scored --dtype float32 --output_dir merged
 contains out '"passed": true'
-present merged/modules.json merged/1_Pooling/config.json merged/tokenizer.json
+present merged/modules.json merged/1_Pooling/config.json merged/vocab.txt
 contains merged/config.json '"BertModel"'
 expect 0 eval --model_name_or_path merged --task_type FEATURE_EXTRACTION --validation_file scored.tsv --max_score 5 \
   --dtype float32
 near=$(spearman out)
 [ "${near:0:5}" = "$(spearman trained | head -c 5)" ] || fail "merged: $near, trained: $(spearman trained)"
+
+# A folder that sentence-transformers wrote: its pooling, length, unit vectors and prompts.
+cp -r "$tests/golden/fill_mask" saved
+cp -r "$tests/golden/sentences/model/." saved
+printf 'the bank was sold\na man is not the fish in the river\n' >texts.txt
+saved="--model_name_or_path saved --task_type FEATURE_EXTRACTION --dtype float32"
+expect 0 predict $saved --input_file texts.txt --logits_file query.safetensors
+contains out '"norm":0.9999'
+contains err 'max_length'
+expect 0 predict $saved --input_file texts.txt --logits_file none.safetensors --prompt_name none
+cmp -s query.safetensors none.safetensors && fail 'the prompt does nothing'
+sed 's/^/a fish . /' texts.txt >asked.txt
+expect 0 predict $saved --input_file asked.txt --logits_file asked.safetensors --prompt_name document
+cmp query.safetensors asked.safetensors || fail 'the prompt does not stand before the text'
+expect 2 predict $saved --input_file texts.txt --prompt_name passage
+contains err 'error[config.unknown-prompt]'
+contains err '--prompt_name none or document or query'
+expect 0 train $saved $run --train_file pairs.csv --max_steps 2 --output_dir prompted
+contains prompted/config_sentence_transformers.json '"query": "a fish . "'
+contains prompted/config_sentence_transformers.json '"default_prompt_name": "query"'
+contains prompted/sentence_bert_config.json '"max_seq_length": 12'
+present prompted/1_Pooling/config.json
+contains prompted/1_Pooling/config.json '"pooling_mode_cls_token": true'
+contains prompted/modules.json 'models.Normalize'
+
+# Rows that are no texts, and files that are no modules.
+printf '{"anchor": "a", "positive": null}\n' >null.jsonl
+expect 1 validate $flags --train_file null.jsonl
+contains err 'null.jsonl, line 1'
+printf '{"anchor": "a", "positive": "b", "negative": ["c"]}\n' >nested.jsonl
+expect 1 validate $flags --train_file nested.jsonl
+contains err "column 'negative' holds"
+printf 'sentence1,sentence2,score\na,b,nan\n' >nan.csv
+expect 1 validate $flags --train_file nan.csv
+contains err 'nan.csv, line 2'
+printf 'anchor,positive\n' >empty.csv
+expect 1 validate $flags --train_file empty.csv
+printf 'anchor,positive\n,\na,b\n' >blank.csv
+expect 0 validate $flags --train_file blank.csv
 sed -i 's/models.Pooling/models.WordWeights/' merged/modules.json
-expect 2 eval --model_name_or_path merged --task_type FEATURE_EXTRACTION --validation_file scored.tsv
+expect 1 eval --model_name_or_path merged --task_type FEATURE_EXTRACTION --validation_file scored.tsv
 contains err 'error[format.unsupported]'
 
 # Rows of all batches of a step are compared; a run that goes on learns what an undisturbed one does.

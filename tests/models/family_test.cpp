@@ -117,8 +117,8 @@ TEST(Families, SayWhatADecoderAndAnEncoderAreLoadedFor) {
   const Error causal = error_of([] { task_type_of(fixture("golden/models/bert_cls").string(), "CAUSAL_LM"); });
   EXPECT_EQ(
       causal.parts().fix,
-      "SEQ_CLS or TOKEN_CLS or QUESTION_ANS or fill-mask, or a model of another type (gemma2, gpt2, llama, mistral, "
-      "phi3, qwen2, qwen3)");
+      "SEQ_CLS or TOKEN_CLS or QUESTION_ANS or fill-mask or FEATURE_EXTRACTION, or a model of another type (gemma2, "
+      "gpt2, llama, mistral, phi3, qwen2, qwen3)");
 }
 
 // RoBERTa under another name, with a key of its own.
