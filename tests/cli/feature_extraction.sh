@@ -137,6 +137,8 @@ printf 'anchor,positive\n' >empty.csv
 expect 1 validate $flags --train_file empty.csv
 printf 'anchor,positive\n,\na,b\n' >blank.csv
 expect 0 validate $flags --train_file blank.csv
+expect 0 validate $flags --train_file pairs.csv --validation_split 0.25 --rows_file held.jsonl
+lines held.jsonl 40  # three epochs of 12 rows, and 4
 sed -i 's/models.Pooling/models.WordWeights/' merged/modules.json
 expect 1 eval --model_name_or_path merged --task_type FEATURE_EXTRACTION --validation_file scored.tsv
 contains err 'error[format.unsupported]'

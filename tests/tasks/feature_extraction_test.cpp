@@ -4,6 +4,7 @@
 #include <torch/csrc/autograd/autograd.h>
 
 #include <algorithm>
+#include <cmath>
 #include <fstream>
 #include <functional>
 
@@ -404,6 +405,32 @@ TEST(EmbeddingScores, AreThoseOfSentenceTransformers) {
   EXPECT_NEAR(pairs["spearmanr"].get<double>(), expected["spearmanr"].get<double>(), 1e-12);
   EXPECT_NEAR(pairs["pearson"].get<double>(), expected["pearson"].get<double>(), 1e-6);
   EXPECT_NEAR(scores_of(texts, {})["accuracy"].get<double>(), expected["accuracy"].get<double>(), 1e-6);
+}
+
+TEST(EmbeddingScores, SayOfARowItsNormAndItsCosines) {
+  const auto scorer_of = [](const std::vector<Tensor>& texts) {
+    std::vector<EncodedRow> tokens(3 * texts.size(), EncodedRow{.ids = {1}});
+    const TupleRows rows(std::move(tokens), static_cast<int64_t>(texts.size()), {}, 0, false);
+    auto scorer = make_scorer(rows, {}, kRanking, 20);
+    scorer->add(texts, {.rows = 3, .positions = {0, 1, 2}});
+    return scorer;
+  };
+  const auto alone = scorer_of({kAnchors});
+  EXPECT_NEAR(alone->row(1)["norm"].get<double>(), std::sqrt(2), 1e-12);
+  EXPECT_FALSE(alone->row(1).contains("cosine"));
+  EXPECT_TRUE(alone->metrics()["loss"].is_null());
+  const auto pairs = scorer_of({kAnchors, kPositives});
+  EXPECT_NEAR(pairs->row(0)["cosine"].get<double>(), 3 / std::sqrt(15), 1e-12);
+  const auto triplets = scorer_of({kAnchors, kPositives, kNegatives});
+  EXPECT_NEAR(triplets->row(2)["cosine"][0].get<double>(), 2.0 / 5, 1e-12);
+  EXPECT_NEAR(triplets->row(2)["cosine"][1].get<double>(), 2 / std::sqrt(10), 1e-12);
+  const auto tensors = triplets->tensors();
+  ASSERT_EQ(tensors.size(), 3U);
+  EXPECT_EQ(tensors[0].first, "embeddings");
+  EXPECT_EQ(tensors[2].first, "embeddings_3");
+  EXPECT_TRUE(tensors[2].second.equal(kNegatives.to(at::kFloat)));
+  const Tensor bad = at::where(kAnchors.eq(2), at::full({}, INFINITY, at::kDouble), kAnchors);
+  EXPECT_EQ(test::error_of([&] { scorer_of({bad}); }).id(), "numeric.non-finite");
 }
 
 TEST(EmbeddingScores, CorrelateCosinesWithScores) {
