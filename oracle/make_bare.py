@@ -1,5 +1,5 @@
-"""Writes tests/golden/bare: adapters that PEFT saved of models without a head, and logits of the same adapter on a model
-with one.
+"""Writes tests/golden/bare: adapters that PEFT saved of models without a head, their hidden states, and logits of the same
+adapter on a model with one.
 
 PEFT names modules as the model it wraps has them: without the prefix that they have behind a head. It does not read
 such a file into a model with a head, so its names are given the prefix first.
@@ -52,7 +52,7 @@ def write_case(name, base, targets, task):
     hidden = model.eval()(**inputs_of(batch)).last_hidden_state
     inner = adapted.get_base_model().base_model(**inputs_of(batch)).last_hidden_state
     assert torch.equal(hidden, inner), f"{name}: other hidden states"
-    save_tensors(folder / "io.safetensors", {**inputs_of(batch), "logits": logits}, __file__, name)
+    save_tensors(folder / "io.safetensors", {**inputs_of(batch), "hidden": hidden.detach(), "logits": logits}, __file__, name)
     save_json(folder / "case.json", {"name": name, "base": base, "prefix": headed.base_model_prefix,
                                      "provenance": provenance(__file__, name)})
 

@@ -8,6 +8,7 @@
 #include "adapt/adapter_file.h"
 #include "adapt/adapter_folder.h"
 #include "adapt/added_rows.h"
+#include "adapt/bare_names.h"
 #include "adapt/builder.h"
 #include "adapt/composite.h"
 #include "adapt/config.h"
@@ -34,10 +35,8 @@ bool is_peft_copy(const std::string& name) {
 // Reads an adapter file into the tensors that its config declares, and keeps account of names.
 class Reader {
  public:
-  Reader(const AdapterFolder& folder, AdapterBuilder& builder, bool allow_partial)
-      : file_(std::make_shared<io::TensorFile>(open_adapter_tensors(folder))),
-        builder_(builder),
-        allow_partial_(allow_partial) {}
+  Reader(std::shared_ptr<io::TensorFile> file, BareNames names, AdapterBuilder& builder, bool allow_partial)
+      : file_(std::move(file)), names_(std::move(names)), builder_(builder), allow_partial_(allow_partial) {}
 
   void read_layers() {
     for (Param& param : builder_.whole().all()) read(param.file_name, param.value);
@@ -53,7 +52,7 @@ class Reader {
       const Ties& ties = builder_.ties();
       if (!builder_.ties_modules() || parameter->slot != ties.head->weight.slot) {
         read(name, builder_.override_of(*parameter));
-      } else if (file_->find(name)) {  // a copy; PEFT has the last that it reads
+      } else if (find(name)) {  // a copy; PEFT has the last that it reads
         read(name, builder_.override_of(ties.words->weight));
       }
     }
@@ -81,7 +80,7 @@ class Reader {
         names.push_back(kModel + layer->info.name + "." + param.file_name);
       const io::TensorBytes* first = nullptr;
       for (const std::string& name : names) {
-        const io::TensorBytes* bytes = file_->find(name);
+        const io::TensorBytes* bytes = find(name);
         if (!bytes) continue;
         taken_.insert(name);
         if (!stored) continue;
@@ -104,14 +103,23 @@ class Reader {
 
   void finish() const {
     file_->check_length();
-    std::vector<std::string> unexpected;
+    std::vector<std::string> unexpected, passed_over;
     for (const io::TensorBytes& tensor : file_->tensors()) {
-      if (!taken_.contains(tensor.name) && !is_peft_copy(tensor.name)) unexpected.push_back(tensor.name);
+      if (names_.of_lacking_pooler(tensor.name)) {
+        passed_over.push_back(tensor.name);
+        continue;
+      }
+      if (!taken_.contains(names_.in_model(tensor.name)) && !is_peft_copy(tensor.name))
+        unexpected.push_back(tensor.name);
     }
     const NamesInstead instead = names_instead(missing_, unexpected, builder_.adapter().model());
     report("format.missing-tensor", "the file lacks {} tensors that its config asks for: {}", missing_, instead);
     report("format.unexpected-tensor", "the file holds {} tensors that its config does not ask for: {}", unexpected,
            instead);
+    if (!passed_over.empty()) {
+      log().warn("{}: the pooler is not loaded, as no embedding reads it, and its {} tensors are passed over",
+                 file_->path().string(), passed_over.size());
+    }
     if (!drawn_.empty()) {
       log().warn(
           "{}: the random start of the factors is not in the file and was drawn again, as PEFT does; outputs are not "
@@ -125,9 +133,9 @@ class Reader {
     for (Param& param : layer.params.all()) {
       if (!param.saved || param.turned) continue;
       const std::string name = kModel + layer.info.name + "." + param.file_name;
-      if (param.may_lack && !file_->find(name)) {
+      if (param.may_lack && !find(name)) {
         drawn_.push_back(name);
-      } else if (!param.other_name.empty() && !file_->find(name)) {
+      } else if (!param.other_name.empty() && !find(name)) {
         read(kModel + layer.info.name + "." + param.other_name, param.value, in_file(param).sizes());
       } else {
         read(name, param.value, in_file(param).sizes());
@@ -141,7 +149,7 @@ class Reader {
     const at::NoGradGuard no_grad;
     for (Param& param : layer.params.all()) {
       const std::string name = kModel + layer.info.name + "." + param.file_name;
-      if (!param.turned || !file_->find(name)) continue;
+      if (!param.turned || !find(name)) continue;
       Tensor head = in_file(param).contiguous();
       read(name, head);
       param.value.copy_(head.t());
@@ -168,7 +176,7 @@ class Reader {
     const Layer* words = word_embedding_of(adapter.model());
     if (!words || !adapter.virtual_tokens().embeddings.defined()) return;
     taken_.insert(base_prefix(adapter) + words->weight.name);
-    if (!file_->find(kPromptWords)) return builder_.forget_saved(*words);
+    if (!find(kPromptWords)) return builder_.forget_saved(*words);
     Tensor& value = builder_.override_of(words->weight);
     value = words->weight.value.to(builder_.type());
     read(kPromptWords, value);
@@ -196,7 +204,7 @@ class Reader {
     const bool tied_copy = adapter.config().ensure_weight_tying && !layer.weight.tied_to.empty();
     for (const std::string& copy : base_copies(layer.name)) {
       const std::string name = base_prefix(adapter) + copy;
-      const io::TensorBytes* bytes = file_->find(name);
+      const io::TensorBytes* bytes = find(name);
       if (!bytes || !taken_.insert(name).second) continue;  // read before, or passed over
       if (tied_copy || is_base(*bytes, layer.weight) || is_lowered(*bytes, layer)) continue;
       throw Error({.id = "format.other-base",
@@ -250,10 +258,12 @@ class Reader {
     builder_.lower_tied_words();
   }
 
+  const io::TensorBytes* find(const std::string& name) const { return file_->find(names_.in_file(name)); }
+
   void read(const std::string& name, Tensor& into) { read(name, into, into.sizes()); }
 
   void read(const std::string& name, Tensor& into, at::IntArrayRef shape) {
-    const io::TensorBytes* bytes = file_->find(name);
+    const io::TensorBytes* bytes = find(name);
     if (!bytes) {
       missing_.push_back(name);
       return;
@@ -310,6 +320,7 @@ class Reader {
   }
 
   std::shared_ptr<io::TensorFile> file_;
+  BareNames names_;
   AdapterBuilder& builder_;
   bool allow_partial_;
   std::set<std::string> taken_;
@@ -396,13 +407,16 @@ Adapter Adapter::load_folder(const Model& model, const AdapterFolder& folder, co
     if (!trains_only(spec, key)) refuse_unless(false, key, value, "what the adapter has: its tensors depend on it");
     json[key] = value;
   }
-  AdapterBuilder builder(model, adapter_config_from_json(json, where), Purpose::reading);
+  AdapterConfig config = adapter_config_from_json(json, where);
+  auto file = std::make_shared<io::TensorFile>(open_adapter_tensors(folder));
+  BareNames names(*file, spec.on(ActsOn::virtual_tokens) ? kShared : kModel, model);
+  AdapterBuilder builder(model, names.in_model(std::move(config)), Purpose::reading);
   if (options.trainable && !options.options.contains("total_step")) builder.count_steps_anew();
   builder.wrap(0);
   builder.override_parameters();
   builder.tie();
   builder.train_tokens();
-  Reader reader(folder, builder, options.allow_partial);
+  Reader reader(std::move(file), std::move(names), builder, options.allow_partial);
   reader.read_layers();
   builder.tie();
   builder.lower_tied_words();

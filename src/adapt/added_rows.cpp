@@ -83,7 +83,8 @@ int64_t highest(const Json& indices) {
 const Layer* word_embedding_of(const Model& model) {
   const FamilySpec* family = model.family();
   for (const Layer* layer : model.layers()) {
-    if (family ? layer->name == family->word_embeddings : layer->kind == LayerKind::embedding) return layer;
+    // The bare base model leaves its prefix out of the name.
+    if (family ? has_suffix(family->word_embeddings, layer->name) : layer->kind == LayerKind::embedding) return layer;
   }
   return nullptr;
 }

@@ -183,13 +183,14 @@ class ModernBert final : public EncoderModel {
     Loader load(*this, input, "model");
     take(std::make_unique<ModernBertEncoder>(load, c), {.max_positions = c.max_position_embeddings});
     load_head(load, c);
-    load.finish({});
+    load.finish({"head."});
   }
 
  private:
   void load_head(Loader& load, const ModernBertConfig& c) {
     const HeadSpec& head = load.head_spec();
     reads_ = !reads_first_tokens(head) ? Reads::every : c.classifier_pooling == "mean" ? Reads::mean : Reads::first;
+    if (head.module.empty()) return;
     const double std = c.initializer_range / std::sqrt(2.0 * static_cast<double>(c.num_hidden_layers));
     const int64_t d = c.hidden_size;
     layers_.linear(load.head("head.dense", d, d, std, c.classifier_bias))

@@ -92,7 +92,8 @@ std::vector<HeadSpec> encoder_heads(const std::string& name, const std::string& 
            .module = "classifier",
            .weight = "classifier.weight",
            .outputs = 1},
-          {.task_type = "fill-mask", .architecture = name + "ForMaskedLM", .module = masked}};
+          {.task_type = "fill-mask", .architecture = name + "ForMaskedLM", .module = masked},
+          {.task_type = "FEATURE_EXTRACTION", .architecture = name + "Model"}};
 }
 
 std::vector<std::string> numbered(const std::string& pattern, int64_t count) {

@@ -90,7 +90,8 @@ FamilySpec encoder_family(FamilySpec own);
 
 /// The heads that transformers gives most encoders: SEQ_CLS with a `classifier` whose last layer is `weight`, TOKEN_CLS
 /// with a `classifier`, QUESTION_ANS with the module `answers`, which has one output for starts and one for ends,
-/// multiple-choice with a `classifier` of one output, and fill-mask with the decoder `masked`. `name`: "Bert".
+/// multiple-choice with a `classifier` of one output, and fill-mask with the decoder `masked`, and none at all, for its
+/// hidden states. `name`: "Bert".
 std::vector<HeadSpec> encoder_heads(const std::string& name, const std::string& weight, const std::string& masked,
                                     const std::string& answers = "qa_outputs");
 

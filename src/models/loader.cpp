@@ -42,6 +42,12 @@ void check_form(const std::string& name, const Conv2dForm& form) {
   }
 }
 
+/// The name that a model with this head has for what has `name` where there is a head with tensors.
+std::string own_name(const std::string& name, const HeadSpec& head, const std::string& base_prefix) {
+  const bool bare = head.module.empty() && name.starts_with(base_prefix);
+  return bare ? name.substr(base_prefix.size()) : name;
+}
+
 // [1, width], summed in float64, a few rows at a time.
 Tensor mean_row(const Tensor& table) {
   Tensor sum = at::zeros({1, table.size(1)}, at::kDouble);
@@ -284,6 +290,7 @@ const Embedding* Loader::add_embedding(const std::string& name, Parameter weight
 }
 
 void Loader::add_layer(Layer& layer) {
+  layer.name = own_name(layer.name, head_, base_prefix_);
   add_module(layer.name);
   layer.index = static_cast<int64_t>(model_.layers_.size());
   layer.view.reset(new BaseView(layer.view_with(nullptr)));  // made in place: a view does not move
@@ -293,6 +300,7 @@ void Loader::add_layer(Layer& layer) {
 }
 
 void Loader::add_parameter(Parameter& parameter) {
+  parameter.name = own_name(parameter.name, head_, base_prefix_);
   parameter.slot = static_cast<int64_t>(model_.parameters_.size());
   model_.parameters_.push_back(&parameter);
 }
@@ -327,10 +335,10 @@ const Conv2d* Loader::conv2d(const std::string& name, int64_t c_out, int64_t c_i
 
 const Layer* Loader::conv1d(const std::string& name, int64_t c_out, int64_t c_in, int64_t kernel, int64_t groups) {
   Layer& layer = model_.linears_.emplace_back();
-  layer.name = name;
+  layer.name = own_name(name, head_, base_prefix_);
   layer.weight = parameter(name + ".weight", {c_out, c_in / groups, kernel});
   layer.bias = parameter(name + ".bias", {c_out});
-  add_module(name);
+  add_module(layer.name);
   add_parameter(layer.weight);
   add_parameter(layer.bias);
   return &layer;
@@ -392,6 +400,7 @@ const Linear* Loader::tied_head(const std::string& name, const Embedding& table,
 }
 
 const Norm* Loader::add_norm(Norm norm) {
+  norm.name = own_name(norm.name, head_, base_prefix_);
   add_module(norm.name);
   Norm& own = model_.norms_.emplace_back(std::move(norm));
   add_parameter(own.weight);

@@ -38,7 +38,8 @@ struct Conv2dForm {
 
 class Loader {
  public:
-  /// `base_prefix` ("bert") is what a checkpoint of the bare base model leaves out of its names.
+  /// `base_prefix` ("bert") is what a checkpoint of the bare base model leaves out of its names. With a head without
+  /// tensors the model is that base, so its modules and parameters have names without the prefix, as in transformers.
   Loader(Model& model, const FamilyInput& input, std::string base_prefix);
 
   /// What the family says of itself; nothing where there is none.
@@ -46,7 +47,7 @@ class Loader {
   /// The head that is to be loaded.
   const HeadSpec& head_spec() const { return head_; }
 
-  // Each registers the module under its full name and returns it; the model owns it.
+  // Each takes the full name, registers the module and returns it; the model owns it.
   const Linear* linear(const std::string& name, int64_t d_out, int64_t d_in, const LinearForm& form = {});
   /// Never quantised. Throws config.unsupported for more than one group and for padding with anything but zeros.
   const Conv2d* conv2d(const std::string& name, int64_t c_out, int64_t c_in, const Conv2dForm& form = {});

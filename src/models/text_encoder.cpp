@@ -102,6 +102,7 @@ void EncoderModel::load_head(Loader& load, const EncoderHeads& form, double std)
   const HeadSpec& head = load.head_spec();
   const int64_t hidden = shape_.hidden;
   reads_ = reads_first_tokens(head) ? Reads::first : Reads::every;
+  if (head.module.empty()) return;  // the hidden states are what is asked for
   if (reads_ == Reads::first) {
     const bool chooses = head.task_type != "SEQ_CLS" && form.choices;
     layers_ = row_head(load, chooses ? *form.choices : form.rows, num_labels(), hidden, std);

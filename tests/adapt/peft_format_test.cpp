@@ -161,8 +161,9 @@ TEST(TaskOfAFile, StandsInAutoMappingWherePeftHasNone) {
   EXPECT_EQ(with_task({{"task_type", "SEQ_CLS"}, {"auto_mapping", mapping}})["task_type"], "SEQ_CLS");
   EXPECT_EQ(task_of_class({{"auto_mapping", mapping}}), "fill-mask");
   EXPECT_EQ(task_of_class({{"auto_mapping", {{"base_model_class", "LlamaForCausalLM"}}}}), "CAUSAL_LM");
+  EXPECT_EQ(task_of_class({{"auto_mapping", {{"base_model_class", "BertModel"}}}}), "FEATURE_EXTRACTION");
   for (const Json& none : {Json(), Json(3), Json("BertForMaskedLM"), Json::array(), Json{{"base_model_class", 3}},
-                           Json{{"base_model_class", "BertModel"}, {"task", 7}}}) {
+                           Json{{"base_model_class", "T5Model"}, {"task", 7}}}) {
     EXPECT_FALSE(with_task({{"auto_mapping", none}}).contains("task_type")) << none;
     EXPECT_EQ(task_of_class({{"auto_mapping", none}}), "") << none;
   }

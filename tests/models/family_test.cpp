@@ -115,10 +115,10 @@ TEST(Families, SayWhatADecoderAndAnEncoderAreLoadedFor) {
   const Error labels = error_of([] { load_model(fixture("golden/models/gpt2").string(), {.num_labels = 2}); });
   EXPECT_EQ(labels.parts().fix, "--task_type SEQ_CLS loads it as a classifier; or leave the key out");
   const Error causal = error_of([] { task_type_of(fixture("golden/models/bert_cls").string(), "CAUSAL_LM"); });
-  EXPECT_EQ(
-      causal.parts().fix,
-      "SEQ_CLS or TOKEN_CLS or QUESTION_ANS or multiple-choice or fill-mask, or a model of another type (gemma2, gpt2, "
-      "llama, mistral, phi3, qwen2, qwen3)");
+  EXPECT_EQ(causal.parts().fix,
+            "SEQ_CLS or TOKEN_CLS or QUESTION_ANS or multiple-choice or fill-mask or FEATURE_EXTRACTION, or a model of "
+            "another "
+            "type (gemma2, gpt2, llama, mistral, phi3, qwen2, qwen3)");
 }
 
 // RoBERTa under another name, with a key of its own.

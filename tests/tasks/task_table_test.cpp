@@ -31,9 +31,9 @@ TEST(TaskTable, IsListedByWhatItsModelsAreCalled) {
   borrower();
   std::vector<std::string> models;
   for (const TaskSpec* task : listed_tasks()) models.push_back(task->words.models);
-  EXPECT_EQ(models,
-            (std::vector<std::string>{"classifiers", "language models", "masked language models",
-                                      "multiple-choice models", "question answerers", "token classifiers", "zebras"}));
+  EXPECT_EQ(models, (std::vector<std::string>{"classifiers", "language models", "masked language models",
+                                              "multiple-choice models", "question answerers", "sentence encoders",
+                                              "token classifiers", "zebras"}));
 }
 
 TEST(TaskTable, ACheckpointIsForTheTaskThatIsAskedFor) {
