@@ -50,7 +50,8 @@ void GgufKeys::fields(FieldVisitor& f) {
           "(tokenizer.ggml.pre), where it does not follow from the tokenizer.");
 }
 
-GgufOptions gguf_options(const LoadedModel& loaded, const GgufKeys& keys, const std::string& save_dtype, Progress progress) {
+GgufOptions gguf_options(const LoadedModel& loaded, const GgufKeys& keys, const std::string& save_dtype,
+                         Progress progress) {
   const std::string type = save_dtype == "auto"      ? "auto"
                            : save_dtype == "q8_0"    ? "Q8_0"
                            : save_dtype == "float32" ? "F32"

@@ -8,7 +8,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "data/random.h"
+#include "data/shuffle.h"
 #include "deltaw/error.h"
 #include "deltaw/task.h"
 #include "tasks/common/check_rows.h"

@@ -7,7 +7,7 @@
 #include <array>
 
 #include "core/json.h"
-#include "data/text_rows.h"
+#include "data/row_formats.h"
 #include "deltaw/error.h"
 #include "text/tokenizer/unicode.h"
 

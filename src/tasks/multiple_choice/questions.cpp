@@ -6,7 +6,7 @@
 #include "data/find_files.h"
 #include "data/hold_out.h"
 #include "data/no_rows.h"
-#include "data/text_rows.h"
+#include "data/row_formats.h"
 #include "deltaw/error.h"
 #include "tasks/multiple_choice/labels.h"
 #include "tasks/multiple_choice/layouts.h"
