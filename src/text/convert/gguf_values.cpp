@@ -57,7 +57,7 @@ bool looks_special(const std::string& token) {
          (token.starts_with("<unused") && token.ends_with(">"));
 }
 
-bool has_byte_level(const PartJson& part) {
+bool has_byte_level(const TokenizerJson& part) {
   if (!part.is_object()) return false;
   if (part.value("type", "") == "ByteLevel") return true;
   const auto steps = part.find("pretokenizers");
@@ -65,14 +65,14 @@ bool has_byte_level(const PartJson& part) {
 }
 
 /// Both parts of a merge, whichever way a file writes it.
-std::pair<std::string, std::string> parts_of(const PartJson& merge) {
+std::pair<std::string, std::string> parts_of(const TokenizerJson& merge) {
   if (merge.is_array()) return {merge.at(0).get<std::string>(), merge.at(1).get<std::string>()};
   const auto& text = merge.get_ref<const std::string&>();
   const size_t blank = text.find(' ');
   return {text.substr(0, blank), blank == std::string::npos ? "" : text.substr(blank + 1)};
 }
 
-bool is_heading(const PartJson& merge) {
+bool is_heading(const TokenizerJson& merge) {
   return merge.is_string() && merge.get_ref<const std::string&>().starts_with("#version");
 }
 
@@ -127,11 +127,11 @@ class Writer {
     throw Error{{.id = "config.unsupported", .what = what, .where = source_.name, .fix = fix}};
   }
 
-  const PartJson& model() const { return source_.json.at("model"); }
+  const TokenizerJson& model() const { return source_.json.at("model"); }
 
   bool is_bytes() const {
     const std::string kind = model().value("type", "BPE");
-    const bool bytes = has_byte_level(source_.json.value("pre_tokenizer", PartJson()));
+    const bool bytes = has_byte_level(source_.json.value("pre_tokenizer", TokenizerJson()));
     if (kind == "BPE" && (bytes || model().value("byte_fallback", false))) return bytes;
     refuse(
         fmt::format("llama.cpp's language models have BPE over bytes or SentencePiece's BPE, and this tokenizer is {}",
@@ -160,7 +160,7 @@ class Writer {
     const fs::path file = (own ? wanted_.folder : wanted_.pieces) / "tokenizer.model";
     if (!fs::exists(file)) return std::nullopt;
     SentencePieceModel found = read_sentencepiece(file);
-    const PartJson& vocabulary = model().at("vocab");
+    const TokenizerJson& vocabulary = model().at("vocab");
     for (size_t id = 0; id < found.pieces.size(); ++id) {
       const auto place = vocabulary.find(found.pieces[id].text);
       if (place == vocabulary.end() || *place != id) return std::nullopt;
@@ -178,10 +178,10 @@ class Writer {
       return;
     }
     take_vocabulary();
-    const std::string unknown = model().value("unk_token", PartJson()).is_string() ? model()["unk_token"] : "";
+    const std::string unknown = model().value("unk_token", TokenizerJson()).is_string() ? model()["unk_token"] : "";
     float score = 0;
     std::unordered_map<std::string, float> scores;
-    for (const PartJson& merge : model().at("merges")) {
+    for (const TokenizerJson& merge : model().at("merges")) {
       const auto [left, right] = parts_of(merge);
       if (scores.emplace(left + right, score).second) score -= 1;
     }
@@ -199,7 +199,7 @@ class Writer {
     const bool listed = config_.has_decoder();  // there the converter looks, and at nothing that has a type otherwise
     const auto added = source_.json.find("added_tokens");
     if (added == source_.json.end()) return;
-    for (const PartJson& entry : *added) {
+    for (const TokenizerJson& entry : *added) {
       const auto content = entry.at("content").get<std::string>();
       Token& token = place(content, *tokenizer_.token_to_id(content));
       const bool typed = token.type == PieceType::kUnknown || token.type == PieceType::kControl;
@@ -224,7 +224,7 @@ class Writer {
 
   void put_merges() {
     Json list = Json::array();
-    for (const PartJson& merge : model().at("merges")) {
+    for (const TokenizerJson& merge : model().at("merges")) {
       if (is_heading(merge)) continue;
       const auto [left, right] = parts_of(merge);
       const std::string blank = "\u0120";  // which bytes have for it
@@ -262,10 +262,10 @@ class Writer {
     };
     const fs::path jinja = wanted_.folder / "chat_template.jinja";
     if (fs::exists(jinja)) return put_text(key, read_utf8(jinja));
-    const PartJson given = config_.config.value("chat_template", PartJson());
+    const TokenizerJson given = config_.config.value("chat_template", TokenizerJson());
     if (given.is_string()) return put_text(key, given.get<std::string>());
     Json names = Json::array();
-    for (const PartJson& entry : given) {
+    for (const TokenizerJson& entry : given) {
       const auto name = entry.value("name", ""), text = entry.value("template", "");
       if (name == "default") {
         put_text(key, text);

@@ -37,6 +37,6 @@ void check_gguf_tokenizer(const std::filesystem::path& file, const GgufTokenizer
 extern const std::string kCheckedText;
 
 /// llama.cpp's name for how a BPE over bytes cuts words; `json` is its tokenizer.json. Throws config.unsupported.
-std::string gguf_words_name(const Tokenizer& tokenizer, const PartJson& json, const std::string& where);
+std::string gguf_words_name(const Tokenizer& tokenizer, const TokenizerJson& json, const std::string& where);
 
 }  // namespace deltaw::text

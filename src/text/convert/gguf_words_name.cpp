@@ -79,20 +79,20 @@ std::optional<std::string> by_checksum(const Tokenizer& tokenizer) {
 }
 
 /// Without what changes no id: one step alone is no sequence, and offsets are no ids.
-PartJson essence(PartJson part) {
+TokenizerJson essence(TokenizerJson part) {
   if (!part.is_object()) return part;
   part.erase("trim_offsets");
   for (const char* list : {"pretokenizers", "normalizers"}) {
     if (!part.contains(list) || !part[list].is_array()) continue;
-    for (PartJson& step : part[list]) step = essence(std::move(step));
+    for (TokenizerJson& step : part[list]) step = essence(std::move(step));
     if (part[list].size() == 1) return part[list][0];
   }
   return part;
 }
 
-std::optional<std::string> by_parts(const PartJson& json) {
-  const auto part = [&](const char* name) { return essence(json.value(name, PartJson())); };
-  const PartJson& model = json.at("model");
+std::optional<std::string> by_parts(const TokenizerJson& json) {
+  const auto part = [&](const char* name) { return essence(json.value(name, TokenizerJson())); };
+  const TokenizerJson& model = json.at("model");
   for (const char* name : kUsualNames) {
     const GgufWords words = gguf_words(name, name);
     if (essence(words.pre_tokenizer) == part("pre_tokenizer") && essence(words.normalizer) == part("normalizer") &&
@@ -114,7 +114,7 @@ const std::string kCheckedText =
     "\"\"\"\"......!!!!!!?????? I've been 'told he's there, 'RE you sure? 'M not sure I'll make it, 'D yo"
     "u like some tea? We'Ve a'lL";
 
-std::string gguf_words_name(const Tokenizer& tokenizer, const PartJson& json, const std::string& where) {
+std::string gguf_words_name(const Tokenizer& tokenizer, const TokenizerJson& json, const std::string& where) {
   if (auto name = by_checksum(tokenizer)) return *std::move(name);
   if (auto name = by_parts(json)) return *std::move(name);
   throw Error{{.id = "config.unsupported",
