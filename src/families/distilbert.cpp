@@ -36,15 +36,14 @@ std::unique_ptr<Model> load(const FamilyInput& input) {
                            .intermediate = "ffn.lin1",
                            .output = "ffn.lin2",
                            .output_norm = "output_layer_norm"};
-  const EncoderHeads heads{.rows = {.dense = "pre_classifier",
-                                    .activation = "relu",
-                                    .dropout = values.dropout_or("seq_classif_dropout", 0.2)},
+  const double rows_p = values.dropout_or("seq_classif_dropout", 0.2), answers_p = values.dropout_or("qa_dropout", 0.1);
+  const EncoderHeads heads{.rows = {.dense = "pre_classifier", .activation = "relu", .dropout = rows_p},
                            .masked = {.dense = "vocab_transform",
                                       .norm = "vocab_layer_norm",
                                       .bias = "vocab_projector.bias",
                                       .activation = c.hidden_act},
                            .token_dropout = c.hidden_dropout_prob,
-                           .answers_dropout = values.dropout_or("qa_dropout", 0.1)};
+                           .answers_dropout = answers_p};
   return load_encoder(input, c, names, heads,
                       {"vocab_transform.", "vocab_layer_norm.", "pre_classifier.", "embeddings.position_ids"});
 }

@@ -26,9 +26,10 @@ std::unique_ptr<Model> load(const FamilyInput& input) {
   const EncoderNames names{.base = "electra",
                            .projection = "electra.embeddings_project",
                            .layers = numbered("electra.encoder.layer.{}", c.num_hidden_layers)};
+  const RowHeadForm summary = summary_form(values);
   const EncoderHeads heads{
       .rows = {.dense = "classifier.dense", .activation = "gelu", .dense_dropout = p, .dropout = p},
-      .choices = summary_form(values),
+      .choices = summary,
       .masked = {.dense = "generator_predictions.dense",
                  .norm = "generator_predictions.LayerNorm",
                  .bias = "generator_lm_head.bias"},
