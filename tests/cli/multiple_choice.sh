@@ -26,19 +26,19 @@ contains out 'choice  good  (right)'
 contains out 'choice  awful'
 contains out '[CLS] the film was [SEP] good [SEP]'
 expect 0 validate $base --train_file train.jsonl --rows_file rows.jsonl --label_names a,b
-lines rows.jsonl 30
+lines rows.jsonl 90 # of three epochs
 contains rows.jsonl '"label":2'
 contains err 'the head scores one choice at a time, and has no classes'
 expect 0 validate $base --train_file train.jsonl --max_length 6
-contains err 'were cut at max_length 6'
+contains err '30 of 30 rows were longer than max_length 6'
 lacks err 'lost its end'
-expect 1 validate $base --train_file train.jsonl --max_length 3
+expect 2 validate $base --train_file train.jsonl --max_length 3
 contains err 'error[config.max-length]'
 
 # A run learns which choice is right.
 expect 0 train $base --train_file train.jsonl --validation_file dev.jsonl --learning_rate 2e-2 --num_train_epochs 20 \
   --per_device_train_batch_size 3 --gradient_accumulation_steps 2 --target_modules all-linear --eval_strategy epoch \
-  --load_best_model_at_end true --output_dir out1
+  --save_strategy epoch --load_best_model_at_end true --output_dir out1
 present out1/adapter_model.safetensors out1/run.json out1/vocab.txt
 contains out1/all_results.json '"train_samples": 30'
 contains out1/all_results.json '"bad_rows": 0'

@@ -9,6 +9,7 @@
 #include "support/opened.h"
 #include "support/oracle.h"
 #include "support/temporary.h"
+#include "support/tiny_model.h"
 #include "tasks/multiple_choice/rows.h"
 #include "tasks/multiple_choice/scorer.h"
 
@@ -112,7 +113,7 @@ TEST(ChoiceHead, IsDrawnWhereACheckpointHasNoneOfOneOutput) {
   const std::string labelled = fixture("golden/models/bert_cls").string();
   const auto load = [&](bool ignores) {
     return load_model(labelled,
-                      {.task_type = "multiple-choice", .ignore_mismatched_sizes = ignores, .dtype = "float32"});
+                      {.task_type = "multiple-choice", .dtype = "float32", .ignore_mismatched_sizes = ignores});
   };
   const Error error = test::error_of([&] { load(false); });
   EXPECT_EQ(error.id(), "shape.mismatch");
@@ -122,7 +123,7 @@ TEST(ChoiceHead, IsDrawnWhereACheckpointHasNoneOfOneOutput) {
 
 // ---- PEFT's adapters ----
 
-class ChoiceAdapter : public testing::TestWithParam<std::string> {
+class ChoiceAdapters : public testing::TestWithParam<std::string> {
  protected:
   std::string folder = fixture("golden/choice_adapters/" + GetParam()).string();
   std::string base = folder_of(read_json(folder + "/case.json")["base"].get<std::string>());
@@ -130,10 +131,9 @@ class ChoiceAdapter : public testing::TestWithParam<std::string> {
   Batch batch = batch_of(io);
 };
 
-TEST_P(ChoiceAdapter, GivesTheLogitsTheLossAndEveryGradientOfPeft) {
+TEST_P(ChoiceAdapters, GivesTheLogitsTheLossAndEveryGradientOfPeft) {
   const auto model = load_model(base, {.dtype = "float64"});
   const Adapter adapter = Adapter::load(*model, folder, {.trainable = true});
-  EXPECT_EQ(adapter.config().task_type, "multiple-choice") << "PEFT names the class alone";
   Call call{.adapter = &adapter};
   const Outputs outputs = task().outputs(*model, batch, call);
   EXPECT_EQ(differs(outputs.at(0), io["logits64"], 1e-7), "");
@@ -153,27 +153,40 @@ TEST_P(ChoiceAdapter, GivesTheLogitsTheLossAndEveryGradientOfPeft) {
   EXPECT_EQ(found, io.names("grad.").size());
 }
 
-TEST_P(ChoiceAdapter, IsWrittenSoThatPeftReadsIt) {
-  if (!test::has_peft()) GTEST_SKIP() << "needs PEFT";
-  const auto model = load_model(base, {.dtype = "float32"});
-  const Adapter adapter = Adapter::load(*model, folder);
-  const test::TemporaryFolder written;
-  std::filesystem::create_directories(written / "adapter");
-  adapter.save(written / "adapter");
-  const Json config = read_json(written / "adapter" / "adapter_config.json");
-  EXPECT_TRUE(config["task_type"].is_null());
-  EXPECT_EQ(config["auto_mapping"]["task"], "multiple-choice");
-  Call call{.adapter = &adapter};
-  const at::NoGradGuard no_grad;
-  const std::string logits = written / "logits.safetensors";
-  io::write_safetensors(logits, {to_bytes("logits", task().outputs(*model, batch, call).at(0).contiguous())});
-  test::expect_no_problems(
-      "check_peft_loads.py",
-      base + " " + (written / "adapter").string() + " " + logits + " " + folder + "/io.safetensors", 1, written.path());
-}
-
-INSTANTIATE_TEST_SUITE_P(Adapters, ChoiceAdapter, testing::ValuesIn(test::folders("choice_adapters")),
+INSTANTIATE_TEST_SUITE_P(Peft, ChoiceAdapters, testing::ValuesIn(test::folders("choice_adapters")),
                          [](const auto& i) { return i.param; });
+
+TEST(ChoiceAdapter, IsWrittenSoThatPeftReadsIt) {
+  if (!test::has_peft()) GTEST_SKIP() << "needs PEFT";
+  const test::TemporaryFolder written;
+  std::string arguments;
+  size_t count = 0;
+  for (const char* family : {"bert", "distilbert", "electra", "modernbert"}) {
+    const auto model = load_model(folder_of(family), {.dtype = "float32"});
+    AdapterConfig config;
+    config.method = "lora";
+    config.task_type = "multiple-choice";
+    Adapter adapter = Adapter::create(*model, config, 1);
+    test::randomise(adapter, 2);
+    const std::filesystem::path folder = written / family;
+    std::filesystem::create_directories(folder);
+    adapter.save(folder);
+    const Json saved = read_json(folder / "adapter_config.json");
+    EXPECT_TRUE(saved["task_type"].is_null());
+    EXPECT_EQ(saved["auto_mapping"]["task"], "multiple-choice");
+    EXPECT_TRUE(std::string(saved["auto_mapping"]["base_model_class"]).ends_with("ForMultipleChoice"));
+    EXPECT_EQ(saved["modules_to_save"], Json({"classifier"})) << "PEFT would keep none of the head by itself";
+    const Golden io = io_of(family);
+    Call call{.adapter = &adapter};
+    const at::NoGradGuard no_grad;
+    const Tensor logits = task().outputs(*model, batch_of(io), call).at(0).contiguous();
+    const std::string file = folder.string() + ".safetensors";
+    io::write_safetensors(file, {to_bytes("logits", logits)});
+    arguments += folder_of(family) + " " + folder.string() + " " + file + " " + folder_of(family) + "/io.safetensors ";
+    ++count;
+  }
+  test::expect_no_problems("check_peft_loads.py", arguments, count, written.path());
+}
 
 // ---- rows and batches ----
 
@@ -416,17 +429,17 @@ TEST(EncodedChoices, ArePairsAsTransformersEncodesThem) {
 
 TEST(EncodedChoices, LoseTheEndOfTheContextFirst) {
   const Tokenizer tokenizer = word_piece();
-  const ChoiceQuestion question{.context = "the was of the was of", .texts = {"was the of", "of"}};
+  const ChoiceQuestion question{.context = "the some of the some of", .texts = {"some the of", "of"}};
   using Tokens = std::vector<std::string>;
   const auto tokens = [&](int64_t max_length, size_t text) {
     return tokens_of(encode_choices({question}, tokenizer, max_length).texts[text], tokenizer);
   };
   ASSERT_EQ(tokens(0, 0).size(), 12u) << "every word is a token";
-  EXPECT_EQ(tokens(9, 0), (Tokens{"[CLS]", "the", "was", "of", "[SEP]", "was", "the", "of", "[SEP]"}));
-  EXPECT_EQ(tokens(9, 1), (Tokens{"[CLS]", "the", "was", "of", "the", "was", "[SEP]", "of", "[SEP]"}));
-  EXPECT_EQ(tokens(6, 0), (Tokens{"[CLS]", "[SEP]", "was", "the", "of", "[SEP]"}));
-  EXPECT_EQ(tokens(5, 0), (Tokens{"[CLS]", "[SEP]", "was", "the", "[SEP]"}));
-  const EncodedChoices cut = encode_choices({question, {.context = "the", .texts = {"of", "was"}}}, tokenizer, 5);
+  EXPECT_EQ(tokens(9, 0), (Tokens{"[CLS]", "the", "some", "of", "[SEP]", "some", "the", "of", "[SEP]"}));
+  EXPECT_EQ(tokens(9, 1), (Tokens{"[CLS]", "the", "some", "of", "the", "some", "[SEP]", "of", "[SEP]"}));
+  EXPECT_EQ(tokens(6, 0), (Tokens{"[CLS]", "[SEP]", "some", "the", "of", "[SEP]"}));
+  EXPECT_EQ(tokens(5, 0), (Tokens{"[CLS]", "[SEP]", "some", "the", "[SEP]"}));
+  const EncodedChoices cut = encode_choices({question, {.context = "the", .texts = {"of", "some"}}}, tokenizer, 5);
   EXPECT_EQ(cut.cut_questions, 1);
   EXPECT_EQ(cut.cut_choices, 1);
   EXPECT_EQ(encode_choices({question}, tokenizer, 6).cut_choices, 0);

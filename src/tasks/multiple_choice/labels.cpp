@@ -92,7 +92,8 @@ void warn_of_others(ChoiceSet& set, const Way& chosen) {
                                        chosen.name, set.file.string()));
   }
   for (const Way& way : kWays) {
-    if (way.answer == chosen.answer || fitting(set, way) < fitting(set, chosen)) continue;
+    const bool settled = chosen.answer == by_name && way.answer == by_number<1>;  // few files count so beside names
+    if (way.answer == chosen.answer || settled || fitting(set, way) < fitting(set, chosen)) continue;
     const auto differs = std::find_if(set.rows.begin(), set.rows.end(), [&](const ChoiceQuestion& question) {
       const std::string label = spelled(question.label);
       const Answer answer = way.answer(question, label);
