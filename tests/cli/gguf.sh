@@ -95,8 +95,8 @@ absent none
 expect 0 train --model_name_or_path gpt2-folder --train_file rows.jsonl $flags --add_special_tokens '<|new|>' --max_steps 2 \
   --output_dir new-tokens
 expect 0 merge --adapter_name_or_path new-tokens --dtype float32 --to gguf --output_dir new-tokens-file
-printf '{"text": "<|new|>"}\n' >one.jsonl
-expect 0 tokenize --model_name_or_path new-tokens-file/model.gguf --input_file one.jsonl
+echo '<|new|>' >one.txt
+expect 0 tokenize --model_name_or_path new-tokens-file/model.gguf --input_file one.txt
 contains out '"<|new|>"'
 
 # Adapters for others.

@@ -172,8 +172,9 @@ class Writer {
     if (const auto found = sentencepiece()) {
       for (size_t id = 0; id < found->pieces.size(); ++id) {
         const SentencePieceModel::Piece& piece = found->pieces[id];
-        const PieceType type = piece.type == PieceType::kUserDefined ? PieceType::kNormal : piece.type;
-        place(piece.text, static_cast<int64_t>(id)) = {piece.text, piece.score, type};
+        const bool own = piece.type == PieceType::kUserDefined;  // found in a text as it stands there
+        place(piece.text, static_cast<int64_t>(id)) = {own ? replaced(piece.text, kBlank, " ") : piece.text,
+                                                       piece.score, piece.type};
       }
       return;
     }
@@ -202,7 +203,8 @@ class Writer {
     for (const TokenizerJson& entry : *added) {
       const auto content = entry.at("content").get<std::string>();
       Token& token = place(content, *tokenizer_.token_to_id(content));
-      const bool typed = token.type == PieceType::kUnknown || token.type == PieceType::kControl;
+      const bool typed = token.type == PieceType::kUnknown || token.type == PieceType::kControl ||
+                         token.type == PieceType::kUserDefined;
       if (!bytes && typed && !listed) continue;
       const bool special = entry.value("special", false) || looks_special(content);
       token = {special || bytes ? content : replaced(content, kBlank, " "), kScoreOfAdded,
