@@ -205,6 +205,7 @@ expect 0 train --model_name_or_path model --dtype float32 --train_file several.j
 contains several/run.json '"multi_label_classification"'
 contains err 'label  film, good'
 [ "$(number eval_f1_micro)" = 1.0 ] || fail "the classes were not learned: $(cat out)"
+[ "$(number eval_roc_auc)" = 1.0 ] || fail "the area under the curve is $(number eval_roc_auc)"
 expect 0 predict --adapter_name_or_path several --dtype float32 --input_file several.jsonl
 contains out '"label":["film","good"]'
 contains out '"label":[]'
@@ -215,6 +216,17 @@ expect 0 eval --model_name_or_path several_merged --dtype float32 --validation_f
 expect 1 train --model_name_or_path model --train_file several.jsonl --problem_type single_label_classification \
   --output_dir refused
 contains err 'multi_label_classification'
+
+# Scores of a packed table, under the name that its column has: what is explained chooses the best checkpoint.
+printf '%s\n' 'the text,measured score (log)' 'a good film,1.5' 'a bad film,-2.25' 'good,2.0' 'bad,-1.75' | gzip >scores.csv.gz
+scores='--train_file scores.csv.gz --validation_file scores.csv.gz --ignore_mismatched_sizes true --dtype float32'
+expect 0 train --model_name_or_path model $scores --text_column 'the text' --label_column 'measured score (log)' \
+  --eval_strategy epoch --metric_for_best_model r2 --num_train_epochs 30 --learning_rate 2e-2 --output_dir scored
+[ "$(number eval_r2 | cut -c1-3)" = 0.9 ] || fail "$(number eval_r2) of the scores is explained"
+[ -n "$(number eval_rmse)" ] || fail 'there is no root of the squared error'
+expect 2 train --model_name_or_path model $scores --text_column 'the text' --label_column 'measured score (log)' \
+  --metric_for_best_model roc_auc --output_dir refused
+contains err "there is no metric 'roc_auc' for scores"
 
 # A decoder as a classifier: by task_type, by what the adapter says, and by config.json once it is merged.
 make_letters llama_tied decoder
