@@ -27,7 +27,8 @@ struct GgufKeys {
 };
 
 /// For a GGUF file of a type that a key save_dtype names.
-GgufOptions gguf_options(const Served& served, const GgufKeys& keys, const std::string& save_dtype, Progress progress);
+GgufOptions gguf_options(const LoadedModel& loaded, const GgufKeys& keys, const std::string& save_dtype,
+                         Progress progress);
 /// Throws config.conflict for keys that only a GGUF file has, where a folder is to be written.
 void refuse_gguf_keys(const GgufKeys& keys, const std::string& save_dtype);
 

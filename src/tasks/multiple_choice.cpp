@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/mix_seed.h"
 #include "data/shuffle.h"
 #include "deltaw/error.h"
 #include "deltaw/task.h"
@@ -42,9 +43,9 @@ class MultipleChoice final : public Task {
     const int64_t choices = std::clamp<int64_t>(cost, 1, kRandomChoices);
     multiple_choice::EncodedChoices encoded;
     std::vector<int64_t> labels;
-    std::mt19937_64 engine(data::mix_seed(seed, 1));
+    std::mt19937_64 engine(mix_seed(seed, 1));
     for (int64_t row = 0; row < count; ++row) {
-      std::vector<EncodedRow> whole = random_texts(model, 1, cost, data::mix_seed(seed, row + 2));
+      std::vector<EncodedRow> whole = random_texts(model, 1, cost, mix_seed(seed, row + 2));
       for (int64_t choice = 0; choice < choices; ++choice) {
         const auto at = [&](int64_t number) { return whole[0].ids.begin() + number * cost / choices; };
         encoded.texts.push_back({.ids = {at(choice), at(choice + 1)}, .index = row});
