@@ -87,7 +87,7 @@ TEST(GgufValues, OfReleasesHaveTheNameOfTheirTokens) {
 TEST(GgufValues, TakeTheNameOfHowWordsAreCut) {
   const fs::path folder = fixture("text/fixtures/llama3");
   const Tokenizer tokenizer = Tokenizer::from_folder(folder);
-  TokenizerJson json = read_part_json(folder / "tokenizer.json");
+  TokenizerJson json = read_tokenizer_json(folder / "tokenizer.json");
   EXPECT_EQ(gguf_words_name(tokenizer, json, "x"), "llama-bpe");
   json["model"]["ignore_merges"] = false;
   EXPECT_EQ(gguf_words_name(tokenizer, json, "x"), "dbrx");
@@ -167,7 +167,7 @@ TEST_F(GgufValuesOf, HoldEveryChatTemplate) {
 }
 
 TEST_F(GgufValuesOf, MarkTokensByWhatTheyAreFor) {
-  TokenizerJson json = read_part_json(fixture("text/fixtures/llama3/tokenizer.json"));
+  TokenizerJson json = read_tokenizer_json(fixture("text/fixtures/llama3/tokenizer.json"));
   const int64_t next = rows_of(fixture("text/fixtures/llama3"));
   for (const auto& [content, special] : {std::pair{"<|looks|>", false}, {"[plain]", false}, {"[special]", true}}) {
     json["added_tokens"].push_back({{"id", next + static_cast<int64_t>(json["added_tokens"].size())},
