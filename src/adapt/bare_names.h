@@ -28,7 +28,7 @@ class BareNames {
  private:
   std::string start_, prefix_;      // "base_model.model.", "bert."
   std::set<std::string> children_;  // of the base model: "embeddings", "encoder"
-  bool apply_ = false;  // the file is of the bare base model, and the model has a head
+  bool apply_ = false;              // the file is of the bare base model, and the model has a head
   bool lacks_pooler_ = false;
 };
 
