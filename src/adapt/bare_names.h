@@ -16,8 +16,6 @@ class BareNames {
   /// `start` is what all names begin with: "base_model.model.".
   BareNames(const io::TensorFile& file, const std::string& start, const Model& model);
 
-  /// Whether the file is of the bare base model and the model has a head. False where the model is bare itself.
-  bool apply() const { return apply_; }
   std::string in_file(const std::string& name) const;
   std::string in_model(const std::string& name) const;
   /// Whether a tensor of the file is of the pooler, which PEFT adapts with the other layers though no hidden state goes
@@ -30,7 +28,7 @@ class BareNames {
  private:
   std::string start_, prefix_;      // "base_model.model.", "bert."
   std::set<std::string> children_;  // of the base model: "embeddings", "encoder"
-  bool apply_ = false;
+  bool apply_ = false;              // the file is of the bare base model, and the model has a head
   bool lacks_pooler_ = false;
 };
 
