@@ -25,6 +25,7 @@ from llamacpp import log_probabilities
 # Written always here, and by the converter where a file of the tokenizer says it.
 MORE = {"tokenizer.ggml.add_bos_token", "tokenizer.ggml.add_eos_token", "tokenizer.ggml.unknown_token_id",
         "tokenizer.ggml.add_space_prefix", "gemma2.attention.sliding_window_pattern", "tokenizer.ggml.padding_token_id"}
+LESS = {"tokenizer.ggml.add_sep_token", "general.license", "general.languages", "general.tags"}
 # The converter takes the name from a hash of known vocabularies, and make_gguf_models.py gives it one.
 NAMES = {"general.name", "tokenizer.ggml.pre"}
 
@@ -47,15 +48,16 @@ def compare(name, ours, theirs):
 
     for key in sorted(set(values) | set(other_values)):
         if key not in values:
-            tell(f"{key} is missing: {str(other_values[key][0])[:80]}")
+            tell(f"{key} is missing: {str(other_values[key][0])[:80]}", key not in LESS)
         elif key not in other_values:
             tell(f"{key} is ours alone: {str(values[key][0])[:80]}", key not in MORE)
         elif values[key] != other_values[key]:
             own, other = values[key][0], other_values[key][0]
             if isinstance(own, list) and isinstance(other, list) and len(own) == len(other):
                 at = [(i, a, b) for i, (a, b) in enumerate(zip(own, other)) if a != b]
+                unscored = key.endswith("scores") and set(other) == {-1000.0}  # all that the converter finds in a tokenizer.json
                 tell(f"{key} differs in {len(at)} of {len(own)}, such as {at[:4]}",
-                     not key.endswith(("scores", "token_type")) or len(at) > 3)
+                     not unscored and (not key.endswith(("scores", "token_type")) or len(at) > 3))
             else:
                 tell(f"{key} is {str(own)[:80]}, theirs {str(other)[:80]}", key not in NAMES)
     for key in sorted(set(tensors) | set(other_tensors)):

@@ -162,6 +162,9 @@ TEST_F(GgufValuesOf, HoldEveryChatTemplate) {
   EXPECT_EQ(value_of(found, "tokenizer.chat_template.tool_use"), "B");
   EXPECT_EQ(value_of(found, "tokenizer.chat_templates"), Json::array({"tool_use"}));
   EXPECT_EQ(value_of(with(R"({"chat_template": "C"})"), "tokenizer.chat_template"), "C");
+  for (const char* none : {"7", "[1, {\"name\": 2, \"template\": \"x\"}, {\"name\": \"y\"}]", "null"}) {
+    EXPECT_TRUE(value_of(with(std::string(R"({"chat_template": )") + none + "}"), "tokenizer.chat_template").is_null());
+  }
   put(folder_ / "chat_template.jinja", "D");
   EXPECT_EQ(value_of(with(R"({"chat_template": "C"})"), "tokenizer.chat_template"), "D");
 }

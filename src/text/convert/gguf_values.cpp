@@ -128,11 +128,12 @@ class Writer {
   }
 
   const TokenizerJson& model() const { return source_.json.at("model"); }
+  PartReader model_reader() const { return PartReader(source_.json, source_.name).at("model"); }
 
   bool is_bytes() const {
-    const std::string kind = model().value("type", "BPE");
+    const std::string kind = model_reader().text("type", "BPE");
     const bool bytes = has_byte_level(source_.json.value("pre_tokenizer", TokenizerJson()));
-    if (kind == "BPE" && (bytes || model().value("byte_fallback", false))) return bytes;
+    if (kind == "BPE" && (bytes || model_reader().flag("byte_fallback", false))) return bytes;
     refuse(
         fmt::format("llama.cpp's language models have BPE over bytes or SentencePiece's BPE, and this tokenizer is {}",
                     kind == "BPE" ? "another BPE" : kind),
@@ -160,6 +161,7 @@ class Writer {
     const fs::path file = (own ? wanted_.folder : wanted_.pieces) / "tokenizer.model";
     if (!fs::exists(file)) return std::nullopt;
     SentencePieceModel found = read_sentencepiece(file);
+    if (found.kind != SentencePieceModel::Kind::kBpe) return std::nullopt;
     const TokenizerJson& vocabulary = model().at("vocab");
     for (size_t id = 0; id < found.pieces.size(); ++id) {
       const auto place = vocabulary.find(found.pieces[id].text);
@@ -179,7 +181,7 @@ class Writer {
       return;
     }
     take_vocabulary();
-    const std::string unknown = model().value("unk_token", TokenizerJson()).is_string() ? model()["unk_token"] : "";
+    const std::string unknown = model_reader().text("unk_token", "");
     float score = 0;
     std::unordered_map<std::string, float> scores;
     for (const TokenizerJson& merge : model().at("merges")) {
@@ -206,7 +208,7 @@ class Writer {
       const bool typed = token.type == PieceType::kUnknown || token.type == PieceType::kControl ||
                          token.type == PieceType::kUserDefined;
       if (!bytes && typed && !listed) continue;
-      const bool special = entry.value("special", false) || looks_special(content);
+      const bool special = PartReader(entry, source_.name).flag("special", false) || looks_special(content);
       token = {special || bytes ? content : replaced(content, kBlank, " "), kScoreOfAdded,
                special ? PieceType::kControl : PieceType::kUserDefined};
     }
@@ -267,8 +269,12 @@ class Writer {
     const TokenizerJson given = config_.config.value("chat_template", TokenizerJson());
     if (given.is_string()) return put_text(key, given.get<std::string>());
     Json names = Json::array();
-    for (const TokenizerJson& entry : given) {
-      const auto name = entry.value("name", ""), text = entry.value("template", "");
+    for (const TokenizerJson& entry : given.is_array() ? given : TokenizerJson::array()) {
+      const auto part = [&](const char* key) {
+        return entry.is_object() ? entry.value(key, TokenizerJson()) : TokenizerJson();
+      };
+      if (!part("name").is_string() || !part("template").is_string()) continue;
+      const auto name = part("name").get<std::string>(), text = part("template").get<std::string>();
       if (name == "default") {
         put_text(key, text);
       } else {

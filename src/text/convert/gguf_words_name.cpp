@@ -92,11 +92,11 @@ TokenizerJson essence(TokenizerJson part) {
 
 std::optional<std::string> by_parts(const TokenizerJson& json) {
   const auto part = [&](const char* name) { return essence(json.value(name, TokenizerJson())); };
-  const TokenizerJson& model = json.at("model");
+  const PartReader model = PartReader(json, "tokenizer.json").at("model");
   for (const char* name : kUsualNames) {
     const GgufWords words = gguf_words(name, name);
     if (essence(words.pre_tokenizer) == part("pre_tokenizer") && essence(words.normalizer) == part("normalizer") &&
-        words.whole_words == model.value("ignore_merges", false)) {
+        words.whole_words == model.flag("ignore_merges", false)) {
       return name;
     }
   }
