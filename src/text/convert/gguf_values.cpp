@@ -128,7 +128,7 @@ class Writer {
   }
 
   const TokenizerJson& model() const { return source_.json.at("model"); }
-  PartReader model_reader() const { return PartReader(source_.json, source_.name).at("model"); }
+  TokenizerValue model_reader() const { return TokenizerValue(source_.json, source_.name).at("model"); }
 
   bool is_bytes() const {
     const std::string kind = model_reader().text("type", "BPE");
@@ -208,7 +208,7 @@ class Writer {
       const bool typed = token.type == PieceType::kUnknown || token.type == PieceType::kControl ||
                          token.type == PieceType::kUserDefined;
       if (!bytes && typed && !listed) continue;
-      const bool special = PartReader(entry, source_.name).flag("special", false) || looks_special(content);
+      const bool special = TokenizerValue(entry, source_.name).flag("special", false) || looks_special(content);
       token = {special || bytes ? content : replaced(content, kBlank, " "), kScoreOfAdded,
                special ? PieceType::kControl : PieceType::kUserDefined};
     }

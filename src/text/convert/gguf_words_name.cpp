@@ -92,7 +92,7 @@ TokenizerJson essence(TokenizerJson part) {
 
 std::optional<std::string> by_parts(const TokenizerJson& json) {
   const auto part = [&](const char* name) { return essence(json.value(name, TokenizerJson())); };
-  const PartReader model = PartReader(json, "tokenizer.json").at("model");
+  const TokenizerValue model = TokenizerValue(json, "tokenizer.json").at("model");
   for (const char* name : kUsualNames) {
     const GgufWords words = gguf_words(name, name);
     if (essence(words.pre_tokenizer) == part("pre_tokenizer") && essence(words.normalizer) == part("normalizer") &&
