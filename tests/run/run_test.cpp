@@ -214,7 +214,9 @@ TEST_F(RunOfKeys, EventsAreHeardInOrderAndEndsByRequestLeaveACheckpoint) {
       .event =
           [&](const TrainEvent& event) {
             if (event.kind == TrainEvent::Kind::step) heard.push_back("step " + std::to_string(event.step));
-            if (heard.size() == 2) EXPECT_TRUE(fs::exists(folder_ / "out/run.json"));
+            if (heard.size() == 2) {
+              EXPECT_TRUE(fs::exists(folder_ / "out/run.json"));
+            }
           },
       .warn = [&](const std::string&) { heard.push_back("warning"); },
       .train =
