@@ -32,8 +32,8 @@ struct AdapterConfig {
   Json trainable_token_indices;      // rows that train: a list, or {"embed_tokens": [...], "lm_head": [...]}
   bool ensure_weight_tying = false;  // embed_tokens and lm_head, where they are tied and named, stay one tensor
   std::string bias = "none";         // none, all, or lora_only (<method>_only): the base biases that train
-  std::string task_type;             // a task's id; empty: what the model is for, or none in a file
-  Json share;                        // {"lora_AB": "attention"}: layers whose name ends so have one tensor of that name
+  std::string task_type;             // a task's id; empty: the model's task, and in a file none
+  Json share;                        // {"lora_AB": "attention"}: layers whose names end in "attention" have one lora_AB
   Json beside;                       // configurations of further adapters on the same model; see Adapter::create
   std::string base_model_name_or_path;
 
@@ -49,7 +49,7 @@ struct NamedTensor {
   std::string name;
   Tensor value;
   double rate = 1;      // times the learning rate
-  double own_rate = 0;  // in place of both, where above zero
+  double own_rate = 0;  // above zero: its learning rate, whatever `rate` and the run's are
 };
 
 struct AdapterFolder;
@@ -63,7 +63,7 @@ struct CalibrationBatch {
 /// Batches that hold `samples` rows between them, fewer where there are no more.
 using Calibration = std::function<std::vector<CalibrationBatch>(int64_t samples)>;
 
-/// What a model makes of one input, [n, width] float64. Two models that differ nowhere make the same of it.
+/// What a model computes of one fixed input, to compare models by: [n, width] float64.
 using Probe = std::function<Tensor(const Model& model, const Adapter* adapter)>;
 
 class Adapter final : public ActiveUpdates {
@@ -94,10 +94,11 @@ class Adapter final : public ActiveUpdates {
   static Adapter load(const Model& model, const std::filesystem::path& folder) { return load(model, folder, {}); }
 
   /// Several adapters of one model as one: on a layer that more than one changes, W = W0 + sum_i weights[i] dW_i, with
-  /// the gains of the one that has any; adapters that are several themselves give up their parts. Where two bring a
-  /// head, the first one's stands, with a warning. `weights` may be empty: ones. Throws config.conflict, naming both,
-  /// for what cannot act together: two that replace another parameter (a bias) by different values or train it, two
-  /// models; config.bad-value for no adapters, one that was moved from, and weights that are not finite or not as many.
+  /// the gains of the one that has any. An adapter that is itself composed counts as its parts. Where two bring a head,
+  /// the first one's stands, with a warning. `weights` may be empty: ones. Throws config.conflict, naming both, where
+  /// two cannot act together: they are of two models, they train the same parameter other than the head (a bias), or
+  /// they replace it by different values. Throws config.bad-value where there is no adapter or one was moved from, and
+  /// for weights that are not finite or not one for each adapter.
   static Adapter compose(std::vector<Adapter> parts, std::vector<double> weights = {});
 
   Adapter(Adapter&&) noexcept = default;
@@ -128,8 +129,8 @@ class Adapter final : public ActiveUpdates {
     return parameter.slot >= 0 && overrides_[parameter.slot].defined();
   }
 
-  /// Whether what stands in for a parameter follows from the base: the embedding that is tied to a head whose start
-  /// lowers the base. It does not train.
+  /// Whether a parameter's stand-in follows from the base and does not train: that of an embedding whose tied head has
+  /// a start that is taken off the base (PiSSA).
   bool fixed(const Parameter& parameter) const { return fixed_.contains(parameter.slot); }
 
   const TrainedTokens* tokens(const Parameter& parameter) const override {
@@ -138,8 +139,8 @@ class Adapter final : public ActiveUpdates {
   }
   Tensor whole_value(const Parameter& parameter) const override;
 
-  /// Of an adapter that acts with others: what it brings for parameters that one before it replaces (a head), by slot.
-  /// Saved with it and of no effect.
+  /// Of a part of a composite: its stand-ins for parameters that a part before it replaces (a head), by slot. They are
+  /// saved with it and have no effect.
   const std::map<int64_t, Tensor>& set_aside() const { return set_aside_; }
 
   /// Training does not move it from now on.
@@ -201,8 +202,8 @@ ModelOptions with_adapter_head(ModelOptions options, const std::filesystem::path
 /// and their values where the file holds them. May be called for several adapters in turn.
 ModelOptions with_adapter_vocabulary(ModelOptions options, const std::filesystem::path& adapter_folder);
 
-/// Has the rows of these tokens train: adds them to config.trainable_token_indices for the word embeddings and for a
-/// head that is not tied to them, where modules_to_save, target_modules or the method do not train these already.
+/// Makes the rows of these tokens train: adds them to config.trainable_token_indices for the word embeddings and for a
+/// head that is not tied to them, unless modules_to_save, target_modules or the method train these anyway.
 /// Throws config.conflict for a method that trains no rows.
 void train_new_tokens(const Model& model, AdapterConfig& config, const std::vector<int64_t>& ids);
 

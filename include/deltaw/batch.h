@@ -49,7 +49,7 @@ class RowSource {
   virtual int64_t size() const = 0;
   /// What a row costs a model, in its own unit: tokens of a text.
   virtual int64_t cost(int64_t row) const = 0;
-  /// Differs where the rows differ: a run is only resumed with its own rows.
+  /// A text that is another one where the rows are: a run is only resumed with its own rows.
   virtual std::string fingerprint() const = 0;
   /// The rows at these positions, in this order. May be called from any thread; whatever is random follows from `draw`.
   virtual Batch collate(const std::vector<int64_t>& positions, const Draw& draw) const = 0;

@@ -162,8 +162,7 @@ struct TrainingData {
 /// decides which rows validation_split holds out.
 TrainingData load_training_data(const DataOptions& options, uint64_t seed, const HeadLabels& head = {});
 
-/// What to say where `names` puts a class at another place than a stored head of as many has it; nothing where they
-/// agree.
+/// A warning where a stored head of as many classes has one of them at another place than `names`; else nothing.
 std::optional<std::string> order_warning(const std::vector<std::string>& names, const HeadLabels& head);
 
 /// The set of these names; where they are the task's in another order, with what its files call them.

@@ -34,7 +34,8 @@ struct FamilySpec {
 
   std::function<std::unique_ptr<Model>(const FamilyInput&)> load = {};
   const GgufForm* gguf = nullptr;  // how its checkpoints stand in GGUF files (deltaw/gguf.h); null: they do not
-  /// config.json as `load` reads it, where a family is another one with keys of its own; none: as it is.
+  /// Of a family that another one loads, with other keys: makes of its config.json one that `load` reads. None:
+  /// config.json is read as it is.
   std::function<Json(Json config)> settled = {};
 
   bool is_decoder = false;  // a token sees none after it

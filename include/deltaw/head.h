@@ -18,8 +18,9 @@ struct HeadSpec {
   bool has_labels() const { return !weight.empty() && outputs == 0; }
 };
 
-/// The heads of a decoder whose classes transformers names as it does Llama's: "LlamaForCausalLM" with `lm_head`, and
-/// "LlamaForSequenceClassification" with `score`, which reads each row's last token.
+/// The heads of a decoder whose classes transformers names as it does Llama's: "LlamaForCausalLM" with `lm_head`, then
+/// two with a module `score`: "LlamaForSequenceClassification", which reads each row's last token, and
+/// "LlamaForTokenClassification", which reads every token.
 std::vector<HeadSpec> decoder_heads(const std::string& name);
 
 }  // namespace deltaw

@@ -1,7 +1,7 @@
 // What the author of a method needs: the contract between a method and the engine.
 //
-// A method is a small, pure, differentiable function. It takes its own tensors on one layer and a view of the frozen
-// layer, and returns what is needed for
+// A method is a small, pure, differentiable function. From its own tensors on one layer and a view of the frozen layer
+// it computes left, right and the gains of the layer's new weight
 //
 //   W = diag(out_gain) (W0 + scale left diag(middle) right) diag(in_gain)     left [d_out, k]   right [k, d_in]
 //
@@ -47,7 +47,7 @@ struct LayerInfo {
   int64_t d_out = 0;
   int64_t d_in = 0;
   LayerKind kind = LayerKind::linear;
-  std::array<int64_t, 2> kernel = {1, 1};  // rows and columns of a Conv2d's
+  std::array<int64_t, 2> kernel = {1, 1};  // of a Conv2d: rows and columns
   bool feed_forward = false;               // its family names it in ia3_feedforward_modules
 
   int64_t kernel_area() const { return kernel[0] * kernel[1]; }
@@ -64,9 +64,8 @@ struct LayerInfo {
 enum class Observations { none, inputs, gradients };
 
 /// What was measured on one linear layer, over its n inputs x [d_in] (one for each token or patch). Tensors are
-/// float32, or float64 over a float64 model. `samples` and `rows` are always there; mean, second_moment and largest
-/// only for Observations::inputs, gradient only for Observations::gradients: the other tensors are undefined, and
-/// largest is 0.
+/// float32, or float64 over a float64 model. `samples` and `rows` are always set; mean, second_moment and largest by
+/// Observations::inputs alone, gradient by Observations::gradients alone. A tensor that is not set is undefined.
 struct Observed {
   int64_t samples = 0;   // calibration rows
   int64_t rows = 0;      // n
@@ -126,10 +125,10 @@ struct Param {
   Tensor value;
   bool trained = true;
   bool saved = true;  // false: it follows from the base and the options, and is made again on loading
-  double rate = 1;    // its learning rate over the run's
-  /// The tensor's shape in the file, where that is another one; -1 for one size that follows from the rest.
+  double rate = 1;    // its learning rate is so many times the run's
+  /// The tensor's shape in the file where it is another one there. One size may be -1: it follows from the others.
   std::vector<int64_t> file_shape = {};
-  bool may_lack = false;        // a file without it is read, with a warning, and the declared value is kept
+  bool may_lack = false;        // a file may be without it: then there is a warning, and the declared value stays
   bool turned = false;          // value is the transpose of what the name says: the other factor of a tied layer
   std::string other_name = {};  // a file may have this name in place of file_name
 };
@@ -160,7 +159,7 @@ using Operator = std::function<Tensor(const Tensor&)>;
 /// What a method returns for one layer. An undefined tensor means that the method has none: no factors, gains of one.
 struct Update {
   Tensor left;    // [d_out, k]
-  Tensor middle;  // [k]; where the factors are frozen, multiplying it into one of them would cost more products
+  Tensor middle;  // [k]; apart, since multiplying it into a frozen factor would cost more products
   Tensor right;   // [k, d_in]
   double scale = 1;
   Tensor dense;               // [d_out, d_in], added to left right
@@ -246,8 +245,8 @@ class Method {
 
   // Hooks. A method that needs none writes none.
 
-  /// Throws for options with which nothing would train, or not as they say. Called before training only: an adapter
-  /// that is read may have them.
+  /// Throws for options with which nothing would train, or something else than they say. Called before training only:
+  /// an adapter that is read may have them.
   virtual void check_training(const std::vector<LayerInfo>& /*layers*/) const {}
 
   /// What is to be observed before an adapter is created, so that declare() finds it in its view.
@@ -268,7 +267,8 @@ class Method {
   virtual Tensor penalty(const std::vector<const Params*>& /*layers*/) const { return {}; }
 
   virtual std::optional<RankBudget> rank_budget() const { return std::nullopt; }
-  /// The same update in fewer numbers, for the file: of a layer that has lost components, which `params` no longer has.
+  /// For the file: the same update in fewer numbers. Asked of layers that have lost components; `params` is without
+  /// these already.
   virtual Params compact(const LayerInfo& /*layer*/, Params params) const { return params; }
 
   /// True: update() returns operators.
@@ -279,7 +279,8 @@ class Method {
     return output;
   }
 
-  /// Of a method with virtual tokens: the trained tensors of the whole model. Their file names have no module before.
+  /// Of a method with virtual tokens: the trained tensors of the whole model. No module's name stands before their
+  /// file names.
   virtual std::vector<Param> declare_whole(const ModelShape& /*model*/, at::Generator& /*generator*/) const {
     return {};
   }
@@ -289,10 +290,10 @@ class Method {
   virtual void before_step(const LayerInfo& /*layer*/, Params& /*params*/) const {}
   /// Changes the tensors of one layer after the step (SoRA's proximal step).
   virtual void after_step(const LayerInfo& /*layer*/, Params& /*params*/) const {}
-  /// False: these two treat each layer by itself, so that layers cannot have a tensor in common.
+  /// False: before_step() and after_step() treat each layer by itself, so that layers cannot share a tensor.
   virtual bool may_share() const { return true; }
 
-  /// The learning rate of the base's vectors that train too (biases, the head's included) over the run's.
+  /// The learning rate of the base's vectors that train too (biases, also the head's): so many times the run's.
   virtual double vector_rate() const { return 1; }
   /// The learning rate of the method's tensors on embeddings; 0: the run's.
   virtual double embedding_rate() const { return 0; }
@@ -333,7 +334,7 @@ struct MethodSpec {
   std::string paper;
   std::string peft_type;                           // in adapter_config.json
   Json peft_settings = Json::object();             // what tells it from others of that peft_type: {"use_dora": true}
-  std::vector<std::string> other_peft_types = {};  // of files that hold it too, where they have these settings
+  std::vector<std::string> other_peft_types = {};  // files with one of these and with peft_settings hold it too
   std::optional<PeftSupport> in_peft = {};         // none: PEFT has no such method
   /// target_modules where none is given, by what the family says; null: there is no default.
   std::function<Json(const FamilySpec&)> default_targets = &FamilySpec::lora_target_modules;
@@ -344,7 +345,7 @@ struct MethodSpec {
   bool ties_factors = false;  // its lora_A and lora_B on a tied head can be the embedding's lora_B and lora_A
   /// Options that say how the method trains and nothing of what its tensors mean; see trains_only().
   std::vector<std::string> training_options = {};
-  /// With which its tensors' names in the file begin after the module's, where they end in .weight or .bias: "lora_".
+  /// What follows the module's name in its tensors' names in the file, where these end in .weight or .bias: "lora_".
   std::string tensor_prefix = {};
   std::string parameter_count = {};  // per layer, as a formula for the documentation
   std::function<int64_t(const LayerInfo&, const Json& options)> count = {};  // the same, checked by the tests

@@ -28,12 +28,12 @@ class Quantised;
 /// One frozen tensor of the model. `slot` counts all of them, so that an adapter can stand in for it.
 struct Parameter {
   std::string name;  // as in the checkpoint of the whole model: "bert.encoder.layer.0.output.dense.weight"
-  /// Never written; undefined where the module has none (a linear layer without bias) and where it is quantised.
+  /// Never written. Undefined where the module has no such tensor (a linear layer without bias) or it is quantised.
   Tensor value;
   int64_t slot = -1;
   at::ScalarType stored = at::kFloat;  // its type in the checkpoint
-  std::string tied_to;                 // the parameter whose tensor this one is (tied embeddings), or empty
-  std::shared_ptr<const Quantised> quantised = nullptr;  // W0, whatever the layer's layout: in place of a value
+  std::string tied_to;                 // the parameter that it shares its tensor with (tied embeddings), or empty
+  std::shared_ptr<const Quantised> quantised = nullptr;  // in place of `value`: W0 [d_out, d_in] in any layer
 
   bool exists() const { return value.defined() || quantised; }
   int64_t numel() const;
@@ -48,7 +48,7 @@ Tensor as_stored(const LayerInfo& layer, const Tensor& matrix);
 struct Layer {
   std::string name;
   LayerKind kind = LayerKind::linear;
-  /// Holds W0 [d_out, d_in]; in a Conv1D or an embedding its transpose; in a Conv2d [d_out, channels, rows, columns].
+  /// W0 [d_out, d_in]. A Conv1D and an embedding store its transpose, a Conv2d [d_out, channels, rows, columns].
   Parameter weight;
   Parameter bias;              // [d_out], or undefined
   int64_t index = -1;          // counts the model's layers
@@ -72,7 +72,7 @@ struct Conv2d : Linear {
 };
 
 struct Embedding : Layer {
-  int64_t padding_idx = -1;  // the row that gets no gradient from being looked up, as torch's; -1: none
+  int64_t padding_idx = -1;  // as torch's: looking this row up gives it no gradient; -1: there is none
 };
 
 /// A LayerNorm or, without `centred`, an RMSNorm.
@@ -93,7 +93,7 @@ enum class LinearPath {
   mixed,      // W is formed and x multiplied with it; the factors' gradients are computed as in sequence
 };
 
-/// Is shown the input and the output of each linear layer of a pass that no adapter changes.
+/// Sees the input and the output of each linear layer, in a pass without an adapter.
 class Observer {
  public:
   virtual ~Observer() = default;
@@ -128,7 +128,8 @@ struct Call {
   uint64_t seed = 0;
   int64_t step = 0;
   int64_t micro_step = 0;
-  bool recompute = false;  // blocks keep what enters them and run again in the backward pass (ops/checkpoint.h)
+  bool recompute =
+      false;  // blocks keep what enters them and run again in the backward pass (ops/gradient_checkpointing.h)
   LinearPath path = LinearPath::automatic;
   Observer* observer = nullptr;     // or none
   KeyValueCache* cache = nullptr;   // or none; of a causal model
@@ -142,9 +143,9 @@ struct Call {
 /// One padded batch on the model's device.
 struct ModelInput {
   Tensor input_ids;  // [batch, seq] int64
-  /// [batch, seq] int64: 0 for padding, 1 for tokens; where a row holds several documents, the number of the token's
-  /// own, from 1: attention does not cross from one to the next and positions start again. With a cache of n tokens
-  /// [batch, n + seq], of one document.
+  /// [batch, seq] int64: 0 for padding, 1 for tokens. Where a row holds several documents, a token has the number of
+  /// its document, from 1: attention stays within a document, and positions start again in each. With a cache of n
+  /// tokens it is [batch, n + seq], and a row is one document.
   Tensor attention_mask;
   Tensor token_type_ids;  // [batch, seq] int64, or undefined for zeros
 };
@@ -175,9 +176,9 @@ struct ModelOptions {
   /// heads, stay as they are in the mapped file, and every use dequantises them anew.
   bool dequantize = true;
   uint64_t seed = 42;  // of a head that is drawn
-  /// How many rows a causal model's embeddings and head are to have, where the checkpoint has fewer. The added rows are
-  /// the last ones of the tensor that `embeddings` has under the parameter's name; without one, each is the mean of the
-  /// checkpoint's rows.
+  /// The number of rows that a causal model's embeddings and head get where the checkpoint has fewer. Where
+  /// `embeddings` has a tensor by the parameter's name, its last rows are the added ones; else each added row is the
+  /// mean of the checkpoint's rows.
   int64_t vocab_size = 0;
   std::map<std::string, Tensor> embeddings;
 
@@ -202,7 +203,7 @@ class Model {
   virtual Tensor logits(const Tensor& features, Call& call) const = 0;
   /// Whether attention keeps its scores as matrices [heads, queries, keys] for the backward pass.
   virtual bool keeps_scores() const { return false; }
-  /// Both: logits [batch, labels] of rows, [batch, seq, labels or vocabulary] of tokens.
+  /// logits() of features(): [batch, labels] of rows, [batch, seq, labels or vocabulary] of tokens.
   Tensor forward(const ModelInput& input, Call& call) const { return logits(features(input, call), call); }
 
   const std::filesystem::path& folder() const { return folder_; }

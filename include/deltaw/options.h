@@ -24,7 +24,7 @@ struct Rule {
   bool low_open = false;   // low itself is not allowed
   bool high_open = false;  // high itself is not allowed
   std::vector<std::string> choices;
-  /// Of a list: its items are paths. A text is one of them, commas and all; a text that is a JSON list is several.
+  /// The items of a list are paths: a text is one path, commas included, and a text that is a JSON list is several.
   bool paths = false;
 
   bool allows(double value) const;

@@ -75,7 +75,7 @@ class Task {
   virtual bool compares_rows() const { return false; }
   /// Whether label_smoothing means something.
   virtual bool smooths_labels(const Model& /*model*/) const { return false; }
-  /// The mean loss of one who guesses.
+  /// The mean loss of guessing.
   virtual double chance_loss(const Model& model, const RowSource& rows) const = 0;
   /// Bytes at work while the loss of `tokens` is taken, beside the model's own.
   virtual double loss_bytes(const Model& /*model*/, double /*tokens*/) const { return 0; }
@@ -89,7 +89,7 @@ class Task {
   /// `metrics`: which of them; the loss always.
   virtual std::unique_ptr<Scorer> scorer(const Model& model, const Adapter* adapter, const RowSource& rows,
                                          std::vector<std::string> metrics) const = 0;
-  /// What stands for the model where two are compared, [n, width]: logits, those of padding left out.
+  /// What two models are compared by, [n, width]: logits, without those of padding.
   virtual Tensor comparable(const Model& model, const Outputs& outputs, const Batch& batch, Call& call) const = 0;
 };
 

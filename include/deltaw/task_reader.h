@@ -37,9 +37,9 @@ struct TaskFiles {
   std::vector<std::filesystem::path> adapters = {};   // that act, or the one that training goes on from
   uint64_t seed = 0;                                  // of rows that are held out
   bool length_given = false;                          // max_length was asked for, or trained with
-  bool length_asked = false;                          // it was asked for
-  Json asked = Json::object();                        // every key that was given to a run,
-  std::string asked_where = {};                       // and where
+  bool length_asked = false;                          // max_length was asked for
+  Json asked = Json::object();                        // every key that the run was given
+  std::string asked_where = {};                       // who gave them: a file, or the command line
   std::function<void(const std::string&)> warn = {};  // takes one sentence
 
   /// The folders whose files are read beside the model: the first adapter's, then the checkpoint's.
@@ -155,7 +155,7 @@ class TaskReader {
   virtual void begin_asking(const AskedModel& /*asked*/, TaskFiles& files) { load_preprocessors(files); }
   /// The rows of the validation set. Throws config.no-data where there are none.
   virtual std::shared_ptr<const RowSource> rows_to_score(const AskedModel& asked, TaskFiles& files);
-  /// Those of `file` or, where that is empty, of test_file, of which nobody knows the labels; `ids` takes theirs.
+  /// The rows of `file`, or of test_file where that is empty; they need no labels. `ids` takes the rows' ids.
   virtual std::shared_ptr<const RowSource> rows_to_predict(const AskedModel& asked, TaskFiles& files,
                                                            const std::string& file, std::vector<Json>& ids);
   /// {"eval_loss": ..., ...}: by default the scores of rows_to_score().
@@ -175,7 +175,7 @@ class TextReader : public TaskReader {
   void load_preprocessors(const TaskFiles& files) override;
   /// max_length as the model allows it, and the padding token.
   void begin_training(const Model& model, TaskFiles& files) override;
-  /// The same, for a max_length that nobody gave the longest that the model reads.
+  /// The same; where nobody gave a max_length, it is the longest that the model reads.
   void begin_asking(const AskedModel& asked, TaskFiles& files) override;
   void check(const Model& model, const Adapter* adapter) const override;
 

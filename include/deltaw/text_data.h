@@ -110,7 +110,7 @@ enum class Blank {
 TextDataset load_texts(const DataFiles& files, const DataOptions& options, const TextOptions& text,
                        const ChatRenderer& render, Blank blank = Blank::refused);
 
-/// As split_file, with the tasks of text.
+/// split_file() that knows the tasks of text by name, too.
 std::optional<DataFiles> text_split_file(const DataOptions& options, Split split);
 
 /// The prompt of an instruction in the words of Stanford Alpaca, which LLM-Adapters kept, up to where the answer

@@ -19,9 +19,9 @@ struct Encoding {
   std::vector<std::string> tokens;                   // as in the vocabulary
   std::vector<std::pair<int64_t, int64_t>> offsets;  // [begin, end) in code points of the text the token is from
   std::vector<uint8_t> special;                      // 1 for tokens that the template added
-  std::vector<int64_t> words = {};  // the piece of its text, as the pre-tokenizer cut it, that the token is of, from 0;
-                                    // -1 for special
-  bool truncated = false;           // tokens were left out for max_length
+  /// The number of the piece that the token comes from, from 0 in each text, as the pre-tokenizer cut it; -1: special.
+  std::vector<int64_t> words = {};
+  bool truncated = false;  // tokens were left out for max_length
 };
 
 struct EncodeOptions {

@@ -10,9 +10,9 @@
 
 namespace deltaw {
 
-/// A folded layer forms W in every pass, and takes dW apart into the gradients of the method's tensors. Over several
-/// micro-batches both can be done once: W is formed when a layer is first met, dW is added up, and finish() asks the
-/// method's map. That keeps two matrices of each folded layer's size until then.
+/// A folded layer forms W in its forward pass, and in its backward pass makes gradients of the method's tensors from
+/// dW. Over several micro-batches both can be done once: W is formed when a layer is first met, the micro-batches' dW
+/// are added up, and finish() makes the gradients. Until then it keeps W and dW of each folded layer.
 ///
 /// Put one into Call::formed for the passes of one optimiser step. Not for several threads at once.
 class FormedWeights {
@@ -20,8 +20,7 @@ class FormedWeights {
   /// For so many passes of one adapter, which must outlive it.
   explicit FormedWeights(int64_t micro_batches) : micro_batches_(micro_batches) {}
 
-  /// What it keeps of this adapter over micro-batches of so many tokens, in bytes; 0 where there is nothing to keep and
-  /// it is of no use.
+  /// The bytes that it keeps for this adapter over micro-batches of so many tokens; 0: no layer gains by it.
   static int64_t bytes(const ActiveUpdates& adapter, int64_t tokens, int64_t micro_batches);
 
   /// The kept layer, formed when it is first asked for; null where it goes in sequence. `trained` are the method's

@@ -85,7 +85,8 @@ void run(const Tensor& x, const Tensor& cos, const Tensor& sin, float sign, Tens
   });
 }
 
-// Heads that stand alone are what attention multiplies; the gradient goes to layers, whose tokens stand together.
+// Attention multiplies one head after the other. The gradient goes on to linear layers, which read a token's heads side
+// by side.
 enum class Layout { by_head, by_token };
 
 Tensor turned(const Tensor& x, const Tensor& cos, const Tensor& sin, float sign, Layout layout) {

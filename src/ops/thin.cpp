@@ -12,7 +12,8 @@ using at::Tensor;
 
 // A tile of the product of rows with rows.
 constexpr int64_t kEdge = 4;
-// Rows of a wide matrix that a core works on at a time: long ones are as many streams from memory.
+// Rows of a wide matrix that a core works on at a time. Each row is a stream from memory, of which a core keeps few
+// going where rows are long.
 int64_t rows_of_block(int64_t n) {
   return n > 512 ? 8 : 16;
 }
