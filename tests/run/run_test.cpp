@@ -12,7 +12,7 @@
 #include "deltaw/text_rows.h"
 #include "support/data.h"
 #include "support/temporary.h"
-#include "train/train_options.h"
+#include "train/options.h"
 
 namespace deltaw::test {
 namespace {
@@ -100,11 +100,14 @@ TEST_F(RunOfKeys, WrongKeysAreRefusedByNameAndPlace) {
   const ErrorParts foreign = refused(keys_with({{"randlora_alpha", 8}}));
   EXPECT_EQ(foreign.id, "config.other-method");
   EXPECT_EQ(foreign.where, "keys of the test");
-  const Error several = error_of([&] {
+  std::string told;
+  try {
     RunSettings::from_json(keys_with({{"lerning_rate", 1}, {"randlora_alpha", 8}, {"seed", -3}}));
-  });
+  } catch (const Error& error) {
+    told = error.what();
+  }
   for (const char* name : {"lerning_rate", "randlora_alpha", "seed"}) {
-    EXPECT_NE(std::string(several.what()).find(name), std::string::npos) << several.what();
+    EXPECT_NE(told.find(name), std::string::npos) << told;
   }
 }
 
@@ -172,7 +175,9 @@ TEST_F(RunOfKeys, TrainingWritesAdapterResultsAndPage) {
                            "checkpoint-3/README.md", "checkpoint-3/run.json", "vocab.txt"}) {
     EXPECT_TRUE(fs::exists(folder_ / "out" / name)) << name;
   }
-  EXPECT_EQ(read_config_file(folder_ / "out/all_results.json"), trained.results);
+  const Json written = read_config_file(folder_ / "out/all_results.json");
+  EXPECT_EQ(written.size(), trained.results.size());
+  for (const auto& [key, value] : trained.results.items()) EXPECT_EQ(written.value(key, Json()), value) << key;
   EXPECT_EQ(trained.results["steps"], 4);
   EXPECT_TRUE(trained.results.contains("eval_accuracy"));
   const std::string page = bytes("out/README.md");
@@ -214,9 +219,7 @@ TEST_F(RunOfKeys, EventsAreHeardInOrderAndEndsByRequestLeaveACheckpoint) {
       .event =
           [&](const TrainEvent& event) {
             if (event.kind == TrainEvent::Kind::step) heard.push_back("step " + std::to_string(event.step));
-            if (heard.size() == 2) {
-              EXPECT_TRUE(fs::exists(folder_ / "out/run.json"));
-            }
+            EXPECT_TRUE(fs::exists(folder_ / "out/run.json"));
           },
       .warn = [&](const std::string&) { heard.push_back("warning"); },
       .train =
