@@ -324,7 +324,30 @@ TEST_P(DecoderTokens, AreReadByAHeadWithABiasAndADropout) {
   EXPECT_TRUE(trained({{"hidden_dropout", 0.0}}).equal(plain));
 }
 
+TEST(DecoderTokenHead, HasNoBiasWhereTheConfigSaysSo) {
+  const test::TemporaryFolder folder;
+  std::filesystem::copy(test::fixture("golden/models/llama_tokens"), folder.path());
+  Json config = read_json(folder / "config.json");
+  config["token_classification_bias"] = false;
+  write_json(folder / "config.json", config);
+  const Error error = error_of([&] { load_model(folder.path().string(), {.dtype = "float64"}); });
+  EXPECT_EQ(error.id(), "format.unexpected-tensor");
+  EXPECT_NE(error.parts().what.find("score.bias"), std::string::npos);
+}
+
 INSTANTIATE_TEST_SUITE_P(Families, DecoderTokens, testing::Values("gpt2_tokens", "llama_tokens"),
+                         [](const auto& i) { return std::string(i.param); });
+
+class DecoderRows : public DecoderTokens {};
+
+TEST_P(DecoderRows, AreReadByAHeadWithoutADropout) {
+  const auto model = load_model(source.string(), {.dtype = "float64"});
+  EXPECT_EQ(model->task_type(), "SEQ_CLS");
+  EXPECT_FALSE(model->head_layer()->bias.exists());
+  EXPECT_TRUE(trained({{"classifier_dropout", 0.5}, {"hidden_dropout", 0.5}}).equal(logits(*model, false)));
+}
+
+INSTANTIATE_TEST_SUITE_P(Families, DecoderRows, testing::Values("gpt2_reg", "llama_cls"),
                          [](const auto& i) { return std::string(i.param); });
 
 }  // namespace
