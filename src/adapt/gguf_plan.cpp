@@ -41,7 +41,7 @@ io::Dtype fitting(io::Dtype type, const std::vector<int64_t>& shape) {
 }
 
 std::pair<std::string, std::string> module_and_ending(const std::string& parameter) {
-  const size_t dot = parameter.rfind('.');
+  const size_t dot = std::min(parameter.rfind('.'), parameter.size());  // what a module lacks has no name
   return {parameter.substr(0, dot), parameter.substr(dot)};
 }
 

@@ -267,8 +267,11 @@ void decode_rows(const TensorBytes& tensor, int64_t first, std::span<float> out)
 
 void decode(const TensorBytes& tensor, std::span<float> out) {
   if (static_cast<int64_t>(out.size()) != tensor.count()) refuse(tensor, "the room for its numbers has another size");
-  decode_rows(tensor, 0, out);
-  if (tensor.undo) tensor.undo(out);
+  if (!tensor.undo) return decode_rows(tensor, 0, out);
+  TensorBytes stored = tensor;
+  stored.shape = {tensor.count()};  // the rows of the file may be columns here
+  decode_rows(stored, 0, out);
+  tensor.undo(out);
 }
 
 }  // namespace deltaw::io

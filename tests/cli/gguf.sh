@@ -76,12 +76,10 @@ for name in llama_mix gemma2 gpt2; do
   expect 0 generate --model_name_or_path $name-one/model.gguf --dtype float32 --prompt 'the cat 3' --max_new_tokens 8
   contains out 'sat on the mat'
 done
-expect 0 info llama_mix-again/model.gguf --json
-contains out '"general.name": "llama_mix-folder"'
 expect 0 convert llama_mix.gguf --to gguf --save_dtype bf16 --output_dir bf16
 expect 0 info bf16/model.gguf --json
 contains out '"BF16"'
-expect 2 convert gpt2-folder --to gguf --pre_tokenizer llama-bpe --output_dir none
+expect 2 convert gpt2-folder --to gguf --pre_tokenizer smollm --output_dir none
 contains err 'llama.cpp would make other tokens of a text'
 expect 2 convert gpt2-folder --pre_tokenizer gpt-2 --output_dir none
 contains err '--to gguf'

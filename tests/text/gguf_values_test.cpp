@@ -149,9 +149,11 @@ TEST_F(GgufValuesOf, NameSpecialTokensByTheFilesThenByTheModel) {
   const Tokenizer tokenizer = Tokenizer::from_folder(fixture("text/fixtures/llama3"));
   const std::string first = *tokenizer.id_to_token(5);
   const GgufTokenizer found =
-      with(Json{{"eos_token", first}}.dump(), {{"eos_token_id", 7}, {"bos_token_id", {3, 4}}, {"pad_token_id", -1}});
-  EXPECT_EQ(value_of(found, "eos_token_id"), 5);
-  EXPECT_EQ(value_of(found, "bos_token_id"), 3);
+      with(Json{{"unk_token", first}}.dump(),
+           {{"unk_token_id", 7}, {"eos_token_id", {3, 4}}, {"bos_token_id", 9}, {"pad_token_id", -1}});
+  EXPECT_EQ(value_of(found, "unknown_token_id"), 5);
+  EXPECT_EQ(value_of(found, "eos_token_id"), 3);
+  EXPECT_EQ(value_of(found, "bos_token_id"), *tokenizer.bos_id());  // which it puts before a text
   EXPECT_TRUE(value_of(found, "padding_token_id").is_null());
 }
 

@@ -237,15 +237,25 @@ class Writer {
     put_list("tokenizer.ggml.merges", std::move(list), GgufType::text);
   }
 
-  /// By the tokenizer's files, else by config.json, whose end of a text may be a list.
+  /// What the tokenizer takes a special token to be, by usual names too.
+  std::optional<int64_t> own_id(const std::string& name) const {
+    if (name == "bos") return tokenizer_.bos_id();
+    if (name == "eos") return tokenizer_.eos_id();
+    if (name == "pad") return tokenizer_.pad_id();
+    return name == "mask" ? tokenizer_.mask_id() : std::nullopt;
+  }
+
+  /// By the tokenizer's files, for what it puts around a text by itself, else by config.json, whose end may be a list.
   std::optional<int64_t> special_id(const std::string& name) const {
     if (const auto token = config_.token(name + "_token")) {
       if (const auto id = tokenizer_.token_to_id(*token)) return id;
     }
+    const bool around = (name == "bos" && tokenizer_.prepends_bos()) || (name == "eos" && tokenizer_.appends_eos());
+    if (around) return own_id(name);
     Json id = wanted_.config.value(name + "_token_id", Json());
     if (id.is_array() && !id.empty()) id = Json(id[0]);
     const bool right = id.is_number_integer() && id.get<int64_t>() >= 0 && id.get<int64_t>() < wanted_.rows;
-    return right ? std::optional(id.get<int64_t>()) : std::nullopt;
+    return right ? std::optional(id.get<int64_t>()) : own_id(name);
   }
 
   void put_ids() {
