@@ -3,8 +3,8 @@
 //   loss   single_label: cross entropy of logits [rows, labels] with the rows' classes
 //          multi_label: binary cross entropy with each class, the mean over rows and classes
 //          regression: mean squared error
-//   scores accuracy and F1; F1 over all decisions, over classes, and the share of rows that are right in every class;
-//          mean squared error and the correlations; those of a task of GLUE by its name
+//   scores accuracy, F1, area under the ROC curve; F1 over all decisions, over classes, and the share of rows that are
+//          right in every class; errors, what is explained, correlations; those of a task of GLUE by its name
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
