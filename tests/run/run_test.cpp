@@ -12,7 +12,7 @@
 #include "deltaw/text_rows.h"
 #include "support/data.h"
 #include "support/temporary.h"
-#include "train/options.h"
+#include "train/train_options.h"
 
 namespace deltaw::test {
 namespace {
