@@ -16,6 +16,7 @@
 #include "deltaw/error.h"
 #include "io/safetensors.h"
 #include "models/loader.h"
+#include "ops/host_read.h"
 
 namespace deltaw {
 
@@ -23,7 +24,7 @@ namespace deltaw {
 std::string hash_of(const Params& shared) {
   uint64_t hash = 0xCBF29CE484222325ull;
   for (const Param& param : shared.all()) {
-    const Tensor value = param.value.contiguous();
+    const Tensor value = ops::host_copy(param.value);
     const auto* bytes = static_cast<const unsigned char*>(value.const_data_ptr());
     for (size_t i = 0; i < value.nbytes(); ++i) hash = (hash ^ bytes[i]) * 0x100000001B3ull;
   }
@@ -45,9 +46,9 @@ KeptRanks kept_components(const Adapter& adapter) {
   if (!budget || budget->allocated) return adapter.kept_ranks;
   KeptRanks kept;
   for (const AdaptedLayer* layer : adapter.layers()) {
-    const Tensor alive = layer->params[budget->gate.param].detach().ne(0).flatten().contiguous();
-    if (alive.all().item<bool>()) continue;
-    kept[layer->info.name] = std::vector<bool>(alive.data_ptr<bool>(), alive.data_ptr<bool>() + alive.numel());
+    const std::vector<uint8_t> alive = ops::host_values<uint8_t>(layer->params[budget->gate.param].ne(0));
+    if (std::find(alive.begin(), alive.end(), 0) == alive.end()) continue;
+    kept[layer->info.name] = std::vector<bool>(alive.begin(), alive.end());
   }
   return kept;
 }
@@ -119,7 +120,7 @@ Json alive_at_first(const Json& before, const std::vector<bool>& alive) {
 
 void refuse_to_save_non_finite(const std::vector<NamedTensor>& tensors) {
   for (const NamedTensor& tensor : tensors) {
-    if (tensor.value.isfinite().all().item<bool>()) continue;
+    if (ops::host_flag(tensor.value.isfinite().all())) continue;
     throw Error({.id = "numeric.non-finite",
                  .what = "the adapter holds values that are not finite, and is not saved",
                  .where = tensor.name,

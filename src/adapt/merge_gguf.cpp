@@ -18,6 +18,7 @@
 #include "io/gguf_writer.h"
 #include "models/gguf.h"
 #include "models/loader.h"
+#include "ops/host_read.h"
 
 namespace deltaw {
 namespace {
@@ -102,7 +103,7 @@ class Plan {
  private:
   void add(const io::TensorBytes& own, const std::string& name, const std::string& module, const Parameter& parameter) {
     const Tensor& value = merged_.at(module);
-    const bool changed = !value.equal(parameter.value);
+    const bool changed = !ops::host_equal(value, parameter.value);
     Planned planned{.name = name, .dtype = type_of(type_, own, changed), .shape = own.shape, .changed = changed};
     if (!changed && planned.dtype == own.dtype) {
       planned.kept = &own;
@@ -115,7 +116,8 @@ class Plan {
   /// A head that was the tensor of the word embeddings, and is another one now.
   void add_parted_head(const io::GgufFile& base) {
     for (const Parameter* parameter : original_.parameters()) {
-      if (parameter->tied_to.empty() || merged_.at(parameter->name).equal(merged_.at(parameter->tied_to))) continue;
+      if (parameter->tied_to.empty() || ops::host_equal(merged_.at(parameter->name), merged_.at(parameter->tied_to)))
+        continue;
       const size_t dot = parameter->name.rfind('.');
       const auto place = gguf_place(original_, parameter->name.substr(0, dot));
       const auto words = gguf_place(original_, parameter->tied_to.substr(0, parameter->tied_to.rfind('.')));
@@ -151,12 +153,12 @@ void write(const Plan& plan, const std::vector<io::GgufValue>& values, const fs:
 
 /// Whether numbers of a file are these, rounded once; of Q8_0, within half a step of each block.
 bool is_stored(const Tensor& found, const Tensor& numbers, io::Dtype dtype) {
-  if (dtype != io::Dtype::q8_0) return found.equal(numbers.to(scalar_type(dtype)).to(at::kFloat));
+  if (dtype != io::Dtype::q8_0) return ops::host_equal(found, numbers.to(scalar_type(dtype)).to(at::kFloat));
   constexpr int64_t kBlock = 32;
   // Half a step of 127 and, since the scale is rounded to float16 behind that, 127 times what is lost there.
   constexpr double kShare = 0.5 / 127 + 0x1p-11, kTiny = 127 * 0x1p-25;
   const Tensor blocks = numbers.reshape({-1, kBlock}), off = (found.reshape({-1, kBlock}) - blocks).abs();
-  return off.le(blocks.abs().amax(1, /*keepdim=*/true) * kShare + kTiny).all().item<bool>();
+  return ops::host_flag(off.le(blocks.abs().amax(1, /*keepdim=*/true) * kShare + kTiny).all());
 }
 
 std::string problem_of(const Plan& plan, const fs::path& path) {
