@@ -21,6 +21,16 @@ report 'headers begin with a comment or #pragma once and have it' \
 report 'the library neither prints nor ends the program' "$(grep -nE \
   '(^|[^a-zA-Z0-9_:.])(std::)?(abort|exit|_exit|quick_exit|terminate|printf|puts|fprintf) *\(|std::(cout|cerr|clog)\b|fmt::print|std::system *\(' \
   $library)"
+report 'numbers of tensors are read through ops/host_read.h' "$(grep -nE \
+  '\.(item|cpu|nonzero|is_nonzero|masked_select|allclose|equal)(<[a-zA-Z0-9_:]*>)?\(|at::(equal|allclose|is_nonzero|nonzero|masked_select)\(|\.index\(\{' \
+  $library cli/*.cpp cli/*.h | grep -vE '^src/ops/host_read\.cpp:|^src/models/causal\.cpp:.*\.index\(\{at::arange')"
+report 'outside ops a tensor is walked to fill it or to write a file; others ask ops/host_read.h' "$(grep -nE \
+  '(const_|[^_])data_ptr' $library |
+  grep -vE '^src/(ops/|models/loader\.cpp|adapt/(adapter_file|adapter_writer|export_formats|gguf_written)\.cpp)')"
+report 'what is known of a batch is asked by models and their attention' "$(grep -nE 'known_(flag|range|places)\(' \
+  $library | grep -vE '^src/(models|families|ops/attention)/|^src/ops/host_read\.')"
+report 'one place names the device' "$(grep -nE 'at::kCPU|at::kCUDA|at::Device\(' $library cli/*.cpp cli/*.h |
+  grep -v '^include/deltaw/model\.h:')"
 report 'the library leaves signals to the program' "$(grep -nE \
   '\b(sigaction|sigprocmask|pthread_sigmask) *\(|std::(signal|raise) *\(|#include <(csignal|signal\.h)>' $library)"
 report 'no room includes one above it, nor do core, io, text and data see a tensor' "$(awk '

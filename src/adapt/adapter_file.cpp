@@ -3,13 +3,14 @@
 #include <ATen/ATen.h>
 
 #include "core/fnv.h"
+#include "ops/host_read.h"
 
 namespace deltaw {
 
 std::string hash_of(const Params& shared) {
   Fnv hash;
   for (const Param& param : shared.all()) {
-    const Tensor value = param.value.contiguous();
+    const Tensor value = ops::host_copy(param.value);
     hash.add(value.const_data_ptr(), value.nbytes());
   }
   return hash.text();

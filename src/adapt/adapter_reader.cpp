@@ -21,6 +21,7 @@
 #include "deltaw/family.h"
 #include "io/safetensors.h"
 #include "models/loader.h"
+#include "ops/host_read.h"
 
 namespace deltaw {
 namespace {
@@ -222,8 +223,8 @@ class Reader {
     const Tensor rows = own.narrow(0, 0, bytes.shape[0]);
     if (at::IntArrayRef(bytes.shape) != rows.sizes()) return false;
     const at::ScalarType type = scalar_type(bytes.dtype);
-    return to_tensor(bytes, weight.stored, file_).to(own.scalar_type()).equal(rows) ||
-           to_tensor(bytes, type, file_).equal(rows.to(type));
+    return ops::host_equal(to_tensor(bytes, weight.stored, file_).to(own.scalar_type()), rows) ||
+           ops::host_equal(to_tensor(bytes, type, file_), rows.to(type));
   }
 
   // Whether these are the weight of a head less its start, which PEFT stores where it stores a head: the head's own, or
@@ -236,8 +237,10 @@ class Reader {
     if (!lowered.defined() || at::IntArrayRef(bytes.shape) != lowered.sizes()) return false;
     const Tensor stored = to_tensor(bytes, builder_.type(), file_);
     const double step = lowered.scalar_type() == at::kBFloat16 ? 0x1p-7 : 1e-4;
-    const double bound = step * head->weight.value.abs().max().item<double>();
-    const auto near = [&] { return (lowered.to(stored.scalar_type()) - stored).abs().max().item<double>() <= bound; };
+    const double bound = step * ops::host_number(head->weight.value.abs().max());
+    const auto near = [&] {
+      return ops::host_number((lowered.to(stored.scalar_type()) - stored).abs().max()) <= bound;
+    };
     if (near()) return true;
     find_start(*adapted, stored);
     lowered = lowered_weight(*adapted);

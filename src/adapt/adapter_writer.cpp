@@ -16,6 +16,7 @@
 #include "deltaw/error.h"
 #include "io/safetensors.h"
 #include "models/loader.h"
+#include "ops/host_read.h"
 
 namespace deltaw {
 
@@ -30,7 +31,7 @@ KeptRanks kept_components(const Adapter& adapter) {
   KeptRanks kept;
   for (const AdaptedLayer* layer : adapter.layers()) {
     const Tensor alive = layer->params[budget->gate.param].detach().ne(0).flatten().contiguous();
-    if (alive.all().item<bool>()) continue;
+    if (ops::host_flag(alive.all())) continue;
     kept[layer->info.name] = std::vector<bool>(alive.data_ptr<bool>(), alive.data_ptr<bool>() + alive.numel());
   }
   return kept;
@@ -103,7 +104,7 @@ Json alive_at_first(const Json& before, const std::vector<bool>& alive) {
 
 void refuse_to_save_non_finite(const std::vector<NamedTensor>& tensors) {
   for (const NamedTensor& tensor : tensors) {
-    if (tensor.value.isfinite().all().item<bool>()) continue;
+    if (ops::host_flag(tensor.value.isfinite().all())) continue;
     throw Error({.id = "numeric.non-finite",
                  .what = "the adapter holds values that are not finite, and is not saved",
                  .where = tensor.name,

@@ -4,11 +4,13 @@
 
 #include <algorithm>
 
+#include "ops/host_read.h"
+
 namespace deltaw {
 namespace {
 
 double largest(const Tensor& tensor) {
-  return tensor.numel() > 0 ? tensor.abs().max().item<double>() : 0;
+  return tensor.numel() > 0 ? ops::host_number(tensor.abs().max()) : 0;
 }
 
 }  // namespace
@@ -22,8 +24,8 @@ double Compared::tolerance() const {
 }
 
 double Compared::share() const {
-  const double apart = (written - adapter).norm().item<double>(), change = (adapter - base).norm().item<double>();
-  if (apart <= 1e-6 * adapter.norm().item<double>()) return 0;
+  const double apart = ops::host_number((written - adapter).norm()), change = ops::host_number((adapter - base).norm());
+  if (apart <= 1e-6 * ops::host_number(adapter.norm())) return 0;
   return apart / change;
 }
 

@@ -10,6 +10,7 @@
 
 #include "core/log.h"
 #include "deltaw/error.h"
+#include "ops/host_read.h"
 #include "ops/sum.h"
 
 namespace deltaw {
@@ -95,7 +96,7 @@ void check_replaced_twice(const Adapter& first, const Adapter& second, const Par
                           const Tensor& b) {
   const auto trains = [](const Adapter& adapter, const Tensor& t) { return !adapter.frozen() && t.requires_grad(); };
   const bool moves = trains(first, a) || trains(second, b);
-  if (!moves && a.equal(b)) return;
+  if (!moves && ops::host_equal(a, b)) return;
   throw Error(
       {.id = "config.conflict",
        .what = fmt::format("{} and {} both {} '{}'", first.spec().id, second.spec().id, moves ? "train" : "replace",
@@ -286,7 +287,7 @@ void Adapter::take_overrides_of_parts() {
       }
       const Parameter& parameter = *model_->parameters()[slot];
       if (!is_head(*model_, parameter.name)) check_replaced_twice(*owners[slot], part, parameter, acting, own);
-      if (!acting.equal(own)) left_out.push_back(parameter.name);
+      if (!ops::host_equal(acting, own)) left_out.push_back(parameter.name);
       part.set_aside_[static_cast<int64_t>(slot)] = std::exchange(own, Tensor());
     }
     if (left_out.empty()) continue;

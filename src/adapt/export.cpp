@@ -14,6 +14,7 @@
 #include "deltaw/adapter.h"
 #include "deltaw/error.h"
 #include "deltaw/export.h"
+#include "ops/host_read.h"
 #include "ops/linear/weight.h"
 #include "ops/sum.h"
 
@@ -30,15 +31,15 @@ struct Factors {
 Factors truncated(const Tensor& dense, int64_t r) {
   const auto [U, S, Vt] = at::linalg_svd(dense, /*full_matrices=*/false);
   const int64_t kept = std::min(r, S.size(0));
-  const double whole = S.square().sum().item<double>();
-  const double lost = S.narrow(0, kept, S.size(0) - kept).square().sum().item<double>();
+  const double whole = ops::host_number(S.square().sum());
+  const double lost = ops::host_number(S.narrow(0, kept, S.size(0) - kept).square().sum());
   return {(U.narrow(1, 0, kept) * S.narrow(0, 0, kept)).contiguous(), Vt.narrow(0, 0, kept).contiguous(),
           whole > 0 ? std::sqrt(lost / whole) : 0};
 }
 
 // Components that are zero on either side add nothing.
 Factors without_dead(const Tensor& B, const Tensor& A) {
-  const Tensor alive = B.ne(0).any(0).logical_and(A.ne(0).any(1)).nonzero().flatten();
+  const Tensor alive = ops::host_places(B.ne(0).any(0).logical_and(A.ne(0).any(1)));
   return {B.index_select(1, alive), A.index_select(0, alive)};
 }
 
@@ -73,7 +74,7 @@ Factors weight_factors(const AdaptedLayer& layer, const Update& u, int64_t rank)
 // || left right ||, Frobenius norm.
 double norm_of(const Tensor& left, const Tensor& right) {
   const Tensor L = left.to(at::kDouble), R = right.to(at::kDouble);
-  return std::sqrt(std::max(0.0, (at::mm(L.t(), L) * at::mm(R, R.t())).sum().item<double>()));
+  return std::sqrt(std::max(0.0, ops::host_number((at::mm(L.t(), L) * at::mm(R, R.t())).sum())));
 }
 
 [[noreturn]] void refuse_linear(const std::string& what, const std::string& where) {
@@ -140,8 +141,7 @@ void add_parts(const Adapter& adapter, AdapterConfig& config) {
     const TrainedTokens* tokens = own_tokens(adapter, *parameter);
     if (!tokens) continue;
     const std::string module = parameter->name.substr(0, parameter->name.rfind('.'));
-    const auto* ids = tokens->indices.const_data_ptr<int64_t>();
-    config.trainable_token_indices[module] = std::vector<int64_t>(ids, ids + tokens->indices.numel());
+    config.trainable_token_indices[module] = ops::host_values<int64_t>(tokens->indices);
   }
 }
 

@@ -8,6 +8,7 @@
 
 #include "adapt/compared_outputs.h"
 #include "adapt/intended.h"
+#include "ops/host_read.h"
 
 namespace deltaw {
 namespace {
@@ -15,10 +16,11 @@ namespace {
 // Whether two tensors are one for both adapters, as they stand in the file.
 bool same_beside(const Adapter& adapter, const Adapter& written, const Parameter& parameter) {
   if (adapter.overrides(parameter) != written.overrides(parameter)) return false;
-  if (adapter.overrides(parameter) && !adapter.value(parameter).equal(written.value(parameter))) return false;
+  if (adapter.overrides(parameter) && !ops::host_equal(adapter.value(parameter), written.value(parameter)))
+    return false;
   const TrainedTokens *own = adapter.tokens(parameter), *other = written.tokens(parameter);
   if (!own || !other) return own == other;
-  return own->indices.equal(other->indices) && own->rows.equal(other->rows);
+  return ops::host_equal(own->indices, other->indices) && ops::host_equal(own->rows, other->rows);
 }
 
 struct LayerError {
@@ -35,9 +37,9 @@ LayerError error_of(const AdaptedLayer& layer, const AdaptedLayer& written) {
   each_block(update, W0, [&](int64_t begin, const Columns& block) {
     const int64_t n = block.weight.size(1);
     const Tensor before = W0.narrow(1, begin, n).to(at::kDouble);
-    apart += (block.weight - columns_of(lora, W0, begin, n).weight).square().sum().item<double>();
-    whole += (block.weight - before).square().sum().item<double>();
-    slack += block.slack.square().sum().item<double>();
+    apart += ops::host_number((block.weight - columns_of(lora, W0, begin, n).weight).square().sum());
+    whole += ops::host_number((block.weight - before).square().sum());
+    slack += ops::host_number(block.slack.square().sum());
   });
   if (whole == 0) return {.share = apart == 0 ? 0.0 : 1.0};
   return {std::sqrt(apart / whole), std::sqrt(slack / whole)};
@@ -69,7 +71,8 @@ std::string factors_problem(const Adapter& adapter, const Adapter& written, cons
       return u.bias.defined() ? u.bias.detach().to(at::kDouble) * u.scale : Tensor();
     };
     const Tensor bias = bias_of_layer(layer), own = bias_of_layer(*other);
-    if (bias.defined() != own.defined() || (bias.defined() && !at::allclose(bias, own, 1e-5, 1e-7)))
+    if (bias.defined() != own.defined() ||
+        (bias.defined() && !ops::host_flag(at::isclose(bias, own, 1e-5, 1e-7).all())))
       return layer.info.name + " has another bias";
   }
   for (const Parameter* parameter : adapter.model().parameters()) {

@@ -13,6 +13,7 @@
 #include "models/gguf.h"
 #include "models/gguf_header.h"
 #include "models/loader.h"
+#include "ops/host_read.h"
 #include "text/tokenizer/tokenizer_files.h"
 
 namespace deltaw {
@@ -64,7 +65,7 @@ bool is_own_head(const Model& model, const std::map<std::string, Tensor>& number
   const std::string head = model.head() + ".weight", words = model.family()->word_embeddings + ".weight";
   if (parameter != head) return true;
   const Parameter* own = parameter_named(model, head);
-  const bool parted = !numbers.at(head).equal(numbers.at(words));
+  const bool parted = !ops::host_equal(numbers.at(head), numbers.at(words));
   if (parted && !model.family()->gguf->own_head) {
     refuse(model, fmt::format("{} is not the word embeddings, and llama.cpp takes these for the head", head));
   }
@@ -125,7 +126,7 @@ class FromFile {
   void add(const io::TensorBytes& own, const std::string& name, const Parameter& parameter) {
     const GgufPlace place = *gguf_place(model_, module_and_ending(parameter.name).first);
     const Tensor& value = numbers_.at(parameter.name);
-    const bool changed = !value.equal(parameter.value);
+    const bool changed = !ops::host_equal(value, parameter.value);
     GgufTensorPlan tensor{.name = name, .dtype = type_of(own, place, changed), .shape = own.shape, .changed = changed};
     if (!changed && tensor.dtype == own.dtype) {
       tensor.kept = &own;
@@ -185,7 +186,7 @@ class FromFolder {
     if (!place) refuse(model_, "llama.cpp has no place for " + parameter.name);
     GgufTensorPlan tensor{.name = place->name + ending,
                           .numbers = in_file_order(found->second, place->layout, model_),
-                          .changed = !found->second.equal(parameter.value)};
+                          .changed = !ops::host_equal(found->second, parameter.value)};
     tensor.shape = tensor.numbers.sizes().vec();
     if (is_matrix(tensor.shape, *place)) {
       const bool wide = parameter.stored == at::kDouble;

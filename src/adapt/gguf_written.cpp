@@ -9,18 +9,19 @@
 #include "core/files.h"
 #include "io/decode.h"
 #include "models/loader.h"
+#include "ops/host_read.h"
 
 namespace deltaw {
 namespace {
 
 /// Whether numbers of a file are these, rounded once; of Q8_0, within half a step of each block.
 bool is_stored(const Tensor& found, const Tensor& numbers, io::Dtype dtype) {
-  if (dtype != io::Dtype::q8_0) return found.equal(numbers.to(scalar_type(dtype)).to(at::kFloat));
+  if (dtype != io::Dtype::q8_0) return ops::host_equal(found, numbers.to(scalar_type(dtype)).to(at::kFloat));
   constexpr int64_t kBlock = 32;
   // Half a step of 127 and, since the scale is rounded to float16 behind that, 127 times what is lost there.
   constexpr double kShare = 0.5 / 127 + 0x1p-11, kTiny = 127 * 0x1p-25;
   const Tensor blocks = numbers.reshape({-1, kBlock}), off = (found.reshape({-1, kBlock}) - blocks).abs();
-  return off.le(blocks.abs().amax(1, /*keepdim=*/true) * kShare + kTiny).all().item<bool>();
+  return ops::host_flag(off.le(blocks.abs().amax(1, /*keepdim=*/true) * kShare + kTiny).all());
 }
 
 }  // namespace

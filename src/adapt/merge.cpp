@@ -13,6 +13,7 @@
 #include "core/output_folder.h"
 #include "deltaw/adapter.h"
 #include "deltaw/error.h"
+#include "ops/host_read.h"
 #include "ops/linear/weight.h"
 
 namespace deltaw {
@@ -122,7 +123,7 @@ MergeReport merge_checkpoint(const Adapter& adapter, const std::filesystem::path
   if (model.quantisation_error()) {
     const Adapter moved = AdapterBuilder::moved(adapter, *original);
     const Tensor unquantised = probe(*original, &moved);
-    report.quantisation_difference = (unquantised - probe(model, &adapter)).abs().max().item<double>();
+    report.quantisation_difference = ops::host_number((unquantised - probe(model, &adapter)).abs().max());
   }
   return report;
 }

@@ -11,6 +11,7 @@
 #include "adapt/compared_outputs.h"
 #include "adapt/intended.h"
 #include "adapt/write_checkpoint.h"
+#include "ops/host_read.h"
 #include "ops/layers.h"
 #include "ops/linear/linear.h"
 
@@ -34,11 +35,12 @@ struct Held {
   void add(const Tensor& actual, const Columns& expected, const Tensor& before) {
     const Tensor bad = is_rounded(actual, expected, type).logical_not();
     count += bad.numel();
-    if (before.defined()) update = std::max(update, (expected.weight - before).abs().max().item<double>());
-    const auto found = bad.sum().item<int64_t>();
+    if (before.defined()) update = std::max(update, ops::host_number((expected.weight - before).abs().max()));
+    const int64_t found = ops::host_integer(bad.sum());
     if (found == 0) return;
     wrong += found;
-    off = std::max(off, (actual.to(at::kDouble) - expected.weight).abs().masked_select(bad).max().item<double>());
+    const Tensor apart = (actual.to(at::kDouble) - expected.weight).abs();
+    off = std::max(off, ops::host_number(apart.masked_fill(bad.logical_not(), 0).max()));
   }
 
   // By how much it is worse than others: an update left out counts as much in a layer where it is small.
@@ -109,9 +111,9 @@ class Check {
         }
         const Tensor apart = (expected.weight.squeeze(1) - column(*layer, j)).abs();
         // The products of a layer are sums over all inputs, whatever these are: more roundings than merging has.
-        if (apart.le(expected.slack.squeeze(1) * 8).all().item<bool>()) continue;
+        if (ops::host_flag(apart.le(expected.slack.squeeze(1) * 8).all())) continue;
         return fmt::format("the weights of {} are not what the adapter makes of column {}: they are {:.3g} apart",
-                           layer->info.name, j, apart.max().item<double>());
+                           layer->info.name, j, ops::host_number(apart.max()));
       }
     }
     return {};
@@ -208,7 +210,7 @@ void check_merged(MergeReport& report, const Adapter& adapter, const Model& orig
     const Adapter stand_ins = check.stand_ins();
     const Compared same{.base = logits.base, .adapter = probe(original, &stand_ins), .written = logits.written};
     const double apart = same.difference();
-    if (!(apart <= 1e-5 * std::max(1.0, same.adapter.abs().max().item<double>()))) {
+    if (!(apart <= 1e-5 * std::max(1.0, ops::host_number(same.adapter.abs().max())))) {
       report.problem =
           fmt::format("the folder's configuration makes another model of its tensors: logits {:.3g} apart", apart);
     } else if (!half && !(logits.difference() <= logits.tolerance())) {

@@ -11,6 +11,7 @@
 #include "adapt/merge.h"
 #include "core/output_folder.h"
 #include "deltaw/convert.h"
+#include "ops/host_read.h"
 
 namespace deltaw {
 namespace {
@@ -63,7 +64,7 @@ MergeReport merge_gguf(const Adapter& adapter, const fs::path& output, const Pro
   report.rounding_share = logits.share();
   report.passed = report.problem.empty();
   if (adapter.model().quantisation_error()) {
-    report.quantisation_difference = (logits.adapter - probe(adapter.model(), &adapter)).abs().max().item<double>();
+    report.quantisation_difference = ops::host_number((logits.adapter - probe(adapter.model(), &adapter)).abs().max());
   }
   return report;
 }

@@ -8,6 +8,7 @@
 #include <map>
 
 #include "deltaw/error.h"
+#include "ops/host_read.h"
 
 namespace deltaw {
 namespace {
@@ -55,7 +56,7 @@ class Sums final : public Observer {
       sums.second_moment.div_(sums.rows);
     }
     for (const Tensor* tensor : {&sums.mean, &sums.second_moment, &sums.gradient}) {
-      if (!tensor->defined() || tensor->isfinite().all().item<bool>()) continue;
+      if (!tensor->defined() || ops::host_flag(tensor->isfinite().all())) continue;
       throw Error({.id = "numeric.non-finite",
                    .what = "the base model makes values of the calibration rows that are not finite",
                    .where = "layer " + layer.name,
@@ -71,7 +72,7 @@ class Sums final : public Observer {
       last_ = x;
       sum_ = rows.sum(0);
       product_ = at::mm(rows.t(), rows);
-      largest_ = rows.max().item<double>();
+      largest_ = ops::host_number(rows.max());
     }
     sums.mean.add_(sum_);
     sums.second_moment.add_(product_);

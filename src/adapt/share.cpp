@@ -9,6 +9,7 @@
 #include "core/patterns.h"
 #include "core/suggest.h"
 #include "deltaw/error.h"
+#include "ops/host_read.h"
 
 namespace deltaw {
 namespace {
@@ -61,7 +62,7 @@ void AdapterBuilder::share_tensors(bool must_agree) {
         if (param.name != name) continue;
         const auto [found, is_new] = first.try_emplace(param.value.sizes().vec(), &param);
         if (is_new) continue;
-        if (must_agree && !param.value.equal(found->second->value)) refuse_copy(name, layer->info.name);
+        if (must_agree && !ops::host_equal(param.value, found->second->value)) refuse_copy(name, layer->info.name);
         param.value = found->second->value;
         ++sharers;
       }

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "deltaw/error.h"
+#include "ops/host_read.h"
 
 namespace deltaw {
 namespace {
@@ -118,10 +119,10 @@ NamesInstead names_instead(const std::vector<std::string>& missing, const std::v
 }
 
 void refuse_non_finite(const std::string& name, const Tensor& value, const std::filesystem::path& file) {
-  if (value.isfinite().all().item<bool>()) return;
+  if (ops::host_flag(value.isfinite().all())) return;
   throw Error({.id = "numeric.non-finite",
                .what = fmt::format("{} of the {} values of '{}' are not finite",
-                                   value.isfinite().logical_not().sum().item<int64_t>(), value.numel(), name),
+                                   ops::host_integer(value.isfinite().logical_not().sum()), value.numel(), name),
                .where = file.string(),
                .fix = "fetch the file again, or train again with a lower learning rate"});
 }

@@ -14,6 +14,7 @@
 #include "deltaw/family.h"
 #include "io/write_weights.h"
 #include "models/loader.h"
+#include "ops/host_read.h"
 
 namespace deltaw {
 namespace {
@@ -28,7 +29,7 @@ bool drop_tied(const Model& model, std::vector<NamedTensor>& tensors) {
                           [&](const NamedTensor& tensor) { return tensor.name == name; });
     };
     const auto own = named(parameter->name);
-    if (own->value.equal(named(parameter->tied_to)->value)) {
+    if (ops::host_equal(own->value, named(parameter->tied_to)->value)) {
       tensors.erase(own);
     } else {
       all_tied = false;
@@ -89,7 +90,7 @@ std::string problem_of(const std::filesystem::path& folder, const std::vector<Na
     const io::TensorBytes* bytes = written->find(tensor.name);
     if (!bytes) continue;  // tied to another
     const bool same = scalar_type(bytes->dtype) == tensor.value.scalar_type() &&
-                      to_tensor(*bytes, tensor.value.scalar_type(), written).equal(tensor.value);
+                      ops::host_equal(to_tensor(*bytes, tensor.value.scalar_type(), written), tensor.value);
     if (!same) return tensor.name + " is not what was written";
   }
   written->check_lengths();
@@ -115,7 +116,7 @@ const char* type_name(at::ScalarType type) {
 
 Tensor rounded(const std::string& name, const Tensor& tensor, at::ScalarType type) {
   Tensor result = tensor.detach().to(type).contiguous();
-  if (result.isfinite().all().item<bool>()) return result;
+  if (ops::host_flag(result.isfinite().all())) return result;
   throw Error({.id = "numeric.non-finite",
                .what = fmt::format("the tensor holds values that are not finite in {}", type_name(type)),
                .where = name,

@@ -130,7 +130,7 @@ ModelInput padded(const std::deque<Row>& rows, const std::vector<int64_t>& alive
   for (int64_t i = 0; i < count; ++i) {
     const std::vector<int64_t>& ids = rows[static_cast<size_t>(alive[static_cast<size_t>(i)])].history;
     const int64_t begin = length - static_cast<int64_t>(ids.size());
-    std::copy(ids.begin(), ids.end(), input.input_ids.data_ptr<int64_t>() + i * length + begin);
+    std::copy(ids.begin(), ids.end(), input.input_ids.mutable_data_ptr<int64_t>() + i * length + begin);
     input.attention_mask[i].narrow(0, begin, length - begin).fill_(1);
   }
   return input;

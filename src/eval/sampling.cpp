@@ -9,6 +9,7 @@
 
 #include "core/mix_seed.h"
 #include "deltaw/error.h"
+#include "ops/host_read.h"
 
 namespace deltaw::eval {
 namespace {
@@ -59,14 +60,14 @@ Sampler::Sampler(const GenerateOptions& options, int64_t row)
 int64_t Sampler::next(const Tensor& logits, const std::vector<int64_t>& history) {
   const at::NoGradGuard no_grad;
   const Tensor scores = penalised(logits.to(at::kFloat), history, options_.repetition_penalty);
-  if (!std::isfinite(scores.max().item<float>())) {  // a nan among them is the greatest
+  if (!std::isfinite(ops::host_number(scores.max()))) {  // a nan among them is the greatest
     throw Error({.id = "numeric.non-finite",
                  .what = "the model's scores are not finite",
                  .where = "token " + std::to_string(history.size()),
                  .fix = "try --dtype float32; if it stays, the checkpoint or the adapter is broken"});
   }
-  if (options_.temperature == 0) return scores.argmax().item<int64_t>();
-  return at::multinomial(warped(scores, options_).softmax(0), 1, false, generator_).item<int64_t>();
+  if (options_.temperature == 0) return ops::host_integer(scores.argmax());
+  return ops::host_integer(at::multinomial(warped(scores, options_).softmax(0), 1, false, generator_));
 }
 
 }  // namespace deltaw::eval

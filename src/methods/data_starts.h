@@ -8,6 +8,7 @@
 
 #include "core/patterns.h"
 #include "deltaw/method.h"
+#include "ops/host_read.h"
 
 namespace deltaw {
 
@@ -63,11 +64,12 @@ struct EvaOptions {
   std::vector<int64_t> distribute(const std::vector<Observed>& observed, const std::vector<int64_t>& ranks) const {
     std::vector<std::pair<double, size_t>> shares;  // of the variance, and whose
     for (size_t i = 0; i < observed.size(); ++i) {
-      const Tensor values = at::linalg_eigvalsh(covariance(observed[i])).flip(0).to(at::kDouble).contiguous();
-      const double all = values.sum().item<double>();
+      const Tensor values = at::linalg_eigvalsh(covariance(observed[i])).flip(0).to(at::kDouble);
+      const std::vector<double> shown = ops::host_values<double>(values);
+      const double all = ops::host_number(values.sum());
       const auto most = static_cast<int64_t>(std::nearbyint(rho * static_cast<double>(ranks[i])));
       for (int64_t k = 0; k < std::min(most, values.size(0)); ++k) {
-        shares.emplace_back(values.data_ptr<double>()[k] / all, i);
+        shares.emplace_back(shown[static_cast<size_t>(k)] / all, i);
       }
     }
     std::stable_sort(shares.begin(), shares.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
@@ -104,7 +106,7 @@ struct CordaOptions {
     for (double damp = 0.01;; damp *= 2) {
       damped = C + identity * (C.diagonal().mean() * damp);
       inverse = at::linalg_inv(damped);
-      if ((at::mm(damped, inverse) - identity).norm().item<double>() < 0.05) break;
+      if (ops::host_number((at::mm(damped, inverse) - identity).norm()) < 0.05) break;
     }
     const auto [U, S, Vt] = at::linalg_svd(base.times(damped).to(at::kFloat), /*full_matrices=*/false);
     const int64_t first = corda_method == "ipm" ? 0 : S.size(0) - r;
@@ -142,7 +144,7 @@ struct LoraGaOptions {
     const Tensor values = S.index_select(0, of_B);
     Tensor B = U.index_select(1, of_B) * values;
     if (scale == "stable") B = B * (std::pow(static_cast<double>(base.d_out()), 0.25) / std::sqrt(stable_gamma));
-    if (scale == "weight_svd" && values[0].item<double>() > 0) B = B * (base.svd(1).S[0] / values[0]);
+    if (scale == "weight_svd" && ops::host_number(values[0]) > 0) B = B * (base.svd(1).S[0] / values[0]);
     if (scale == "gd_scale") return {A / s, B / s};
     return {A, B};
   }

@@ -8,6 +8,7 @@
 #include "core/patterns.h"
 #include "methods/layerless.h"
 #include "methods/low_rank.h"
+#include "ops/host_read.h"
 
 namespace deltaw {
 namespace {
@@ -59,7 +60,7 @@ class PromptTuning final : public Layerless {
     if (options_.prompt_tuning_init == "SAMPLE_VOCAB") return at::randint(words, {n}, generator, at::kLong);
     if (!from_text() || to_be_read) return {};
     const Tensor ids = at::tensor(model.token_ids(text, options_.tokenizer_name_or_path), at::kLong);
-    refuse_unless(ids.numel() > 0 && ids.max().item<int64_t>() < words, "prompt_tuning_init_text", text,
+    refuse_unless(ids.numel() > 0 && ops::host_integer(ids.max()) < words, "prompt_tuning_init_text", text,
                   "a text of the model's own tokens");
     return ids.repeat({(n + ids.numel() - 1) / ids.numel()}).narrow(0, 0, n);
   }

@@ -14,6 +14,7 @@
 #include "io/decode.h"
 #include "models/gguf.h"
 #include "ops/gguf_weight.h"
+#include "ops/host_read.h"
 
 namespace deltaw {
 namespace {
@@ -136,7 +137,7 @@ at::Tensor to_tensor(const io::TensorBytes& bytes, at::ScalarType dtype, std::sh
   }
   if (address % io::dtype_size(bytes.dtype) != 0) {
     at::Tensor copy = at::empty(bytes.shape, at::TensorOptions().dtype(stored));
-    std::copy_n(bytes.data, bytes.size(), static_cast<std::byte*>(copy.data_ptr()));
+    std::copy_n(bytes.data, bytes.size(), static_cast<std::byte*>(copy.mutable_data_ptr()));
     return copy.to(dtype);
   }
   // The pages are mapped read-only: a write into a frozen weight would be a fault, not a silent change.
@@ -387,7 +388,7 @@ const Linear* Loader::tied_head(const std::string& name, const Embedding& table,
   if (find(name + ".weight")) {
     const auto resized = model_.added_rows_.find(table.weight.name);
     const int64_t rows = resized == model_.added_rows_.end() ? shared.size(0) : resized->second.stored.size(0);
-    if (!parameter(name + ".weight", {rows, shared.size(1)}).value.equal(shared.narrow(0, 0, rows))) {
+    if (!ops::host_equal(parameter(name + ".weight", {rows, shared.size(1)}).value, shared.narrow(0, 0, rows))) {
       log().warn("{}.weight differs from {}, which config.json ties it to: both stay as they are", name,
                  table.weight.name);
       return word_head(name, rows, shared.size(1), bias);

@@ -112,7 +112,7 @@ class CausalLm final : public Task {
 
   /// Logits of all tokens.
   Tensor comparable(const Model& model, const Outputs& outputs, const Batch& batch, Call& call) const override {
-    return model.logits(outputs.at(0), call).to(at::kDouble).index({batch["attention_mask"].ne(0)});
+    return tasks::without_padding(model.logits(outputs.at(0), call), batch).to(at::kDouble);
   }
 };
 

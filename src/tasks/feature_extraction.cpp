@@ -10,6 +10,7 @@
 #include <cmath>
 
 #include "deltaw/task.h"
+#include "ops/host_read.h"
 #include "tasks/common/check_rows.h"
 #include "tasks/feature_extraction/losses.h"
 #include "tasks/feature_extraction/reader.h"
@@ -73,7 +74,7 @@ class FeatureExtraction final : public Task {
     if (name == kRanking) return std::log(count * static_cast<double>(rows.texts_of_a_row() - 1));
     if (name == kCoSent) return std::log1p(count * (count - 1) / 2);
     const Tensor scores = at::tensor(at::ArrayRef<double>(rows.scores()), at::kDouble);
-    return (scores - scores.mean()).square().mean().item<double>();
+    return ops::host_number((scores - scores.mean()).square().mean());
   }
 
   std::vector<std::string> metrics(const Model& /*model*/) const override { return metric_names(settings_.scored); }

@@ -10,6 +10,7 @@
 #include "deltaw/error.h"
 #include "deltaw/task.h"
 #include "ops/cross_entropy.h"
+#include "ops/host_read.h"
 #include "tasks/common/check_rows.h"
 #include "tasks/common/losses.h"
 #include "tasks/fill_mask/reader.h"
@@ -32,9 +33,9 @@ class TokenScorer final : public Scorer {
                       const Tensor own = labels.narrow(0, begin, logits.size(0));
                       const Tensor losses = at::cross_entropy_loss(logits, own, {}, at::Reduction::None);
                       check_finite(losses, begin, batch);
-                      sum_.nll += losses.to(at::kDouble).sum().item<double>();
+                      sum_.nll += ops::host_number(losses.to(at::kDouble).sum());
                       sum_.tokens += logits.size(0);
-                      right_ += logits.argmax(1).eq(own).sum().item<int64_t>();
+                      right_ += ops::host_integer(logits.argmax(1).eq(own).sum());
                     });
   }
 
@@ -48,9 +49,9 @@ class TokenScorer final : public Scorer {
  private:
   static void check_finite(const Tensor& losses, int64_t begin, const Batch& batch) {
     const Tensor bad = losses.isfinite().logical_not();
-    if (!bad.any().item<bool>()) return;
-    const int64_t token = begin + bad.to(at::kInt).argmax().item<int64_t>();
-    const auto row = static_cast<size_t>(batch["target_rows"][token].item<int64_t>());
+    if (!ops::host_flag(bad.any())) return;
+    const int64_t token = begin + ops::host_integer(bad.to(at::kInt).argmax());
+    const auto row = static_cast<size_t>(ops::host_integer(batch["target_rows"][token]));
     tasks::refuse_logits(batch.positions[row]);
   }
 
@@ -131,7 +132,7 @@ class FillMask final : public Task {
 
   /// Logits of all tokens.
   Tensor comparable(const Model& model, const Outputs& outputs, const Batch& batch, Call& call) const override {
-    return model.logits(outputs.at(0), call).to(at::kDouble).index({batch["attention_mask"].ne(0)});
+    return tasks::without_padding(model.logits(outputs.at(0), call), batch).to(at::kDouble);
   }
 };
 

@@ -12,6 +12,7 @@
 #include "data/shuffle.h"
 #include "deltaw/error.h"
 #include "deltaw/task.h"
+#include "ops/host_read.h"
 #include "tasks/common/check_rows.h"
 #include "tasks/multiple_choice/reader.h"
 #include "tasks/multiple_choice/rows.h"
@@ -92,7 +93,7 @@ class MultipleChoice final : public Task {
   /// The score of each choice: [texts, 1].
   Tensor comparable(const Model& /*model*/, const Outputs& outputs, const Batch& batch, Call& /*call*/) const override {
     const Tensor mask = batch.get("choice_mask"), logits = outputs.at(0).to(at::kDouble);
-    return mask.defined() ? logits.masked_select(mask).unsqueeze(1) : logits;
+    return mask.defined() ? logits.flatten().index_select(0, ops::host_places(mask)).unsqueeze(1) : logits;
   }
 
  private:

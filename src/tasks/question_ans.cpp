@@ -13,6 +13,7 @@
 #include "deltaw/task.h"
 #include "deltaw/text_rows.h"
 #include "tasks/common/check_rows.h"
+#include "tasks/common/losses.h"
 #include "tasks/question_ans/reader.h"
 #include "tasks/question_ans/scorer.h"
 
@@ -88,8 +89,7 @@ class QuestionAns final : public Task {
   }
 
   Tensor comparable(const Model& /*model*/, const Outputs& outputs, const Batch& batch, Call& /*call*/) const override {
-    const Tensor tokens = batch["attention_mask"].flatten().ne(0).nonzero().squeeze(1);
-    return outputs.at(0).flatten(0, 1).index_select(0, tokens).to(at::kDouble);
+    return tasks::without_padding(outputs.at(0), batch).to(at::kDouble);
   }
 
  private:

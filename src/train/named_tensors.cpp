@@ -24,7 +24,7 @@ std::map<std::string, Tensor> read_tensors(const std::filesystem::path& path) {
   std::map<std::string, Tensor> tensors;
   for (const io::TensorBytes& block : file.tensors()) {
     Tensor tensor = at::empty(block.shape, scalar_type(block.dtype));
-    if (block.size() > 0) std::memcpy(tensor.data_ptr(), block.data, block.size());
+    if (block.size() > 0) std::memcpy(tensor.mutable_data_ptr(), block.data, block.size());
     tensors[block.name] = std::move(tensor);
   }
   file.check_length();

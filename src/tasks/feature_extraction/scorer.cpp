@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "deltaw/error.h"
+#include "ops/host_read.h"
 #include "tasks/common/losses.h"
 #include "tasks/common/metrics.h"
 #include "tasks/feature_extraction/losses.h"
@@ -58,9 +59,9 @@ class EmbeddingScorer final : public Scorer {
   /// where there are several.
   Json row(int64_t position) override {
     const Tensor first = texts_.at(0)[position];
-    Json line = {{"norm", first.norm().item<double>()}};
+    Json line = {{"norm", ops::host_number(first.norm())}};
     Json all = Json::array();
-    for (size_t i = 1; i < texts_.size(); ++i) all.push_back(own_cosines(i)[position].item<double>());
+    for (size_t i = 1; i < texts_.size(); ++i) all.push_back(ops::host_number(own_cosines(i)[position]));
     if (!all.empty()) line["cosine"] = all.size() == 1 ? all[0] : all;
     return line;
   }
@@ -78,8 +79,8 @@ class EmbeddingScorer final : public Scorer {
  private:
   static void check_finite(const Tensor& embeddings, const Batch& batch) {
     const Tensor bad = embeddings.isfinite().all(1).logical_not();
-    if (bad.any().item<bool>()) {
-      tasks::refuse_logits(batch.positions[static_cast<size_t>(bad.to(at::kInt).argmax().item<int64_t>())]);
+    if (ops::host_flag(bad.any())) {
+      tasks::refuse_logits(batch.positions[static_cast<size_t>(ops::host_integer(bad.to(at::kInt).argmax()))]);
     }
   }
 
@@ -108,7 +109,7 @@ class EmbeddingScorer final : public Scorer {
     each_block(texts_.size() - 1, [&](int64_t begin, const Tensor& cosines) {
       const Tensor losses =
           at::cross_entropy_loss(cosines * scale_, own_texts(begin, cosines.size(0)), {}, at::Reduction::Sum);
-      sum += losses.item<double>();
+      sum += ops::host_number(losses);
     });
     return sum / static_cast<double>(rows_);
   }
@@ -124,7 +125,7 @@ class EmbeddingScorer final : public Scorer {
       const Tensor pairs = differences.masked_fill(other, -std::numeric_limits<double>::infinity());
       sum = at::cat({sum, pairs.flatten()}).logsumexp(0).unsqueeze(0);
     }
-    return sum.item<double>();
+    return ops::host_number(sum);
   }
 
   Tensor score_tensor() const { return at::tensor(at::ArrayRef<double>(scores_), at::kDouble); }
@@ -133,7 +134,7 @@ class EmbeddingScorer final : public Scorer {
   Json loss() {
     if (texts_.size() < 2) return nullptr;
     if (loss_ == kRanking) return ranking();
-    return loss_ == kCoSent ? cosent() : cosine_loss(own_cosines(1).to(at::kDouble), score_tensor()).item<double>();
+    return loss_ == kCoSent ? cosent() : ops::host_number(cosine_loss(own_cosines(1).to(at::kDouble), score_tensor()));
   }
 
   double accuracy() {
@@ -148,12 +149,11 @@ class EmbeddingScorer final : public Scorer {
       });
       right = at::cat(parts);
     }
-    return right.to(at::kDouble).mean().item<double>();
+    return ops::host_number(right.to(at::kDouble).mean());
   }
 
   tasks::Score correlation(const std::string& name) {
-    const Tensor own = own_cosines(1).to(at::kDouble).contiguous();
-    const tasks::Values predicted(own.const_data_ptr<double>(), own.const_data_ptr<double>() + own.numel());
+    const tasks::Values predicted = ops::host_values<double>(own_cosines(1));
     return name == "pearson" ? tasks::pearson(predicted, scores_) : tasks::spearman(predicted, scores_);
   }
 

@@ -9,6 +9,7 @@
 
 #include "deltaw/text_rows.h"
 #include "ops/cross_entropy.h"
+#include "ops/host_read.h"
 #include "tasks/common/losses.h"
 
 namespace deltaw::fill_mask {
@@ -63,7 +64,8 @@ class Fillings final : public Predictions {
     const Tensor features = asked_.model.features(text_input(batch), call).flatten(0, 1);
     const Tensor is_mask =
         batch["input_ids"].flatten().eq(filling_.mask_id).logical_and(batch["attention_mask"].flatten().ne(0));
-    ops::each_chunk(features.index({is_mask}), asked_.model.vocab_size(), tasks::head_of(asked_.model, call), use);
+    ops::each_chunk(features.index_select(0, ops::host_places(is_mask)), asked_.model.vocab_size(),
+                    tasks::head_of(asked_.model, call), use);
   }
 
   std::vector<Json> lines() const {
@@ -104,12 +106,15 @@ class Fillings final : public Predictions {
       check_finite(logits, places, first);
       const int64_t most = std::min(filling_.top_k, logits.size(1));
       const auto [scores, ids] = logits.softmax(1).to(at::kDouble).topk(most, 1);
+      const std::vector<double> score_of = ops::host_values<double>(scores);
+      const std::vector<int64_t> id_of = ops::host_values<int64_t>(ids);
       for (int64_t i = 0; i < logits.size(0); ++i) {
         const auto& [row, position] = places[static_cast<size_t>(first + i)];
         const bool single = masks_of(row).size() == 1;
         Json likeliest = Json::array();
         for (int64_t k = 0; k < most; ++k) {
-          likeliest.push_back(filled(row, position, ids[i][k].item<int64_t>(), scores[i][k].item<double>(), single));
+          const auto place = static_cast<size_t>(i * most + k);
+          likeliest.push_back(filled(row, position, id_of[place], score_of[place], single));
         }
         Json& all = lines[static_cast<size_t>(row)]["predictions"];
         if (single) {
@@ -123,8 +128,8 @@ class Fillings final : public Predictions {
 
   void check_finite(const Tensor& logits, const std::vector<std::pair<int64_t, int64_t>>& places, int64_t first) const {
     const Tensor bad = logits.isfinite().all(1).logical_not();
-    if (!bad.any().item<bool>()) return;
-    const auto place = static_cast<size_t>(first + bad.to(at::kInt).argmax().item<int64_t>());
+    if (!ops::host_flag(bad.any())) return;
+    const auto place = static_cast<size_t>(first + ops::host_integer(bad.to(at::kInt).argmax()));
     tasks::refuse_logits(places[place].first);
   }
 

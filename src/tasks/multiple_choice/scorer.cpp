@@ -6,6 +6,7 @@
 #include <cmath>
 #include <limits>
 
+#include "ops/host_read.h"
 #include "tasks/common/losses.h"
 
 namespace deltaw::multiple_choice {
@@ -46,10 +47,11 @@ Tensor summed_loss(const Tensor& logits, const Batch& batch, double smoothing) {
 }
 
 void ChoiceScorer::add(const Outputs& outputs, const Batch& batch) {
-  const Tensor logits = outputs.at(0).to(at::kFloat).cpu().contiguous();
+  const std::vector<float> logits = ops::host_values<float>(outputs.at(0));
+  const int64_t most = outputs.at(0).size(1);
   for (int64_t i = 0; i < batch.rows; ++i) {
     const int64_t row = batch.positions[static_cast<size_t>(i)];
-    const float* own = logits.const_data_ptr<float>() + i * logits.size(1);
+    const float* own = logits.data() + i * most;
     logits_[static_cast<size_t>(row)].assign(own, own + rows_.count(row));
   }
 }

@@ -1,4 +1,5 @@
 #include "tasks/question_ans/scorer.h"
+#include "ops/host_read.h"
 #include "tasks/common/shown.h"
 
 #include <ATen/ATen.h>
@@ -18,9 +19,9 @@ Tensor first_tokens(const Batch& batch) {
 
 Tensor summed_loss(const Tensor& logits, const Batch& batch) {
   const Tensor wide = logits.scalar_type() == at::kDouble ? logits : logits.to(at::kFloat);
-  const Tensor text =
-      wide.masked_fill(batch["attention_mask"].eq(0).unsqueeze(-1), -std::numeric_limits<double>::infinity());
-  const Tensor places = batch["labels"].to(at::kLong) + first_tokens(batch).unsqueeze(1);
+  const Tensor padding = batch["attention_mask"].eq(0).unsqueeze(-1).to(wide.device());
+  const Tensor text = wide.masked_fill(padding, -std::numeric_limits<double>::infinity());
+  const Tensor places = batch["labels"].to(at::kLong) + first_tokens(batch).unsqueeze(1).to(wide.device());
   const auto loss = [&](int64_t which) {
     return at::cross_entropy_loss(text.select(2, which), places.select(1, which), {}, at::Reduction::Sum);
   };
@@ -34,17 +35,15 @@ AnswerScorer::AnswerScorer(const RowSource& rows, const AnswerOptions& options)
       ends_(starts_.size()) {}
 
 void AnswerScorer::add(const Outputs& outputs, const Batch& batch) {
-  const Tensor logits = outputs.at(0).to(at::kFloat);
-  loss_ += summed_loss(logits, batch).item<double>();
+  const Tensor logits = ops::host_copy(outputs.at(0).to(at::kFloat));
+  loss_ += ops::host_number(summed_loss(outputs.at(0).to(at::kFloat), batch));
   seen_ += batch.rows;
-  const Tensor first = first_tokens(batch);
+  const std::vector<int64_t> first = ops::host_values<int64_t>(first_tokens(batch));
   for (int64_t i = 0; i < batch.rows; ++i) {
     const auto position = static_cast<size_t>(batch.positions[static_cast<size_t>(i)]);
-    const Tensor own = logits[i].narrow(0, first[i].item<int64_t>(), batch.costs[static_cast<size_t>(i)]);
-    const Tensor both = own.t().contiguous();
-    const float* values = both.const_data_ptr<float>();
-    starts_[position].assign(values, values + both.size(1));
-    ends_[position].assign(values + both.size(1), values + 2 * both.size(1));
+    const Tensor own = logits[i].narrow(0, first[static_cast<size_t>(i)], batch.costs[static_cast<size_t>(i)]);
+    starts_[position] = ops::host_values<float>(own.select(1, 0));
+    ends_[position] = ops::host_values<float>(own.select(1, 1));
   }
 }
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "ops/host_read.h"
 #include "tasks/token_cls/aggregate.h"
 
 namespace deltaw::token_cls {
@@ -26,11 +27,10 @@ class EntityPredictions final : public Predictions {
 
   Json row(int64_t row) override {
     const data::WordTokens& tokens = rows_->tokens()[static_cast<size_t>(row)];
-    const Tensor logits = scorer_.logits_of(row).contiguous();
-    const float* values = logits.const_data_ptr<float>();
+    const std::vector<float> values = ops::host_values<float>(scorer_.logits_of(row));
     Json line = Json::object();
-    if (tokens.word_count > 0) line["tags"] = tags(tokens, values);
-    line["entities"] = aggregator_.entities(tokens, values, rows_->before());
+    if (tokens.word_count > 0) line["tags"] = tags(tokens, values.data());
+    line["entities"] = aggregator_.entities(tokens, values.data(), rows_->before());
     return line;
   }
 

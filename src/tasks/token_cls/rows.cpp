@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "deltaw/error.h"
+#include "ops/host_read.h"
 #include "tasks/common/losses.h"
 #include "tasks/token_cls/entities.h"
 
@@ -62,12 +63,12 @@ TokenScorer::TokenScorer(const Model& model, const RowSource& rows, std::string 
       labels_(at::full({places_.token_count()}, kNoLabel, at::kLong)) {}
 
 void TokenScorer::add(const Outputs& outputs, const Batch& batch) {
-  const Tensor logits = outputs.at(0).to(at::kFloat);
-  const Tensor& labels = batch["labels"];
-  const Tensor first = batch["attention_mask"].ne(0).to(at::kByte).argmax(1);  // rows may be filled on the left
+  const Tensor logits = ops::host_copy(outputs.at(0).to(at::kFloat)), labels = ops::host_copy(batch["labels"]);
+  // Rows may be filled on the left.
+  const std::vector<int64_t> first = ops::host_values<int64_t>(batch["attention_mask"].ne(0).to(at::kByte).argmax(1));
   for (int64_t i = 0; i < batch.rows; ++i) {
     const TokenPlaces::Part part = places_.part(batch.positions[static_cast<size_t>(i)]);
-    const int64_t begin = first[i].item<int64_t>() + part.input;
+    const int64_t begin = first[static_cast<size_t>(i)] + part.input;
     logits_.narrow(0, part.token, part.count).copy_(logits[i].narrow(0, begin, part.count));
     labels_.narrow(0, part.token, part.count).copy_(labels[i].narrow(0, begin, part.count));
   }
@@ -76,8 +77,8 @@ void TokenScorer::add(const Outputs& outputs, const Batch& batch) {
 void TokenScorer::check() {
   if (checked_) return;
   const Tensor finite = logits_.isfinite().all(1);
-  if (!finite.all().item<bool>()) {
-    const auto token = finite.logical_not().to(at::kInt).argmax().item<int64_t>();
+  if (!ops::host_flag(finite.all())) {
+    const int64_t token = ops::host_integer(finite.logical_not().to(at::kInt).argmax());
     int64_t row = 0;
     while (places_.tokens_of(row).second <= token) ++row;
     tasks::refuse_logits(row);
@@ -93,18 +94,18 @@ Tensor TokenScorer::logits_of(int64_t row) {
 
 EntityScores TokenScorer::word_scores() {
   check();
-  const Tensor said = logits_.argmax(1);
-  const auto* predicted = said.const_data_ptr<int64_t>();
-  const auto* labels = labels_.const_data_ptr<int64_t>();
+  const std::vector<int64_t> predicted = ops::host_values<int64_t>(logits_.argmax(1));
+  const std::vector<int64_t> labels = ops::host_values<int64_t>(labels_);
   const std::vector<std::string>& names = model_.label_names();
   EntityScores scores(scheme_);
   for (int64_t row = 0; row < places_.row_count(); ++row) {
     Tags tags, right;
     const auto [begin, end] = places_.tokens_of(row);
     for (int64_t token = begin; token < end; ++token) {
-      if (labels[token] == kNoLabel || !places_.begins_word(token)) continue;
-      tags.push_back(names[static_cast<size_t>(predicted[token])]);
-      right.push_back(names[static_cast<size_t>(labels[token])]);
+      const int64_t label = labels[static_cast<size_t>(token)];
+      if (label == kNoLabel || !places_.begins_word(token)) continue;
+      tags.push_back(names[static_cast<size_t>(predicted[static_cast<size_t>(token)])]);
+      right.push_back(names[static_cast<size_t>(label)]);
     }
     scores.add(tags, right);
   }
@@ -113,9 +114,9 @@ EntityScores TokenScorer::word_scores() {
 
 Json TokenScorer::metrics() {
   const EntityScores scores = word_scores();
-  const Tensor learned = labels_.ne(kNoLabel).nonzero().squeeze(1);
+  const Tensor learned = ops::host_places(labels_.ne(kNoLabel));
   const double loss =
-      at::cross_entropy_loss(logits_.index_select(0, learned), labels_.index_select(0, learned)).item<double>();
+      ops::host_number(at::cross_entropy_loss(logits_.index_select(0, learned), labels_.index_select(0, learned)));
   tasks::check_finite(loss, "the logits of the validation rows");
   Json all = {{"loss", loss}};
   all.update(scores.metrics(metrics_));
@@ -130,10 +131,12 @@ Json TokenScorer::row(int64_t position) {
   const int64_t row = places_.row_of(position);
   const int64_t begin = places_.tokens_of(row).first;
   const Tensor logits = logits_of(row);
+  const std::vector<int64_t> said = ops::host_values<int64_t>(logits.argmax(1));
+  const std::vector<int64_t> labels = ops::host_values<int64_t>(labels_.narrow(0, begin, logits.size(0)));
   Json tags = Json::array();
-  for (int64_t token = 0; token < logits.size(0); ++token) {
-    if (labels_[begin + token].item<int64_t>() == kNoLabel || !places_.begins_word(begin + token)) continue;
-    tags.push_back(model_.label_names()[static_cast<size_t>(logits[token].argmax().item<int64_t>())]);
+  for (size_t i = 0; i < said.size(); ++i) {
+    if (labels[i] == kNoLabel || !places_.begins_word(begin + static_cast<int64_t>(i))) continue;
+    tags.push_back(model_.label_names()[static_cast<size_t>(said[i])]);
   }
   return {{"tags", tags}};
 }
