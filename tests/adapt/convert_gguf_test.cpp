@@ -221,7 +221,8 @@ TEST(ConvertGgufPatterns, OfGemmasWindowsAreWritten) {
     for (const char* kind : kinds) types.push_back(std::string(kind) + "_attention");
     folder.set("layer_types", types);
     EXPECT_EQ(folder.convert(folder.options()).problem, "");
-    const Json* found = io::GgufFile(folder.file()).find_value("gemma2.attention.sliding_window_pattern");
+    const io::GgufFile file(folder.file());
+    const Json* found = file.find_value("gemma2.attention.sliding_window_pattern");
     return found ? *found : Json();
   };
   EXPECT_TRUE(pattern({"sliding", "full"}).is_null());  // llama.cpp's own
