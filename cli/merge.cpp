@@ -30,14 +30,15 @@ const Usage kUsageText = {
     .verb = "merge",
     .what =
         "Writes base and adapter as one checkpoint that transformers loads, or as one GGUF file for llama.cpp, reads "
-        "it back and checks it: every tensor "
-        "must be base plus update, rounded once to the type it is stored in. What that rounding costs is no fault; "
-        "rounding_share says how much of the logits' change by the adapter it is. One JSON object on standard output.",
+        "it back and checks it: every tensor must be base plus update, rounded once to the type it is stored in. What "
+        "that rounding costs is no fault; rounding_share says how much of the logits' change by the adapter it is. One "
+        "JSON object on standard output.",
     .example =
         "  deltaw merge --adapter_name_or_path out --output_dir merged\n"
         "  deltaw merge --model_name_or_path MODEL --adapter_name_or_path out \\\n"
         "    --output_dir merged\n"
-        "  deltaw merge --adapter_name_or_path out --to gguf --save_dtype q8_0 --output_dir merged",
+        "  deltaw merge --adapter_name_or_path out --to gguf --save_dtype q8_0 \\\n"
+        "    --output_dir merged",
     .positional = "CONFIG",
     .positional_help = "A YAML or JSON file of keys, that of `deltaw train` for one; flags win over it.",
     .positional_is_config = true,
