@@ -54,4 +54,23 @@ Columns choose_columns(const DataOptions& options, const GlueTask* task, const T
   return columns;
 }
 
+std::string text_of(const Table& table, const Row& row, size_t column) {
+  const Cell& cell = row.cell(column);
+  if (cell.kind != Cell::Kind::missing && !is_nested(cell)) return cell.text;
+  throw Error{{.id = "data.not-text",
+               .what = fmt::format("column '{}' {}", table.columns[column],
+                                   is_nested(cell) ? "holds " + cell.text
+                                   : is_null(cell) ? "is null"
+                                                   : "is missing"),
+               .where = table.where(row),
+               .fix = "Make it a string."}};
+}
+
+Json id_of(const Table& table, const Row& row) {
+  if (!table.has(kIdColumn)) return nullptr;
+  const Cell& cell = row.cell(table.column(kIdColumn, "id"));
+  if (cell.kind == Cell::Kind::missing || is_nested(cell)) return nullptr;
+  return cell.kind == Cell::Kind::number ? Json::parse(cell.text) : Json(cell.text);
+}
+
 }  // namespace deltaw::data

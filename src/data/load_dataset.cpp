@@ -56,26 +56,6 @@ data::Table read_split(const DataOptions& options, Split split) {
   return read_files_of_task(*files, options);
 }
 
-std::string text_of(const data::Table& table, const data::Row& row, size_t column) {
-  const data::Cell& cell = row.cell(column);
-  if (cell.kind != data::Cell::Kind::missing && !is_nested(cell)) return cell.text;
-  throw Error{{.id = "data.not-text",
-               .what = fmt::format("column '{}' {}", table.columns[column],
-                                   is_nested(cell) ? "holds " + cell.text
-                                   : is_null(cell) ? "is null"
-                                                   : "is missing"),
-               .where = table.where(row),
-               .fix = "Make it a string."}};
-}
-
-/// What the file calls the row, where it has a column for that.
-Json id_of(const data::Table& table, const data::Row& row) {
-  if (!table.has(kIdColumn)) return nullptr;
-  const data::Cell& cell = row.cell(table.column(kIdColumn, "id"));
-  if (cell.kind == data::Cell::Kind::missing || is_nested(cell)) return nullptr;
-  return cell.kind == data::Cell::Kind::number ? Json::parse(cell.text) : Json(cell.text);
-}
-
 /// Says where labels are no names of the set and were taken as numbers of its classes.
 void warn_of_numbers(const data::Table& table, const LabelSet& labels, size_t column, Dataset& dataset) {
   if (labels.regression || labels.multi_label || data::are_default_names(labels.names)) return;
@@ -96,14 +76,14 @@ Dataset to_dataset(const data::Table& table, const DataOptions& options, const L
   Dataset dataset{.file = table.file, .labelled = labelled};
   dataset.rows.reserve(table.rows.size());
   for (const data::Row& row : table.rows) {
-    dataset.rows.push_back({.text = text_of(table, row, text),
-                            .text_pair = pairs ? text_of(table, row, pair) : std::string(),
+    dataset.rows.push_back({.text = data::text_of(table, row, text),
+                            .text_pair = pairs ? data::text_of(table, row, pair) : std::string(),
                             .has_pair = pairs,
                             .label = labelled && !labels.multi_label ? data::label_value(labels, table, row, label) : 0,
                             .labels = labelled && labels.multi_label ? data::label_values(labels, table, row, label)
                                                                      : std::vector<double>(),
                             .line = row.line,
-                            .id = id_of(table, row)});
+                            .id = data::id_of(table, row)});
   }
   if (labelled) warn_of_numbers(table, labels, label, dataset);
   return dataset;

@@ -81,18 +81,6 @@ std::string score_column(const data::Table& table, const DataOptions& data, cons
   return {};
 }
 
-std::string text_of(const data::Table& table, const data::Row& row, size_t column) {
-  const data::Cell& cell = row.cell(column);
-  if (cell.kind != data::Cell::Kind::missing && !data::is_nested(cell)) return cell.text;
-  throw Error({.id = "data.not-text",
-               .what = fmt::format("column '{}' {}", table.columns[column],
-                                   data::is_nested(cell) ? "holds " + cell.text
-                                   : data::is_null(cell) ? "is null"
-                                                         : "is missing"),
-               .where = table.where(row),
-               .fix = "make it a string"});
-}
-
 double score_of(const data::Table& table, const data::Row& row, size_t column) {
   const data::Cell& cell = data::label_cell(table, row, column);
   if (const auto score = data::is_nested(cell) ? std::nullopt : data::parse_number(cell.text)) return *score;
@@ -101,13 +89,6 @@ double score_of(const data::Table& table, const data::Row& row, size_t column) {
                                    table.columns[column]),
                .where = table.where(row),
                .fix = "make it a number, or name another label_column"});
-}
-
-Json id_of(const data::Table& table, const data::Row& row) {
-  if (!table.has(kIdColumn)) return nullptr;
-  const data::Cell& cell = row.cell(table.column(kIdColumn, "id"));
-  if (cell.kind == data::Cell::Kind::missing || data::is_nested(cell)) return nullptr;
-  return cell.kind == data::Cell::Kind::number ? Json::parse(cell.text) : Json(cell.text);
 }
 
 Tuples tuples_of(const data::Table& table, const DataOptions& data, const GlueTask* task, Wanted wanted) {
@@ -119,20 +100,12 @@ Tuples tuples_of(const data::Table& table, const DataOptions& data, const GlueTa
   if (wanted == Wanted::tuples) tuples.score_column = score_column(table, data, task, texts.size());
   const size_t score = tuples.scored() ? table.column(tuples.score_column, "label_column") : 0;
   for (const data::Row& row : table.rows) {
-    Tuple tuple{.texts = {}, .line = row.line, .id = id_of(table, row)};
-    for (const size_t column : texts) tuple.texts.push_back(text_of(table, row, column));
+    Tuple tuple{.texts = {}, .line = row.line, .id = data::id_of(table, row)};
+    for (const size_t column : texts) tuple.texts.push_back(data::text_of(table, row, column));
     if (tuples.scored()) tuple.score = score_of(table, row, score);
     tuples.rows.push_back(std::move(tuple));
   }
   return tuples;
-}
-
-void keep(Tuples& tuples, const std::vector<bool>& held, bool which) {
-  std::vector<Tuple> kept;
-  for (size_t i = 0; i < held.size(); ++i) {
-    if (held[i] == which) kept.push_back(std::move(tuples.rows[i]));
-  }
-  tuples.rows = std::move(kept);
 }
 
 }  // namespace
@@ -152,13 +125,7 @@ Tuples read_split(const DataOptions& data, Split split, uint64_t seed, Wanted wa
                         task ? fmt::format("{}/{} as GLUE ships it", task->folder, data::file_of(*task, source)) : "");
   }
   Tuples tuples = read_tuples(*files, data, wanted);
-  if (held_out || (split == Split::train && data::holds_out(data))) {
-    keep(tuples, data::held_out(tuples.rows.size(), data.validation_split, seed, tuples.file), held_out);
-  }
-  const int64_t most = split == Split::train        ? data.max_train_samples
-                       : split == Split::validation ? data.max_eval_samples
-                                                    : 0;
-  if (most > 0 && tuples.rows.size() > static_cast<size_t>(most)) tuples.rows.resize(static_cast<size_t>(most));
+  data::keep_split(tuples, data, split, seed);
   return tuples;
 }
 

@@ -8,6 +8,7 @@
 #include <charconv>
 #include <optional>
 
+#include "core/ascii.h"
 #include "core/json_fields.h"
 #include "data/table.h"
 
@@ -18,11 +19,7 @@ using Answer = std::optional<size_t>;
 
 /// A label as text, numbers without a point; empty where there is none.
 std::string spelled(const Json& label) {
-  if (label.is_string()) {
-    const auto text = label.get<std::string>();
-    const size_t begin = text.find_first_not_of(" \t\r\n");
-    return begin == std::string::npos ? "" : text.substr(begin, text.find_last_not_of(" \t\r\n") + 1 - begin);
-  }
+  if (label.is_string()) return std::string(trimmed(label.get_ref<const std::string&>()));
   const std::optional<int64_t> number = json_as<int64_t>(label);
   return number ? std::to_string(*number) : std::string();
 }
@@ -85,7 +82,7 @@ const Way& chosen_way(const ChoiceSet& set) {
   return *best;
 }
 
-/// Says so where numbers count from 1, and where another way fits as many rows and gives other answers.
+/// Warns where numbers count from 1, and where another way fits as many rows and means other choices.
 void warn_of_others(ChoiceSet& set, const Way& chosen) {
   if (chosen.answer == by_number<1>) {
     set.warnings.push_back(fmt::format("the labels are taken for {}, since that fits more rows than from 0 ({})",

@@ -12,13 +12,7 @@
 #include "tasks/multiple_choice/layouts.h"
 
 namespace deltaw::multiple_choice {
-namespace {
-
-void keep_first(ChoiceSet& set, int64_t most) {
-  if (most > 0 && static_cast<int64_t>(set.rows.size()) > most) set.rows.resize(static_cast<size_t>(most));
-}
-
-}  // namespace
+namespace {}  // namespace
 
 void ChoiceOptions::fields(FieldVisitor& f) {
   f.field(
@@ -68,16 +62,7 @@ ChoiceSet load_question_split(const DataOptions& data, const ChoiceOptions& opti
   const auto files = split_file(data, source);
   if (!files) throw data::no_file(data, data::option_name(source), "");
   ChoiceSet set = load_questions(*files, data, options, use);
-  if (split != Split::test && data::holds_out(data)) {
-    const std::vector<bool> is_held = data::held_out(set.rows.size(), data.validation_split, seed, set.file);
-    size_t kept = 0;
-    for (size_t i = 0; i < set.rows.size(); ++i) {
-      if (is_held[i] == held_out) std::swap(set.rows[kept++], set.rows[i]);
-    }
-    set.rows.resize(kept);
-  }
-  if (split == Split::train) keep_first(set, data.max_train_samples);
-  if (split == Split::validation) keep_first(set, data.max_eval_samples);
+  data::keep_split(set, data, split, seed);
   return set;
 }
 

@@ -1,4 +1,4 @@
-// Reads questions with several answers to choose from.
+// Reads questions with the choices of each.
 #pragma once
 
 #include <cstdint>

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "core/fnv.h"
 #include "deltaw/error.h"
 
 namespace deltaw::multiple_choice {
@@ -97,11 +98,10 @@ int64_t ChoiceRows::cost(int64_t row) const {
 }
 
 std::string ChoiceRows::fingerprint() const {
-  uint64_t hash = 0;  // of where questions begin, and of their labels
-  for (int64_t row = 0; row < size(); ++row) {
-    for (const int64_t value : {begin(row), label(row)}) hash = (hash ^ static_cast<uint64_t>(value)) * 0x100000001b3u;
-  }
-  return fmt::format("{} questions, {:016x}, {}", size(), hash, texts_.fingerprint());
+  Fnv hash;
+  hash.add(begins_.data(), begins_.size() * sizeof(int64_t));
+  hash.add(labels_.data(), labels_.size() * sizeof(int64_t));
+  return fmt::format("{} questions, {}, {}", size(), hash.text(), texts_.fingerprint());
 }
 
 Batch ChoiceRows::collate(const std::vector<int64_t>& positions, const Draw& draw) const {

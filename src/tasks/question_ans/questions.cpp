@@ -179,10 +179,6 @@ void add_file(const fs::path& file, const DataOptions& options, Questions& quest
   data::each_json_object(file, text, take);
 }
 
-void keep_first(QuestionSet& set, int64_t most) {
-  if (most > 0 && static_cast<int64_t>(set.rows.size()) > most) set.rows.resize(static_cast<size_t>(most));
-}
-
 }  // namespace
 
 QuestionSet load_questions(const DataFiles& files, const DataOptions& options, Labels use) {
@@ -209,16 +205,7 @@ QuestionSet load_question_split(const DataOptions& options, Split split, Labels 
   const auto files = split_file(options, source);
   if (!files) throw data::no_file(options, data::option_name(source), "");
   QuestionSet set = load_questions(*files, options, use);
-  if (split != Split::test && data::holds_out(options)) {
-    const std::vector<bool> is_held = data::held_out(set.rows.size(), options.validation_split, seed, set.file);
-    size_t kept = 0;
-    for (size_t i = 0; i < set.rows.size(); ++i) {
-      if (is_held[i] == held_out) std::swap(set.rows[kept++], set.rows[i]);
-    }
-    set.rows.resize(kept);
-  }
-  if (split == Split::train) keep_first(set, options.max_train_samples);
-  if (split == Split::validation) keep_first(set, options.max_eval_samples);
+  data::keep_split(set, options, split, seed);
   return set;
 }
 

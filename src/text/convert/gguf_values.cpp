@@ -174,7 +174,7 @@ class Writer {
     if (const auto found = sentencepiece()) {
       for (size_t id = 0; id < found->pieces.size(); ++id) {
         const SentencePieceModel::Piece& piece = found->pieces[id];
-        const bool own = piece.type == PieceType::kUserDefined;  // found in a text as it stands there
+        const bool own = piece.type == PieceType::kUserDefined;  // matched in a text before it is normalised
         place(piece.text, static_cast<int64_t>(id)) = {own ? replaced(piece.text, kBlank, " ") : piece.text,
                                                        piece.score, piece.type};
       }
