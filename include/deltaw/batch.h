@@ -34,6 +34,7 @@ struct Batch {
   const Tensor& operator[](std::string_view name) const;
   /// An undefined tensor where there is none.
   Tensor get(std::string_view name) const;
+  /// attention_mask stays on the host, where models ask it what is padding.
   Batch to(at::Device device) const;
 };
 

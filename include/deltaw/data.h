@@ -179,8 +179,8 @@ Dataset load_file(const DataFiles& files, const DataOptions& options, const Labe
 /// Folders and patterns are resolved, in order. Throws config.no-files, config.dataset-dir.
 std::optional<DataFiles> split_file(const DataOptions& options, Split split);
 
-/// The metrics of a run: the task's, else accuracy and F1, or mean squared error and the correlations. The first one
-/// chooses the best checkpoint.
+/// The metrics of a run: the task's, else those that docs/evaluation.md lists for such labels. The first one chooses
+/// the best checkpoint.
 std::vector<std::string> metric_names(const DataOptions& options, const LabelSet& labels);
 
 /// Splits off round(fraction * rows) rows, at least one on either side, by a permutation that depends on seed and

@@ -143,9 +143,9 @@ struct Call {
 /// One padded batch on the model's device.
 struct ModelInput {
   Tensor input_ids;  // [batch, seq] int64
-  /// [batch, seq] int64: 0 for padding, 1 for tokens. Where a row holds several documents, a token has the number of
-  /// its document, from 1: attention stays within a document, and positions start again in each. With a cache of n
-  /// tokens it is [batch, n + seq], and a row is one document.
+  /// [batch, seq] int64, on the host: 0 for padding, 1 for tokens. Where a row holds several documents, a token has the
+  /// number of its document, from 1: attention stays within a document, and positions start again in each. With a cache
+  /// of n tokens it is [batch, n + seq], and a row is one document.
   Tensor attention_mask;
   Tensor token_type_ids;  // [batch, seq] int64, or undefined for zeros
 };

@@ -1,12 +1,11 @@
-// A run: from the keys of `deltaw train` to an adapter, its results and what stands beside them. As the program does
-// it:
+// Training as `deltaw train` does it: takes the keys of a run, writes the adapter, its results and the files beside it.
 //
 //   deltaw::reuse_memory();  // deltaw/memory.h
 //   deltaw::run_training(deltaw::RunSettings::from_json(
 //       {{"model_name_or_path", "MODEL"}, {"train_file", "train.csv"}, {"output_dir", "out"}}));
 //
-// or in steps: check_output, load_run, memory_estimate or run_facts, run_training. Rows that no file holds go to a
-// Trainer of one's own (deltaw/train.h).
+// The same in steps: check_output, load_run, memory_estimate or run_facts, run_training. For rows in memory use a
+// Trainer (deltaw/train.h).
 #pragma once
 
 #include <cstdint>

@@ -88,10 +88,14 @@ std::unique_ptr<Model> load_encoder(const FamilyInput& input, const EncoderConfi
 /// The spec of a family of this encoder: what `own` leaves open are the names of BERT's layers.
 FamilySpec encoder_family(FamilySpec own);
 
-/// The heads that transformers gives most encoders: SEQ_CLS with a `classifier` whose last layer is `weight`, TOKEN_CLS
-/// with a `classifier`, QUESTION_ANS with the module `answers`, which has one output for starts and one for ends,
-/// multiple-choice with a `classifier` of one output, and fill-mask with the decoder `masked`, and none at all, for its
-/// hidden states. `name`: "Bert".
+/// The heads that transformers gives most encoders. `name`: "Bert".
+///
+///   SEQ_CLS              `classifier`, whose last layer is `weight`
+///   TOKEN_CLS            `classifier`
+///   QUESTION_ANS         `answers`, with two outputs: start and end
+///   multiple-choice      `classifier`, with one output
+///   fill-mask            the decoder `masked`
+///   FEATURE_EXTRACTION   none: the hidden states
 std::vector<HeadSpec> encoder_heads(const std::string& name, const std::string& weight, const std::string& masked,
                                     const std::string& answers = "qa_outputs");
 
