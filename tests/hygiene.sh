@@ -33,13 +33,13 @@ report 'one place names the device' "$(grep -nE 'at::kCPU|at::kCUDA|at::Device\(
   grep -v '^include/deltaw/model\.h:')"
 report 'the library leaves signals to the program' "$(grep -nE \
   '\b(sigaction|sigprocmask|pthread_sigmask) *\(|std::(signal|raise) *\(|#include <(csignal|signal\.h)>' $library)"
-report 'no room includes one above it, nor do core, io, text and data see a tensor' "$(awk '
+report 'no room includes one above it, nor do core, io, image, text and data see a tensor' "$(awk '
   BEGIN {
-    rooms = split("core io text ops methods models families adapt data tasks/common eval tasks train run cli", names, " ")
+    rooms = split("core io image text ops methods models families adapt data tasks/common eval tasks train run cli", names, " ")
     for (i = 1; i <= rooms; ++i) rank[names[i]] = i
-    rank["text"] = rank["io"]      # side by side
-    plain = " core io text data "
-    plain_headers = " chat data error options text_data tokenizer version memory "
+    rank["image"] = rank["text"] = rank["io"]      # side by side
+    plain = " core io image text data "
+    plain_headers = " chat data error image options text_data tokenizer version memory "
     count = split("adapter:adapt export:adapt convert:adapt batch:tasks/common text_rows:tasks/common " \
       "task:adapt task_reader:tasks/common evaluate:eval generate:eval train:train run:run family:models gguf:models",
       headers, " ")

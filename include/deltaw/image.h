@@ -1,0 +1,72 @@
+// Pictures, and what a model's preprocessor_config.json makes of them: byte for byte as transformers does it with
+// Pillow.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace deltaw {
+
+/// Eight-bit RGB.
+struct Image {
+  int64_t height = 0;
+  int64_t width = 0;
+  std::vector<uint8_t> pixels;  // [height, width, 3]
+};
+
+/// What is in a JPEG, PNG or WebP file: the right way up (EXIF, XMP), grey and palettes as RGB, what is transparent
+/// over white. Throws format.image, with `name` as the place, for a damaged file, one of another format, 16 bits a
+/// channel, CMYK, animations, and more than 178,956,970 pixels (where Pillow stops).
+Image decode_image(std::string_view bytes, const std::string& name);
+
+/// The same of a file. Throws io.not-found and io.unreadable too.
+Image read_image(const std::filesystem::path& path);
+
+/// The numbers are those of preprocessor_config.json.
+enum class Resample { nearest = 0, lanczos = 1, bilinear = 2, bicubic = 3, box = 4, hamming = 5 };
+
+/// Which of its two passes comes first changes the last bits of an image. Pillow 12 and older take the rows first; 13
+/// the columns where the height shrinks by more than twice as much as the width.
+enum class PassOrder { pillow_12, pillow_13 };
+
+/// `image` with another size, as Pillow's Image.resize, bit for bit.
+Image resize(const Image& image, int64_t height, int64_t width, Resample resample,
+             PassOrder order = PassOrder::pillow_13);
+
+/// The part of an image of this size in its middle; black where it is smaller. As transformers' center_crop.
+Image center_crop(const Image& image, int64_t height, int64_t width);
+
+/// What a checkpoint wants of an image.
+class ImageProcessor {
+ public:
+  /// Reads preprocessor_config.json of a checkpoint's folder; what it leaves open is what transformers takes for its
+  /// image_processor_type. Throws io.not-found, format.json, config.image-processor (a kind or a key that is none of
+  /// ViT's, DeiT's, DINOv2's, CLIP's or SigLIP's, or images that come out in different sizes).
+  static ImageProcessor from_folder(const std::filesystem::path& folder);
+
+  int64_t height() const { return height_; }
+  int64_t width() const { return width_; }
+
+  /// The image in the model's size.
+  Image resized(const Image& image) const;
+
+  /// Writes what the model sees, [3, height, width], from an image of its size.
+  void normalize(const Image& image, float* values) const;
+
+  /// Both.
+  std::vector<float> operator()(const Image& image) const;
+
+ private:
+  bool do_resize_ = true;
+  int64_t shortest_edge_ = 0;  // or:
+  int64_t resize_height_ = 0, resize_width_ = 0;
+  Resample resample_ = Resample::bilinear;
+  bool do_center_crop_ = false;
+  int64_t height_ = 0, width_ = 0;
+  std::vector<float> values_;  // [3, 256]: what stands for each byte of each channel
+};
+
+}  // namespace deltaw
