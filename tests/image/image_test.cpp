@@ -88,8 +88,6 @@ TEST(Images, OfOtherKindsAreRefusedByName) {
     EXPECT_EQ(error.id(), "format.image") << name;
     EXPECT_EQ(error.parts().where, image_file(name).string());
     EXPECT_NE(error.parts().what.find(word), std::string::npos) << error.what();
-    if (word.find('|') == std::string::npos)
-      EXPECT_NE(error.parts().what.find(word), std::string::npos) << error.what();
   }
   EXPECT_EQ(error_of([] { read_image(image_file("none.png")); }).id(), "io.not-found");
   EXPECT_EQ(error_of([] { decode_image("", "nothing"); }).id(), "format.image");
