@@ -1,0 +1,30 @@
+// Models that read images.
+#pragma once
+
+#include "deltaw/model.h"
+
+namespace deltaw {
+
+class ImageModel : public Model {
+ public:
+  /// What the head reads, [batch, width], of pixel_values [batch, 3, height, width] as an ImageProcessor makes them
+  /// (deltaw/image.h). Positions are stretched where the image has another size than those that the model was trained
+  /// on; both sides must be whole numbers of patches. Throws data.image-size.
+  virtual Tensor image_features(const Tensor& pixel_values, Call& call) const = 0;
+
+  /// Logits [batch, labels].
+  Tensor forward_images(const Tensor& pixel_values, Call& call) const {
+    return logits(image_features(pixel_values, call), call);
+  }
+
+  int64_t image_height() const { return image_height_; }  // that it was trained on
+  int64_t image_width() const { return image_width_; }
+
+  /// It reads no text. Throws internal.not-text.
+  Tensor features(const ModelInput& input, Call& call) const override;
+
+ protected:
+  int64_t image_height_ = 0, image_width_ = 0;
+};
+
+}  // namespace deltaw

@@ -1,0 +1,38 @@
+#include "models/dinov2.h"
+
+namespace deltaw {
+
+std::unique_ptr<Model> load_dinov2(const FamilyInput& input, VisionNames names, bool antialiased_positions) {
+  const ConfigValues values = config_of(input);
+  VisionConfig config = VisionConfig::from_json(values, /*patch_size=*/14);
+  config.layer_norm_eps = values.not_negative_or("layer_norm_eps", 1e-6);
+  config.drop_path_rate = values.dropout_or("drop_path_rate", 0);
+  config.gated = values.get_or("use_swiglu_ffn", false);
+  config.antialiased_positions = antialiased_positions;
+  const double inner = static_cast<double>(config.hidden_size) * values.positive_or("mlp_ratio", 4);
+  if (inner < 1 || inner > 1e9) values.refuse("mlp_ratio", "a number near 4");
+  // Two thirds, a multiple of 8: as many numbers as without the gate.
+  config.intermediate_size = static_cast<int64_t>(inner);
+  if (config.gated) {
+    config.intermediate_size =
+        (static_cast<int64_t>(static_cast<double>(config.intermediate_size) * 2 / 3) + 7) / 8 * 8;
+  }
+  names.norm_before = "norm1";
+  names.norm_after = "norm2";
+  names.intermediate = config.gated ? "mlp.weights_in" : "mlp.fc1";
+  names.output = config.gated ? "mlp.weights_out" : "mlp.fc2";
+  names.scale_attention = "layer_scale1.lambda1";
+  names.scale_output = "layer_scale2.lambda1";
+  const std::vector<std::string> others = {names.base + ".embeddings.mask_token"};
+  return std::make_unique<VisionFamilyModel>(input, config, names, /*reads_mean=*/true, others);
+}
+
+FamilySpec dinov2_family(FamilySpec own) {
+  own.ia3_target_modules = {"key", "value", "fc2", "weights_out"};
+  own.ia3_feedforward_modules = {"fc2", "weights_out"};
+  own.sublayer_outputs = {"attention.output.dense", "fc2", "weights_out"};
+  own.feedforward_outputs = {"fc2", "weights_out"};
+  return vision_family(std::move(own));
+}
+
+}  // namespace deltaw
