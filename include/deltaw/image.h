@@ -49,6 +49,7 @@ class ImageProcessor {
 
   int64_t height() const { return height_; }
   int64_t width() const { return width_; }
+  Resample resample() const { return resample_; }
 
   /// The image in the model's size.
   Image resized(const Image& image) const;

@@ -17,6 +17,8 @@ class ImageModel : public Model {
     return logits(image_features(pixel_values, call), call);
   }
 
+  /// The tokens that an image of this size becomes.
+  virtual int64_t image_tokens(int64_t height, int64_t width) const = 0;
   int64_t image_height() const { return image_height_; }  // that it was trained on
   int64_t image_width() const { return image_width_; }
 

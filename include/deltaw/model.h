@@ -276,6 +276,7 @@ class Model {
   std::deque<Conv2d> convolutions_;
   std::deque<Embedding> embeddings_;
   std::deque<Norm> norms_;
+  std::deque<Parameter> tensors_;  // that belong to no layer
   std::vector<const Layer*> layers_;
   std::vector<const Parameter*> parameters_;
   std::vector<std::string> modules_;

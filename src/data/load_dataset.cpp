@@ -10,6 +10,7 @@
 #include "data/glue.h"
 #include "data/hold_out.h"
 #include "data/labels.h"
+#include "data/load_rows.h"
 #include "data/no_rows.h"
 #include "data/table.h"
 #include "deltaw/data.h"
@@ -45,15 +46,22 @@ data::Table read_files_of_task(const DataFiles& files, const DataOptions& option
   return data::read_table(files, task != nullptr ? task->columns : std::vector<std::string>{}, options.encoding);
 }
 
-data::Table read_split(const DataOptions& options, Split split) {
-  const auto files = split_file(options, split);
-  if (!files) {
-    const GlueTask* task = data::task_of(options);
-    const std::string name = task == nullptr ? "" : data::file_of(*task, split);
-    throw data::no_file(options, data::option_name(split),
-                        name.empty() ? "" : fmt::format("{}/{} as GLUE ships it", task->folder, name));
-  }
-  return read_files_of_task(*files, options);
+/// The tables of files that the options name.
+data::TableOf tables_of(const DataOptions& options) {
+  return [&options](Split split) -> std::optional<data::Table> {
+    const auto files = split_file(options, split);
+    if (!files) return std::nullopt;
+    return read_files_of_task(*files, options);
+  };
+}
+
+data::Table read_split(const DataOptions& options, Split split, const data::TableOf& table_of) {
+  std::optional<data::Table> table = table_of(split);
+  if (table) return *std::move(table);
+  const GlueTask* task = data::task_of(options);
+  const std::string name = task == nullptr ? "" : data::file_of(*task, split);
+  throw data::no_file(options, data::option_name(split),
+                      name.empty() ? "" : fmt::format("{}/{} as GLUE ships it", task->folder, name));
 }
 
 /// Says where labels are no names of the set and were taken as numbers of its classes.
@@ -66,7 +74,9 @@ void warn_of_numbers(const data::Table& table, const LabelSet& labels, size_t co
   dataset.warnings.push_back(data::taken_as_classes(table.columns[column], labels.names, table.file));
 }
 
-Dataset to_dataset(const data::Table& table, const DataOptions& options, const LabelSet& labels, Labels use) {
+}  // namespace
+
+Dataset data::rows_of(const Table& table, const DataOptions& options, const LabelSet& labels, Labels use) {
   const data::Columns columns = data::choose_columns(options, data::task_of(options), table);
   const size_t text = table.column(columns.text, "text_column");
   const bool pairs = !columns.text_pair.empty();
@@ -89,8 +99,6 @@ Dataset to_dataset(const data::Table& table, const DataOptions& options, const L
   return dataset;
 }
 
-}  // namespace
-
 std::optional<DataFiles> split_file(const DataOptions& options, Split split) {
   const DataFiles& named = data::files_option(options, split);
   if (!named.empty()) return data::found_files(named, split);
@@ -103,52 +111,63 @@ std::optional<DataFiles> split_file(const DataOptions& options, Split split) {
 }
 
 Dataset load_file(const DataFiles& files, const DataOptions& options, const LabelSet& labels, Labels use) {
-  return to_dataset(read_files_of_task(files, options), options, labels, use);
+  return data::rows_of(read_files_of_task(files, options), options, labels, use);
 }
 
-Dataset load_split(const DataOptions& options, Split split, const LabelSet& labels, Labels use, uint64_t seed) {
-  const bool held_out = split == Split::validation && data::holds_out(options);
-  Dataset dataset = to_dataset(read_split(options, held_out ? Split::train : split), options, labels, use);
+Dataset data::split_rows(const DataOptions& options, Split split, const LabelSet& labels, Labels use, uint64_t seed,
+                         const TableOf& table_of) {
+  const bool held_out = split == Split::validation && holds_out(options);
+  Dataset dataset = rows_of(read_split(options, held_out ? Split::train : split, table_of), options, labels, use);
   if (held_out) {
     std::vector<std::string> warnings = dataset.warnings;
     dataset = hold_out(std::move(dataset), options.validation_split, seed).second;
     dataset.warnings = std::move(warnings);
-  } else if (split == Split::train && data::holds_out(options)) {
+  } else if (split == Split::train && holds_out(options)) {
     dataset = hold_out(std::move(dataset), options.validation_split, seed).first;
   }
-  if (split == Split::train) data::keep_first_rows(dataset, options.max_train_samples);
-  if (split == Split::validation) data::keep_first_rows(dataset, options.max_eval_samples);
+  if (split == Split::train) keep_first_rows(dataset, options.max_train_samples);
+  if (split == Split::validation) keep_first_rows(dataset, options.max_eval_samples);
   return dataset;
 }
 
-TrainingData load_training_data(const DataOptions& options, uint64_t seed, const HeadLabels& head) {
-  const data::Table table = read_split(options, Split::train);
-  const GlueTask* task = data::task_of(options);
-  const data::Columns columns = data::choose_columns(options, task, table);
+Dataset load_split(const DataOptions& options, Split split, const LabelSet& labels, Labels use, uint64_t seed) {
+  return data::split_rows(options, split, labels, use, seed, tables_of(options));
+}
+
+TrainingData data::training_rows(const DataOptions& options, uint64_t seed, const HeadLabels& head,
+                                 const TableOf& table_of) {
+  const Table table = read_split(options, Split::train, table_of);
+  const GlueTask* task = task_of(options);
+  const Columns columns = choose_columns(options, task, table);
   TrainingData result;
   result.text_column = columns.text;
   result.text_pair_column = columns.text_pair;
   result.label_column = columns.label;
   const size_t label = table.column(columns.label, "label_column");
-  data::ChosenLabels chosen = data::choose_labels(options, task, table, label, head);
+  ChosenLabels chosen = choose_labels(options, task, table, label, head);
   result.labels = std::move(chosen.labels);
   result.new_head = chosen.new_head;
   result.warnings = std::move(chosen.warnings);
-  if (const auto doubt = data::column_warning(table, table.column(columns.text, "text_column"), label, result.labels)) {
+  if (const auto doubt = column_warning(table, table.column(columns.text, "text_column"), label, result.labels)) {
     result.warnings.push_back(*doubt);
   }
-  result.train = to_dataset(table, options, result.labels, Labels::needed);
-  if (data::holds_out(options)) {
+  result.train = rows_of(table, options, result.labels, Labels::needed);
+  if (holds_out(options)) {
     std::tie(result.train, result.validation) = hold_out(std::move(result.train), options.validation_split, seed);
-    data::keep_first_rows(result.validation, options.max_eval_samples);
-  } else if (split_file(options, Split::validation)) {
-    result.validation = load_split(options, Split::validation, result.labels, Labels::needed, seed);
+    keep_first_rows(result.validation, options.max_eval_samples);
+  } else if (const std::optional<Table> validation = table_of(Split::validation)) {
+    result.validation = rows_of(*validation, options, result.labels, Labels::needed);
+    keep_first_rows(result.validation, options.max_eval_samples);
   }
-  data::keep_first_rows(result.train, options.max_train_samples);
+  keep_first_rows(result.train, options.max_train_samples);
   for (const Dataset* dataset : {&result.train, &result.validation}) {
     for (const std::string& warning : dataset->warnings) result.warnings.push_back(warning);
   }
   return result;
+}
+
+TrainingData load_training_data(const DataOptions& options, uint64_t seed, const HeadLabels& head) {
+  return data::training_rows(options, seed, head, tables_of(options));
 }
 
 std::pair<Dataset, Dataset> hold_out(Dataset dataset, double fraction, uint64_t seed) {

@@ -39,7 +39,12 @@ Rotary::Turn first_of(const Rotary::Turn& turn) {
 
 Tensor SublayerOutput::added(Tensor y, Call& call) const {
   if (norm) y = ops::normalised(y, *norm, call);
-  return ops::mapped_output(ops::dropout(y, dropout, call), *layer, call);
+  y = ops::mapped_output(ops::dropout(y, dropout, call), *layer, call);
+  if (scale) y = y * ops::value_of(*scale, call, y.scalar_type());
+  if (!call.training || drop_path == 0) return y;
+  std::vector<int64_t> of_rows(static_cast<size_t>(y.dim()), 1);
+  of_rows[0] = y.size(0);
+  return y * ops::dropout(at::ones(of_rows, y.options()), drop_path, call);
 }
 
 Attention::Heads Attention::project(const Tensor& x, const Tensor& asking, const Padding& padding, Call& call) const {

@@ -28,6 +28,8 @@ struct SublayerOutput {
   const Linear* layer = nullptr;
   const Norm* norm = nullptr;
   double dropout = 0;
+  const Parameter* scale = nullptr;  // [hidden], multiplies the output (LayerScale)
+  double drop_path = 0;              // the share of rows that go without the sublayer in training (stochastic depth)
 
   /// `y` of the layer -> what is added.
   Tensor added(Tensor y, Call& call) const;

@@ -345,10 +345,11 @@ const Layer* Loader::conv1d(const std::string& name, int64_t c_out, int64_t c_in
   return &layer;
 }
 
-void Loader::tensor(Parameter& to, const std::string& name, const std::vector<int64_t>& shape) {
-  to = parameter(name, shape);
+const Parameter* Loader::tensor(const std::string& name, const std::vector<int64_t>& shape) {
+  Parameter& tensor = model_.tensors_.emplace_back(parameter(name, shape));
   add_module(name.substr(0, name.rfind('.')));
-  add_parameter(to);
+  add_parameter(tensor);
+  return &tensor;
 }
 
 const Linear* Loader::head(const std::string& name, int64_t d_out, int64_t d_in, double std, bool bias) {

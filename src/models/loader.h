@@ -57,8 +57,8 @@ class Loader {
   const Embedding* embedding(const std::string& name, int64_t rows, int64_t width, int64_t padding_idx = -1);
   const Norm* layer_norm(const std::string& name, int64_t width, double eps, bool bias = true);
   const Norm* rms_norm(const std::string& name, int64_t width, double eps, double offset = 0);
-  /// A tensor that belongs to no layer: into `to`, which the model owns and which does not move.
-  void tensor(Parameter& to, const std::string& name, const std::vector<int64_t>& shape);
+  /// One that belongs to no layer.
+  const Parameter* tensor(const std::string& name, const std::vector<int64_t>& shape);
   // Of a vocabulary: they may get more rows than the checkpoint has.
   const Embedding* word_embedding(const std::string& name, int64_t rows, int64_t width, int64_t padding_idx = -1);
   const Linear* word_head(const std::string& name, int64_t rows, int64_t width, const std::string& bias = {});

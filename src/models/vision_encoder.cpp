@@ -2,13 +2,12 @@
 
 #include <fmt/format.h>
 
-#include "deltaw/active_updates.h"
+#include <algorithm>
+
 #include "deltaw/error.h"
-#include "ops/attention/attention.h"
-#include "ops/checkpoint.h"
 #include "ops/conv2d.h"
+#include "ops/gradient_checkpointing.h"
 #include "ops/layers.h"
-#include "ops/linear/linear.h"
 #include "ops/norms.h"
 
 namespace deltaw {
@@ -25,10 +24,6 @@ std::array<int64_t, 2> pair_or(const ConfigValues& values, const char* key, int6
     values.complain(key, "a size, or one of rows and one of columns");
   }
   return {sizes[0], sizes[1]};
-}
-
-const Tensor& value_of(const Parameter& parameter, const Call& call) {
-  return call.adapter ? call.adapter->value(parameter) : parameter.value;
 }
 
 }  // namespace
@@ -65,66 +60,65 @@ VisionConfig VisionConfig::from_json(const ConfigValues& values, int64_t patch_s
   return c;
 }
 
-VisionEncoder::VisionEncoder(Loader& load, const VisionConfig& config, const VisionNames& names)
-    : config_(config), activation_(config.gated ? "silu" : config.hidden_act) {
+VisionEncoder::VisionEncoder(Loader& load, const VisionConfig& config, const VisionNames& names) : config_(config) {
   const auto& c = config_;
   const std::string embeddings = names.base + ".embeddings.";
   const int64_t d = c.hidden_size;
-  for (const std::string& token : names.tokens) tokens_.push_back(tensor(load, embeddings + token, {1, 1, d}));
-  const int64_t patches = (c.image_size[0] / c.patch_size[0]) * (c.image_size[1] / c.patch_size[1]);
-  const auto count = static_cast<int64_t>(names.tokens.size());
-  positions_ = tensor(load, embeddings + "position_embeddings", {1, count + patches, d});
-  register_count_ = names.register_count;
-  if (register_count_ > 0) registers_ = tensor(load, embeddings + names.registers, {1, register_count_, d});
+  for (const std::string& token : names.tokens) tokens_.push_back(load.tensor(embeddings + token, {1, 1, d}));
+  const int64_t places = static_cast<int64_t>(tokens_.size()) + c.grid()[0] * c.grid()[1];
+  positions_ = load.tensor(embeddings + "position_embeddings", {1, places, d});
+  if (names.register_count > 0) registers_ = load.tensor(embeddings + names.registers, {1, names.register_count, d});
   patches_ = load.conv2d(embeddings + "patch_embeddings.projection", d, c.num_channels,
                          {.kernel = c.patch_size, .stride = c.patch_size});
   for (int64_t i = 0; i < c.num_hidden_layers; ++i) {
-    blocks_.push_back(load_block(load, names, fmt::format("{}.encoder.layer.{}.", names.base, i)));
+    blocks_.push_back(load_block(load, names, fmt::format("{}.{}.{}.", names.base, names.layer, i)));
   }
   norm_ = load.layer_norm(names.base + ".layernorm", d, c.layer_norm_eps);
 }
 
-const Parameter* VisionEncoder::tensor(Loader& load, const std::string& name, const std::vector<int64_t>& shape) {
-  load.tensor(tensors_.emplace_back(), name, shape);
-  return &tensors_.back();
+Block VisionEncoder::load_block(Loader& load, const VisionNames& names, const std::string& layer) {
+  const auto& c = config_;
+  const int64_t d = c.hidden_size, inner = c.intermediate_size;
+  const auto projection = [&](const std::string& name) {
+    return load.linear(layer + name, d, d, {.bias = c.qkv_bias});
+  };
+  const auto output = [&](const std::string& name, int64_t d_in, const std::string& scale) {
+    return SublayerOutput{.layer = load.linear(layer + name, d, d_in),
+                          .dropout = c.hidden_dropout_prob,
+                          .scale = scale.empty() ? nullptr : load.tensor(layer + scale, {d}),
+                          .drop_path = c.drop_path_rate};
+  };
+  // Braces load the tensors in the order in which they stand here.
+  Block block{.norms_first = true};
+  block.attention_norm = load.layer_norm(layer + names.norm_before, d, c.layer_norm_eps);
+  block.attention = {.qkv = {projection(names.query), projection(names.key), projection(names.value)},
+                     .heads = c.num_attention_heads,
+                     .key_heads = c.num_attention_heads,
+                     .width = d / c.num_attention_heads,
+                     .form = {.dropout = c.attention_probs_dropout_prob},
+                     .output = output(names.attention_output, d, names.scale_attention)};
+  block.feed_forward_norm = load.layer_norm(layer + names.norm_after, d, c.layer_norm_eps);
+  block.feed_forward = {.inner = {load.linear(layer + names.intermediate, (c.gated ? 2 : 1) * inner, d)},
+                        .gated = c.gated,
+                        .activation = ops::Activation(c.gated ? "silu" : c.hidden_act),
+                        .output = output(names.output, inner, names.scale_output)};
+  return block;
 }
 
-VisionEncoder::Block VisionEncoder::load_block(Loader& load, const VisionNames& names, const std::string& layer) {
-  const auto& c = config_;
-  const int64_t d = c.hidden_size;
-  const auto scale = [&](const std::string& name) { return name.empty() ? nullptr : tensor(load, layer + name, {d}); };
-  Block b{};
-  b.norm_before = load.layer_norm(layer + names.norm_before, d, c.layer_norm_eps);
-  b.query = load.linear(layer + "attention.attention.query", d, d, {.bias = c.qkv_bias});
-  b.key = load.linear(layer + "attention.attention.key", d, d, {.bias = c.qkv_bias});
-  b.value = load.linear(layer + "attention.attention.value", d, d, {.bias = c.qkv_bias});
-  b.attention_output = load.linear(layer + "attention.output.dense", d, d);
-  b.scale_attention = scale(names.scale_attention);
-  b.norm_after = load.layer_norm(layer + names.norm_after, d, c.layer_norm_eps);
-  b.intermediate = load.linear(layer + names.intermediate, (c.gated ? 2 : 1) * c.intermediate_size, d);
-  b.output = load.linear(layer + names.output, d, c.intermediate_size);
-  b.scale_output = scale(names.scale_output);
-  return b;
-}
-
-// [1, tokens + rows * columns, hidden]: the patches' positions are a picture of their own, stretched where it has
-// another size.
-Tensor VisionEncoder::positions(int64_t rows, int64_t columns, const Call& call) const {
-  const auto& c = config_;
-  const Tensor& all = value_of(*positions_, call);
-  const int64_t own_rows = c.image_size[0] / c.patch_size[0], own_columns = c.image_size[1] / c.patch_size[1];
+// The patches' positions are a picture of their own, stretched where the image has another size.
+Tensor VisionEncoder::positions(int64_t rows, int64_t columns, const Call& call, at::ScalarType type) const {
+  const auto [own_rows, own_columns] = config_.grid();
+  const Tensor all = ops::value_of(*positions_, call, type);
   if (rows == own_rows && columns == own_columns) return all;
   const auto tokens = static_cast<int64_t>(tokens_.size());
-  const at::ScalarType wide = all.scalar_type() == at::kBFloat16 ? at::kFloat : all.scalar_type();
-  const Tensor picture = all.narrow(1, tokens, all.size(1) - tokens)
-                             .view({1, own_rows, own_columns, c.hidden_size})
+  const Tensor picture = all.narrow(1, tokens, own_rows * own_columns)
+                             .unflatten(1, {own_rows, own_columns})
                              .permute({0, 3, 1, 2})
-                             .to(wide);
-  const Tensor stretched = c.antialiased_positions
+                             .to(type == at::kBFloat16 ? at::kFloat : type);
+  const Tensor stretched = config_.antialiased_positions
                                ? at::_upsample_bicubic2d_aa(picture, {rows, columns}, /*align_corners=*/false)
                                : at::upsample_bicubic2d(picture, {rows, columns}, /*align_corners=*/false);
-  const Tensor flat = stretched.permute({0, 2, 3, 1}).reshape({1, rows * columns, c.hidden_size});
-  return at::cat({all.narrow(1, 0, tokens), flat.to(all.scalar_type())}, 1);
+  return at::cat({all.narrow(1, 0, tokens), stretched.flatten(2).transpose(1, 2).to(type)}, 1);
 }
 
 Tensor VisionEncoder::embed(const Tensor& pixel_values, Call& call) const {
@@ -137,70 +131,35 @@ Tensor VisionEncoder::embed(const Tensor& pixel_values, Call& call) const {
                  .where = "the batch",
                  .fix = "set the size in preprocessor_config.json to a multiple of the model's patch_size"});
   }
-  const Tensor patches = ops::conv2d(pixel_values.to(patches_->weight.value.scalar_type()), *patches_, call);
+  const at::ScalarType type = patches_->weight.value.scalar_type();
+  const Tensor patches = ops::conv2d(pixel_values.to(type), *patches_, call);
+  const auto of_rows = [&](const Parameter& tokens) {
+    return ops::value_of(tokens, call, type).expand({patches.size(0), -1, -1});
+  };
   std::vector<Tensor> parts;
-  for (const Parameter* token : tokens_) parts.push_back(value_of(*token, call).expand({patches.size(0), -1, -1}));
+  for (const Parameter* token : tokens_) parts.push_back(of_rows(*token));
   parts.push_back(patches.flatten(2).transpose(1, 2));
-  Tensor x = at::cat(parts, 1) + positions(patches.size(2), patches.size(3), call);
+  Tensor x = at::cat(parts, 1) + positions(patches.size(2), patches.size(3), call, type);
   if (registers_) {
     const auto tokens = static_cast<int64_t>(tokens_.size());
-    x = at::cat({x.narrow(1, 0, tokens), value_of(*registers_, call).expand({x.size(0), -1, -1}),
-                 x.narrow(1, tokens, x.size(1) - tokens)},
-                1);
+    x = at::cat({x.narrow(1, 0, tokens), of_rows(*registers_), x.narrow(1, tokens, x.size(1) - tokens)}, 1);
   }
   return ops::dropout(x, c.hidden_dropout_prob, call);
 }
 
-Tensor VisionEncoder::attend(const Tensor& x, const Block& block, bool firsts_only, Call& call) const {
-  const auto& c = config_;
-  std::vector<Tensor> qkv;
-  if (firsts_only) {
-    qkv = ops::linear_group(x, {block.key, block.value}, call);
-    qkv.insert(qkv.begin(), ops::linear(x.narrow(1, 0, 1), *block.query, call));
-  } else {
-    qkv = ops::linear_group(x, {block.query, block.key, block.value}, call);
-  }
-  const auto split = [&](const Tensor& t) {
-    return t.view({t.size(0), t.size(1), c.num_attention_heads, -1}).transpose(1, 2);
-  };
-  const Tensor mixed = ops::attention(split(qkv[0]), split(qkv[1]), split(qkv[2]), {},
-                                      {.dropout = c.attention_probs_dropout_prob}, call);
-  return ops::linear(mixed.transpose(1, 2).flatten(2), *block.attention_output, call);
-}
-
-Tensor VisionEncoder::ending(Tensor output, const Linear& layer, const Parameter* scale, Call& call) const {
-  const auto& c = config_;
-  output = ops::mapped_output(ops::dropout(output, c.hidden_dropout_prob, call), layer, call);
-  if (scale) output = output * value_of(*scale, call);
-  if (!call.training || c.drop_path_rate == 0) return output;
-  return output * ops::dropout(at::ones({output.size(0), 1, 1}, output.options()), c.drop_path_rate, call);
-}
-
-Tensor VisionEncoder::run_block(const Tensor& x, const Block& b, bool firsts_only, Call& call) const {
-  const Tensor asking = firsts_only ? x.narrow(1, 0, 1) : x;
-  const Tensor attended = attend(ops::normalised(x, *b.norm_before, call), b, firsts_only, call);
-  const auto [sum, fed] =
-      ops::add_normalised(ending(attended, *b.attention_output, b.scale_attention, call), asking, *b.norm_after, call);
-  Tensor inner = ops::linear(fed, *b.intermediate, call), up;
-  if (config_.gated) {
-    const std::vector<Tensor> halves = inner.chunk(2, -1);
-    inner = halves[0];
-    up = halves[1];
-  }
-  return sum + ending(ops::activated_linear(activation_, inner, up, *b.output, call), *b.output, b.scale_output, call);
-}
-
-Tensor VisionEncoder::states(const Tensor& pixel_values, bool firsts_only, Call& call) const {
+Tensor VisionEncoder::states(const Tensor& pixel_values, Reads reads, Call& call) const {
   Tensor x = embed(pixel_values, call);
-  for (const Block& b : blocks_) {
+  const auto last = static_cast<int64_t>(blocks_.size()) - 1;
+  for (int64_t i = 0; i <= last; ++i) {
     // An observer is to see every token.
-    const bool firsts = firsts_only && &b == &blocks_.back() && !call.observer;
-    const auto block = [this, &b, firsts](const std::vector<Tensor>& inputs, Call& own) {
-      return run_block(inputs[0], b, firsts, own);
+    const bool firsts_only = i == last && reads == Reads::first && !call.observer;
+    const auto block = [this, i, firsts_only](const std::vector<Tensor>& inputs, Call& own) {
+      return blocks_[static_cast<size_t>(i)](inputs[0], {.layer = i, .firsts_only = firsts_only}, own);
     };
     x = ops::checkpointed(block, {x}, call);
   }
-  return ops::normalised(firsts_only ? x.narrow(1, 0, 1) : x, *norm_, call);
+  if (reads == Reads::first && call.observer) x = x.select(1, 0);
+  return ops::normalised(x, *norm_, call);
 }
 
 VisionFamilyModel::VisionFamilyModel(const FamilyInput& input, const VisionConfig& config, const VisionNames& names,
@@ -208,18 +167,18 @@ VisionFamilyModel::VisionFamilyModel(const FamilyInput& input, const VisionConfi
     : reads_mean_(reads_mean) {
   Loader load(*this, input, names.base);
   encoder_ = std::make_unique<VisionEncoder>(load, config, names);
-  layers_.last(load, num_labels(), (reads_mean ? 2 : 1) * config.hidden_size, config.initializer_range, /*p=*/0);
+  const int64_t width = (reads_mean ? 2 : 1) * config.hidden_size;
+  layers_.last(load, num_labels(), width, config.initializer_range, /*p=*/0);
   load.finish(others);
   image_height_ = config.image_size[0];
   image_width_ = config.image_size[1];
 }
 
 Tensor VisionFamilyModel::image_features(const Tensor& pixel_values, Call& call) const {
-  const Tensor states = encoder_->states(pixel_values, /*firsts_only=*/!reads_mean_, call);
-  const Tensor first = states.select(1, 0);
-  if (!reads_mean_) return first;
+  const Tensor states = encoder_->states(pixel_values, reads_mean_ ? Reads::every : Reads::first, call);
+  if (!reads_mean_) return states;
   const int64_t before = encoder_->before_patches();
-  return at::cat({first, states.narrow(1, before, states.size(1) - before).mean(1)}, 1);
+  return at::cat({states.select(1, 0), states.narrow(1, before, states.size(1) - before).mean(1)}, 1);
 }
 
 HeadSpec image_classifier(const std::string& name) {

@@ -1,17 +1,16 @@
-// The Vision Transformer (Dosovitskiy et al. 2020, arXiv:2010.11929): an image in patches, a token in front of them,
-// and blocks that normalise what enters each sublayer. A family says in its own file where it differs.
+// The Vision Transformer (Dosovitskiy et al. 2020, arXiv:2010.11929): an image in patches, tokens in front of them, and
+// blocks that normalise what enters each sublayer. A family says in its own file where it differs.
 #pragma once
 
 #include <array>
-#include <deque>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "deltaw/image_model.h"
+#include "models/block.h"
 #include "models/head_layers.h"
 #include "models/loader.h"
-#include "ops/activations.h"
 
 namespace deltaw {
 
@@ -32,74 +31,71 @@ struct VisionConfig {
 
   // What a family sets.
   bool gated = false;                  // silu(a) * b in the feed-forward layer, whose first matrix gives both
-  double drop_path_rate = 0;           // the share of rows whose sublayers' outputs are left out in training
+  double drop_path_rate = 0;           // the share of rows that go without a sublayer in training
   bool antialiased_positions = false;  // where they are stretched
 
   /// Throws config.* naming the key for what is missing, of the wrong type or not implemented. Without
   /// `intermediate_size` the family sets it.
   static VisionConfig from_json(const ConfigValues& values, int64_t patch_size);
+
+  std::array<int64_t, 2> grid() const { return {image_size[0] / patch_size[0], image_size[1] / patch_size[1]}; }
 };
 
-/// Where the modules stand: below `base` and below one layer. ViT's are the defaults.
+/// Where the modules stand: below `base`, and below `layer` of it. ViT's are the defaults.
 struct VisionNames {
   std::string base;                                 // "vit"
   std::vector<std::string> tokens = {"cls_token"};  // in front of the patches, with positions
   std::string registers = {};  // tokens between them and the patches, without positions; empty: none
   int64_t register_count = 0;
+  std::string layer = "encoder.layer";
   std::string norm_before = "layernorm_before", norm_after = "layernorm_after";
+  std::string query = "attention.attention.query", key = "attention.attention.key",
+              value = "attention.attention.value", attention_output = "attention.output.dense";
   std::string intermediate = "intermediate.dense", output = "output.dense";
-  std::string scale_attention = {}, scale_output = {};  // vectors that multiply a sublayer's output; empty: none
+  std::string scale_attention = {}, scale_output = {};  // that multiply a sublayer's output; empty: none
 };
 
 class VisionEncoder {
  public:
   VisionEncoder(Loader& load, const VisionConfig& config, const VisionNames& names);
 
-  /// Normalised hidden states [batch, tokens, hidden] of an image: those of names.tokens, registers, patches row by
-  /// row. `firsts_only`: of the first token alone, [batch, 1, hidden]; the last block computes no others.
-  Tensor states(const Tensor& pixel_values, bool firsts_only, Call& call) const;
+  /// Normalised hidden states of pixel_values [batch, 3, height, width]: of the first token, [batch, hidden], where
+  /// `reads` is that, and the last block computes no others; else of all, [batch, tokens, hidden]: those of
+  /// names.tokens, registers, patches row by row.
+  Tensor states(const Tensor& pixel_values, Reads reads, Call& call) const;
 
+  int64_t tokens_of(int64_t height, int64_t width) const {
+    return before_patches() + (height / config_.patch_size[0]) * (width / config_.patch_size[1]);
+  }
   /// Tokens in front of the patches.
-  int64_t before_patches() const { return static_cast<int64_t>(tokens_.size()) + register_count_; }
+  int64_t before_patches() const {
+    return static_cast<int64_t>(tokens_.size()) + (registers_ ? registers_->value.size(1) : 0);
+  }
 
  private:
-  struct Block {
-    const Norm* norm_before;
-    const Linear *query, *key, *value, *attention_output;
-    const Parameter* scale_attention;
-    const Norm* norm_after;
-    const Linear *intermediate, *output;
-    const Parameter* scale_output;
-  };
-
-  const Parameter* tensor(Loader& load, const std::string& name, const std::vector<int64_t>& shape);
   Block load_block(Loader& load, const VisionNames& names, const std::string& layer);
-  Tensor positions(int64_t rows, int64_t columns, const Call& call) const;
+  /// [1, tokens + rows * columns, hidden]
+  Tensor positions(int64_t rows, int64_t columns, const Call& call, at::ScalarType type) const;
   Tensor embed(const Tensor& pixel_values, Call& call) const;
-  Tensor run_block(const Tensor& x, const Block& block, bool firsts_only, Call& call) const;
-  Tensor attend(const Tensor& x, const Block& block, bool firsts_only, Call& call) const;
-  /// A sublayer's output on its way to the residual sum.
-  Tensor ending(Tensor output, const Linear& layer, const Parameter* scale, Call& call) const;
 
   VisionConfig config_;
-  std::deque<Parameter> tensors_;  // that belong to no layer; they do not move
   std::vector<const Parameter*> tokens_;
   const Parameter *positions_, *registers_ = nullptr;
-  int64_t register_count_ = 0;
   const Conv2d* patches_;
   std::vector<Block> blocks_;
   const Norm* norm_;
-  ops::Activation activation_;
 };
 
 /// A model of such an encoder and a linear layer over its first token, or over that and the mean of the patches.
 class VisionFamilyModel : public ImageModel {
  public:
+  /// `others`: beginnings of the names of tensors that a checkpoint may have and that nothing reads.
   VisionFamilyModel(const FamilyInput& input, const VisionConfig& config, const VisionNames& names, bool reads_mean,
                     const std::vector<std::string>& others);
 
   Tensor image_features(const Tensor& pixel_values, Call& call) const override;
   Tensor logits(const Tensor& features, Call& call) const override { return layers_(features, call); }
+  int64_t image_tokens(int64_t height, int64_t width) const override { return encoder_->tokens_of(height, width); }
 
  private:
   std::unique_ptr<VisionEncoder> encoder_;

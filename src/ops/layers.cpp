@@ -35,6 +35,11 @@ Tensor stand_ins(const Tensor& ids, const Tensor& places, const TrainedTokens& t
 
 }  // namespace
 
+Tensor value_of(const Parameter& parameter, const Call& call, at::ScalarType type) {
+  const Tensor& tensor = call.adapter ? call.adapter->value(parameter) : parameter.value;
+  return !tensor.defined() || tensor.scalar_type() == type ? tensor : tensor.to(type);
+}
+
 Tensor embedding(const Tensor& ids, const Embedding& table, const Call& call) {
   const Tensor& weight = call.adapter ? call.adapter->value(table.weight) : table.weight.value;
   Tensor rows = at::embedding(weight, ids, table.padding_idx);

@@ -7,6 +7,9 @@
 
 namespace deltaw::ops {
 
+/// The parameter in this pass, which may be the adapter's, as `type`; undefined where it does not exist.
+at::Tensor value_of(const Parameter& parameter, const Call& call, at::ScalarType type);
+
 /// Rows of the table: ids [...] int64 -> [..., width].
 at::Tensor embedding(const at::Tensor& ids, const Embedding& table, const Call& call);
 

@@ -8,7 +8,7 @@
 #include <optional>
 #include <type_traits>
 
-#include "deltaw/active_updates.h"
+#include "ops/layers.h"
 #include "ops/vectors.h"
 
 namespace deltaw::ops {
@@ -16,11 +16,6 @@ namespace {
 
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
-
-Tensor value(const Parameter& parameter, const Call& call, at::ScalarType type) {
-  const Tensor& tensor = call.adapter ? call.adapter->value(parameter) : parameter.value;
-  return !tensor.defined() || tensor.scalar_type() == type ? tensor : tensor.to(type);
-}
 
 // In transformers' order of casts: Llama rounds to the model's type before it multiplies by the weight, Gemma after.
 bool rounds_first(bool centred, double offset) {
@@ -313,7 +308,7 @@ bool records(const Tensor& tensor) {
 Sum with_kernels(const Tensor& x, const Tensor& residual, const Norm& norm, const Call& call) {
   const bool wide_weight = !norm.centred && !rounds_first(norm.centred, norm.offset);
   const at::ScalarType type = wide_weight ? at::kFloat : x.scalar_type();
-  const Tensor weight = value(norm.weight, call, type), bias = value(norm.bias, call, type);
+  const Tensor weight = value_of(norm.weight, call, type), bias = value_of(norm.bias, call, type);
   const bool recorded =
       at::GradMode::is_enabled() && (records(x) || records(residual) || records(weight) || records(bias));
   if (!recorded) {
@@ -333,12 +328,12 @@ bool has_kernels(const Tensor& x, const Norm& norm) {
 Tensor plain(const Tensor& x, const Norm& norm, const Call& call) {
   const at::ScalarType type = x.scalar_type(), wide_type = type == at::kDouble ? type : at::kFloat;
   if (norm.centred) {
-    return at::layer_norm(x, {x.size(-1)}, value(norm.weight, call, type), value(norm.bias, call, type), norm.eps);
+    return at::layer_norm(x, {x.size(-1)}, value_of(norm.weight, call, type), value_of(norm.bias, call, type), norm.eps);
   }
   const Tensor wide = x.to(wide_type);
   const Tensor scaled = wide * at::rsqrt(wide.square().mean(-1, /*keepdim=*/true) + norm.eps);
-  if (rounds_first(norm.centred, norm.offset)) return value(norm.weight, call, type) * scaled.to(type);
-  return (scaled * (value(norm.weight, call, wide_type) + norm.offset)).to(type);
+  if (rounds_first(norm.centred, norm.offset)) return value_of(norm.weight, call, type) * scaled.to(type);
+  return (scaled * (value_of(norm.weight, call, wide_type) + norm.offset)).to(type);
 }
 
 }  // namespace

@@ -7,11 +7,11 @@
 #include "data/glue.h"
 #include "deltaw/error.h"
 #include "deltaw/text_rows.h"
+#include "tasks/common/choose_labels.h"
 #include "tasks/common/head_labels.h"
 #include "tasks/common/metrics.h"
 #include "tasks/common/shown.h"
 #include "tasks/common/text_files.h"
-#include "tasks/seq_cls/labels.h"
 
 namespace deltaw::seq_cls {
 namespace {
@@ -85,7 +85,12 @@ class Reader final : public TextReader {
 
   // ---- a model that is asked ----
 
-  void choose_model(TaskFiles& files) override { choose_labels(files); }
+  void choose_model(TaskFiles& files) override {
+    tasks::choose_labels(files, "SEQ_CLS", [&](const HeadLabels& head) -> std::optional<TrainingData> {
+      if (!split_file(files.data, Split::train)) return std::nullopt;
+      return load_training_data(files.data, files.seed, head);
+    });
+  }
 
   void begin_asking(const AskedModel& asked, TaskFiles& files) override {
     labels_.regression = asked.model.is_regression();

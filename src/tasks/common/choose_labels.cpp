@@ -1,13 +1,11 @@
-#include "tasks/seq_cls/labels.h"
+#include "tasks/common/choose_labels.h"
 
 #include "tasks/common/head_labels.h"
 
-namespace deltaw::seq_cls {
+namespace deltaw::tasks {
 namespace {
 
-/// Those of the rows that training would read.
-void take_labels_of_rows(TaskFiles& files, const HeadLabels& head) {
-  const TrainingData rows = load_training_data(files.data, files.seed, head);
+void take_labels_of(const TrainingData& rows, TaskFiles& files) {
   for (const std::string& sentence : rows.warnings) files.warn(sentence);
   files.model.label_names = rows.labels.names;
   files.model.num_labels = rows.labels.outputs();
@@ -18,14 +16,14 @@ void take_labels_of_rows(TaskFiles& files, const HeadLabels& head) {
 void name_labels_by_task(TaskFiles& files, const HeadLabels& base) {
   ModelOptions& options = files.model;
   if (files.data.task_name.empty()) return;
-  if (tasks::has_names(base) && static_cast<int64_t>(base.names.size()) == options.num_labels) return;
+  if (has_names(base) && static_cast<int64_t>(base.names.size()) == options.num_labels) return;
   const GlueTask& task = find_glue_task(files.data.task_name);
   if (static_cast<int64_t>(task.labels.size()) == options.num_labels) options.label_names = task.labels;
 }
 
 }  // namespace
 
-void choose_labels(TaskFiles& files) {
+void choose_labels(TaskFiles& files, const std::string& task_type, const RowsOfTraining& rows_of_training) {
   ModelOptions& options = files.model;
   const DataOptions& data = files.data;
   if (!files.adapters.empty()) options = with_adapter_head(options, files.adapters.front());
@@ -35,7 +33,7 @@ void choose_labels(TaskFiles& files) {
     options.num_labels = 1;
     return;
   }
-  const HeadLabels base = tasks::head_of(files.base, options, "SEQ_CLS");
+  const HeadLabels base = head_of(files.base, options, task_type);
   const HeadLabels head = options.label_names.empty() ? base : HeadLabels{.names = options.label_names, .stored = true};
   if (!data.label_names.empty()) {
     if (const auto sentence = order_warning(data.label_names, head)) files.warn(*sentence);
@@ -43,7 +41,8 @@ void choose_labels(TaskFiles& files) {
   }
   if (!options.label_names.empty()) return;
   if (!files.adapters.empty()) return name_labels_by_task(files, base);
-  if (!tasks::has_names(base) && split_file(data, Split::train)) take_labels_of_rows(files, base);
+  if (has_names(base)) return;
+  if (const std::optional<TrainingData> rows = rows_of_training(base)) take_labels_of(*rows, files);
 }
 
-}  // namespace deltaw::seq_cls
+}  // namespace deltaw::tasks

@@ -1,0 +1,86 @@
+#include "tasks/common/class_logits.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "ops/host_read.h"
+#include "tasks/common/losses.h"
+#include "tasks/common/metrics.h"
+
+namespace deltaw::tasks {
+
+Tensor mean_loss(const Model& model, const Tensor& logits, const Tensor& labels, double smoothing) {
+  const Tensor scores = wide(logits);
+  if (model.is_regression()) return at::mse_loss(scores.squeeze(1), labels.to(scores.scalar_type()));
+  if (model.is_multi_label()) return at::binary_cross_entropy_with_logits(scores, labels.to(scores.scalar_type()));
+  return at::cross_entropy_loss(scores, labels.to(at::kLong), {}, at::Reduction::Mean, -100, smoothing);
+}
+
+LabelSet labels_of(const Model& model) {
+  if (model.is_regression()) return {.regression = true};
+  return {.multi_label = model.is_multi_label(), .names = model.label_names()};
+}
+
+double chance_loss(const Model& model) {
+  return model.is_multi_label() ? std::log(2.0) : std::log(static_cast<double>(model.num_labels()));
+}
+
+namespace {
+
+/// The name of the likeliest class, or of all that are likelier than not.
+Json said_by(const Model& model, const float* logits) {
+  const std::vector<std::string>& names = model.label_names();
+  if (!model.is_multi_label()) {
+    return names[static_cast<size_t>(std::max_element(logits, logits + names.size()) - logits)];
+  }
+  Json said = Json::array();
+  for (size_t i = 0; i < names.size(); ++i) {
+    if (logits[i] > 0) said.push_back(names[i]);
+  }
+  return said;
+}
+
+}  // namespace
+
+LogitScorer::LogitScorer(const Model& model, int64_t rows, std::vector<std::string> metrics)
+    : model_(model),
+      metrics_(std::move(metrics)),
+      logits_(at::empty({rows, model.num_labels()}, at::kFloat)),
+      labels_(model.is_multi_label() ? at::zeros({rows, model.num_labels()}, at::kDouble)
+                                     : at::zeros({rows}, at::kDouble)) {}
+
+void LogitScorer::add(const Outputs& outputs, const Batch& batch) {
+  const Tensor logits = ops::host_copy(outputs.at(0).to(at::kFloat)), labels = ops::host_copy(batch["labels"]);
+  for (int64_t i = 0; i < batch.rows; ++i) {
+    const int64_t row = batch.positions[static_cast<size_t>(i)];
+    logits_[row].copy_(logits[i]);
+    labels_[row].copy_(labels[i]);
+  }
+}
+
+const Tensor& LogitScorer::logits() {
+  if (checked_) return logits_;
+  const Tensor finite = logits_.isfinite().all(1);
+  if (!ops::host_flag(finite.all())) refuse_logits(ops::host_integer(finite.logical_not().to(at::kInt).argmax()));
+  checked_ = true;
+  return logits_;
+}
+
+Json LogitScorer::metrics() {
+  const double loss = ops::host_number(mean_loss(model_, logits(), labels_, 0));
+  check_finite(loss, "the logits of the validation rows");
+  const Values values = ops::host_values<double>(logits_), labels = ops::host_values<double>(labels_);
+  Json all = {{"loss", loss}};
+  all.update(model_.is_multi_label()
+                 ? multi_label_metrics(metrics_, values, model_.num_labels(), labels)
+                 : compute_metrics(metrics_, values, model_.num_labels(), model_.is_regression(), labels));
+  return all;
+}
+
+Json LogitScorer::row(int64_t position) {
+  const std::vector<float> row = ops::host_values<float>(logits()[position]);
+  if (model_.is_regression()) return {{"label", row[0]}};
+  return {{"label", said_by(model_, row.data())}, {"logits", row}};
+}
+
+}  // namespace deltaw::tasks

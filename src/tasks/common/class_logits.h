@@ -1,0 +1,44 @@
+// What classifiers of any input share: the loss of their logits, and scores.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "deltaw/data.h"
+#include "deltaw/task.h"
+
+namespace deltaw::tasks {
+
+/// The mean over the rows of logits [rows, labels]; `labels` [rows] float64, or [rows, labels] of several classes.
+Tensor mean_loss(const Model& model, const Tensor& logits, const Tensor& labels, double smoothing);
+
+/// What the labels of a model mean.
+LabelSet labels_of(const Model& model);
+
+/// The mean loss of one who guesses, where the labels are classes.
+double chance_loss(const Model& model);
+
+/// Logits and labels of every row, by position.
+class LogitScorer final : public Scorer {
+ public:
+  LogitScorer(const Model& model, int64_t rows, std::vector<std::string> metrics);
+
+  void add(const Outputs& outputs, const Batch& batch) override;
+  Json metrics() override;
+  Json row(int64_t position) override;
+  std::vector<std::pair<std::string, Tensor>> tensors() override { return {{"logits", logits()}}; }
+
+  /// Throws numeric.non-finite.
+  const Tensor& logits();
+
+ private:
+  const Model& model_;
+  std::vector<std::string> metrics_;
+  Tensor logits_, labels_;
+  bool checked_ = false;  // all rows are there, and finite
+};
+
+}  // namespace deltaw::tasks

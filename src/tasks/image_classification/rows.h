@@ -1,0 +1,73 @@
+// Images as batches: read, and made fit for the model, when a batch is asked for.
+#pragma once
+
+#include <array>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "deltaw/batch.h"
+#include "deltaw/data.h"
+#include "deltaw/image.h"
+#include "deltaw/image_model.h"
+
+namespace deltaw::image_classification {
+
+/// What training does to an image, as torchvision's RandomResizedCrop and RandomHorizontalFlip.
+struct Augmentation {
+  bool flip = false;                        // every second image, left to right
+  bool crop = false;                        // a part of it, stretched to the model's size
+  std::array<double, 2> scale = {0.08, 1};  // the least and the greatest share of the image's area
+};
+
+/// A random part of the image in another shape, from 3:4 to 4:3, as RandomResizedCrop draws it.
+struct Part {
+  int64_t top = 0, left = 0, height = 0, width = 0;
+};
+Part draw_part(int64_t height, int64_t width, const std::array<double, 2>& scale, uint64_t seed);
+
+///   pixel_values   [rows, 3, height, width] float32
+///   labels         [rows] float64: class numbers or scores; [rows, classes] where rows have several
+///
+/// A row costs the tokens that the model makes of an image. What is drawn follows from seed, epoch and the row: any
+/// batch size draws the same.
+class ImageRows final : public RowSource {
+ public:
+  static constexpr const char* kName = "ImageRows";
+  /// Each example's text names its image (data/image_tables.h).
+  ImageRows(std::vector<Example> rows, ImageProcessor processor, const ImageModel& model, Augmentation augmentation);
+
+  int64_t size() const override { return static_cast<int64_t>(rows_.size()); }
+  int64_t cost(int64_t /*row*/) const override { return tokens_; }
+  std::string fingerprint() const override;
+  /// Images are read by several threads. Throws format.image, io.not-found.
+  Batch collate(const std::vector<int64_t>& positions, const Draw& draw) const override;
+
+  const std::vector<Example>& rows() const { return rows_; }
+
+ private:
+  Image seen(int64_t row, const Draw& draw) const;
+
+  std::vector<Example> rows_;
+  ImageProcessor processor_;
+  Augmentation augmentation_;
+  int64_t tokens_;
+};
+
+/// Noise, for timing.
+class NoiseRows final : public RowSource {
+ public:
+  NoiseRows(std::vector<double> labels, const ImageModel& model, uint64_t seed);
+
+  int64_t size() const override { return static_cast<int64_t>(labels_.size()); }
+  int64_t cost(int64_t /*row*/) const override { return tokens_; }
+  std::string fingerprint() const override { return "noise"; }
+  Batch collate(const std::vector<int64_t>& positions, const Draw& draw) const override;
+
+ private:
+  std::vector<double> labels_;
+  int64_t height_, width_, tokens_;
+  uint64_t seed_;
+};
+
+}  // namespace deltaw::image_classification
