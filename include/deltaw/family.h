@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "deltaw/head.h"
@@ -37,6 +38,10 @@ struct FamilySpec {
   /// Of a family that another one loads, with other keys: makes of its config.json one that `load` reads. None:
   /// config.json is read as it is.
   std::function<Json(Json config)> settled = {};
+
+  /// Parts of module names, and what transformers 5 has in their place in memory, replaced in this order. PEFT's
+  /// adapters name modules so, while checkpoints keep the names that they had.
+  std::vector<std::pair<std::string, std::string>> names_in_memory = {};
 
   bool is_decoder = false;  // a token sees none after it
 

@@ -198,6 +198,15 @@ FamilySpec vision_family(FamilySpec own) {
   silent(own.ia3_feedforward_modules, {"output.dense"});
   silent(own.sublayer_outputs, {"output.dense"});
   silent(own.feedforward_outputs, ".*\\.layer\\.\\d+\\.output\\.dense");
+  if (own.names_in_memory.empty()) {
+    own.names_in_memory = {{"encoder.layer.", "layers."},
+                           {"attention.attention.query", "attention.q_proj"},
+                           {"attention.attention.key", "attention.k_proj"},
+                           {"attention.attention.value", "attention.v_proj"},
+                           {"attention.output.dense", "attention.o_proj"},
+                           {"intermediate.dense", "mlp.fc1"},
+                           {"output.dense", "mlp.fc2"}};
+  }
   return own;
 }
 
