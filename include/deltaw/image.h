@@ -51,7 +51,7 @@ class ImageProcessor {
   int64_t width() const { return width_; }
   Resample resample() const { return resample_; }
 
-  /// The image in the model's size.
+  /// The image in the model's size. Throws data.image-size for one that is too long for its breadth.
   Image resized(const Image& image) const;
 
   /// Writes what the model sees, [3, height, width], from an image of its size.

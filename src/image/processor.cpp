@@ -83,6 +83,16 @@ Channels channels_of(const JsonFields& fields, const std::string& key, const Cha
   return channels;
 }
 
+/// The shorter side of a line of pixels may become 224, and the longer one millions.
+void check_length(const Image& image, int64_t height, int64_t width) {
+  constexpr int64_t kMost = 1 << 26;
+  if (height <= kMost / width) return;
+  throw Error({.id = "data.image-size",
+               .what = fmt::format("it would be stretched to {} x {} pixels before it is cropped", height, width),
+               .where = fmt::format("an image of {} x {} pixels", image.height, image.width),
+               .fix = "cut it to a part that is less long, or leave its row out"});
+}
+
 /// What only other processors do.
 void refuse_other_steps(const JsonFields& fields) {
   for (const auto& [key, value] : fields.json().items()) {
@@ -157,6 +167,7 @@ Image ImageProcessor::resized(const Image& image) const {
       height = upright ? longer(image.height, image.width) : shortest_edge_;
       width = upright ? shortest_edge_ : longer(image.width, image.height);
     }
+    check_length(image, height, width);
     result = resize(image, height, width, resample_);
     last = &result;
   }

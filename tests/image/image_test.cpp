@@ -110,6 +110,22 @@ TEST(Images, ThatClaimMorePixelsThanPillowTakesAreRefusedBeforeThereIsMemoryForT
   EXPECT_EQ(decode_image(png, "whole.png").width, 26);
 }
 
+TEST(Images, ThatWouldBeStretchedToMillionsOfPixelsAreRefused) {
+  const TemporaryFolder folder;
+  put(folder / "preprocessor_config.json", R"({"image_processor_type": "CLIPImageProcessor"})");
+  const ImageProcessor processor = ImageProcessor::from_folder(folder.path());
+  const auto line = [](int64_t height, int64_t width) {
+    return Image{
+        .height = height, .width = width, .pixels = std::vector<uint8_t>(static_cast<size_t>(height * width * 3))};
+  };
+  EXPECT_EQ(processor.resized(line(2, 2000)).width, 224);
+  for (const Image& image : {line(1, 2000), line(2000, 1)}) {
+    const Error error = error_of([&] { processor.resized(image); });
+    EXPECT_EQ(error.id(), "data.image-size");
+    EXPECT_NE(error.parts().what.find("448000"), std::string::npos) << error.what();
+  }
+}
+
 TEST(Images, ThatAreCutOrDamagedAreRefusedOrReadWithinBounds) {
   std::mt19937 draw(26);
   for (const char* name : {"noise_1.jpg", "smooth_progressive.jpg", "exif6.jpg", "noise.png",
