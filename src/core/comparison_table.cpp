@@ -171,7 +171,6 @@ std::optional<std::string> first_metric(const Json& results) {
 
 std::vector<TaskResults> summarise(const std::vector<CellResult>& cells, const std::vector<std::string>& metrics) {
   std::vector<const CellResult*> all;
-  all.reserve(cells.size());
   for (const CellResult& cell : cells) all.push_back(&cell);
   std::vector<TaskResults> tasks;
   for (const std::string& task : distinct(all, [](const CellResult& run) { return run.cell.task; })) {
