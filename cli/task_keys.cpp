@@ -3,6 +3,9 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <set>
+#include <utility>
+
 #include "deltaw/family.h"
 #include "overview.h"
 #include "run/task_keys.h"
@@ -31,9 +34,12 @@ std::vector<Section> sections_of(std::string TaskWords::*title, run::TaskPart pa
 
 std::vector<Section> task_sections(bool trains) {
   std::vector<Section> sections;
+  std::set<std::pair<std::string, std::string>> listed;
   for (const TaskSpec* task : run::tasks_with_files()) {
     Section section = section_of(*task, task->words.keys, &TaskReader::fields);
     if (trains) section.append(section_of(*task, "", &TaskReader::training_fields));
+    // What means the same in several tasks is listed once.
+    std::erase_if(section.keys, [&](const FieldInfo& key) { return !listed.emplace(key.name, key.help).second; });
     sections.push_back(std::move(section));
   }
   return sections;

@@ -349,8 +349,8 @@ struct MethodSpec {
   std::string tensor_prefix = {};
   std::string parameter_count = {};  // per layer, as a formula for the documentation
   std::function<int64_t(const LayerInfo&, const Json& options)> count = {};  // the same, checked by the tests
-  /// Sentences on what is likely to go wrong with these options at this learning rate.
-  std::function<std::vector<std::string>(const Json& options, double learning_rate)> doubts = {};
+  /// What is likely to go wrong with these options at this learning rate, one sentence each.
+  std::function<std::vector<std::string>(const Json& options, double learning_rate)> likely_mistakes = {};
 
   std::function<std::vector<FieldInfo>()> options = {};
   std::function<std::unique_ptr<Method>(const Json& options, const std::string& where)> make = {};

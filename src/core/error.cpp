@@ -1,5 +1,7 @@
 #include "deltaw/error.h"
 
+#include <utility>
+
 #include "core/printable.h"
 
 namespace deltaw {
@@ -13,16 +15,14 @@ std::string render(const ErrorParts& parts) {
 }
 
 /// Names and values in a message come from files, which may hold anything.
-ErrorParts shown(const ErrorParts& parts) {
-  return {.id = parts.id,
-          .what = printable(parts.what, /*lines=*/true),
-          .where = printable(parts.where, /*lines=*/true),
-          .fix = printable(parts.fix, /*lines=*/true)};
+ErrorParts shown(ErrorParts parts) {
+  for (std::string* text : {&parts.what, &parts.where, &parts.fix}) *text = printable(*text, /*lines=*/true);
+  return parts;
 }
 
 }  // namespace
 
-Error::Error(ErrorParts parts) : std::runtime_error(render(parts)), parts_(shown(parts)) {}
+Error::Error(ErrorParts parts) : std::runtime_error(render(parts)), parts_(shown(std::move(parts))) {}
 
 int Error::exit_code() const {
   const std::string family = parts_.id.substr(0, parts_.id.find('.'));

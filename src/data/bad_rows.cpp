@@ -29,9 +29,7 @@ void BadRows::add(const Error& error, const std::string& where) {
   reasons_.push_back(fmt::format("{}: {}", place.substr(prefix), error.parts().what));
 }
 
-void BadRows::settle(TextDataset& dataset, int64_t rows) const {
-  dataset.left_out = count_;
-  dataset.reasons = reasons_;
+void BadRows::check(int64_t rows) const {
   const auto allowed = static_cast<int64_t>(std::ceil(share_ * static_cast<double>(rows) - 1e-9));
   if (!first_ || (count_ <= allowed && count_ < rows)) return;
   if (rows == 1) throw *first_;
@@ -43,6 +41,14 @@ void BadRows::settle(TextDataset& dataset, int64_t rows) const {
                                  parts.what, count_, rows, others, share_, allowed);
   if (count_ < rows) parts.fix += " Or raise max_bad_rows.";
   throw Error(std::move(parts));
+}
+
+void share_field(FieldVisitor& f, double& max_bad_rows) {
+  f.field("max_bad_rows", max_bad_rows,
+          "Share of a file's rows that may be left out, rounded up to whole rows: texts without an answer or that the "
+          "template refuses, questions without choices or without a label that is one of them. They are counted and "
+          "shown; more are an error, and with 0 any.",
+          between(0, 1));
 }
 
 std::string reasons_text(const std::vector<std::string>& reasons, int64_t all) {

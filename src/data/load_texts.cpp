@@ -201,7 +201,9 @@ TextDataset load_texts(const DataFiles& files, const DataOptions& options, const
   };
   data::each_row(files, options.encoding, take, took_file);
   dataset.unit = dataset.sources.front().unit;
-  bad.settle(dataset, static_cast<int64_t>(dataset.ids.size()));
+  bad.check(static_cast<int64_t>(dataset.ids.size()));
+  dataset.left_out = bad.count();
+  dataset.reasons = bad.reasons();
   return dataset;
 }
 

@@ -1,5 +1,7 @@
 #include "deltaw/text_data.h"
 
+#include "data/bad_rows.h"
+
 namespace deltaw {
 
 void TextOptions::fields(FieldVisitor& f) {
@@ -10,10 +12,7 @@ void TextOptions::fields(FieldVisitor& f) {
   f.field("as_conversation", as_conversation,
           "Word rows of a prompt and an answer as a user's and an assistant's turn, by the chat template: prompt and "
           "completion, instruction and output, question and answer.");
-  f.field("max_bad_rows", max_bad_rows,
-          "Share of a file's rows that may be left out, rounded up to whole rows: those without an answer, and those "
-          "that the template refuses. They are counted and shown; more are an error, and with 0 any.",
-          between(0, 1));
+  data::share_field(f, max_bad_rows);
   f.field("chat_template", chat_template, "A file with the Jinja template of messages. Default: the model's own.");
 }
 

@@ -90,7 +90,7 @@ DELTAW_VECTORISED void decode_q2_k(const Byte* in, int64_t blocks, float* out) {
     const float d = half_at(in + 80), least = half_at(in + 82);
     for (int part = 0; part < 16; ++part) {
       const float dl = d * static_cast<float>(scales[part] & 15), ml = least * static_cast<float>(scales[part] >> 4);
-      const Byte* q = in + 16 + 32 * (part / 8) + 16 * (part % 2);
+      const Byte* q = in + 16 + 32L * (part / 8) + 16L * (part % 2);
       const int shift = 2 * (part / 2 % 4);
       for (int i = 0; i < 16; ++i) out[16 * part + i] = dl * static_cast<float>(q[i] >> shift & 3) - ml;
     }
@@ -109,8 +109,8 @@ DELTAW_VECTORISED void decode_q3_k(const Byte* in, int64_t blocks, float* out) {
     const float d = half_at(in + 108);
     for (int part = 0; part < 16; ++part) {
       const float dl = d * static_cast<float>(scale_of_q3_k(in + 96, part));
-      const Byte* high = in + 16 * (part % 2);
-      const Byte* q = in + 32 + 32 * (part / 8) + 16 * (part % 2);
+      const Byte* high = in + 16L * (part % 2);
+      const Byte* q = in + 32 + 32L * (part / 8) + 16L * (part % 2);
       const int shift = 2 * (part / 2 % 4), bit = part / 2;
       for (int i = 0; i < 16; ++i) {
         const int value = (q[i] >> shift & 3) - ((high[i] >> bit & 1) != 0 ? 0 : 4);
@@ -138,7 +138,7 @@ DELTAW_VECTORISED void decode_q4_k(const Byte* in, int64_t blocks, float* out) {
     for (int part = 0; part < 8; ++part) {
       const ScaleAndMinimum of = scale_of_q4_k(in + 4, part);
       const float dl = d * of.scale, ml = least * of.minimum;
-      const Byte* q = in + 16 + 32 * (part / 2);
+      const Byte* q = in + 16 + 32L * (part / 2);
       const int shift = 4 * (part % 2);
       for (int i = 0; i < 32; ++i) out[32 * part + i] = dl * static_cast<float>(q[i] >> shift & 15) - ml;
     }
@@ -152,7 +152,7 @@ DELTAW_VECTORISED void decode_q5_k(const Byte* in, int64_t blocks, float* out) {
     for (int part = 0; part < 8; ++part) {
       const ScaleAndMinimum of = scale_of_q4_k(in + 4, part);
       const float dl = d * of.scale, ml = least * of.minimum;
-      const Byte* q = in + 48 + 32 * (part / 2);
+      const Byte* q = in + 48 + 32L * (part / 2);
       const int shift = 4 * (part % 2);
       for (int i = 0; i < 32; ++i) {
         const int value = (q[i] >> shift & 15) | (high[i] >> part & 1) << 4;
@@ -168,8 +168,8 @@ DELTAW_VECTORISED void decode_q6_k(const Byte* in, int64_t blocks, float* out) {
     for (int part = 0; part < 16; ++part) {
       const float dl = d * static_cast<float>(static_cast<int8_t>(in[192 + part]));
       const int row = part / 2;  // of 32 numbers
-      const Byte* low = in + 64 * (row / 4) + 32 * (row % 2) + 16 * (part % 2);
-      const Byte* high = in + 128 + 32 * (row / 4) + 16 * (part % 2);
+      const Byte* low = in + 64L * (row / 4) + 32L * (row % 2) + 16L * (part % 2);
+      const Byte* high = in + 128 + 32L * (row / 4) + 16L * (part % 2);
       const int low_shift = 4 * (row / 2 % 2), high_shift = 2 * (row % 4);
       for (int i = 0; i < 16; ++i) {
         const int value = (low[i] >> low_shift & 15) | (high[i] >> high_shift & 3) << 4;

@@ -60,7 +60,7 @@ class FlatTable {
  private:
   /// Where the field stands; 0 where it is not written.
   uint64_t place_of(int field) const {
-    const auto slot = static_cast<uint64_t>(4 + 2 * field);
+    const uint64_t slot = 4 + 2 * static_cast<uint64_t>(field);
     if (vtable_size_ < slot + 2) return 0;
     const auto offset = number<uint16_t>(buffer_, vtable_ + slot);
     return offset == 0 ? 0 : at_ + offset;

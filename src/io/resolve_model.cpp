@@ -55,7 +55,7 @@ bool is_checkpoint(const fs::path& folder) {
   std::error_code code;
   if (fs::exists(folder / "adapter_config.json", code)) return true;
   return fs::exists(folder / "config.json", code) &&
-         std::any_of(std::begin(kWeights), std::end(kWeights), [&](const std::string weights) {
+         std::any_of(std::begin(kWeights), std::end(kWeights), [&](const std::string& weights) {
            return fs::exists(folder / weights, code) || fs::exists(folder / (weights + kIndexSuffix), code);
          });
 }

@@ -159,7 +159,7 @@ std::vector<std::string> peft_differences(const Json& options, const std::vector
   return {"PEFT has no randlora_scaling and takes alpha / r for the scale, which is sqrt(n) times as large"};
 }
 
-std::vector<std::string> doubts(const Json& options, double learning_rate) {
+std::vector<std::string> likely_mistakes(const Json& options, double learning_rate) {
   const double scale = options.at("randlora_alpha").get<double>() / options.at("r").get<double>();
   if (scale < 20 || learning_rate < 5e-4) return {};
   return {
@@ -193,7 +193,7 @@ const MethodSpec& method_randlora() {
             const int64_t m = std::min(l.d_in, l.d_out);
             return count_bases(m, r) * (r + m);
           },
-      .doubts = doubts,
+      .likely_mistakes = likely_mistakes,
   });
   return spec;
 }

@@ -47,9 +47,9 @@ std::vector<std::string> likely_mistakes(const LoadedRun& run) {
     found.push_back(std::move(sentence));
   }
   if (auto sentence = too_high_rate(*run.adapter, settings.train.learning_rate)) found.push_back(std::move(*sentence));
-  if (const MethodSpec& spec = find_method(settings.adapter.method); spec.doubts) {
+  if (const MethodSpec& spec = find_method(settings.adapter.method); spec.likely_mistakes) {
     const Json options = spec.normalized(settings.adapter.options, "options");
-    for (std::string& sentence : spec.doubts(options, settings.train.learning_rate))
+    for (std::string& sentence : spec.likely_mistakes(options, settings.train.learning_rate))
       found.push_back(std::move(sentence));
   }
   if (settings.goes_on() && trains_what_was_pruned(*run.adapter)) {

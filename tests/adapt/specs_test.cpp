@@ -55,14 +55,14 @@ TEST(MethodSpecs, RefuseSharedTensorsWhereStepsTreatEachLayerByItself) {
   EXPECT_EQ(id("sora", Json::object(), "lora_B"), "config.conflict");
 }
 
-TEST(MethodSpecs, HaveDoubtsAboutRatesThatTheirUpdateDoesNotStand) {
+TEST(MethodSpecs, NameRatesThatTheirUpdateDoesNotStand) {
   const MethodSpec& spec = find_method("randlora");
-  const auto doubts = [&](const Json& options, double rate) {
-    return spec.doubts(spec.normalized(options, "test"), rate).size();
+  const auto found = [&](const Json& options, double rate) {
+    return spec.likely_mistakes(spec.normalized(options, "test"), rate).size();
   };
-  EXPECT_EQ(doubts({{"r", 4}, {"randlora_alpha", 80}}, 5e-4), 1u);
-  EXPECT_EQ(doubts({{"r", 4}, {"randlora_alpha", 79}}, 5e-4), 0u);
-  EXPECT_EQ(doubts({{"r", 4}, {"randlora_alpha", 80}}, 4e-4), 0u);
+  EXPECT_EQ(found({{"r", 4}, {"randlora_alpha", 80}}, 5e-4), 1u);
+  EXPECT_EQ(found({{"r", 4}, {"randlora_alpha", 79}}, 5e-4), 0u);
+  EXPECT_EQ(found({{"r", 4}, {"randlora_alpha", 80}}, 4e-4), 0u);
 }
 
 TEST(MethodSpecs, AreFoundByThePeftTypeThatNoSettingTellsFromOthers) {

@@ -12,16 +12,12 @@
 #include "tasks/multiple_choice/layouts.h"
 
 namespace deltaw::multiple_choice {
-namespace {}  // namespace
 
 void ChoiceOptions::fields(FieldVisitor& f) {
   f.field(
       "choices_column", choices_column,
       "The key of the list of choices; default: choices, endings, options, or a column for each (ending0, ending1).");
-  f.field("max_bad_rows", max_bad_rows,
-          "Share of a file's rows that may be left out, rounded up to whole rows: those without choices or a label "
-          "that is one of them. They are counted and shown; more are an error, and with 0 any.",
-          between(0, 1));
+  data::share_field(f, max_bad_rows);
 }
 
 ChoiceSet load_questions(const DataFiles& files, const DataOptions& data, const ChoiceOptions& options, Labels use) {
@@ -42,10 +38,9 @@ ChoiceSet load_questions(const DataFiles& files, const DataOptions& data, const 
     }
   });
   if (use == Labels::needed) settle_answers(set, places, bad);
-  TextDataset counted;
-  bad.settle(counted, rows);
-  set.left_out = counted.left_out;
-  set.reasons = std::move(counted.reasons);
+  bad.check(rows);
+  set.left_out = bad.count();
+  set.reasons = bad.reasons();
   return set;
 }
 

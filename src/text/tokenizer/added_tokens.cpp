@@ -27,6 +27,14 @@ bool touches_word(std::string_view text, size_t begin, size_t end) {
          (end < text.size() && is_word(decode(text, end).value));
 }
 
+/// A section of a text, which is left empty where that is all of it.
+Aligned take(Aligned& whole, const Piece& section) {
+  if (section.begin == 0 && section.end == whole.text.size()) return std::move(whole);
+  Aligned part;
+  part.append(whole, section.begin, section.end);
+  return part;
+}
+
 }  // namespace
 
 void AddedTokens::Trie::insert(std::string_view text, int64_t id) {
@@ -137,12 +145,7 @@ Pieces AddedTokens::extract(std::string text, const Normalizer* normalizer) cons
   cut(whole, raw_, sections);
   Pieces result;
   for (const Piece& section : sections) {
-    Aligned part;
-    if (sections.size() == 1) {
-      part = std::move(whole);
-    } else {
-      part.append(whole, section.begin, section.end);
-    }
+    Aligned part = take(whole, section);
     const auto base = static_cast<uint32_t>(result.buffer.text.size());
     std::vector<Piece> pieces;
     if (section.added >= 0) {

@@ -97,7 +97,8 @@ class Fuse final : public Decoder {
   void decode(std::vector<std::string>& tokens) const override {
     std::string whole;
     for (const std::string& token : tokens) whole += token;
-    tokens.assign(1, std::move(whole));
+    tokens.clear();
+    tokens.push_back(std::move(whole));
   }
 };
 
