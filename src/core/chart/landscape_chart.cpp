@@ -16,7 +16,7 @@
 namespace deltaw::chart {
 namespace {
 
-constexpr double kWidth = 800, kTop = 92, kLeft = 88, kMapWidth = 590, kMapHeight = 560;
+constexpr double kWidth = 800, kTop = 92, kLeft = 88, kMapWidth = 590, kMapHeight = 560, kLabel = 13;
 constexpr const char* kDelta = "\xCE\x94";  // a capital delta
 
 /// The end of a text that is too long: of a path its last parts.
@@ -78,7 +78,9 @@ struct Picture {
 
   std::string title(const std::string& kind) const {
     const std::string model = last_part(text_of(landscape, "model_name_or_path"));
-    return fmt::format("{} on {}{}", metric, kind, model.empty() ? "" : " of " + shortened(model, 34));
+    std::string what = metric;
+    if (!what.empty() && what[0] >= 'a' && what[0] <= 'z') what[0] = static_cast<char>(what[0] - 'a' + 'A');
+    return fmt::format("{} on {}{}", what, kind, model.empty() ? "" : " of " + shortened(model, 34));
   }
 
   std::vector<std::string> subtitles() const {
@@ -106,8 +108,7 @@ struct Picture {
     }
   }
 
-  void draw_places(Svg& svg, const Frame& frame, const std::vector<double>& heights) const {
-    Labels labels(frame, 13);
+  void draw_places(Svg& svg, const Frame& frame, const std::vector<double>& heights, Labels labels) const {
     for (size_t i = 0; i < places.size(); ++i) {
       const double x = frame.x(places[i].x), y = frame.y(heights[i]);
       svg.circle(x, y, 5, "#fff", "#111", 2);
@@ -178,10 +179,16 @@ void draw_bar(Svg& svg, const Frame& frame, const Bands& bands, const std::strin
     const double y = frame.bottom() - step * static_cast<double>(i);
     const bool known = i < bands.levels.size();
     svg.line(left + kBar, y, left + kBar + 4, y, "#222");
-    svg.text(left + kBar + 7, y + 4, known ? tick_text(bands.levels[i], between) : short_text(bands.highest),
+    svg.text(left + kBar + 7, y + 4, known ? tick_text(bands.levels[i], between) : "max " + short_text(bands.highest),
              {.size = 11.5});
   }
   svg.text(left, frame.top - 10, metric, {.size = 12.5, .bold = true});
+}
+
+bool lacks_numbers(const Field& field) {
+  return std::any_of(field.values.begin(), field.values.end(), [](const std::vector<double>& row) {
+    return std::any_of(row.begin(), row.end(), [](double value) { return std::isnan(value); });
+  });
 }
 
 std::string plane(const Picture& picture) {
@@ -216,11 +223,14 @@ std::string plane(const Picture& picture) {
     }
     svg.area(loops, bands.fill(band), band == 0 ? "none" : "#ffffff88");
   }
-  draw_axes(svg, frame, picture.distance_title(), "distance from that line", /*grid=*/false);
+  draw_axes(svg, frame, picture.distance_title(), "distance from that line, in the same norm", /*grid=*/false);
+  if (lacks_numbers(field)) {
+    svg.text(frame.right(), frame.top - 8, "grey: no finite number", {.size = 11.5, .anchor = "end", .fill = "#555"});
+  }
   draw_bar(svg, frame, bands, picture.metric);
   std::vector<double> heights;
   for (const Place& place : picture.places) heights.push_back(place.y);
-  picture.draw_places(svg, frame, heights);
+  picture.draw_places(svg, frame, heights, Labels(frame, kLabel));
   picture.draw_legend(svg, legend);
   return svg.file(picture.title("the plane through three adapters"));
 }
@@ -250,10 +260,14 @@ std::string line(const Picture& picture) {
   Svg svg(kWidth, legend + picture.legend_height());
   picture.draw_title(svg, "the line through two adapters");
   draw_axes(svg, frame, picture.distance_title(), picture.metric, /*grid=*/true);
+  Labels labels(frame, kLabel);
   std::vector<std::pair<double, double>> run;
   const auto draw_run = [&] {
     if (run.size() > 1) svg.polyline(run, colour(0.3), 2.2);
-    for (const auto& [px, py] : run) svg.circle(px, py, 2.6, colour(0.3), "none", 0);
+    for (const auto& [px, py] : run) {
+      svg.circle(px, py, 2.6, colour(0.3), "none", 0);
+      labels.keep_clear(px, py);
+    }
     run.clear();
   };
   for (size_t i = 0; i < x.size(); ++i) {
@@ -264,7 +278,7 @@ std::string line(const Picture& picture) {
     if (!std::isfinite(heights[i])) heights[i] = frame.y_low;
     svg.line(frame.x(picture.places[i].x), frame.top, frame.x(picture.places[i].x), frame.bottom(), "#888", 1, "5 4");
   }
-  picture.draw_places(svg, frame, heights);
+  picture.draw_places(svg, frame, heights, labels);
   picture.draw_legend(svg, legend);
   return svg.file(picture.title("the line through two adapters"));
 }
