@@ -3,8 +3,10 @@
 
 #include <gtest/gtest.h>
 
-#include <cmath>
+#include <algorithm>
+#include <regex>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/chart/scale.h"
@@ -81,18 +83,24 @@ TEST(LandscapeChart, SaysWhatItShows) {
 
 TEST(LandscapeChart, MarksTheAdaptersAtTheirPlaces) {
   const std::string svg = landscape_chart(plane());
-  // The axis is as long as the map, whose left end is -0.2 and whose right end is 1.1998; so is a unit upwards.
-  const double unit = 560 / 1.2 < 590 / 1.3998 ? 560 / 1.2 : 590 / 1.3998, left = 88 + (590 - unit * 1.3998) / 2;
-  const auto text = [](double value) { return std::to_string(value).substr(0, 5); };
-  const double bottom = 92 + unit * 1.2;
-  EXPECT_NE(svg.find("<circle cx=\"" + text(left + unit * 0.2)), std::string::npos);
-  EXPECT_NE(svg.find("<circle cx=\"" + text(left + unit * 1.2)), std::string::npos);
-  EXPECT_NE(svg.find("cy=\"" + text(bottom - unit * 0.2)), std::string::npos);
-  EXPECT_NE(svg.find("cy=\"" + text(bottom - unit * 1.0)), std::string::npos);
+  const std::regex marker("<circle cx=\"([0-9.]+)\" cy=\"([0-9.]+)\" r=\"5\"");
+  std::vector<std::pair<double, double>> found;
+  for (auto at = std::sregex_iterator(svg.begin(), svg.end(), marker); at != std::sregex_iterator(); ++at) {
+    found.emplace_back(std::stod((*at)[1]), std::stod((*at)[2]));
+  }
+  ASSERT_EQ(found.size(), 3u);
+  // A unit is as long upwards as across: the map is 590 pixels wide at most, and 560 high.
+  const double unit = std::min(590 / 1.3998, 560 / 1.2);
+  EXPECT_NEAR(found[1].first - found[0].first, unit, 0.02);
+  EXPECT_NEAR(found[1].second, found[0].second, 0.02);
+  EXPECT_NEAR(found[2].first - found[0].first, unit / 2, 0.02);
+  EXPECT_NEAR(found[0].second - found[2].second, unit * 0.8, 0.02);
+  EXPECT_NEAR(found[0].first, 88 + unit * 0.2, 0.02);
+  EXPECT_NEAR(found[0].second, 92 + unit * 1.0, 0.02);
 }
 
 TEST(LandscapeChart, LeavesBandsToWhatIsNotFarAbove) {
-  const std::string usual = landscape_chart(plane()), high = landscape_chart(plane(500));
+  const std::string usual = landscape_chart(plane(0)), high = landscape_chart(plane(500));
   for (const char* level : {">0.2<", ">0.4<", ">0.6<", ">0.8<"})
     EXPECT_NE(usual.find(level), std::string::npos) << level;
   EXPECT_NE(high.find(">0.4<"), std::string::npos);
@@ -139,7 +147,8 @@ TEST(LandscapeChart, OfOneValueIsNoError) {
 }
 
 TEST(Scale, StandsAtRoundNumbers) {
-  EXPECT_EQ(ticks(-0.2, 1.1, 6).size(), 6u);  // 0, 0.2, ..., 1.0 and -0.2
+  EXPECT_EQ(ticks(-0.2, 1.0, 6).size(), 7u);
+  EXPECT_EQ(ticks(-0.2, 1.1, 6).size(), 3u);  // 0, 0.5, 1
   EXPECT_DOUBLE_EQ(ticks(0, 1, 5)[1], 0.2);
   EXPECT_DOUBLE_EQ(levels(0.31, 0.79, 10).front(), 0.3);
   EXPECT_DOUBLE_EQ(levels(0.31, 0.79, 10).back(), 0.8);

@@ -54,7 +54,7 @@ std::string tick_text(double value, double step) {
 }
 
 std::string short_text(double value) {
-  return fmt::format("{:.4g}", value);
+  return std::isfinite(value) ? fmt::format("{:.4g}", value) : "none";
 }
 
 std::string colour(double share) {

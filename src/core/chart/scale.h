@@ -15,7 +15,7 @@ std::vector<double> levels(double low, double high, int count);
 /// A tick as text: as many digits as tell it from its neighbours, `step` away.
 std::string tick_text(double value, double step);
 
-/// A number in four digits: 0.4123, 1.2e-05.
+/// A number in four digits: 0.4123, 1.2e-05; none for what is no finite one.
 std::string short_text(double value);
 
 /// "#rrggbb": from dark violet (0) over blue and green to yellow (1). Its lightness rises all the way, so that it can
