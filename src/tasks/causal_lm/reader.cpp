@@ -211,8 +211,8 @@ class Reader final : public TextReader {
   std::string chat_template_file() const override { return text_.chat_template; }
 
  private:
-  template <class Function>
-  auto of_evaluation(Function function, const AskedModel& asked, const TaskFiles& files) const {
+  template <class Result>
+  Result of_evaluation(Result (*function)(const Evaluation&), const AskedModel& asked, const TaskFiles& files) const {
     const LanguageModel lm{.model = asked.model,
                            .adapter = asked.adapter,
                            .tokenizer = tokenizer(),
