@@ -92,8 +92,7 @@ Json rows_of(const LoadedModel& loaded, const RowSource& rows) {
     file = data.train_file.text();
     chosen = fmt::format("of the share {} held out by seed {}", data.validation_split, loaded.batch.seed);
   }
-  if (file.empty()) file = data.dataset_dir;
-  if (file.empty() || file == data.dataset_dir) file += (file.empty() ? "" : ", ") + data.task_name;
+  if (file.empty()) file = data.task_name + (data.task_name.empty() ? "" : " in ") + data.dataset_dir;
   const bool first = data.max_eval_samples > 0;
   const std::string count = first ? fmt::format("the first {}", data.max_eval_samples) : "all";
   return {{"file", file},

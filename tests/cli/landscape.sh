@@ -101,7 +101,8 @@ expect 2 landscape --adapters a/lora,full,elsewhere --output_file x.json
 contains err 'different bases'
 contains err 'elsewhere'
 sed 's/praise/good/; s/blame/bad/' train.csv >renamed.csv
-expect 0 train ${short/train.csv/renamed.csv} --validation_file '' --method lora --output_dir renamed
+other=${short/train.csv/renamed.csv}
+expect 0 train ${other/--validation_file dev.csv/} --method lora --output_dir renamed
 expect 2 landscape --adapters a/lora,renamed --output_file x.json
 contains err 'different labels'
 absent x.json x.svg
@@ -117,9 +118,10 @@ expect 0 train $speak --method loha --output_dir told
 for file in texts.jsonl book.txt; do
   expect 0 landscape --adapters said,told --points 2 --validation_file $file --metric perplexity --max_length 16 \
     --output_file speech.json
-  found=$(grep -o '"perplexity":[0-9.]*' speech.json | sed -n '1s/.*://p')
+  contains speech.json '"perplexity":['
+  found=$(grep -o '"loss":[0-9.]*' speech.json | sed -n '1s/.*://p')
   expect 0 eval --adapter_name_or_path said --dtype float32 --validation_file $file --max_length 16
-  near "$(scores eval_perplexity out)" "$found" || fail "$file: $(scores eval_perplexity out) and $found"
+  near "$(scores eval_loss out)" "$found" || fail "$file: $(scores eval_loss out) and $found"
 done
 
 finish
