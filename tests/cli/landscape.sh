@@ -47,9 +47,12 @@ contains out '"kind": "line"'
 contains out '"chosen": "the first 4"'
 contains out '"metric": "accuracy"'
 contains line.svg 'Accuracy on the line through two adapters'
-expect 0 landscape --adapters a/lora,full --points 2 --output_file held.json --validation_file '' \
-  --validation_split 0.25 --train_file train.csv
-contains out 'held out by seed 42'
+held="${short/--validation_file dev.csv/} --validation_split 0.25"
+expect 0 train $held --method lora --output_dir held
+expect 0 train $held --method loha --output_dir held_too
+expect 0 landscape --adapters held,held_too --points 2 --output_file held.json
+contains out '"file": "train.csv"'
+contains out 'all of the share 0.25 held out by seed 42'
 contains out '"number": 8'
 
 # It goes on where it was stopped, to the same numbers.
