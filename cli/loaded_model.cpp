@@ -27,6 +27,38 @@ double as_weight(const std::string& text) {
                .fix = "give numbers: --adapter_weights 0.7,0.3"});
 }
 
+/// Says where one was trained on another base than `model`.
+std::vector<Adapter> load_each(const Model& model, const AdapterKeys& keys) {
+  const std::vector<std::string> adapters = adapters_of(keys);
+  const std::vector<run::RecordedBase> recorded = run::recorded_bases({adapters.begin(), adapters.end()});
+  if (!recorded.empty()) {
+    const auto sentence = run::other_base_warning(model.folder(), run::base_hash(model), recorded);
+    if (sentence) warning(*sentence);
+  }
+  std::vector<Adapter> all;
+  for (const std::string& folder : adapters) {
+    all.push_back(Adapter::load(model, folder, {.allow_partial = keys.allow_partial}));
+  }
+  return all;
+}
+
+void load_base(LoadedModel& loaded, const Invocation& invocation) {
+  const TaskSpec& task = task_for(loaded.base.model_name_or_path, loaded.model_options.task_type);
+  loaded.reader = loaded.tasks.reader_of(task);
+  loaded.model_options.task_type = head_type(loaded.model_options.task_type);
+  // A file serves several verbs, so its keys are not all meant for this one.
+  std::vector<std::string> flags;
+  for (const auto& [key, value] : invocation.flags.items()) flags.push_back(key);
+  const run::KeyFacts acting{
+      .task = task, .reader = *loaded.reader, .model = loaded.model_options, .data = loaded.data};
+  if (const auto sentence = run::keys_without_effect(Json::object(), flags, acting)) warning(*sentence);
+  TaskFiles files = loaded.files();
+  loaded.reader->choose_model(files);
+  loaded.model_options.seed = static_cast<uint64_t>(loaded.batch.seed);
+  loaded.model = load_model(loaded.base.model_name_or_path, loaded.model_options);
+  loaded.task = loaded.reader->make_task(task);
+}
+
 void warn_of_drawn_heads(const LoadedModel& loaded) {
   if (loaded.model->new_modules().empty()) return;
   for (const Parameter* parameter : loaded.model->parameters()) {
@@ -37,6 +69,16 @@ void warn_of_drawn_heads(const LoadedModel& loaded) {
     warning("'" + parameter->name + "' is in neither the checkpoint nor an adapter: it was drawn at random, and the " +
             "results are those of chance");
     return;
+  }
+}
+
+void begin_asking(LoadedModel& loaded, bool reads_rows) {
+  warn_of_drawn_heads(loaded);
+  TaskFiles files = loaded.files();
+  try {
+    loaded.reader->begin_asking(loaded.asked(), files);
+  } catch (const Error& error) {
+    if (reads_rows || error.id() != "io.not-found") throw;
   }
 }
 
@@ -62,17 +104,7 @@ std::vector<std::string> adapters_of(const AdapterKeys& keys) {
 }
 
 Adapter load_adapters(const Model& model, const AdapterKeys& keys) {
-  const std::vector<std::string> adapters = adapters_of(keys);
-  const std::vector<run::RecordedBase> recorded = run::recorded_bases({adapters.begin(), adapters.end()});
-  if (!recorded.empty()) {
-    const auto sentence = run::other_base_warning(model.folder(), run::base_hash(model), recorded);
-    if (sentence) warning(*sentence);
-  }
-  std::vector<Adapter> all;
-  all.push_back(Adapter::load(model, keys.adapter_name_or_path, {.allow_partial = keys.allow_partial}));
-  for (const std::string& folder : keys.with_adapters) {
-    all.push_back(Adapter::load(model, folder, {.allow_partial = keys.allow_partial}));
-  }
+  std::vector<Adapter> all = load_each(model, keys);
   if (!keys.adapter_weights.empty() && keys.adapter_weights.size() != all.size()) {
     throw Error({.id = "config.bad-value",
                  .what = std::to_string(keys.adapter_weights.size()) + " weights for " + std::to_string(all.size()) +
@@ -99,9 +131,9 @@ run::Inputs inputs_of(const LoadedModel& loaded, const Invocation& invocation) {
                         loaded.tasks.named_files(), invocation.file_name);
 }
 
-std::vector<Section> model_sections(std::vector<Section> own) {
+std::vector<Section> model_sections(std::vector<Section> own, Section adapters) {
   Section model = section_of<BaseKeys>("Model");
-  model.append(section_of<AdapterKeys>(""));
+  model.append(std::move(adapters));
   model.append(section_of<ModelOptions>(""));
   std::vector<Section> sections = {std::move(model), section_of<DataOptions>("Data")};
   for (Section& section : task_sections(/*trains=*/false)) sections.push_back(std::move(section));
@@ -113,15 +145,22 @@ std::vector<Section> model_sections(std::vector<Section> own) {
 
 bool read_model_keys(const Usage& usage, const Args& args, std::vector<Section> own, Invocation& invocation,
                      LoadedModel& loaded) {
-  const std::vector<Section> sections = model_sections(std::move(own));
+  if (!parse_model_keys(usage, model_sections(std::move(own)), args, invocation)) return false;
+  read_into(loaded.keys, invocation);
+  settle_model_keys(usage, invocation, loaded);
+  return true;
+}
+
+bool parse_model_keys(const Usage& usage, const std::vector<Section>& sections, const Args& args,
+                      Invocation& invocation) {
   std::vector<std::string> shared = run_keys();
   shared.insert(shared.end(), {"input_file", "output_file", "logits_file"});
   invocation = parse_args(usage, sections, args, shared);
-  if (invocation.help) {
-    print_help(usage, sections);
-    return false;
-  }
-  read_into(loaded.keys, invocation);
+  if (invocation.help) print_help(usage, sections);
+  return !invocation.help;
+}
+
+void settle_model_keys(const Usage& usage, const Invocation& invocation, LoadedModel& loaded) {
   if (!loaded.keys.adapter_name_or_path.empty()) {
     GivenKeys below = run::inherited(loaded.keys.adapter_name_or_path);
     // An own file of rows stands in place of the split that was held out in training.
@@ -146,7 +185,6 @@ bool read_model_keys(const Usage& usage, const Args& args, std::vector<Section> 
   loaded.length_asked = invocation.has("max_length");
   loaded.length_given = loaded.length_given || loaded.length_asked;
   require_base(loaded.base, loaded.keys.adapter_name_or_path, usage);
-  return true;
 }
 
 TaskFiles LoadedModel::files() {
@@ -170,29 +208,19 @@ AskedModel LoadedModel::asked(Progress progress) const {
 }
 
 void load_with_adapter(LoadedModel& loaded, const Invocation& invocation, bool reads_rows) {
-  const TaskSpec& task = task_for(loaded.base.model_name_or_path, loaded.model_options.task_type);
-  loaded.reader = loaded.tasks.reader_of(task);
-  loaded.model_options.task_type = head_type(loaded.model_options.task_type);
-  // A file serves several verbs, so its keys are not all meant for this one.
-  std::vector<std::string> flags;
-  for (const auto& [key, value] : invocation.flags.items()) flags.push_back(key);
-  const run::KeyFacts acting{
-      .task = task, .reader = *loaded.reader, .model = loaded.model_options, .data = loaded.data};
-  if (const auto sentence = run::keys_without_effect(Json::object(), flags, acting)) warning(*sentence);
-  TaskFiles files = loaded.files();
-  loaded.reader->choose_model(files);
-  loaded.model_options.seed = static_cast<uint64_t>(loaded.batch.seed);
-  loaded.model = load_model(loaded.base.model_name_or_path, loaded.model_options);
-  loaded.task = loaded.reader->make_task(task);
-  if (!loaded.keys.adapter_name_or_path.empty()) {
-    loaded.adapter = load_adapters(*loaded.model, loaded.keys);
-  }
-  warn_of_drawn_heads(loaded);
-  try {
-    loaded.reader->begin_asking(loaded.asked(), files);
-  } catch (const Error& error) {
-    if (reads_rows || error.id() != "io.not-found") throw;
-  }
+  load_base(loaded, invocation);
+  if (!loaded.keys.adapter_name_or_path.empty()) loaded.adapter = load_adapters(*loaded.model, loaded.keys);
+  begin_asking(loaded, reads_rows);
+}
+
+std::vector<Adapter> load_with_adapters(LoadedModel& loaded, const Invocation& invocation) {
+  load_base(loaded, invocation);
+  std::vector<Adapter> all = load_each(*loaded.model, loaded.keys);
+  loaded.adapter = std::move(all.front());
+  begin_asking(loaded, /*reads_rows=*/true);
+  all.front() = std::move(*loaded.adapter);
+  loaded.adapter.reset();
+  return all;
 }
 
 }  // namespace deltaw::cli

@@ -66,16 +66,25 @@ std::vector<int64_t> taught_ends(const AdapterKeys& keys);
 /// What it reads, for what it writes.
 run::Inputs inputs_of(const LoadedModel& loaded, const Invocation& invocation);
 
-/// The keys of such a verb; `own` stand last.
-std::vector<Section> model_sections(std::vector<Section> own);
+/// The keys of such a verb, those that name its adapters in `adapters`; `own` stand last.
+std::vector<Section> model_sections(std::vector<Section> own, Section adapters = section_of<AdapterKeys>(""));
 
-/// Reads argv. What it leaves open is taken from run.json and adapter_config.json beside the adapter: the base, the
-/// labels, the columns. Answers false where help was printed.
+/// Reads argv: parse_model_keys() and settle_model_keys().
 bool read_model_keys(const Usage& usage, const Args& args, std::vector<Section> own, Invocation& invocation,
                      LoadedModel& loaded);
+
+/// The keys as they were given. Answers false where help was printed.
+bool parse_model_keys(const Usage& usage, const std::vector<Section>& sections, const Args& args,
+                      Invocation& invocation);
+/// What they leave open is taken from run.json and adapter_config.json beside the adapter of loaded.keys: the base, the
+/// labels, the columns.
+void settle_model_keys(const Usage& usage, const Invocation& invocation, LoadedModel& loaded);
 
 /// Loads model and adapter and what the task reads its rows with. A head that neither the checkpoint nor the adapter
 /// holds is warned of. Without `reads_rows` a missing tokenizer is no error.
 void load_with_adapter(LoadedModel& loaded, const Invocation& invocation, bool reads_rows);
+/// The same where the adapters of the keys do not act together: one after the other, in their order. The first one is
+/// asked.
+std::vector<Adapter> load_with_adapters(LoadedModel& loaded, const Invocation& invocation);
 
 }  // namespace deltaw::cli

@@ -72,6 +72,11 @@ bool is_file(const std::string& word) {
   return std::filesystem::exists(word, ignored);
 }
 
+bool is_folder(const std::string& word) {
+  std::error_code ignored;
+  return std::filesystem::is_directory(word, ignored);
+}
+
 [[noreturn]] void refuse_words(const std::string& what, const std::string& fix) {
   throw Error({.id = "usage.arguments", .what = what, .where = kCommandLine, .fix = fix});
 }
@@ -89,7 +94,8 @@ void check_positional(const Args& args, size_t i, const Usage& usage, const std:
   if (lacks_dash && !is_file(word)) {
     refuse_words(fmt::format("'{}' is no flag: flags have two dashes", word), fmt::format("-{}", word));
   }
-  if (usage.positional_is_config && !is_file(word) && i >= 2 && is_flag(args[i - 2]) && !is_flag(args[i - 1]) &&
+  const bool may_be_config = is_file(word) && !is_folder(word);
+  if (usage.positional_is_config && !may_be_config && i >= 2 && is_flag(args[i - 2]) && !is_flag(args[i - 1]) &&
       args[i - 2].find('=') == std::string::npos) {
     refuse_words(fmt::format("'{}' stands behind {} {} and belongs to no flag", word, args[i - 2], args[i - 1]),
                  fmt::format("a list has commas: {} {},{}", args[i - 2], args[i - 1], word));

@@ -91,6 +91,7 @@ const std::vector<Verb>& verbs() {
       {"methods", "the table of methods, or the options of one", methods},
       {"validate", "everything train does before its first step", validate},
       {"compare", "settings x seeds, trained in turn, as a table", compare},
+      {"landscape", "the loss between three adapters or two, as a map", landscape},
       {"bench", "training steps of a model, timed, method against method", bench},
       {"help", "this overview; --markdown prints the help of every verb", help},
   };

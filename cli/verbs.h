@@ -35,6 +35,7 @@ int info(const Args& args);
 int methods(const Args& args);
 int validate(const Args& args);
 int compare(const Args& args);
+int landscape(const Args& args);
 int bench(const Args& args);
 int help(const Args& args);
 

@@ -14,7 +14,7 @@ empty out
 contains err 'error[usage.unknown-verb]'
 contains err 'train'
 
-for verb in train eval predict generate merge tokenize download info methods validate bench; do
+for verb in train eval predict generate merge tokenize download info methods validate landscape bench; do
   expect 0 "$verb" --help
   empty err
   contains out "Usage: deltaw $verb"

@@ -7,7 +7,10 @@
 
 #include "data/no_rows.h"
 #include "deltaw/error.h"
+#include "deltaw/text_rows.h"
 #include "tasks/causal_lm/reader.h"
+#include "tasks/common/check_rows.h"
+#include "text/tokenizer/unicode.h"
 
 namespace deltaw::causal_lm {
 namespace {
@@ -60,17 +63,28 @@ TextDataset texts_of(const Evaluation& evaluation) {
   return load_text_data(data, evaluation.text, evaluation.render, evaluation.files.seed).validation;
 }
 
+/// Tokens of a window of running text.
+int64_t window_of(const TaskFiles& files) {
+  return files.length_given ? files.data.max_length : std::min(files.data.max_length, kMaxLength);
+}
+
+EncodedTexts encoded_texts(const Evaluation& evaluation, const TextDataset& dataset) {
+  const int64_t max_length = evaluation.files.data.max_length;
+  EncodedTexts encoded = encode_texts(dataset, evaluation.lm.tokenizer, max_length, evaluation.end_id);
+  for (const std::string& sentence : warnings(encoded.facts, max_length, evaluation.readable)) {
+    evaluation.files.warn(sentence);
+  }
+  return encoded;
+}
+
 Json score_texts(const Evaluation& evaluation) {
   const LanguageModel& lm = evaluation.lm;
-  const TaskFiles& files = evaluation.files;
-  const int64_t max_length = files.data.max_length;
   const TextDataset dataset = texts_of(evaluation);
   if (dataset.continuous) {
-    const int64_t window = files.length_given ? max_length : std::min(max_length, kMaxLength);
-    return score_running_text(lm, dataset.rows.at(0).text, window, evaluation.options.stride, dataset.most_blocks);
+    return score_running_text(lm, dataset.rows.at(0).text, window_of(evaluation.files), evaluation.options.stride,
+                              dataset.most_blocks);
   }
-  const EncodedTexts encoded = encode_texts(dataset, lm.tokenizer, max_length, evaluation.end_id);
-  for (const std::string& sentence : warnings(encoded.facts, max_length, evaluation.readable)) files.warn(sentence);
+  const EncodedTexts encoded = encoded_texts(evaluation, dataset);
   Json results = score_rows(lm, encoded.rows);
   results["truncated_rows"] = truncated_rows(encoded.rows);
   results["bad_rows"] = encoded.facts.left_out;
@@ -98,6 +112,21 @@ Json evaluated(const Evaluation& evaluation) {
   }
   results["truncated_rows"] = cut;
   return results;
+}
+
+std::shared_ptr<const RowSource> scored_rows(const Evaluation& evaluation) {
+  const LanguageModel& lm = evaluation.lm;
+  const TextDataset dataset = texts_of(evaluation);
+  std::vector<EncodedRow> rows;
+  if (dataset.continuous) {
+    const Encoding encoding = encode_row(lm.tokenizer, text::repaired(dataset.rows.at(0).text));
+    rows = first_rows(sliding_windows(encoding.ids, window_of(evaluation.files), evaluation.options.stride),
+                      dataset.most_blocks);
+  } else {
+    rows = encoded_texts(evaluation, dataset).rows;
+  }
+  tasks::check_rows(lm.model, lm.adapter, rows, &lm.tokenizer);
+  return std::make_shared<const CausalRows>(std::move(rows), lm.pad_id, lm.tokenizer.pads_left());
 }
 
 }  // namespace deltaw::causal_lm

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 
 #include "deltaw/evaluate.h"
@@ -22,5 +23,8 @@ struct Evaluation {
 /// Scores the validation file, the task's test set, or what validation_split holds out. Throws config.no-task for a
 /// protocol that needs one, config.no-data, and what reading and scoring throw.
 Json evaluated(const Evaluation& evaluation);
+
+/// The rows that are scored by perplexity, whatever the protocol: of a running text its windows.
+std::shared_ptr<const RowSource> scored_rows(const Evaluation& evaluation);
 
 }  // namespace deltaw::causal_lm

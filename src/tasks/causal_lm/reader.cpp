@@ -161,22 +161,11 @@ class Reader final : public TextReader {
     chat_template_ = tasks::find_chat_template(text_, folders_);
   }
 
-  Json evaluate(const AskedModel& asked, TaskFiles& files) override {
-    const LanguageModel lm{.model = asked.model,
-                           .adapter = asked.adapter,
-                           .tokenizer = tokenizer(),
-                           .pad_id = pad_id_,
-                           .batch_size = asked.batch_size,
-                           .progress = asked.progress,
-                           .taught_ends = taught_ends()};
-    const ChatRenderer render = tasks::renderer_of(chat_template_);
-    return evaluated({.lm = lm,
-                      .options = evaluation_,
-                      .files = files,
-                      .text = text_,
-                      .render = render,
-                      .end_id = end_id_,
-                      .readable = readable_});
+  Json evaluate(const AskedModel& asked, TaskFiles& files) override { return of_evaluation(evaluated, asked, files); }
+
+  /// By perplexity, whatever the protocol.
+  std::shared_ptr<const RowSource> rows_to_score(const AskedModel& asked, TaskFiles& files) override {
+    return of_evaluation(scored_rows, asked, files);
   }
 
   std::unique_ptr<Predictions> predict(const AskedModel& asked, TaskFiles& files, const std::string& file) override {
@@ -222,6 +211,25 @@ class Reader final : public TextReader {
   std::string chat_template_file() const override { return text_.chat_template; }
 
  private:
+  template <class Result>
+  Result of_evaluation(Result (*function)(const Evaluation&), const AskedModel& asked, const TaskFiles& files) const {
+    const LanguageModel lm{.model = asked.model,
+                           .adapter = asked.adapter,
+                           .tokenizer = tokenizer(),
+                           .pad_id = pad_id_,
+                           .batch_size = asked.batch_size,
+                           .progress = asked.progress,
+                           .taught_ends = taught_ends()};
+    const ChatRenderer render = tasks::renderer_of(chat_template_);
+    return function({.lm = lm,
+                     .options = evaluation_,
+                     .files = files,
+                     .text = text_,
+                     .render = render,
+                     .end_id = end_id_,
+                     .readable = readable_});
+  }
+
   /// The tokenizer and the model's size with the tokens that were asked for.
   void add_vocabulary(TaskFiles& files) {
     for (const bool special : {false, true}) {
