@@ -74,7 +74,8 @@ class Trie {
 
 class Unigram final : public Model {
  public:
-  explicit Unigram(const TokenizerValue& part) : byte_fallback_(part.flag("byte_fallback", false)) {
+  explicit Unigram(const TokenizerValue& part)
+      : behind_(part.text(kBehind, "")), byte_fallback_(part.flag("byte_fallback", false)) {
     std::vector<std::string> pieces;
     double lowest = std::numeric_limits<double>::infinity();
     for (const TokenizerValue& item : part.at("vocab").items()) {
@@ -87,7 +88,7 @@ class Unigram final : public Model {
     }
     vocabulary_ = Vocabulary(std::move(pieces), part.at("vocab"));
     trie_ = Trie(vocabulary_);
-    unknown_score_ = lowest - kUnknownPenalty;
+    unknown_score_ = rounded(lowest - kUnknownPenalty);
     if (part.has("unk_id")) {
       const int64_t unknown = part.count("unk_id");
       if (!vocabulary_.has(unknown)) {
@@ -96,10 +97,11 @@ class Unigram final : public Model {
       unknown_ = static_cast<int32_t>(unknown);
     }
     if (byte_fallback_) bytes_ = BytePieces(vocabulary_);
+    if (!behind_.empty()) tokens_before_ = best_path(behind_).size();
   }
 
   void tokenize(std::string_view word, std::vector<WordToken>& out) const override {
-    std::vector<WordToken> path = best_path(word);
+    const std::vector<WordToken> path = behind_.empty() ? best_path(word) : path_behind(word);
     for (const WordToken& token : path) {
       if (token.id != unknown_) {
         out.push_back(token);
@@ -119,12 +121,27 @@ class Unigram final : public Model {
     int32_t begin = -1;  // of the best piece that ends here; -1: none does
   };
 
+  double rounded(double score) const { return behind_.empty() ? score : static_cast<float>(score); }
+
+  /// A token that reaches across the place where the word begins counts as one before it.
+  std::vector<WordToken> path_behind(std::string_view word) const {
+    std::vector<WordToken> path = best_path(behind_ + std::string(word));
+    if (path.size() >= tokens_before_) path.erase(path.begin(), path.begin() + static_cast<ptrdiff_t>(tokens_before_));
+    const auto before = static_cast<uint32_t>(behind_.size());
+    for (WordToken& token : path) {
+      token.begin = std::max(token.begin, before) - before;
+      token.end = std::max(token.end, before + 1) - before;
+    }
+    return path;
+  }
+
   /// The best pieces in order, unknown ones side by side joined.
   std::vector<WordToken> best_path(std::string_view word) const {
     std::vector<Node> nodes(word.size() + 1);
     const auto offer = [&](size_t begin, size_t end, double score, int32_t id) {
       score += nodes[begin].score;
-      if (nodes[end].begin < 0 || score > nodes[end].score) nodes[end] = {score, id, static_cast<int32_t>(begin)};
+      if (nodes[end].begin >= 0 && score <= nodes[end].score) return;
+      nodes[end] = {rounded(score), id, static_cast<int32_t>(begin)};
     };
     for (size_t at = 0; at < word.size();) {
       const size_t character = width(word[at]);
@@ -179,6 +196,8 @@ class Unigram final : public Model {
   BytePieces bytes_;
   double unknown_score_ = 0.0;
   int32_t unknown_ = -1;
+  std::string behind_;
+  size_t tokens_before_ = 0;  // of behind_ alone
   bool byte_fallback_;
 };
 
