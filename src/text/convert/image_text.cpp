@@ -99,6 +99,11 @@ void add_class_parts(TokenizerJson& json, const TokenizerConfig& config) {
   if (name == kSiglip2Tokenizer) lower_first(json["normalizer"]);
 }
 
+bool pads_with_end(const TokenizerConfig& config) {
+  const std::string name = tokenizer_class(config);
+  return name == kClipTokenizer || name == kSiglipTokenizer;
+}
+
 std::string default_padding_side(const TokenizerConfig& config) {
   return tokenizer_class(config) == kSiglip2Tokenizer ? "left" : "right";
 }

@@ -28,6 +28,9 @@ TokenizerJson siglip_decoder();
 /// case.
 void add_class_parts(TokenizerJson& json, const TokenizerConfig& config);
 
+/// Whether the class pads with its end token where no file names a token for it: CLIP's and SigLIP's do.
+bool pads_with_end(const TokenizerConfig& config);
+
 /// The padding_side of a class whose files name none: "left" for SigLIP 2, else "right".
 std::string default_padding_side(const TokenizerConfig& config);
 

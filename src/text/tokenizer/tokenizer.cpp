@@ -74,8 +74,9 @@ std::optional<int64_t> Tokenizer::Impl::token_to_id(std::string_view token) cons
 void Tokenizer::Impl::configure(const TokenizerConfig& config) {
   files.insert(files.end(), config.files.begin(), config.files.end());
   pad_id = named(config, "pad_token", {"[PAD]", "<pad>"});
-  bos_id = named(config, "bos_token", {"<s>", "<bos>", "<|begin_of_text|>"});
+  bos_id = named(config, "bos_token", {"<s>", "<bos>", "<|begin_of_text|>", "<|startoftext|>"});
   eos_id = named(config, "eos_token", {"</s>", "<eos>", "<|end_of_text|>", "<|endoftext|>"});
+  if (!pad_id && pads_with_end(config)) pad_id = eos_id;
   mask_id = named(config, "mask_token", {"[MASK]", "<mask>"});
   const TokenizerValue reader(config.config, "tokenizer_config.json");
   const std::string side = reader.text("padding_side", default_padding_side(config));
@@ -86,11 +87,8 @@ void Tokenizer::Impl::configure(const TokenizerConfig& config) {
   max_length = model_max_length(config.config);
 
   // Flags that contradict the file's own template replace it, for the classes whose template follows the flags.
-  const std::string kind = reader.text("tokenizer_class", "");
-  if (!kind.starts_with("Llama") && !kind.starts_with("CodeLlama") && !kind.starts_with("Gemma") &&
-      !kind.starts_with("Siglip2")) {
-    return;
-  }
+  const std::string kind = tokenizer_class(config);
+  if (!kind.starts_with("Llama") && !kind.starts_with("CodeLlama") && !kind.starts_with("Gemma")) return;
   const bool wants_bos = reader.flag("add_bos_token", false) && bos_id;
   const bool wants_eos = reader.flag("add_eos_token", false) && eos_id;
   const auto [has_bos, has_eos] = surroundings();

@@ -13,13 +13,16 @@ namespace {
 
 constexpr double kUnknownPenalty = 10.0;  // below the lowest score
 
-/// All pieces; the children of a node lie side by side, ordered by their byte.
+/// All pieces but the one of id `without`; the children of a node lie side by side, ordered by their byte.
 class Trie {
  public:
   Trie() = default;
-  explicit Trie(const Vocabulary& vocabulary) {
-    std::vector<int32_t> order(static_cast<size_t>(vocabulary.size()));
-    for (size_t i = 0; i < order.size(); ++i) order[i] = static_cast<int32_t>(i);
+  Trie(const Vocabulary& vocabulary, int32_t without) {
+    std::vector<int32_t> order;
+    order.reserve(static_cast<size_t>(vocabulary.size()));
+    for (int32_t id = 0; id < static_cast<int32_t>(vocabulary.size()); ++id) {
+      if (id != without) order.push_back(id);
+    }
     const auto piece = [&](size_t i) -> const std::string& { return vocabulary.piece(order[i]); };
     std::sort(order.begin(), order.end(),
               [&](int32_t a, int32_t b) { return vocabulary.piece(a) < vocabulary.piece(b); });
@@ -87,7 +90,6 @@ class Unigram final : public Model {
       lowest = std::min(lowest, scores_.back());
     }
     vocabulary_ = Vocabulary(std::move(pieces), part.at("vocab"));
-    trie_ = Trie(vocabulary_);
     unknown_score_ = rounded(lowest - kUnknownPenalty);
     if (part.has("unk_id")) {
       const int64_t unknown = part.count("unk_id");
@@ -96,6 +98,7 @@ class Unigram final : public Model {
       }
       unknown_ = static_cast<int32_t>(unknown);
     }
+    trie_ = Trie(vocabulary_, behind_.empty() ? -1 : unknown_);  // SentencePiece finds its unknown token in no text
     if (byte_fallback_) bytes_ = BytePieces(vocabulary_);
     if (!behind_.empty()) tokens_before_ = best_path(behind_).size();
   }
