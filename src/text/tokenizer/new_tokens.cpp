@@ -88,8 +88,11 @@ void Tokenizer::save(const std::filesystem::path& folder) const {
       list.push_back(entry);
     }
   }
-  // transformers' SiglipTokenizer reads no tokenizer.json.
-  if (!config.config.contains("tokenizer_class") || tokenizer_class(config) == kSiglipTokenizer) {
+  // transformers' SiglipTokenizer reads no tokenizer.json; what config.json said is lost where the files go alone.
+  const std::string kind = tokenizer_class(config);
+  if (kind == kSiglip2Tokenizer) {
+    config.config["tokenizer_class"] = kind;
+  } else if (!config.config.contains("tokenizer_class") || kind == kSiglipTokenizer) {
     config.config["tokenizer_class"] = "PreTrainedTokenizerFast";
   }
   for (const auto& [name, id] :
