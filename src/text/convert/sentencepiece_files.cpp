@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include "text/convert/image_text.h"
 #include "text/convert/sentencepiece_model.h"
 #include "text/convert/vocabulary_files.h"
 #include "text/tokenizer/parts.h"
@@ -134,7 +135,7 @@ TokenizerJson vocabulary_of(const SentencePieceModel& model, const std::string& 
   return vocabulary;
 }
 
-enum class Family { kLlama, kGemma, kAlbert, kT5, kXlmRoberta, kDeberta };
+enum class Family { kLlama, kGemma, kAlbert, kT5, kXlmRoberta, kDeberta, kSiglip };
 
 /// The same pieces in fairseq's order: four of its own, those of the model behind its first three, and the mask.
 SentencePieceModel in_fairseq_order(const SentencePieceModel& model) {
@@ -168,6 +169,7 @@ Family family_of(const SentencePieceModel& model, const TokenizerJson& vocabular
   if (name.starts_with("T5")) return fits(Family::kT5, false);
   if (name == kXlmRoberta) return fits(Family::kXlmRoberta, false);
   if (name == "DebertaV2Tokenizer") return fits(Family::kDeberta, false);
+  if (name == kSiglipTokenizer) return fits(Family::kSiglip, false);
   if (name.empty() || name.starts_with("PreTrainedTokenizer") || name == "TokenizersBackend") {
     if (bpe) return model.add_dummy_prefix ? Family::kLlama : Family::kGemma;
     const bool framed = vocabulary.contains("[CLS]") && vocabulary.contains("[SEP]");
@@ -176,8 +178,8 @@ Family family_of(const SentencePieceModel& model, const TokenizerJson& vocabular
   }
   throw Error{{.id = "format.unsupported",
                .what = fmt::format("\"{}\" needs a tokenizer.json; from a SentencePiece model LlamaTokenizer, "
-                                   "GemmaTokenizer, AlbertTokenizer, T5Tokenizer, XLMRobertaTokenizer and "
-                                   "DebertaV2Tokenizer can be built",
+                                   "GemmaTokenizer, AlbertTokenizer, T5Tokenizer, XLMRobertaTokenizer, "
+                                   "DebertaV2Tokenizer and SiglipTokenizer can be built",
                                    name),
                .where = where,
                .fix = "save the tokenizer with transformers' save_pretrained, which writes tokenizer.json"}};
@@ -211,6 +213,8 @@ class Converter {
                        {"pad_token", "<pad>"},
                        {"cls_token", "<s>"},
                        {"mask_token", "<mask>"}});
+    } else if (family_ == Family::kSiglip) {
+      defaults = {{"eos_token", "</s>"}, {"unk_token", "<unk>"}, {"pad_token", "</s>"}};
     } else {
       defaults["eos_token"] = model_.eos_piece;
       if (family_ != Family::kT5) defaults["bos_token"] = model_.bos_piece;
@@ -222,7 +226,7 @@ class Converter {
     }
     AddedList added(vocabulary_, config_);
     for (const SentencePieceModel::Piece& piece : model_.pieces) {
-      const bool control = piece.type == PieceType::kControl;
+      const bool control = piece.type == PieceType::kControl && family_ != Family::kSiglip;
       if (!control && piece.type != PieceType::kUserDefined) continue;
       added.add({{"content", piece.text}, {"normalized", false}}, control);
     }
@@ -287,6 +291,11 @@ class Converter {
         for (TokenizerJson& step : result["pair"]) step.begin().value()["type_id"] = 0;
         return result;
       }
+      case Family::kSiglip: {
+        TokenizerJson result = plain_template(std::nullopt, mark(true, "eos_token"));
+        result[kOnce] = true;
+        return result;
+      }
       default:
         return plain_template(mark(settings_.flag("add_bos_token", true), "bos_token"),
                               mark(settings_.flag("add_eos_token", false), "eos_token"));
@@ -300,7 +309,8 @@ class Converter {
     TokenizerJson charsmap;
     if (!model_.charsmap.empty()) {
       charsmap = {{"type", "Precompiled"}, {"precompiled_charsmap", to_base64(model_.charsmap)}};
-      if (bpe) charsmap[kLongestEntries] = true;  // unigram models: as transformers makes their tokenizer.json
+      // Other unigram models: as transformers makes their tokenizer.json.
+      if (bpe || family_ == Family::kSiglip) charsmap[kLongestEntries] = true;
     }
     result["normalizer"] = nullptr;
     TokenizerJson cleaning = TokenizerJson::array();
@@ -352,6 +362,11 @@ class Converter {
         result["decoder"] = metaspace(prefix ? "always" : "never", true);
         return;
       }
+      case Family::kSiglip:
+        result["normalizer"] = siglip_normalizer(config_, charsmap, model_.remove_extra_whitespaces);
+        result["pre_tokenizer"] = metaspace("never", false);
+        result["decoder"] = siglip_decoder();
+        return;
       case Family::kXlmRoberta:
       case Family::kT5:
         if (!charsmap.is_null()) result["normalizer"] = charsmap;
@@ -378,10 +393,18 @@ class Converter {
       scores.push_back(TokenizerJson::array({piece.text, static_cast<double>(piece.score)}));
     }
     for (const std::string& sentinel : sentinels_) scores.push_back(TokenizerJson::array({sentinel, 0.0}));
-    return {{"type", "Unigram"},
-            {"unk_id", model_.unk_id},
-            {"byte_fallback", model_.byte_fallback},
-            {"vocab", std::move(scores)}};
+    TokenizerJson result = {{"type", "Unigram"},
+                            {"unk_id", model_.unk_id},
+                            {"byte_fallback", model_.byte_fallback},
+                            {"vocab", std::move(scores)}};
+    if (family_ == Family::kSiglip) result[kBehind] = behind();
+    return result;
+  }
+
+  /// SiglipTokenizer asks the library for its unknown token and the text in one, so that the text's blanks stay.
+  std::string behind() const {
+    const bool prefix = model_.add_dummy_prefix && settings_.flag("legacy", true);
+    return (prefix ? kBlank : "") + config_.token("unk_token").value_or("<unk>");
   }
 
   const SentencePieceModel& model_;

@@ -11,24 +11,33 @@ AddedList::AddedList(const TokenizerJson& vocabulary, const TokenizerConfig& con
   for (const NamedToken& token : named_tokens(config)) {
     if (token.id) check_id(token, add(token.token, false));
   }
+  listed_by_id_ = list_.size();
 }
 
-int64_t AddedList::add(const TokenizerJson& token, bool special) {
+int64_t AddedList::add(const TokenizerJson& token, bool special, bool renew) {
   const TokenizerValue reader(token, "tokenizer_config.json");
   const std::string content = token.is_string() ? token.get<std::string>() : reader.text("content");
-  if (const auto known = ids_.find(content); known != ids_.end()) return known->second;
+  const auto known = places_.find(content);
+  const bool is_new = known == places_.end();
+  if (!is_new && !(renew && known->second >= listed_by_id_)) return list_[known->second]["id"];
   const auto found = vocabulary_.find(content);
-  const int64_t id = found != vocabulary_.end() && found->is_number() ? found->get<int64_t>() : next_++;
+  const bool is_piece = found != vocabulary_.end() && found->is_number();
+  const int64_t id = !is_new ? list_[known->second]["id"].get<int64_t>() : is_piece ? found->get<int64_t>() : next_++;
   const auto flag = [&](const char* name) { return token.is_object() && reader.flag(name, false); };
   special = special || flag("special");
-  ids_[content] = id;
-  list_.push_back({{"id", id},
-                   {"content", content},
-                   {"single_word", flag("single_word")},
-                   {"lstrip", flag("lstrip")},
-                   {"rstrip", flag("rstrip")},
-                   {"normalized", token.is_object() ? reader.flag("normalized", !special) : !special},
-                   {"special", special}});
+  TokenizerJson entry = {{"id", id},
+                         {"content", content},
+                         {"single_word", flag("single_word")},
+                         {"lstrip", flag("lstrip")},
+                         {"rstrip", flag("rstrip")},
+                         {"normalized", token.is_object() ? reader.flag("normalized", !special) : !special},
+                         {"special", special}};
+  if (is_new) {
+    places_[content] = list_.size();
+    list_.push_back(std::move(entry));
+  } else {
+    list_[known->second] = std::move(entry);
+  }
   return id;
 }
 
@@ -42,7 +51,8 @@ TokenizerJson add_special_tokens(AddedList& added, const TokenizerConfig& config
   TokenizerJson ids = TokenizerJson::object();
   for (const char* name : kSpecialNames) {
     const auto entry = config.entry(name);
-    if (entry || defaults.contains(name)) ids[name] = added.add(entry ? entry->json() : defaults[name], true);
+    if (!entry && !defaults.contains(name)) continue;
+    ids[name] = added.add(entry ? entry->json() : defaults[name], true, /*renew=*/true);  // the last one tells
   }
   for (const NamedToken& token : named_tokens(config)) added.add(token.token, true);
   return ids;

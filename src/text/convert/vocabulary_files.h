@@ -16,15 +16,17 @@ class AddedList {
   /// `vocabulary` is an object from piece to id; it must outlive the list.
   AddedList(const TokenizerJson& vocabulary, const TokenizerConfig& config);
 
-  /// `token` is a string or an object with the fields of an added token. Returns its id.
-  int64_t add(const TokenizerJson& token, bool special);
+  /// `token` is a string or an object with the fields of an added token. Returns its id. Of a token that is there
+  /// already the flags stay; with `renew` they become those of `token` where none was listed by id.
+  int64_t add(const TokenizerJson& token, bool special, bool renew = false);
 
   TokenizerJson take();
 
  private:
   const TokenizerJson& vocabulary_;
   TokenizerJson list_ = TokenizerJson::array();
-  std::unordered_map<std::string, int64_t> ids_;  // of the list, by content
+  std::unordered_map<std::string, size_t> places_;  // in the list, by content
+  size_t listed_by_id_ = 0;                         // the first ones of the list
   int64_t next_ = 0;
 };
 

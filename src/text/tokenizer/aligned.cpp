@@ -3,7 +3,33 @@
 #include <algorithm>
 #include <cstddef>
 
+#include <unicode/uchar.h>
+
 namespace deltaw::text {
+namespace {
+
+/// Unicode's Final_Sigma: a cased character comes before the one at byte `at` and none after it, those that are
+/// case-ignorable aside.
+bool is_final(std::string_view text, size_t at) {
+  const auto has = [](char32_t c, UProperty property) {
+    return u_hasBinaryProperty(static_cast<UChar32>(c), property);
+  };
+  bool cased = false;
+  for (size_t end = at; end > 0;) {
+    end = last_start(text.substr(0, end));
+    const char32_t c = decode(text, end).value;
+    if (has(c, UCHAR_CASE_IGNORABLE)) continue;
+    cased = has(c, UCHAR_CASED);
+    break;
+  }
+  for (size_t next = at + width(text[at]); cased && next < text.size(); next += width(text[next])) {
+    const char32_t c = decode(text, next).value;
+    if (!has(c, UCHAR_CASE_IGNORABLE)) return !has(c, UCHAR_CASED);
+  }
+  return cased;
+}
+
+}  // namespace
 
 void Aligned::push(char32_t value, Span span) {
   text::append(text, value);
@@ -50,7 +76,7 @@ void transform(Aligned& aligned, const std::vector<Change>& changes) {
   aligned = std::move(result);
 }
 
-void lowercase(Aligned& aligned) {
+void lowercase(Aligned& aligned, bool final_sigma) {
   if (all_below(aligned.text, 0x80)) {
     for (char& c : aligned.text) {
       if (c >= 'A' && c <= 'Z') c = static_cast<char>(c + 32);
@@ -63,7 +89,8 @@ void lowercase(Aligned& aligned) {
   for (size_t at = 0; at < aligned.text.size();) {
     const CodePoint c = decode(aligned.text, at);
     char32_t second = 0;
-    result.push(to_lower(c.value, second), aligned.spans[at]);
+    const bool ends_word = final_sigma && c.value == 0x3A3 && is_final(aligned.text, at);
+    result.push(ends_word ? 0x3C2 : to_lower(c.value, second), aligned.spans[at]);
     if (second != 0) result.push(second, aligned.spans[at]);
     at += c.bytes;
   }

@@ -36,7 +36,8 @@ struct Change {
 
 void transform(Aligned& aligned, const std::vector<Change>& changes);
 
-void lowercase(Aligned& aligned);
+/// With `final_sigma`, a capital sigma at the end of a word becomes U+03C2, else U+03C3 as everywhere.
+void lowercase(Aligned& aligned, bool final_sigma = false);
 
 /// Keeps the characters that `keep` accepts.
 template <class Keep>

@@ -5,6 +5,7 @@
 
 #include "core/files.h"
 #include "deltaw/error.h"
+#include "text/convert/image_text.h"
 #include "text/tokenizer/tokenizer_impl.h"
 
 namespace deltaw {
@@ -43,16 +44,18 @@ int64_t Tokenizer::Impl::next_id() const {
 
 namespace {
 
-/// What a SentencePiece model says and tokenizer.json has no key for.
+/// What SentencePiece and Python do and tokenizer.json has no key for.
 void erase_own_keys(TokenizerJson& json) {
-  json["model"].erase(kMergeRanks);
+  for (const char* key : {kMergeRanks, kBehind}) json["model"].erase(key);
+  if (json["post_processor"].is_object()) json["post_processor"].erase(kOnce);
+  const auto erase_from = [](TokenizerJson& step) {
+    if (!step.is_object()) return;
+    for (const char* key : {kLongestEntries, kAtBeginning, kFinalSigma}) step.erase(key);
+  };
   TokenizerJson& normalizer = json["normalizer"];
-  if (!normalizer.is_object()) return;
-  normalizer.erase(kLongestEntries);
-  if (!normalizer.contains("normalizers")) return;
-  for (TokenizerJson& step : normalizer["normalizers"]) {
-    if (step.is_object()) step.erase(kLongestEntries);
-  }
+  erase_from(normalizer);
+  if (!normalizer.is_object() || !normalizer.contains("normalizers")) return;
+  for (TokenizerJson& step : normalizer["normalizers"]) erase_from(step);
 }
 
 }  // namespace
@@ -60,6 +63,7 @@ void erase_own_keys(TokenizerJson& json) {
 void Tokenizer::save(const std::filesystem::path& folder) const {
   const std::filesystem::path& home = impl_->home;
   TokenizerConfig config = read_tokenizer_config(home);
+  config.model_folder = impl_->model_folder;
   const std::filesystem::path name = files().empty() ? std::filesystem::path() : files().front().filename();
   const bool lone_file = name.extension() == ".json" && name != "tokenizer.json" && name != "vocab.json";
   TokenizerJson json = lone_file ? read_tokenizer_json(files().front()) : read_tokenizer_source(home, config).json;
@@ -84,7 +88,13 @@ void Tokenizer::save(const std::filesystem::path& folder) const {
       list.push_back(entry);
     }
   }
-  if (!config.config.contains("tokenizer_class")) config.config["tokenizer_class"] = "PreTrainedTokenizerFast";
+  // transformers' SiglipTokenizer reads no tokenizer.json; what config.json said is lost where the files go alone.
+  const std::string kind = tokenizer_class(config);
+  if (kind == kSiglip2Tokenizer) {
+    config.config["tokenizer_class"] = kind;
+  } else if (!config.config.contains("tokenizer_class") || kind == kSiglipTokenizer) {
+    config.config["tokenizer_class"] = "PreTrainedTokenizerFast";
+  }
   for (const auto& [name, id] :
        {std::pair{"bos_token", bos_id()}, std::pair{"eos_token", eos_id()}, std::pair{"pad_token", pad_id()}}) {
     if (id && !config.token(name)) config.config[name] = *id_to_token(*id);

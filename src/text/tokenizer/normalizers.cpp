@@ -32,8 +32,8 @@ std::unique_ptr<Normalizer> make_normal_form(const TokenizerValue&) {
   return rule([](Aligned& text) { normal_form(text, form); });
 }
 
-std::unique_ptr<Normalizer> make_lowercase(const TokenizerValue&) {
-  return rule(lowercase);
+std::unique_ptr<Normalizer> make_lowercase(const TokenizerValue& part) {
+  return rule([final_sigma = part.flag(kFinalSigma, false)](Aligned& text) { lowercase(text, final_sigma); });
 }
 
 std::unique_ptr<Normalizer> make_strip_accents(const TokenizerValue&) {
@@ -91,8 +91,8 @@ std::unique_ptr<Normalizer> make_replace(const TokenizerValue& part) {
 }
 
 std::unique_ptr<Normalizer> make_prepend(const TokenizerValue& part) {
-  return rule([prefix = part.text("prepend")](Aligned& text) {
-    if (text.text.empty()) return;
+  return rule([prefix = part.text("prepend"), at_beginning = part.flag(kAtBeginning, false)](Aligned& text) {
+    if (text.text.empty() || (at_beginning && text.spans.front().begin > 0)) return;
     check_growth(text.text.size() + prefix.size(), most_bytes(text));
     text.text.insert(0, prefix);
     text.spans.insert(text.spans.begin(), prefix.size(), text.spans.front());

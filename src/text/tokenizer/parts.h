@@ -80,16 +80,25 @@ std::unique_ptr<Model> make_wordlevel(const TokenizerValue& part);
 /// Of a BPE model, beside `merges`, the rank of each where several have one: no key of the library's, never written.
 inline constexpr const char* kMergeRanks = "deltaw_ranks";
 std::unique_ptr<Model> make_bpe(const TokenizerValue& part);
+/// Of a unigram model: each word is looked at behind this text, whose tokens are left out, and scores are added up in
+/// float32, both as with SentencePiece where a program asks it so. No key of the library's, never written.
+inline constexpr const char* kBehind = "deltaw_behind";
 std::unique_ptr<Model> make_unigram(const TokenizerValue& part);
 std::unique_ptr<Normalizer> make_bert_normalizer(const TokenizerValue& part);
 /// Of a Precompiled normalizer: entries are looked for as SentencePiece does it, the longest first and anywhere,
 /// instead of one for each grapheme cluster. No key of the library's, never written.
 inline constexpr const char* kLongestEntries = "deltaw_longest";
+/// Of a Prepend normalizer: only where the text begins, not after a special token in it. Never written.
+inline constexpr const char* kAtBeginning = "deltaw_beginning";
+/// Of a Lowercase normalizer: the sigma that ends a word becomes U+03C2, as in Python. Never written.
+inline constexpr const char* kFinalSigma = "deltaw_final_sigma";
 std::unique_ptr<Normalizer> make_precompiled(const TokenizerValue& part);
 std::unique_ptr<PreTokenizer> make_metaspace(const TokenizerValue& part);
 std::unique_ptr<Decoder> make_metaspace_decoder(const TokenizerValue& part);
 std::unique_ptr<PreTokenizer> make_byte_level(const TokenizerValue& part);
 std::unique_ptr<Decoder> make_byte_level_decoder(const TokenizerValue& part);
+/// Of a TemplateProcessing: no token is put behind a text that ends with it. Never written.
+inline constexpr const char* kOnce = "deltaw_once";
 std::unique_ptr<PostProcessor> make_template(const TokenizerValue& part);
 
 /// The pattern of a Split or Replace: {"String": ...} or {"Regex": ...}.

@@ -75,6 +75,7 @@ class TemplateProcessing final : public PostProcessor {
     const Marks marks = read_marks(part.at("special_tokens"));
     single_ = read_places(part.at("single"), 1, marks);
     pair_ = read_places(part.at("pair"), 2, marks);
+    once_ = part.flag(kOnce, false);
   }
 
   int64_t added_tokens(bool is_pair) const override {
@@ -87,7 +88,8 @@ class TemplateProcessing final : public PostProcessor {
     std::vector<Encoding> result;
     for (const Place& place : parts.size() == 2 ? pair_ : single_) {
       if (place.text < 0) {
-        if (add_special_tokens) result.push_back(place.marks);
+        const bool there = once_ && !result.empty() && ends_with(result.back(), place.marks);
+        if (add_special_tokens && !there) result.push_back(place.marks);
         continue;
       }
       result.push_back(parts[static_cast<size_t>(place.text)]);
@@ -97,8 +99,14 @@ class TemplateProcessing final : public PostProcessor {
   }
 
  private:
+  static bool ends_with(const Encoding& text, const Encoding& marks) {
+    const size_t count = marks.ids.size();
+    return text.ids.size() >= count && std::equal(marks.ids.rbegin(), marks.ids.rend(), text.ids.rbegin());
+  }
+
   std::vector<Place> single_;
   std::vector<Place> pair_;
+  bool once_ = false;
 };
 
 }  // namespace

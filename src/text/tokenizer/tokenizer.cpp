@@ -8,6 +8,7 @@
 
 #include "deltaw/error.h"
 #include "io/gguf.h"
+#include "text/convert/image_text.h"
 #include "text/convert/vocabulary_files.h"
 #include "text/tokenizer/tokenizer_impl.h"
 #include "text/tokenizer/truncation.h"
@@ -73,11 +74,12 @@ std::optional<int64_t> Tokenizer::Impl::token_to_id(std::string_view token) cons
 void Tokenizer::Impl::configure(const TokenizerConfig& config) {
   files.insert(files.end(), config.files.begin(), config.files.end());
   pad_id = named(config, "pad_token", {"[PAD]", "<pad>"});
-  bos_id = named(config, "bos_token", {"<s>", "<bos>", "<|begin_of_text|>"});
+  bos_id = named(config, "bos_token", {"<s>", "<bos>", "<|begin_of_text|>", "<|startoftext|>"});
   eos_id = named(config, "eos_token", {"</s>", "<eos>", "<|end_of_text|>", "<|endoftext|>"});
+  if (!pad_id && pads_with_end(config)) pad_id = eos_id;
   mask_id = named(config, "mask_token", {"[MASK]", "<mask>"});
   const TokenizerValue reader(config.config, "tokenizer_config.json");
-  const std::string side = reader.text("padding_side", "right");
+  const std::string side = reader.text("padding_side", default_padding_side(config));
   if (side != "left" && side != "right") {
     reader.at("padding_side").fail(fmt::format("expected \"left\" or \"right\", found \"{}\"", side));
   }
@@ -85,7 +87,7 @@ void Tokenizer::Impl::configure(const TokenizerConfig& config) {
   max_length = model_max_length(config.config);
 
   // Flags that contradict the file's own template replace it, for the classes whose template follows the flags.
-  const std::string kind = reader.text("tokenizer_class", "");
+  const std::string kind = tokenizer_class(config);
   if (!kind.starts_with("Llama") && !kind.starts_with("CodeLlama") && !kind.starts_with("Gemma")) return;
   const bool wants_bos = reader.flag("add_bos_token", false) && bos_id;
   const bool wants_eos = reader.flag("add_eos_token", false) && eos_id;
@@ -238,11 +240,13 @@ Tokenizer Tokenizer::from_file(const std::filesystem::path& file) {
 }
 
 Tokenizer Tokenizer::from_folder(const std::filesystem::path& folder, const std::filesystem::path& model_folder) {
-  const TokenizerConfig config = read_tokenizer_config(folder);
+  TokenizerConfig config = read_tokenizer_config(folder);
+  config.model_folder = model_folder;
   TokenizerSource source = read_tokenizer_source(folder, config);
   auto impl = std::make_unique<Impl>(source.json, source.name);
   impl->files = std::move(source.files);
   impl->home = folder;
+  impl->model_folder = model_folder;
   impl->configure(config);
   impl->gives_type_ids = text::gives_type_ids(config, model_folder.empty() ? folder : model_folder);
   return Tokenizer(std::move(impl));

@@ -9,6 +9,7 @@
 #include "core/json.h"
 #include "io/gguf.h"
 #include "text/convert/gguf_tokenizer.h"
+#include "text/convert/image_text.h"
 #include "text/convert/vocabulary_files.h"
 #include "text/tokenizer/named_tokens.h"
 #include "text/tokenizer/unicode.h"
@@ -63,7 +64,7 @@ TokenizerJson qwen_pre_tokenizer() {
         byte_level(false, false)}}};
 }
 
-enum class Family { kGpt2, kRoberta, kQwen2 };
+enum class Family { kGpt2, kRoberta, kQwen2, kClip };
 
 Family family_of(const TokenizerConfig& config, const TokenizerJson& vocabulary) {
   const TokenizerValue reader(config.config, "tokenizer_config.json");
@@ -71,12 +72,14 @@ Family family_of(const TokenizerConfig& config, const TokenizerJson& vocabulary)
   if (name.starts_with("GPT2")) return Family::kGpt2;
   if (name.starts_with("Roberta")) return Family::kRoberta;
   if (name.starts_with("Qwen2")) return Family::kQwen2;
+  if (tokenizer_class(config) == kClipTokenizer) return Family::kClip;
   if (!name.empty()) {
     reader.at("tokenizer_class")
         .unsupported(fmt::format("\"{}\" needs a tokenizer.json; from vocab.json and merges.txt GPT2Tokenizer, "
-                                 "RobertaTokenizer and Qwen2Tokenizer can be built",
+                                 "RobertaTokenizer, Qwen2Tokenizer and CLIPTokenizer can be built",
                                  name));
   }
+  if (vocabulary.contains("<|startoftext|>")) return Family::kClip;
   return vocabulary.contains("<s>") && vocabulary.contains("</s>") ? Family::kRoberta : Family::kGpt2;
 }
 
@@ -153,7 +156,8 @@ bool is_tokenizer_name(const std::string& name) {
                      [&](const auto& form) { return std::find(form.begin(), form.end(), name) != form.end(); });
 }
 
-std::vector<std::filesystem::path> tokenizer_sources(const std::filesystem::path& folder) {
+std::vector<std::filesystem::path> tokenizer_sources(const std::filesystem::path& folder, const char* first) {
+  if (first != nullptr && std::filesystem::exists(folder / first)) return {folder / first};
   for (const auto& form : kForms) {
     std::vector<std::filesystem::path> files;
     for (const std::string& name : form) {
@@ -166,7 +170,9 @@ std::vector<std::filesystem::path> tokenizer_sources(const std::filesystem::path
 
 TokenizerSource read_tokenizer_source(const std::filesystem::path& folder, const TokenizerConfig& config) {
   if (io::is_gguf(folder)) return {from_gguf(io::GgufFile(folder), config), folder.string(), {}};
-  const std::vector<std::filesystem::path> files = tokenizer_sources(folder);
+  // transformers' SiglipTokenizer reads nothing but its SentencePiece model.
+  const char* const first = tokenizer_class(config) == kSiglipTokenizer ? "spiece.model" : nullptr;
+  const std::vector<std::filesystem::path> files = tokenizer_sources(folder, first);
   if (files.empty()) {
     throw Error{
         {.id = "io.not-found",
@@ -181,6 +187,7 @@ TokenizerSource read_tokenizer_source(const std::filesystem::path& folder, const
   if (file.extension() == ".model") return {from_sentencepiece(file, config), file.string(), files};
   if (file.extension() == ".txt") return {from_vocab_txt(folder, config), file.string(), files};
   TokenizerSource source{read_tokenizer_json(file), file.string(), files};
+  add_class_parts(source.json, config);
   add_named_tokens(source.json, config);
   return source;
 }
@@ -188,14 +195,17 @@ TokenizerSource read_tokenizer_source(const std::filesystem::path& folder, const
 std::string tokenizer_class(const TokenizerConfig& config) {
   std::string name = config.reader().text("tokenizer_class", "");
   if (name.ends_with("Fast")) name.resize(name.size() - 4);
-  const std::filesystem::path file = config.folder / "config.json";
-  if (!name.empty() || !std::filesystem::exists(file)) return name;
+  const std::filesystem::path file =
+      (config.model_folder.empty() ? config.folder : config.model_folder) / "config.json";
+  if (!std::filesystem::exists(file)) return name;
   static const std::map<std::string, std::string> kClasses = {
-      {"deberta-v2", "DebertaV2Tokenizer"}, {"mpnet", "MPNetTokenizer"}, {"xlm-roberta", "XLMRobertaTokenizer"}};
+      {"clip", kClipTokenizer},     {"deberta-v2", "DebertaV2Tokenizer"}, {"mpnet", "MPNetTokenizer"},
+      {"siglip", kSiglipTokenizer}, {"siglip2", kSiglip2Tokenizer},       {"xlm-roberta", "XLMRobertaTokenizer"}};
   const TokenizerJson json = read_tokenizer_json(file);
   if (!json.is_object()) return name;  // the model's reader says so
   const auto found = kClasses.find(TokenizerValue(json, file.string()).text("model_type", ""));
-  return found == kClasses.end() ? name : found->second;
+  const bool known = found != kClasses.end() && (name.empty() || found->second == kSiglip2Tokenizer);
+  return known ? found->second : name;
 }
 
 TokenizerJson from_vocab_txt(const std::filesystem::path& folder, const TokenizerConfig& config) {
@@ -283,6 +293,7 @@ TokenizerJson from_vocab_json(const std::filesystem::path& folder, const Tokeniz
     defaults = {{"bos_token", "<s>"},   {"eos_token", "</s>"}, {"unk_token", "<unk>"},  {"sep_token", "</s>"},
                 {"pad_token", "<pad>"}, {"cls_token", "<s>"},  {"mask_token", "<mask>"}};
   }
+  if (family == Family::kClip) defaults.update({{"bos_token", "<|startoftext|>"}, {"pad_token", "<|endoftext|>"}});
   AddedList added(vocabulary, config);
   const TokenizerJson ids = add_special_tokens(added, config, defaults);
   TokenizerJson result = {{"added_tokens", added.take()}, {"normalizer", nullptr}, {"decoder", byte_level(true)}};
@@ -302,6 +313,18 @@ TokenizerJson from_vocab_json(const std::filesystem::path& folder, const Tokeniz
     result["post_processor"] = plain_template(mark("add_bos_token", "bos_token"), mark("add_eos_token", "eos_token"));
   }
   result["model"] = {{"type", "BPE"}, {"vocab", std::move(vocabulary)}, {"merges", std::move(merges)}};
+  if (family == Family::kClip) {
+    result["normalizer"] = clip_normalizer();
+    result["pre_tokenizer"] = clip_pre_tokenizer();
+    result["decoder"] = clip_decoder();
+    result["post_processor"] = {{"type", "RobertaProcessing"},
+                                {"sep", {content_of(config, "eos_token", "<|endoftext|>"), ids["eos_token"]}},
+                                {"cls", {content_of(config, "bos_token", "<|startoftext|>"), ids["bos_token"]}},
+                                {"trim_offsets", false},
+                                {"add_prefix_space", false}};
+    result["model"].update(
+        {{"unk_token", content_of(config, "unk_token", "<|endoftext|>")}, {"end_of_word_suffix", "</w>"}});
+  }
   return result;
 }
 

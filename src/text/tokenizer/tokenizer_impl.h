@@ -28,7 +28,8 @@ struct Tokenizer::Impl {
   int64_t max_length = 0;
   bool gives_type_ids = true;
   std::vector<std::filesystem::path> files;
-  std::filesystem::path home;  // the folder or GGUF file that it was read from
+  std::filesystem::path home;          // the folder or GGUF file that it was read from
+  std::filesystem::path model_folder;  // as it was given
 
   // Caches that no call uses at the moment.
   std::mutex idle_mutex;

@@ -13,13 +13,16 @@ namespace {
 
 constexpr double kUnknownPenalty = 10.0;  // below the lowest score
 
-/// All pieces; the children of a node lie side by side, ordered by their byte.
+/// All pieces but the one of id `without`; the children of a node lie side by side, ordered by their byte.
 class Trie {
  public:
   Trie() = default;
-  explicit Trie(const Vocabulary& vocabulary) {
-    std::vector<int32_t> order(static_cast<size_t>(vocabulary.size()));
-    for (size_t i = 0; i < order.size(); ++i) order[i] = static_cast<int32_t>(i);
+  Trie(const Vocabulary& vocabulary, int32_t without) {
+    std::vector<int32_t> order;
+    order.reserve(static_cast<size_t>(vocabulary.size()));
+    for (int32_t id = 0; id < static_cast<int32_t>(vocabulary.size()); ++id) {
+      if (id != without) order.push_back(id);
+    }
     const auto piece = [&](size_t i) -> const std::string& { return vocabulary.piece(order[i]); };
     std::sort(order.begin(), order.end(),
               [&](int32_t a, int32_t b) { return vocabulary.piece(a) < vocabulary.piece(b); });
@@ -74,7 +77,8 @@ class Trie {
 
 class Unigram final : public Model {
  public:
-  explicit Unigram(const TokenizerValue& part) : byte_fallback_(part.flag("byte_fallback", false)) {
+  explicit Unigram(const TokenizerValue& part)
+      : behind_(part.text(kBehind, "")), byte_fallback_(part.flag("byte_fallback", false)) {
     std::vector<std::string> pieces;
     double lowest = std::numeric_limits<double>::infinity();
     for (const TokenizerValue& item : part.at("vocab").items()) {
@@ -86,8 +90,7 @@ class Unigram final : public Model {
       lowest = std::min(lowest, scores_.back());
     }
     vocabulary_ = Vocabulary(std::move(pieces), part.at("vocab"));
-    trie_ = Trie(vocabulary_);
-    unknown_score_ = lowest - kUnknownPenalty;
+    unknown_score_ = rounded(lowest - kUnknownPenalty);
     if (part.has("unk_id")) {
       const int64_t unknown = part.count("unk_id");
       if (!vocabulary_.has(unknown)) {
@@ -95,11 +98,13 @@ class Unigram final : public Model {
       }
       unknown_ = static_cast<int32_t>(unknown);
     }
+    trie_ = Trie(vocabulary_, behind_.empty() ? -1 : unknown_);  // SentencePiece finds its unknown token in no text
     if (byte_fallback_) bytes_ = BytePieces(vocabulary_);
+    if (!behind_.empty()) tokens_before_ = best_path(behind_).size();
   }
 
   void tokenize(std::string_view word, std::vector<WordToken>& out) const override {
-    std::vector<WordToken> path = best_path(word);
+    const std::vector<WordToken> path = behind_.empty() ? best_path(word) : path_behind(word);
     for (const WordToken& token : path) {
       if (token.id != unknown_) {
         out.push_back(token);
@@ -119,12 +124,27 @@ class Unigram final : public Model {
     int32_t begin = -1;  // of the best piece that ends here; -1: none does
   };
 
+  double rounded(double score) const { return behind_.empty() ? score : static_cast<float>(score); }
+
+  /// A token that reaches across the place where the word begins counts as one before it.
+  std::vector<WordToken> path_behind(std::string_view word) const {
+    std::vector<WordToken> path = best_path(behind_ + std::string(word));
+    if (path.size() >= tokens_before_) path.erase(path.begin(), path.begin() + static_cast<ptrdiff_t>(tokens_before_));
+    const auto before = static_cast<uint32_t>(behind_.size());
+    for (WordToken& token : path) {
+      token.begin = std::max(token.begin, before) - before;
+      token.end = std::max(token.end, before + 1) - before;
+    }
+    return path;
+  }
+
   /// The best pieces in order, unknown ones side by side joined.
   std::vector<WordToken> best_path(std::string_view word) const {
     std::vector<Node> nodes(word.size() + 1);
     const auto offer = [&](size_t begin, size_t end, double score, int32_t id) {
       score += nodes[begin].score;
-      if (nodes[end].begin < 0 || score > nodes[end].score) nodes[end] = {score, id, static_cast<int32_t>(begin)};
+      if (nodes[end].begin >= 0 && score <= nodes[end].score) return;
+      nodes[end] = {rounded(score), id, static_cast<int32_t>(begin)};
     };
     for (size_t at = 0; at < word.size();) {
       const size_t character = width(word[at]);
@@ -179,6 +199,8 @@ class Unigram final : public Model {
   BytePieces bytes_;
   double unknown_score_ = 0.0;
   int32_t unknown_ = -1;
+  std::string behind_;
+  size_t tokens_before_ = 0;  // of behind_ alone
   bool byte_fallback_;
 };
 
