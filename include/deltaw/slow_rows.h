@@ -3,7 +3,6 @@
 
 #include <cstdint>
 
-#include "deltaw/batch.h"
 #include "deltaw/options.h"
 
 namespace deltaw {
@@ -21,11 +20,12 @@ struct LoaderOptions {
   int64_t workers() const;
 };
 
-/// A source whose collate() is worth threads. Each calls it by itself, and computes on one core there. Sources that are
-/// none of these, texts above all, are collated where they are asked for. A source that wraps another hands on what
-/// that one says.
-class SlowRows : public RowSource {
+/// What a RowSource is, too, whose collate() is worth threads: `class Photos : public RowSource, public SlowRows`. Each
+/// thread calls it by itself, and computes on one core there. All other sources, texts above all, are collated where
+/// their batches are asked for. A source that wraps another hands on what that one says.
+class SlowRows {
  public:
+  virtual ~SlowRows() = default;
   virtual LoaderOptions loader() const = 0;
 };
 

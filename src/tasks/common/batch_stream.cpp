@@ -59,7 +59,13 @@ std::optional<Batch> BatchStream::next() {
   plan_ahead();
   if (pending_.empty()) return std::nullopt;
   std::unique_lock lock(mutex_);
-  made_.wait(lock, [&] { return pending_.front().made; });
+  while (!pending_.front().made) {
+    if (begun_ < pending_.size()) {
+      make_one(lock);
+    } else {
+      made_.wait(lock);
+    }
+  }
   Pending first = std::move(pending_.front());
   pending_.pop_front();
   --begun_;
@@ -101,13 +107,17 @@ void BatchStream::work() {
   while (true) {
     planned_.wait(lock, [&] { return stopped_ || begun_ < pending_.size(); });
     if (stopped_) return;
-    Pending& pending = pending_[begun_++];  // stays where it is while others come and go at both ends
-    lock.unlock();
-    make(pending);
-    lock.lock();
-    pending.made = true;
-    made_.notify_one();
+    make_one(lock);
   }
+}
+
+void BatchStream::make_one(std::unique_lock<std::mutex>& lock) {
+  Pending& pending = pending_[begun_++];  // stays where it is while others come and go at both ends
+  lock.unlock();
+  make(pending);
+  lock.lock();
+  pending.made = true;
+  made_.notify_one();
 }
 
 void BatchStream::make(Pending& pending) const {

@@ -37,7 +37,8 @@ class BatchStream {
   BatchStream(const BatchStream&) = delete;
   BatchStream& operator=(const BatchStream&) = delete;
 
-  /// The next batch; nothing after the last. Throws what making that batch threw; the one behind it can be asked for.
+  /// The next batch; while others make it, the thread that asks makes one of those behind it. Nothing after the
+  /// last. Throws what making that batch threw; the one behind it can be asked for.
   std::optional<Batch> next();
 
  private:
@@ -50,6 +51,7 @@ class BatchStream {
 
   void start_workers(int64_t count);
   void work();
+  void make_one(std::unique_lock<std::mutex>& lock);  // the first that nobody has begun
   void make(Pending& pending) const;
   void plan_ahead();
 
@@ -59,7 +61,7 @@ class BatchStream {
 
   std::mutex mutex_;
   std::condition_variable planned_, made_;
-  std::deque<Pending> pending_;  // not yet delivered; workers have begun the first begun_
+  std::deque<Pending> pending_;  // not yet delivered; the first begun_ are at work or made
   size_t begun_ = 0;
   bool stopped_ = false;
   std::vector<std::thread> workers_;
