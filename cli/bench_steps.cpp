@@ -79,7 +79,7 @@ Json what_was_set(const RunSettings& settings, const Model& model, const Adapter
 /// What the loop says of each step.
 struct Timings {
   struct Step {
-    double seconds = 0, forward = 0, backward = 0, optimizer = 0;
+    double seconds = 0, waited = 0, forward = 0, backward = 0, optimizer = 0;
   };
   std::vector<Step> steps;
   Clock::time_point last = Clock::now();
@@ -87,8 +87,8 @@ struct Timings {
   void add(const TrainEvent& event) {
     if (event.kind != TrainEvent::Kind::step) return;
     const Json& values = event.values;
-    steps.push_back({seconds_since(last), values.at("forward_seconds"), values.at("backward_seconds"),
-                     values.at("optimizer_seconds")});
+    steps.push_back({seconds_since(last), values.at("data_wait_seconds"), values.at("forward_seconds"),
+                     values.at("backward_seconds"), values.at("optimizer_seconds")});
     last = Clock::now();
   }
 };
@@ -150,6 +150,7 @@ Timed time_steps(RunSettings& settings, int64_t steps) {
   const int64_t tokens = rows_per_step * settings.data.max_length;
   return {.figures = {{"dtype", dtype_name(*model)},
                       {"min_ms", fastest->seconds * 1e3},
+                      {"data_wait_ms", fastest->waited * 1e3},
                       {"forward_ms", fastest->forward * 1e3},
                       {"backward_ms", fastest->backward * 1e3},
                       {"optimizer_ms", fastest->optimizer * 1e3},

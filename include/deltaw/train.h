@@ -60,12 +60,13 @@ struct TrainEvent {
   int64_t step = 0;
   int64_t max_steps = 0;
   double epoch = 0;
-  // step: loss, grad_norm, learning_rate; forward_seconds, backward_seconds and optimizer_seconds, which together are
-  // the step (the gradient of a causal model's logits belongs to the first, clipping and the rank budget to the last).
-  // log: loss as the mean since the last log, grad_norm, learning_rate, epoch, tokens_per_second,
-  // num_input_tokens_seen, and "ranks", what each layer keeps, once a rank budget has pruned. eval: the metrics and
-  // eval_runtime, eval_samples_per_second, eval_steps_per_second. save: "checkpoint", its path. end: train_loss, and
-  // "signal" where stop_when ended the run.
+  // step: loss, grad_norm, learning_rate; data_wait_seconds, until the batches were there, forward_seconds,
+  // backward_seconds and optimizer_seconds, which together are the step (the gradient of a causal model's logits
+  // belongs to the second, clipping and the rank budget to the last). log: loss as the mean since the last log,
+  // grad_norm, learning_rate, epoch, tokens_per_second, data_wait_share, which is the share of the steps' time since
+  // then that waited for batches, num_input_tokens_seen, and "ranks", what each layer keeps, once a rank budget has
+  // pruned. eval: the metrics and eval_runtime, eval_samples_per_second, eval_steps_per_second. save: "checkpoint", its
+  // path. end: train_loss, and "signal" where stop_when ended the run.
   Json values;
 };
 

@@ -18,7 +18,22 @@ namespace {
 
 namespace fs = std::filesystem;
 
-Json train_results(const TrainResult& result, const LoadedRun& run, double epoch, bool diverged) {
+/// Where the time of the steps goes.
+struct StepTimes {
+  double waited = 0;  // for batches
+  double all = 0;
+
+  void add(const Json& step) {
+    waited += step.at("data_wait_seconds").get<double>();
+    for (const char* part : {"data_wait_seconds", "forward_seconds", "backward_seconds", "optimizer_seconds"}) {
+      all += step.at(part).get<double>();
+    }
+  }
+  double share() const { return all > 0 ? waited / all : 0; }
+};
+
+Json train_results(const TrainResult& result, const LoadedRun& run, const StepTimes& times, double epoch,
+                   bool diverged) {
   const double seconds = result.seconds > 0 ? result.seconds : 1e-9;
   const double rows = epoch * static_cast<double>(run.train()->size());
   Json results = {{"epoch", epoch},
@@ -29,6 +44,7 @@ Json train_results(const TrainResult& result, const LoadedRun& run, double epoch
   if (const auto cut = run.reader->cut_rows(Split::train)) results["truncated_rows"] = *cut;
   results.update({{"train_samples_per_second", rows / seconds},
                   {"train_steps_per_second", static_cast<double>(result.steps) / seconds},
+                  {"data_wait_share", times.share()},
                   {"first_step_seconds", result.first_step_seconds},
                   {"peak_memory_bytes", peak_memory_bytes()},
                   {"trainable_parameters", run.adapter->trained_count()},
@@ -102,8 +118,10 @@ TrainedRun run_training(LoadedRun& run, const RunEvents& events) {
   };
   int64_t evaluated_step = -1;
   double epoch = 0;
+  StepTimes times;
   trainer.on_event([&](const TrainEvent& event) {
     if (!log) begin();
+    if (event.kind == TrainEvent::Kind::step) times.add(event.values);
     if (event.kind == TrainEvent::Kind::eval) evaluated_step = event.step;
     epoch = event.epoch;
     log->record(event);
@@ -117,7 +135,7 @@ TrainedRun run_training(LoadedRun& run, const RunEvents& events) {
   const bool diverged = has_diverged(trained.result, metrics);
   const auto fill = [&](const fs::path& inside) {
     run.adapter->save(inside);
-    trained.results = run::write_results(inside, train_results(trained.result, run, epoch, diverged), metrics);
+    trained.results = run::write_results(inside, train_results(trained.result, run, times, epoch, diverged), metrics);
     write_companions(inside, run, keys, facts, trained.results);
   };
   trained.adapter = run::end_run(settings.train.output_dir, fill, warn);

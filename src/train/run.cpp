@@ -13,7 +13,6 @@
 #include "core/log.h"
 #include "core/output_folder.h"
 #include "core/progress.h"
-#include "deltaw/data.h"
 #include "deltaw/error.h"
 #include "ops/formed_weights.h"
 #include "ops/host_read.h"
@@ -21,6 +20,7 @@
 #include "tasks/common/metrics.h"
 #include "train/gradients.h"
 #include "train/resume_check.h"
+#include "train/run_plan.h"
 #include "train/train_options.h"
 
 namespace deltaw::train {
@@ -154,11 +154,15 @@ bool Run::settled_path(const fs::path& folder) const {
 TrainResult Run::train() {
   const auto begin = Clock::now();
   TrainResult result;
+  RunPlan plan(options_, schedule_, costs_, inputs_.group_by_length, state_.step);
+  tasks::BatchStream stream(
+      *inputs_.train, [&] { return plan.next(); }, options_.gradient_accumulation_steps);
   if (options_.eval_on_start && state_.step == 0) log_evaluation(evaluate(inputs_));
   while (state_.step < schedule_.total_steps && !out_of_patience() && result.signal == 0) {
     const auto step_begin = Clock::now();
-    const Step step = take_step();
+    const Step step = take_step(stream);
     seconds_since_log_ += seconds_since(step_begin);
+    waited_since_log_ += step.data_wait_seconds;
     if (result.first_step_seconds == 0) result.first_step_seconds = process_seconds();
     after_step(step);
     if (inputs_.stop_when) result.signal = inputs_.stop_when();
@@ -172,18 +176,10 @@ TrainResult Run::train() {
   return result;
 }
 
-std::vector<Batch> Run::batches_of_step() {
-  const int64_t epoch = schedule_.epoch_of(state_.step);
-  if (epoch != planned_epoch_) {
-    batches_ =
-        plan_batches(costs_, options_.per_device_train_batch_size, data_seed(options_), epoch, inputs_.group_by_length);
-    planned_epoch_ = epoch;
-  }
+std::vector<Batch> Run::batches_of_step(tasks::BatchStream& stream) {
   std::vector<Batch> batches;
-  const int64_t first = schedule_.batch_of(state_.step), count = schedule_.batches_of(state_.step);
-  for (int64_t i = 0; i < count; ++i) {
-    const Draw draw{.seed = static_cast<uint64_t>(options_.seed), .epoch = epoch, .step = state_.step, .micro_step = i};
-    batches.push_back(inputs_.train->collate(batches_[static_cast<size_t>(first + i)], draw));
+  for (int64_t i = 0; i < schedule_.batches_of(state_.step); ++i) {
+    batches.push_back(std::move(stream.next().value()));
     const int64_t cost = std::accumulate(batches.back().costs.begin(), batches.back().costs.end(), int64_t{0});
     tokens_since_log_ += cost;
     state_.tokens_seen += cost;
@@ -191,11 +187,11 @@ std::vector<Batch> Run::batches_of_step() {
   return batches;
 }
 
-Run::Step Run::take_step() {
+Run::Step Run::take_step(tasks::BatchStream& stream) {
   Step step;
   LapTimer timer;
-  const std::vector<Batch> batches = batches_of_step();
-  step.forward_seconds = timer.lap();
+  const std::vector<Batch> batches = batches_of_step(stream);
+  step.data_wait_seconds = timer.lap();
   const Tensor loss =
       inputs_.task.compares_rows() ? add_compared_gradients(batches, step) : add_gradients(batches, step);
   timer.lap();
@@ -298,6 +294,7 @@ void Run::after_step(const Step& step) {
   emit(TrainEvent::Kind::step, {{"loss", step.loss},
                                 {"grad_norm", step.norm},
                                 {"learning_rate", step.rate},
+                                {"data_wait_seconds", step.data_wait_seconds},
                                 {"forward_seconds", step.forward_seconds},
                                 {"backward_seconds", step.backward_seconds},
                                 {"optimizer_seconds", step.optimizer_seconds}});
@@ -316,6 +313,7 @@ void Run::log_step(const Step& step) {
   state_.log_history.push_back(entry);
   entry.erase("step");
   entry["tokens_per_second"] = static_cast<double>(tokens_since_log_) / seconds_since_log_;
+  entry["data_wait_share"] = waited_since_log_ / seconds_since_log_;
   entry["num_input_tokens_seen"] = state_.tokens_seen;
   if (const auto ranks = budgets_.ranks(); !ranks.empty()) entry["ranks"] = Json(ranks);
   emit(TrainEvent::Kind::log, std::move(entry));
@@ -323,6 +321,7 @@ void Run::log_step(const Step& step) {
   state_.steps_since_log = 0;
   tokens_since_log_ = 0;
   seconds_since_log_ = 0;
+  waited_since_log_ = 0;
 }
 
 bool Run::run_evaluation() {

@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "tasks/common/batch_stream.h"
 #include "train/run_checkpoint.h"
 #include "train/trainer_inputs.h"
 
@@ -20,6 +21,7 @@ class Run {
     double loss = 0;
     double norm = 0;
     double rate = 0;
+    double data_wait_seconds = 0;
     double forward_seconds = 0;
     double backward_seconds = 0;
     double optimizer_seconds = 0;
@@ -27,8 +29,8 @@ class Run {
 
   void resume();
   bool settled_path(const std::filesystem::path& folder) const;
-  Step take_step();
-  std::vector<Batch> batches_of_step();
+  Step take_step(tasks::BatchStream& stream);
+  std::vector<Batch> batches_of_step(tasks::BatchStream& stream);
   // Both return the loss of the step, which is yet to be read.
   Tensor add_gradients(const std::vector<Batch>& batches, Step& step);
   Tensor add_compared_gradients(const std::vector<Batch>& batches, Step& step);
@@ -55,15 +57,14 @@ class Run {
   Json identity_;
   RunState state_;
 
-  std::vector<int64_t> costs_;                 // of each row
-  std::vector<std::vector<int64_t>> batches_;  // of planned_epoch_
-  int64_t formed_bytes_;                       // that this takes:
-  bool forms_once_;                            // W of folded layers, where several batches make a step
-  int64_t planned_epoch_ = -1;
+  std::vector<int64_t> costs_;  // of each row
+  int64_t formed_bytes_;        // that this takes:
+  bool forms_once_;             // W of folded layers, where several batches make a step
   int64_t last_saved_ = -1;
   bool all_reached_ = false;
   int64_t tokens_since_log_ = 0;
   double seconds_since_log_ = 0;
+  double waited_since_log_ = 0;  // of these, for batches
 };
 
 }  // namespace deltaw::train

@@ -45,8 +45,8 @@ TEST(Trainer, LearnsAndTellsWhatHappens) {
   EXPECT_EQ(events[TrainEvent::Kind::end].size(), 1u);
   const std::vector<TrainEvent>& logs = events[TrainEvent::Kind::log];
   ASSERT_EQ(logs.size(), 15u);
-  EXPECT_EQ(keys_of(logs[0].values), (std::vector<std::string>{"epoch", "grad_norm", "learning_rate", "loss",
-                                                               "num_input_tokens_seen", "tokens_per_second"}));
+  EXPECT_EQ(keys_of(logs[0].values), (std::vector<std::string>{"data_wait_share", "epoch", "grad_norm", "learning_rate",
+                                                               "loss", "num_input_tokens_seen", "tokens_per_second"}));
   double sum = 0;
   for (size_t i = 0; i < 4; ++i) sum += events[TrainEvent::Kind::step][i].values.at("loss").get<double>();
   EXPECT_DOUBLE_EQ(logs[0].values.at("loss").get<double>(), sum / 4) << "the mean since the last log";
