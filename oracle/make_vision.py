@@ -85,8 +85,7 @@ def turned_positions(model):
 
     def call(states, height, width):
         found = own(states, width, height)
-        tokens = found.shape[1] - states.shape[1] + states.shape[1]
-        before = tokens - (height // 4) * (width // 4)
+        before = found.shape[1] - (height // 4) * (width // 4)
         picture = found[:, before:].unflatten(1, (width // 4, height // 4)).transpose(1, 2).flatten(1, 2)
         return torch.cat((found[:, :before], picture), 1)
     embeddings.interpolate_pos_encoding = call
@@ -145,7 +144,7 @@ def with_registers():
     yield Vision("dinov2_registers", registers(), "four registers between the first token and the patches",
                  [("registers", zeroed("register_tokens")), ("order", registers_behind)])
     yield Vision("dinov2_registers_larger", registers(), "images larger than those of training, antialiased", off,
-                 size=(24, 20))
+                 size=(24, 20), least={"no antialias": 30})
     yield Vision("dinov2_registers_smaller", registers(image_size=28, use_swiglu_ffn=True, num_register_tokens=2),
                  "images smaller than those of training, antialiased", off, size=(16, 12))
     yield Vision("dinov2_registers_none", registers(num_register_tokens=0), "no register at all")
