@@ -25,8 +25,7 @@ std::unique_ptr<Model> load_dinov2(const FamilyInput& input, VisionNames names, 
   names.output = config.gated ? "mlp.weights_out" : "mlp.fc2";
   names.scale_attention = "layer_scale1.lambda1";
   names.scale_output = "layer_scale2.lambda1";
-  std::vector<std::string> others = {"embeddings.mask_token"};
-  if (names.register_count == 0 && !names.registers.empty()) others.push_back("embeddings." + names.registers);
+  const std::vector<std::string> others = {"embeddings.mask_token"};
   return std::make_unique<VisionFamilyModel>(input, config, names, /*reads_mean=*/true, others);
 }
 

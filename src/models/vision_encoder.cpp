@@ -67,7 +67,7 @@ VisionEncoder::VisionEncoder(Loader& load, const VisionConfig& config, const Vis
   for (const std::string& token : names.tokens) tokens_.push_back(load.tensor(embeddings + token, {1, 1, d}));
   const int64_t places = static_cast<int64_t>(tokens_.size()) + c.grid()[0] * c.grid()[1];
   positions_ = load.tensor(embeddings + "position_embeddings", {1, places, d});
-  if (names.register_count > 0) registers_ = load.tensor(embeddings + names.registers, {1, names.register_count, d});
+  if (!names.registers.empty()) registers_ = load.tensor(embeddings + names.registers, {1, names.register_count, d});
   patches_ = load.conv2d(embeddings + "patch_embeddings.projection", d, c.num_channels,
                          {.kernel = c.patch_size, .stride = c.patch_size});
   for (int64_t i = 0; i < c.num_hidden_layers; ++i) {

@@ -47,7 +47,7 @@ struct VisionNames {
   std::string base;                                 // "vit"
   std::vector<std::string> tokens = {"cls_token"};  // in front of the patches, with positions
   std::string registers = {};  // tokens between them and the patches, without positions; empty: none
-  int64_t register_count = 0;
+  int64_t register_count = 0;  // none of them is a tensor too
   std::string layer = "encoder.layer";
   std::string norm_before = "layernorm_before", norm_after = "layernorm_after";
   std::string query = "attention.attention.query", key = "attention.attention.key", value = "attention.attention.value",

@@ -78,7 +78,7 @@ TEST_P(HostileModel, RefusesSizesThatCannotBeBeforeItMakesRoom) {
   for (const std::string key :
        {"hidden_size", "n_embd", "num_hidden_layers", "n_layer", "vocab_size", "intermediate_size", "n_inner",
         "num_attention_heads", "n_head", "num_key_value_heads", "head_dim", "max_position_embeddings", "n_positions",
-        "type_vocab_size", "image_size", "patch_size", "num_register_tokens", "mlp_ratio", "num_labels"}) {
+        "type_vocab_size", "image_size", "mlp_ratio", "num_labels"}) {
     const bool counts_labels = key == "num_labels";  // which decoders do not read
     if (!whole.contains(key) && !counts_labels) continue;
     for (const int64_t value : {huge, int64_t{1} << 30, int64_t{1'000'000'000}, int64_t{-1}, int64_t{0}}) {
