@@ -30,10 +30,12 @@ std::unique_ptr<Model> load_dinov2(const FamilyInput& input, VisionNames names, 
 }
 
 FamilySpec dinov2_family(FamilySpec own) {
-  own.ia3_target_modules = {"key", "value", "fc2", "weights_out"};
-  own.ia3_feedforward_modules = {"fc2", "weights_out"};
-  own.sublayer_outputs = {"attention.output.dense", "fc2", "weights_out"};
-  own.feedforward_outputs = {"fc2", "weights_out"};
+  // Expressions: a model has one of fc2 and weights_out, and each name of a list has to be there.
+  const Json outputs = ".*\\.(fc2|weights_out)";
+  own.ia3_target_modules = ".*\\.(key|value|fc2|weights_out)";
+  own.ia3_feedforward_modules = outputs;
+  own.sublayer_outputs = ".*\\.(attention\\.output\\.dense|fc2|weights_out)";
+  own.feedforward_outputs = outputs;
   own.names_in_memory = {{"attention.attention.query", "attention.q_proj"},
                          {"attention.attention.key", "attention.k_proj"},
                          {"attention.attention.value", "attention.v_proj"},

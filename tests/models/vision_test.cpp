@@ -96,12 +96,9 @@ TEST_F(Vision, HasTheSameGradientsWhereBlocksAreComputedAgain) {
     const auto model = load();
     for (const char* method : {"lora", "full", "bitfit"}) {
       AdapterConfig config{.method = method};
-      if (std::string(method) == "lora") config.target_modules = Json::array({"projection", "query", "dense", "fc1"});
-      if (std::string(method) == "lora" && std::string(name).starts_with("dinov2_registers")) {
-        config.target_modules = Json::array({"projection", "query", "weights_in"});
-      }
+      if (config.method == "lora") config.target_modules = ".*\\.(projection|query|dense|fc1|weights_in)";
       const Adapter adapter = Adapter::create(*model, config, 1);
-      if (std::string(method) == "lora") test::draw_trained(adapter);
+      if (config.method == "lora") test::draw_trained(adapter);
       const std::vector<Tensor> kept = test::gradients_of(*model, adapter, test::input_of(io()));
       const std::vector<Tensor> again = test::gradients_of(*model, adapter, test::input_of(io()), true);
       ASSERT_EQ(kept.size(), again.size());
@@ -156,14 +153,19 @@ TEST_F(Vision, DropsSublayersWhereTransformersDoes) {
 
 TEST_F(Vision, RefusesWhatItDoesNotCompute) {
   copy("vit_cls");
-  expect_refused({{"num_channels", 1},
-                  {"num_attention_heads", 3},
-                  {"image_size", 3},
-                  {"image_size", {16, 16, 16}},
-                  {"patch_size", {4, 0}},
-                  {"hidden_act", "softplus2"}});
+  expect_refused({{"num_channels", 1}, {"num_attention_heads", 3}, {"image_size", 3}, {"hidden_act", "softplus2"}});
+  const auto bad = [&](const char* key, const Json& value) {
+    edit({{key, value}});
+    const Error error = error_of([&] { load(); });
+    EXPECT_EQ(error.id(), "config.bad-model") << key;
+    EXPECT_NE(std::string(error.what()).find(key), std::string::npos) << error.what();
+  };
+  bad("image_size", {16, 16, 16});
+  copy("vit_cls");
+  bad("patch_size", {4, 0});
   copy("dinov2_registers");
-  expect_refused({{"mlp_ratio", 1e-3}, {"num_register_tokens", -1}});
+  expect_refused({{"mlp_ratio", 1e-3}});
+  bad("num_register_tokens", -1);
 }
 
 TEST_F(Vision, TakesImagesOfWholePatchesAndNoText) {
