@@ -13,9 +13,8 @@ done
 rm -rf "$scratch"
 mkdir -p "$scratch"
 
-"$deltaw" eval --model_name_or_path "$model" --dtype float32 --validation_file "$photos/labels.csv" \
-  --metrics_file "$scratch/metrics.json" >"$scratch/out"
-count() { sed -n -E 's/.*"'"$1"'": ?([0-9.]+).*/\1/p' "$scratch/metrics.json" | awk '{ printf "%.0f", 200 * $1 }'; }
+"$deltaw" eval --model_name_or_path "$model" --dtype float32 --validation_file "$photos/labels.csv" >"$scratch/out"
+count() { sed -n -E 's/.*"eval_'"$1"'": ?([0-9.]+).*/\1/p' "$scratch/out" | awk '{ printf "%.0f", 200 * $1 }'; }
 right=$(count accuracy) five=$(count top5_accuracy)
 echo "$right of 200 right, $five among the five likeliest"
 [ "$right" = 166 ] && [ "$five" = 192 ] || {
