@@ -81,7 +81,7 @@ TEST(ExportOfAComposite, KeepsWhatEveryPartTrains) {
     return adapter;
   };
   const Tensor ids = at::tensor(std::vector<int64_t>{3, 5, 8, 13, 21, 34, 3, 9}, at::kLong).view({2, 4});
-  const Probe probe = test::probe_of({ids, at::ones_like(ids), {}});
+  const Probe probe = test::probe_of(ModelInput{ids, at::ones_like(ids), {}});
   for (const Json& more : {Json{{"trainable_token_indices", {{"embed_tokens", {3, 8}}, {"lm_head", {5}}}}},
                            Json{{"modules_to_save", {"lm_head"}}}}) {
     Json second = {{"method", "lora"}, {"r", 2}, {"target_modules", {"v_proj", "o_proj"}}};
