@@ -2,10 +2,12 @@
 
 namespace deltaw {
 
-std::unique_ptr<Model> load_dinov2(const FamilyInput& input, VisionNames names, bool antialiased_positions) {
+std::unique_ptr<Model> load_dinov2(const FamilyInput& input, VisionNames names, int64_t patch_size,
+                                   bool antialiased_positions) {
   const ConfigValues values = config_of(input);
-  VisionConfig config = VisionConfig::from_json(values, /*patch_size=*/14);
+  VisionConfig config = VisionConfig::from_json(values, patch_size);
   config.layer_norm_eps = values.not_negative_or("layer_norm_eps", 1e-6);
+  config.drops_sublayers = false;
   config.drop_path_rate = values.dropout_or("drop_path_rate", 0);
   config.gated = values.get_or("use_swiglu_ffn", false);
   config.antialiased_positions = antialiased_positions;
@@ -23,15 +25,17 @@ std::unique_ptr<Model> load_dinov2(const FamilyInput& input, VisionNames names, 
   names.output = config.gated ? "mlp.weights_out" : "mlp.fc2";
   names.scale_attention = "layer_scale1.lambda1";
   names.scale_output = "layer_scale2.lambda1";
-  const std::vector<std::string> others = {names.base + ".embeddings.mask_token"};
+  const std::vector<std::string> others = {"embeddings.mask_token"};
   return std::make_unique<VisionFamilyModel>(input, config, names, /*reads_mean=*/true, others);
 }
 
 FamilySpec dinov2_family(FamilySpec own) {
-  own.ia3_target_modules = {"key", "value", "fc2", "weights_out"};
-  own.ia3_feedforward_modules = {"fc2", "weights_out"};
-  own.sublayer_outputs = {"attention.output.dense", "fc2", "weights_out"};
-  own.feedforward_outputs = {"fc2", "weights_out"};
+  // Expressions: a model has one of fc2 and weights_out, and each name of a list has to be there.
+  const Json outputs = ".*\\.(fc2|weights_out)";
+  own.ia3_target_modules = ".*\\.(key|value|fc2|weights_out)";
+  own.ia3_feedforward_modules = outputs;
+  own.sublayer_outputs = ".*\\.(attention\\.output\\.dense|fc2|weights_out)";
+  own.feedforward_outputs = outputs;
   own.names_in_memory = {{"attention.attention.query", "attention.q_proj"},
                          {"attention.attention.key", "attention.k_proj"},
                          {"attention.attention.value", "attention.v_proj"},

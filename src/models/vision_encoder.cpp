@@ -67,7 +67,7 @@ VisionEncoder::VisionEncoder(Loader& load, const VisionConfig& config, const Vis
   for (const std::string& token : names.tokens) tokens_.push_back(load.tensor(embeddings + token, {1, 1, d}));
   const int64_t places = static_cast<int64_t>(tokens_.size()) + c.grid()[0] * c.grid()[1];
   positions_ = load.tensor(embeddings + "position_embeddings", {1, places, d});
-  if (names.register_count > 0) registers_ = load.tensor(embeddings + names.registers, {1, names.register_count, d});
+  if (!names.registers.empty()) registers_ = load.tensor(embeddings + names.registers, {1, names.register_count, d});
   patches_ = load.conv2d(embeddings + "patch_embeddings.projection", d, c.num_channels,
                          {.kernel = c.patch_size, .stride = c.patch_size});
   for (int64_t i = 0; i < c.num_hidden_layers; ++i) {
@@ -84,7 +84,7 @@ Block VisionEncoder::load_block(Loader& load, const VisionNames& names, const st
   };
   const auto output = [&](const std::string& name, int64_t d_in, const std::string& scale) {
     return SublayerOutput{.layer = load.linear(layer + name, d, d_in),
-                          .dropout = c.hidden_dropout_prob,
+                          .dropout = c.drops_sublayers ? c.hidden_dropout_prob : 0,
                           .scale = scale.empty() ? nullptr : load.tensor(layer + scale, {d}),
                           .drop_path = c.drop_path_rate};
   };
@@ -170,6 +170,7 @@ VisionFamilyModel::VisionFamilyModel(const FamilyInput& input, const VisionConfi
   const int64_t width = (reads_mean ? 2 : 1) * config.hidden_size;
   layers_.last(load, num_labels(), width, config.initializer_range, /*p=*/0);
   load.finish(others);
+  shape_ = {.layers = config.num_hidden_layers, .hidden = config.hidden_size, .heads = config.num_attention_heads};
   image_height_ = config.image_size[0];
   image_width_ = config.image_size[1];
 }

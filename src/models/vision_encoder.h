@@ -31,6 +31,7 @@ struct VisionConfig {
 
   // What a family sets.
   bool gated = false;                  // silu(a) * b in the feed-forward layer, whose first matrix gives both
+  bool drops_sublayers = true;         // hidden_dropout_prob falls on their outputs too
   double drop_path_rate = 0;           // the share of rows that go without a sublayer in training
   bool antialiased_positions = false;  // where they are stretched
 
@@ -46,11 +47,11 @@ struct VisionNames {
   std::string base;                                 // "vit"
   std::vector<std::string> tokens = {"cls_token"};  // in front of the patches, with positions
   std::string registers = {};  // tokens between them and the patches, without positions; empty: none
-  int64_t register_count = 0;
+  int64_t register_count = 0;  // none of them is a tensor too
   std::string layer = "encoder.layer";
   std::string norm_before = "layernorm_before", norm_after = "layernorm_after";
-  std::string query = "attention.attention.query", key = "attention.attention.key",
-              value = "attention.attention.value", attention_output = "attention.output.dense";
+  std::string query = "attention.attention.query", key = "attention.attention.key", value = "attention.attention.value",
+              attention_output = "attention.output.dense";
   std::string intermediate = "intermediate.dense", output = "output.dense";
   std::string scale_attention = {}, scale_output = {};  // that multiply a sublayer's output; empty: none
 };
