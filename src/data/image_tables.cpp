@@ -140,7 +140,8 @@ Table ImageTables::read_named(const DataFiles& files, Split split) const {
     if (found.empty() && split == Split::test && fs::is_directory(name) && has_images(name)) found = {name};
     sets.insert(sets.end(), found.begin(), found.end());
     if (!found.empty()) continue;
-    for (const std::string& file : files_or_refuse([&] { return found_files(name, split); }).names()) {
+    const DataFiles others = files_or_refuse([&] { return found_files(name, split); });
+    for (const std::string& file : others.names()) {
       if (ImageRecords::is_one(file) || is_image_name(file)) {
         sets.emplace_back(file);
       } else {
