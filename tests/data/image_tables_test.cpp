@@ -20,7 +20,7 @@ using test::expect_error;
 using test::fixture;
 using Strings = std::vector<std::string>;
 
-class Images : public test::Files {
+class SomeImages : public test::Files {
  protected:
   std::string path(const std::string& name) const { return (folder_ / name).string(); }
 
@@ -32,8 +32,9 @@ class Images : public test::Files {
   Strings rows(const Table& table) const {
     Strings found;
     for (const data::Row& row : table.rows) {
-      found.push_back(std::filesystem::path(row.cells.at(0).text).lexically_relative(folder_).string() + ": " +
-                      row.cells.at(table.column("label", "")).text);
+      found.push_back(
+          std::filesystem::path(row.cells.at(table.column("image", "")).text).lexically_relative(folder_).string() +
+          ": " + row.cells.at(table.column("label", "")).text);
     }
     return found;
   }
@@ -51,7 +52,7 @@ class Images : public test::Files {
   DataOptions options_;
 };
 
-TEST_F(Images, OfAClassLieAtAnyDepthOfItsFolderAndOtherFilesArePassedOver) {
+TEST_F(SomeImages, OfAClassLieAtAnyDepthOfItsFolderAndOtherFilesArePassedOver) {
   put_images({"set/cat/b.JPG", "set/cat/a.png", "set/cat/more/c.webp", "set/10/x.jpeg", "set/2/y.png", "set/cat/.b.png",
               "set/cat/notes.txt", "set/cat/d.gif", "set/.git/z.png", "set/__MACOSX/cat/a.png", "set/loose.png",
               "set/cat/.cache/q.png"});
@@ -59,13 +60,13 @@ TEST_F(Images, OfAClassLieAtAnyDepthOfItsFolderAndOtherFilesArePassedOver) {
                                          "set/cat/b.JPG: cat", "set/cat/more/c.webp: cat"}));
 }
 
-TEST_F(Images, OfAFolderThatHoldsItselfEnd) {
+TEST_F(SomeImages, OfAFolderThatHoldsItselfEnd) {
   put_images({"set/cat/a.png"});
   std::filesystem::create_directory_symlink(folder_ / "set/cat", folder_ / "set/cat/again");
   EXPECT_EQ(named(path("set")), (Strings{"set/cat/a.png: cat"}));
 }
 
-TEST_F(Images, AreAskedForWhereAClassOrAFolderHasNone) {
+TEST_F(SomeImages, AreAskedForWhereAClassOrAFolderHasNone) {
   put_images({"set/cat/a.png", "set/dog/readme.txt", "other/readme.md"});
   expect_error([&] { named(path("set")); }, "data.no-images", {"set/dog", "no image"});
   expect_error([&] { named(path("other")); }, "config.no-files", {"other", "a folder of JPEG"});
@@ -73,14 +74,14 @@ TEST_F(Images, AreAskedForWhereAClassOrAFolderHasNone) {
   expect_error([&] { ImageTables(options_, "").read(Split::train); }, "config.dataset-dir", {"a folder of JPEG"});
 }
 
-TEST_F(Images, OfOneClassAloneAreRowsOfIt) {
+TEST_F(SomeImages, OfOneClassAloneAreRowsOfIt) {
   put_images({"set/cat/a.png"});
   EXPECT_EQ(named(path("set")), (Strings{"set/cat/a.png: cat"}));
   options_ = {.train_file = path("set"), .text_column = data::kImageColumn};
   expect_error([&] { data::training_rows(options_, 1, {}, ImageTables(options_, "")); }, "data.one-label", {"cat"});
 }
 
-TEST_F(Images, WithoutLabelsAreReadToPredict) {
+TEST_F(SomeImages, WithoutLabelsAreReadToPredict) {
   put_images({"flat/b.png", "flat/a.jpg", "flat/notes.txt"});
   EXPECT_EQ(named(path("flat"), Split::test), (Strings{"flat/a.jpg: ", "flat/b.png: "}));
   EXPECT_EQ(named(path("flat/b.png"), Split::test), (Strings{"flat/b.png: "}));
@@ -89,7 +90,7 @@ TEST_F(Images, WithoutLabelsAreReadToPredict) {
 
 // ---- folders of data ----
 
-TEST_F(Images, OfSplitsLieInFoldersOfTheirNames) {
+TEST_F(SomeImages, OfSplitsLieInFoldersOfTheirNames) {
   put_images({"d/train/cat/a.png", "d/train/dog/b.png", "d/val/cat/c.png", "d/test/dog/e.png"});
   EXPECT_EQ(split_of("d", Split::train), (Strings{"d/train/cat/a.png: cat", "d/train/dog/b.png: dog"}));
   EXPECT_EQ(split_of("d", Split::validation), (Strings{"d/val/cat/c.png: cat"}));
@@ -99,14 +100,14 @@ TEST_F(Images, OfSplitsLieInFoldersOfTheirNames) {
   EXPECT_EQ(split_of("d", Split::validation), (Strings{"none"})) << "not the folders of the other splits";
 }
 
-TEST_F(Images, OfClassesThatAreCalledAsSplitsAreClasses) {
+TEST_F(SomeImages, OfClassesThatAreCalledAsSplitsAreClasses) {
   put_images({"d/bus/a.png", "d/train/b.png", "d/test/c.png"});
   EXPECT_EQ(split_of("d", Split::train), (Strings{"d/bus/a.png: bus", "d/test/c.png: test", "d/train/b.png: train"}));
   EXPECT_EQ(split_of("d", Split::validation), (Strings{"none"})) << "undivided classes are those of training";
   EXPECT_EQ(split_of("d", Split::test), (Strings{"none"}));
 }
 
-TEST_F(Images, AreHeldOutWhereTheirFolderHasNoValidation) {
+TEST_F(SomeImages, AreHeldOutWhereTheirFolderHasNoValidation) {
   put_images({"d/train/cat/a.png", "d/train/cat/b.png", "d/train/dog/a.png", "d/train/dog/b.png"});
   options_ = {.dataset_dir = path("d"), .text_column = data::kImageColumn, .validation_split = 0.5};
   const TrainingData rows = data::training_rows(options_, 1, {}, ImageTables(options_, ""));
@@ -142,7 +143,7 @@ std::string idx(int kind, const std::vector<int>& sizes, const std::string& valu
   return bytes + values;
 }
 
-TEST_F(Images, OfCifarAreRecordsWithTheNamesOfTheirClasses) {
+TEST_F(SomeImages, OfCifarAreRecordsWithTheNamesOfTheirClasses) {
   write("data_batch_1.bin", cifar({std::string(1, '\3'), std::string(1, '\0')}));
   write("data_batch_2.bin", cifar({"\x9"}));
   write("test_batch.bin", cifar({"\1"}));
@@ -168,7 +169,7 @@ TEST_F(Images, OfCifarAreRecordsWithTheNamesOfTheirClasses) {
   expect_error([&] { named(path("empty.bin")); }, "format.image-set", {});
 }
 
-TEST_F(Images, OfCifar100HaveTheirFineLabel) {
+TEST_F(SomeImages, OfCifar100HaveTheirFineLabel) {
   write("train.bin", cifar({std::string("\x4\x1", 2)}));
   EXPECT_EQ(named(path("train.bin")), (Strings{"train.bin#0: 1"}));
   write("fine_label_names.txt", "apple\naquarium_fish\n\n");
@@ -176,7 +177,7 @@ TEST_F(Images, OfCifar100HaveTheirFineLabel) {
   EXPECT_EQ(ImageFiles().read(path("train.bin#0")).pixels[1], 50 + 1024 % 7);
 }
 
-TEST_F(Images, OfMnistAreGreyAndMayBePacked) {
+TEST_F(SomeImages, OfMnistAreGreyAndMayBePacked) {
   const std::string images = idx(3, {2, 2, 3}, "abcdefABCDEF"), labels = idx(1, {2}, std::string("\7\0", 2));
   write("train-images-idx3-ubyte", images);
   write("train-labels-idx1-ubyte", labels);
@@ -193,7 +194,7 @@ TEST_F(Images, OfMnistAreGreyAndMayBePacked) {
   EXPECT_EQ(ImageFiles().read(path("t10k-images.idx3-ubyte.gz#1")).pixels, image.pixels);
 }
 
-TEST_F(Images, OfMnistAreRefusedWhereTheirFilesDoNotAgree) {
+TEST_F(SomeImages, OfMnistAreRefusedWhereTheirFilesDoNotAgree) {
   const std::string images = idx(3, {2, 2, 3}, "abcdefABCDEF");
   const std::string file = path("a-images-idx3-ubyte");
   write("a-images-idx3-ubyte", images);
@@ -213,7 +214,7 @@ TEST_F(Images, OfMnistAreRefusedWhereTheirFilesDoNotAgree) {
 
 // ---- files of rows ----
 
-TEST_F(Images, OfRowsLieFromTheFolderOfTheirFileOn) {
+TEST_F(SomeImages, OfRowsLieFromTheFolderOfTheirFileOn) {
   put_images({"d/pictures/a.png", "d/b.png", "elsewhere/c.png"});
   write("d/rows.csv", "label,file_name\ncat,pictures/a.png\ndog,b.png\nfox," + path("elsewhere/c.png") + "\n");
   const Strings expected{"d/pictures/a.png: cat", "d/b.png: dog", "elsewhere/c.png: fox"};
@@ -226,7 +227,7 @@ TEST_F(Images, OfRowsLieFromTheFolderOfTheirFileOn) {
   EXPECT_EQ(named(Strings{path("d/rows.jsonl"), path("d/rows.tsv")}).size(), 4);
 }
 
-TEST_F(Images, OfRowsAreInTheColumnThatIsAskedFor) {
+TEST_F(SomeImages, OfRowsAreInTheColumnThatIsAskedFor) {
   put_images({"d/a.png", "d/b.png"});
   write("d/rows.csv", "image,label,shot\nnone,cat,a.png\nnone,dog,b.png\n");
   const auto read = [&](const std::string& column) {
@@ -240,7 +241,7 @@ TEST_F(Images, OfRowsAreInTheColumnThatIsAskedFor) {
   expect_error([&] { read(""); }, "config.missing-column", {"file_name", "--image_column"});
 }
 
-TEST_F(Images, ThatARowNamesAndThatAreNotThereAreNamedWithTheRow) {
+TEST_F(SomeImages, ThatARowNamesAndThatAreNotThereAreNamedWithTheRow) {
   put_images({"d/a.png"});
   write("d/rows.csv", "image,label\na.png,cat\nmissing.png,dog\n");
   expect_error([&] { named(path("d/rows.csv")); }, "io.not-found",
@@ -252,7 +253,7 @@ TEST_F(Images, ThatARowNamesAndThatAreNotThereAreNamedWithTheRow) {
   expect_error([&] { named(Strings{path("d/rows.csv"), path("d/a.png")}); }, "config.conflict", {"files of one kind"});
 }
 
-TEST_F(Images, ThatAreDamagedAreRefusedByName) {
+TEST_F(SomeImages, ThatAreDamagedAreRefusedByName) {
   const std::string png = read_file(fixture("golden/colours/red/0.png"));
   write("good.png", png);
   EXPECT_EQ(ImageFiles().read(path("good.png")).width, 16);
