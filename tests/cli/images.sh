@@ -15,7 +15,7 @@ for split in train val; do
 done
 base='--model_name_or_path model --dtype float32'
 run="$base --dataset_dir data --method lora --r 4 --learning_rate 2e-2 --min_train_samples 24 --logging_steps 1
-  --per_device_train_batch_size 8 --crop_scale 0.5 --target_modules query --target_modules value"
+  --per_device_train_batch_size 8 --crop_scale 0.5 --target_modules query,value"
 
 # What will be trained on is shown first.
 expect 0 validate $run
@@ -85,11 +85,11 @@ expect 0 info out1
 mkdir nested && cp model/config.json model/model.safetensors nested/
 { printf '{"processor_class": "X", "image_processor": ' && cat model/preprocessor_config.json && echo '}'; } \
   >nested/processor_config.json
-expect 0 train $cut --model_name_or_path nested --output_dir of_nested
+expect 0 train ${cut/model_name_or_path model/model_name_or_path nested} --output_dir of_nested
 cmp whole/adapter_model.safetensors of_nested/adapter_model.safetensors || fail 'another processor'
 present of_nested/processor_config.json
 rm nested/processor_config.json
-expect 1 train $cut --model_name_or_path nested --output_dir none
+expect 1 train ${cut/model_name_or_path model/model_name_or_path nested} --output_dir none
 contains err 'there is no preprocessor_config.json'
 absent none
 
@@ -122,7 +122,7 @@ contains shots/one/lora/seed-1/run.json '"train_samples_per_class": 1'
 make_model bert_base words
 make_rows train.csv 32
 expect 0 validate --model_name_or_path words --dtype float32 --train_file train.csv --train_samples_per_class 3 --json
-contains out '"rows": 6'
+contains out '"train_rows": 6'
 expect 2 validate $base --train_file data/scores.csv --train_samples_per_class 2 --ignore_mismatched_sizes true
 contains err 'rows of regression have not one class each'
 
@@ -135,7 +135,7 @@ head -c 50 data/train/blue/0.png >data/nowhere.png
 expect 1 train $base --train_file data/rows.csv --max_steps 2 --ignore_mismatched_sizes true --output_dir damaged
 contains err 'error[format.image]'
 contains err 'data/nowhere.png (row 3 of data/rows.csv)'
-expect 1 validate $base --train_file data/val/red --ignore_mismatched_sizes true
+expect 2 validate $base --train_file data/val/red --ignore_mismatched_sizes true
 contains err 'a folder of JPEG, PNG or WebP files for each class'
 
 # Keys of text are idle.

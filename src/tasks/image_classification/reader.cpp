@@ -9,6 +9,7 @@
 #include "data/image_tables.h"
 #include "deltaw/error.h"
 #include "deltaw/image.h"
+#include "deltaw/text_rows.h"
 #include "tasks/common/choose_labels.h"
 #include "tasks/common/classifier_rows.h"
 #include "tasks/image_classification/rows.h"

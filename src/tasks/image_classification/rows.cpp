@@ -145,7 +145,7 @@ Batch ImageRows::collate(const std::vector<int64_t>& positions, const Draw& draw
     for (int64_t i = begin; i < end; ++i) {
       try {
         processor_.normalize(seen(positions[static_cast<size_t>(i)], draw),
-                             pixels.data_ptr<float>() + i * 3 * height * width);
+                             pixels.mutable_data_ptr<float>() + i * 3 * height * width);
       } catch (...) {
         const std::lock_guard lock(guard);
         if (!problem) problem = std::current_exception();

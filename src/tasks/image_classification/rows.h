@@ -41,7 +41,7 @@ class ImageRows final : public RowSource {
   /// Each example's text names its image (data/image_sets.h).
   ImageRows(Dataset rows, ImageProcessor processor, const ImageModel& model, Augmentation augmentation);
 
-  int64_t size() const override { return static_cast<int64_t>(rows_.size()); }
+  int64_t size() const override { return static_cast<int64_t>(rows_.rows.size()); }
   int64_t cost(int64_t /*row*/) const override { return tokens_; }
   std::string fingerprint() const override;
   /// Images are read by several threads. Throws format.image and io.*, with the image and its row.
