@@ -52,8 +52,9 @@ Error split_layer(const char* id, const std::string& name, const std::string& ow
   return Error({.id = id,
                 .what = fmt::format("'{}' is a part of the layer '{}', which transformers 5 splits", name, own),
                 .where = where,
-                .fix = "adapt the whole layer here; of a trained adapter, merge it by PEFT and give the merged model as "
-                       "model_name_or_path"});
+                .fix =
+                    "adapt the whole layer here; of a trained adapter, merge it by PEFT and give the merged model as "
+                    "model_name_or_path"});
 }
 
 }  // namespace
@@ -71,8 +72,7 @@ ModuleNames ModuleNames::of_file(const io::TensorFile& file, const std::string& 
     if (tensor.name.starts_with(start)) tensors.push_back(tensor.name.substr(start.size()));
   }
   const std::vector<std::string> modules = modules_with_tensors(model);
-  const ModuleNames own(model, start, /*in_memory=*/false, /*bare=*/false);
-  ModuleNames best = own;
+  ModuleNames best(model, start, /*in_memory=*/false, /*bare=*/false);
   std::pair<size_t, size_t> most = {0, 0};
   for (const bool bare : {false, true}) {
     for (const bool in_memory : {false, true}) {
@@ -81,11 +81,11 @@ ModuleNames ModuleNames::of_file(const io::TensorFile& file, const std::string& 
       for (const std::string& module : modules) written.insert(names.module_in_file(module));
       const auto held = static_cast<size_t>(
           std::count_if(tensors.begin(), tensors.end(), [&](const std::string& name) { return holds(written, name); }));
+      if (held == 0 || held < most.first) continue;
       const std::pair<size_t, size_t> fits = {held, entries_that_fit(config, {written.begin(), written.end()})};
-      if (held > 0 && fits > most) {
-        most = fits;
-        best = names;
-      }
+      if (fits <= most) continue;
+      most = fits;
+      best = names;
     }
   }
   for (const std::string& module : modules) {

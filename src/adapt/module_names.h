@@ -1,5 +1,6 @@
-// How an adapter writes the names of a model's modules. PEFT has those of the object that it wraps: of a bare base model
-// they lack the prefix that they have behind a head, and transformers 5 has other names in memory than checkpoints have.
+// How an adapter writes the names of a model's modules. PEFT has those of the object that it wraps: of a bare base
+// model they lack the prefix that they have behind a head, and transformers 5 has other names in memory than
+// checkpoints have.
 #pragma once
 
 #include <string>

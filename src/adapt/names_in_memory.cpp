@@ -111,7 +111,7 @@ std::string names_of_adapter(const std::vector<std::string>& names, const Json& 
   const FamilySpec* family = family_of_adapter(names, config);
   if (!family || family->names_in_memory.empty()) return {};
   const auto is_own = [&](const std::string& name) { return name_in_memory(family, name) != name; };
-  if (std::any_of(names.begin(), names.end(), is_own)) return "of the checkpoint";
+  if (std::any_of(names.begin(), names.end(), is_own)) return "as in the checkpoint, of transformers 4";
   std::vector<std::string> others;
   for (const auto& pair : family->names_in_memory) {
     for (const std::string& other : names_of(pair.second)) others.push_back(other);
@@ -119,7 +119,7 @@ std::string names_of_adapter(const std::vector<std::string>& names, const Json& 
   const auto is_other = [&](const std::string& name) {
     return std::any_of(others.begin(), others.end(), [&](const std::string& other) { return has(name, other); });
   };
-  return std::any_of(names.begin(), names.end(), is_other) ? "in memory" : "";
+  return std::any_of(names.begin(), names.end(), is_other) ? "in memory, of transformers 5" : "";
 }
 
 }  // namespace deltaw

@@ -11,16 +11,16 @@
 
 namespace deltaw {
 
-/// A module's or a tensor's name in memory. It is the same where the family is null or has no table, and for a layer that
-/// is split.
+/// A module's or a tensor's name in memory. It is the same where the family is null or has no table, and for a layer
+/// that is split.
 std::string name_in_memory(const FamilySpec* family, std::string name);
 
 /// The names of the layers in memory that a layer is split into; none: it is not.
 std::vector<std::string> split_in_memory(const FamilySpec* family, const std::string& name);
 
-/// Which of the two kinds of names an adapter has, to be shown: "in memory" or "of the checkpoint". Empty where its
-/// family has one kind, or its names say nothing of it. `names` are those of its tensors, `config` is its
-/// adapter_config.json, by which and by the base that it names the family is known.
+/// Which of the two kinds of names an adapter has, for people. Empty where its family has one kind, or its names say
+/// nothing of it. `names` are those of its tensors, `config` is its adapter_config.json, by which and by the base that
+/// it names the family is known.
 std::string names_of_adapter(const std::vector<std::string>& names, const Json& config);
 
 }  // namespace deltaw

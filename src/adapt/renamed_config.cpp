@@ -224,9 +224,8 @@ class Renamer {
 
   Picked selected(const AdapterConfig& config, std::string Module::*name) const {
     const bool all_linear = is_all_linear(config.target_modules);
-    return picked([&](const Module& m) {
-      return (m.linear || !all_linear) && selects(config, config.target_modules, m.*name);
-    });
+    return picked(
+        [&](const Module& m) { return (m.linear || !all_linear) && selects(config, config.target_modules, m.*name); });
   }
 
   AdapterConfig only(AdapterConfig config, const Picked& wanted) const {

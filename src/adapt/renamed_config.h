@@ -20,10 +20,10 @@ inline std::string same_name(const std::string& name) {
 /// The modules that have tensors of their own, in the model's order.
 std::vector<std::string> modules_with_tensors(const Model& model);
 
-/// `config`, written for the names `from`, as it means the same modules by the names `to`. What selects the same by both
-/// stays as it is; another list gets the ends of the names in place of its entry, and an expression becomes such a list,
-/// or in rank_pattern another expression. An entry that means nothing by `from` and something by `to` is left out.
-/// Where layers are chosen by number and the number stands elsewhere, the modules are listed.
+/// `config`, written for the names `from`, as it means the same modules by the names `to`. What selects the same by
+/// both stays as it is; another list gets the ends of the names in place of its entry, and an expression becomes such a
+/// list, or in rank_pattern another expression. An entry that means nothing by `from` and something by `to` is left
+/// out. Where layers are chosen by number and the number stands elsewhere, the modules are listed.
 ///
 /// With `keeps_what_fits`, an entry that means something by `to` stays, whatever it means by `from`.
 ///

@@ -32,8 +32,8 @@ std::vector<const Parameter*> find_base_tensors(const Model& model, const Adapte
 /// What PEFT's all-linear takes.
 bool is_linear(const Layer& layer);
 
-/// Whether `targets`, exclude_modules, layers_to_transform and layers_pattern take a module of this name. All-linear and
-/// null take any.
+/// Whether `targets`, exclude_modules, layers_to_transform and layers_pattern take a module of this name. All-linear
+/// and null take any.
 bool selects(const AdapterConfig& config, const Json& targets, const std::string& name);
 
 /// The number after the first "<layers_pattern>." in a module's name, as a text, by PEFT's own pattern where none is

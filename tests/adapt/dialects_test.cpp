@@ -114,10 +114,10 @@ TEST(Dialects, AreToldByTheirTensors) {
     return names_of_adapter(tensors_in(folder), read_json(folder / "adapter_config.json"));
   };
   for (const char* name : {"ranks", "bare", "ia3", "dino", "gated"}) {
-    EXPECT_EQ(told(dialects(name) / "new"), "in memory") << name;
-    EXPECT_EQ(told(dialects(name) / "old"), "of the checkpoint") << name;
+    EXPECT_EQ(told(dialects(name) / "new"), "in memory, of transformers 5") << name;
+    EXPECT_EQ(told(dialects(name) / "old"), "as in the checkpoint, of transformers 4") << name;
   }
-  EXPECT_EQ(told(dialects("gate") / "new"), "in memory");
+  EXPECT_EQ(told(dialects("gate") / "new"), "in memory, of transformers 5");
   EXPECT_EQ(told(dialects("dino_feed") / "new"), "");  // both have these names
   EXPECT_EQ(told(fixture("golden/bare/bert")), "");
 }
@@ -184,9 +184,8 @@ TEST_F(AskedFor, IsWrittenByNamesInMemory) {
   config.options = {{"rank_pattern", {{own + ".lora_E", {true, false}}, {"value", 2}, {"nothing", 3}}}};
   const AdapterConfig written = ModuleNames(*model, kModel).for_file(config);
   EXPECT_EQ(written.target_modules, Json({"classifier", "1.attention.q_proj"}));
-  EXPECT_EQ(written.options["rank_pattern"], Json({{"vit.layers.1.attention.q_proj.lora_E", {true, false}},
-                                                   {"v_proj", 2},
-                                                   {"nothing", 3}}));
+  EXPECT_EQ(written.options["rank_pattern"],
+            Json({{"vit.layers.1.attention.q_proj.lora_E", {true, false}}, {"v_proj", 2}, {"nothing", 3}}));
   EXPECT_EQ(written.share["lora_A"], "q_proj|k_proj");
 }
 
