@@ -1,5 +1,6 @@
 // Adapters in both kinds of names that transformers has had for one model (oracle/make_dialects.py).
 #include <ATen/ATen.h>
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <set>
@@ -10,6 +11,8 @@
 #include "adapt/targets.h"
 #include "deltaw/image_model.h"
 #include "support/opened.h"
+#include "support/oracle.h"
+#include "support/tiny_model.h"
 
 namespace deltaw {
 namespace {
@@ -195,6 +198,54 @@ TEST_F(AskedFor, OfAModelThatHasItsOwnNamesInMemoryStaysAsItIs) {
   EXPECT_EQ(ModuleNames(*bert, kModel).for_file(config).target_modules, config.target_modules);
   EXPECT_EQ(ModuleNames(*bert, kModel).in_file(kModel + "bert.encoder.layer.0.attention.output.dense.lora_A.weight"),
             kModel + "bert.encoder.layer.0.attention.output.dense.lora_A.weight");
+}
+
+// One Python for all: it starts slowly.
+TEST(Dialects, OfWhatWeSaveArePefts) {
+  if (!test::has_peft()) GTEST_SKIP() << "needs PEFT in " << test::oracle_python() << ": scripts/setup --oracle";
+  const test::TemporaryFolder folder;
+  std::string arguments;
+  size_t count = 0;
+  const auto add = [&](const std::string& base, const Model& model, const Adapter& adapter) {
+    const std::filesystem::path target = folder / std::to_string(count++);
+    std::filesystem::create_directories(target);
+    adapter.save(target);
+    const at::NoGradGuard no_grad;
+    Call call{.adapter = &adapter};
+    const std::string input = dialects("ranks/io.safetensors").string(), logits_file = target.string() + ".safetensors";
+    const Tensor pixels = Golden(input)["pixel_values"];
+    const Tensor logits = dynamic_cast<const ImageModel&>(model).forward_images(pixels, call).contiguous();
+    io::write_safetensors(logits_file, {to_bytes("logits", logits)});
+    arguments += fmt::format("{} {} {} {} ", dialects("models/" + base).string(), target.string(), logits_file, input);
+  };
+  for (const std::string& name : cases()) {
+    const std::string base = read_json(dialects(name) / "case.json")["base"];
+    const auto model = load(base);
+    add(base, *model, Adapter::load(*model, dialects(name) / "old"));
+  }
+  const Json asked[] = {
+      {{"method", "lora"}},
+      {{"method", "ia3"}},
+      {{"method", "adalora"}, {"init_r", 3}, {"target_r", 2}, {"total_step", 9}},
+      {{"method", "randlora"}, {"r", 4}, {"target_modules", {"q_proj", "fc2"}}},
+      {{"method", "dora"}, {"target_modules", ".*(layer|layers)\\.1\\..*(query|fc2)"}, {"bias", "all"}},
+      {{"method", "vera"}, {"r", 4}, {"target_modules", "all-linear"}, {"exclude_modules", {"fc1", "dense", "fc2"}}}};
+  for (const std::string base : {"vit", "dinov2"}) {
+    const auto model = load(base);
+    for (const Json& values : asked) {
+      Adapter adapter = Adapter::create(*model, adapter_config_from_json(values, "test"), 1);
+      test::randomise(adapter, 2);
+      if (adapter.method().rank_budget()) {  // as after pruning
+        for (const AdaptedLayer* layer : adapter.layers()) {
+          const at::NoGradGuard no_grad;
+          layer->params["lora_E"][1].zero_();
+          adapter.kept_ranks[layer->info.name] = {true, false, true};
+        }
+      }
+      add(base, *model, adapter);
+    }
+  }
+  test::expect_no_problems("check_peft_loads.py", arguments, count, folder.path());
 }
 
 }  // namespace
