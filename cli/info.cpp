@@ -7,6 +7,7 @@
 #include <set>
 
 #include "adapt/adapter_folder.h"
+#include "adapt/names_in_memory.h"
 #include "core/files.h"
 #include "deltaw/error.h"
 #include "io/checkpoint.h"
@@ -162,12 +163,15 @@ Json describe_adapter(const fs::path& folder, bool modules) {
   Tally tally;
   std::set<std::string> seen;
   Json names = Json::array();
+  std::vector<std::string> tensor_names;
   for (const io::TensorBytes& tensor : file.tensors()) {
     tally.add(tensor);
+    tensor_names.push_back(tensor.name);
     if (std::string name = adapted_module(tensor.name, own); seen.insert(name).second) names.push_back(std::move(name));
   }
   tally.write(info);
   info["module_count"] = names.size();
+  if (const std::string kind = names_of_adapter(tensor_names, config); !kind.empty()) info["module_names"] = kind;
   if (modules) info["modules"] = names;
   return info;
 }

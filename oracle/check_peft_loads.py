@@ -2,7 +2,7 @@
 
     python check_peft_loads.py MODEL_DIR ADAPTER_DIR LOGITS.safetensors INPUT.safetensors [the same of the next ...]
 
-LOGITS holds `logits`; INPUT holds `input_ids`, `attention_mask` and, for BERT, `token_type_ids`. Prints one JSON object
+LOGITS holds `logits`; INPUT holds `input_ids`, `attention_mask` and, for BERT, `token_type_ids`, or `pixel_values`. Prints one JSON object
 a line for each adapter and exits with 1 when one cannot be loaded, a tensor is missing or unexpected, or a logit differs
 by more than 1e-4 max(1, |logits|).
 """
@@ -20,7 +20,7 @@ from peft import PeftModel, get_peft_model_state_dict
 from safetensors.torch import load_file
 from transformers import AutoConfig
 
-INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+INPUTS = ("input_ids", "attention_mask", "token_type_ids", "pixel_values")
 
 
 def label_count(tensors):
@@ -49,7 +49,8 @@ def name_problems(model, found, resized):
     RandLoRA's bases may be stored once; the base's weights of adapted embeddings may be left out.
     """
     wanted = set(get_peft_model_state_dict(model, save_embedding_layers=resized))
-    if model.config.tie_word_embeddings:  # PEFT's copies of the embedding's
+    tied = getattr(model.config, "tie_word_embeddings", False)
+    if tied:  # PEFT's copies of the embedding's
         wanted = {k for k in wanted if ".lm_head.token_adapter." not in k}
     wanted = {k for k in wanted if ".modules_to_save." not in k and ".original_module." not in k}
     ends = [model.get_base_model().get_input_embeddings(), model.get_base_model().get_output_embeddings()]
@@ -63,7 +64,7 @@ def name_problems(model, found, resized):
     problems += [f"missing: {k}" for k in sorted(wanted - bases - found)]
     problems += [f"unexpected: {k}" for k in sorted(found - wanted)
                  if ".modules_to_save." not in k and ".original_module." not in k and k not in ends
-                 and not (model.config.tie_word_embeddings and ".lm_head.token_adapter." in k)
+                 and not (tied and ".lm_head.token_adapter." in k)
                  and not (resized and k.endswith(".token_adapter.base_layer.weight"))]
     return problems
 
@@ -71,11 +72,13 @@ def name_problems(model, found, resized):
 def check(model_folder, adapter_folder, logits_file, input_file):
     tensors = load_file(adapter_folder / "adapter_model.safetensors")
     config = AutoConfig.from_pretrained(model_folder)
+    inputs = {k: v for k, v in load_file(input_file).items() if k in INPUTS}
     head = "CausalLM" if is_causal(config) else head_of(config)
+    if "pixel_values" in inputs:
+        head = "ImageClassification"
     kind = getattr(transformers, "AutoModelFor" + head)
     options = label_count(tensors) if head.endswith("Classification") else {}
     base = kind.from_pretrained(model_folder, dtype=torch.float32, **options)
-    inputs = {k: v for k, v in load_file(input_file).items() if k in INPUTS}
     wanted = of_text(load_file(logits_file)["logits"].float(), inputs)
     resized = resize(base, tensors)
     plain = logits_of(base.eval(), inputs)

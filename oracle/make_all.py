@@ -11,7 +11,7 @@ SCRIPTS = ["make_models.py", "make_encoders.py", "make_vision.py", "make_multipl
            "make_token_cls.py",
            "make_fill_mask.py",
            "make_adapters.py", "make_conv.py", "make_adalora_trace.py", "make_combined.py", "make_foreign.py",
-           "make_bare.py", "make_dense.py", "make_dropout.py",
+           "make_bare.py", "make_dialects.py", "make_dense.py", "make_dropout.py",
            "make_sampling.py", "make_choices.py", "make_quantised.py", "make_gguf.py", "make_gguf_tokenizers.py",
            "make_chat.py", "make_torch_files.py",
            "make_named_tokens.py", "make_sentencepiece.py", "make_targets.py"]

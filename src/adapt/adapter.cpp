@@ -9,6 +9,7 @@
 #include "adapt/builder.h"
 #include "adapt/composite.h"
 #include "adapt/config.h"
+#include "adapt/module_names.h"
 #include "adapt/peft_format.h"
 #include "adapt/targets.h"
 #include "core/log.h"
@@ -95,6 +96,7 @@ Adapter Adapter::create(const Model& model, const AdapterConfig& config, uint64_
 
 Adapter Adapter::create_one(const Model& model, AdapterConfig config, uint64_t seed, const Calibration& calibration,
                             bool with_head) {
+  config = in_own_names(model, std::move(config));
   auto& modules = config.modules_to_save;
   std::vector<std::string> wanted;
   if (with_head && saves_head(model)) wanted.push_back(model.head());

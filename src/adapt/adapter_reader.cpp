@@ -8,10 +8,10 @@
 #include "adapt/adapter_file.h"
 #include "adapt/adapter_folder.h"
 #include "adapt/added_rows.h"
-#include "adapt/bare_names.h"
 #include "adapt/builder.h"
 #include "adapt/composite.h"
 #include "adapt/config.h"
+#include "adapt/module_names.h"
 #include "adapt/tensor_names.h"
 #include "core/files.h"
 #include "core/json.h"
@@ -36,7 +36,7 @@ bool is_peft_copy(const std::string& name) {
 // Reads an adapter file into the tensors that its config declares, and keeps account of names.
 class Reader {
  public:
-  Reader(std::shared_ptr<io::TensorFile> file, BareNames names, AdapterBuilder& builder, bool allow_partial)
+  Reader(std::shared_ptr<io::TensorFile> file, ModuleNames names, AdapterBuilder& builder, bool allow_partial)
       : file_(std::move(file)), names_(std::move(names)), builder_(builder), allow_partial_(allow_partial) {}
 
   void read_layers() {
@@ -104,17 +104,19 @@ class Reader {
 
   void finish() const {
     file_->check_length();
-    std::vector<std::string> unexpected, passed_over;
+    std::vector<std::string> unexpected, passed_over, missing;
+    std::set<std::string> taken;
+    for (const std::string& name : taken_) taken.insert(names_.in_file(name));
+    for (const std::string& name : missing_) missing.push_back(names_.in_file(name));
     for (const io::TensorBytes& tensor : file_->tensors()) {
       if (names_.of_lacking_pooler(tensor.name)) {
         passed_over.push_back(tensor.name);
         continue;
       }
-      if (!taken_.contains(names_.in_model(tensor.name)) && !is_peft_copy(tensor.name))
-        unexpected.push_back(tensor.name);
+      if (!taken.contains(tensor.name) && !is_peft_copy(tensor.name)) unexpected.push_back(tensor.name);
     }
-    const NamesInstead instead = names_instead(missing_, unexpected, builder_.adapter().model());
-    report("format.missing-tensor", "the file lacks {} tensors that its config asks for: {}", missing_, instead);
+    const NamesInstead instead = names_instead(missing, unexpected, builder_.adapter().model());
+    report("format.missing-tensor", "the file lacks {} tensors that its config asks for: {}", missing, instead);
     report("format.unexpected-tensor", "the file holds {} tensors that its config does not ask for: {}", unexpected,
            instead);
     if (!passed_over.empty()) {
@@ -323,7 +325,7 @@ class Reader {
   }
 
   std::shared_ptr<io::TensorFile> file_;
-  BareNames names_;
+  ModuleNames names_;
   AdapterBuilder& builder_;
   bool allow_partial_;
   std::set<std::string> taken_;
@@ -412,8 +414,9 @@ Adapter Adapter::load_folder(const Model& model, const AdapterFolder& folder, co
   }
   AdapterConfig config = adapter_config_from_json(json, where);
   auto file = std::make_shared<io::TensorFile>(open_adapter_tensors(folder));
-  BareNames names(*file, spec.on(ActsOn::virtual_tokens) ? kShared : kModel, model);
-  AdapterBuilder builder(model, names.in_model(std::move(config)), Purpose::reading);
+  const std::string& start = spec.on(ActsOn::virtual_tokens) ? kShared : kModel;
+  ModuleNames names = ModuleNames::of_file(*file, start, config, model);
+  AdapterBuilder builder(model, names.for_model(std::move(config)), Purpose::reading);
   if (options.trainable && !options.options.contains("total_step")) builder.count_steps_anew();
   builder.wrap(0);
   builder.override_parameters();

@@ -9,6 +9,7 @@
 #include "adapt/added_rows.h"
 #include "adapt/builder.h"
 #include "adapt/config.h"
+#include "adapt/module_names.h"
 #include "adapt/peft_format.h"
 #include "core/files.h"
 #include "core/output_folder.h"
@@ -56,7 +57,7 @@ Params pruned(const Adapter& adapter, const KeptRanks& all_kept, const AdaptedLa
   return adapter.method().compact(layer.info, std::move(params));
 }
 
-std::vector<NamedTensor> file_tensors(const Adapter& adapter, const KeptRanks& kept) {
+std::vector<NamedTensor> file_tensors(const Adapter& adapter, const ModuleNames& names, const KeptRanks& kept) {
   std::vector<NamedTensor> tensors;
   for (const Param& param : adapter.whole().all()) tensors.push_back({param.file_name, param.value});
   for (const AdaptedLayer* layer : adapter.layers()) {
@@ -87,7 +88,7 @@ std::vector<NamedTensor> file_tensors(const Adapter& adapter, const KeptRanks& k
   for (const NamedTensor& tensor : resized_weights(adapter)) {
     tensors.push_back({base_prefix(adapter) + tensor.name, tensor.value});
   }
-  for (NamedTensor& tensor : tensors) tensor.value = tensor.value.detach().contiguous();
+  for (NamedTensor& tensor : tensors) tensor = {names.in_file(tensor.name), tensor.value.detach().contiguous()};
   std::sort(tensors.begin(), tensors.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
   return tensors;
 }
@@ -147,9 +148,12 @@ void Adapter::save(const std::filesystem::path& folder) const {
     }
     if (!budget.compact.empty()) config.options[budget.compact] = true;
   }
+  const ModuleNames names(*model_, base_prefix(*this));
+  config = names.for_file(std::move(config));
   Json json = adapter_config_to_json(config);
   if (spec_->on_layers() && !peft_finds_targets(*spec_, config)) {
     json["target_modules"] = target_names();
+    for (Json& name : json["target_modules"]) name = names.module_in_file(name.get<std::string>());
     for (const char* key : {"exclude_modules", "layers_to_transform", "layers_pattern"}) json[key] = nullptr;
   }
   widen_for_peft(json);
@@ -167,7 +171,7 @@ void Adapter::save(const std::filesystem::path& folder) const {
       json["tokenizer_name_or_path"] = json["base_model_name_or_path"];
   }
 
-  const std::vector<NamedTensor> tensors = file_tensors(*this, kept);
+  const std::vector<NamedTensor> tensors = file_tensors(*this, names, kept);
   refuse_to_save_non_finite(tensors);
   std::vector<io::TensorBytes> bytes;
   for (const NamedTensor& tensor : tensors) bytes.push_back(to_bytes(tensor.name, tensor.value));

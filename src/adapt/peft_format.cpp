@@ -7,6 +7,7 @@
 #include <map>
 #include <set>
 
+#include "adapt/names_in_memory.h"
 #include "adapt/targets.h"
 #include "adapt/training_keys.h"
 #include "core/ascii.h"
@@ -134,6 +135,15 @@ std::vector<std::string> peft_differences(const Adapter& adapter) {
     if (kind == LayerKind::linear || contains(spec.in_peft->kinds, kind) || !refused.insert(kind).second) continue;
     say(fmt::format("PEFT has no {} for {} ('{}') and refuses the adapter", spec.title, kind_name(kind),
                     layer->info.name));
+  }
+  for (const AdaptedLayer* layer : adapter.layers()) {
+    const std::vector<std::string> parts = split_in_memory(adapter.model().family(), layer->info.name);
+    if (parts.empty()) continue;
+    found.push_back(
+        fmt::format("transformers 5 splits '{}' into '{}', so that PEFT cannot read its update; `deltaw merge` "
+                    "writes a checkpoint that transformers reads",
+                    layer->info.name, fmt::join(parts, "' and '")));
+    break;
   }
   if (spec.in_peft->differences) {
     for (const std::string& difference : spec.in_peft->differences(adapter.config().options, infos)) say(difference);

@@ -21,11 +21,6 @@ namespace {
 // PEFT lists both for every sequence classifier, whichever the model has.
 const std::set<std::string> kHeadNames = {"classifier", "score"};
 
-// What PEFT's all-linear takes.
-bool is_linear(const Layer& layer) {
-  return layer.kind == LayerKind::linear || layer.kind == LayerKind::conv1d;
-}
-
 std::vector<std::string> as_list(const Json& value) {
   if (value.is_null()) return {};
   if (value == "") return {};
@@ -47,16 +42,6 @@ void check_names(const Json& targets, const AdapterConfig& config) {
   check_names(targets, "target_modules");
   check_names(config.exclude_modules, "exclude_modules");
   check_names(config.layers_pattern, "layers_pattern");
-}
-
-// The number after the first "<layers_pattern>." in the name, as a text; none: none.
-std::optional<std::string> layer_number(const std::string& name, const std::vector<std::string>& patterns) {
-  if (patterns.empty()) return matched_group(R"(.*?\.[^.]*\.(?P<idx>\d+)\.)", "idx", name);
-  for (const std::string& pattern : patterns) {
-    const std::string whole = R"((?:^|.*?\.))" + pattern + R"(\.(?P<idx>\d+)\.)";
-    if (const auto found = matched_group(whole, "idx", name)) return found;
-  }
-  return std::nullopt;
 }
 
 bool in_layers(const std::string& name, const AdapterConfig& config) {
@@ -130,6 +115,32 @@ void check_every_entry(const Model& model, const Json& targets, const std::vecto
 
 }  // namespace
 
+std::optional<std::string> layer_number(const std::string& name, const std::vector<std::string>& patterns) {
+  if (patterns.empty()) return matched_group(R"(.*?\.[^.]*\.(?P<idx>\d+)\.)", "idx", name);
+  for (const std::string& pattern : patterns) {
+    const std::string whole = R"((?:^|.*?\.))" + pattern + R"(\.(?P<idx>\d+)\.)";
+    if (const auto found = matched_group(whole, "idx", name)) return found;
+  }
+  return std::nullopt;
+}
+
+bool is_linear(const Layer& layer) {
+  return layer.kind == LayerKind::linear || layer.kind == LayerKind::conv1d;
+}
+
+bool selects(const AdapterConfig& config, const Json& targets, const std::string& name) {
+  if (!config.exclude_modules.is_null() && names_module(config.exclude_modules, name)) return false;
+  if (!targets.is_null() && !is_all_linear(targets) && !names_module(targets, name)) return false;
+  return names_whole(targets, name) || in_layers(name, config);
+}
+
+void check_selection(const AdapterConfig& config) {
+  const Json& targets = config.target_modules;
+  check_names(targets, config);
+  const bool expression = targets.is_string() && !is_all_linear(targets);
+  check_layers(config, expression && find_method(config.method).on_layers());
+}
+
 Json effective_targets(const Model& model, const AdapterConfig& config, const MethodSpec& spec) {
   if (!config.target_modules.is_null()) return config.target_modules;
   if (const FamilySpec* family = model.family()) {
@@ -184,10 +195,8 @@ std::vector<const Layer*> find_targets(const Model& model, const AdapterConfig& 
       continue;
     }
     const auto saved = [&](const std::string& module) { return stands_below(layer->name, module); };
-    if (!config.exclude_modules.is_null() && names_module(config.exclude_modules, layer->name)) continue;
     if (std::any_of(never.begin(), never.end(), saved)) continue;
-    if (all_linear ? !is_linear(*layer) : !names_module(targets, layer->name)) continue;
-    if (!names_whole(targets, layer->name) && !in_layers(layer->name, config)) continue;
+    if ((all_linear && !is_linear(*layer)) || !selects(config, targets, layer->name)) continue;
     found.push_back(layer);
   }
   if (!found.empty()) return found;

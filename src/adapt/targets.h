@@ -1,6 +1,7 @@
 // Which modules an adapter acts on: PEFT's matching.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -27,6 +28,21 @@ std::vector<const Parameter*> find_saved(const Model& model, const std::vector<s
 /// exclude_modules and layers_to_transform choose among their modules. Throws config.no-target.
 std::vector<const Parameter*> find_base_tensors(const Model& model, const AdapterConfig& config,
                                                 const MethodSpec& spec);
+
+/// What PEFT's all-linear takes.
+bool is_linear(const Layer& layer);
+
+/// Whether `targets`, exclude_modules, layers_to_transform and layers_pattern take a module of this name. All-linear
+/// and null take any.
+bool selects(const AdapterConfig& config, const Json& targets, const std::string& name);
+
+/// The number after the first "<layers_pattern>." in a module's name, as a text, by PEFT's own pattern where none is
+/// given; nothing where there is none.
+std::optional<std::string> layer_number(const std::string& name, const std::vector<std::string>& patterns);
+
+/// Throws config.wrong-type for what is no list of names or an expression, and config.conflict for layers chosen by
+/// number beside an expression.
+void check_selection(const AdapterConfig& config);
 
 /// Whether the head trains and is saved without being named: a classifier's is.
 bool saves_head(const Model& model);

@@ -40,6 +40,7 @@ FamilySpec dinov2_family(FamilySpec own) {
                          {"attention.attention.key", "attention.k_proj"},
                          {"attention.attention.value", "attention.v_proj"},
                          {"attention.output.dense", "attention.o_proj"},
+                         {"mlp.weights_in", "mlp.gate_proj|mlp.up_proj"},
                          {"mlp.weights_out", "mlp.down_proj"}};
   return vision_family(std::move(own));
 }

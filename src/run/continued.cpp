@@ -7,6 +7,7 @@
 
 #include "adapt/adapter_folder.h"
 #include "adapt/chosen_method.h"
+#include "adapt/module_names.h"
 #include "adapt/rank_allocator.h"
 #include "adapt/targets.h"
 #include "deltaw/error.h"
@@ -101,7 +102,9 @@ Json agreed(const Adapter& adapter, const Asked& asked, bool is_part = false) {
   const MethodSpec& spec = adapter.spec();
   Json values = asked.values;
   if (!asked.has("method")) values["method"] = spec.id;
-  const AdapterConfig wanted = adapter_config_from_json(values, asked.where);
+  const ModuleNames names(adapter.model(), /*start=*/"");
+  AdapterConfig wanted = in_own_names(adapter.model(), adapter_config_from_json(values, asked.where));
+  wanted = names.for_model(names.for_file(std::move(wanted)));  // as the adapter's was written and read
   if (wanted.method != spec.id) refuse("method", wanted.method, spec.id, asked);
   check_config(adapter, wanted, asked);
   const Json own = spec.normalized(adapter.config().options, asked.where);
