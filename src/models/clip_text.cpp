@@ -84,6 +84,7 @@ ClipTextPart::ClipTextPart(const FamilyInput& input, const ClipTextConfig& confi
   vocab_size_ = config.vocab_size;
   max_positions_ = config.max_position_embeddings;
   position_table_ = true;
+  shape_ = {.layers = config.num_hidden_layers, .hidden = config.hidden_size, .heads = config.num_attention_heads};
 }
 
 // Of the tokens that are pooled. Configurations of eos_token_id 2 are older than that key: there the end of a text is

@@ -70,13 +70,13 @@ class TwoTowerFamilyModel final : public TwoTowerModel {
       const auto projection = [&](const char* name, int64_t width) {
         return load.head(name, projection_dim_, width, 1 / std::sqrt(static_cast<double>(width)), /*bias=*/false);
       };
-      image_projection_ = projection("visual_projection", width_of(image));
-      text_projection_ = projection("text_projection", width_of(text));
+      image_projection_ = projection("visual_projection", images_->shape().hidden);
+      text_projection_ = projection("text_projection", texts_->shape().hidden);
     } else {
-      projection_dim_ = width_of(image);
+      projection_dim_ = images_->shape().hidden;
     }
     load.finish({});
-    shape_ = {.hidden = std::max(width_of(image), width_of(text)), .heads = heads_of(image)};
+    shape_ = {.hidden = std::max(images_->shape().hidden, texts_->shape().hidden), .heads = images_->shape().heads};
   }
 
   Tensor image_embeds(const Tensor& pixel_values, Call& call) const override {
@@ -90,13 +90,6 @@ class TwoTowerFamilyModel final : public TwoTowerModel {
   int64_t image_tokens(int64_t height, int64_t width) const override { return images_->image_tokens(height, width); }
 
  private:
-  // A tower's own numbers, by the names that its family gives them.
-  ConfigValues values_of(const Tower& tower) const {
-    return {tower.family->settled ? tower.family->settled(tower.config) : tower.config, config_file(folder()).string()};
-  }
-  int64_t width_of(const Tower& tower) const { return values_of(tower).size("hidden_size"); }
-  int64_t heads_of(const Tower& tower) const { return values_of(tower).size("num_attention_heads"); }
-
   std::unique_ptr<Model> load_tower(Loader& load, FamilyInput input, const Tower& tower, bool of_images) const {
     const std::string key = of_images ? "vision_config" : "text_config";
     const PartOfModel part{.whole = &load,

@@ -73,7 +73,7 @@ VisionEncoder::VisionEncoder(Loader& load, const VisionConfig& config, const Vis
   } else {
     positions_ = load.tensor(embeddings + names.positions, {1, places, d});
   }
-  if (names.register_count > 0) registers_ = load.tensor(embeddings + names.registers, {1, names.register_count, d});
+  if (!names.registers.empty()) registers_ = load.tensor(embeddings + names.registers, {1, names.register_count, d});
   patches_ = load.conv2d(embeddings + names.patches, d, c.num_channels,
                          {.kernel = c.patch_size, .stride = c.patch_size, .bias = c.patch_bias});
   const auto norm = [&](const std::string& name) {
@@ -94,7 +94,7 @@ Block VisionEncoder::load_block(Loader& load, const VisionNames& names, const st
   };
   const auto output = [&](const std::string& name, int64_t d_in, const std::string& scale) {
     return SublayerOutput{.layer = load.linear(layer + name, d, d_in),
-                          .dropout = c.hidden_dropout_prob,
+                          .dropout = c.drops_sublayers ? c.hidden_dropout_prob : 0,
                           .scale = scale.empty() ? nullptr : load.tensor(layer + scale, {d}),
                           .drop_path = c.drop_path_rate};
   };
@@ -190,6 +190,7 @@ VisionFamilyModel::VisionFamilyModel(const FamilyInput& input, const VisionConfi
     layers_.last(load, num_labels(), width, config.initializer_range, /*p=*/0);
   }
   load.finish(others);
+  shape_ = {.layers = config.num_hidden_layers, .hidden = config.hidden_size, .heads = config.num_attention_heads};
   image_height_ = config.image_size[0];
   image_width_ = config.image_size[1];
 }

@@ -32,6 +32,7 @@ struct VisionConfig {
 
   // What a family sets.
   bool gated = false;                  // silu(a) * b in the feed-forward layer, whose first matrix gives both
+  bool drops_sublayers = true;         // hidden_dropout_prob falls on their outputs too
   double drop_path_rate = 0;           // the share of rows that go without a sublayer in training
   bool antialiased_positions = false;  // where they are stretched
   bool patch_bias = true;
@@ -52,7 +53,7 @@ struct VisionNames {
   bool position_table = false;                      // an embedding of them in its place
   std::string patches = "patch_embeddings.projection";
   std::string registers = {};  // tokens between them and the patches, without positions; empty: none
-  int64_t register_count = 0;
+  int64_t register_count = 0;  // none of them is a tensor too
   std::string layer = "encoder.layer";
   std::string norm_before = "layernorm_before", norm_after = "layernorm_after";
   std::string query = "attention.attention.query", key = "attention.attention.key", value = "attention.attention.value",
