@@ -126,7 +126,7 @@ def pairs():
     yield Pair("siglip", SiglipConfig(vision_config=IMAGES, text_config={**TEXTS, "projection_size": 16}),
                "attention pools the patches; the last token of a padded text; sigmoid loss", kind="SiglipModel",
                targets=["q_proj", "v_proj", "fc1", "head"], padding=1, whole_texts=True,
-               off=[("last token", first_token), ("activation", activation("gelu"))])
+               off=[("last token", first_token), ("activation", activation("relu"))])
     yield dual("vit_bert", ViTConfig(**IMAGES, **NO_DROPOUT), BertConfig(**TEXTS, **NO_DROPOUT),
                "both poolers are dense layers", ["query", "value", "output.dense", "text_projection"],
                off=[("ViT's pooler", straight("vision_model")), ("BERT's pooler", straight("text_model"))])
