@@ -26,7 +26,8 @@ using test::pair_logits;
 using test::pair_loss;
 using test::PairBatch;
 
-constexpr const char* kPairs[] = {"clip_quick", "clip_gelu", "siglip", "vit_bert", "clip_roberta", "registers_albert"};
+const std::vector<std::string> kPairs = {"clip_quick", "clip_gelu",    "siglip",
+                                         "vit_bert",   "clip_roberta", "registers_albert"};
 
 std::unique_ptr<Model> load_pair(const std::string& name, const char* dtype = "float64") {
   return load_model(pair_folder(name).string(), {.dtype = dtype});
@@ -170,7 +171,7 @@ TEST_P(TwoTowers, AreAdaptedByEveryMethodOnItsDefaultLayers) {
     EXPECT_NE(differs(pair_logits(*model, &adapter, batch), plain, 1e-3), "");
     std::set<std::string> towers;
     for (const AdaptedLayer* layer : adapter.layers()) towers.insert(layer->info.name.substr(0, 5));
-    if (!towers.empty()) EXPECT_TRUE(towers.contains("text_") && towers.contains("visio"));
+    EXPECT_TRUE(towers.empty() || (towers.contains("text_") && towers.contains("visio")));
   }
 }
 
