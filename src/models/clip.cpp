@@ -48,7 +48,7 @@ VisionNames vision_names(const ClipForm& form) {
   if (!form.siglip) return names;
   names.tokens.clear();
   names.first_norm.clear();
-  names.attention_pooling = "head";
+  names.attention_pooling = names.base + ".head";
   return names;
 }
 

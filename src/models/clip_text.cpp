@@ -98,7 +98,7 @@ Tensor ClipTextPart::features(const ModelInput& input, Call& call) const {
   const Tensor& ids = input.input_ids;
   if (!config_.last) {
     const Tensor states = encoder_->states(input, Reads::every, call);
-    return states.index({at::arange(ids.size(0), ids.options()), places(ids)});
+    return states.gather(1, places(ids).view({-1, 1, 1}).expand({-1, 1, states.size(2)})).squeeze(1);
   }
   if (ids.size(1) != text_length()) {
     throw Error({.id = "data.text-length",

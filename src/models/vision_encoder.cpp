@@ -199,7 +199,7 @@ void VisionFamilyModel::load_pooler(Loader& load, const VisionConfig& config, co
   const int64_t d = config.hidden_size;
   reads_ = ImageReads::first;
   if (!names.attention_pooling.empty()) {
-    pooling_ = std::make_unique<AttentionPooling>(load, names.base + "." + names.attention_pooling,
+    pooling_ = std::make_unique<AttentionPooling>(load, names.attention_pooling,
                                                   AttentionPooling::Form{.width = d,
                                                                          .heads = config.num_attention_heads,
                                                                          .inner = config.intermediate_size,

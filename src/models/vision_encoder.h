@@ -61,8 +61,8 @@ struct VisionNames {
   std::string intermediate = "intermediate.dense", output = "output.dense";
   std::string scale_attention = {}, scale_output = {};  // that multiply a sublayer's output; empty: none
   std::string first_norm = {}, norm = "layernorm";      // before the blocks and behind them; empty: none
-  // Of a part, what makes one vector of the tokens: a dense layer and pooler_act behind the first one, or attention.
-  // Empty: the first one as it is.
+  // Of a part, what makes one vector of the tokens: a dense layer and pooler_act behind the first one, or attention,
+  // whose name is whole. Empty: the first one as it is.
   std::string pooler = "pooler.dense", attention_pooling = {};
 };
 
