@@ -125,7 +125,7 @@ def pairs():
                off=[("activation", activation("quick_gelu")), ("end", end_of_text(2))])
     yield Pair("siglip", SiglipConfig(vision_config=IMAGES, text_config={**TEXTS, "projection_size": 16}),
                "attention pools the patches; the last token of a padded text; sigmoid loss", kind="SiglipModel",
-               targets=["q_proj", "v_proj", "fc1", "head"], padding=1, whole_texts=True,
+               targets=["q_proj", "v_proj", "fc1", "text_model.head"], padding=1, whole_texts=True,
                off=[("last token", first_token), ("activation", activation("relu"))])
     yield dual("vit_bert", ViTConfig(**IMAGES, **NO_DROPOUT), BertConfig(**TEXTS, **NO_DROPOUT),
                "both poolers are dense layers", ["query", "value", "output.dense", "text_projection"],

@@ -296,7 +296,7 @@ TEST_F(Pair, RefusesTowersThatGiveNoVector) {
   copy("vit_bert");
   const auto expect = [&](const std::string& part, const std::string& type, const std::string& said) {
     copy("vit_bert");
-    edit_part(part, {{"model_type", type}, {"dim", 12}, {"n_layers", 2}, {"n_heads", 3}, {"hidden_dim", 20}});
+    edit_part(part, {{"model_type", type}, {"embedding_size", 12}});
     const Error error = refused();
     EXPECT_NE(std::string(error.what()).find(said), std::string::npos) << type << ": " << error.what();
     return error.id();
@@ -305,7 +305,7 @@ TEST_F(Pair, RefusesTowersThatGiveNoVector) {
   EXPECT_EQ(expect("text_config", "vit", "is no encoder of texts"), "config.unsupported");
   EXPECT_EQ(expect("vision_config", "bert", "reads no images"), "config.unsupported");
   EXPECT_EQ(expect("vision_config", "swin", "vision_config"), "config.unsupported");
-  EXPECT_EQ(expect("text_config", "electra", "embeddings_project"), "format.missing-tensor");
+  EXPECT_EQ(expect("text_config", "electra", "has no pooler"), "config.unsupported");
   copy("siglip");
   edit_part("text_config", {{"projection_size", 20}});
   EXPECT_NE(std::string(refused().what()).find("projection_size"), std::string::npos);
