@@ -8,7 +8,7 @@ std::unique_ptr<Model> load_vit(const FamilyInput& input) {
   const ConfigValues values = config_of(input);
   VisionConfig config = VisionConfig::from_json(values, /*patch_size=*/16);
   config.intermediate_size = values.size("intermediate_size");
-  return std::make_unique<VisionFamilyModel>(input, config, VisionNames{.base = "vit"}, /*reads_mean=*/false,
+  return std::make_unique<VisionFamilyModel>(input, config, VisionNames{.base = "vit"}, ImageReads::first,
                                              std::vector<std::string>{"pooler.", "embeddings.mask_token", "decoder."});
 }
 

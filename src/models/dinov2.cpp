@@ -25,8 +25,9 @@ std::unique_ptr<Model> load_dinov2(const FamilyInput& input, VisionNames names, 
   names.output = config.gated ? "mlp.weights_out" : "mlp.fc2";
   names.scale_attention = "layer_scale1.lambda1";
   names.scale_output = "layer_scale2.lambda1";
+  names.pooler.clear();
   const std::vector<std::string> others = {"embeddings.mask_token"};
-  return std::make_unique<VisionFamilyModel>(input, config, names, /*reads_mean=*/true, others);
+  return std::make_unique<VisionFamilyModel>(input, config, names, ImageReads::first_and_mean, others);
 }
 
 FamilySpec dinov2_family(FamilySpec own) {
