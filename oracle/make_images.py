@@ -1,6 +1,6 @@
 """Writes tests/golden/images: small image files of every kind that is read, and in expected.json the CRC-32 of what Pillow
 and transformers' Pillow processors make of them: the pixels (upright, over white), the pixels in other sizes with every
-filter, the values that a model sees.
+filter, the values that a model sees. And tests/golden/colours, a set of three classes.
 
 Needs packages that no other script does: python3 -m venv V && V/bin/pip install pillow==13.0.0 numpy transformers==5.24.0
 && V/bin/python oracle/make_images.py. The sizes of Pillow 12 are added by a second run with pillow==12.0.0, which
@@ -15,6 +15,7 @@ from PIL import Image, ImageOps, PngImagePlugin
 
 FOLDER = pathlib.Path(__file__).resolve().parent.parent / "tests" / "golden" / "images"
 EXPECTED = FOLDER / "expected.json"
+COLOURS = FOLDER.parent / "colours"
 WHITE = (255, 255, 255, 255)
 draw = np.random.default_rng(26)
 
@@ -89,6 +90,17 @@ def make_files():
     save(small, "refused.tiff")
 
 
+def make_colours():
+    """A folder for each of three colours, to train on: three shades of it, with a darker corner."""
+    for place, colour in enumerate(("red", "green", "blue")):
+        (COLOURS / colour).mkdir(parents=True, exist_ok=True)
+        for shade in range(3):
+            pixels = np.full((12, 16, 3), 20 * shade, np.uint8)
+            pixels[..., place] = 255 - 30 * shade
+            pixels[:4, :6] //= 2
+            Image.fromarray(pixels).save(COLOURS / colour / f"{shade}.png")
+
+
 def opened(file):
     image = ImageOps.exif_transpose(Image.open(file))
     if "A" in image.getbands() or image.info.get("transparency") is not None:
@@ -144,6 +156,7 @@ if PIL.__version__.startswith("12."):
 else:
     FOLDER.mkdir(parents=True, exist_ok=True)
     make_files()
+    make_colours()
     files = sorted(file.name for file in FOLDER.iterdir() if file.suffix != ".json" and "refused" not in file.name)
     pixels = {name: [*opened(FOLDER / name).size[::-1], crc(opened(FOLDER / name))] for name in files}
     expected = {"pillow": PIL.__version__, "pixels": pixels, "resized": resized(), "processed": processed()}

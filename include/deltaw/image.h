@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -42,7 +43,11 @@ Image center_crop(const Image& image, int64_t height, int64_t width);
 /// What a checkpoint wants of an image.
 class ImageProcessor {
  public:
-  /// Reads preprocessor_config.json of a checkpoint's folder; what it leaves open is what transformers takes for its
+  /// Where a checkpoint's folder says so: in processor_config.json where that has an image processor inside, as
+  /// transformers 5 writes it for models that read several things, else in preprocessor_config.json.
+  static std::optional<std::filesystem::path> file_in(const std::filesystem::path& folder);
+
+  /// Reads that file; what it leaves open is what transformers takes for its
   /// image_processor_type. Throws io.not-found, format.json, config.image-processor (a kind or a key that is none of
   /// ViT's, DeiT's, DINOv2's, CLIP's or SigLIP's, or images that come out in different sizes).
   static ImageProcessor from_folder(const std::filesystem::path& folder);

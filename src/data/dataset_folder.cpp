@@ -21,13 +21,6 @@ namespace fs = std::filesystem;
 using Paths = std::vector<fs::path>;
 using Strings = std::vector<std::string>;
 
-/// What `datasets` takes for a name of each split, its own first.
-const Strings& words_of(Split split) {
-  static const Strings train = {"train", "training"}, validation = {"validation", "valid", "dev", "val"},
-                       test = {"test", "testing", "eval", "evaluation"};
-  return split == Split::train ? train : split == Split::validation ? validation : test;
-}
-
 struct Folder {
   bool whole = false;  // the one split in it is not named
   std::map<std::string, Paths> splits;
@@ -137,7 +130,7 @@ std::string split_in(const std::string& name) {
     const size_t end = std::min(name.find_first_of(kBetween, begin), name.size());
     const std::string word = name.substr(begin, end - begin);
     for (const Split split : {Split::train, Split::validation, Split::test}) {
-      const Strings& words = words_of(split);
+      const Strings& words = split_words(split);
       if (std::find(words.begin(), words.end(), word) != words.end()) return split_name(split);
     }
     begin = end + 1;
@@ -232,7 +225,7 @@ Folder read_folder(const fs::path& folder) {
 }
 
 const Paths* find_split(const Folder& folder, Split split) {
-  for (const std::string& word : words_of(split)) {
+  for (const std::string& word : split_words(split)) {
     if (const auto found = folder.splits.find(word); found != folder.splits.end()) return &found->second;
   }
   return nullptr;
@@ -248,6 +241,12 @@ const Paths* find_split(const Folder& folder, Split split) {
 }
 
 }  // namespace
+
+const Strings& split_words(Split split) {
+  static const Strings train = {"train", "training"}, validation = {"validation", "valid", "dev", "val"},
+                       test = {"test", "testing", "eval", "evaluation"};
+  return split == Split::train ? train : split == Split::validation ? validation : test;
+}
 
 Paths files_below(const fs::path& path, std::optional<Split> split, bool as_dataset) {
   const Folder folder = read_folder(path);

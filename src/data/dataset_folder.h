@@ -3,11 +3,15 @@
 
 #include <filesystem>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "deltaw/data.h"
 
 namespace deltaw::data {
+
+/// What `datasets` takes for a name of a split, its own first.
+const std::vector<std::string>& split_words(Split split);
 
 /// The files of a split, in order; without a split, those of the only one that there is. A folder that says nothing of
 /// splits (one data set of save_to_disk, or files whose names name none) stands for whichever is asked for or, as the

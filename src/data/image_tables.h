@@ -1,29 +1,38 @@
-// Sets of images as tables of two columns: where an image is, and its label.
+// Which images the options of a run mean.
 #pragma once
 
-#include <filesystem>
+#include <optional>
 #include <string>
 
-#include "data/table.h"
-#include "deltaw/image.h"
+#include "data/load_rows.h"
 
 namespace deltaw::data {
 
-/// Whether `path` is such a set: a folder of class folders, or a binary file of CIFAR or MNIST.
-bool is_image_set(const std::filesystem::path& path);
+/// The column of a table that ImageTables makes, whatever it is called in the file.
+inline constexpr const char* kImageColumn = "image";
 
-/// Its rows, with the columns "image" and "label".
-///
-/// - A folder holds a folder for each class, named as the class, with JPEG, PNG and WebP files at any depth; they come
-///   sorted by name. Files of other kinds are passed over.
-/// - CIFAR-10 and CIFAR-100 in their binary form (.bin): labels are the names of the classes, of CIFAR-100 the fine
-/// ones.
-/// - MNIST's images (idx3-ubyte), with the labels in the file beside it (idx1-ubyte). Packed files are to be unpacked.
-///
-/// Throws data.no-images, format.image-set.
-Table read_image_set(const std::filesystem::path& path);
+/// Tables of images: sets of them (data/image_sets.h), or files of rows with a column of paths, which begin at the
+/// file's folder. A folder of data may hold a folder for each split, with class folders in it (train, validation or
+/// val, test, and what else `datasets` takes for these), the binary files of CIFAR and MNIST as they are shipped, class
+/// folders alone, or files of rows.
+class ImageTables final : public Tables {
+ public:
+  /// `image_column` as the key of that name.
+  ImageTables(const DataOptions& options, std::string image_column);
 
-/// The image that such a row or a file of rows names: a path, or of a binary file the path, '#' and the record from 0.
-Image load_image(const std::string& reference);
+  bool has(Split split) const override;
+  /// Throws config.no-data, config.no-files, config.dataset-dir, config.missing-column, io.not-found for a row whose
+  /// file is not there, and what read_image_sets and read_table throw.
+  Table read(Split split) const override;
+  /// What names of files and folders lead to.
+  Table read_named(const DataFiles& files, Split split) const;
+
+ private:
+  std::optional<DataFiles> row_files(Split split) const;
+  Table read_rows(const DataFiles& files) const;
+
+  const DataOptions& options_;
+  std::string image_column_;
+};
 
 }  // namespace deltaw::data

@@ -46,22 +46,27 @@ data::Table read_files_of_task(const DataFiles& files, const DataOptions& option
   return data::read_table(files, task != nullptr ? task->columns : std::vector<std::string>{}, options.encoding);
 }
 
-/// The tables of files that the options name.
-data::TableOf tables_of(const DataOptions& options) {
-  return [&options](Split split) -> std::optional<data::Table> {
-    const auto files = split_file(options, split);
-    if (!files) return std::nullopt;
-    return read_files_of_task(*files, options);
-  };
-}
+/// The files that the options name.
+class TextTables final : public data::Tables {
+ public:
+  explicit TextTables(const DataOptions& options) : options_(options) {}
 
-data::Table read_split(const DataOptions& options, Split split, const data::TableOf& table_of) {
-  std::optional<data::Table> table = table_of(split);
-  if (table) return *std::move(table);
-  const GlueTask* task = data::task_of(options);
-  const std::string name = task == nullptr ? "" : data::file_of(*task, split);
-  throw data::no_file(options, data::option_name(split),
-                      name.empty() ? "" : fmt::format("{}/{} as GLUE ships it", task->folder, name));
+  bool has(Split split) const override { return split_file(options_, split).has_value(); }
+
+  data::Table read(Split split) const override {
+    if (const auto files = split_file(options_, split)) return read_files_of_task(*files, options_);
+    const GlueTask* task = data::task_of(options_);
+    const std::string name = task == nullptr ? "" : data::file_of(*task, split);
+    throw data::no_file(options_, data::option_name(split),
+                        name.empty() ? "" : fmt::format("{}/{} as GLUE ships it", task->folder, name));
+  }
+
+ private:
+  const DataOptions& options_;
+};
+
+bool holds_out(const DataOptions& options, const data::Tables& tables) {
+  return options.validation_split > 0 && !tables.has(Split::validation);
 }
 
 /// Says where labels are no names of the set and were taken as numbers of its classes.
@@ -115,15 +120,14 @@ Dataset load_file(const DataFiles& files, const DataOptions& options, const Labe
 }
 
 Dataset data::split_rows(const DataOptions& options, Split split, const LabelSet& labels, Labels use, uint64_t seed,
-                         const TableOf& table_of) {
-  const bool held_out = split == Split::validation && holds_out(options);
-  Dataset dataset = rows_of(read_split(options, held_out ? Split::train : split, table_of), options, labels, use);
-  if (held_out) {
+                         const Tables& tables) {
+  const bool halves = split != Split::test && deltaw::holds_out(options, tables);
+  Dataset dataset = rows_of(tables.read(halves ? Split::train : split), options, labels, use);
+  if (halves) {
     std::vector<std::string> warnings = dataset.warnings;
-    dataset = hold_out(std::move(dataset), options.validation_split, seed).second;
+    auto [kept, held] = hold_out(std::move(dataset), options.validation_split, seed);
+    dataset = std::move(split == Split::train ? kept : held);
     dataset.warnings = std::move(warnings);
-  } else if (split == Split::train && holds_out(options)) {
-    dataset = hold_out(std::move(dataset), options.validation_split, seed).first;
   }
   if (split == Split::train) keep_first_rows(dataset, options.max_train_samples);
   if (split == Split::validation) keep_first_rows(dataset, options.max_eval_samples);
@@ -131,12 +135,12 @@ Dataset data::split_rows(const DataOptions& options, Split split, const LabelSet
 }
 
 Dataset load_split(const DataOptions& options, Split split, const LabelSet& labels, Labels use, uint64_t seed) {
-  return data::split_rows(options, split, labels, use, seed, tables_of(options));
+  return data::split_rows(options, split, labels, use, seed, TextTables(options));
 }
 
 TrainingData data::training_rows(const DataOptions& options, uint64_t seed, const HeadLabels& head,
-                                 const TableOf& table_of) {
-  const Table table = read_split(options, Split::train, table_of);
+                                 const Tables& tables) {
+  const Table table = tables.read(Split::train);
   const GlueTask* task = task_of(options);
   const Columns columns = choose_columns(options, task, table);
   TrainingData result;
@@ -152,13 +156,12 @@ TrainingData data::training_rows(const DataOptions& options, uint64_t seed, cons
     result.warnings.push_back(*doubt);
   }
   result.train = rows_of(table, options, result.labels, Labels::needed);
-  if (holds_out(options)) {
+  if (deltaw::holds_out(options, tables)) {
     std::tie(result.train, result.validation) = hold_out(std::move(result.train), options.validation_split, seed);
-    keep_first_rows(result.validation, options.max_eval_samples);
-  } else if (const std::optional<Table> validation = table_of(Split::validation)) {
-    result.validation = rows_of(*validation, options, result.labels, Labels::needed);
-    keep_first_rows(result.validation, options.max_eval_samples);
+  } else if (tables.has(Split::validation)) {
+    result.validation = rows_of(tables.read(Split::validation), options, result.labels, Labels::needed);
   }
+  keep_first_rows(result.validation, options.max_eval_samples);
   keep_first_rows(result.train, options.max_train_samples);
   for (const Dataset* dataset : {&result.train, &result.validation}) {
     for (const std::string& warning : dataset->warnings) result.warnings.push_back(warning);
@@ -167,7 +170,7 @@ TrainingData data::training_rows(const DataOptions& options, uint64_t seed, cons
 }
 
 TrainingData load_training_data(const DataOptions& options, uint64_t seed, const HeadLabels& head) {
-  return data::training_rows(options, seed, head, tables_of(options));
+  return data::training_rows(options, seed, head, TextTables(options));
 }
 
 std::pair<Dataset, Dataset> hold_out(Dataset dataset, double fraction, uint64_t seed) {

@@ -1,4 +1,4 @@
-// preprocessor_config.json, as transformers' image processors read it.
+// preprocessor_config.json and processor_config.json, as transformers' image processors read it.
 #include <fmt/format.h>
 
 #include <array>
@@ -9,6 +9,9 @@
 
 namespace deltaw {
 namespace {
+
+constexpr const char* kSeveral = "processor_config.json";  // of models that read several things
+constexpr const char* kInside = "image_processor";
 
 using Channels = std::vector<double>;
 
@@ -106,9 +109,16 @@ void refuse_other_steps(const JsonFields& fields) {
 
 }  // namespace
 
+std::optional<std::filesystem::path> ImageProcessor::file_in(const std::filesystem::path& folder) {
+  const std::filesystem::path several = folder / kSeveral, own = folder / "preprocessor_config.json";
+  if (std::filesystem::exists(several) && read_json_object(several).contains(kInside)) return several;
+  return std::filesystem::exists(own) ? std::optional(own) : std::nullopt;
+}
+
 ImageProcessor ImageProcessor::from_folder(const std::filesystem::path& folder) {
-  const std::filesystem::path file = folder / "preprocessor_config.json";
-  const JsonFields fields(read_json_object(file), file.string());
+  const std::filesystem::path file = file_in(folder).value_or(folder / "preprocessor_config.json");
+  const JsonFields all(read_json_object(file), file.string());
+  const JsonFields fields = file.filename() == kSeveral ? all.object(kInside) : all;
   const std::string type =
       fields.get_or<std::string>("image_processor_type", fields.get_or<std::string>("feature_extractor_type", "ViT"));
   const Kind* const kind = kind_of(type);

@@ -16,6 +16,8 @@ namespace {
 // Read by deltaw where they are, at the top of a repository.
 constexpr const char* kBeside[] = {"config.json",
                                    "generation_config.json",
+                                   "preprocessor_config.json",
+                                   "processor_config.json",
                                    "adapter_config.json",
                                    "chat_template.jinja",
                                    "chat_template.json",

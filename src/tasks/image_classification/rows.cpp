@@ -10,9 +10,10 @@
 #include <random>
 
 #include "core/hash.h"
-#include "data/image_tables.h"
 #include "core/mix_seed.h"
 #include "data/shuffle.h"
+#include "deltaw/error.h"
+#include "deltaw/family.h"
 
 namespace deltaw::image_classification {
 namespace {
@@ -44,7 +45,28 @@ void flip(Image& image) {
   }
 }
 
+/// [rows] float64, or [rows, classes] where rows have several.
+Tensor labels_of(const std::vector<Example>& rows, const std::vector<int64_t>& positions) {
+  std::vector<double> labels;
+  for (const int64_t position : positions) {
+    const Example& row = rows[static_cast<size_t>(position)];
+    if (row.labels.empty()) labels.push_back(row.label);
+    labels.insert(labels.end(), row.labels.begin(), row.labels.end());
+  }
+  const auto count = static_cast<int64_t>(positions.size());
+  const Tensor tensor = at::tensor(labels, at::kDouble);
+  return static_cast<int64_t>(labels.size()) == count ? tensor : tensor.view({count, -1});
+}
+
 }  // namespace
+
+const ImageModel& as_image_model(const Model& model) {
+  if (const auto* images = dynamic_cast<const ImageModel*>(&model)) return *images;
+  throw Error({.id = "config.unsupported",
+               .what = "model_type '" + (model.family() ? model.family()->model_type : "") + "' reads no images",
+               .where = model.folder().string(),
+               .fix = "use the checkpoint of a model of images"});
+}
 
 Part draw_part(int64_t height, int64_t width, const std::array<double, 2>& scale, uint64_t seed) {
   constexpr double kNarrowest = 3.0 / 4, kWidest = 4.0 / 3;
@@ -70,8 +92,7 @@ Part draw_part(int64_t height, int64_t width, const std::array<double, 2>& scale
       .top = (height - part_height) / 2, .left = (width - part_width) / 2, .height = part_height, .width = part_width};
 }
 
-ImageRows::ImageRows(std::vector<Example> rows, ImageProcessor processor, const ImageModel& model,
-                     Augmentation augmentation)
+ImageRows::ImageRows(Dataset rows, ImageProcessor processor, const ImageModel& model, Augmentation augmentation)
     : rows_(std::move(rows)),
       processor_(std::move(processor)),
       augmentation_(augmentation),
@@ -79,18 +100,28 @@ ImageRows::ImageRows(std::vector<Example> rows, ImageProcessor processor, const 
 
 std::string ImageRows::fingerprint() const {
   std::string bytes;
-  for (const Example& row : rows_) {
+  for (const Example& row : rows()) {
     bytes += row.text;
     bytes.append(reinterpret_cast<const char*>(&row.label), sizeof row.label);
     bytes.append(reinterpret_cast<const char*>(row.labels.data()), row.labels.size() * sizeof(double));
   }
   const Augmentation& a = augmentation_;
-  return fmt::format("{} images {} x {}, flip {} crop {} {} {}, {}", rows_.size(), processor_.height(),
+  return fmt::format("{} images {} x {}, flip {} crop {} {} {}, {}", rows().size(), processor_.height(),
                      processor_.width(), a.flip, a.crop, a.scale[0], a.scale[1], xxh128(bytes));
 }
 
+Image ImageRows::read(const Example& row) const {
+  try {
+    return files_.read(row.text);
+  } catch (const Error& error) {
+    ErrorParts parts = error.parts();
+    parts.where += fmt::format(" (row {} of {})", row.line, rows_.file.string());
+    throw Error(std::move(parts));
+  }
+}
+
 Image ImageRows::seen(int64_t row, const Draw& draw) const {
-  Image image = data::load_image(rows_[static_cast<size_t>(row)].text);
+  Image image = read(rows()[static_cast<size_t>(row)]);
   if (!augmentation_.crop && !augmentation_.flip) return processor_.resized(image);
   const uint64_t epoch = mix_seed(mix_seed(draw.seed, kStream), static_cast<uint64_t>(draw.epoch));
   const uint64_t seed = mix_seed(epoch, static_cast<uint64_t>(row));
@@ -122,35 +153,38 @@ Batch ImageRows::collate(const std::vector<int64_t>& positions, const Draw& draw
     }
   });
   if (problem) std::rethrow_exception(problem);
-  std::vector<double> labels;
-  for (const int64_t position : positions) {
-    const Example& row = rows_[static_cast<size_t>(position)];
-    if (row.labels.empty()) labels.push_back(row.label);
-    labels.insert(labels.end(), row.labels.begin(), row.labels.end());
-  }
-  Tensor targets = at::tensor(labels, at::kDouble);
-  if (static_cast<int64_t>(labels.size()) != count) targets = targets.view({count, -1});
   return {.rows = count,
-          .tensors = {{"pixel_values", std::move(pixels)}, {"labels", std::move(targets)}},
+          .tensors = {{"pixel_values", std::move(pixels)}, {"labels", labels_of(rows(), positions)}},
           .positions = positions,
           .costs = std::vector<int64_t>(positions.size(), tokens_)};
 }
 
-NoiseRows::NoiseRows(std::vector<double> labels, const ImageModel& model, uint64_t seed)
-    : labels_(std::move(labels)),
-      height_(model.image_height()),
+NoiseRows::NoiseRows(int64_t count, const ImageModel& model, uint64_t seed)
+    : height_(model.image_height()),
       width_(model.image_width()),
       tokens_(model.image_tokens(height_, width_)),
-      seed_(seed) {}
+      seed_(seed) {
+  std::mt19937_64 engine(mix_seed(seed, 1));
+  const int64_t classes = model.num_labels();
+  const auto draw = [&](int64_t values) {
+    return static_cast<double>(data::draw_below(engine, static_cast<uint64_t>(values)));
+  };
+  for (int64_t i = 0; i < count; ++i) {
+    Example& row = rows_.emplace_back();
+    row.label = model.is_regression() ? draw(1000) / 1000 : draw(classes);
+    for (int64_t c = 0; model.is_multi_label() && c < classes; ++c) row.labels.push_back(draw(2));
+  }
+}
 
 Batch NoiseRows::collate(const std::vector<int64_t>& positions, const Draw& /*draw*/) const {
   const auto count = static_cast<int64_t>(positions.size());
-  at::Generator generator = at::detail::createCPUGenerator(seed_);
-  std::vector<double> labels;
-  for (const int64_t position : positions) labels.push_back(labels_[static_cast<size_t>(position)]);
+  std::vector<Tensor> images;
+  for (const int64_t position : positions) {
+    at::Generator generator = at::detail::createCPUGenerator(mix_seed(seed_, static_cast<uint64_t>(position)));
+    images.push_back(at::randn({3, height_, width_}, generator));
+  }
   return {.rows = count,
-          .tensors = {{"pixel_values", at::randn({count, 3, height_, width_}, generator)},
-                      {"labels", at::tensor(labels, at::kDouble)}},
+          .tensors = {{"pixel_values", at::stack(images)}, {"labels", labels_of(rows_, positions)}},
           .positions = positions,
           .costs = std::vector<int64_t>(positions.size(), tokens_)};
 }

@@ -6,12 +6,16 @@
 #include <string>
 #include <vector>
 
+#include "data/image_sets.h"
 #include "deltaw/batch.h"
 #include "deltaw/data.h"
 #include "deltaw/image.h"
 #include "deltaw/image_model.h"
 
 namespace deltaw::image_classification {
+
+/// The model as one of images. Throws config.unsupported where it is another one.
+const ImageModel& as_image_model(const Model& model);
 
 /// What training does to an image, as torchvision's RandomResizedCrop and RandomHorizontalFlip.
 struct Augmentation {
@@ -34,38 +38,40 @@ Part draw_part(int64_t height, int64_t width, const std::array<double, 2>& scale
 class ImageRows final : public RowSource {
  public:
   static constexpr const char* kName = "ImageRows";
-  /// Each example's text names its image (data/image_tables.h).
-  ImageRows(std::vector<Example> rows, ImageProcessor processor, const ImageModel& model, Augmentation augmentation);
+  /// Each example's text names its image (data/image_sets.h).
+  ImageRows(Dataset rows, ImageProcessor processor, const ImageModel& model, Augmentation augmentation);
 
   int64_t size() const override { return static_cast<int64_t>(rows_.size()); }
   int64_t cost(int64_t /*row*/) const override { return tokens_; }
   std::string fingerprint() const override;
-  /// Images are read by several threads. Throws format.image, io.not-found.
+  /// Images are read by several threads. Throws format.image and io.*, with the image and its row.
   Batch collate(const std::vector<int64_t>& positions, const Draw& draw) const override;
 
-  const std::vector<Example>& rows() const { return rows_; }
+  const std::vector<Example>& rows() const { return rows_.rows; }
 
  private:
+  Image read(const Example& row) const;
   Image seen(int64_t row, const Draw& draw) const;
 
-  std::vector<Example> rows_;
+  Dataset rows_;
+  data::ImageFiles files_;
   ImageProcessor processor_;
   Augmentation augmentation_;
   int64_t tokens_;
 };
 
-/// Noise, for timing.
+/// Noise with labels that follow from the seed, for timing and to compare models on.
 class NoiseRows final : public RowSource {
  public:
-  NoiseRows(std::vector<double> labels, const ImageModel& model, uint64_t seed);
+  NoiseRows(int64_t count, const ImageModel& model, uint64_t seed);
 
-  int64_t size() const override { return static_cast<int64_t>(labels_.size()); }
+  int64_t size() const override { return static_cast<int64_t>(rows_.size()); }
   int64_t cost(int64_t /*row*/) const override { return tokens_; }
   std::string fingerprint() const override { return "noise"; }
   Batch collate(const std::vector<int64_t>& positions, const Draw& draw) const override;
 
  private:
-  std::vector<double> labels_;
+  std::vector<Example> rows_;
   int64_t height_, width_, tokens_;
   uint64_t seed_;
 };

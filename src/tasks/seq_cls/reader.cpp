@@ -1,20 +1,19 @@
 #include "tasks/seq_cls/reader.h"
 
-#include <fmt/format.h>
-#include <fmt/ranges.h>
-
 #include "core/files.h"
 #include "data/glue.h"
 #include "deltaw/error.h"
 #include "deltaw/text_rows.h"
 #include "tasks/common/choose_labels.h"
-#include "tasks/common/head_labels.h"
+#include "tasks/common/classifier_rows.h"
 #include "tasks/common/metrics.h"
 #include "tasks/common/shown.h"
 #include "tasks/common/text_files.h"
 
 namespace deltaw::seq_cls {
 namespace {
+
+constexpr const char* kTask = "SEQ_CLS";
 
 void refuse_lines_for_pairs(const DataOptions& data, const std::string& file) {
   const std::string pair = data.text_pair_column.empty() && !data.task_name.empty()
@@ -35,18 +34,10 @@ const GlueTask& task_of_submission(const DataOptions& data) {
                .fix = "add --task_name, or leave submission_dir out: the predictions are the lines of output_file"});
 }
 
-std::string label_words(const LabelSet& labels, const Example& row) {
-  if (labels.regression) return Json(row.label).dump();
-  if (!labels.multi_label) return labels.names[static_cast<size_t>(row.label)];
-  std::vector<std::string> names;
-  for (size_t i = 0; i < row.labels.size(); ++i) {
-    if (row.labels[i] > 0) names.push_back(labels.names[i]);
-  }
-  return names.empty() ? "none" : fmt::format("{}", fmt::join(names, ", "));
-}
-
 class Reader final : public TextReader {
  public:
+  void training_fields(FieldVisitor& f) override { rows_.training_fields(f); }
+
   void prediction_fields(FieldVisitor& f) override {
     f.field("submission_dir", submission_dir_,
             "Also write the file that GLUE's server takes for task_name into this folder: CoLA.tsv, MNLI-m.tsv.");
@@ -55,30 +46,29 @@ class Reader final : public TextReader {
   // ---- a run ----
 
   void read(TaskFiles& files) override {
-    const bool goes_on = !files.adapters.empty();
-    if (goes_on) tasks::inherit_head(files);
-    rows_ = load_training_data(files.data, files.seed,
-                               goes_on ? HeadLabels() : tasks::head_of(files.base, files.model, "SEQ_CLS"));
-    labels_ = rows_.labels;
-    if (goes_on) tasks::check_head_size(files.adapters.front(), labels_.outputs());
-    for (const std::string& sentence : rows_.warnings) files.warn(sentence);
-    settle(files);
+    rows_.read(files, [&](const HeadLabels& head) { return load_training_data(files.data, files.seed, head); });
+    if (!files.data.task_name.empty()) return;
+    // Whoever reads another file later, with run.json, reads the same columns or is told that they are not there.
+    files.data.text_column = rows_.data().text_column;
+    files.data.text_pair_column = rows_.data().text_pair_column;
   }
 
-  bool has_validation() const override { return !rows_.validation.rows.empty(); }
-  bool smooths_labels() const override { return labels_.one_class(); }
-  std::vector<std::string> metrics(const DataOptions& data) const override { return metric_names(data, labels_); }
-  void check_metric(const std::string& name) const override { tasks::check_class_metric(name, labels_); }
+  bool has_validation() const override { return !rows_.data().validation.rows.empty(); }
+  bool smooths_labels() const override { return rows_.labels().one_class(); }
+  std::vector<std::string> metrics(const DataOptions& data) const override {
+    return metric_names(data, rows_.labels());
+  }
+  void check_metric(const std::string& name) const override { tasks::check_class_metric(name, rows_.labels()); }
 
   void encode(const Model& /*model*/, const DataOptions& data) override {
-    train_ = as_rows(encode_rows(rows_.train, tokenizer(), data.max_length));
-    validation_ = as_rows(encode_rows(rows_.validation, tokenizer(), data.max_length));
+    train_ = as_rows(encode_rows(rows_.data().train, tokenizer(), data.max_length));
+    validation_ = as_rows(encode_rows(rows_.data().validation, tokenizer(), data.max_length));
   }
 
   ModelCard model_card() const override {
     return {.pipeline_tag = "text-classification",
             .python_class = "AutoModelForSequenceClassification",
-            .load_arguments = fmt::format(", num_labels={}", std::max<size_t>(1, labels_.names.size())),
+            .load_arguments = rows_.load_arguments(),
             .command = "predict",
             .command_arguments = "--input_file texts.txt"};
   }
@@ -86,23 +76,19 @@ class Reader final : public TextReader {
   // ---- a model that is asked ----
 
   void choose_model(TaskFiles& files) override {
-    tasks::choose_labels(files, "SEQ_CLS", [&](const HeadLabels& head) -> std::optional<TrainingData> {
+    tasks::choose_labels(files, kTask, [&](const HeadLabels& head) -> std::optional<TrainingData> {
       if (!split_file(files.data, Split::train)) return std::nullopt;
       return load_training_data(files.data, files.seed, head);
     });
   }
 
   void begin_asking(const AskedModel& asked, TaskFiles& files) override {
-    labels_.regression = asked.model.is_regression();
-    if (!labels_.regression) {
-      labels_ = label_set(files.data, asked.model.label_names());
-      labels_.multi_label = asked.model.is_multi_label();
-    }
+    rows_.begin_asking(asked, files.data);
     TextReader::begin_asking(asked, files);
   }
 
   std::shared_ptr<const RowSource> rows_to_score(const AskedModel& asked, TaskFiles& files) override {
-    const Dataset dataset = load_split(files.data, Split::validation, labels_, Labels::needed, files.seed);
+    const Dataset dataset = load_split(files.data, Split::validation, rows_.labels(), Labels::needed, files.seed);
     if (!dataset.rows.empty()) return as_rows(encoded(dataset, asked, files));
     throw Error({.id = "config.no-data",
                  .what = "there are no rows to evaluate on",
@@ -120,7 +106,8 @@ class Reader final : public TextReader {
   std::unique_ptr<Predictions> predict(const AskedModel& asked, TaskFiles& files, const std::string& file) override {
     if (submission_dir_.empty()) return TextReader::predict(asked, files, file);
     const GlueTask& task = task_of_submission(files.data);
-    data::submission_text(task, {labels_.names.begin(), labels_.names.end()});  // refuses other labels at once
+    data::submission_text(task,
+                          {rows_.labels().names.begin(), rows_.labels().names.end()});  // refuses other labels at once
     std::unique_ptr<Predictions> predictions = TextReader::predict(asked, files, file);
     std::vector<Json> answers;
     for (int64_t row = 0; row < predictions->size(); ++row) answers.push_back(predictions->row(row)["label"]);
@@ -131,22 +118,21 @@ class Reader final : public TextReader {
   }
 
  protected:
-  std::vector<std::string> labels() const override { return labels_.names; }
+  std::vector<std::string> labels() const override { return rows_.labels().names; }
 
   Json sample() const override {
-    const Example& first = rows_.train.rows.front();
+    const Example& first = rows_.data().train.rows.front();
     const std::vector<int64_t>& ids = deltaw::as_rows<TextRows>(*train_).rows().front().ids;
     Json sample = {{"text", first.text}};
     if (first.has_pair) sample["text_pair"] = first.text_pair;
-    sample["label"] = label_words(labels_, first);
+    sample["label"] = rows_.label_words(first);
     sample["ids"] = ids;
     sample["tokens"] = tasks::token_names(ids, tokenizer());
     return sample;
   }
 
   std::string counts_text(const Json& facts) const override {
-    const Json& names = facts["labels"];
-    return names.empty() ? "         scores\n" : fmt::format("         labels: {}\n", tasks::first_words(names, 12));
+    return tasks::ClassifierRows::labels_text(facts["labels"]);
   }
 
   std::string sample_text(const Json& sample) const override {
@@ -160,32 +146,15 @@ class Reader final : public TextReader {
     return std::make_shared<const TextRows>(std::move(rows), pad_id_, tokenizer().pads_left());
   }
 
-  /// The labels are those of the run from here on, and so are the columns, those of a task aside: whoever reads another
-  /// file later, with run.json, reads the same ones or is told that they are not there.
-  void settle(TaskFiles& files) const {
-    if (files.data.task_name.empty()) {
-      files.data.text_column = rows_.text_column;
-      files.data.text_pair_column = rows_.text_pair_column;
-      files.data.label_column = rows_.label_column;
-    }
-    files.model.new_head = rows_.new_head;
-    files.data.label_names = labels_.names;
-    files.data.problem_type = labels_.problem_type();
-    files.model.problem_type = files.data.problem_type;
-    files.model.num_labels = labels_.outputs();
-    files.model.label_names = labels_.names;
-  }
-
   Dataset input_of(const TaskFiles& files, const std::string& file) const {
-    if (file.empty()) return load_split(files.data, Split::test, labels_, Labels::ignored, files.seed);
-    if (!tasks::is_lines(file)) return load_file(file, files.data, labels_, Labels::ignored);
+    if (file.empty()) return load_split(files.data, Split::test, rows_.labels(), Labels::ignored, files.seed);
+    if (!tasks::is_lines(file)) return load_file(file, files.data, rows_.labels(), Labels::ignored);
     refuse_lines_for_pairs(files.data, file);
     return tasks::read_lines(file, files.data.encoding);
   }
 
   std::string submission_dir_;
-  TrainingData rows_;
-  LabelSet labels_;
+  tasks::ClassifierRows rows_{kTask};
 };
 
 }  // namespace
