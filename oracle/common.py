@@ -77,7 +77,9 @@ def randomise(model, name):
     return model.eval()
 
 
-ENCODERS = ("albert", "bert", "deberta-v2", "distilbert", "electra", "modernbert", "mpnet", "roberta", "xlm-roberta")
+IMAGE_MODELS = ("deit", "dinov2", "dinov2_with_registers", "vit")
+ENCODERS = ("albert", "bert", "deberta-v2", "distilbert", "electra", "modernbert", "mpnet", "roberta", "xlm-roberta",
+            *IMAGE_MODELS)
 # First and last token of a row, and the ids from which its words are drawn, where these are not BERT's.
 FRAMES = {"roberta": (0, 2), "xlm-roberta": (0, 2), "mpnet": (0, 2), "deberta-v2": (1, 2), "modernbert": (57, 58)}
 WORDS = {"modernbert": (0, 57)}
@@ -91,8 +93,8 @@ def is_causal(config):
 def head_of(config):
     """The head that a config names, by the end of its class: "SequenceClassification" where it names none."""
     architecture = (config.architectures or [""])[0]
-    return next((head for head in ("TokenClassification", "MaskedLM", "QuestionAnswering", "MultipleChoice")
-                 if architecture.endswith("For" + head)), "SequenceClassification")
+    return next((head for head in ("TokenClassification", "MaskedLM", "QuestionAnswering", "MultipleChoice",
+                                   "ImageClassification") if architecture.endswith("For" + head)), "SequenceClassification")
 
 
 def load_base(name, root=MODELS, **changes):
@@ -109,7 +111,37 @@ def load_base(name, root=MODELS, **changes):
                                  attn_implementation="eager").eval()
     model.name_or_path = name
     model.config._name_or_path = name
+    return stretching(model)
+
+
+def stretching(model):
+    """ViT and DeiT stretch their positions only where they are asked to, and then of square images alone: here they do
+    for images of another size than the configuration's, as DINOv2 does."""
+    if model.config.model_type in ("vit", "deit"):
+        embeddings = model.base_model.embeddings
+        forward, own = embeddings.forward, tuple(embeddings.image_size)
+
+        def call(pixel_values, **kwargs):
+            return forward(pixel_values,
+                           **{**kwargs, "interpolate_pos_encoding": tuple(pixel_values.shape[2:]) != own})
+        embeddings.forward = call
     return model
+
+
+# What transformers 5 renames in memory and writes to checkpoints as it was; PEFT names modules as they are in memory.
+STORED = {"vit": [(".layers.", ".encoder.layer."), (".q_proj", ".attention.query"), (".k_proj", ".attention.key"),
+                  (".v_proj", ".attention.value"), (".attention.o_proj", ".attention.output.dense"),
+                  (".mlp.fc1", ".intermediate.dense"), (".mlp.fc2", ".output.dense")],
+          "dinov2": [(".q_proj", ".attention.query"), (".k_proj", ".attention.key"), (".v_proj", ".attention.value"),
+                     (".o_proj", ".output.dense"), (".mlp.down_proj", ".mlp.weights_out")]}
+STORED |= {"deit": STORED["vit"], "dinov2_with_registers": STORED["dinov2"]}
+
+
+def stored_name(model_type, name):
+    """The name that a checkpoint has for what transformers 5 calls `name` in memory."""
+    for now, then in STORED.get(model_type, []):
+        name = name.replace(now, then)
+    return name
 
 
 class Widened(TorchFunctionMode):
@@ -139,6 +171,8 @@ def widen(model):
 
 def make_batch(config, name, lengths=LENGTHS):
     """Random ids with real padding; both token types where there are two; labels as the head wants them."""
+    if config.model_type in IMAGE_MODELS:
+        return make_image_batch(config, name, len(lengths))
     if is_causal(config):
         return make_token_batch(config, name, lengths)
     rng = generator(name)
@@ -155,6 +189,19 @@ def make_batch(config, name, lengths=LENGTHS):
     if getattr(config, "type_vocab_size", 0) > 1:
         batch["token_type_ids"] = types
     return {**batch, **make_labels(config, batch, rng)}
+
+
+def make_image_batch(config, name, rows, size=None):
+    """Noise as a processor would hand it on, of `size` (height, width) or the model's own; a label each."""
+    rng = generator(name)
+    own = config.image_size
+    height, width = size or (own if isinstance(own, (list, tuple)) else (own, own))
+    batch = {"pixel_values": normal((rows, 3, height, width), 1.0, rng)}
+    if config.problem_type == "multi_label_classification":
+        return {**batch, "labels": (torch.rand((rows, config.num_labels), generator=rng) < 0.5).float()}
+    if config.num_labels == 1:
+        return {**batch, "labels": normal((rows,), 2.0, rng)}
+    return {**batch, "labels": torch.randint(0, config.num_labels, (rows,), generator=rng)}
 
 
 def make_labels(config, batch, rng):
@@ -208,7 +255,8 @@ def labels_for(batch, dtype):
 
 def task_loss(logits, batch, shifted=True):
     """Cross-entropy of tokens, of the next ones where `shifted`; mean over starts and ends of answers, padding left
-    out; of a classifier, mean squared error for one output, else cross-entropy."""
+    out; of a classifier, mean squared error for one output, binary cross-entropy for several labels a row, else
+    cross-entropy."""
     cross_entropy = torch.nn.functional.cross_entropy
     if "start_positions" in batch:
         text = logits.masked_fill(batch["attention_mask"].unsqueeze(-1) == 0, -torch.inf)
@@ -219,6 +267,8 @@ def task_loss(logits, batch, shifted=True):
         return cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
     if "token_labels" in batch:
         return cross_entropy(logits.flatten(0, 1), labels.flatten())
+    if labels.dim() == 2:
+        return torch.nn.functional.binary_cross_entropy_with_logits(logits, labels)
     if labels.is_floating_point():
         return torch.nn.functional.mse_loss(logits.squeeze(-1), labels)
     return cross_entropy(logits, labels)

@@ -1,7 +1,7 @@
 """Writes tests/golden/adapters: adapters saved by PEFT, their logits, gradients and ten AdamW steps."""
 from common import (GOLDEN, OPTIMIZER, Widened, generator, is_causal, load_base, logits_of, make_batch, model_loss,
                     normal, provenance, require_equal, require_moved, rounding_only, save_json, save_tensors, task_loss,
-                    seed_of, training_record, widen)
+                    seed_of, stored_name, training_record, widen)
 
 import json
 import shutil
@@ -17,7 +17,9 @@ from causal_cases import FAMILIES as CAUSAL_FAMILIES
 from encoder_adapter_cases import FAMILIES as ENCODER_FAMILIES
 from encoder_cases import LONG_TYPES
 from make_starts import Start, start_model
+from vision_adapter_cases import FAMILIES as VISION_FAMILIES
 from peft import PeftModel, get_peft_model, get_peft_model_state_dict
+from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import load_file, save_file
 
 ADAPTERS = GOLDEN / "adapters"
@@ -196,8 +198,28 @@ def loss_function(model):
     return loss_of
 
 
+def keep_stored_names(folder, model):
+    """The adapter under the names that checkpoints have; what PEFT wrote, as it is, in a folder of its own."""
+    kind = model.config.model_type
+    if stored_name(kind, ".q_proj") == ".q_proj":
+        return
+    kept = folder / "transformers5"
+    kept.mkdir()
+    for path in folder.glob("adapter_*"):
+        path.rename(kept / path.name)
+    tensors = {stored_name(kind, k): v for k, v in load_file(kept / "adapter_model.safetensors").items()}
+    save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    config = json.loads((kept / "adapter_config.json").read_text())
+    adapted = {n.removeprefix("base_model.model."): m for n, m in model.named_modules() if isinstance(m, BaseTunerLayer)}
+    config["target_modules"] = sorted(stored_name(kind, n) for n in adapted)
+    if config.get("feedforward_modules"):
+        config["feedforward_modules"] = sorted(stored_name(kind, n) for n, m in adapted.items() if m.is_feedforward)
+    save_json(folder / "adapter_config.json", config)
+
+
 def write_case(case):
     folder = ADAPTERS / case.name
+    shutil.rmtree(folder, ignore_errors=True)
     written_config = json.loads(json.dumps(case.config.to_dict(), default=sorted))
     before, start = save_adapter(case, folder)
     model = load_adapter(case, folder)
@@ -214,7 +236,7 @@ def write_case(case):
         tensors["logits64"] = logits_of(model, batches[0])
         require_equal(f"{case.name} float64", logits, tensors["logits64"])
         task = task_loss(tensors["logits64"], batches[0], shifted=is_causal(model.config))
-        trained = trained_by_key(model)
+        trained = {stored_name(model.config.model_type, k): v for k, v in trained_by_key(model).items()}
         record = training_record(trained, loss_function(model), batches)
     tensors |= record
     tensors["task_loss64"] = task.reshape(1)
@@ -224,6 +246,7 @@ def write_case(case):
     else:
         assert abs(tensors["penalty64"].item()) < 1e-12
         tensors["penalty64"] = torch.zeros(1, dtype=torch.float64)
+    keep_stored_names(folder, model)
     save_tensors(folder / "io.safetensors", tensors, __file__, case.name)
     save_json(folder / "case.json", {
         "name": case.name, "base": case.base, "peft_type": str(case.config.peft_type.value), "shows": case.shows,
@@ -238,7 +261,7 @@ def main():
     only = sys.argv[1:]
     if not only:
         shutil.rmtree(ADAPTERS, ignore_errors=True)
-    for family in [*FAMILIES, *CAUSAL_FAMILIES, *ENCODER_FAMILIES]:
+    for family in [*FAMILIES, *CAUSAL_FAMILIES, *ENCODER_FAMILIES, *VISION_FAMILIES]:
         for case in family():
             if not only or case.name in only:
                 write_case(case)

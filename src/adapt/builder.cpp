@@ -19,7 +19,7 @@ namespace deltaw {
 namespace {
 
 void check_virtual_tokens(const Model& model, const MethodSpec& spec) {
-  if (model.shape().layers > 0) return;
+  if (model.shape().word_embeddings.defined()) return;
   throw Error(
       {.id = "config.no-virtual-tokens",
        .what = fmt::format("the method {} puts tokens before the input, and this model has no place for them", spec.id),

@@ -239,7 +239,8 @@ std::vector<const Parameter*> find_saved(const Model& model, const std::vector<s
     for (const std::string& module : model.module_names()) {
       if (entry.empty() || !module.ends_with(entry)) continue;
       for (const Parameter* parameter : model.parameters()) {
-        if (!parameter->exists() || !parameter->name.starts_with(module + ".")) continue;
+        const bool below = parameter->name == module || parameter->name.starts_with(module + ".");
+        if (!parameter->exists() || !below) continue;
         slots.insert(parameter->slot);
         any = true;
       }

@@ -52,6 +52,7 @@ std::unique_ptr<Model> load(const FamilyInput& input) {
                                       .norm = "predictions.LayerNorm",
                                       .bias = "predictions.bias",
                                       .activation = c.hidden_act},
+                           .pooler = "albert.pooler",
                            .token_dropout = c.classifier_dropout};
   return load_encoder(
       input, c, names, heads,

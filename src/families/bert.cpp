@@ -13,6 +13,7 @@ std::unique_ptr<Model> load(const FamilyInput& input) {
                                       .norm = "cls.predictions.transform.LayerNorm",
                                       .bias = "cls.predictions.bias",
                                       .activation = c.hidden_act},
+                           .pooler = "bert.pooler.dense",
                            .token_dropout = c.classifier_dropout};
   return load_encoder(input, c, names, heads, {"cls.", "pooler.", "embeddings.position_ids"});
 }

@@ -10,8 +10,8 @@ std::unique_ptr<Model> load_deit(const FamilyInput& input) {
   VisionConfig config = VisionConfig::from_json(values, /*patch_size=*/16);
   config.intermediate_size = values.size("intermediate_size");
   return std::make_unique<VisionFamilyModel>(
-      input, config, VisionNames{.base = "deit", .tokens = {"cls_token", "distillation_token"}}, /*reads_mean=*/false,
-      std::vector<std::string>{"deit.pooler.", "deit.embeddings.mask_token", "decoder.", "cls_classifier.",
+      input, config, VisionNames{.base = "deit", .tokens = {"cls_token", "distillation_token"}}, ImageReads::first,
+      std::vector<std::string>{"pooler.", "embeddings.mask_token", "decoder.", "cls_classifier.",
                                "distillation_classifier."});
 }
 

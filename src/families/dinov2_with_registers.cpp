@@ -10,7 +10,7 @@ std::unique_ptr<Model> load_with_registers(const FamilyInput& input) {
                             ? 0
                             : values.size_or("num_register_tokens", 4);
   return load_dinov2(input, {.base = "dinov2_with_registers", .registers = "register_tokens", .register_count = count},
-                     /*antialiased_positions=*/true);
+                     /*patch_size=*/16, /*antialiased_positions=*/true);
 }
 
 }  // namespace

@@ -14,6 +14,7 @@ std::unique_ptr<Model> load(const FamilyInput& input) {
   const EncoderHeads heads{.rows = {.dense = "classifier.dense", .dense_dropout = p, .dropout = p},
                            .choices = RowHeadForm{.dense = "roberta.pooler.dense", .dropout = c.hidden_dropout_prob},
                            .masked = {.dense = "lm_head.dense", .norm = "lm_head.layer_norm", .bias = "lm_head.bias"},
+                           .pooler = "roberta.pooler.dense",
                            .token_dropout = p};
   return load_encoder(input, c, names, heads, {"lm_head.", "pooler.", "embeddings.position_ids"});
 }

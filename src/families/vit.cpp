@@ -8,9 +8,8 @@ std::unique_ptr<Model> load_vit(const FamilyInput& input) {
   const ConfigValues values = config_of(input);
   VisionConfig config = VisionConfig::from_json(values, /*patch_size=*/16);
   config.intermediate_size = values.size("intermediate_size");
-  return std::make_unique<VisionFamilyModel>(
-      input, config, VisionNames{.base = "vit"}, /*reads_mean=*/false,
-      std::vector<std::string>{"vit.pooler.", "vit.embeddings.mask_token", "decoder."});
+  return std::make_unique<VisionFamilyModel>(input, config, VisionNames{.base = "vit"}, ImageReads::first,
+                                             std::vector<std::string>{"pooler.", "embeddings.mask_token", "decoder."});
 }
 
 }  // namespace

@@ -2,10 +2,12 @@
 
 namespace deltaw {
 
-std::unique_ptr<Model> load_dinov2(const FamilyInput& input, VisionNames names, bool antialiased_positions) {
+std::unique_ptr<Model> load_dinov2(const FamilyInput& input, VisionNames names, int64_t patch_size,
+                                   bool antialiased_positions) {
   const ConfigValues values = config_of(input);
-  VisionConfig config = VisionConfig::from_json(values, /*patch_size=*/14);
+  VisionConfig config = VisionConfig::from_json(values, patch_size);
   config.layer_norm_eps = values.not_negative_or("layer_norm_eps", 1e-6);
+  config.drops_sublayers = false;
   config.drop_path_rate = values.dropout_or("drop_path_rate", 0);
   config.gated = values.get_or("use_swiglu_ffn", false);
   config.antialiased_positions = antialiased_positions;
@@ -23,8 +25,9 @@ std::unique_ptr<Model> load_dinov2(const FamilyInput& input, VisionNames names, 
   names.output = config.gated ? "mlp.weights_out" : "mlp.fc2";
   names.scale_attention = "layer_scale1.lambda1";
   names.scale_output = "layer_scale2.lambda1";
-  const std::vector<std::string> others = {names.base + ".embeddings.mask_token"};
-  return std::make_unique<VisionFamilyModel>(input, config, names, /*reads_mean=*/true, others);
+  names.pooler.clear();
+  const std::vector<std::string> others = {"embeddings.mask_token"};
+  return std::make_unique<VisionFamilyModel>(input, config, names, ImageReads::first_and_mean, others);
 }
 
 FamilySpec dinov2_family(FamilySpec own) {

@@ -8,8 +8,10 @@
 
 namespace deltaw {
 
+/// `patch_size`: where config.json is silent.
+std::unique_ptr<Model> load_dinov2(const FamilyInput& input, VisionNames names, int64_t patch_size,
+                                   bool antialiased_positions);
 /// `own` says where the family differs.
-std::unique_ptr<Model> load_dinov2(const FamilyInput& input, VisionNames names, bool antialiased_positions);
 FamilySpec dinov2_family(FamilySpec own);
 
 }  // namespace deltaw

@@ -14,6 +14,18 @@
 
 namespace deltaw {
 
+class Loader;
+
+/// What a family is told where its encoder becomes a part of another model. Its modules then stand below `scope`, and
+/// in place of a head it gets what transformers calls the pooler: forward() gives one vector a row.
+struct PartOfModel {
+  Loader* whole = nullptr;  // of the model that gets the layers
+  std::string scope;        // "vision_model"
+  Json config;              // in place of config.json
+  std::string where;        // it stands, for messages
+  bool of_images = false;   // which encoder a family with one of images and one of texts is asked for
+};
+
 /// The head is chosen already, and its labels are settled.
 struct FamilyInput {
   std::shared_ptr<const io::Checkpoint> checkpoint;
@@ -28,6 +40,7 @@ struct FamilyInput {
   uint64_t seed = 42;
   std::optional<Quantisation> quantisation = {};  // of the linear layers but for heads
   bool dequantize = true;                         // of ModelOptions
+  const PartOfModel* part = nullptr;              // null: a model of its own
 };
 
 }  // namespace deltaw

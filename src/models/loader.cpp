@@ -43,10 +43,8 @@ void check_form(const std::string& name, const Conv2dForm& form) {
   }
 }
 
-/// The name that a model with this head has for what has `name` where there is a head with tensors.
-std::string own_name(const std::string& name, const HeadSpec& head, const std::string& base_prefix) {
-  const bool bare = head.module.empty() && name.starts_with(base_prefix);
-  return bare ? name.substr(base_prefix.size()) : name;
+std::string without(const std::string& prefix, const std::string& name) {
+  return name.starts_with(prefix) ? name.substr(prefix.size()) : name;
 }
 
 // [1, width], summed in float64, a few rows at a time.
@@ -147,13 +145,14 @@ at::Tensor to_tensor(const io::TensorBytes& bytes, at::ScalarType dtype, std::sh
 }
 
 ConfigValues config_of(const FamilyInput& input) {
-  const Json& config = input.checkpoint->config();
+  const Json& config = input.part ? input.part->config : input.checkpoint->config();
   const bool settled = input.family && input.family->settled;
-  return {settled ? input.family->settled(config) : config, config_file(input.checkpoint->folder()).string()};
+  return {settled ? input.family->settled(config) : config,
+          input.part ? input.part->where : config_file(input.checkpoint->folder()).string()};
 }
 
 Loader::Loader(Model& model, const FamilyInput& input, std::string base_prefix)
-    : model_(model),
+    : model_(input.part ? input.part->whole->model_ : model),
       family_(input.family ? *input.family : FamilySpec()),
       head_(input.head),
       checkpoint_(input.checkpoint),
@@ -164,25 +163,39 @@ Loader::Loader(Model& model, const FamilyInput& input, std::string base_prefix)
       embeddings_(input.embeddings),
       quantisation_(input.quantisation),
       dequantize_(input.dequantize),
-      generator_(at::make_generator<at::CPUGeneratorImpl>(input.seed)) {
+      generator_(at::make_generator<at::CPUGeneratorImpl>(input.seed)),
+      taken_(input.part ? input.part->whole->taken_ : std::make_shared<Taken>()),
+      scope_(input.part ? input.part->scope + "." : "") {
   model.folder_ = checkpoint_->folder();
-  model.config_ = checkpoint_->config();
+  model.config_ = input.part ? input.part->config : checkpoint_->config();
   model.dtype_ = input.dtype;
   model.labels_ = input.labels;
   model.family_ = input.family;
   model.head_ = head_;
 }
 
-const io::TensorBytes* Loader::find(const std::string& name) {
-  std::vector<std::string> candidates{name};
-  if (const std::string legacy = legacy_name(name); !legacy.empty()) candidates.push_back(legacy);
-  const size_t full = candidates.size();
+// The name that the model has for what is `name` where there is a head with tensors.
+std::string Loader::own_name(const std::string& name) const {
+  if (is_part()) return scope_ + without(base_prefix_, name);
+  return head_.module.empty() ? without(base_prefix_, name) : name;
+}
+
+// What a checkpoint may call it.
+std::vector<std::string> Loader::stored_names(const std::string& name) const {
+  std::vector<std::string> names{name};
+  if (const std::string legacy = legacy_name(name); !legacy.empty()) names.push_back(legacy);
+  const size_t full = names.size();
   for (size_t i = 0; i < full; ++i) {
-    if (candidates[i].starts_with(base_prefix_)) candidates.push_back(candidates[i].substr(base_prefix_.size()));
+    if (names[i].starts_with(base_prefix_)) names.push_back(names[i].substr(base_prefix_.size()));
   }
-  for (const std::string& candidate : candidates) {
+  for (std::string& candidate : names) candidate.insert(0, scope_);
+  return names;
+}
+
+const io::TensorBytes* Loader::find(const std::string& name) {
+  for (const std::string& candidate : stored_names(name)) {
     if (const io::TensorBytes* bytes = checkpoint_->find(candidate)) {
-      taken_.insert(candidate);
+      taken_->tensors.insert(candidate);
       return bytes;
     }
   }
@@ -192,9 +205,9 @@ const io::TensorBytes* Loader::find(const std::string& name) {
 const io::TensorBytes& Loader::checked(const std::string& name, const std::vector<int64_t>& shape) {
   const io::TensorBytes* bytes = find(name);
   if (!bytes) {
-    const std::string near = suggest_names(name, checkpoint_->names());
+    const std::string own = is_part() ? own_name(name) : name, near = suggest_names(own, checkpoint_->names());
     throw Error({.id = "format.missing-tensor",
-                 .what = fmt::format("the checkpoint has no tensor '{}'{}", name, near.empty() ? "" : "; " + near),
+                 .what = fmt::format("the checkpoint has no tensor '{}'{}", own, near.empty() ? "" : "; " + near),
                  .where = checkpoint_->folder().string(),
                  .fix = "use a checkpoint of the model_type that config.json names, or mend config.json"});
   }
@@ -263,9 +276,9 @@ Parameter Loader::vocabulary(const std::string& name, const std::string& stored_
 
 void Loader::add_module(const std::string& name) {
   for (size_t dot = name.find('.'); dot != std::string::npos; dot = name.find('.', dot + 1)) {
-    if (modules_.insert(name.substr(0, dot)).second) model_.modules_.push_back(name.substr(0, dot));
+    if (taken_->modules.insert(name.substr(0, dot)).second) model_.modules_.push_back(name.substr(0, dot));
   }
-  if (modules_.insert(name).second) model_.modules_.push_back(name);
+  if (taken_->modules.insert(name).second) model_.modules_.push_back(name);
 }
 
 const Linear* Loader::add_linear(const std::string& name, Parameter weight, Parameter bias, const LinearForm& form) {
@@ -291,7 +304,7 @@ const Embedding* Loader::add_embedding(const std::string& name, Parameter weight
 }
 
 void Loader::add_layer(Layer& layer) {
-  layer.name = own_name(layer.name, head_, base_prefix_);
+  layer.name = own_name(layer.name);
   add_module(layer.name);
   layer.index = static_cast<int64_t>(model_.layers_.size());
   layer.view.reset(new BaseView(layer.view_with(nullptr)));  // made in place: a view does not move
@@ -301,7 +314,7 @@ void Loader::add_layer(Layer& layer) {
 }
 
 void Loader::add_parameter(Parameter& parameter) {
-  parameter.name = own_name(parameter.name, head_, base_prefix_);
+  parameter.name = own_name(parameter.name);
   parameter.slot = static_cast<int64_t>(model_.parameters_.size());
   model_.parameters_.push_back(&parameter);
 }
@@ -336,7 +349,7 @@ const Conv2d* Loader::conv2d(const std::string& name, int64_t c_out, int64_t c_i
 
 const Layer* Loader::conv1d(const std::string& name, int64_t c_out, int64_t c_in, int64_t kernel, int64_t groups) {
   Layer& layer = model_.linears_.emplace_back();
-  layer.name = own_name(name, head_, base_prefix_);
+  layer.name = own_name(name);
   layer.weight = parameter(name + ".weight", {c_out, c_in / groups, kernel});
   layer.bias = parameter(name + ".bias", {c_out});
   add_module(layer.name);
@@ -347,7 +360,8 @@ const Layer* Loader::conv1d(const std::string& name, int64_t c_out, int64_t c_in
 
 const Parameter* Loader::tensor(const std::string& name, const std::vector<int64_t>& shape) {
   Parameter& tensor = model_.tensors_.emplace_back(parameter(name, shape));
-  add_module(name.substr(0, name.rfind('.')));
+  const std::string own = own_name(name);
+  add_module(own.substr(0, own.rfind('.')));
   add_parameter(tensor);
   return &tensor;
 }
@@ -408,7 +422,7 @@ const Linear* Loader::tied_head(const std::string& name, const Embedding& table,
 }
 
 const Norm* Loader::add_norm(Norm norm) {
-  norm.name = own_name(norm.name, head_, base_prefix_);
+  norm.name = own_name(norm.name);
   add_module(norm.name);
   Norm& own = model_.norms_.emplace_back(std::move(norm));
   add_parameter(own.weight);
@@ -442,20 +456,32 @@ const Norm* Loader::rms_norm(const std::string& name, int64_t width, double eps,
                    .offset = offset});
 }
 
+// Whether a tensor that nothing took may stand there: it is one of `others`, a part's, or another head's.
+bool Loader::is_known(const std::string& name, const std::vector<std::string>& others) const {
+  const std::string bare = without(base_prefix_, name);
+  const auto begins = [&](const std::string& other) { return name.starts_with(other); };
+  return std::any_of(others.begin(), others.end(),
+                     [&](const std::string& other) { return begins(other) || bare.starts_with(other); }) ||
+         std::any_of(taken_->others.begin(), taken_->others.end(), begins) ||
+         std::any_of(family_.heads.begin(), family_.heads.end(), [&](const HeadSpec& head) {
+           return head.module != head_.module && !head.module.empty() && begins(head.module + ".");
+         });
+}
+
 void Loader::finish(const std::vector<std::string>& others, const std::vector<std::string>& buffers) {
+  taken_->buffers.insert(taken_->buffers.end(), buffers.begin(), buffers.end());
+  if (is_part()) {
+    for (const std::string& other : others) {
+      for (const std::string& name : stored_names(other)) taken_->others.push_back(name);
+      if (!other.starts_with(base_prefix_)) taken_->others.push_back(scope_ + base_prefix_ + other);
+    }
+    return;
+  }
   std::vector<std::string> unexpected;
   for (const std::string& name : checkpoint_->names()) {
-    if (taken_.contains(name)) continue;
-    const std::string bare = name.starts_with(base_prefix_) ? name.substr(base_prefix_.size()) : name;
-    const bool known =
-        std::any_of(others.begin(), others.end(),
-                    [&](const std::string& other) { return name.starts_with(other) || bare.starts_with(other); }) ||
-        std::any_of(family_.heads.begin(), family_.heads.end(), [&](const HeadSpec& head) {
-          return head.module != head_.module && !head.module.empty() && name.starts_with(head.module + ".");
-        });
-    const bool buffer = std::any_of(buffers.begin(), buffers.end(),
+    const bool buffer = std::any_of(taken_->buffers.begin(), taken_->buffers.end(),
                                     [&](const std::string& ending) { return ("." + name).ends_with(ending); });
-    if (!known && !buffer) unexpected.push_back(name);
+    if (!taken_->tensors.contains(name) && !buffer && !is_known(name, others)) unexpected.push_back(name);
   }
   if (unexpected.empty()) return checkpoint_->check_lengths();
   const size_t shown = std::min<size_t>(unexpected.size(), 5);

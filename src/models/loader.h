@@ -15,7 +15,7 @@
 
 namespace deltaw {
 
-/// config.json of the checkpoint, as the family reads it.
+/// config.json of the checkpoint or of the part, as the family reads it.
 ConfigValues config_of(const FamilyInput& input);
 
 /// What a linear layer is besides its shape.
@@ -40,12 +40,16 @@ class Loader {
  public:
   /// `base_prefix` ("bert") is what a checkpoint of the bare base model leaves out of its names. With a head without
   /// tensors the model is that base, so its modules and parameters have names without the prefix, as in transformers.
+  /// Where `input` asks for a part, the whole model gets its modules, with the part's scope in place of base_prefix;
+  /// checkpoints may have them below both.
   Loader(Model& model, const FamilyInput& input, std::string base_prefix);
 
   /// What the family says of itself; nothing where there is none.
   const FamilySpec& family() const { return family_; }
   /// The head that is to be loaded.
   const HeadSpec& head_spec() const { return head_; }
+  /// Whether a part of another model is loaded: with a pooler, without a head.
+  bool is_part() const { return !scope_.empty(); }
 
   // Each takes the full name, registers the module and returns it; the model owns it.
   const Linear* linear(const std::string& name, int64_t d_out, int64_t d_in, const LinearForm& form = {});
@@ -76,10 +80,20 @@ class Loader {
   const Norm* head_norm(const std::string& name, int64_t width, double eps, bool bias = true);
 
   /// Ends the loading. Tensors of the checkpoint that nothing took are an error, save those of the family's other heads
-  /// and those whose names begin with one of `others` or end with one of `buffers`.
+  /// and those whose names begin with one of `others` or end with one of `buffers`. Of a part both are kept for the
+  /// end of the whole.
   void finish(const std::vector<std::string>& others, const std::vector<std::string>& buffers = {});
 
  private:
+  // What the parts of a model share.
+  struct Taken {
+    std::set<std::string> tensors, modules;
+    std::vector<std::string> others, buffers;
+  };
+
+  std::string own_name(const std::string& name) const;
+  std::vector<std::string> stored_names(const std::string& name) const;
+  bool is_known(const std::string& name, const std::vector<std::string>& others) const;
   Parameter parameter(const std::string& name, const std::vector<int64_t>& shape);
   Parameter quantised(const std::string& name, const std::vector<int64_t>& shape, LayerKind kind);
   Parameter in_blocks(const std::string& name, const std::vector<int64_t>& shape, LayerKind kind);
@@ -106,8 +120,8 @@ class Loader {
   std::optional<Quantisation> quantisation_;
   bool dequantize_;
   at::Generator generator_;
-  std::set<std::string> taken_;
-  std::set<std::string> modules_;
+  std::shared_ptr<Taken> taken_;
+  std::string scope_;  // of a part, with a dot
 };
 
 /// A tensor over the mapped file where type and alignment allow, else a copy in `dtype`. `keep` keeps the file mapped.

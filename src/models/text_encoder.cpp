@@ -55,7 +55,7 @@ Tensor TextEncoder::states(const ModelInput& input, Reads reads, Call& call) con
                  {.layer = i,
                   .padding = pass.padding,
                   .firsts_only = firsts_only,
-                  .mask = {.bias = bias},
+                  .mask = pass.causal ? ops::AttentionMask{.causal = pass.causal} : ops::AttentionMask{.bias = bias},
                   .prefix = inputs[1]},
                  seen, own);
     };
@@ -98,7 +98,20 @@ void EncoderModel::take(std::unique_ptr<TextEncoder> encoder, const Facts& facts
             .word_embeddings = words};
 }
 
+void EncoderModel::load_pooler(Loader& load, const std::string& pooler) {
+  if (pooler.empty()) {
+    throw Error({.id = "config.unsupported",
+                 .what = fmt::format("model_type '{}' has no pooler, with which a part of another model ends",
+                                     load.family().model_type),
+                 .where = folder().string(),
+                 .fix = "use a text encoder that transformers gives one, such as BERT or RoBERTa"});
+  }
+  reads_ = Reads::first;
+  layers_.linear(load.linear(pooler, shape_.hidden, shape_.hidden)).tanh();
+}
+
 void EncoderModel::load_head(Loader& load, const EncoderHeads& form, double std) {
+  if (load.is_part()) return load_pooler(load, form.pooler);
   const HeadSpec& head = load.head_spec();
   const int64_t hidden = shape_.hidden;
   reads_ = reads_first_tokens(head) ? Reads::first : Reads::every;

@@ -32,6 +32,7 @@ class TextEncoder {
     Padding padding;
     std::vector<Rotary::Turn> turns = {};  // as the family counts them
     std::vector<Tensor> shared = {};       // tensors for all blocks; what records a gradient must be among them
+    std::shared_ptr<const ops::CausalKeys> causal = {};  // in place of the padding's mask
   };
   /// The states that enter the first block, [tokens, hidden]; `pass` gets turns and what is shared.
   virtual Tensor embed(const ModelInput& input, const VirtualTokens& before, Pass& pass, Call& call) const = 0;
@@ -55,6 +56,7 @@ struct EncoderHeads {
   RowHeadForm rows = {};                          // SEQ_CLS
   std::optional<RowHeadForm> choices = {};        // multiple-choice; none: the same
   MaskedLmForm masked = {};                       // fill-mask
+  std::string pooler = {};                        // of a part: its dense layer, before tanh; empty: there is none
   double token_dropout = 0, answers_dropout = 0;  // before the one layer of TOKEN_CLS and QUESTION_ANS
 };
 
@@ -74,6 +76,7 @@ class EncoderModel : public Model {
   void take(std::unique_ptr<TextEncoder> encoder, const Facts& facts);
   /// The head that the model is loaded with; a new one is drawn with the deviation `std`.
   void load_head(Loader& load, const EncoderHeads& form, double std);
+  void load_pooler(Loader& load, const std::string& pooler);
 
   std::unique_ptr<TextEncoder> encoder_;
   HeadLayers layers_;

@@ -49,6 +49,7 @@ VisionConfig VisionConfig::from_json(const ConfigValues& values, int64_t patch_s
   c.hidden_dropout_prob = values.dropout_or("hidden_dropout_prob", 0);
   c.attention_probs_dropout_prob = values.dropout_or("attention_probs_dropout_prob", 0);
   c.hidden_act = values.get_or<std::string>("hidden_act", c.hidden_act);
+  c.pooler_act = values.get_or<std::string>("pooler_act", c.pooler_act);
   c.qkv_bias = values.get_or("qkv_bias", true);
   if (c.hidden_size % c.num_attention_heads != 0) {
     values.refuse("num_attention_heads", fmt::format("a divisor of hidden_size {}", c.hidden_size));
@@ -64,16 +65,25 @@ VisionEncoder::VisionEncoder(Loader& load, const VisionConfig& config, const Vis
   const auto& c = config_;
   const std::string embeddings = names.base + ".embeddings.";
   const int64_t d = c.hidden_size;
-  for (const std::string& token : names.tokens) tokens_.push_back(load.tensor(embeddings + token, {1, 1, d}));
+  const std::vector<int64_t> of_token = names.flat_tokens ? std::vector{d} : std::vector<int64_t>{1, 1, d};
+  for (const std::string& token : names.tokens) tokens_.push_back(load.tensor(embeddings + token, of_token));
   const int64_t places = static_cast<int64_t>(tokens_.size()) + c.grid()[0] * c.grid()[1];
-  positions_ = load.tensor(embeddings + "position_embeddings", {1, places, d});
-  if (names.register_count > 0) registers_ = load.tensor(embeddings + names.registers, {1, names.register_count, d});
-  patches_ = load.conv2d(embeddings + "patch_embeddings.projection", d, c.num_channels,
-                         {.kernel = c.patch_size, .stride = c.patch_size});
+  if (names.position_table) {
+    position_table_ = load.embedding(embeddings + names.positions, places, d);
+  } else {
+    positions_ = load.tensor(embeddings + names.positions, {1, places, d});
+  }
+  if (!names.registers.empty()) registers_ = load.tensor(embeddings + names.registers, {1, names.register_count, d});
+  patches_ = load.conv2d(embeddings + names.patches, d, c.num_channels,
+                         {.kernel = c.patch_size, .stride = c.patch_size, .bias = c.patch_bias});
+  const auto norm = [&](const std::string& name) {
+    return name.empty() ? nullptr : load.layer_norm(names.base + "." + name, d, c.layer_norm_eps);
+  };
+  first_norm_ = norm(names.first_norm);
   for (int64_t i = 0; i < c.num_hidden_layers; ++i) {
     blocks_.push_back(load_block(load, names, fmt::format("{}.{}.{}.", names.base, names.layer, i)));
   }
-  norm_ = load.layer_norm(names.base + ".layernorm", d, c.layer_norm_eps);
+  norm_ = norm(names.norm);
 }
 
 Block VisionEncoder::load_block(Loader& load, const VisionNames& names, const std::string& layer) {
@@ -84,7 +94,7 @@ Block VisionEncoder::load_block(Loader& load, const VisionNames& names, const st
   };
   const auto output = [&](const std::string& name, int64_t d_in, const std::string& scale) {
     return SublayerOutput{.layer = load.linear(layer + name, d, d_in),
-                          .dropout = c.hidden_dropout_prob,
+                          .dropout = c.drops_sublayers ? c.hidden_dropout_prob : 0,
                           .scale = scale.empty() ? nullptr : load.tensor(layer + scale, {d}),
                           .drop_path = c.drop_path_rate};
   };
@@ -108,7 +118,12 @@ Block VisionEncoder::load_block(Loader& load, const VisionNames& names, const st
 // The patches' positions are a picture of their own, stretched where the image has another size.
 Tensor VisionEncoder::positions(int64_t rows, int64_t columns, const Call& call, at::ScalarType type) const {
   const auto [own_rows, own_columns] = config_.grid();
-  const Tensor all = ops::value_of(*positions_, call, type);
+  const auto every = [&] {
+    const Tensor ids =
+        at::arange(position_table_->weight.value.size(0), patches_->weight.value.options().dtype(at::kLong));
+    return ops::embedding(ids, *position_table_, call).unsqueeze(0);
+  };
+  const Tensor all = position_table_ ? every() : ops::value_of(*positions_, call, type);
   if (rows == own_rows && columns == own_columns) return all;
   const auto tokens = static_cast<int64_t>(tokens_.size());
   const Tensor picture = all.narrow(1, tokens, own_rows * own_columns)
@@ -134,7 +149,7 @@ Tensor VisionEncoder::embed(const Tensor& pixel_values, Call& call) const {
   const at::ScalarType type = patches_->weight.value.scalar_type();
   const Tensor patches = ops::conv2d(pixel_values.to(type), *patches_, call);
   const auto of_rows = [&](const Parameter& tokens) {
-    return ops::value_of(tokens, call, type).expand({patches.size(0), -1, -1});
+    return ops::value_of(tokens, call, type).reshape({1, -1, c.hidden_size}).expand({patches.size(0), -1, -1});
   };
   std::vector<Tensor> parts;
   for (const Parameter* token : tokens_) parts.push_back(of_rows(*token));
@@ -144,6 +159,7 @@ Tensor VisionEncoder::embed(const Tensor& pixel_values, Call& call) const {
     const auto tokens = static_cast<int64_t>(tokens_.size());
     x = at::cat({x.narrow(1, 0, tokens), of_rows(*registers_), x.narrow(1, tokens, x.size(1) - tokens)}, 1);
   }
+  if (first_norm_) x = ops::normalised(x, *first_norm_, call);
   return ops::dropout(x, c.hidden_dropout_prob, call);
 }
 
@@ -159,26 +175,49 @@ Tensor VisionEncoder::states(const Tensor& pixel_values, Reads reads, Call& call
     x = ops::checkpointed(block, {x}, call);
   }
   if (reads == Reads::first && call.observer) x = x.select(1, 0);
-  return ops::normalised(x, *norm_, call);
+  return norm_ ? ops::normalised(x, *norm_, call) : x;
 }
 
 VisionFamilyModel::VisionFamilyModel(const FamilyInput& input, const VisionConfig& config, const VisionNames& names,
-                                     bool reads_mean, const std::vector<std::string>& others)
-    : reads_mean_(reads_mean) {
+                                     ImageReads reads, const std::vector<std::string>& others)
+    : reads_(reads) {
   Loader load(*this, input, names.base);
   encoder_ = std::make_unique<VisionEncoder>(load, config, names);
-  const int64_t width = (reads_mean ? 2 : 1) * config.hidden_size;
-  layers_.last(load, num_labels(), width, config.initializer_range, /*p=*/0);
+  if (load.is_part()) {
+    load_pooler(load, config, names);
+  } else {
+    const int64_t width = (reads == ImageReads::first_and_mean ? 2 : 1) * config.hidden_size;
+    layers_.last(load, num_labels(), width, config.initializer_range, /*p=*/0);
+  }
   load.finish(others);
+  shape_ = {.layers = config.num_hidden_layers, .hidden = config.hidden_size, .heads = config.num_attention_heads};
   image_height_ = config.image_size[0];
   image_width_ = config.image_size[1];
 }
 
+void VisionFamilyModel::load_pooler(Loader& load, const VisionConfig& config, const VisionNames& names) {
+  const int64_t d = config.hidden_size;
+  reads_ = ImageReads::first;
+  if (!names.attention_pooling.empty()) {
+    pooling_ = std::make_unique<AttentionPooling>(load, names.base + "." + names.attention_pooling,
+                                                  AttentionPooling::Form{.width = d,
+                                                                         .heads = config.num_attention_heads,
+                                                                         .inner = config.intermediate_size,
+                                                                         .activation = config.hidden_act,
+                                                                         .eps = config.layer_norm_eps});
+  } else if (!names.pooler.empty()) {
+    layers_.linear(load.linear(names.base + "." + names.pooler, d, d)).activation(config.pooler_act, "pooler_act");
+  }
+}
+
 Tensor VisionFamilyModel::image_features(const Tensor& pixel_values, Call& call) const {
-  const Tensor states = encoder_->states(pixel_values, reads_mean_ ? Reads::every : Reads::first, call);
-  if (!reads_mean_) return states;
+  if (pooling_) return (*pooling_)(encoder_->states(pixel_values, Reads::every, call), call);
+  const bool reads_first = reads_ == ImageReads::first;
+  const Tensor states = encoder_->states(pixel_values, reads_first ? Reads::first : Reads::every, call);
+  if (reads_first) return states;
   const int64_t before = encoder_->before_patches();
-  return at::cat({states.select(1, 0), states.narrow(1, before, states.size(1) - before).mean(1)}, 1);
+  const Tensor mean = states.narrow(1, before, states.size(1) - before).mean(1);
+  return reads_ == ImageReads::mean ? mean : at::cat({states.select(1, 0), mean}, 1);
 }
 
 HeadSpec image_classifier(const std::string& name) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "deltaw/image_model.h"
+#include "models/attention_pooling.h"
 #include "models/block.h"
 #include "models/head_layers.h"
 #include "models/loader.h"
@@ -26,13 +27,15 @@ struct VisionConfig {
   double initializer_range = 0.02;
   double hidden_dropout_prob = 0;
   double attention_probs_dropout_prob = 0;
-  std::string hidden_act = "gelu";
+  std::string hidden_act = "gelu", pooler_act = "tanh";
   bool qkv_bias = true;
 
   // What a family sets.
   bool gated = false;                  // silu(a) * b in the feed-forward layer, whose first matrix gives both
+  bool drops_sublayers = true;         // hidden_dropout_prob falls on their outputs too
   double drop_path_rate = 0;           // the share of rows that go without a sublayer in training
   bool antialiased_positions = false;  // where they are stretched
+  bool patch_bias = true;
 
   /// Throws config.* naming the key for what is missing, of the wrong type or not implemented. Without
   /// `intermediate_size` the family sets it.
@@ -45,23 +48,31 @@ struct VisionConfig {
 struct VisionNames {
   std::string base;                                 // "vit"
   std::vector<std::string> tokens = {"cls_token"};  // in front of the patches, with positions
+  bool flat_tokens = false;                         // [hidden], and not [1, 1, hidden]
+  std::string positions = "position_embeddings";    // [1, places, hidden]
+  bool position_table = false;                      // an embedding of them in its place
+  std::string patches = "patch_embeddings.projection";
   std::string registers = {};  // tokens between them and the patches, without positions; empty: none
-  int64_t register_count = 0;
+  int64_t register_count = 0;  // none of them is a tensor too
   std::string layer = "encoder.layer";
   std::string norm_before = "layernorm_before", norm_after = "layernorm_after";
-  std::string query = "attention.attention.query", key = "attention.attention.key",
-              value = "attention.attention.value", attention_output = "attention.output.dense";
+  std::string query = "attention.attention.query", key = "attention.attention.key", value = "attention.attention.value",
+              attention_output = "attention.output.dense";
   std::string intermediate = "intermediate.dense", output = "output.dense";
   std::string scale_attention = {}, scale_output = {};  // that multiply a sublayer's output; empty: none
+  std::string first_norm = {}, norm = "layernorm";      // before the blocks and behind them; empty: none
+  // Of a part, what makes one vector of the tokens: a dense layer and pooler_act behind the first one, or attention.
+  // Empty: the first one as it is.
+  std::string pooler = "pooler.dense", attention_pooling = {};
 };
 
 class VisionEncoder {
  public:
   VisionEncoder(Loader& load, const VisionConfig& config, const VisionNames& names);
 
-  /// Normalised hidden states of pixel_values [batch, 3, height, width]: of the first token, [batch, hidden], where
-  /// `reads` is that, and the last block computes no others; else of all, [batch, tokens, hidden]: those of
-  /// names.tokens, registers, patches row by row.
+  /// Hidden states of pixel_values [batch, 3, height, width], normalised where a norm is behind the blocks: of the
+  /// first token, [batch, hidden], where `reads` is that, and the last block computes no others; else of all, [batch,
+  /// tokens, hidden]: those of names.tokens, registers, patches row by row.
   Tensor states(const Tensor& pixel_values, Reads reads, Call& call) const;
 
   int64_t tokens_of(int64_t height, int64_t width) const {
@@ -80,17 +91,21 @@ class VisionEncoder {
 
   VisionConfig config_;
   std::vector<const Parameter*> tokens_;
-  const Parameter *positions_, *registers_ = nullptr;
+  const Parameter *positions_ = nullptr, *registers_ = nullptr;
+  const Embedding* position_table_ = nullptr;
   const Conv2d* patches_;
   std::vector<Block> blocks_;
-  const Norm* norm_;
+  const Norm *first_norm_ = nullptr, *norm_ = nullptr;
 };
 
-/// A model of such an encoder and a linear layer over its first token, or over that and the mean of the patches.
+/// What a classifier reads: the first token, that beside the mean of the patches, or that mean alone.
+enum class ImageReads { first, first_and_mean, mean };
+
+/// A model of such an encoder and a linear layer, or of such an encoder as a part of another model.
 class VisionFamilyModel : public ImageModel {
  public:
   /// `others`: beginnings of the names of tensors that a checkpoint may have and that nothing reads.
-  VisionFamilyModel(const FamilyInput& input, const VisionConfig& config, const VisionNames& names, bool reads_mean,
+  VisionFamilyModel(const FamilyInput& input, const VisionConfig& config, const VisionNames& names, ImageReads reads,
                     const std::vector<std::string>& others);
 
   Tensor image_features(const Tensor& pixel_values, Call& call) const override;
@@ -98,8 +113,11 @@ class VisionFamilyModel : public ImageModel {
   int64_t image_tokens(int64_t height, int64_t width) const override { return encoder_->tokens_of(height, width); }
 
  private:
+  void load_pooler(Loader& load, const VisionConfig& config, const VisionNames& names);
+
   std::unique_ptr<VisionEncoder> encoder_;
-  bool reads_mean_;
+  std::unique_ptr<AttentionPooling> pooling_;
+  ImageReads reads_;
   HeadLayers layers_;
 };
 

@@ -4,8 +4,7 @@
 #include <algorithm>
 
 #include "deltaw/error.h"
-#include "support/model_calls.h"
-#include "support/opened.h"
+#include "support/fixture_input.h"
 #include "support/tiny_model.h"
 
 namespace deltaw {
@@ -30,7 +29,7 @@ TEST_P(Export, GivesAPlainLora) {
   const std::string method = c.adapter->spec().id;
   const std::filesystem::path output = c.folder / "lora";
   const auto exported = [&](int64_t rank) {
-    return export_lora(*c.adapter, output, rank, test::probe_of(c.io.input()));
+    return export_lora(*c.adapter, output, rank, test::probe_of(test::input_of(c.io)));
   };
   // IA3 scales biases too, for which a plain LoRA has no place.
   const bool scales_biases =
@@ -56,7 +55,8 @@ TEST_P(Export, GivesAPlainLora) {
   EXPECT_LE(report.largest_error, 1e-4);
   const Adapter lora = Adapter::load(*c.model, output);
   EXPECT_EQ(lora.spec().id, "lora");
-  EXPECT_EQ(differs(logits_of(*c.model, &lora, c.io.input()), c.io["logits"], logit_tolerance(c.io["logits"])), "");
+  EXPECT_EQ(differs(logits_of(*c.model, &lora, test::input_of(c.io)), c.io["logits"], logit_tolerance(c.io["logits"])),
+            "");
 }
 
 INSTANTIATE_TEST_SUITE_P(Adapters, Export, testing::ValuesIn(test::adapter_cases()),

@@ -55,7 +55,7 @@ TEST_F(Deberta, HasTheGradientsOfItsFormulas) {
       const auto model = load({.dtype = dtype});
       const Adapter adapter = Adapter::create(*model, {.target_modules = "all-linear"}, 1);
       test::draw_trained(adapter);
-      gradients.push_back(gradients_of(*model, adapter, io().input()));
+      gradients.push_back(gradients_of(*model, adapter, input_of(io())));
     }
     ASSERT_EQ(gradients[0].size(), gradients[1].size());
     for (size_t i = 0; i < gradients[0].size(); ++i) {
@@ -76,8 +76,8 @@ TEST_F(Deberta, GoesBackTheSameWhereBlocksRunAgain) {
       config.options = {{"lora_dropout", 0.3}};
       const Adapter adapter = Adapter::create(*model, config, 1);
       test::draw_trained(adapter);
-      const std::vector<Tensor> kept = gradients_of(*model, adapter, io().input());
-      const std::vector<Tensor> again = gradients_of(*model, adapter, io().input(), true);
+      const std::vector<Tensor> kept = gradients_of(*model, adapter, input_of(io()));
+      const std::vector<Tensor> again = gradients_of(*model, adapter, input_of(io()), true);
       for (size_t i = 0; i < kept.size(); ++i) EXPECT_TRUE(kept[i].equal(again[i])) << name << " " << dtype << " " << i;
     }
   }
@@ -154,7 +154,7 @@ TEST_F(Deberta, TrainsItsConvolutionWhereEveryTensorTrains) {
   const auto model = load();
   for (const Layer* layer : model->layers()) EXPECT_EQ(layer->name.find("conv.conv"), std::string::npos);
   const Adapter adapter = Adapter::create(*model, {.method = "full"}, 1);
-  const std::vector<Tensor> gradients = gradients_of(*model, adapter, io().input());
+  const std::vector<Tensor> gradients = gradients_of(*model, adapter, input_of(io()));
   const std::vector<NamedTensor> trained = adapter.trained();
   int found = 0;
   for (size_t i = 0; i < trained.size(); ++i) {

@@ -6,6 +6,7 @@
 #include <sys/resource.h>
 
 #include "deltaw/generate.h"
+#include "deltaw/image_model.h"
 #include "support/golden.h"
 #include "support/mutations.h"
 #include "support/temporary.h"
@@ -19,9 +20,23 @@ using test::error_of;
 using test::fixture;
 using test::put;
 
-constexpr const char* kFamilies[] = {"bert_cls",       "roberta_cls",     "gpt2",      "llama_llama3",
-                                     "mistral_window", "qwen3_yarn",      "gemma2",    "phi3_long",
-                                     "modernbert_cls", "modernbert_mean", "deberta_xl"};
+constexpr const char* kFamilies[] = {"bert_cls",       "roberta_cls",
+                                     "gpt2",           "llama_llama3",
+                                     "mistral_window", "qwen3_yarn",
+                                     "gemma2",         "phi3_long",
+                                     "modernbert_cls", "modernbert_mean",
+                                     "deberta_xl",     "vit_oblong",
+                                     "deit_cls",       "dinov2_registers_smaller"};
+
+void run(const Model& model) {
+  Call call;
+  if (const auto* images = dynamic_cast<const ImageModel*>(&model)) {
+    images->forward_images(at::ones({1, 3, images->image_height(), images->image_width()}), call);
+    return;
+  }
+  const Tensor ids = at::ones({1, 3}, at::kLong);
+  model.forward({.input_ids = ids, .attention_mask = ids}, call);
+}
 
 class HostileModel : public testing::TestWithParam<const char*> {
  protected:
@@ -32,12 +47,7 @@ class HostileModel : public testing::TestWithParam<const char*> {
     const std::string path = folder.path().string();
     ends_clearly(what, [&] { task_type_of(path); });
     ends_clearly(what, [&] { stored_labels(path); });
-    ends_clearly(what, [&] {
-      const auto model = load_model(path, {.dtype = "float32"});
-      const Tensor ids = at::ones({1, 3}, at::kLong);
-      Call call;
-      model->forward({.input_ids = ids, .attention_mask = ids}, call);
-    });
+    ends_clearly(what, [&] { run(*load_model(path, {.dtype = "float32"})); });
   }
 
   test::TemporaryFolder folder;
@@ -68,7 +78,7 @@ TEST_P(HostileModel, RefusesSizesThatCannotBeBeforeItMakesRoom) {
   for (const std::string key :
        {"hidden_size", "n_embd", "num_hidden_layers", "n_layer", "vocab_size", "intermediate_size", "n_inner",
         "num_attention_heads", "n_head", "num_key_value_heads", "head_dim", "max_position_embeddings", "n_positions",
-        "type_vocab_size", "num_labels"}) {
+        "type_vocab_size", "image_size", "mlp_ratio", "num_labels"}) {
     const bool counts_labels = key == "num_labels";  // which decoders do not read
     if (!whole.contains(key) && !counts_labels) continue;
     for (const int64_t value : {huge, int64_t{1} << 30, int64_t{1'000'000'000}, int64_t{-1}, int64_t{0}}) {

@@ -54,7 +54,7 @@ TEST_F(ModernBert, HasTheGradientsOfItsFormulas) {
       const auto model = load({.dtype = dtype});
       const Adapter adapter = Adapter::create(*model, {.target_modules = {"Wqkv", "Wo", "Wi"}}, 1);
       test::draw_trained(adapter);
-      gradients.push_back(test::gradients_of(*model, adapter, io().input()));
+      gradients.push_back(test::gradients_of(*model, adapter, test::input_of(io())));
     }
     ASSERT_EQ(gradients[0].size(), gradients[1].size());
     for (size_t i = 0; i < gradients[0].size(); ++i) {

@@ -9,9 +9,7 @@
 #include "deltaw/adapter.h"
 #include "deltaw/error.h"
 #include "ops/cross_entropy.h"
-#include "support/golden.h"
-#include "support/model_calls.h"
-#include "support/opened.h"
+#include "support/fixture_input.h"
 #include "support/temporary.h"
 #include "train/adamw.h"
 
@@ -25,6 +23,7 @@ using test::differs;
 using test::fixture;
 using test::folders;
 using test::Golden;
+using test::input_of;
 using test::logit_tolerance;
 using test::logits_of;
 using test::Opened;
@@ -58,7 +57,7 @@ Tensor loss_of(const Model& model, const Tensor& logits, const Golden& io, const
 // The model's loss on a batch of a fixture, with the adapter's penalty.
 Tensor loss_of(const Model& model, const Adapter& adapter, const Golden& io, const std::string& prefix, int64_t step) {
   Call call{.adapter = &adapter, .training = true, .step = step};
-  const Tensor loss = loss_of(model, model.forward(io.input(prefix), call), io, prefix);
+  const Tensor loss = loss_of(model, test::forward(model, input_of(io, prefix), call), io, prefix);
   const Tensor penalty = adapter.penalty();
   return penalty.defined() ? loss + penalty : loss;
 }
@@ -75,7 +74,7 @@ TEST_P(ModelOracle, GivesTheLogitsOfTransformers) {
       EXPECT_TRUE(io.has("classifier.weight") || io.has("classifier.out_proj.weight"));
       continue;  // its head is compared below, through an adapter
     }
-    EXPECT_EQ(differs(logits_of(*model, nullptr, io.input()), expected, wide ? 1e-9 : logit_tolerance(expected)), "");
+    EXPECT_EQ(differs(logits_of(*model, nullptr, input_of(io)), expected, wide ? 1e-9 : logit_tolerance(expected)), "");
   }
 }
 
@@ -90,7 +89,8 @@ TEST_P(ModelOracle, ComputesInBf16) {
                                                "modernbert_masked", "modernbert_tokens"};
   const double steps = kSteep.contains(GetParam()) ? 64 : 16;
   EXPECT_EQ(
-      differs(logits_of(*model, nullptr, io.input()), expected, steps * expected.abs().max().item<double>() / 256), "");
+      differs(logits_of(*model, nullptr, input_of(io)), expected, steps * expected.abs().max().item<double>() / 256),
+      "");
 }
 
 TEST_P(ModelOracle, TakesPaddingOnTheLeft) {
@@ -105,9 +105,9 @@ INSTANTIATE_TEST_SUITE_P(Models, ModelOracle, testing::ValuesIn(folders("models"
                          [](const auto& i) { return i.param; });
 
 TEST(ModelOracle, ABareBaseModelGetsANewHeadThatAnAdapterCanBring) {
-  for (const char* name :
-       {"bert_base", "roberta_mlm", "albert_pretrained", "deberta_pretrained", "distilbert_pretrained",
-        "electra_pretrained", "modernbert_pretrained", "mpnet_pretrained", "xlm_roberta_pretrained"}) {
+  for (const char* name : {"bert_base", "roberta_mlm", "albert_pretrained", "deberta_pretrained",
+                           "distilbert_pretrained", "electra_pretrained", "modernbert_pretrained", "mpnet_pretrained",
+                           "xlm_roberta_pretrained", "vit_bare", "deit_teacher", "dinov2_bare"}) {
     const Golden io = io_of(name);
     const auto model = open_model(name, io, "float32");
     EXPECT_FALSE(model->new_modules().empty());
@@ -117,7 +117,7 @@ TEST(ModelOracle, ABareBaseModelGetsANewHeadThatAnAdapterCanBring) {
     for (const NamedTensor& tensor : adapter.trained()) {
       if (io.has(tensor.name)) tensor.value.copy_(io[tensor.name]);
     }
-    EXPECT_EQ(differs(logits_of(*model, &adapter, io.input()), io["logits"], logit_tolerance(io["logits"])), "")
+    EXPECT_EQ(differs(logits_of(*model, &adapter, input_of(io)), io["logits"], logit_tolerance(io["logits"])), "")
         << name;
   }
 }
@@ -228,8 +228,8 @@ TEST_P(AdapterOracle, GivesTheLogitsOfThePythonSide) {
     const Opened c(GetParam().kind, GetParam().name, dtype);
     const Tensor expected = c.io[wide ? "logits64" : "logits"];
     const double tolerance = !wide ? logit_tolerance(expected) : rounds_first(c) ? 1e-5 : 1e-7;
-    EXPECT_EQ(differs(logits_of(*c.model, c.adapter.get(), c.io.input()), expected, tolerance), "") << dtype;
-    EXPECT_NE(differs(logits_of(*c.model, nullptr, c.io.input()), expected, 100 * logit_tolerance(expected)), "")
+    EXPECT_EQ(differs(logits_of(*c.model, c.adapter.get(), input_of(c.io)), expected, tolerance), "") << dtype;
+    EXPECT_NE(differs(logits_of(*c.model, nullptr, input_of(c.io)), expected, 100 * logit_tolerance(expected)), "")
         << "the adapter makes no difference";
   }
 }
@@ -285,15 +285,15 @@ TEST_P(AdapterOracle, MergesIntoACheckpointWithTheSameLogits) {
   const Opened c(GetParam().kind, GetParam().name, "float32");
   const std::filesystem::path output = c.folder / "merged";
   if (!c.adapter->spec().mergeable()) {
-    const auto merge = [&] { merge_checkpoint(*c.adapter, output, test::probe_of(c.io.input())); };
+    const auto merge = [&] { merge_checkpoint(*c.adapter, output, test::probe_of(input_of(c.io))); };
     EXPECT_EQ(test::error_of(merge).id(), "config.not-mergeable");
     EXPECT_FALSE(std::filesystem::exists(output));
     return;
   }
-  const MergeReport report = merge_checkpoint(*c.adapter, output, test::probe_of(c.io.input()));
+  const MergeReport report = merge_checkpoint(*c.adapter, output, test::probe_of(input_of(c.io)));
   EXPECT_TRUE(report.passed) << report.problem;
   const auto merged = load_model(output.string(), {.task_type = c.model->task_type(), .dtype = "float32"});
-  EXPECT_EQ(differs(logits_of(*merged, nullptr, c.io.input()), c.io["logits"], logit_tolerance(c.io["logits"])), "");
+  EXPECT_EQ(differs(logits_of(*merged, nullptr, input_of(c.io)), c.io["logits"], logit_tolerance(c.io["logits"])), "");
 }
 
 TEST_P(AdapterOracle, SavesWhatItRead) {
@@ -301,8 +301,8 @@ TEST_P(AdapterOracle, SavesWhatItRead) {
   const test::TemporaryFolder folder;
   c.adapter->save(folder.path());
   const Adapter again = Adapter::load(*c.model, folder.path());
-  const Tensor first = logits_of(*c.model, c.adapter.get(), c.io.input());
-  EXPECT_TRUE(first.equal(logits_of(*c.model, &again, c.io.input())));
+  const Tensor first = logits_of(*c.model, c.adapter.get(), input_of(c.io));
+  EXPECT_TRUE(first.equal(logits_of(*c.model, &again, input_of(c.io))));
 }
 
 INSTANTIATE_TEST_SUITE_P(Adapters, AdapterOracle, testing::ValuesIn(adapter_cases()),

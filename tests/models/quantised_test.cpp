@@ -6,10 +6,8 @@
 #include "io/safetensors.h"
 #include "ops/fixed_updates.h"
 #include "ops/quantised.h"
-#include "support/golden.h"
+#include "support/fixture_input.h"
 #include "support/gradcheck.h"
-#include "support/model_calls.h"
-#include "support/opened.h"
 #include "support/temporary.h"
 #include "support/tiny_model.h"
 
@@ -36,8 +34,8 @@ std::vector<Kind> kinds(const std::string& dtype) {
           {"int8", {.dtype = dtype, .load_in_8bit = true}}};
 }
 
-ModelInput input_of(const std::string& base) {
-  return Golden(fixture("golden/models/" + base + "/io.safetensors")).input();
+test::FixtureInput input_of(const std::string& base) {
+  return test::input_of(Golden(fixture("golden/models/" + base + "/io.safetensors")));
 }
 
 // The checkpoint that holds the model's dequantised weights, in float64.
@@ -78,7 +76,7 @@ TEST_P(QuantisedModel, IsTheModelOfItsDequantisedWeights) {
     const TemporaryFolder folder;
     write_dequantised(*model, folder.path());
     const auto plain = load_model(folder.path().string(), {.dtype = "float64"});
-    const ModelInput input = input_of(GetParam());
+    const test::FixtureInput input = input_of(GetParam());
     EXPECT_EQ(differs(logits_of(*model, nullptr, input), logits_of(*plain, nullptr, input), 1e-10), "");
     const auto whole = load_model(base_folder(GetParam()), {.dtype = "float64"});
     EXPECT_NE(differs(logits_of(*model, nullptr, input), logits_of(*whole, nullptr, input), 1e-4), "");
@@ -96,8 +94,8 @@ TEST_P(QuantisedModel, KeepsHeadsEmbeddingsAndNormsAsTheyAre) {
       const Tensor W0 = whole->layers()[layer->index]->matrix();
       EXPECT_EQ(layer->view->d_out(), W0.size(0));
       EXPECT_EQ(layer->view->d_in(), W0.size(1));
-      const bool spared = layer->kind == LayerKind::embedding || layer->name.starts_with(model->head()) ||
-                          layer->name.ends_with("pooler.dense");
+      const bool spared = layer->kind == LayerKind::embedding || layer->kind == LayerKind::conv2d ||
+                          layer->name.starts_with(model->head()) || layer->name.ends_with("pooler.dense");
       EXPECT_EQ(layer->weight.quantised == nullptr, spared) << layer->name;
       if (spared) continue;
       ++quantised;
@@ -125,7 +123,7 @@ TEST_P(QuantisedModel, KeepsHeadsEmbeddingsAndNormsAsTheyAre) {
 
 INSTANTIATE_TEST_SUITE_P(Families, QuantisedModel,
                          testing::Values("llama_tied", "llama_heads", "phi3_short", "gemma2", "gpt2", "bert_cls",
-                                         "roberta_cls"));
+                                         "roberta_cls", "vit_cls", "dinov2_gated"));
 
 class QuantisedAdapter : public testing::TestWithParam<const char*> {};
 
@@ -138,7 +136,7 @@ TEST_P(QuantisedAdapter, TrainsAsOverTheDequantisedWeights) {
     const TemporaryFolder folder;
     write_dequantised(*model, folder.path());
     const auto plain = load_model(folder.path().string(), {.dtype = "float64"});
-    const ModelInput input = input_of(base);
+    const ModelInput input = input_of(base).text;
     Adapter adapter = Adapter::create(*model, config_for(GetParam(), *model), 7);
     Adapter expected = Adapter::create(*plain, config_for(GetParam(), *plain), 7);
     if (adapter.spec().identity_at_init) {
@@ -188,7 +186,7 @@ INSTANTIATE_TEST_SUITE_P(Methods, QuantisedAdapter,
 
 TEST(QuantisedGradient, AgreesWithDifferences) {
   const auto model = load_model(base_folder("llama_tied"), {.dtype = "float64", .load_in_4bit = true});
-  const ModelInput input = input_of("llama_tied");
+  const ModelInput input = input_of("llama_tied").text;
   AdapterConfig config = config_for("moslora", *model);
   config.target_modules = Json::array({"q_proj", "down_proj"});
   config.layers_to_transform = 0;  // so that gradients go back through layers that no adapter changes
@@ -215,7 +213,7 @@ TEST(QuantisedMerge, GoesIntoTheCheckpointAndMeasuresTheQuantisation) {
     Adapter adapter = Adapter::create(*model, config_for(method, *model), 7);
     test::randomise(adapter, 5, 0.05);
     const TemporaryFolder folder;
-    const ModelInput input = input_of("llama_tied");
+    const ModelInput input = input_of("llama_tied").text;
     const MergeReport report = merge_checkpoint(adapter, folder / "merged", test::probe_of(input));
     EXPECT_TRUE(report.passed) << report.problem;
     const auto merged = load_model((folder / "merged").string(), {.dtype = "float32"});

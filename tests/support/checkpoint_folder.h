@@ -10,8 +10,7 @@
 
 #include "deltaw/adapter.h"
 #include "support/compared.h"
-#include "support/golden.h"
-#include "support/opened.h"
+#include "support/fixture_input.h"
 #include "support/temporary.h"
 
 namespace deltaw::test {
@@ -37,7 +36,7 @@ class CheckpointFolder : public testing::Test {
   }
   Golden io() const { return Golden(folder / "io.safetensors"); }
   Tensor logits(const Model& model, const std::string& prefix = "") const {
-    return logits_of(model, nullptr, io().input(prefix));
+    return logits_of(model, nullptr, input_of(io(), prefix));
   }
 
   /// Each key with this value is refused by name. Config.json is left as it was.
@@ -62,9 +61,9 @@ class CheckpointFolder : public testing::Test {
       EXPECT_TRUE(logits(*model).equal(plain)) << key;
       const at::NoGradGuard no_grad;
       Call training{.training = true}, again{.training = true};
-      const Tensor dropped = model->forward(io().input(), training);
+      const Tensor dropped = forward(*model, input_of(io()), training);
       EXPECT_NE(differs(dropped, plain, 1e-3), "") << key;
-      EXPECT_TRUE(model->forward(io().input(), again).equal(dropped)) << key;
+      EXPECT_TRUE(forward(*model, input_of(io()), again).equal(dropped)) << key;
       edit({{key, 0.0}});
     }
   }
@@ -88,11 +87,11 @@ inline void draw_trained(const Adapter& adapter) {
 }
 
 /// Of the squares of the logits, in training, by trained tensor.
-inline std::vector<Tensor> gradients_of(const Model& model, const Adapter& adapter, const ModelInput& input,
+inline std::vector<Tensor> gradients_of(const Model& model, const Adapter& adapter, const FixtureInput& input,
                                         bool recompute = false) {
   for (const NamedTensor& tensor : adapter.trained()) tensor.value.mutable_grad() = Tensor();
   Call call{.adapter = &adapter, .training = true, .seed = 7, .recompute = recompute};
-  model.forward(input, call).square().sum().backward();
+  forward(model, input, call).square().sum().backward();
   std::vector<Tensor> found;
   for (const NamedTensor& tensor : adapter.trained()) found.push_back(tensor.value.grad().clone());
   return found;
