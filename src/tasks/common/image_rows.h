@@ -12,10 +12,7 @@
 #include "deltaw/image.h"
 #include "deltaw/image_model.h"
 
-namespace deltaw::image_classification {
-
-/// The model as one of images. Throws config.unsupported where it is another one.
-const ImageModel& as_image_model(const Model& model);
+namespace deltaw::tasks {
 
 /// What training does to an image, as torchvision's RandomResizedCrop and RandomHorizontalFlip.
 struct Augmentation {
@@ -39,9 +36,9 @@ class ImageRows final : public RowSource {
  public:
   static constexpr const char* kName = "ImageRows";
   /// Each example's text names its image (data/image_sets.h).
-  ImageRows(Dataset rows, ImageProcessor processor, const ImageModel& model, Augmentation augmentation);
+  ImageRows(Dataset rows, ImageProcessor processor, const ReadsImages& model, Augmentation augmentation);
 
-  int64_t size() const override { return static_cast<int64_t>(rows_.size()); }
+  int64_t size() const override { return static_cast<int64_t>(rows_.rows.size()); }
   int64_t cost(int64_t /*row*/) const override { return tokens_; }
   std::string fingerprint() const override;
   /// Images are read by several threads. Throws format.image and io.*, with the image and its row.
@@ -60,10 +57,10 @@ class ImageRows final : public RowSource {
   int64_t tokens_;
 };
 
-/// Noise with labels that follow from the seed, for timing and to compare models on.
+/// Noise with labels, for timing and to compare models on. All of it follows from the seed.
 class NoiseRows final : public RowSource {
  public:
-  NoiseRows(int64_t count, const ImageModel& model, uint64_t seed);
+  NoiseRows(int64_t count, const LabelSet& labels, const ReadsImages& model, uint64_t seed);
 
   int64_t size() const override { return static_cast<int64_t>(rows_.size()); }
   int64_t cost(int64_t /*row*/) const override { return tokens_; }
@@ -76,4 +73,4 @@ class NoiseRows final : public RowSource {
   uint64_t seed_;
 };
 
-}  // namespace deltaw::image_classification
+}  // namespace deltaw::tasks
