@@ -12,15 +12,15 @@
 #include "deltaw/task.h"
 #include "deltaw/text_rows.h"
 #include "tasks/common/class_logits.h"
+#include "tasks/common/image_rows.h"
+#include "tasks/common/image_scorer.h"
 #include "tasks/image_classification/reader.h"
-#include "tasks/image_classification/rows.h"
-#include "tasks/image_classification/scorer.h"
 
 namespace deltaw {
 namespace {
 
 using image_classification::as_image_model;
-using image_classification::ImageRows;
+using tasks::ImageRows;
 
 class ImageClassification final : public Task {
  public:
@@ -44,7 +44,7 @@ class ImageClassification final : public Task {
 
   std::unique_ptr<RowSource> random_rows(const Model& model, int64_t count, int64_t /*cost*/,
                                          uint64_t seed) const override {
-    return std::make_unique<image_classification::NoiseRows>(count, as_image_model(model), seed);
+    return std::make_unique<tasks::NoiseRows>(count, tasks::labels_of(model), as_image_model(model), seed);
   }
 
   /// {logits [rows, labels]}
@@ -56,7 +56,8 @@ class ImageClassification final : public Task {
 
   Tensor loss(const Model& model, const Outputs& outputs, const Batch& batch, Call& /*call*/,
               const LossScale& scale) const override {
-    const Tensor mean = tasks::mean_loss(model, outputs.at(0), batch["labels"], scale.label_smoothing);
+    const Tensor mean =
+        tasks::mean_loss(tasks::labels_of(model), outputs.at(0), batch["labels"], scale.label_smoothing);
     const double batches = scale.total_weight / weight(batch);
     return batches == 1 ? mean : mean / batches;
   }
@@ -64,23 +65,23 @@ class ImageClassification final : public Task {
   bool smooths_labels(const Model& model) const override { return tasks::labels_of(model).one_class(); }
 
   double chance_loss(const Model& model, const RowSource& source) const override {
-    if (!model.is_regression()) return tasks::chance_loss(model);
+    if (!model.is_regression()) return tasks::chance_loss(tasks::labels_of(model));
     double sum = 0;  // of the squares: every score is guessed to be 0
     for (const Example& row : as_rows<ImageRows>(source).rows()) sum += row.label * row.label;
     return source.size() == 0 ? 0 : sum / static_cast<double>(source.size());
   }
 
   std::vector<std::string> metrics(const Model& model) const override {
-    return image_classification::metrics_of(tasks::labels_of(model));
+    return tasks::image_metrics(tasks::labels_of(model));
   }
 
   void check_metric(const Model& model, const std::string& name) const override {
-    image_classification::check_metric(name, tasks::labels_of(model));
+    tasks::check_image_metric(name, tasks::labels_of(model));
   }
 
   std::unique_ptr<Scorer> scorer(const Model& model, const Adapter* /*adapter*/, const RowSource& rows,
                                  std::vector<std::string> metrics) const override {
-    return image_classification::make_scorer(model, rows.size(), std::move(metrics));
+    return tasks::image_scorer(tasks::labels_of(model), rows.size(), std::move(metrics));
   }
 
   Tensor comparable(const Model& /*model*/, const Outputs& outputs, const Batch& /*batch*/,

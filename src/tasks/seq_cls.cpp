@@ -80,7 +80,8 @@ class SeqCls final : public Task {
 
   Tensor loss(const Model& model, const Outputs& outputs, const Batch& batch, Call& /*call*/,
               const LossScale& scale) const override {
-    const Tensor mean = tasks::mean_loss(model, outputs.at(0), batch["labels"], scale.label_smoothing);
+    const Tensor mean =
+        tasks::mean_loss(tasks::labels_of(model), outputs.at(0), batch["labels"], scale.label_smoothing);
     const double batches = scale.total_weight / weight(batch);
     return batches == 1 ? mean : mean / batches;
   }
@@ -88,7 +89,7 @@ class SeqCls final : public Task {
   bool smooths_labels(const Model& model) const override { return tasks::labels_of(model).one_class(); }
 
   double chance_loss(const Model& model, const RowSource& source) const override {
-    if (!model.is_regression()) return tasks::chance_loss(model);
+    if (!model.is_regression()) return tasks::chance_loss(tasks::labels_of(model));
     const std::vector<EncodedRow>& rows = as_rows<TextRows>(source).rows();
     double sum = 0;  // of the squares: every score is guessed to be 0
     for (const EncodedRow& row : rows) sum += row.label * row.label;
@@ -106,7 +107,7 @@ class SeqCls final : public Task {
   std::unique_ptr<Scorer> scorer(const Model& model, const Adapter* /*adapter*/, const RowSource& rows,
                                  std::vector<std::string> metrics) const override {
     std::erase(metrics, "loss");
-    return std::make_unique<tasks::LogitScorer>(model, rows.size(), std::move(metrics));
+    return std::make_unique<tasks::LogitScorer>(tasks::labels_of(model), rows.size(), std::move(metrics));
   }
 
   Tensor comparable(const Model& /*model*/, const Outputs& outputs, const Batch& /*batch*/,
@@ -138,7 +139,7 @@ const TaskSpec& task_seq_cls() {
 Tensor predict_logits(const Model& model, const Adapter* adapter, const TextRows& rows, int64_t batch_size,
                       const Progress& progress) {
   tasks::check_rows(model, adapter, rows.rows());
-  tasks::LogitScorer scorer(model, rows.size(), {});
+  tasks::LogitScorer scorer(tasks::labels_of(model), rows.size(), {});
   score(SeqCls(), model, adapter, rows, batch_size, scorer, progress);
   return scorer.logits();
 }

@@ -11,13 +11,14 @@
 #include "deltaw/task.h"
 #include "support/data.h"
 #include "support/temporary.h"
-#include "tasks/image_classification/rows.h"
-#include "tasks/image_classification/scorer.h"
+#include "tasks/common/class_logits.h"
+#include "tasks/common/image_rows.h"
+#include "tasks/common/image_scorer.h"
 
 namespace deltaw {
 namespace {
 
-using namespace image_classification;  // NOLINT
+using namespace tasks;  // NOLINT
 using test::error_of;
 using test::fixture;
 using test::put;
@@ -201,7 +202,7 @@ Tensor logits_of_classes() {
 }
 
 Json scores(const Model& model, const Tensor& logits, const Tensor& labels) {
-  const auto scorer = make_scorer(model, logits.size(0), metrics_of({.names = model.label_names()}));
+  const auto scorer = image_scorer(labels_of(model), logits.size(0), image_metrics(labels_of(model)));
   for (const int64_t begin : {20, 0}) {
     std::vector<int64_t> positions;
     for (int64_t i = begin + 19; i >= begin; --i) positions.push_back(i);
@@ -237,7 +238,7 @@ TEST(ImageScores, OfFiveClassesAreWithoutTheFiveLikeliest) {
     return set;
   };
   const auto has_top = [](const LabelSet& set) {
-    const std::vector<std::string> all = metrics_of(set);
+    const std::vector<std::string> all = image_metrics(set);
     return std::find(all.begin(), all.end(), "top5_accuracy") != all.end();
   };
   EXPECT_FALSE(has_top(names(5)));
@@ -250,7 +251,7 @@ TEST(ImageScores, OfFiveClassesAreWithoutTheFiveLikeliest) {
 TEST(ImageScores, SayTheLikeliestClassesOfAnImageWithProbabilities) {
   const auto model = model_of({.num_labels = 7});
   const Tensor logits = logits_of_classes();
-  const auto scorer = make_scorer(*model, 40, {});
+  const auto scorer = image_scorer(labels_of(*model), 40, {});
   std::vector<int64_t> positions;
   for (int64_t i = 0; i < 40; ++i) positions.push_back(i);
   scorer->add({logits}, {.rows = 40, .tensors = {{"labels", at::zeros({40}, at::kDouble)}}, .positions = positions});

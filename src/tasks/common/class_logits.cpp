@@ -9,10 +9,10 @@
 
 namespace deltaw::tasks {
 
-Tensor mean_loss(const Model& model, const Tensor& logits, const Tensor& labels, double smoothing) {
+Tensor mean_loss(const LabelSet& meaning, const Tensor& logits, const Tensor& labels, double smoothing) {
   const Tensor scores = wide(logits);
-  if (model.is_regression()) return at::mse_loss(scores.squeeze(1), labels.to(scores.scalar_type()));
-  if (model.is_multi_label()) return at::binary_cross_entropy_with_logits(scores, labels.to(scores.scalar_type()));
+  if (meaning.regression) return at::mse_loss(scores.squeeze(1), labels.to(scores.scalar_type()));
+  if (meaning.multi_label) return at::binary_cross_entropy_with_logits(scores, labels.to(scores.scalar_type()));
   return at::cross_entropy_loss(scores, labels.to(at::kLong), {}, at::Reduction::Mean, -100, smoothing);
 }
 
@@ -21,16 +21,16 @@ LabelSet labels_of(const Model& model) {
   return {.multi_label = model.is_multi_label(), .names = model.label_names()};
 }
 
-double chance_loss(const Model& model) {
-  return model.is_multi_label() ? std::log(2.0) : std::log(static_cast<double>(model.num_labels()));
+double chance_loss(const LabelSet& labels) {
+  return labels.multi_label ? std::log(2.0) : std::log(static_cast<double>(labels.outputs()));
 }
 
 namespace {
 
 /// The name of the likeliest class, or of all that are likelier than not.
-Json said_by(const Model& model, const float* logits) {
-  const std::vector<std::string>& names = model.label_names();
-  if (!model.is_multi_label()) {
+Json said_by(const LabelSet& meaning, const float* logits) {
+  const std::vector<std::string>& names = meaning.names;
+  if (!meaning.multi_label) {
     return names[static_cast<size_t>(std::max_element(logits, logits + names.size()) - logits)];
   }
   Json said = Json::array();
@@ -42,12 +42,12 @@ Json said_by(const Model& model, const float* logits) {
 
 }  // namespace
 
-LogitScorer::LogitScorer(const Model& model, int64_t rows, std::vector<std::string> metrics)
-    : model_(model),
+LogitScorer::LogitScorer(LabelSet meaning, int64_t rows, std::vector<std::string> metrics)
+    : meaning_(std::move(meaning)),
       metrics_(std::move(metrics)),
-      logits_(at::empty({rows, model.num_labels()}, at::kFloat)),
-      labels_(model.is_multi_label() ? at::zeros({rows, model.num_labels()}, at::kDouble)
-                                     : at::zeros({rows}, at::kDouble)) {}
+      logits_(at::empty({rows, meaning_.outputs()}, at::kFloat)),
+      labels_(meaning_.multi_label ? at::zeros({rows, meaning_.outputs()}, at::kDouble)
+                                   : at::zeros({rows}, at::kDouble)) {}
 
 void LogitScorer::add(const Outputs& outputs, const Batch& batch) {
   const Tensor logits = ops::host_copy(outputs.at(0).to(at::kFloat)), labels = ops::host_copy(batch["labels"]);
@@ -67,20 +67,19 @@ const Tensor& LogitScorer::logits() {
 }
 
 Json LogitScorer::metrics() {
-  const double loss = ops::host_number(mean_loss(model_, logits(), labels_, 0));
+  const double loss = ops::host_number(mean_loss(meaning_, logits(), labels_, 0));
   check_finite(loss, "the logits of the validation rows");
   const Values values = ops::host_values<double>(logits_), labels = ops::host_values<double>(labels_);
   Json all = {{"loss", loss}};
-  all.update(model_.is_multi_label()
-                 ? multi_label_metrics(metrics_, values, model_.num_labels(), labels)
-                 : compute_metrics(metrics_, values, model_.num_labels(), model_.is_regression(), labels));
+  all.update(meaning_.multi_label ? multi_label_metrics(metrics_, values, meaning_.outputs(), labels)
+                                  : compute_metrics(metrics_, values, meaning_.outputs(), meaning_.regression, labels));
   return all;
 }
 
 Json LogitScorer::row(int64_t position) {
   const std::vector<float> row = ops::host_values<float>(logits()[position]);
-  if (model_.is_regression()) return {{"label", row[0]}};
-  return {{"label", said_by(model_, row.data())}, {"logits", row}};
+  if (meaning_.regression) return {{"label", row[0]}};
+  return {{"label", said_by(meaning_, row.data())}, {"logits", row}};
 }
 
 }  // namespace deltaw::tasks

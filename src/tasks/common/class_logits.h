@@ -13,18 +13,18 @@
 namespace deltaw::tasks {
 
 /// The mean over the rows of logits [rows, labels]; `labels` [rows] float64, or [rows, labels] of several classes.
-Tensor mean_loss(const Model& model, const Tensor& logits, const Tensor& labels, double smoothing);
+Tensor mean_loss(const LabelSet& meaning, const Tensor& logits, const Tensor& labels, double smoothing);
 
 /// What the labels of a model mean.
 LabelSet labels_of(const Model& model);
 
 /// The mean loss of one who guesses, where the labels are classes.
-double chance_loss(const Model& model);
+double chance_loss(const LabelSet& labels);
 
 /// Logits and labels of every row, by position.
 class LogitScorer final : public Scorer {
  public:
-  LogitScorer(const Model& model, int64_t rows, std::vector<std::string> metrics);
+  LogitScorer(LabelSet meaning, int64_t rows, std::vector<std::string> metrics);
 
   void add(const Outputs& outputs, const Batch& batch) override;
   Json metrics() override;
@@ -35,7 +35,7 @@ class LogitScorer final : public Scorer {
   const Tensor& logits();
 
  private:
-  const Model& model_;
+  LabelSet meaning_;
   std::vector<std::string> metrics_;
   Tensor logits_, labels_;
   bool checked_ = false;  // all rows are there, and finite

@@ -13,12 +13,22 @@ namespace deltaw::tasks {
 void ClassifierRows::read(TaskFiles& files, const Load& load) {
   const bool goes_on = !files.adapters.empty();
   if (goes_on) inherit_head(files);
-  data_ = load(goes_on ? HeadLabels() : head_of(files.base, files.model, task_));
+  TrainingData data = load(goes_on ? HeadLabels() : head_of(files.base, files.model, task_));
+  if (goes_on) check_head_size(files.adapters.front(), data.labels.outputs());
+  take(files, std::move(data));
+  settle(files);
+}
+
+void ClassifierRows::read_without_head(TaskFiles& files, const Load& load) {
+  take(files, load({}));
+  files.data.label_column = data_.label_column;
+}
+
+void ClassifierRows::take(TaskFiles& files, TrainingData data) {
+  data_ = std::move(data);
   labels_ = data_.labels;
-  if (goes_on) check_head_size(files.adapters.front(), labels_.outputs());
   few_shot_.apply(data_.train, labels_, files.seed, data_.warnings);
   for (const std::string& sentence : data_.warnings) files.warn(sentence);
-  settle(files);
 }
 
 void ClassifierRows::settle(TaskFiles& files) const {

@@ -21,7 +21,10 @@ class ClassifierRows {
 
   /// Takes the rows of a run. Labels and the column that they stand in are the run's from here on.
   void read(TaskFiles& files, const Load& load);
+  /// The same where the model has no head for labels: what they are follows from the rows alone.
+  void read_without_head(TaskFiles& files, const Load& load);
   void begin_asking(const AskedModel& asked, const DataOptions& data);
+  void take_labels(LabelSet labels) { labels_ = std::move(labels); }
 
   const LabelSet& labels() const { return labels_; }
   TrainingData& data() { return data_; }
@@ -35,6 +38,7 @@ class ClassifierRows {
   std::string load_arguments() const;
 
  private:
+  void take(TaskFiles& files, TrainingData data);
   void settle(TaskFiles& files) const;
 
   const char* task_;

@@ -32,6 +32,10 @@ Tensor wide(const Tensor& logits) {
   return logits.scalar_type() == at::kDouble ? logits : logits.to(at::kFloat);
 }
 
+Tensor unit_rows(const Tensor& rows) {
+  return rows / rows.norm(2, -1, /*keepdim=*/true).clamp_min(1e-12);
+}
+
 RowLoss sum_of(const std::vector<RowLoss>& rows) {
   RowLoss sum;
   for (const RowLoss& row : rows) {

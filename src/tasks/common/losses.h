@@ -19,6 +19,9 @@ void check_finite(double loss, const std::string& where);
 /// Logits in float32 or wider, as losses take them.
 Tensor wide(const Tensor& logits);
 
+/// Each row scaled to length 1, as torch's normalize: a row of zeros stays one.
+Tensor unit_rows(const Tensor& rows);
+
 RowLoss sum_of(const std::vector<RowLoss>& rows);
 
 /// The model's head as ops/cross_entropy calls it. `model` and `call` must outlive it.

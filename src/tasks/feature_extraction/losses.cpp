@@ -2,17 +2,17 @@
 
 #include <limits>
 
-#include "tasks/feature_extraction/modules.h"
+#include "tasks/common/losses.h"
 
 namespace deltaw::feature_extraction {
 
 Tensor cosines(const Tensor& a, const Tensor& b) {
-  return (unit_rows(a) * unit_rows(b)).sum(1);
+  return (tasks::unit_rows(a) * tasks::unit_rows(b)).sum(1);
 }
 
 Tensor ranking_loss(const std::vector<Tensor>& texts, double scale) {
   const std::vector<Tensor> others(texts.begin() + 1, texts.end());
-  const Tensor scores = unit_rows(texts.front()).mm(unit_rows(at::cat(others)).t()) * scale;
+  const Tensor scores = tasks::unit_rows(texts.front()).mm(tasks::unit_rows(at::cat(others)).t()) * scale;
   return at::cross_entropy_loss(scores, at::arange(scores.size(0), at::kLong));
 }
 

@@ -10,6 +10,7 @@
 #include "core/files.h"
 #include "core/json.h"
 #include "deltaw/error.h"
+#include "tasks/common/losses.h"
 
 namespace deltaw::feature_extraction {
 namespace {
@@ -210,10 +211,6 @@ void write_modules(const Modules& modules, int64_t width, const fs::path& folder
              KeyOrder::kept);
 }
 
-Tensor unit_rows(const Tensor& rows) {
-  return rows / rows.norm(2, -1, /*keepdim=*/true).clamp_min(1e-12);
-}
-
 Tensor embedding_of(const Tensor& states, const Tensor& mask, const Modules& modules) {
   const Tensor wide = states.scalar_type() == at::kDouble ? states : states.to(at::kFloat);
   const Tensor token = mask.ne(0).unsqueeze(2);
@@ -227,7 +224,7 @@ Tensor embedding_of(const Tensor& states, const Tensor& mask, const Modules& mod
     const Tensor weight = token.to(wide.scalar_type());
     pooled = (wide * weight).sum(1) / weight.sum(1);
   }
-  return modules.normalize ? unit_rows(pooled) : pooled;
+  return modules.normalize ? tasks::unit_rows(pooled) : pooled;
 }
 
 }  // namespace deltaw::feature_extraction

@@ -46,7 +46,4 @@ void write_modules(const Modules& modules, int64_t width, const std::filesystem:
 /// padding. In float32 or wider.
 Tensor embedding_of(const Tensor& states, const Tensor& mask, const Modules& modules);
 
-/// Each row scaled to length 1, as torch's normalize: a row of zeros stays one.
-Tensor unit_rows(const Tensor& rows);
-
 }  // namespace deltaw::feature_extraction

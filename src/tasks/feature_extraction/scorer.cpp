@@ -13,7 +13,6 @@
 #include "tasks/common/losses.h"
 #include "tasks/common/metrics.h"
 #include "tasks/feature_extraction/losses.h"
-#include "tasks/feature_extraction/modules.h"
 
 namespace deltaw::feature_extraction {
 namespace {
@@ -94,10 +93,11 @@ class EmbeddingScorer final : public Scorer {
   /// Cosines of a block of anchors with all other texts, block by block: [block, rows x others].
   template <class Use>
   void each_block(size_t others, const Use& use) const {
-    const Tensor anchors = unit_rows(texts_[0]);
-    const Tensor all = unit_rows(at::cat(std::vector<Tensor>(texts_.begin() + 1,
-                                                             texts_.begin() + 1 + static_cast<std::ptrdiff_t>(others))))
-                           .t();
+    const Tensor anchors = tasks::unit_rows(texts_[0]);
+    const Tensor all =
+        tasks::unit_rows(
+            at::cat(std::vector<Tensor>(texts_.begin() + 1, texts_.begin() + 1 + static_cast<std::ptrdiff_t>(others))))
+            .t();
     for (int64_t begin = 0; begin < rows_; begin += kBlock) {
       const int64_t count = std::min(kBlock, rows_ - begin);
       use(begin, anchors.narrow(0, begin, count).mm(all));

@@ -11,11 +11,9 @@
 #include "deltaw/data.h"
 #include "deltaw/image.h"
 #include "deltaw/image_model.h"
+#include "deltaw/slow_rows.h"
 
-namespace deltaw::image_classification {
-
-/// The model as one of images. Throws config.unsupported where it is another one.
-const ImageModel& as_image_model(const Model& model);
+namespace deltaw::tasks {
 
 /// What training does to an image, as torchvision's RandomResizedCrop and RandomHorizontalFlip.
 struct Augmentation {
@@ -35,17 +33,20 @@ Part draw_part(int64_t height, int64_t width, const std::array<double, 2>& scale
 ///
 /// A row costs the tokens that the model makes of an image. What is drawn follows from seed, epoch and the row: any
 /// batch size draws the same.
-class ImageRows final : public RowSource {
+class ImageRows final : public RowSource, public SlowRows {
  public:
   static constexpr const char* kName = "ImageRows";
   /// Each example's text names its image (data/image_sets.h).
-  ImageRows(Dataset rows, ImageProcessor processor, const ImageModel& model, Augmentation augmentation);
+  ImageRows(Dataset rows, ImageProcessor processor, const ReadsImages& model, Augmentation augmentation,
+            LoaderOptions loader = {});
 
   int64_t size() const override { return static_cast<int64_t>(rows_.rows.size()); }
   int64_t cost(int64_t /*row*/) const override { return tokens_; }
   std::string fingerprint() const override;
   /// Images are read by several threads. Throws format.image and io.*, with the image and its row.
   Batch collate(const std::vector<int64_t>& positions, const Draw& draw) const override;
+
+  LoaderOptions loader() const override { return loader_; }
 
   const std::vector<Example>& rows() const { return rows_.rows; }
 
@@ -57,13 +58,14 @@ class ImageRows final : public RowSource {
   data::ImageFiles files_;
   ImageProcessor processor_;
   Augmentation augmentation_;
+  LoaderOptions loader_;
   int64_t tokens_;
 };
 
-/// Noise with labels that follow from the seed, for timing and to compare models on.
+/// Noise with labels, for timing and to compare models on. All of it follows from the seed.
 class NoiseRows final : public RowSource {
  public:
-  NoiseRows(int64_t count, const ImageModel& model, uint64_t seed);
+  NoiseRows(int64_t count, const LabelSet& labels, const ReadsImages& model, uint64_t seed);
 
   int64_t size() const override { return static_cast<int64_t>(rows_.size()); }
   int64_t cost(int64_t /*row*/) const override { return tokens_; }
@@ -76,4 +78,4 @@ class NoiseRows final : public RowSource {
   uint64_t seed_;
 };
 
-}  // namespace deltaw::image_classification
+}  // namespace deltaw::tasks

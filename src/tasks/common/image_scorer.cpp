@@ -1,4 +1,4 @@
-#include "tasks/image_classification/scorer.h"
+#include "tasks/common/image_scorer.h"
 
 #include <ATen/ATen.h>
 
@@ -8,7 +8,7 @@
 #include "tasks/common/class_logits.h"
 #include "tasks/common/metrics.h"
 
-namespace deltaw::image_classification {
+namespace deltaw::tasks {
 namespace {
 
 constexpr int64_t kTop = 5;
@@ -20,11 +20,12 @@ bool has_top(const LabelSet& labels) {
 
 class ImageScorer final : public Scorer {
  public:
-  ImageScorer(const Model& model, int64_t rows, std::vector<std::string> metrics)
-      : model_(model),
+  ImageScorer(const LabelSet& meaning, int64_t rows, std::vector<std::string> metrics, bool sigmoid)
+      : meaning_(meaning),
+        sigmoid_(sigmoid || meaning.multi_label),
         top_(std::erase(metrics, kTopMetric) > 0),
         labels_(static_cast<size_t>(rows)),
-        logits_(model, rows, std::move(metrics)) {}
+        logits_(meaning, rows, std::move(metrics)) {}
 
   void add(const Outputs& outputs, const Batch& batch) override {
     logits_.add(outputs, batch);
@@ -44,15 +45,15 @@ class ImageScorer final : public Scorer {
 
   Json row(int64_t position) override {
     Json row = logits_.row(position);
-    if (model_.is_regression()) return row;
+    if (meaning_.regression) return row;
     const Tensor logits = logits_.logits()[position].to(at::kDouble);
-    const Tensor all = model_.is_multi_label() ? logits.sigmoid() : logits.softmax(0);
-    const auto [best, classes] = all.topk(std::min(kTop, model_.num_labels()));
+    const Tensor all = sigmoid_ ? logits.sigmoid() : logits.softmax(0);
+    const auto [best, classes] = all.topk(std::min(kTop, meaning_.outputs()));
     const std::vector<double> scores = ops::host_values<double>(best);
     const std::vector<int64_t> places = ops::host_values<int64_t>(classes);
     row["scores"] = Json::array();
     for (size_t i = 0; i < scores.size(); ++i) {
-      row["scores"].push_back({{"label", model_.label_names()[static_cast<size_t>(places[i])]}, {"score", scores[i]}});
+      row["scores"].push_back({{"label", meaning_.names[static_cast<size_t>(places[i])]}, {"score", scores[i]}});
     }
     return row;
   }
@@ -60,27 +61,28 @@ class ImageScorer final : public Scorer {
   std::vector<std::pair<std::string, Tensor>> tensors() override { return logits_.tensors(); }
 
  private:
-  const Model& model_;
-  bool top_;
+  LabelSet meaning_;
+  bool sigmoid_, top_;
   std::vector<double> labels_;
-  tasks::LogitScorer logits_;
+  LogitScorer logits_;
 };
 
 }  // namespace
 
-std::vector<std::string> metrics_of(const LabelSet& labels) {
+std::vector<std::string> image_metrics(const LabelSet& labels) {
   std::vector<std::string> names = metric_names({}, labels);
   if (has_top(labels)) names.emplace_back(kTopMetric);
   return names;
 }
 
-void check_metric(const std::string& name, const LabelSet& labels) {
-  if (name != kTopMetric || !has_top(labels)) tasks::check_class_metric(name, labels);
+void check_image_metric(const std::string& name, const LabelSet& labels) {
+  if (name != kTopMetric || !has_top(labels)) check_class_metric(name, labels);
 }
 
-std::unique_ptr<Scorer> make_scorer(const Model& model, int64_t rows, std::vector<std::string> metrics) {
+std::unique_ptr<Scorer> image_scorer(const LabelSet& labels, int64_t rows, std::vector<std::string> metrics,
+                                     bool sigmoid) {
   std::erase(metrics, "loss");
-  return std::make_unique<ImageScorer>(model, rows, std::move(metrics));
+  return std::make_unique<ImageScorer>(labels, rows, std::move(metrics), sigmoid);
 }
 
-}  // namespace deltaw::image_classification
+}  // namespace deltaw::tasks

@@ -1,4 +1,4 @@
-#include "tasks/image_classification/rows.h"
+#include "tasks/common/image_rows.h"
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
@@ -13,9 +13,8 @@
 #include "core/mix_seed.h"
 #include "data/shuffle.h"
 #include "deltaw/error.h"
-#include "deltaw/family.h"
 
-namespace deltaw::image_classification {
+namespace deltaw::tasks {
 namespace {
 
 constexpr uint64_t kStream = 0x70697865;  // apart from the order of the rows, which has the same seed
@@ -60,14 +59,6 @@ Tensor labels_of(const std::vector<Example>& rows, const std::vector<int64_t>& p
 
 }  // namespace
 
-const ImageModel& as_image_model(const Model& model) {
-  if (const auto* images = dynamic_cast<const ImageModel*>(&model)) return *images;
-  throw Error({.id = "config.unsupported",
-               .what = "model_type '" + (model.family() ? model.family()->model_type : "") + "' reads no images",
-               .where = model.folder().string(),
-               .fix = "use the checkpoint of a model of images"});
-}
-
 Part draw_part(int64_t height, int64_t width, const std::array<double, 2>& scale, uint64_t seed) {
   constexpr double kNarrowest = 3.0 / 4, kWidest = 4.0 / 3;
   std::mt19937_64 engine(seed);
@@ -92,10 +83,12 @@ Part draw_part(int64_t height, int64_t width, const std::array<double, 2>& scale
       .top = (height - part_height) / 2, .left = (width - part_width) / 2, .height = part_height, .width = part_width};
 }
 
-ImageRows::ImageRows(Dataset rows, ImageProcessor processor, const ImageModel& model, Augmentation augmentation)
+ImageRows::ImageRows(Dataset rows, ImageProcessor processor, const ReadsImages& model, Augmentation augmentation,
+                     LoaderOptions loader)
     : rows_(std::move(rows)),
       processor_(std::move(processor)),
       augmentation_(augmentation),
+      loader_(loader),
       tokens_(model.image_tokens(processor_.height(), processor_.width())) {}
 
 std::string ImageRows::fingerprint() const {
@@ -159,20 +152,19 @@ Batch ImageRows::collate(const std::vector<int64_t>& positions, const Draw& draw
           .costs = std::vector<int64_t>(positions.size(), tokens_)};
 }
 
-NoiseRows::NoiseRows(int64_t count, const ImageModel& model, uint64_t seed)
+NoiseRows::NoiseRows(int64_t count, const LabelSet& labels, const ReadsImages& model, uint64_t seed)
     : height_(model.image_height()),
       width_(model.image_width()),
       tokens_(model.image_tokens(height_, width_)),
       seed_(seed) {
   std::mt19937_64 engine(mix_seed(seed, 1));
-  const int64_t classes = model.num_labels();
   const auto draw = [&](int64_t values) {
     return static_cast<double>(data::draw_below(engine, static_cast<uint64_t>(values)));
   };
   for (int64_t i = 0; i < count; ++i) {
     Example& row = rows_.emplace_back();
-    row.label = model.is_regression() ? draw(1000) / 1000 : draw(classes);
-    for (int64_t c = 0; model.is_multi_label() && c < classes; ++c) row.labels.push_back(draw(2));
+    row.label = labels.regression ? draw(1000) / 1000 : draw(labels.outputs());
+    for (int64_t c = 0; labels.multi_label && c < labels.outputs(); ++c) row.labels.push_back(draw(2));
   }
 }
 
@@ -189,4 +181,4 @@ Batch NoiseRows::collate(const std::vector<int64_t>& positions, const Draw& /*dr
           .costs = std::vector<int64_t>(positions.size(), tokens_)};
 }
 
-}  // namespace deltaw::image_classification
+}  // namespace deltaw::tasks

@@ -1,0 +1,59 @@
+#include "tasks/zero_shot_image_classification/prompts.h"
+
+#include <fmt/format.h>
+
+#include "core/ascii.h"
+#include "core/text_file.h"
+#include "deltaw/error.h"
+#include "tasks/common/losses.h"
+#include "tasks/common/tower_texts.h"
+
+namespace deltaw::zero_shot {
+namespace {
+
+constexpr std::string_view kPlace = "{}";
+
+std::string filled(std::string text, const std::string& name) {
+  for (size_t at = text.find(kPlace); at != std::string::npos; at = text.find(kPlace, at + name.size())) {
+    text.replace(at, kPlace.size(), name);
+  }
+  return text;
+}
+
+}  // namespace
+
+void check_template(const std::string& text, const std::string& where) {
+  if (text.find(kPlace) != std::string::npos) return;
+  throw Error({.id = "config.template",
+               .what = fmt::format("'{}' has no place for the class", text),
+               .where = where,
+               .fix = "write {} where the class is to stand: a photo of a {}."});
+}
+
+std::vector<std::string> read_templates(const std::filesystem::path& file) {
+  std::vector<std::string> templates;
+  each_line(read_utf8(file), [&](std::string_view line, int64_t number) {
+    const std::string text(trimmed(line));
+    if (text.empty()) return;
+    check_template(text, fmt::format("{}, line {}", file.string(), number));
+    templates.push_back(text);
+  });
+  if (!templates.empty()) return templates;
+  throw Error({.id = "config.template",
+               .what = "there is no template in the file",
+               .where = file.string(),
+               .fix = "write one on each line: a photo of a {}."});
+}
+
+Tensor class_embeds(const TwoTowerModel& model, const Adapter* adapter, const Tokenizer& tokenizer,
+                    const std::vector<std::string>& classes, const std::vector<std::string>& templates) {
+  std::vector<std::string> sentences;
+  for (const std::string& name : classes) {
+    for (const std::string& text : templates) sentences.push_back(filled(text, name));
+  }
+  const Tensor units = tasks::unit_text_embeds(model, adapter, tasks::TowerTexts(sentences, tokenizer, model));
+  const auto count = static_cast<int64_t>(classes.size());
+  return tasks::unit_rows(units.view({count, -1, units.size(1)}).mean(1));
+}
+
+}  // namespace deltaw::zero_shot

@@ -1,0 +1,28 @@
+// Classes as words: a class is where the sentences lie that name it (Radford et al. 2021, arXiv:2103.00020, 3.1.4).
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "deltaw/adapter.h"
+#include "deltaw/tokenizer.h"
+#include "deltaw/two_tower_model.h"
+
+namespace deltaw::zero_shot {
+
+/// The lines of a file that are not empty, each with {} in the place of the class. Throws config.template, with the
+/// line, for one without, and io.*.
+std::vector<std::string> read_templates(const std::filesystem::path& file);
+
+/// Throws config.template, with `where`, for a text without {}.
+void check_template(const std::string& text, const std::string& where);
+
+/// A vector of length 1 for each class, [classes, projection_dim] in float32 or wider: the mean of the unit vectors of
+/// its sentences, scaled to length 1. `adapter` may be null.
+Tensor class_embeds(const TwoTowerModel& model, const Adapter* adapter, const Tokenizer& tokenizer,
+                    const std::vector<std::string>& classes, const std::vector<std::string>& templates);
+
+}  // namespace deltaw::zero_shot
