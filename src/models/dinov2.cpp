@@ -37,12 +37,10 @@ FamilySpec dinov2_family(FamilySpec own) {
   own.ia3_feedforward_modules = outputs;
   own.sublayer_outputs = ".*\\.(attention\\.output\\.dense|fc2|weights_out)";
   own.feedforward_outputs = outputs;
-  own.names_in_memory = {{"attention.attention.query", "attention.q_proj"},
-                         {"attention.attention.key", "attention.k_proj"},
-                         {"attention.attention.value", "attention.v_proj"},
-                         {"attention.output.dense", "attention.o_proj"},
-                         {"mlp.weights_in", "mlp.gate_proj|mlp.up_proj"},
-                         {"mlp.weights_out", "mlp.down_proj"}};
+  own.names_in_memory = {
+      {"attention.attention.query", "attention.q_proj"}, {"attention.attention.key", "attention.k_proj"},
+      {"attention.attention.value", "attention.v_proj"}, {"attention.output.dense", "attention.o_proj"},
+      {"mlp.weights_in", "mlp.gate_proj|mlp.up_proj"},   {"mlp.weights_out", "mlp.down_proj"}};
   return vision_family(std::move(own));
 }
 

@@ -328,7 +328,8 @@ bool has_kernels(const Tensor& x, const Norm& norm) {
 Tensor plain(const Tensor& x, const Norm& norm, const Call& call) {
   const at::ScalarType type = x.scalar_type(), wide_type = type == at::kDouble ? type : at::kFloat;
   if (norm.centred) {
-    return at::layer_norm(x, {x.size(-1)}, value_of(norm.weight, call, type), value_of(norm.bias, call, type), norm.eps);
+    return at::layer_norm(x, {x.size(-1)}, value_of(norm.weight, call, type), value_of(norm.bias, call, type),
+                          norm.eps);
   }
   const Tensor wide = x.to(wide_type);
   const Tensor scaled = wide * at::rsqrt(wide.square().mean(-1, /*keepdim=*/true) + norm.eps);

@@ -51,7 +51,8 @@ TEST_F(Vision, HasTheLossOfTransformers) {
   for (const char* name : {"vit_cls", "vit_reg", "vit_several", "deit_cls", "dinov2_cls", "dinov2_registers"}) {
     copy(name);
     const auto model = load();
-    const Tensor loss = tasks::mean_loss(tasks::labels_of(*model), logits(*model), io()["labels"].to(at::kDouble), /*smoothing=*/0);
+    const Tensor loss =
+        tasks::mean_loss(tasks::labels_of(*model), logits(*model), io()["labels"].to(at::kDouble), /*smoothing=*/0);
     EXPECT_EQ(differs(loss.reshape({1}), io()["loss64"], 1e-9), "") << name;
   }
 }

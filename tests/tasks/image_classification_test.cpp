@@ -14,11 +14,13 @@
 #include "tasks/common/class_logits.h"
 #include "tasks/common/image_rows.h"
 #include "tasks/common/image_scorer.h"
+#include "tasks/image_classification/reader.h"
 
 namespace deltaw {
 namespace {
 
 using namespace tasks;  // NOLINT
+using image_classification::as_image_model;
 using test::error_of;
 using test::fixture;
 using test::put;

@@ -1,0 +1,46 @@
+# Classes that are words: a tiny pair of ViT and BERT, and images of three colours.
+. "$(dirname "$0")/support.sh"
+number() { sed -n "s/.*\"$1\": *\([-0-9.e]*\).*/\1/p" out | head -1; } # KEY
+
+mkdir -p model data
+cp "$tests"/golden/two_towers/vit_bert/{config.json,model.safetensors} model/
+printf '%s\n' '[PAD]' '[UNK]' '[CLS]' '[SEP]' this is a photo of red blue green sketch . >model/vocab.txt
+echo '{"tokenizer_class": "BertTokenizer"}' >model/tokenizer_config.json
+echo '{"image_processor_type": "ViTImageProcessor", "size": {"height": 8, "width": 8}}' >model/preprocessor_config.json
+for colour in red green blue; do
+  mkdir -p data/train/$colour data/val/$colour
+  cp "$tests"/golden/colours/$colour/[01].png data/train/$colour/
+  cp "$tests"/golden/colours/$colour/2.png data/val/$colour/
+done
+base='--model_name_or_path model --dtype float32'
+
+# Without training: the classes are those of the folders, or those that are listed.
+expect 0 eval $base --dataset_dir data
+contains out '"eval_samples": 3'
+expect 0 predict $base --input_file data/val/red/2.png --label_names 'red,green,blue' --output_file said.jsonl
+contains said.jsonl '"scores"'
+expect 0 predict $base --input_file data/val/red/2.png --label_names 'red,green,blue' --output_file other.jsonl \
+  --hypothesis_template 'a sketch of {}'
+cmp -s said.jsonl other.jsonl && fail 'the sentence changes nothing'
+expect 2 predict $base --input_file data/val/red/2.png --output_file none.jsonl
+contains err 'label_names'
+expect 2 eval $base --dataset_dir data --hypothesis_template 'a photo'
+contains err '{}'
+printf 'a photo of {}.\na sketch of {}.\n' >templates.txt
+
+# The tower of images learns; that of texts has no adapter.
+run="$base --dataset_dir data --method lora --r 4 --learning_rate 3e-2 --min_train_samples 24 --logging_steps 1
+  --per_device_train_batch_size 8 --image_augmentation none --templates_file templates.txt"
+expect 0 validate $run
+contains out 'labels: blue green red'
+contains out '2 sentences for each class: a photo of {}.'
+expect 0 train $run --num_train_epochs 20 --output_dir out1
+present out1/adapter_model.safetensors out1/preprocessor_config.json out1/vocab.txt
+lacks out1/adapter_model.safetensors text_model
+expect 0 eval --adapter_name_or_path out1 --dtype float32 --dataset_dir data
+[ "$(number eval_accuracy)" = 1.0 ] || fail "accuracy is $(number eval_accuracy)"
+expect 0 merge --adapter_name_or_path out1 --output_dir merged
+expect 0 eval --model_name_or_path merged --dtype float32 --dataset_dir data --templates_file templates.txt
+[ "$(number eval_accuracy)" = 1.0 ] || fail "merged, accuracy is $(number eval_accuracy)"
+expect 0 validate $run --target_modules '.*text_model.*query' --exclude_modules none
+contains err 'learn nothing'
