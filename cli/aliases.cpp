@@ -105,7 +105,6 @@ const std::vector<Fixed>& fixed_settings() {
       {"deepspeed", {"null"}, "remove it: one process trains"},
       {"fsdp", {"", "[]"}, "remove it: one process trains"},
       {"ddp_timeout", {kAny}, ""},
-      {"dataloader_num_workers", {kAny}, ""},
       {"run_name", {kAny}, ""},
       {"attn_implementation", {kAny}, ""},
       {"logging_dir", {"null"}, "remove it: log.jsonl in output_dir holds every event"},
