@@ -149,7 +149,8 @@ def siglip2(lines):
     folder = FOLDER / "siglip2"
     write(folder / "tokenizer_config.json", {
         "tokenizer_class": "GemmaTokenizer", "add_bos_token": False, "add_eos_token": True, "bos_token": "<bos>",
-        "eos_token": "<eos>", "pad_token": "<pad>", "unk_token": "<unk>", "model_input_names": ["input_ids"]})
+        "eos_token": "<eos>", "pad_token": "<pad>", "unk_token": "<unk>", "mask_token": "<mask>",
+        "model_input_names": ["input_ids"]})
     write(folder / "config.json", {"model_type": "siglip2"})
     with tempfile.TemporaryDirectory() as temporary:
         for file in (folder / "tokenizer_config.json", folder / "config.json", FOLDER / "gemma" / "tokenizer.json"):

@@ -142,9 +142,8 @@ class Unigram final : public Model {
   std::vector<WordToken> best_path(std::string_view word) const {
     std::vector<Node> nodes(word.size() + 1);
     const auto offer = [&](size_t begin, size_t end, double score, int32_t id) {
-      score += nodes[begin].score;
-      if (nodes[end].begin >= 0 && score <= nodes[end].score) return;
-      nodes[end] = {rounded(score), id, static_cast<int32_t>(begin)};
+      score = rounded(score + nodes[begin].score);
+      if (nodes[end].begin < 0 || score > nodes[end].score) nodes[end] = {score, id, static_cast<int32_t>(begin)};
     };
     for (size_t at = 0; at < word.size();) {
       const size_t character = width(word[at]);
