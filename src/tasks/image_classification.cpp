@@ -100,6 +100,7 @@ const TaskSpec& task_image_classification() {
       .reader = image_classification::make_reader,
       .words = {.model = "classifier of images",
                 .models = "classifiers of images",
+                .keys = "Classifiers of images",
                 .prediction_keys = "Classifiers of images",
                 .evaluates = "a classifier of images by accuracy, F1 and the five likeliest classes",
                 .predicts = "{\"row\": ..., \"label\": ..., \"logits\": [...], \"scores\": [{\"label\": ..., "

@@ -127,6 +127,7 @@ const TaskSpec& task_seq_cls() {
       .words = {
           .model = "classifier",
           .models = "classifiers",
+          .keys = "Classifiers",
           .prediction_keys = "Classifiers",
           .evaluates = "a classifier by the task's metrics",
           .predicts =
