@@ -360,8 +360,9 @@ std::vector<Key> keys() {
       refused("default_system_message chat_template_kwargs",
               "they stand in the rows|write them into each row, as system "
               "and chat_template_kwargs"),
-      refused("processor_type freeze_mm_modules image_size",
-              "its data are images or sounds, and deltaw trains on text|take a configuration of text alone"),
+      refused(
+          "processor_type freeze_mm_modules image_size",
+          "its data are images or sounds, and language models here read text alone|take a configuration of text alone"),
       refused("excess_length_strategy", "longer rows are cut, and counted|set it to truncate", {"truncate"}),
       refused("eval_sequence_len min_sample_len max_prompt_len", "rows have one length, max_length|remove it"),
       refused("dataset_exact_deduplication", "no row is left out for being there twice|remove it"),

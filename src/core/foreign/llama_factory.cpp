@@ -70,7 +70,7 @@ void refuse_entry(Reading& reading, const Entry& entry, const std::string& key, 
 bool has_usual_columns(Reading& reading, const Entry& entry, const std::string& key) {
   for (const char* media : {"images", "videos", "audios"}) {
     if (entry.of("columns", media).is_null()) continue;
-    refuse_entry(reading, entry, key, fmt::format("has {}, and deltaw trains on text", media),
+    refuse_entry(reading, entry, key, fmt::format("has {}, and language models here read text alone", media),
                  "take one of text alone");
     return false;
   }
@@ -391,7 +391,7 @@ std::vector<Key> keys() {
       idle("image_max_pixels image_min_pixels image_do_pan_and_scan crop_to_patches video_max_pixels "
            "video_min_pixels video_fps video_maxlen use_audio_in_video audio_sampling_rate freeze_vision_tower "
            "freeze_multi_modal_projector freeze_language_model",
-           "the models are of text"),
+           "language models here read text alone"),
       idle("pref_beta pref_ftx pref_loss pref_bco_weight dpo_label_smoothing kto_chosen_weight kto_rejected_weight "
            "simpo_gamma ref_model ref_model_adapters ref_model_quantization_bit reward_model reward_model_adapters "
            "reward_model_quantization_bit reward_model_type ppo_buffer_size ppo_epochs ppo_score_norm ppo_target "
