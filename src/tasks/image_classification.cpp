@@ -20,7 +20,6 @@ namespace deltaw {
 namespace {
 
 using image_classification::as_image_model;
-using tasks::ImageRows;
 
 class ImageClassification final : public Task {
  public:
@@ -29,7 +28,7 @@ class ImageClassification final : public Task {
     as_image_model(model);
     if (model.is_regression()) return;
     const int64_t classes = model.num_labels();
-    for (const Example& row : as_rows<ImageRows>(source).rows()) {
+    for (const Example& row : as_rows<tasks::LabelledImages>(source).rows()) {
       const bool fits = model.is_multi_label()
                             ? static_cast<int64_t>(row.labels.size()) == classes
                             : row.labels.empty() && row.label >= 0 && row.label < static_cast<double>(classes) &&
@@ -67,7 +66,7 @@ class ImageClassification final : public Task {
   double chance_loss(const Model& model, const RowSource& source) const override {
     if (!model.is_regression()) return tasks::chance_loss(tasks::labels_of(model));
     double sum = 0;  // of the squares: every score is guessed to be 0
-    for (const Example& row : as_rows<ImageRows>(source).rows()) sum += row.label * row.label;
+    for (const Example& row : as_rows<tasks::LabelledImages>(source).rows()) sum += row.label * row.label;
     return source.size() == 0 ? 0 : sum / static_cast<double>(source.size());
   }
 

@@ -266,6 +266,15 @@ TEST(ImageScores, SayTheLikeliestClassesOfAnImageWithProbabilities) {
   EXPECT_EQ(row["logits"].size(), 7);
 }
 
+TEST(ImageTask, TakesNoiseForRowsToTimeAStepWith) {
+  for (const char* type : {"single_label_classification", "multi_label_classification", "regression"}) {
+    const auto model = model_of({.num_labels = std::string(type) == "regression" ? 1 : 3, .problem_type = type});
+    const auto rows = task().random_rows(*model, 4, 0, 5);
+    EXPECT_EQ(error_of([&] { task().check(*model, nullptr, *rows, "noise"); }).id(), "none") << type;
+    EXPECT_GT(task().chance_loss(*model, *rows), 0) << type;
+  }
+}
+
 TEST(ImageTask, HasTheLossOfItsKindOfLabels) {
   struct Case {
     const char* type;

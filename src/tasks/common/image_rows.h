@@ -28,14 +28,19 @@ struct Part {
 };
 Part draw_part(int64_t height, int64_t width, const std::array<double, 2>& scale, uint64_t seed);
 
+class LabelledImages : public RowSource {
+ public:
+  static constexpr const char* kName = "LabelledImages";
+  virtual const std::vector<Example>& rows() const = 0;
+};
+
 ///   pixel_values   [rows, 3, height, width] float32
 ///   labels         [rows] float64: class numbers or scores; [rows, classes] where rows have several
 ///
 /// A row costs the tokens that the model makes of an image. What is drawn follows from seed, epoch and the row: any
 /// batch size draws the same.
-class ImageRows final : public RowSource, public SlowRows {
+class ImageRows final : public LabelledImages, public SlowRows {
  public:
-  static constexpr const char* kName = "ImageRows";
   /// Each example's text names its image (data/image_sets.h).
   ImageRows(Dataset rows, ImageProcessor processor, const ReadsImages& model, Augmentation augmentation,
             LoaderOptions loader = {});
@@ -48,7 +53,7 @@ class ImageRows final : public RowSource, public SlowRows {
 
   LoaderOptions loader() const override { return loader_; }
 
-  const std::vector<Example>& rows() const { return rows_.rows; }
+  const std::vector<Example>& rows() const override { return rows_.rows; }
 
  private:
   Image read(const Example& row) const;
@@ -63,13 +68,14 @@ class ImageRows final : public RowSource, public SlowRows {
 };
 
 /// Noise with labels, for timing and to compare models on. All of it follows from the seed.
-class NoiseRows final : public RowSource {
+class NoiseRows final : public LabelledImages {
  public:
   NoiseRows(int64_t count, const LabelSet& labels, const ReadsImages& model, uint64_t seed);
 
   int64_t size() const override { return static_cast<int64_t>(rows_.size()); }
   int64_t cost(int64_t /*row*/) const override { return tokens_; }
   std::string fingerprint() const override { return "noise"; }
+  const std::vector<Example>& rows() const override { return rows_; }
   Batch collate(const std::vector<int64_t>& positions, const Draw& draw) const override;
 
  private:
