@@ -11,7 +11,7 @@ AddedList::AddedList(const TokenizerJson& vocabulary, const TokenizerConfig& con
   for (const NamedToken& token : named_tokens(config)) {
     if (token.id) check_id(token, add(token.token, false));
   }
-  listed_by_id_ = list_.size();
+  settle();
 }
 
 int64_t AddedList::add(const TokenizerJson& token, bool special, bool renew) {
@@ -19,7 +19,7 @@ int64_t AddedList::add(const TokenizerJson& token, bool special, bool renew) {
   const std::string content = token.is_string() ? token.get<std::string>() : reader.text("content");
   const auto known = places_.find(content);
   const bool is_new = known == places_.end();
-  if (!is_new && !(renew && known->second >= listed_by_id_)) return list_[known->second]["id"];
+  if (!is_new && !(renew && known->second >= settled_)) return list_[known->second]["id"];
   const auto found = vocabulary_.find(content);
   const bool is_piece = found != vocabulary_.end() && found->is_number();
   const int64_t id = !is_new ? list_[known->second]["id"].get<int64_t>() : is_piece ? found->get<int64_t>() : next_++;
@@ -49,6 +49,7 @@ TokenizerJson AddedList::take() {
 
 TokenizerJson add_special_tokens(AddedList& added, const TokenizerConfig& config, const TokenizerJson& defaults) {
   TokenizerJson ids = TokenizerJson::object();
+  added.settle();
   for (const char* name : kSpecialNames) {
     const auto entry = config.entry(name);
     if (!entry && !defaults.contains(name)) continue;

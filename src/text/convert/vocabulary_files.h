@@ -17,8 +17,11 @@ class AddedList {
   AddedList(const TokenizerJson& vocabulary, const TokenizerConfig& config);
 
   /// `token` is a string or an object with the fields of an added token. Returns its id. Of a token that is there
-  /// already the flags stay; with `renew` they become those of `token` where none was listed by id.
+  /// already the flags stay; with `renew` they become those of `token` where it was added after settle().
   int64_t add(const TokenizerJson& token, bool special, bool renew = false);
+
+  /// What is in the list now keeps its flags.
+  void settle() { settled_ = list_.size(); }
 
   TokenizerJson take();
 
@@ -26,7 +29,7 @@ class AddedList {
   const TokenizerJson& vocabulary_;
   TokenizerJson list_ = TokenizerJson::array();
   std::unordered_map<std::string, size_t> places_;  // in the list, by content
-  size_t listed_by_id_ = 0;                         // the first ones of the list
+  size_t settled_ = 0;                              // the first ones of the list
   int64_t next_ = 0;
 };
 
