@@ -152,7 +152,7 @@ ImageProcessor ImageProcessor::from_folder(const std::filesystem::path& folder) 
   const double factor = fields.get_or("rescale_factor", 1.0 / 255);
   const Channels mean = channels_of(fields, "image_mean", kind->mean),
                  std = channels_of(fields, "image_std", kind->std);
-  processor.values_.reserve(3 * 256);
+  processor.values_.reserve(size_t{3} * 256);
   for (size_t channel = 0; channel < 3; ++channel) {
     if (normalizes && static_cast<float>(std[channel]) == 0) fields.complain("image_std", "numbers other than 0");
     for (int byte = 0; byte < 256; ++byte) {
