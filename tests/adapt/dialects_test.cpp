@@ -108,7 +108,9 @@ TEST(Dialects, KeepWhatAConfigurationSaysWhereItIsSaidInMemoryAlready) {
       EXPECT_EQ(sorted(after), sorted(before)) << name << " " << key;
     }
     EXPECT_EQ(after["layers_to_transform"], before["layers_to_transform"]) << name;
-    if (std::string(name) == "ranks") EXPECT_EQ(after["alpha_pattern"].size(), before["alpha_pattern"].size());
+    if (std::string(name) == "ranks") {
+      EXPECT_EQ(after["alpha_pattern"].size(), before["alpha_pattern"].size());
+    }
   }
 }
 
