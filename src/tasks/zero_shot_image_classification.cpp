@@ -25,6 +25,13 @@ namespace {
 
 using tasks::as_two_towers;
 
+/// Where no rows say which classes there are.
+LabelSet ten_classes() {
+  LabelSet labels;
+  for (int i = 0; i < 10; ++i) labels.names.push_back(std::to_string(i));
+  return labels;
+}
+
 class ZeroShot final : public Task {
  public:
   explicit ZeroShot(double temperature) : temperature_(temperature) {}
@@ -35,12 +42,10 @@ class ZeroShot final : public Task {
     as_rows<RowsWithClasses>(rows);
   }
 
-  /// Of ten classes.
   std::unique_ptr<RowSource> random_rows(const Model& model, int64_t count, int64_t /*cost*/,
                                          uint64_t seed) const override {
     const TwoTowerModel& towers = as_two_towers(model);
-    LabelSet labels;
-    for (int i = 0; i < 10; ++i) labels.names.push_back(std::to_string(i));
+    LabelSet labels = ten_classes();
     at::Generator generator = at::detail::createCPUGenerator(seed);
     const Tensor classes = at::randn({labels.outputs(), towers.projection_dim()}, generator);
     auto images = std::make_shared<const tasks::NoiseRows>(count, labels, towers, seed);
@@ -70,10 +75,12 @@ class ZeroShot final : public Task {
     return tasks::chance_loss(as_rows<RowsWithClasses>(rows).labels());
   }
 
-  std::vector<std::string> metrics(const Model& /*model*/) const override { return tasks::image_metrics({}); }
+  std::vector<std::string> metrics(const Model& /*model*/) const override {
+    return tasks::image_metrics(ten_classes());
+  }
 
   void check_metric(const Model& /*model*/, const std::string& name) const override {
-    tasks::check_image_metric(name, {});
+    tasks::check_image_metric(name, ten_classes());
   }
 
   std::unique_ptr<Scorer> scorer(const Model& model, const Adapter* /*adapter*/, const RowSource& rows,
