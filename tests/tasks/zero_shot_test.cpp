@@ -60,11 +60,14 @@ TEST(ZeroShot, TextsArePaddedToTheOneLengthOfATowerThatReadsPadding) {
   const int64_t length = towers(*model).text_length();
   ASSERT_GT(length, 4);
   const std::vector<EncodedRow> rows = {{.ids = {5, 6, 7}}, {.ids = {5, 6}}};
-  const Batch batch = TowerTexts(rows, /*pad_id=*/1, towers(*model)).collate({0, 1}, {});
+  const Batch batch = TowerTexts(rows, /*pad_id=*/1, /*pads_left=*/false, towers(*model)).collate({0, 1}, {});
   EXPECT_EQ(batch["input_ids"].size(1), length);
   EXPECT_EQ(batch["input_ids"][0][length - 1].item<int64_t>(), 1);
   EXPECT_EQ(batch["attention_mask"][0].sum().item<int64_t>(), 3);
-  EXPECT_EQ(TowerTexts(rows, 1, towers(*clip)).collate({0, 1}, {})["input_ids"].size(1), 3);
+  const Batch left = TowerTexts(rows, 1, /*pads_left=*/true, towers(*model)).collate({1}, {});
+  EXPECT_EQ(left["input_ids"][0][length - 1].item<int64_t>(), 6);
+  EXPECT_EQ(left["input_ids"][0][0].item<int64_t>(), 1);
+  EXPECT_EQ(TowerTexts(rows, 1, false, towers(*clip)).collate({0, 1}, {})["input_ids"].size(1), 3);
 }
 
 TEST(ZeroShot, LogitsAreTheModelsOwnOrCosinesOverATemperature) {

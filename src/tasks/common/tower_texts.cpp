@@ -34,10 +34,13 @@ const TwoTowerModel& as_two_towers(const Model& model) {
 }
 
 TowerTexts::TowerTexts(const std::vector<std::string>& texts, const Tokenizer& tokenizer, const TwoTowerModel& model)
-    : TowerTexts(encoded(texts, tokenizer, model), pad_id_of(tokenizer, model), model) {}
+    : TowerTexts(encoded(texts, tokenizer, model), pad_id_of(tokenizer, model), tokenizer.pads_left(), model) {}
 
-TowerTexts::TowerTexts(std::vector<EncodedRow> rows, int64_t pad_id, const TwoTowerModel& model)
-    : TextRows(std::move(rows), pad_id, /*pads_left=*/false), pad_id_(pad_id), length_(model.text_length()) {}
+TowerTexts::TowerTexts(std::vector<EncodedRow> rows, int64_t pad_id, bool pads_left, const TwoTowerModel& model)
+    : TextRows(std::move(rows), pad_id, pads_left),
+      pad_id_(pad_id),
+      length_(model.text_length()),
+      pads_left_(pads_left) {}
 
 Batch TowerTexts::collate(const std::vector<int64_t>& positions, const Draw& draw) const {
   Batch batch = TextRows::collate(positions, draw);
@@ -45,7 +48,8 @@ Batch TowerTexts::collate(const std::vector<int64_t>& positions, const Draw& dra
   const int64_t lacking = length_ - batch["input_ids"].size(1);
   if (lacking <= 0) return batch;
   for (auto& [name, tensor] : batch.tensors) {
-    tensor = at::constant_pad_nd(tensor, {0, lacking}, name == "input_ids" ? pad_id_ : 0);
+    const std::vector<int64_t> sides = pads_left_ ? std::vector{lacking, int64_t{0}} : std::vector{int64_t{0}, lacking};
+    tensor = at::constant_pad_nd(tensor, sides, name == "input_ids" ? pad_id_ : 0);
   }
   return batch;
 }

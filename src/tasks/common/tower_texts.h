@@ -21,13 +21,14 @@ class TowerTexts final : public TextRows {
   static constexpr const char* kName = "TowerTexts";
   /// Texts that are longer than the model reads are cut. Throws config.no-pad-token, data.token-id.
   TowerTexts(const std::vector<std::string>& texts, const Tokenizer& tokenizer, const TwoTowerModel& model);
-  /// Rows of tokens as they are.
-  TowerTexts(std::vector<EncodedRow> rows, int64_t pad_id, const TwoTowerModel& model);
+  /// Rows of tokens as they are. Where the tower reads its last place, the side of the padding matters (SigLIP 2).
+  TowerTexts(std::vector<EncodedRow> rows, int64_t pad_id, bool pads_left, const TwoTowerModel& model);
 
   Batch collate(const std::vector<int64_t>& positions, const Draw& draw) const override;
 
  private:
   int64_t pad_id_, length_;  // 0: of the longest
+  bool pads_left_;
 };
 
 /// Embeddings of unit length of all texts, [texts, projection_dim], without a gradient. `adapter` may be null.
