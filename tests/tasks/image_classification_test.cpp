@@ -246,8 +246,8 @@ TEST(ImageScores, OfFiveClassesAreWithoutTheFiveLikeliest) {
   EXPECT_FALSE(has_top(names(5)));
   EXPECT_TRUE(has_top(names(6)));
   EXPECT_FALSE(has_top({.multi_label = true, .names = names(9).names}));
-  EXPECT_EQ(error_of([&] { check_metric("top5_accuracy", names(5)); }).id(), "config.unknown-metric");
-  EXPECT_EQ(error_of([&] { check_metric("top5_accuracy", names(6)); }).id(), "none");
+  EXPECT_EQ(error_of([&] { check_image_metric("top5_accuracy", names(5)); }).id(), "config.unknown-metric");
+  EXPECT_EQ(error_of([&] { check_image_metric("top5_accuracy", names(6)); }).id(), "none");
 }
 
 TEST(ImageScores, SayTheLikeliestClassesOfAnImageWithProbabilities) {

@@ -2,6 +2,8 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "deltaw/error.h"
 #include "deltaw/task.h"
 #include "deltaw/tokenizer.h"
