@@ -156,6 +156,12 @@ void Adapter::save(const std::filesystem::path& folder) const {
     for (Json& name : json["target_modules"]) name = names.module_in_file(name.get<std::string>());
     for (const char* key : {"exclude_modules", "layers_to_transform", "layers_pattern"}) json[key] = nullptr;
   }
+  if (const auto feed = json.find("feedforward_modules"); feed != json.end() && feed->is_null()) {
+    *feed = Json::array();  // PEFT knows those of few families
+    for (const AdaptedLayer* layer : ordered_) {
+      if (layer->info.feed_forward) feed->push_back(names.module_in_file(layer->info.name));
+    }
+  }
   widen_for_peft(json);
   name_task_for_peft(json, *model_);
 
