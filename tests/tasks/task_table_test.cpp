@@ -31,9 +31,10 @@ TEST(TaskTable, IsListedByWhatItsModelsAreCalled) {
   borrower();
   std::vector<std::string> models;
   for (const TaskSpec* task : listed_tasks()) models.push_back(task->words.models);
-  EXPECT_EQ(models, (std::vector<std::string>{"classifiers", "language models", "masked language models",
-                                              "multiple-choice models", "question answerers", "sentence encoders",
-                                              "token classifiers", "zebras"}));
+  EXPECT_EQ(models,
+            (std::vector<std::string>{"classifiers", "classifiers of images", "language models",
+                                      "masked language models", "models of images and texts", "multiple-choice models",
+                                      "question answerers", "sentence encoders", "token classifiers", "zebras"}));
 }
 
 TEST(TaskTable, ACheckpointIsForTheTaskThatIsAskedFor) {
