@@ -40,7 +40,8 @@ struct FamilySpec {
   std::function<Json(Json config)> settled = {};
 
   /// Parts of module names, and what transformers 5 has in their place in memory, replaced in this order. PEFT's
-  /// adapters name modules so, while checkpoints keep the names that they had.
+  /// adapters name modules so, while checkpoints keep the names that they had. "a|b" in the place of a name says that
+  /// the layer is two there, so that no adapter of one of them is an adapter of the layer.
   std::vector<std::pair<std::string, std::string>> names_in_memory = {};
 
   bool is_decoder = false;  // a token sees none after it

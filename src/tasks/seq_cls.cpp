@@ -80,10 +80,7 @@ class SeqCls final : public Task {
 
   Tensor loss(const Model& model, const Outputs& outputs, const Batch& batch, Call& /*call*/,
               const LossScale& scale) const override {
-    const Tensor mean =
-        tasks::mean_loss(tasks::labels_of(model), outputs.at(0), batch["labels"], scale.label_smoothing);
-    const double batches = scale.total_weight / weight(batch);
-    return batches == 1 ? mean : mean / batches;
+    return tasks::class_loss(tasks::labels_of(model), outputs.at(0), batch, scale);
   }
 
   bool smooths_labels(const Model& model) const override { return tasks::labels_of(model).one_class(); }

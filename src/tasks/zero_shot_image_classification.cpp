@@ -65,8 +65,7 @@ class ZeroShot final : public Task {
 
   Tensor loss(const Model& /*model*/, const Outputs& outputs, const Batch& batch, Call& /*call*/,
               const LossScale& scale) const override {
-    const Tensor mean = tasks::mean_loss({}, outputs.at(0), batch["labels"], scale.label_smoothing);
-    return mean * (weight(batch) / scale.total_weight);
+    return tasks::class_loss({}, outputs.at(0), batch, scale);
   }
 
   bool smooths_labels(const Model& /*model*/) const override { return true; }

@@ -16,6 +16,12 @@ Tensor mean_loss(const LabelSet& meaning, const Tensor& logits, const Tensor& la
   return at::cross_entropy_loss(scores, labels.to(at::kLong), {}, at::Reduction::Mean, -100, smoothing);
 }
 
+Tensor class_loss(const LabelSet& meaning, const Tensor& logits, const Batch& batch, const LossScale& scale) {
+  const Tensor mean = mean_loss(meaning, logits, batch["labels"], scale.label_smoothing);
+  const double batches = scale.total_weight / static_cast<double>(batch.rows);
+  return batches == 1 ? mean : mean / batches;
+}
+
 LabelSet labels_of(const Model& model) {
   if (model.is_regression()) return {.regression = true};
   return {.multi_label = model.is_multi_label(), .names = model.label_names()};

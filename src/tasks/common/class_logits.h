@@ -15,6 +15,9 @@ namespace deltaw::tasks {
 /// The mean over the rows of logits [rows, labels]; `labels` [rows] float64, or [rows, labels] of several classes.
 Tensor mean_loss(const LabelSet& meaning, const Tensor& logits, const Tensor& labels, double smoothing);
 
+/// The same of a batch whose rows count alike, as its share of the step's mean.
+Tensor class_loss(const LabelSet& meaning, const Tensor& logits, const Batch& batch, const LossScale& scale);
+
 /// What the labels of a model mean.
 LabelSet labels_of(const Model& model);
 

@@ -28,6 +28,7 @@ struct Part {
 };
 Part draw_part(int64_t height, int64_t width, const std::array<double, 2>& scale, uint64_t seed);
 
+/// Images of which each has a label or several.
 class LabelledImages : public RowSource {
  public:
   static constexpr const char* kName = "LabelledImages";

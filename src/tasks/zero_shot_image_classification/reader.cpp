@@ -72,10 +72,12 @@ class Reader final : public tasks::ClassImageReader {
     ImageReader::load_preprocessors(files);
     const std::filesystem::path adapter = files.adapters.empty() ? std::filesystem::path() : files.adapters.front();
     tokenizer_ = Tokenizer::from_folder(tasks::tokenizer_folder(files.base, adapter), files.base);
-    if (!templates_file_.empty()) templates_ = read_templates(templates_file_);
-    if (!templates_file_.empty()) return;
-    check_template(template_, "key \"hypothesis_template\"");
-    templates_ = {template_};
+    if (templates_file_.empty()) {
+      check_template(template_, "key \"hypothesis_template\"");
+      templates_ = {template_};
+    } else {
+      templates_ = read_templates(templates_file_);
+    }
   }
 
   void read(TaskFiles& files) override {
@@ -104,7 +106,7 @@ class Reader final : public tasks::ClassImageReader {
   Json facts(const DataOptions& data) const override {
     Json facts = ClassImageReader::facts(data);
     facts["templates"] = templates_.size();
-    facts["sentence"] = fmt::format("{}", templates_.front());
+    facts["sentence"] = templates_.front();
     return facts;
   }
 
