@@ -1,5 +1,5 @@
 // Pictures, and what a model's preprocessor_config.json makes of them: byte for byte as transformers does it with
-// Pillow.
+// Pillow or with torchvision.
 #pragma once
 
 #include <cstdint>
@@ -29,16 +29,20 @@ Image read_image(const std::filesystem::path& path);
 /// The numbers are those of preprocessor_config.json.
 enum class Resample { nearest = 0, lanczos = 1, bilinear = 2, bicubic = 3, box = 4, hamming = 5 };
 
-/// Which of its two passes comes first changes the last bits of an image. Pillow 12 and older take the rows first; 13
-/// the columns where the height shrinks by more than twice as much as the width.
-enum class PassOrder { pillow_12, pillow_13 };
+/// Who changes the size of an image, with other last bits: Pillow 12 and older take the rows first, 13 the columns
+/// where the height shrinks by more than twice as much as the width; torch, with which torchvision works, has the rows
+/// first and weights of 16 bits (where the processor has AVX2; without it torch counts in floating point).
+enum class Resizer { pillow_12, pillow_13, torch };
 
-/// `image` with another size, as Pillow's Image.resize, bit for bit.
+/// `image` with another size, bit for bit. Throws config.image-processor for a filter that torch does not have.
 Image resize(const Image& image, int64_t height, int64_t width, Resample resample,
-             PassOrder order = PassOrder::pillow_13);
+             Resizer resizer = Resizer::pillow_13);
 
-/// The part of an image of this size in its middle; black where it is smaller. As transformers' center_crop.
-Image center_crop(const Image& image, int64_t height, int64_t width);
+/// The backends of transformers' image processors, by its names.
+enum class ImageBackend { pil, torchvision };
+
+/// The part of an image of this size in its middle; black where it is smaller. As the backend's center_crop.
+Image center_crop(const Image& image, int64_t height, int64_t width, ImageBackend backend = ImageBackend::pil);
 
 /// What a checkpoint wants of an image.
 class ImageProcessor {
@@ -48,9 +52,10 @@ class ImageProcessor {
   static std::optional<std::filesystem::path> file_in(const std::filesystem::path& folder);
 
   /// Reads that file; what it leaves open is what transformers takes for its
-  /// image_processor_type. Throws io.not-found, format.json, config.image-processor (a kind or a key that is none of
-  /// ViT's, DeiT's, DINOv2's, CLIP's or SigLIP's, or images that come out in different sizes).
-  static ImageProcessor from_folder(const std::filesystem::path& folder);
+  /// image_processor_type. The backends differ by a level of brightness here and there. Throws io.not-found,
+  /// format.json, config.image-processor (a kind or a key that is none of ViT's, DeiT's, DINOv2's, CLIP's or SigLIP's,
+  /// or images that come out in different sizes).
+  static ImageProcessor from_folder(const std::filesystem::path& folder, ImageBackend backend = ImageBackend::pil);
 
   int64_t height() const { return height_; }
   int64_t width() const { return width_; }
@@ -66,6 +71,7 @@ class ImageProcessor {
   std::vector<float> operator()(const Image& image) const;
 
  private:
+  ImageBackend backend_ = ImageBackend::pil;
   bool do_resize_ = true;
   int64_t shortest_edge_ = 0;  // or:
   int64_t resize_height_ = 0, resize_width_ = 0;

@@ -24,7 +24,8 @@ struct TrainOptions {
   int64_t per_device_eval_batch_size = 8;
   int64_t gradient_accumulation_steps = 1;
   double learning_rate = 5e-5;
-  std::string lr_scheduler_type = "linear";  // linear, cosine, constant, constant_with_warmup
+  std::string lr_scheduler_type = "linear";  // linear, cosine, cosine_with_min_lr, constant, constant_with_warmup
+  Json lr_scheduler_kwargs;                  // of cosine_with_min_lr: {"min_lr": 1e-6} or {"min_lr_rate": 0.01}
   double warmup_ratio = 0;
   double warmup_steps = 0;  // below 1: a ratio
   double weight_decay = 0;

@@ -86,6 +86,20 @@ Channels channels_of(const JsonFields& fields, const std::string& key, const Cha
   return channels;
 }
 
+/// What stands for a byte: scaled in float64, rounded to float32 and normalised there.
+float value_of_pil(int byte, bool rescales, double factor, bool normalizes, float mean, float std) {
+  const auto value = static_cast<float>(rescales ? byte * factor : byte);
+  return normalizes ? (value - mean) / std : value;
+}
+
+/// The same in float32, with the scale taken into mean and deviation.
+float value_of_torchvision(int byte, bool rescales, double factor, bool normalizes, float mean, float std) {
+  const auto value = static_cast<float>(byte);
+  if (!normalizes) return rescales ? value * static_cast<float>(factor) : value;
+  const auto scale = rescales ? static_cast<float>(1 / factor) : 1.0F;
+  return (value - mean * scale) / (std * scale);
+}
+
 /// The shorter side of a line of pixels may become 224, and the longer one millions.
 void check_length(const Image& image, int64_t height, int64_t width) {
   constexpr int64_t kMost = 1 << 26;
@@ -115,7 +129,7 @@ std::optional<std::filesystem::path> ImageProcessor::file_in(const std::filesyst
   return std::filesystem::exists(own) ? std::optional(own) : std::nullopt;
 }
 
-ImageProcessor ImageProcessor::from_folder(const std::filesystem::path& folder) {
+ImageProcessor ImageProcessor::from_folder(const std::filesystem::path& folder, ImageBackend backend) {
   const std::filesystem::path file = file_in(folder).value_or(folder / "preprocessor_config.json");
   const JsonFields all(read_json_object(file), file.string());
   const JsonFields fields = file.filename() == kSeveral ? all.object(kInside) : all;
@@ -126,6 +140,7 @@ ImageProcessor ImageProcessor::from_folder(const std::filesystem::path& folder) 
   refuse_other_steps(fields);
 
   ImageProcessor processor;
+  processor.backend_ = backend;
   processor.do_resize_ = fields.get_or("do_resize", true);
   const Size other = kind->square ? Size{.height = kind->size, .width = kind->size} : Size{.shortest_edge = kind->size};
   const Size size = size_of(fields, "size", other, kind->square);
@@ -147,18 +162,18 @@ ImageProcessor ImageProcessor::from_folder(const std::filesystem::path& folder) 
   processor.height_ = processor.do_center_crop_ ? crop.height : size.height;
   processor.width_ = processor.do_center_crop_ ? crop.width : size.width;
 
-  // One byte of a channel is one number: scaled in float64, rounded to float32, and normalised there.
   const bool rescales = fields.get_or("do_rescale", true), normalizes = fields.get_or("do_normalize", true);
   const double factor = fields.get_or("rescale_factor", 1.0 / 255);
   const Channels mean = channels_of(fields, "image_mean", kind->mean),
                  std = channels_of(fields, "image_std", kind->std);
   processor.values_.reserve(size_t{3} * 256);
   for (size_t channel = 0; channel < 3; ++channel) {
-    if (normalizes && static_cast<float>(std[channel]) == 0) fields.complain("image_std", "numbers other than 0");
+    const auto centre = static_cast<float>(mean[channel]), spread = static_cast<float>(std[channel]);
+    if (normalizes && spread == 0) fields.complain("image_std", "numbers other than 0");
     for (int byte = 0; byte < 256; ++byte) {
-      auto value = static_cast<float>(rescales ? byte * factor : byte);
-      if (normalizes) value = (value - static_cast<float>(mean[channel])) / static_cast<float>(std[channel]);
-      processor.values_.push_back(value);
+      processor.values_.push_back(backend == ImageBackend::pil
+                                      ? value_of_pil(byte, rescales, factor, normalizes, centre, spread)
+                                      : value_of_torchvision(byte, rescales, factor, normalizes, centre, spread));
     }
   }
   return processor;
@@ -178,10 +193,11 @@ Image ImageProcessor::resized(const Image& image) const {
       width = upright ? shortest_edge_ : longer(image.width, image.height);
     }
     check_length(image, height, width);
-    result = resize(image, height, width, resample_);
+    result =
+        resize(image, height, width, resample_, backend_ == ImageBackend::pil ? Resizer::pillow_13 : Resizer::torch);
     last = &result;
   }
-  return do_center_crop_ ? center_crop(*last, height_, width_) : *last;
+  return do_center_crop_ ? center_crop(*last, height_, width_, backend_) : *last;
 }
 
 void ImageProcessor::normalize(const Image& image, float* values) const {

@@ -1,8 +1,12 @@
-// Pillow's resampling (src/libImaging/Resample.c): two passes over bytes, with weights of 22 bits below the point.
+// Pillow's resampling (src/libImaging/Resample.c): two passes over bytes, with weights of 22 bits below the point. And
+// torch's for bytes (aten/src/ATen/native/cpu/UpSampleKernel.cpp): the same, with weights of 16 bits.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 
+#include "deltaw/error.h"
 #include "deltaw/image.h"
 #include "image/decode.h"
 
@@ -11,7 +15,6 @@ namespace {
 
 using image::blank;
 
-constexpr int kBits = 22;
 constexpr double kPi = 3.14159265358979323846;
 
 struct Filter {
@@ -50,50 +53,66 @@ Filter filter_of(Resample resample) {
 }
 
 /// Which pixels make one pixel of the result, and with which weights.
-struct Taps {
+struct Tap {
   int64_t first = 0;
-  std::vector<int32_t> weights;
+  std::vector<double> shares;
+  std::vector<int32_t> weights;  // the shares times 2^bits, rounded
 };
 
-std::vector<Taps> taps_of(int64_t in, int64_t out, const Filter& filter) {
+struct Taps {
+  int bits = 22;
+  std::vector<Tap> of;  // each pixel
+
+  int32_t half() const { return 1 << (bits - 1); }
+  uint8_t to_byte(int32_t sum) const { return static_cast<uint8_t>(std::clamp(sum >> bits, 0, 255)); }
+};
+
+/// The most bits with which every weight has 16.
+int bits_of_torch(const std::vector<Tap>& taps) {
+  double most = 0;
+  for (const Tap& tap : taps) {
+    for (const double share : tap.shares) most = std::max(most, share);
+  }
+  int bits = 0;
+  while (bits < 22 && static_cast<int>(0.5 + most * (1 << (bits + 1))) < 1 << 15) ++bits;
+  return bits;
+}
+
+Taps taps_of(int64_t in, int64_t out, const Filter& filter, Resizer resizer) {
   const double scale = static_cast<double>(in) / static_cast<double>(out), stretch = std::max(scale, 1.0);
   const double support = filter.support * stretch;
-  std::vector<Taps> taps(static_cast<size_t>(out));
-  std::vector<double> weights;
+  Taps taps;
+  taps.of.resize(static_cast<size_t>(out));
   for (int64_t i = 0; i < out; ++i) {
     const double centre = (static_cast<double>(i) + 0.5) * scale;
     const int64_t first = std::max<int64_t>(static_cast<int64_t>(std::floor(centre - support + 0.5)), 0);
     const int64_t last = std::min(static_cast<int64_t>(std::floor(centre + support + 0.5)), in);
-    weights.clear();
+    Tap& tap = taps.of[static_cast<size_t>(i)];
+    tap.first = first;
     double sum = 0;
     for (int64_t x = first; x < last; ++x) {
-      weights.push_back(filter.weight((static_cast<double>(x) - centre + 0.5) * (1 / stretch)));
-      sum += weights.back();
+      tap.shares.push_back(filter.weight((static_cast<double>(x) - centre + 0.5) * (1 / stretch)));
+      sum += tap.shares.back();
     }
-    Taps& to = taps[static_cast<size_t>(i)];
-    to.first = first;
-    for (const double weight : weights) {
-      const double share = (sum == 0 ? weight : weight / sum) * (1 << kBits);
-      to.weights.push_back(static_cast<int32_t>(share < 0 ? share - 0.5 : share + 0.5));
+    for (double& share : tap.shares) share = sum == 0 ? share : share / sum;
+  }
+  if (resizer == Resizer::torch) taps.bits = bits_of_torch(taps.of);
+  for (Tap& tap : taps.of) {
+    for (const double share : tap.shares) {
+      const double weight = share * (1 << taps.bits);
+      tap.weights.push_back(static_cast<int32_t>(weight < 0 ? weight - 0.5 : weight + 0.5));
     }
   }
   return taps;
 }
 
-uint8_t to_byte(int32_t sum) {
-  return static_cast<uint8_t>(std::clamp(sum >> kBits, 0, 255));
-}
-
-constexpr int32_t kHalf = 1 << (kBits - 1);
-
-Image resize_rows(const Image& image, int64_t width, const Filter& filter) {  // [h, w] to [h, width]
-  Image result = blank(image.height, width);
-  const std::vector<Taps> taps = taps_of(image.width, width, filter);
+Image resize_rows(const Image& image, const Taps& taps) {  // [h, w] to [h, taps]
+  Image result = blank(image.height, static_cast<int64_t>(taps.of.size()));
   uint8_t* to = result.pixels.data();
   for (int64_t y = 0; y < image.height; ++y) {
     const uint8_t* const row = image.pixels.data() + y * image.width * 3;
-    for (const Taps& tap : taps) {
-      int32_t red = kHalf, green = kHalf, blue = kHalf;
+    for (const Tap& tap : taps.of) {
+      int32_t red = taps.half(), green = red, blue = red;
       const uint8_t* from = row + tap.first * 3;
       for (const int32_t weight : tap.weights) {
         red += weight * from[0];
@@ -101,43 +120,51 @@ Image resize_rows(const Image& image, int64_t width, const Filter& filter) {  //
         blue += weight * from[2];
         from += 3;
       }
-      *to++ = to_byte(red);
-      *to++ = to_byte(green);
-      *to++ = to_byte(blue);
+      *to++ = taps.to_byte(red);
+      *to++ = taps.to_byte(green);
+      *to++ = taps.to_byte(blue);
     }
   }
   return result;
 }
 
-Image resize_columns(const Image& image, int64_t height, const Filter& filter) {  // [h, w] to [height, w]
-  Image result = blank(height, image.width);
+Image resize_columns(const Image& image, const Taps& taps) {  // [h, w] to [taps, w]
+  Image result = blank(static_cast<int64_t>(taps.of.size()), image.width);
   const auto row = static_cast<size_t>(image.width * 3);
   std::vector<int32_t> sums(row);
   uint8_t* to = result.pixels.data();
-  for (const Taps& tap : taps_of(image.height, height, filter)) {
-    std::fill(sums.begin(), sums.end(), kHalf);
+  for (const Tap& tap : taps.of) {
+    std::fill(sums.begin(), sums.end(), taps.half());
     const uint8_t* from = image.pixels.data() + static_cast<size_t>(tap.first) * row;
     for (const int32_t weight : tap.weights) {
       for (size_t i = 0; i < row; ++i) sums[i] += weight * from[i];
       from += row;
     }
-    for (const int32_t sum : sums) *to++ = to_byte(sum);
+    for (const int32_t sum : sums) *to++ = taps.to_byte(sum);
   }
   return result;
 }
 
-std::vector<int64_t> nearest(int64_t in, int64_t out) {
+std::vector<int64_t> nearest(int64_t in, int64_t out, Resizer resizer) {
+  std::vector<int64_t> from;
+  if (resizer == Resizer::torch) {
+    const float scale = static_cast<float>(in) / static_cast<float>(out);
+    for (int64_t i = 0; i < out; ++i) {
+      from.push_back(std::min(static_cast<int64_t>(std::floor(static_cast<float>(i) * scale)), in - 1));
+    }
+    return from;
+  }
   // Added up as Pillow does, which decides where a pixel lies on an edge.
   const double step = static_cast<double>(in) / static_cast<double>(out);
-  std::vector<int64_t> from;
   double at = step * 0.5;
   for (int64_t i = 0; i < out; ++i, at += step) from.push_back(std::min(static_cast<int64_t>(at), in - 1));
   return from;
 }
 
-Image resize_nearest(const Image& image, int64_t height, int64_t width) {
+Image resize_nearest(const Image& image, int64_t height, int64_t width, Resizer resizer) {
   Image result = blank(height, width);
-  const std::vector<int64_t> rows = nearest(image.height, height), columns = nearest(image.width, width);
+  const std::vector<int64_t> rows = nearest(image.height, height, resizer),
+                             columns = nearest(image.width, width, resizer);
   uint8_t* to = result.pixels.data();
   for (const int64_t row : rows) {
     for (const int64_t column : columns) {
@@ -150,24 +177,34 @@ Image resize_nearest(const Image& image, int64_t height, int64_t width) {
 
 }  // namespace
 
-Image resize(const Image& image, int64_t height, int64_t width, Resample resample, PassOrder order) {
+Image resize(const Image& image, int64_t height, int64_t width, Resample resample, Resizer resizer) {
   if (image.height == height && image.width == width) return image;
-  if (resample == Resample::nearest) return resize_nearest(image, height, width);
+  if (resample == Resample::nearest) return resize_nearest(image, height, width, resizer);
+  const bool torch = resizer == Resizer::torch;
+  if (torch && resample != Resample::bilinear && resample != Resample::bicubic) {
+    throw Error(
+        {.id = "config.image-processor",
+         .what = fmt::format("resample {} is a filter that torchvision does not have", static_cast<int>(resample)),
+         .where = "the image processor",
+         .fix = "set image_processor_backend to pil"});
+  }
   const Filter filter = filter_of(resample);
   const bool columns_first =
-      order == PassOrder::pillow_13 && image.height - height > 2 * (image.width - width) && image.height > height;
-  const auto rows = [&](const Image& from) { return from.width == width ? from : resize_rows(from, width, filter); };
+      resizer == Resizer::pillow_13 && image.height - height > 2 * (image.width - width) && image.height > height;
+  const auto rows = [&](const Image& from) {
+    return from.width == width ? from : resize_rows(from, taps_of(from.width, width, filter, resizer));
+  };
   const auto columns = [&](const Image& from) {
-    return from.height == height ? from : resize_columns(from, height, filter);
+    return from.height == height ? from : resize_columns(from, taps_of(from.height, height, filter, resizer));
   };
   return columns_first ? rows(columns(image)) : columns(rows(image));
 }
 
-Image center_crop(const Image& image, int64_t height, int64_t width) {
+Image center_crop(const Image& image, int64_t height, int64_t width, ImageBackend backend) {
   Image result = blank(height, width);
-  // Python's //, and where the image is smaller the odd line goes before it.
-  const auto start = [](int64_t has, int64_t wants) {
-    return has >= wants ? (has - wants) / 2 : -((wants - has + 1) / 2);
+  // Where the image is smaller, the odd line goes before it, and with torchvision behind it.
+  const auto start = [odd = backend == ImageBackend::pil](int64_t has, int64_t wants) {
+    return has >= wants ? (has - wants) / 2 : -((wants - has + odd) / 2);
   };
   const int64_t top = start(image.height, height), left = start(image.width, width);
   const int64_t first = std::max<int64_t>(left, 0), last = std::min(left + width, image.width);

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <numbers>
 
+#include "train/train_options.h"
+
 namespace deltaw::train {
 namespace {
 
@@ -62,7 +64,8 @@ double rate_factor(const TrainOptions& options, const Schedule& schedule, int64_
   const auto falling = static_cast<double>(std::max<int64_t>(1, schedule.total_steps - schedule.warmup_steps));
   if (type == "linear") return std::max(0.0, static_cast<double>(schedule.total_steps - step) / falling);
   const double progress = (static_cast<double>(step) - warmup) / falling;
-  return std::max(0.0, 0.5 * (1 + std::cos(std::numbers::pi * progress)));
+  const double least = min_lr_rate(options);
+  return std::max(0.0, 0.5 * (1 + std::cos(std::numbers::pi * progress)) * (1 - least) + least);
 }
 
 }  // namespace deltaw::train

@@ -18,7 +18,10 @@ void TrainOptions::fields(FieldVisitor& f) {
           at_least(1));
   f.field("learning_rate", learning_rate, "Peak learning rate of AdamW.", at_least(0));
   f.field("lr_scheduler_type", lr_scheduler_type, "How the rate changes after the warm-up; linear and cosine end at 0.",
-          one_of({"linear", "cosine", "constant", "constant_with_warmup"}));
+          one_of({"linear", "cosine", "cosine_with_min_lr", "constant", "constant_with_warmup"}));
+  f.field(
+      "lr_scheduler_kwargs", lr_scheduler_kwargs,
+      "Where cosine_with_min_lr ends: {\"min_lr\": RATE} or, as a share of learning_rate, {\"min_lr_rate\": SHARE}.");
   f.field("warmup_ratio", warmup_ratio, "Share of all steps in which the rate rises from 0.", between(0, 1));
   f.field("warmup_steps", warmup_steps,
           "Steps in which the rate rises from 0; below 1 a share of all steps. Wins over "
@@ -86,10 +89,42 @@ void check_best(const TrainOptions& options) {
   }
 }
 
+void check_scheduler(const TrainOptions& options) {
+  constexpr const char* kKey = "lr_scheduler_kwargs";
+  constexpr const char* kFix = "give {\"min_lr_rate\": a share of learning_rate} or {\"min_lr\": a rate}";
+  const Json& given = options.lr_scheduler_kwargs;
+  const bool empty = given.is_null() || (given.is_object() && given.empty());
+  if (options.lr_scheduler_type != "cosine_with_min_lr") {
+    if (!empty) {
+      refuse(kKey, fmt::format("lr_scheduler_type {} takes none", options.lr_scheduler_type),
+             "leave them out, or set lr_scheduler_type to cosine_with_min_lr");
+    }
+    return;
+  }
+  if (empty) refuse(kKey, "cosine_with_min_lr must know where it ends", kFix);
+  if (!given.is_object() || given.size() != 1) refuse(kKey, fmt::format("{} is not one key", given.dump()), kFix);
+  const std::string& name = given.begin().key();
+  const Json& value = given.begin().value();
+  if (name != "min_lr" && name != "min_lr_rate") refuse(kKey, fmt::format("there is no '{}'", name), kFix);
+  const double most = name == "min_lr" ? options.learning_rate : 1;
+  if (!value.is_number() || !(value.get<double>() >= 0 && value.get<double>() <= most)) {
+    refuse(kKey, fmt::format("{} is {}, and may be a number from 0 to {:g}", name, value.dump(), most), kFix);
+  }
+}
+
 }  // namespace
+
+double min_lr_rate(const TrainOptions& options) {
+  if (options.lr_scheduler_type != "cosine_with_min_lr") return 0;
+  const Json& given = options.lr_scheduler_kwargs;
+  if (given.contains("min_lr_rate")) return given["min_lr_rate"].get<double>();
+  const double rate = given["min_lr"].get<double>();
+  return rate == 0 ? 0 : rate / options.learning_rate;
+}
 
 void check_options(const TrainOptions& options, bool has_validation, bool smooths_labels) {
   if (options.max_steps == 0) refuse("max_steps", "no step would be trained", "a positive number, or -1 for epochs");
+  check_scheduler(options);
   if (options.load_best_model_at_end) check_best(options);
   if (options.early_stopping_patience > 0 && options.eval_strategy == "no") {
     refuse("early_stopping_patience", "early stopping needs evaluations, but eval_strategy is no",

@@ -115,6 +115,11 @@ TEST_F(Configurations, OfAxolotlTrainAsThere) {
                        {"num_train_epochs", 1},
                        {"per_device_train_batch_size", 1},
                        {"lr_scheduler_type", "cosine"}});
+  for (const char* cosine : {"", "lr_scheduler: cosine\n"}) {
+    expect_values(bare + cosine + "cosine_min_lr_ratio: 0.1",
+                  {{"lr_scheduler_type", "cosine_with_min_lr"}, {"lr_scheduler_kwargs", {{"min_lr_rate", 0.1}}}});
+  }
+  EXPECT_FALSE(values_of(bare + "lr_scheduler: linear\ncosine_min_lr_ratio: 0.1").contains("lr_scheduler_kwargs"));
   EXPECT_FALSE(values_of(bare).contains("target_modules"));
   EXPECT_FALSE(values_of(bare).contains("load_in_4bit"));
   expect_values(bare + "lora_target_modules: [q_proj]\nlora_target_linear: true", {{"target_modules", {"q_proj"}}});
@@ -241,12 +246,17 @@ TEST_F(Configurations, OfMlxHaveItsDefaults) {
 TEST_F(Configurations, OfMlxHaveSchedulesThatEndWithTheRun) {
   const std::string bare = "model: m\nfine_tune_type: lora\niters: 1000\nlr_schedule: ";
   expect_values(bare + "{name: cosine_decay, warmup: 100, arguments: [1e-4, 1000, 1e-7]}",
-                {{"learning_rate", 1e-4}, {"lr_scheduler_type", "cosine"}, {"warmup_steps", 100}});
+                {{"learning_rate", 1e-4},
+                 {"lr_scheduler_type", "cosine_with_min_lr"},
+                 {"lr_scheduler_kwargs", {{"min_lr", 1e-7}}},
+                 {"warmup_steps", 100}});
+  expect_values(bare + "{name: cosine_decay, arguments: [1e-4, 1000]}", {{"lr_scheduler_type", "cosine"}});
   expect_values(bare + "{name: linear_schedule, arguments: [1e-4, 0.0, 1000]}",
                 {{"learning_rate", 1e-4}, {"lr_scheduler_type", "linear"}});
   for (const char* other :
-       {"{name: cosine_decay, arguments: [1e-4, 300]}", "{name: cosine_decay, arguments: [1e-4, 1000, 5e-5]}",
-        "{name: step_decay, arguments: [1e-4, 0.9, 10]}", "{name: cosine_decay}", "3"}) {
+       {"{name: cosine_decay, arguments: [1e-4, 300]}", "{name: cosine_decay, arguments: [1e-4, 1000, 2e-4]}",
+        "{name: linear_schedule, arguments: [1e-4, 5e-5, 1000]}", "{name: step_decay, arguments: [1e-4, 0.9, 10]}",
+        "{name: cosine_decay}", "3"}) {
     EXPECT_FALSE(of(bare + other).problems.empty()) << other;
   }
   expect_values(

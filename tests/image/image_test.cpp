@@ -57,10 +57,10 @@ TEST(Images, AreResizedBitForBitInTheOrderOfEitherPillow) {
   int64_t orders_differ = 0;
   for (const Json& row : expected()["resized"]) {
     const Image image = read_image(image_file(row[0]));
-    const PassOrder order = row[4] == "pillow_12" ? PassOrder::pillow_12 : PassOrder::pillow_13;
+    const Resizer order = row[4] == "pillow_12" ? Resizer::pillow_12 : Resizer::pillow_13;
     const Image result = resize(image, row[1], row[2], static_cast<Resample>(row[3].get<int>()), order);
     EXPECT_EQ(crc(result.pixels), row[5]) << row;
-    const PassOrder other = order == PassOrder::pillow_12 ? PassOrder::pillow_13 : PassOrder::pillow_12;
+    const Resizer other = order == Resizer::pillow_12 ? Resizer::pillow_13 : Resizer::pillow_12;
     const Image turned = resize(image, row[1], row[2], static_cast<Resample>(row[3].get<int>()), other);
     orders_differ += turned.pixels != result.pixels;
   }
@@ -75,6 +75,35 @@ TEST(Images, AreProcessedAsTransformersDoesWithPillow) {
     const ImageProcessor processor = ImageProcessor::from_folder(folder.path());
     EXPECT_EQ(Json({processor.height(), processor.width()}), row[2]) << row;
     EXPECT_EQ(crc(processor(read_image(image_file(row[1])))), row[3]) << row;
+  }
+}
+
+// oracle/make_torchvision_images.py
+TEST(Images, AreResizedAndProcessedAsTransformersDoesWithTorchvision) {
+  const Json torchvision = read_json_object(image_file("torchvision.json"));
+  ASSERT_EQ(torchvision["resized"].size(), 2 * 7 * 3);
+  int64_t unlike_pillow = 0;
+  for (const Json& row : torchvision["resized"]) {
+    const Image image = read_image(image_file(row[0]));
+    const auto resample = static_cast<Resample>(row[3].get<int>());
+    const Image result = resize(image, row[1], row[2], resample, Resizer::torch);
+    EXPECT_EQ(crc(result.pixels), row[4]) << row;
+    unlike_pillow += resize(image, row[1], row[2], resample, Resizer::pillow_12).pixels != result.pixels;
+  }
+  EXPECT_GT(unlike_pillow, 10);
+
+  const TemporaryFolder folder;
+  ASSERT_EQ(torchvision["processed"].size(), 9 * 3);
+  for (const Json& row : torchvision["processed"]) {
+    put(folder / "preprocessor_config.json", row[0].dump());
+    const ImageProcessor processor = ImageProcessor::from_folder(folder.path(), ImageBackend::torchvision);
+    EXPECT_EQ(Json({processor.height(), processor.width()}), row[2]) << row;
+    EXPECT_EQ(crc(processor(read_image(image_file(row[1])))), row[3]) << row;
+  }
+  const Image image = read_image(image_file("noise.png"));
+  for (const Resample filter : {Resample::lanczos, Resample::box, Resample::hamming}) {
+    const Error error = error_of([&] { resize(image, 9, 9, filter, Resizer::torch); });
+    EXPECT_EQ(error.id(), "config.image-processor");
   }
 }
 

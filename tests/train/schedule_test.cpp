@@ -37,6 +37,27 @@ TEST(Schedule, HasTheRatesOfTransformers) {
   }
 }
 
+// Likewise with scheduler_specific_kwargs={'min_lr_rate': 0.01} and {'min_lr': 0.25}, of a rate of 1.
+TEST(Schedule, EndsWhereTransformersEnds) {
+  const std::vector<std::pair<Json, std::vector<double>>> expected = {
+      {{{"min_lr_rate", 0.01}},
+       {0.0, 0.3333333333333333, 0.6666666666666666, 1.0, 0.9509795896116974, 0.8136274519200731, 0.6151478623083756,
+        0.3948521376916244, 0.19637254807992693, 0.05902041038830258, 0.01}},
+      {{{"min_lr", 0.25}},
+       {0.0, 0.3333333333333333, 0.6666666666666666, 1.0, 0.9628633254634071, 0.8588086756970251, 0.7084453502336179,
+        0.5415546497663821, 0.39119132430297493, 0.28713667453659286, 0.25}}};
+  for (const auto& [kwargs, rates] : expected) {
+    TrainOptions options = ten_steps("cosine_with_min_lr");
+    options.learning_rate = 1;
+    options.lr_scheduler_kwargs = kwargs;
+    check_options(options, false, false);
+    const Schedule schedule = make_schedule(options, 100);
+    for (size_t step = 0; step < rates.size(); ++step) {
+      EXPECT_NEAR(rate_factor(options, schedule, static_cast<int64_t>(step)), rates[step], 1e-15) << kwargs << step;
+    }
+  }
+}
+
 TEST(Schedule, RoundsStepsAndEpochsUp) {
   TrainOptions options;
   options.per_device_train_batch_size = 4;
@@ -108,6 +129,21 @@ TEST(TrainOptions, ThatContradictEachOtherAreRefused) {
   options.label_smoothing_factor = 0.1;
   EXPECT_NO_THROW(check_options(options, true, true));
   expect_refused(options, "label_smoothing_factor", true, false);
+}
+
+TEST(TrainOptions, SchedulesTakeTheirOwnParameters) {
+  TrainOptions options = ten_steps("cosine_with_min_lr");
+  options.learning_rate = 0.5;
+  for (const Json& wrong :
+       {Json(), Json::object(), Json(0.1), Json{{"min_lr", 0.6}}, Json{{"min_lr_rate", -0.1}}, Json{{"min_lr", "low"}},
+        Json{{"rate", 0.1}}, Json{{"min_lr", 0.1}, {"min_lr_rate", 0.1}}}) {
+    options.lr_scheduler_kwargs = wrong;
+    expect_refused(options, "lr_scheduler_kwargs", false, false);
+  }
+  options.lr_scheduler_kwargs = {{"min_lr_rate", 0.1}};
+  check_options(options, false, false);
+  options.lr_scheduler_type = "cosine";
+  expect_refused(options, "lr_scheduler_kwargs", false, false);
 }
 
 TEST(TrainOptions, ReadTheNamesAndDefaultsOfTransformers) {

@@ -238,6 +238,19 @@ void take_batch(Reading& reading, const Json&) {
   reading.became(fmt::format("batch_size {} is gradient_accumulation_steps {}", *rows, *rows / micro));
 }
 
+/// lr_scheduler, and the share of the rate at which its cosine ends.
+void take_schedule(Reading& reading) {
+  const Json& name = reading.of("lr_scheduler");
+  const bool cosine = name.is_null() || name == "cosine";
+  const std::optional<double> least = reading.number_of("cosine_min_lr_ratio");
+  if (!cosine) return take_scheduler(reading, name, "lr_scheduler");
+  if (!least)
+    return name.is_null() ? reading.set_default("lr_scheduler_type", "cosine")
+                          : reading.set("lr_scheduler_type", "cosine", "lr_scheduler");
+  reading.set("lr_scheduler_type", "cosine_with_min_lr", "cosine_min_lr_ratio");
+  reading.set("lr_scheduler_kwargs", {{"min_lr_rate", *least}}, "cosine_min_lr_ratio");
+}
+
 void finish(Reading& reading) {
   finish_training_arguments(reading);
   for (const char* name : {"datasets", "pretraining_dataset"}) {
@@ -249,7 +262,7 @@ void finish(Reading& reading) {
   reading.set_default("per_device_train_batch_size", 1);
   reading.set_default("num_train_epochs", 1);
   reading.set_default("max_length", 512);
-  reading.set_default("lr_scheduler_type", "cosine");
+  take_schedule(reading);
   if (reading.truth_of("lora_target_linear") && reading.of("lora_target_modules").is_null()) {
     reading.set_default("target_modules", "all-linear");
   }
@@ -301,7 +314,9 @@ std::vector<Key> keys() {
       as("adam_eps", "adam_epsilon"),
       computed("optimizer", "", "As optim of TRL.", take_optimizer),
       computed("lr_scheduler", "lr_scheduler_type", "cosine where it is missing, as there.",
-               [](Reading& r, const Json& value) { take_scheduler(r, value, "lr_scheduler"); }),
+               [](Reading&, const Json&) {}),
+      computed("cosine_min_lr_ratio", "lr_scheduler_kwargs", "With cosine, which then is cosine_with_min_lr.",
+               [](Reading&, const Json&) {}),
       computed("gradient_checkpointing", "gradient_checkpointing", "offload is true.",
                [](Reading& r, const Json& value) {
                  r.set("gradient_checkpointing", value.is_string() && !is_off(value) ? Json(true) : value,
@@ -353,8 +368,8 @@ std::vector<Key> keys() {
               "the model is the checkpoint's|remove it"),
       refused("lr_groups embedding_lr embedding_lr_scale lr_quadratic_warmup lr_div_factor",
               "all of an adapter trains with one rate; LoRA+ has two|remove it, or give loraplus_lr_ratio"),
-      refused("cosine_min_lr_ratio cosine_constant_lr_ratio eta_min jagged_restart_steps",
-              "cosine ends at 0, without restarts|remove it"),
+      refused("cosine_constant_lr_ratio eta_min jagged_restart_steps",
+              "cosine falls in all steps, without restarts|remove it; cosine_min_lr_ratio is there"),
       refused("adam_beta3 adam_epsilon2", "the optimiser is AdamW|remove it"),
       refused("revision_of_model", "a revision is a folder|give the folder of that revision as base_model"),
       refused("default_system_message chat_template_kwargs",

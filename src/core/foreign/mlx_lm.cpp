@@ -142,19 +142,21 @@ void take_schedule(Reading& reading) {
   const double warmup = number_in(reading, "lr_schedule", "warmup", 0);
   const double iterations = static_cast<double>(reading.whole_of("iters").value_or(kIterations));
   const double updates = std::floor(iterations / static_cast<double>(accumulated(reading)));
-  if (last > rate / 10 || steps < updates - warmup || steps > updates) {
+  if (last > (linear ? rate / 10 : rate) || steps < updates - warmup || steps > updates) {
     return reading.refuse(
         "lr_schedule",
-        fmt::format("the schedule falls to {:g} in {:g} steps of {:g}; here it ends at 0 with the last "
-                    "one",
+        fmt::format("the schedule falls to {:g} in {:g} steps of {:g}; here it falls in all of them, a linear one to 0",
                     last, steps, updates),
         "set its arguments to [rate, iters]", {"lr_scheduler_type"});
   }
   reading.set("learning_rate", rate, "lr_schedule");
-  reading.set("lr_scheduler_type", cosine ? "cosine" : "linear", "lr_schedule");
+  const bool ends_above_0 = cosine && last > 0;
+  const std::string type = ends_above_0 ? "cosine_with_min_lr" : cosine ? "cosine" : "linear";
+  reading.set("lr_scheduler_type", type, "lr_schedule");
+  if (ends_above_0) reading.set("lr_scheduler_kwargs", {{"min_lr", last}}, "lr_schedule");
   if (warmup > 0) reading.set("warmup_steps", warmup, "lr_schedule");
-  reading.became(fmt::format("lr_schedule is {} from {:g} to 0, with warmup_steps {:g}", cosine ? "cosine" : "linear",
-                             rate, warmup));
+  reading.became(fmt::format("lr_schedule is {} from {:g} to {:g}, with warmup_steps {:g}", type, rate,
+                             ends_above_0 ? last : 0, warmup));
 }
 
 void take_optimizer_of_mlx(Reading& reading) {
@@ -230,9 +232,9 @@ Tool mlx_lm() {
                as("grad_accumulation_steps", "gradient_accumulation_steps"),
                as("batch_size", "per_device_train_batch_size", {}, "4 where it is missing, as there"),
                same("learning_rate", "1e-5 where it is missing, as there; constant without lr_schedule."),
-               computed("lr_schedule", "learning_rate, lr_scheduler_type, warmup_steps",
-                        "cosine_decay and linear_schedule that fall to a tenth or less in all steps; others are "
-                        "refused.",
+               computed("lr_schedule", "learning_rate, lr_scheduler_type, lr_scheduler_kwargs, warmup_steps",
+                        "cosine_decay, and linear_schedule that falls to a tenth or less, in all steps; others "
+                        "are refused.",
                         later),
                computed("optimizer", "", "adam and adamw; others are refused.", later),
                computed("optimizer_config", "weight_decay, adam_beta1, adam_beta2, adam_epsilon",

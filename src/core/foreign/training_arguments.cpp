@@ -52,10 +52,11 @@ std::vector<Key> training_arguments() {
                "Every AdamW is deltaw's, with its state in float32, which a paged or an 8-bit one rounds; other "
                "optimisers are refused.",
                [](Reading& r, const Json& value) { take_optimizer(r, value); }),
-      computed("lr_scheduler_type", "lr_scheduler_type",
-               "linear, cosine, constant and constant_with_warmup are the same; others are refused.",
-               [](Reading& r, const Json& value) { take_scheduler(r, value, "lr_scheduler_type"); }),
-      refused("lr_scheduler_kwargs", "a schedule here has no parameters|remove it"),
+      computed(
+          "lr_scheduler_type", "lr_scheduler_type",
+          "linear, cosine, cosine_with_min_lr, constant and constant_with_warmup are the same; others are refused.",
+          [](Reading& r, const Json& value) { take_scheduler(r, value, "lr_scheduler_type"); }),
+      same("lr_scheduler_kwargs", "Of cosine_with_min_lr."),
       computed("train_sampling_strategy", "group_by_length", "group_by_length is that; random is the default.",
                [](Reading& r, const Json& value) {
                  if (value == "group_by_length") return r.set("group_by_length", true, "train_sampling_strategy");
@@ -144,12 +145,13 @@ void take_optimizer(Reading& reading, const Json& value) {
 }
 
 void take_scheduler(Reading& reading, const Json& value, const std::string& name) {
-  static const std::set<std::string> known = {"linear", "cosine", "constant", "constant_with_warmup"};
+  static const std::set<std::string> known = {"linear", "cosine", "cosine_with_min_lr", "constant",
+                                              "constant_with_warmup"};
   const std::string given = plain(value);
   if (value.is_string() && known.contains(given)) return reading.set("lr_scheduler_type", given, name);
   reading.refuse(name,
-                 fmt::format("'{}' is {}, and the schedules of deltaw are linear, cosine, constant and "
-                             "constant_with_warmup",
+                 fmt::format("'{}' is {}, and the schedules of deltaw are linear, cosine, cosine_with_min_lr, constant "
+                             "and constant_with_warmup",
                              name, given),
                  "set it to one of these", {"lr_scheduler_type"});
 }

@@ -15,6 +15,10 @@ void ImageReader::fields(FieldVisitor& f) {
           "Column of a file of rows that names each image's file, from the file's folder on; empty: image, file_name, "
           "image_path, path, file or img. A folder of class folders, and CIFAR's and MNIST's binary files, need no "
           "columns.");
+  f.field("image_processor_backend", backend_,
+          "Whose arithmetic brings images to the model's size: Pillow's, or that which transformers 5 takes where "
+          "torchvision is installed. They differ by a level of brightness here and there.",
+          one_of({"pil", "torchvision"}));
   loader_.fields(f);
 }
 
@@ -30,7 +34,7 @@ void ImageReader::load_preprocessors(const TaskFiles& files) {
   for (const fs::path& folder : files.folders()) {
     if (!ImageProcessor::file_in(folder)) continue;
     processor_file_ = *ImageProcessor::file_in(folder);
-    processor_ = ImageProcessor::from_folder(folder);
+    processor_ = ImageProcessor::from_folder(folder, backend_ == "pil" ? ImageBackend::pil : ImageBackend::torchvision);
     return;
   }
   throw Error({.id = "io.not-found",

@@ -19,7 +19,7 @@ class ImageReader : public TaskReader {
  public:
   void fields(FieldVisitor& f) override;
   void training_fields(FieldVisitor& f) override;
-  std::vector<std::string> kept_keys() const override { return {"image_column"}; }
+  std::vector<std::string> kept_keys() const override { return {"image_column", "image_processor_backend"}; }
 
   /// Throws io.not-found where no folder has a preprocessor_config.json, and what ImageProcessor::from_folder throws.
   void load_preprocessors(const TaskFiles& files) override;
@@ -39,6 +39,7 @@ class ImageReader : public TaskReader {
 
  private:
   std::string image_column_;
+  std::string backend_ = "pil";
   std::string augmentation_ = "crop";
   double crop_scale_ = 0.08;
   LoaderOptions loader_;
