@@ -14,7 +14,7 @@
 namespace deltaw {
 namespace {
 
-[[noreturn]] void refuse(const std::string& what, const std::string& fix) {
+[[noreturn]] void refuse_budget(const std::string& what, const std::string& fix) {
   throw Error({.id = "config.rank-budget", .what = what, .where = "the rank budget's schedule", .fix = fix});
 }
 
@@ -52,18 +52,18 @@ RankAllocator::RankAllocator(RankBudget budget, std::vector<Layer> layers, int64
 void RankAllocator::check() const {
   const int64_t last = budget_.total_step - budget_.tfinal;
   if (target_ > initial_) {
-    refuse(fmt::format("the target rank {} is above the initial mean of {}", budget_.target_rank,
-                       initial_ / static_cast<int64_t>(layers_.size())),
-           "lower the target rank or raise the initial one");
+    refuse_budget(fmt::format("the target rank {} is above the initial mean of {}", budget_.target_rank,
+                              initial_ / static_cast<int64_t>(layers_.size())),
+                  "lower the target rank or raise the initial one");
   }
   if (budget_.tinit >= last) {
-    refuse(fmt::format("no step is left to prune in: tinit {} is not below total_step {} - tfinal {}", budget_.tinit,
-                       budget_.total_step, budget_.tfinal),
-           "lower tinit or tfinal (both count steps), or train longer");
+    refuse_budget(fmt::format("no step is left to prune in: tinit {} is not below total_step {} - tfinal {}",
+                              budget_.tinit, budget_.total_step, budget_.tfinal),
+                  "lower tinit or tfinal (both count steps), or train longer");
   }
   if (last < 2) {
-    refuse(fmt::format("the last pruning comes at step {}, before anything was scored", last),
-           "lower tfinal, or train longer");
+    refuse_budget(fmt::format("the last pruning comes at step {}, before anything was scored", last),
+                  "lower tfinal, or train longer");
   }
   if (trainer_steps_ < last) {
     log().warn("the rank budget reaches its target at step {}, but training ends at step {}", last, trainer_steps_);

@@ -15,19 +15,19 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kPrefix = ".deltaw-";
+constexpr const char* kScratch = ".deltaw-";
 constexpr size_t kDigits = 32;
 
 bool has_scratch_name(const fs::path& path) {
-  const std::string name = path.filename().string(), prefix = kPrefix;
+  const std::string name = path.filename().string(), prefix = kScratch;
   return name.size() == prefix.size() + kDigits && name.starts_with(prefix) &&
          name.find_first_not_of("0123456789abcdef", prefix.size()) == std::string::npos;
 }
 
 std::string random_name() {
   std::random_device random;
-  std::string name = kPrefix;
-  while (name.size() < std::char_traits<char>::length(kPrefix) + kDigits) name += "0123456789abcdef"[random() % 16];
+  std::string name = kScratch;
+  while (name.size() < std::char_traits<char>::length(kScratch) + kDigits) name += "0123456789abcdef"[random() % 16];
   return name;
 }
 

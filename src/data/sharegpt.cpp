@@ -43,7 +43,7 @@ bool is_marked(const Json& message) {
          message["content"].is_string();
 }
 
-[[noreturn]] void refuse(const std::string& what, const std::string& where, const std::string& fix) {
+[[noreturn]] void refuse_turn(const std::string& what, const std::string& where, const std::string& fix) {
   throw Error{{.id = "data.messages", .what = what, .where = where, .fix = fix}};
 }
 
@@ -103,13 +103,13 @@ Json from_sharegpt(const Json& message, const std::string& where) {
   if (role == roles().end()) {
     std::vector<std::string> known;
     for (const auto& [name, unused] : roles()) known.push_back(name);
-    refuse(fmt::format("\"from\" is {}", clipped(from.dump())), where,
-           fmt::format("Use one of {}.", fmt::join(known, ", ")));
+    refuse_turn(fmt::format("\"from\" is {}", clipped(from.dump())), where,
+                fmt::format("Use one of {}.", fmt::join(known, ", ")));
   }
   if (!message.contains("value") || !message["value"].is_string()) {
     const bool null = message.contains("value") && message["value"].is_null();
-    refuse(null ? "\"value\" is null" : "\"value\" is missing or no text", where,
-           R"(Write each message as {"from": "human", "value": "..."}.)");
+    refuse_turn(null ? "\"value\" is null" : "\"value\" is missing or no text", where,
+                R"(Write each message as {"from": "human", "value": "..."}.)");
   }
   Json result = message;
   if (!is_call(role->first)) result.erase("from");

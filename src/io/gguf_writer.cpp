@@ -20,7 +20,7 @@ constexpr uint32_t kVersion = 3;
 constexpr size_t kLongestName = 63;        // as ggml has it
 constexpr size_t kPieceNumbers = 1 << 16;  // encoded at once: whole blocks of every type
 
-[[noreturn]] void refuse(const std::string& what, const std::string& where) {
+[[noreturn]] void refuse_to_write(const std::string& what, const std::string& where) {
   throw Error({.id = "internal.gguf", .what = what, .where = where, .fix = "report this as a bug"});
 }
 
@@ -60,12 +60,12 @@ class Header {
 
   void add(const GgufValue& value) {
     where_ = file_ + ", key '" + value.key + "'";
-    if (value.key.empty() || value.key.size() > 65535 || !is_utf8(value.key)) refuse("this is no key", where_);
-    if (!keys_.insert(value.key).second) refuse("the key stands twice", where_);
+    if (value.key.empty() || value.key.size() > 65535 || !is_utf8(value.key)) refuse_to_write("this is no key", where_);
+    if (!keys_.insert(value.key).second) refuse_to_write("the key stands twice", where_);
     put_text(out_, value.key);
     put(out_, static_cast<uint32_t>(value.type));
     if (value.type != GgufType::list) return add_plain(value.type, value.value);
-    if (!value.value.is_array() || value.items == GgufType::list) refuse("the value is no plain list", where_);
+    if (!value.value.is_array() || value.items == GgufType::list) refuse_to_write("the value is no plain list", where_);
     put(out_, static_cast<uint32_t>(value.items));
     put<uint64_t>(out_, value.value.size());
     for (const Json& member : value.value) add_plain(value.items, member);
@@ -87,7 +87,7 @@ class Header {
   template <class Number>
   void add_number(const Json& value) {
     const auto number = number_of<Number>(value);
-    if (!number) refuse("the value " + value.dump().substr(0, 60) + " is not of its type", where_);
+    if (!number) refuse_to_write("the value " + value.dump().substr(0, 60) + " is not of its type", where_);
     put(out_, *number);
   }
 
@@ -118,9 +118,9 @@ class Header {
       default:
         break;
     }
-    if (type != GgufType::text || !value.is_string()) refuse("the value is no text", where_);
+    if (type != GgufType::text || !value.is_string()) refuse_to_write("the value is no text", where_);
     const auto& text = value.get_ref<const std::string&>();
-    if (!is_utf8(text)) refuse("the text is not UTF-8", where_);
+    if (!is_utf8(text)) refuse_to_write("the text is not UTF-8", where_);
     put_text(out_, text);
   }
 
@@ -133,7 +133,7 @@ uint64_t alignment_of(const std::vector<GgufValue>& values, const std::string& f
     if (value.key != "general.alignment") continue;
     const auto alignment = number_of<uint32_t>(value.value);
     if (alignment && std::has_single_bit(*alignment)) return *alignment;
-    refuse("the alignment is no power of two", file);
+    refuse_to_write("the alignment is no power of two", file);
   }
   return kGgufAlignment;
 }
@@ -153,7 +153,7 @@ uint64_t checked_size(const GgufTensor& tensor, std::set<std::string>& names, co
   }
   if (!gguf_number(tensor.dtype)) fault = std::string("the format has no type ") + dtype_name(tensor.dtype);
   if (size > 0 && !tensor.numbers && tensor.stored == nullptr) fault = "it has no numbers";
-  if (!fault.empty()) refuse(fault, where);
+  if (!fault.empty()) refuse_to_write(fault, where);
   return size;
 }
 

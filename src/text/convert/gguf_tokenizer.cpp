@@ -25,7 +25,6 @@ constexpr const char* kScores = "tokenizer.ggml.scores";
 constexpr const char* kMerges = "tokenizer.ggml.merges";
 constexpr const char* kWordsName = "tokenizer.ggml.pre";
 constexpr const char* kTemplate = "tokenizer.chat_template";
-constexpr const char* kBlank = "\xE2\x96\x81";
 
 // "seperator" is GGUF's own spelling.
 constexpr std::pair<const char*, const char*> kSpecialIds[] = {

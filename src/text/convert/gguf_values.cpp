@@ -14,6 +14,7 @@
 #include "text/convert/gguf_tokenizer.h"
 #include "text/convert/sentencepiece_model.h"
 #include "text/tokenizer/tokenizer_files.h"
+#include "text/tokenizer/unicode.h"
 
 namespace deltaw::text {
 namespace {
@@ -21,8 +22,6 @@ namespace {
 namespace fs = std::filesystem;
 using io::GgufType;
 using PieceType = SentencePieceModel::PieceType;  // GGUF's numbers are the same
-
-constexpr const char* kBlank = "\xE2\x96\x81";
 
 // As the converter has them, of tokens that stand beside the vocabulary and of places without a token.
 constexpr float kScoreOfAdded = -1000, kScoreOfFiller = -10000;

@@ -3,11 +3,11 @@
 #include <utility>
 
 #include "text/tokenizer/parts.h"
+#include "text/tokenizer/unicode.h"
 
 namespace deltaw::text {
 namespace {
 
-constexpr const char* kBlank = "\xE2\x96\x81";
 // Python's white space has four control characters that a regular expression's \s leaves out.
 constexpr const char* kPythonBlanks = R"([\s\x1c-\x1f]+)";
 

@@ -18,7 +18,6 @@ namespace {
 
 using PieceType = SentencePieceModel::PieceType;
 
-const std::string kBlank = "\xE2\x96\x81";
 constexpr const char* kXlmRoberta = "XLMRobertaTokenizer";
 
 std::string to_base64(std::string_view bytes) {

@@ -5,11 +5,10 @@
 #include "text/tokenizer/bpe_merges.h"
 #include "text/tokenizer/byte_pieces.h"
 #include "text/tokenizer/parts.h"
+#include "text/tokenizer/unicode.h"
 
 namespace deltaw::text {
 namespace {
-
-constexpr std::string_view kBlank = "\xE2\x96\x81";
 
 [[noreturn]] void bad_merges(const TokenizerValue& part, std::string what) {
   throw Error{{.id = "format.merges",
@@ -122,7 +121,7 @@ class Bpe final : public Model {
   }
 
   static bool has_blank_inside(std::string_view piece) {
-    while (piece.starts_with(kBlank)) piece.remove_prefix(kBlank.size());
+    while (piece.starts_with(kBlank)) piece.remove_prefix(std::string_view(kBlank).size());
     return piece.find(kBlank) != std::string_view::npos;
   }
 

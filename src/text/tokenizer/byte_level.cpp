@@ -9,7 +9,7 @@
 namespace deltaw::text {
 namespace {
 
-constexpr char32_t kBlank = 0x120;  // stands for the byte 0x20
+constexpr char32_t kBlankByte = 0x120;  // stands for the byte 0x20
 
 /// Printable Latin-1 bytes stand for themselves, the others for U+0100 and on, in order.
 std::array<char32_t, 256> make_alphabet() {
@@ -139,7 +139,7 @@ class ByteLevelDecoder final : public Decoder {
 };
 
 bool is_blank(char32_t c) {
-  return c == kBlank || is_space(c);
+  return c == kBlankByte || is_space(c);
 }
 
 }  // namespace

@@ -40,9 +40,8 @@ int64_t model_max_length(const TokenizerJson& config) {
 
 /// Where U+2581 first follows another character; the size of `text` where it never does.
 size_t blank_inside(std::string_view text) {
-  static constexpr std::string_view kBlank = "\xE2\x96\x81";
   size_t at = 0;
-  while (text.substr(at).starts_with(kBlank)) at += kBlank.size();
+  while (text.substr(at).starts_with(kBlank)) at += std::string_view(kBlank).size();
   return std::min(text.find(kBlank, at), text.size());
 }
 

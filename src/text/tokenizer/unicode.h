@@ -7,6 +7,9 @@
 
 namespace deltaw::text {
 
+/// U+2581, which SentencePiece writes for a blank.
+inline constexpr const char* kBlank = "\xE2\x96\x81";
+
 struct CodePoint {
   char32_t value;
   uint32_t bytes;

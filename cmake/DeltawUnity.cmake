@@ -1,0 +1,22 @@
+# Compiles the sources of a target in groups of eight, which takes less than half the time, since most of it goes into
+# headers. A group takes one source of each folder in turn: those of one folder like to give one name to things of their
+# own. CMake itself leaves out sources that have flags of their own.
+#   deltaw_unity(target [source that is compiled alone]...)
+function(deltaw_unity target)
+  if(NOT DELTAW_UNITY)
+    return()
+  endif()
+  get_target_property(sources ${target} SOURCES)
+  list(FILTER sources INCLUDE REGEX "\\.cpp$")
+  list(REMOVE_ITEM sources ${ARGN})
+  list(LENGTH sources count)
+  math(EXPR groups "(${count} + 7) / 8")
+  set(place 0)
+  foreach(source IN LISTS sources)
+    math(EXPR group "${place} % ${groups}")
+    math(EXPR place "${place} + 1")
+    set_source_files_properties(${source} PROPERTIES UNITY_GROUP ${group})
+  endforeach()
+  set_source_files_properties(${ARGN} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
+  set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_MODE GROUP)
+endfunction()
