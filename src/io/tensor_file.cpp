@@ -20,6 +20,12 @@
 #include "io/torch_file.h"
 
 namespace deltaw::io {
+// What is mapped where, for a signal's handler; begin is 0 where a place is free.
+struct MappedPlace {
+  std::atomic<uintptr_t> begin = 0, end = 0;
+  std::atomic<const char*> path = nullptr;
+};
+
 namespace {
 
 static_assert(std::endian::native == std::endian::little, "tensor data is little endian and used as it lies");
@@ -59,11 +65,6 @@ const DtypeRow& row_of(Dtype dtype) {
   return *std::find_if(std::begin(kDtypes), std::end(kDtypes), [&](const DtypeRow& row) { return row.dtype == dtype; });
 }
 
-// What is mapped where, for a signal's handler; begin is 0 where a place is free.
-struct MappedPlace {
-  std::atomic<uintptr_t> begin = 0, end = 0;
-  std::atomic<const char*> path = nullptr;
-};
 MappedPlace mapped_places[1024];
 
 /// nullptr where all places are taken: then the file goes without a name.
