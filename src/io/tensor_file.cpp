@@ -20,6 +20,7 @@
 #include "io/torch_file.h"
 
 namespace deltaw::io {
+
 // What is mapped where, for a signal's handler; begin is 0 where a place is free.
 struct MappedPlace {
   std::atomic<uintptr_t> begin = 0, end = 0;

@@ -12,21 +12,19 @@
 //
 // Trained: at most out_l in_m + out_k in_n numbers a layer. Tensors, options and the way the sides are split as HF
 // PEFT's LOKR; differs from it in nothing.
+#include <utility>
+
 #include "methods/low_rank.h"
 
 namespace deltaw {
 namespace {
 
-struct Split {
-  int64_t first = 1, second = 1;
-};
-
 // `dimension` as a product of two: (factor, rest) where the factor divides it, else the pair nearest to its root, the
 // smaller first and not above the factor. -1 for no factor.
-Split split(int64_t dimension, int64_t factor) {
+std::pair<int64_t, int64_t> split(int64_t dimension, int64_t factor) {
   if (factor > 0 && dimension % factor == 0) return {factor, dimension / factor};
   const int64_t limit = factor == -1 ? dimension : factor;
-  Split best{1, dimension};
+  std::pair<int64_t, int64_t> best{1, dimension};
   for (int64_t small = 2; small * small <= dimension && small <= limit; ++small) {
     if (dimension % small == 0) best = {small, dimension / small};
   }
