@@ -9,6 +9,7 @@
 #include <fstream>
 #include <functional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "deltaw/error.h"
@@ -33,6 +34,13 @@ class TemporaryFolder {
 
   const std::filesystem::path& path() const { return path_; }
   std::filesystem::path operator/(const std::string& name) const { return path_ / name; }
+
+  /// Returns the path of a file in it that holds these bytes.
+  std::filesystem::path write(const std::string& name, std::string_view bytes) const {
+    std::ofstream(path_ / name, std::ios::binary) << bytes;
+    return path_ / name;
+  }
+  void copy(const std::filesystem::path& file) const { std::filesystem::copy_file(file, path_ / file.filename()); }
 
   /// Every name in it, sorted.
   std::vector<std::string> names() const {

@@ -10,7 +10,7 @@
 #include "core/files.h"
 #include "deltaw/error.h"
 #include "support/data.h"
-#include "temporary_folder.h"
+#include "support/temporary.h"
 
 namespace deltaw {
 namespace {

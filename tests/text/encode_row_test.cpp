@@ -2,7 +2,7 @@
 
 #include "deltaw/tokenizer.h"
 #include "support/data.h"
-#include "temporary_folder.h"
+#include "support/temporary.h"
 
 namespace deltaw {
 namespace {

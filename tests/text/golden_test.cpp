@@ -4,7 +4,7 @@
 
 #include <thread>
 
-#include "temporary_folder.h"
+#include "support/temporary.h"
 
 namespace deltaw {
 namespace {

@@ -6,7 +6,7 @@
 #include "core/unpack.h"
 #include "deltaw/error.h"
 #include "golden.h"
-#include "temporary_folder.h"
+#include "support/temporary.h"
 
 namespace deltaw {
 namespace {

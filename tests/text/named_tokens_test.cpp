@@ -5,7 +5,7 @@
 #include "deltaw/error.h"
 #include "deltaw/tokenizer.h"
 #include "golden.h"
-#include "temporary_folder.h"
+#include "support/temporary.h"
 
 namespace deltaw {
 namespace {

@@ -6,7 +6,7 @@
 #include "deltaw/error.h"
 #include "deltaw/tokenizer.h"
 #include "support/data.h"
-#include "temporary_folder.h"
+#include "support/temporary.h"
 
 namespace deltaw {
 namespace {

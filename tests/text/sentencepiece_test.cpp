@@ -9,7 +9,7 @@
 #include "deltaw/tokenizer.h"
 #include "golden.h"
 #include "support/data.h"
-#include "temporary_folder.h"
+#include "support/temporary.h"
 #include "text/tokenizer/tokenizer_files.h"
 
 namespace deltaw {

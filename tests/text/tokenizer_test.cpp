@@ -7,7 +7,7 @@
 
 #include "deltaw/error.h"
 #include "support/data.h"
-#include "temporary_folder.h"
+#include "support/temporary.h"
 
 namespace deltaw {
 namespace {

@@ -2,7 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "deltaw/tokenizer.h"
-#include "text/temporary_folder.h"
+#include "support/temporary.h"
 
 namespace deltaw {
 namespace {

@@ -3,7 +3,7 @@
 
 #include "deltaw/error.h"
 #include "golden.h"
-#include "temporary_folder.h"
+#include "support/temporary.h"
 
 namespace deltaw {
 namespace {
