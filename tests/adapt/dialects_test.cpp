@@ -62,7 +62,7 @@ std::string layers_differ(const AdapterConfig& config, const Adapter& adapter) {
   return "";
 }
 
-std::vector<std::string> cases() {
+std::vector<std::string> dialect_cases() {
   std::vector<std::string> names = test::folders("dialects");
   std::erase_if(names, [](const std::string& name) { return name == "models" || name == "gate"; });
   return names;
@@ -91,7 +91,8 @@ TEST_P(InBothDialects, AreReadAndWrittenAsPeftNamesThemInMemory) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Peft, InBothDialects, testing::ValuesIn(cases()), [](const auto& info) { return info.param; });
+INSTANTIATE_TEST_SUITE_P(Peft, InBothDialects, testing::ValuesIn(dialect_cases()),
+                         [](const auto& info) { return info.param; });
 
 TEST(Dialects, KeepWhatAConfigurationSaysWhereItIsSaidInMemoryAlready) {
   const auto model = load("vit");
@@ -220,7 +221,7 @@ TEST(Dialects, OfWhatWeSaveArePefts) {
     io::write_safetensors(logits_file, {to_bytes("logits", logits)});
     arguments += fmt::format("{} {} {} {} ", dialects("models/" + base).string(), target.string(), logits_file, input);
   };
-  for (const std::string& name : cases()) {
+  for (const std::string& name : dialect_cases()) {
     const std::string base = read_json(dialects(name) / "case.json")["base"];
     const auto model = load(base);
     add(base, *model, Adapter::load(*model, dialects(name) / "old"));

@@ -17,7 +17,7 @@ using namespace fill_mask;  // NOLINT
 constexpr int64_t kMask = 4, kVocabulary = 1000;
 
 /// Rows of these lengths, the ids of row i being 100 i, 100 i + 1, ...; the first and the last token are special.
-std::vector<EncodedRow> rows_of(const std::vector<int64_t>& lengths) {
+std::vector<EncodedRow> rows_of_lengths(const std::vector<int64_t>& lengths) {
   std::vector<EncodedRow> rows;
   for (const int64_t length : lengths) {
     EncodedRow row{.index = static_cast<int64_t>(rows.size())};
@@ -38,7 +38,7 @@ std::shared_ptr<const MaskedRows> masked_rows(const std::vector<int64_t>& length
                                               int64_t width = 1, bool pads_left = false) {
   std::vector<Units> units;
   for (const int64_t length : lengths) units.push_back(units_of_row(length, width));
-  return std::make_shared<const MaskedRows>(rows_of(lengths), units, Masking{options, kMask, kVocabulary},
+  return std::make_shared<const MaskedRows>(rows_of_lengths(lengths), units, Masking{options, kMask, kVocabulary},
                                             /*pad_id=*/0, pads_left);
 }
 

@@ -53,13 +53,13 @@ std::vector<Tensor> gradients(const Adapter& adapter, const Tensor& loss) {
   return found;
 }
 
-struct Case {
+struct LossCase {
   const char* model;
   const char* method;
   Json options;
 };
 
-class FillMaskLoss : public testing::TestWithParam<Case> {};
+class FillMaskLoss : public testing::TestWithParam<LossCase> {};
 
 TEST_P(FillMaskLoss, AndItsGradientsAreThoseOfLogitsOfAllTokens) {
   const auto model = masked_model(GetParam().model);
@@ -85,14 +85,14 @@ TEST_P(FillMaskLoss, AndItsGradientsAreThoseOfLogitsOfAllTokens) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Methods, FillMaskLoss,
-                         testing::Values(Case{"bert_masked", "lora", {{"target_modules", "all-linear"}, {"r", 2}}},
-                                         Case{"bert_masked", "full", Json::object()},
-                                         Case{"bert_masked", "bitfit", Json::object()},
-                                         Case{"albert_masked", "lora", {{"target_modules", "all-linear"}, {"r", 2}}},
-                                         Case{"albert_masked", "full", Json::object()},
-                                         Case{"roberta_masked", "full", Json::object()}),
-                         [](const auto& info) { return std::string(info.param.model) + "_" + info.param.method; });
+INSTANTIATE_TEST_SUITE_P(
+    Methods, FillMaskLoss,
+    testing::Values(LossCase{"bert_masked", "lora", {{"target_modules", "all-linear"}, {"r", 2}}},
+                    LossCase{"bert_masked", "full", Json::object()}, LossCase{"bert_masked", "bitfit", Json::object()},
+                    LossCase{"albert_masked", "lora", {{"target_modules", "all-linear"}, {"r", 2}}},
+                    LossCase{"albert_masked", "full", Json::object()},
+                    LossCase{"roberta_masked", "full", Json::object()}),
+    [](const auto& info) { return std::string(info.param.model) + "_" + info.param.method; });
 
 TEST(FillMask, LossesOfSmallBatchesAddUpToThatOfALargeOne) {
   const auto model = masked_model("bert_masked");
