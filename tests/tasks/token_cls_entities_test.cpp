@@ -28,9 +28,9 @@ Tags tags_of(const std::string& text) {
 }
 
 TEST(EntityScores, AreThoseOfSeqeval) {
-  const Json expected = golden("tags.json");
-  ASSERT_GE(expected["cases"].size(), 200u);
-  for (const Json& document : expected["cases"]) {
+  const Json file = golden("tags.json");
+  ASSERT_GE(file["cases"].size(), 200u);
+  for (const Json& document : file["cases"]) {
     const std::string scheme = document["scheme"].is_null() ? "" : document["scheme"].get<std::string>();
     EntityScores scores(scheme);
     for (size_t i = 0; i < document["labels"].size(); ++i) {
@@ -122,11 +122,11 @@ std::string differs(const Json& own, const Json& expected, bool of_words) {
 }
 
 TEST(Aggregation, IsThatOfThePipeline) {
-  const Json expected = golden("entities.json");
-  const auto labels = golden["labels"].get<std::vector<std::string>>();
-  ASSERT_GE(expected["cases"].size(), 20u);
+  const Json file = golden("entities.json");
+  const auto labels = file["labels"].get<std::vector<std::string>>();
+  ASSERT_GE(file["cases"].size(), 20u);
   std::map<std::string, Tokenizer> tokenizers;
-  for (const Json& one : expected["cases"]) {
+  for (const Json& one : file["cases"]) {
     const auto name = one["tokenizer"].get<std::string>();
     if (!tokenizers.contains(name)) {
       const auto folder = fixture("text/fixtures/" + name);
