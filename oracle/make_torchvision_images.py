@@ -48,7 +48,7 @@ def resized():
     for name in ("noise.png", "smooth.png"):
         pixels = torch.from_numpy(np.array(opened(name))).permute(2, 0, 1).contiguous()
         for height, width in SIZES:
-            for resample in (0, 2, 3):
+            for resample in range(4):
                 result = functional.resize(pixels, (height, width), pil_torch_interpolation_mapping[resample])
                 yield [name, height, width, resample, crc(result.permute(1, 2, 0).numpy())]
 

@@ -150,7 +150,7 @@ std::vector<int64_t> nearest(int64_t in, int64_t out, Resizer resizer) {
   if (resizer == Resizer::torch) {
     const float scale = static_cast<float>(in) / static_cast<float>(out);
     for (int64_t i = 0; i < out; ++i) {
-      from.push_back(std::min(static_cast<int64_t>(std::floor(static_cast<float>(i) * scale)), in - 1));
+      from.push_back(std::min(static_cast<int64_t>(std::floor((static_cast<float>(i) + 0.5F) * scale)), in - 1));
     }
     return from;
   }
@@ -180,13 +180,11 @@ Image resize_nearest(const Image& image, int64_t height, int64_t width, Resizer 
 Image resize(const Image& image, int64_t height, int64_t width, Resample resample, Resizer resizer) {
   if (image.height == height && image.width == width) return image;
   if (resample == Resample::nearest) return resize_nearest(image, height, width, resizer);
-  const bool torch = resizer == Resizer::torch;
-  if (torch && resample != Resample::bilinear && resample != Resample::bicubic) {
-    throw Error(
-        {.id = "config.image-processor",
-         .what = fmt::format("resample {} is a filter that torchvision does not have", static_cast<int>(resample)),
-         .where = "the image processor",
-         .fix = "set image_processor_backend to pil"});
+  if (resizer == Resizer::torch && (resample == Resample::box || resample == Resample::hamming)) {
+    throw Error({.id = "config.image-processor",
+                 .what = fmt::format("resample {} is a filter that torch does not have", static_cast<int>(resample)),
+                 .where = "the image processor",
+                 .fix = "set image_processor_backend to pil"});
   }
   const Filter filter = filter_of(resample);
   const bool columns_first =

@@ -81,7 +81,7 @@ TEST(Images, AreProcessedAsTransformersDoesWithPillow) {
 // oracle/make_torchvision_images.py
 TEST(Images, AreResizedAndProcessedAsTransformersDoesWithTorchvision) {
   const Json torchvision = read_json_object(image_file("torchvision.json"));
-  ASSERT_EQ(torchvision["resized"].size(), 2 * 7 * 3);
+  ASSERT_EQ(torchvision["resized"].size(), 2 * 7 * 4);
   int64_t unlike_pillow = 0;
   for (const Json& row : torchvision["resized"]) {
     const Image image = read_image(image_file(row[0]));
@@ -101,9 +101,8 @@ TEST(Images, AreResizedAndProcessedAsTransformersDoesWithTorchvision) {
     EXPECT_EQ(crc(processor(read_image(image_file(row[1])))), row[3]) << row;
   }
   const Image image = read_image(image_file("noise.png"));
-  for (const Resample filter : {Resample::lanczos, Resample::box, Resample::hamming}) {
-    const Error error = error_of([&] { resize(image, 9, 9, filter, Resizer::torch); });
-    EXPECT_EQ(error.id(), "config.image-processor");
+  for (const Resample filter : {Resample::box, Resample::hamming}) {
+    EXPECT_EQ(error_of([&] { resize(image, 9, 9, filter, Resizer::torch); }).id(), "config.image-processor");
   }
 }
 
