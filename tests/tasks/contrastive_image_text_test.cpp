@@ -410,6 +410,7 @@ TEST(Contrastive, RowsThatNothingCanBeLearnedFromAreRefused) {
       std::make_shared<const tasks::TowerTexts>(std::vector<EncodedRow>{{.ids = {5}}}, 0, false, test::as_pair(*model));
   const PairRows rows({{0, 0}, {1, 0}}, images, captions);
   EXPECT_EQ(error_of([&] { the_task().check(*model, nullptr, rows, "training"); }).id(), "data.one-pair");
+  EXPECT_EQ(error_of([&] { the_task().check(*model, nullptr, rows, "validation"); }).id(), "none");
   EXPECT_EQ(error_of([&] { the_task().check(*model, nullptr, *all, "training"); }).id(), "none");
   EXPECT_EQ(error_of([&] { the_task().check_metric(*model, "accuracy"); }).id(), "config.unknown-metric");
 }

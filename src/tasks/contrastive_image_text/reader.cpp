@@ -88,7 +88,7 @@ class Reader final : public tasks::ImageReader {
 
   void encode(const Model& model, const DataOptions& /*data*/) override {
     train_ = source(training_, model, augmentation());
-    if (has_validation()) validation_ = source(judged_, model, {});
+    validation_ = source(judged_, model, {});
   }
 
   Json facts(const DataOptions& /*data*/) const override {
