@@ -59,8 +59,8 @@ const Usage kUsageText = {
         "  deltaw convert MODEL --output_dir model-safetensors\n"
         "  deltaw convert MODEL --save_dtype bf16 --output_dir model-bf16\n"
         "  deltaw convert MODEL --to gguf --save_dtype q8_0 --output_dir model-gguf\n"
-        "  deltaw convert --vision_model_name_or_path vit --text_model_name_or_path bert \\\n"
-        "    --output_dir pair",
+        "  deltaw convert --vision_model_name_or_path vit \\\n"
+        "    --text_model_name_or_path bert --output_dir pair",
     .positional = "MODEL",
     .positional_help = "A GGUF file, a checkpoint folder, or a hub name in the local cache.",
     .exit_codes = "0 done; 1 failed; 2 usage or configuration, nothing was started; 3 the folder is not the model",

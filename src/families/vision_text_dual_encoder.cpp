@@ -39,12 +39,9 @@ Json pair_config(Json image, Json text, int64_t projection_dim, double logit_sca
       tower->erase(key);
     }
   }
-  return {{"architectures", {kArchitecture}},
-          {"model_type", kModelType},
-          {"vision_config", std::move(image)},
-          {"text_config", std::move(text)},
-          {"projection_dim", projection_dim},
-          {"logit_scale_init_value", logit_scale}};
+  return {{"architectures", {kArchitecture}},  {"model_type", kModelType},
+          {"vision_config", std::move(image)}, {"text_config", std::move(text)},
+          {"projection_dim", projection_dim},  {"logit_scale_init_value", logit_scale}};
 }
 
 const FamilySpec& family_vision_text_dual_encoder() {
