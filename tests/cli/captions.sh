@@ -136,3 +136,4 @@ expect 2 convert vit --vision_model_name_or_path vit --text_model_name_or_path b
 expect 2 convert --vision_model_name_or_path bert --text_model_name_or_path bert --output_dir none
 contains err 'reads no images'
 absent none
+finish
