@@ -1,18 +1,41 @@
 #include "deltaw/convert.h"
 
+#include <utility>
+
 #include "converted.h"
+#include "core/files.h"
 #include "counter.h"
+#include "deltaw/error.h"
+#include "deltaw/image.h"
 #include "io/resolve_model.h"
 #include "output.h"
+#include "tasks/common/text_files.h"
 
 namespace deltaw::cli {
 namespace {
 
+/// Of two models that become one.
+struct PairKeys {
+  std::string vision, text;
+  int64_t projection_dim = 512;
+
+  bool wanted() const { return !vision.empty() || !text.empty(); }
+  void fields(FieldVisitor& f) {
+    f.field("vision_model_name_or_path", vision,
+            "In place of MODEL: an encoder of images that becomes, with one of texts, a vision-text-dual-encoder. What "
+            "neither has (projections, perhaps a pooler) is drawn and trained with every adapter.");
+    f.field("text_model_name_or_path", text, "The encoder of texts.");
+    f.field("projection_dim", projection_dim, "Width of the space of images and texts.", at_least(1));
+  }
+};
+
 struct Keys : FolderKeys {
+  PairKeys pair;
   GgufKeys gguf;
   std::string save_dtype = "auto";
 
   void fields(FieldVisitor& f) {
+    pair.fields(f);
     gguf.fields(f);
     f.field(
         "save_dtype", save_dtype,
@@ -29,12 +52,15 @@ const Usage kUsageText = {
         "Writes a GGUF file, or a folder with pytorch_model.bin, as a checkpoint folder of safetensors that "
         "transformers loads, or a folder as a GGUF file that llama.cpp and Ollama run, tokenizer and chat template "
         "with "
-        "it; reads it back and compares every tensor. One JSON object on standard output.",
+        "it; or an encoder of images and one of texts as one folder. Reads it back and compares every tensor. One JSON "
+        "object on standard output.",
     .example =
         "  deltaw convert model.Q4_K_M.gguf --output_dir model\n"
         "  deltaw convert MODEL --output_dir model-safetensors\n"
         "  deltaw convert MODEL --save_dtype bf16 --output_dir model-bf16\n"
-        "  deltaw convert MODEL --to gguf --save_dtype q8_0 --output_dir model-gguf",
+        "  deltaw convert MODEL --to gguf --save_dtype q8_0 --output_dir model-gguf\n"
+        "  deltaw convert --vision_model_name_or_path vit \\\n"
+        "    --text_model_name_or_path bert --output_dir pair",
     .positional = "MODEL",
     .positional_help = "A GGUF file, a checkpoint folder, or a hub name in the local cache.",
     .exit_codes = "0 done; 1 failed; 2 usage or configuration, nothing was started; 3 the folder is not the model",
@@ -60,6 +86,42 @@ ConvertReport converted(LoadedModel& loaded, const Invocation& invocation, const
                             counter.progress());
 }
 
+void check_pair(const Invocation& invocation, const Keys& keys) {
+  const auto refuse = [](const std::string& what, const char* key, const char* fix) {
+    throw Error({.id = "config.conflict", .what = what, .where = std::string("key '") + key + "'", .fix = fix});
+  };
+  if (keys.pair.vision.empty() || keys.pair.text.empty()) {
+    refuse("a pair has an encoder of images and one of texts, and one of them is not named",
+           keys.pair.vision.empty() ? "vision_model_name_or_path" : "text_model_name_or_path", "name both");
+  }
+  if (!invocation.positional.empty()) {
+    refuse("MODEL is to be converted and two models are to be joined", "vision_model_name_or_path", "keep one of them");
+  }
+  if (keys.gguf.wanted()) refuse("llama.cpp has no pairs of encoders", "to", "leave it out");
+}
+
+/// What stands beside the pair: how it sees an image, and how it reads a text.
+FillFolder pair_companions(const std::filesystem::path& vision, const std::filesystem::path& text) {
+  return [vision, text](const std::filesystem::path& folder) {
+    if (const auto file = ImageProcessor::file_in(vision)) write_file(folder / file->filename(), read_file(*file));
+    tasks::write_tokenizer(Tokenizer::from_folder(text, text), folder);
+  };
+}
+
+Json joined(const Invocation& invocation, const Keys& keys, ConvertReport& report) {
+  check_pair(invocation, keys);
+  using Kind = run::Input::Kind;
+  const std::filesystem::path vision = io::resolve_model(keys.pair.vision), text = io::resolve_model(keys.pair.text);
+  claim_output({{Kind::model, "the encoder of images", vision}, {Kind::model, "the encoder of texts", text}}, keys);
+  const auto model = join_towers(vision, text, keys.pair.projection_dim);
+  Counter counter("tensors");
+  report = convert_checkpoint(*model, keys.output_dir, pair_companions(vision, text), stored_type(keys.save_dtype),
+                              counter.progress());
+  return {{"vision_model_name_or_path", keys.pair.vision},
+          {"text_model_name_or_path", keys.pair.text},
+          {"new_modules", model->new_modules()}};
+}
+
 }  // namespace
 
 int convert(const Args& args) {
@@ -74,13 +136,17 @@ int convert(const Args& args) {
   LoadedModel loaded;
   loaded.base.model_name_or_path = invocation.positional;
   if (!keys.gguf.wanted()) refuse_gguf_keys(keys.gguf, keys.save_dtype);
-  if (invocation.positional.empty()) refuse_missing(kUsageText, kNeedsModelToConvert);
-  const ConvertReport report = converted(loaded, invocation, keys);
-  print(to_text(Json{{"output_dir", keys.output_dir},
-                     {"model_name_or_path", loaded.base.model_name_or_path},
-                     {"tensors", report.tensors},
-                     {"parameters", report.parameters},
-                     {"passed", report.problem.empty()}}));
+  ConvertReport report;
+  Json result{{"output_dir", keys.output_dir}};
+  if (keys.pair.wanted()) {
+    result.update(joined(invocation, keys, report));
+  } else {
+    if (invocation.positional.empty()) refuse_missing(kUsageText, kNeedsModelToConvert);
+    report = converted(loaded, invocation, keys);
+    result["model_name_or_path"] = loaded.base.model_name_or_path;
+  }
+  result.update({{"tensors", report.tensors}, {"parameters", report.parameters}, {"passed", report.problem.empty()}});
+  print(to_text(result));
   return finish(report.problem, kUsageText, keys);
 }
 

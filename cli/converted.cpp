@@ -74,11 +74,15 @@ void refuse_gguf_keys(const GgufKeys& keys, const std::string& save_dtype) {
   if (!keys.pre_tokenizer.empty()) refuse("only GGUF files name a pre-tokenizer", "pre_tokenizer");
 }
 
-void claim_output(const LoadedModel& loaded, const Invocation& invocation, const FolderKeys& keys) {
+void claim_output(const run::Inputs& inputs, const FolderKeys& keys) {
   refuse_occupied(keys.output_dir, keys.overwrite_output_dir);
   const run::Claim claim = claim_of(keys);
-  run::check_claim(claim, inputs_of(loaded, invocation));
+  run::check_claim(claim, inputs);
   run::adopt_known(claim);
+}
+
+void claim_output(const LoadedModel& loaded, const Invocation& invocation, const FolderKeys& keys) {
+  claim_output(inputs_of(loaded, invocation), keys);
 }
 
 void load_source(LoadedModel& loaded, const Invocation& invocation, const FolderKeys& keys) {

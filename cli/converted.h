@@ -34,6 +34,7 @@ void refuse_gguf_keys(const GgufKeys& keys, const std::string& save_dtype);
 
 /// Throws, before anything is read or written, where output_dir holds something that may not be replaced or is one of
 /// the folders read from; records then what of it is deltaw's.
+void claim_output(const run::Inputs& inputs, const FolderKeys& keys);
 void claim_output(const LoadedModel& loaded, const Invocation& invocation, const FolderKeys& keys);
 /// Loads base and adapter. Throws where no adapter is named, and before anything is read or written where output_dir
 /// holds something that may not be replaced or is one of the folders read from.

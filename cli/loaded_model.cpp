@@ -17,6 +17,17 @@ namespace {
 
 namespace fs = std::filesystem;
 
+/// Another task than the adapter's reads other rows.
+void leave_rows(GivenKeys& below, const Invocation& invocation) {
+  const Json asked = invocation.all().value("task_type", Json()), trained = below.file.value("task_type", Json());
+  if (!asked.is_string() || !trained.is_string() || asked == trained) return;
+  for (const char* key :
+       {"task_name", "dataset_dir", "train_file", "validation_file", "validation_split", "text_column",
+        "text_pair_column", "label_column", "label_names", "problem_type", "encoding", "image_column"}) {
+    below.file.erase(key);
+  }
+}
+
 double as_weight(const std::string& text) {
   double weight = 0;
   const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), weight);
@@ -163,6 +174,7 @@ bool parse_model_keys(const Usage& usage, const std::vector<Section>& sections, 
 void settle_model_keys(const Usage& usage, const Invocation& invocation, LoadedModel& loaded) {
   if (!loaded.keys.adapter_name_or_path.empty()) {
     GivenKeys below = run::inherited(loaded.keys.adapter_name_or_path);
+    leave_rows(below, invocation);
     // An own file of rows stands in place of the split that was held out in training.
     if (invocation.has("validation_file")) below.file.erase("validation_split");
     loaded.length_given = below.file.contains("max_length");

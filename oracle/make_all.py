@@ -6,7 +6,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 GOLDEN = HERE.parent / "tests" / "golden"
-SCRIPTS = ["make_models.py", "make_encoders.py", "make_vision.py", "make_clip.py",
+SCRIPTS = ["make_models.py", "make_encoders.py", "make_vision.py", "make_clip.py", "make_contrastive.py",
            "make_multiple_choice.py", "make_decoders.py", "make_starts.py",
            "make_prompts.py", "make_segments.py",
            "make_token_cls.py",

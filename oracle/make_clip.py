@@ -276,8 +276,13 @@ def adapter_record(case, batches):
 
 
 def rename_adapter(case, folder):
+    """By the names of the checkpoint, as over transformers 4; what PEFT wrote stays beside it where it has others."""
     path = folder / "adapter_model.safetensors"
-    save_file({in_file(case, k): v for k, v in load_file(path).items()}, path, metadata={"format": "pt"})
+    stored = load_file(path)
+    renamed = {in_file(case, k): v for k, v in stored.items()}
+    if renamed.keys() != stored.keys():
+        shutil.copytree(folder, folder.with_name("lora_in_memory"))
+    save_file(renamed, path, metadata={"format": "pt"})
     config = json.loads((folder / "adapter_config.json").read_text())
     save_json(folder / "adapter_config.json", {**config, "target_modules": case.targets})
 

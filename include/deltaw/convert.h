@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 
@@ -21,8 +22,9 @@ struct ConvertReport {
 
 /// Writes a model as a checkpoint folder that transformers loads, each tensor in the type that it was stored in, or in
 /// `stored`; blocks of a GGUF file become float32, which holds them exactly. Reads it back and compares every tensor.
-/// `model` is held in float32 or wider. `companions` adds files before the folder takes its name. Of a folder that
-/// exists it replaces what merge_checkpoint() would. Throws numeric.non-finite for numbers that the type cannot hold.
+/// `model` is held in float32 or wider; modules that were drawn are left out. `companions` adds files before the folder
+/// takes its name. Of a folder that exists it replaces what merge_checkpoint() would. Throws numeric.non-finite for
+/// numbers that the type cannot hold.
 ConvertReport convert_checkpoint(const Model& model, const std::filesystem::path& output,
                                  const std::function<void(const std::filesystem::path&)>& companions = {},
                                  std::optional<at::ScalarType> stored = {}, const Progress& progress = {});
@@ -33,6 +35,14 @@ ConvertReport convert_checkpoint(const Model& model, const std::filesystem::path
 /// compares every tensor. Of a folder that exists it replaces what merge_checkpoint() would.
 ConvertReport convert_folder(const std::filesystem::path& folder, const std::filesystem::path& output,
                              std::optional<at::ScalarType> stored = {}, const Progress& progress = {});
+
+/// A model of two checkpoint folders, an encoder of images and one of texts, side by side with projections into one
+/// space, as transformers' VisionTextDualEncoderModel.from_vision_text_pretrained makes it: in float32, with a
+/// logit_scale of 2.6592. Of a pair such as CLIP its own tower is taken. What neither folder has (the projections,
+/// perhaps a pooler) is drawn and listed in new_modules(); convert_checkpoint() leaves it out, so that whoever loads
+/// the folder draws and trains it. Throws config.unsupported for towers that do not fit, and what load_model() throws.
+std::unique_ptr<Model> join_towers(const std::filesystem::path& vision, const std::filesystem::path& text,
+                                   int64_t projection_dim);
 
 /// How a GGUF file is written.
 struct GgufOptions {

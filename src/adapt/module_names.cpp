@@ -89,7 +89,7 @@ ModuleNames ModuleNames::of_file(const io::TensorFile& file, const std::string& 
     }
   }
   for (const std::string& module : modules) {
-    for (const std::string& part : split_in_memory(model.family(), module)) {
+    for (const std::string& part : split_in_memory(model, module)) {
       for (const std::string& name : tensors) {
         const bool below = name.starts_with(part + ".") || (best.prefix_ + name).starts_with(part + ".");
         if (below) throw split_layer("format.split-layer", part, module, file.path().string());
@@ -100,7 +100,7 @@ ModuleNames ModuleNames::of_file(const io::TensorFile& file, const std::string& 
 }
 
 std::string ModuleNames::module_in_file(const std::string& name) const {
-  const std::string written = in_memory_ ? name_in_memory(model_->family(), name) : name;
+  const std::string written = in_memory_ ? name_in_memory(*model_, name) : name;
   return bare_ && written.starts_with(prefix_) ? written.substr(prefix_.size()) : written;
 }
 
@@ -127,11 +127,10 @@ AdapterConfig ModuleNames::for_file(AdapterConfig config) const {
 }
 
 AdapterConfig in_own_names(const Model& model, AdapterConfig config) {
-  const FamilySpec* family = model.family();
-  if (!family || family->names_in_memory.empty()) return config;
+  if (!has_names_in_memory(model)) return config;
   if (config.target_modules.is_array()) {
     for (const std::string& module : modules_with_tensors(model)) {
-      for (const std::string& part : split_in_memory(family, module)) {
+      for (const std::string& part : split_in_memory(model, module)) {
         for (const Json& entry : config.target_modules) {
           if (entry.is_string() && has_suffix(part, entry.get<std::string>()))
             throw split_layer("config.split-layer", entry.get<std::string>(), module, "key \"target_modules\"");
@@ -139,7 +138,7 @@ AdapterConfig in_own_names(const Model& model, AdapterConfig config) {
       }
     }
   }
-  const auto in_memory = [family](const std::string& name) { return name_in_memory(family, name); };
+  const auto in_memory = [&model](const std::string& name) { return name_in_memory(model, name); };
   return renamed(model, std::move(config), in_memory, same_name, /*keeps_what_fits=*/true);
 }
 

@@ -2,10 +2,14 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <utility>
 
 #include "adapt/adapter_file.h"
 #include "core/files.h"
 #include "deltaw/error.h"
+#include "deltaw/family.h"
+#include "deltaw/two_tower_model.h"
+#include "models/two_towers.h"
 
 namespace deltaw {
 namespace {
@@ -34,6 +38,32 @@ std::vector<std::string> names_of(const std::string& in_memory) {
 
 bool has(const std::string& name, const std::string& piece) {
   return name.find(piece) != std::string::npos;
+}
+
+std::string renamed(const FamilySpec& family, std::string name) {
+  for (const auto& [own, other] : family.names_in_memory) {
+    if (!is_split(other)) replace_all(name, own, other);
+  }
+  return name;
+}
+
+/// The modules of a model that a family names, those below `scope`.
+struct Part {
+  std::string scope;
+  const FamilySpec* family;
+};
+
+std::vector<Part> parts_of(const Model& model) {
+  std::vector<Part> parts;
+  if (model.family()) parts.push_back({"", model.family()});
+  if (!dynamic_cast<const TwoTowerModel*>(&model)) return parts;
+  for (const auto& [scope, key] : {std::pair{"vision_model.", "vision_config"}, {"text_model.", "text_config"}}) {
+    const Json tower = model.config().value(key, Json());
+    const Json type = tower.is_object() ? tower.value("model_type", Json()) : Json();
+    const FamilySpec* family = type.is_string() ? find_tower_family(type.get<std::string>()) : nullptr;
+    if (family && family != model.family()) parts.push_back({scope, family});
+  }
+  return parts;
 }
 
 /// By the module of transformers that PEFT names for a class without a task: "transformers.models.vit.modeling_vit".
@@ -85,32 +115,39 @@ const FamilySpec* family_of_adapter(const std::vector<std::string>& names, const
 
 }  // namespace
 
-std::string name_in_memory(const FamilySpec* family, std::string name) {
-  if (!family) return name;
-  for (const auto& [own, other] : family->names_in_memory) {
-    if (!is_split(other)) replace_all(name, own, other);
+bool has_names_in_memory(const Model& model) {
+  const std::vector<Part> parts = parts_of(model);
+  return std::any_of(parts.begin(), parts.end(),
+                     [](const Part& part) { return !part.family->names_in_memory.empty(); });
+}
+
+std::string name_in_memory(const Model& model, std::string name) {
+  for (const Part& part : parts_of(model)) {
+    if (name.starts_with(part.scope)) name = renamed(*part.family, std::move(name));
   }
   return name;
 }
 
-std::vector<std::string> split_in_memory(const FamilySpec* family, const std::string& name) {
-  std::vector<std::string> parts;
-  if (!family) return parts;
-  for (const auto& [own, others] : family->names_in_memory) {
-    if (!is_split(others) || !has(name, own)) continue;
-    for (const std::string& other : names_of(others)) {
-      std::string part = name;
-      replace_all(part, own, other);
-      parts.push_back(name_in_memory(family, part));
+std::vector<std::string> split_in_memory(const Model& model, const std::string& name) {
+  std::vector<std::string> pieces;
+  for (const Part& part : parts_of(model)) {
+    if (!name.starts_with(part.scope)) continue;
+    for (const auto& [own, others] : part.family->names_in_memory) {
+      if (!is_split(others) || !has(name, own)) continue;
+      for (const std::string& other : names_of(others)) {
+        std::string piece = name;
+        replace_all(piece, own, other);
+        pieces.push_back(renamed(*part.family, std::move(piece)));
+      }
     }
   }
-  return parts;
+  return pieces;
 }
 
 std::string names_of_adapter(const std::vector<std::string>& names, const Json& config) {
   const FamilySpec* family = family_of_adapter(names, config);
   if (!family || family->names_in_memory.empty()) return {};
-  const auto is_own = [&](const std::string& name) { return name_in_memory(family, name) != name; };
+  const auto is_own = [&](const std::string& name) { return renamed(*family, name) != name; };
   if (std::any_of(names.begin(), names.end(), is_own)) return "as in the checkpoint, of transformers 4";
   std::vector<std::string> others;
   for (const auto& pair : family->names_in_memory) {

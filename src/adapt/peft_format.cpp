@@ -137,7 +137,7 @@ std::vector<std::string> peft_differences(const Adapter& adapter) {
                     layer->info.name));
   }
   for (const AdaptedLayer* layer : adapter.layers()) {
-    const std::vector<std::string> parts = split_in_memory(adapter.model().family(), layer->info.name);
+    const std::vector<std::string> parts = split_in_memory(adapter.model(), layer->info.name);
     if (parts.empty()) continue;
     found.push_back(
         fmt::format("transformers 5 splits '{}' into '{}', so that PEFT cannot read its update; `deltaw merge` "

@@ -47,6 +47,13 @@ at::ScalarType usual_type(const std::vector<NamedTensor>& tensors) {
       ->first;
 }
 
+/// Whether it belongs to a module that the checkpoint lacks.
+bool is_drawn(const Model& model, const Parameter& parameter) {
+  const std::vector<std::string>& drawn = model.new_modules();
+  return std::any_of(drawn.begin(), drawn.end(),
+                     [&](const std::string& name) { return parameter.name.starts_with(name + "."); });
+}
+
 /// The word embeddings, by the family of the config.json; null for a family that is unknown, and where there are none.
 const io::TensorBytes* words_of(const io::Checkpoint& checkpoint) {
   const Json type = checkpoint.config().value("model_type", Json());
@@ -177,7 +184,7 @@ ConvertReport convert_checkpoint(const Model& model, const std::filesystem::path
   std::vector<NamedTensor> tensors;
   for (const Parameter* parameter : model.parameters()) {
     if (progress) progress(parameter->slot + 1, count);
-    if (!parameter->value.defined()) continue;
+    if (!parameter->value.defined() || is_drawn(model, *parameter)) continue;
     tensors.push_back(
         {parameter->name, rounded(parameter->name, parameter->value, stored.value_or(parameter->stored))});
     ++report.tensors;

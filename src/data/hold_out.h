@@ -38,11 +38,11 @@ void keep_first_rows(Dataset& dataset, int64_t most) {
   if (most > 0 && dataset.rows.size() > count) dataset.rows.resize(count);
 }
 
-/// Leaves what a split has of the rows of its file: those of its own side where validation takes rows from training,
-/// of these the first max_train_samples or max_eval_samples.
+/// Leaves what a split has of the rows of its file: those of its own side where validation takes rows from training
+/// (`halves`), of these the first max_train_samples or max_eval_samples.
 template <class Dataset>
-void keep_split(Dataset& dataset, const DataOptions& options, Split split, uint64_t seed) {
-  if (split != Split::test && holds_out(options)) {
+void keep_split(Dataset& dataset, const DataOptions& options, Split split, uint64_t seed, bool halves) {
+  if (split != Split::test && halves) {
     const std::vector<bool> is_held = held_out(dataset.rows.size(), options.validation_split, seed, dataset.file);
     size_t kept = 0;
     for (size_t i = 0; i < is_held.size(); ++i) {
@@ -52,6 +52,10 @@ void keep_split(Dataset& dataset, const DataOptions& options, Split split, uint6
   }
   if (split == Split::train) keep_first_rows(dataset, options.max_train_samples);
   if (split == Split::validation) keep_first_rows(dataset, options.max_eval_samples);
+}
+template <class Dataset>
+void keep_split(Dataset& dataset, const DataOptions& options, Split split, uint64_t seed) {
+  keep_split(dataset, options, split, seed, split != Split::test && holds_out(options));
 }
 
 }  // namespace deltaw::data

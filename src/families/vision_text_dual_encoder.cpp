@@ -2,11 +2,16 @@
 // arXiv:2111.07991). What a tower gives is what transformers calls its pooler's output.
 #include <fmt/format.h>
 
+#include <utility>
+
 #include "models/loader.h"
 #include "models/two_towers.h"
 
 namespace deltaw {
 namespace {
+
+constexpr const char* kModelType = "vision-text-dual-encoder";
+constexpr const char* kArchitecture = "VisionTextDualEncoderModel";
 
 Tower tower_of(const ConfigValues& values, const char* key) {
   const JsonFields own = values.object(key);
@@ -28,10 +33,21 @@ constexpr const char* kAttention =
 
 }  // namespace
 
+Json pair_config(Json image, Json text, int64_t projection_dim, double logit_scale) {
+  for (Json* tower : {&image, &text}) {
+    for (const char* key : {"architectures", "id2label", "label2id", "torch_dtype", "dtype", "_name_or_path"}) {
+      tower->erase(key);
+    }
+  }
+  return {{"architectures", {kArchitecture}},  {"model_type", kModelType},
+          {"vision_config", std::move(image)}, {"text_config", std::move(text)},
+          {"projection_dim", projection_dim},  {"logit_scale_init_value", logit_scale}};
+}
+
 const FamilySpec& family_vision_text_dual_encoder() {
   static const FamilySpec spec = {
-      .model_type = "vision-text-dual-encoder",
-      .heads = {pair_head("VisionTextDualEncoderModel")},
+      .model_type = kModelType,
+      .heads = {pair_head(kArchitecture)},
       .word_embeddings = "text_model.embeddings.word_embeddings",
       .lora_target_modules = ".*\\.(query|value|q_proj|v_proj|attn\\.q|attn\\.v)",
       .ia3_target_modules = fmt::format(".*\\.(key|value|k_proj|v_proj|attn\\.k|attn\\.v)|{}", kFeedForward),

@@ -143,6 +143,20 @@ Checkpoint::Checkpoint(const fs::path& file, Json config, const TensorFile& weig
   for (TensorBytes& tensor : tensors) add(std::move(tensor), 0);
 }
 
+Checkpoint::Checkpoint(const fs::path& folder, Json config, const std::vector<Part>& parts,
+                       std::vector<TensorBytes> more)
+    : folder_(folder), config_(std::move(config)) {
+  for (const Part& part : parts) {
+    for (const auto& [tensor, file] : part.checkpoint->tensors_) {
+      TensorBytes own = tensor;
+      own.name = part.rename(tensor.name);
+      if (!own.name.empty()) add(std::move(own), files_.size() + file);
+    }
+    files_.insert(files_.end(), part.checkpoint->files_.begin(), part.checkpoint->files_.end());
+  }
+  for (TensorBytes& tensor : more) add(std::move(tensor), files_.size());
+}
+
 void Checkpoint::add(TensorBytes tensor, size_t file) {
   index_[tensor.name] = tensors_.size();
   tensors_.emplace_back(std::move(tensor), file);
@@ -157,7 +171,7 @@ void Checkpoint::release(const std::string& name) const {
   const auto found = index_.find(name);
   if (found == index_.end()) return;
   const auto& [tensor, file] = tensors_[found->second];
-  files_[file].release(tensor);
+  if (file < files_.size()) files_[file].release(tensor);
 }
 
 void Checkpoint::check_lengths() const {
@@ -166,7 +180,10 @@ void Checkpoint::check_lengths() const {
 
 const fs::path& Checkpoint::file_of(const std::string& name) const {
   const auto found = index_.find(name);
-  if (found != index_.end()) return files_[tensors_[found->second].second].path();
+  if (found != index_.end()) {
+    const size_t file = tensors_[found->second].second;
+    return file < files_.size() ? files_[file].path() : folder_;
+  }
   throw Error({.id = "format.missing-tensor",
                .what = "the checkpoint has no tensor '" + name + "'",
                .where = folder_.string(),

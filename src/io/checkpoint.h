@@ -3,6 +3,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -23,6 +24,15 @@ class Checkpoint {
   Checkpoint(const std::filesystem::path& file, Json config, const TensorFile& weights,
              std::vector<TensorBytes> tensors);
 
+  /// Tensors of several checkpoints as one, with a config.json and more tensors beside them. Which of a checkpoint's it
+  /// takes, and under which names, `rename` says: an empty name leaves a tensor out. `more` must stay where they are.
+  struct Part {
+    const Checkpoint* checkpoint = nullptr;
+    std::function<std::string(const std::string& name)> rename;
+  };
+  Checkpoint(const std::filesystem::path& folder, Json config, const std::vector<Part>& parts,
+             std::vector<TensorBytes> more);
+
   const std::filesystem::path& folder() const { return folder_; }  // or that file
   const Json& config() const { return config_; }                   // config.json, whole
 
@@ -39,7 +49,7 @@ class Checkpoint {
   std::filesystem::path folder_;
   Json config_;
   std::vector<TensorFile> files_;
-  std::vector<std::pair<TensorBytes, size_t>> tensors_;  // with the number of their file
+  std::vector<std::pair<TensorBytes, size_t>> tensors_;  // with the number of their file; beyond all: of none
   std::map<std::string, size_t> index_;                  // by name
 };
 

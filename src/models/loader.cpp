@@ -372,11 +372,15 @@ const Linear* Loader::head(const std::string& name, int64_t d_out, int64_t d_in,
   const bool fits = stored && stored->shape == std::vector<int64_t>{d_out, d_in};
   if (!drawn && (fits || (stored && !new_head_))) return linear(name, d_out, d_in, {.bias = bias, .head = true});
   if (bias) find(name + ".bias");
-  model_.new_modules_.push_back(name);
+  model_.new_modules_.push_back(own_name(name));
   const auto options = at::TensorOptions().dtype(at::kFloat);
   const Tensor weight = at::empty({d_out, d_in}, options).normal_(0, std, generator_).to(model_.dtype_);
   const Tensor zeros = bias ? at::zeros({d_out}, options).to(model_.dtype_) : Tensor();
   return add_linear(name, {.name = name + ".weight", .value = weight}, {.name = name + ".bias", .value = zeros});
+}
+
+const Linear* Loader::pooler(const std::string& name, int64_t width, double std) {
+  return find(name + ".weight") ? linear(name, width, width) : head(name, width, width, std);
 }
 
 const Embedding* Loader::embedding(const std::string& name, int64_t rows, int64_t width, int64_t padding_idx) {

@@ -76,6 +76,9 @@ class Loader {
   /// A linear layer of the task's head, never quantised: where the checkpoint lacks it, drawn from N(0, std^2) with
   /// zero bias.
   const Linear* head(const std::string& name, int64_t d_out, int64_t d_in, double std, bool bias = true);
+  /// What a part of another model ends with, [width, width], with a bias: drawn where the checkpoint lacks it, as by
+  /// head(). Many checkpoints are of a head that does not read it.
+  const Linear* pooler(const std::string& name, int64_t width, double std);
   /// A LayerNorm of the task's head: where the checkpoint lacks it, ones and zeros, which nobody has to save.
   const Norm* head_norm(const std::string& name, int64_t width, double eps, bool bias = true);
 

@@ -98,7 +98,7 @@ void EncoderModel::take(std::unique_ptr<TextEncoder> encoder, const Facts& facts
             .word_embeddings = words};
 }
 
-void EncoderModel::load_pooler(Loader& load, const std::string& pooler) {
+void EncoderModel::load_pooler(Loader& load, const std::string& pooler, double std) {
   if (pooler.empty()) {
     throw Error({.id = "config.unsupported",
                  .what = fmt::format("model_type '{}' has no pooler, with which a part of another model ends",
@@ -107,11 +107,11 @@ void EncoderModel::load_pooler(Loader& load, const std::string& pooler) {
                  .fix = "use a text encoder that transformers gives one, such as BERT or RoBERTa"});
   }
   reads_ = Reads::first;
-  layers_.linear(load.linear(pooler, shape_.hidden, shape_.hidden)).tanh();
+  layers_.linear(load.pooler(pooler, shape_.hidden, std)).tanh();
 }
 
 void EncoderModel::load_head(Loader& load, const EncoderHeads& form, double std) {
-  if (load.is_part()) return load_pooler(load, form.pooler);
+  if (load.is_part()) return load_pooler(load, form.pooler, std);
   const HeadSpec& head = load.head_spec();
   const int64_t hidden = shape_.hidden;
   reads_ = reads_first_tokens(head) ? Reads::first : Reads::every;

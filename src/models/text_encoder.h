@@ -76,7 +76,7 @@ class EncoderModel : public Model {
   void take(std::unique_ptr<TextEncoder> encoder, const Facts& facts);
   /// The head that the model is loaded with; a new one is drawn with the deviation `std`.
   void load_head(Loader& load, const EncoderHeads& form, double std);
-  void load_pooler(Loader& load, const std::string& pooler);
+  void load_pooler(Loader& load, const std::string& pooler, double std);
 
   std::unique_ptr<TextEncoder> encoder_;
   HeadLayers layers_;

@@ -34,6 +34,9 @@ struct TwoTowersForm {
 std::unique_ptr<Model> load_two_towers(const FamilyInput& input, const Tower& image, const Tower& text,
                                        const TwoTowersForm& form);
 
+/// config.json of the family that pairs any two encoders, made of theirs (families/vision_text_dual_encoder.cpp).
+Json pair_config(Json image, Json text, int64_t projection_dim, double logit_scale);
+
 /// The family of a tower by its model_type, which may end in "_vision_model" or "_text_model"; null: there is none.
 const FamilySpec* find_tower_family(const std::string& model_type);
 

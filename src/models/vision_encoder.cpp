@@ -206,7 +206,8 @@ void VisionFamilyModel::load_pooler(Loader& load, const VisionConfig& config, co
                                                                          .activation = config.hidden_act,
                                                                          .eps = config.layer_norm_eps});
   } else if (!names.pooler.empty()) {
-    layers_.linear(load.linear(names.base + "." + names.pooler, d, d)).activation(config.pooler_act, "pooler_act");
+    layers_.linear(load.pooler(names.base + "." + names.pooler, d, config.initializer_range))
+        .activation(config.pooler_act, "pooler_act");
   }
 }
 

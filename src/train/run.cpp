@@ -273,9 +273,13 @@ Tensor Run::add_compared_gradients(const std::vector<Batch>& batches, Step& step
   for (size_t i = 0; i < batches.size(); ++i) {
     Call again = call_of(i);
     const Outputs outputs = inputs_.task.outputs(inputs_.model, batches[i], again);
-    std::vector<Tensor> gradients;
-    for (const Tensor& leaf : leaves) gradients.push_back(leaf.grad().narrow(0, begin, batches[i].rows));
-    torch::autograd::backward(outputs, gradients);
+    std::vector<Tensor> moved, gradients;
+    for (size_t k = 0; k < outputs.size(); ++k) {
+      if (!outputs[k].requires_grad()) continue;  // of a tower that is frozen
+      moved.push_back(outputs[k]);
+      gradients.push_back(leaves[k].grad().narrow(0, begin, batches[i].rows));
+    }
+    if (!moved.empty()) torch::autograd::backward(moved, gradients);
     begin += batches[i].rows;
   }
   step.backward_seconds += timer.lap();

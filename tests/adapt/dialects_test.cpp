@@ -54,7 +54,7 @@ AdapterConfig config_in(const std::filesystem::path& folder) {
 std::string layers_differ(const AdapterConfig& config, const Adapter& adapter) {
   const auto& saved = config.modules_to_save;
   for (const Layer* layer : adapter.model().layers()) {
-    const std::string name = name_in_memory(adapter.model().family(), layer->name);
+    const std::string name = name_in_memory(adapter.model(), layer->name);
     const bool whole = std::any_of(saved.begin(), saved.end(), [&](const auto& m) { return name.ends_with(m); });
     const bool meant = !whole && is_linear(*layer) && selects(config, config.target_modules, name);
     if (meant != (adapter.layer(*layer) != nullptr)) return name;

@@ -34,13 +34,22 @@ run="$base --dataset_dir data --method lora --r 4 --learning_rate 3e-2 --min_tra
 expect 0 validate $run
 contains out 'labels: blue green red'
 contains out '2 sentences for each class: a photo of {}.'
-expect 0 train $run --num_train_epochs 20 --output_dir out1
+expect 0 train $run --num_train_epochs 60 --output_dir out1
 present out1/adapter_model.safetensors out1/preprocessor_config.json out1/vocab.txt
 lacks out1/adapter_model.safetensors text_model
 expect 0 eval --adapter_name_or_path out1 --dtype float32 --dataset_dir data
 [ "$(number eval_accuracy)" = 1.0 ] || fail "accuracy is $(number eval_accuracy)"
+cmp templates.txt out1/hypothesis_templates.txt || fail 'the adapter does not stand alone'
+loss=$(number eval_loss)
+mv templates.txt moved.txt
+expect 0 eval --adapter_name_or_path out1 --dtype float32 --dataset_dir data
+[ "$(number eval_loss)" = "$loss" ] || fail 'without the file of templates, the classes are others'
+mv moved.txt templates.txt
+expect 2 validate $run --hypothesis_template 'a {}'
+contains err 'templates_file'
 expect 0 merge --adapter_name_or_path out1 --output_dir merged
-expect 0 eval --model_name_or_path merged --dtype float32 --dataset_dir data --templates_file templates.txt
+expect 0 eval --model_name_or_path merged --dtype float32 --dataset_dir data
 [ "$(number eval_accuracy)" = 1.0 ] || fail "merged, accuracy is $(number eval_accuracy)"
 expect 0 validate $run --target_modules '.*text_model.*query' --exclude_modules none
 contains err 'learn nothing'
+finish

@@ -8,6 +8,7 @@
 #include <set>
 
 #include "adapt/targets.h"
+#include "deltaw/convert.h"
 #include "support/checkpoint_folder.h"
 #include "support/tiny_model.h"
 #include "support/two_towers.h"
@@ -292,6 +293,81 @@ TEST_F(Pair, DrawsProjectionsThatTheCheckpointLacks) {
   std::set<std::string> trained;
   for (const NamedTensor& tensor : adapter.trained()) trained.insert(tensor.name);
   EXPECT_TRUE(trained.contains("visual_projection.weight") && trained.contains("text_projection.weight"));
+}
+
+// Many checkpoints of BERT and all classifiers of ViT's kind have no pooler.
+TEST_F(Pair, DrawsAPoolerThatTheCheckpointLacks) {
+  copy("vit_bert");
+  const Golden stored(folder / "model.safetensors");
+  std::vector<NamedTensor> tensors;
+  for (const std::string& name : stored.names("")) {
+    if (name.find(".pooler.") == std::string::npos) tensors.push_back({name, stored[name].clone()});
+  }
+  std::vector<io::TensorBytes> bytes;
+  for (const NamedTensor& tensor : tensors) bytes.push_back(to_bytes(tensor.name, tensor.value));
+  io::write_safetensors(folder / "fewer.safetensors", bytes);
+  std::filesystem::rename(folder / "fewer.safetensors", folder / "model.safetensors");
+  const auto model = load();
+  EXPECT_EQ(model->new_modules(), (std::vector<std::string>{"text_model.pooler.dense", "vision_model.pooler.dense"}));
+  const test::TemporaryFolder saved;
+  const Adapter adapter = Adapter::create(*model, {}, 1);
+  test::draw_trained(adapter);
+  adapter.save(saved.path());
+  const Tensor expected = pair_logits(*model, &adapter, PairBatch(io()));
+  const auto again = load();  // draws other poolers where the adapter does not have them
+  EXPECT_EQ(differs(pair_logits(*again, nullptr, PairBatch(io())), pair_logits(*model, nullptr, PairBatch(io())), 0),
+            "");
+  const Adapter read = Adapter::load(*again, saved.path());
+  EXPECT_EQ(differs(pair_logits(*again, &read, PairBatch(io())), expected, 1e-5), "");
+}
+
+TEST_F(Pair, ReadsAndWritesAdaptersAsPeftNamesModulesInMemory) {
+  for (const char* name : {"vit_bert", "registers_albert"}) {
+    const auto model = load_pair(name, "float32");
+    const std::filesystem::path theirs = pair_folder(name) / "lora_in_memory";
+    const Golden expected(pair_folder(name) / "io.safetensors");
+    const PairBatch batch(expected);
+    const Adapter adapter = Adapter::load(*model, theirs);
+    EXPECT_EQ(differs(pair_logits(*model, &adapter, batch), expected["lora.logits"],
+                      logit_tolerance(expected["lora.logits"])),
+              "");
+    const test::TemporaryFolder saved;
+    adapter.save(saved.path());
+    const auto tensors = [](const std::filesystem::path& folder) {
+      const std::vector<std::string> names = Golden(folder / "adapter_model.safetensors").names("");
+      return std::set<std::string>(names.begin(), names.end());
+    };
+    EXPECT_EQ(tensors(saved.path()), tensors(theirs)) << name;
+  }
+}
+
+TEST_F(Pair, IsMadeOfTwoCheckpoints) {
+  const std::filesystem::path vit = test::fixture("golden/models/vit_cls"),
+                              bert = test::fixture("golden/models/bert_base");
+  const auto joined = join_towers(vit, bert, 6);
+  EXPECT_EQ(joined->new_modules(),
+            (std::vector<std::string>{"vision_model.pooler.dense", "visual_projection", "text_projection"}));
+  EXPECT_TRUE(convert_checkpoint(*joined, folder / "pair").problem.empty());
+  const Golden written(folder / "pair" / "model.safetensors"), words(bert / "model.safetensors");
+  const auto model = load_model((folder / "pair").string(), {.dtype = "float32"});
+  EXPECT_EQ(model->new_modules(), joined->new_modules()) << "what was drawn is not written";
+  Call call;
+  EXPECT_NEAR(as_pair(*model).logit_scale(call).item<double>(), 2.6592, 1e-6);
+  EXPECT_EQ(as_pair(*model).projection_dim(), 6);
+  EXPECT_EQ(differs(written["text_model.embeddings.LayerNorm.weight"],
+                    words[words.has("embeddings.LayerNorm.weight") ? "embeddings.LayerNorm.weight"
+                                                                   : "bert.embeddings.LayerNorm.weight"],
+                    0),
+            "");
+  EXPECT_TRUE(written.names("vision_model.classifier").empty());
+  EXPECT_EQ(error_of([&] { join_towers(bert, bert, 6); }).id(), "config.unsupported");
+}
+
+TEST_F(Pair, TakesItsOwnTowerOfAPair) {
+  const auto joined = join_towers(pair_folder("clip_gelu"), pair_folder("vit_bert"), 10);
+  EXPECT_EQ(joined->new_modules(), (std::vector<std::string>{"visual_projection", "text_projection"}));
+  EXPECT_TRUE(convert_checkpoint(*joined, folder / "pair").problem.empty());
+  EXPECT_TRUE(Golden(folder / "pair" / "model.safetensors").has("vision_model.post_layernorm.weight"));
 }
 
 TEST_F(Pair, RefusesTowersThatGiveNoVector) {

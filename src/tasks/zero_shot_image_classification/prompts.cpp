@@ -5,37 +5,17 @@
 #include "core/ascii.h"
 #include "core/text_file.h"
 #include "deltaw/error.h"
+#include "tasks/common/hypothesis_template.h"
 #include "tasks/common/losses.h"
 #include "tasks/common/tower_texts.h"
 
 namespace deltaw::zero_shot {
-namespace {
-
-constexpr std::string_view kPlace = "{}";
-
-std::string filled(std::string text, const std::string& name) {
-  for (size_t at = text.find(kPlace); at != std::string::npos; at = text.find(kPlace, at + name.size())) {
-    text.replace(at, kPlace.size(), name);
-  }
-  return text;
-}
-
-}  // namespace
-
-void check_template(const std::string& text, const std::string& where) {
-  if (text.find(kPlace) != std::string::npos) return;
-  throw Error({.id = "config.template",
-               .what = fmt::format("'{}' has no place for the class", text),
-               .where = where,
-               .fix = "write {} where the class is to stand: a photo of a {}."});
-}
-
 std::vector<std::string> read_templates(const std::filesystem::path& file) {
   std::vector<std::string> templates;
   each_line(read_utf8(file), [&](std::string_view line, int64_t number) {
     const std::string text(trimmed(line));
     if (text.empty()) return;
-    check_template(text, fmt::format("{}, line {}", file.string(), number));
+    tasks::check_template(text, fmt::format("{}, line {}", file.string(), number));
     templates.push_back(text);
   });
   if (!templates.empty()) return templates;
@@ -49,7 +29,7 @@ Tensor class_embeds(const TwoTowerModel& model, const Adapter* adapter, const To
                     const std::vector<std::string>& classes, const std::vector<std::string>& templates) {
   std::vector<std::string> sentences;
   for (const std::string& name : classes) {
-    for (const std::string& text : templates) sentences.push_back(filled(text, name));
+    for (const std::string& text : templates) sentences.push_back(tasks::filled(text, name));
   }
   const Tensor units = tasks::unit_text_embeds(model, adapter, tasks::TowerTexts(sentences, tokenizer, model));
   const auto count = static_cast<int64_t>(classes.size());

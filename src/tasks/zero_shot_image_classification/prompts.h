@@ -17,9 +17,6 @@ namespace deltaw::zero_shot {
 /// line, for one without, and io.*.
 std::vector<std::string> read_templates(const std::filesystem::path& file);
 
-/// Throws config.template, with `where`, for a text without {}.
-void check_template(const std::string& text, const std::string& where);
-
 /// A vector of length 1 for each class, [classes, projection_dim] in float32 or wider: the mean of the unit vectors of
 /// its sentences, scaled to length 1. `adapter` may be null.
 Tensor class_embeds(const TwoTowerModel& model, const Adapter* adapter, const Tokenizer& tokenizer,

@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <optional>
 
+#include "core/files.h"
 #include "deltaw/error.h"
+#include "tasks/common/hypothesis_template.h"
 #include "tasks/common/image_reader.h"
 #include "tasks/common/text_files.h"
 #include "tasks/common/tower_texts.h"
@@ -18,6 +20,15 @@ namespace {
 
 constexpr const char* kTask = "zero-shot-image-classification";
 constexpr const char* kTextTower = "text_model.";
+constexpr const char* kTemplates = "hypothesis_templates.txt";  // beside an adapter or a model
+
+/// What the first of the folders that has templates calls them; empty: none has.
+std::filesystem::path kept_templates(const std::vector<std::filesystem::path>& folders) {
+  for (const std::filesystem::path& folder : folders) {
+    if (std::filesystem::is_regular_file(folder / kTemplates)) return folder / kTemplates;
+  }
+  return {};
+}
 
 /// A split in the place of the training rows.
 class OneSplit final : public data::Tables {
@@ -39,7 +50,7 @@ class Reader final : public tasks::ClassImageReader {
 
   void fields(FieldVisitor& f) override {
     ImageReader::fields(f);
-    f.field("hypothesis_template", template_, "The sentence that names a class, which stands in the place of {}.");
+    tasks::hypothesis_field(f, template_);
     f.field("templates_file", templates_file_,
             "Several such sentences, one on each line: a class is the mean of them all.");
     f.field("temperature", temperature_,
@@ -48,8 +59,8 @@ class Reader final : public tasks::ClassImageReader {
 
   std::vector<std::string> kept_keys() const override {
     std::vector<std::string> keys = ImageReader::kept_keys();
-    for (const char* key : {"hypothesis_template", "templates_file", "temperature"}) keys.emplace_back(key);
-    return keys;
+    for (const char* key : {"hypothesis_template", "temperature"}) keys.emplace_back(key);
+    return keys;  // without the path of the templates: the folder has a copy
   }
 
   std::vector<std::pair<std::string, std::string>> named_files() const override {
@@ -72,15 +83,23 @@ class Reader final : public tasks::ClassImageReader {
     ImageReader::load_preprocessors(files);
     const std::filesystem::path adapter = files.adapters.empty() ? std::filesystem::path() : files.adapters.front();
     tokenizer_ = Tokenizer::from_folder(tasks::tokenizer_folder(files.base, adapter), files.base);
-    if (templates_file_.empty()) {
-      check_template(template_, "key \"hypothesis_template\"");
-      templates_ = {template_};
+    std::filesystem::path file = templates_file_;
+    if (file.empty() && template_.empty()) file = kept_templates(files.folders());
+    if (file.empty()) {
+      templates_ = {tasks::hypothesis_of(template_)};
     } else {
-      templates_ = read_templates(templates_file_);
+      templates_ = read_templates(file);
+      templates_text_ = read_file(file);
     }
   }
 
   void read(TaskFiles& files) override {
+    if (!template_.empty() && !templates_file_.empty()) {
+      throw Error({.id = "config.conflict",
+                   .what = "there is a sentence, and a file of sentences",
+                   .where = "keys \"hypothesis_template\" and \"templates_file\"",
+                   .fix = "keep one of them; a line of the file may be the sentence"});
+    }
     rows_.read_without_head(files, [&](const HeadLabels& head) { return training_rows(files, head); });
     check_classes(files);
   }
@@ -126,6 +145,7 @@ class Reader final : public tasks::ClassImageReader {
   void write_companions(const Model& model, const std::filesystem::path& folder) const override {
     ImageReader::write_companions(model, folder);
     if (tokenizer_) tasks::write_tokenizer(*tokenizer_, folder);
+    if (!templates_text_.empty()) write_file(folder / kTemplates, templates_text_);
   }
 
   // ---- a model that is asked ----
@@ -170,9 +190,10 @@ class Reader final : public tasks::ClassImageReader {
                  .fix = "list the classes: --label_names cat,dog"});
   }
 
-  std::string template_ = "This is a photo of {}.", templates_file_;
+  std::string template_, templates_file_;
   double temperature_ = 0;
   std::vector<std::string> templates_;
+  std::string templates_text_;  // of the file that they are from, or empty
   std::optional<Tokenizer> tokenizer_;
 };
 
