@@ -14,8 +14,8 @@ struct Condition {
 /// A model of one picture at one time of the diffusion.
 class Denoiser : public Model {
  public:
-  /// What the model says of `sample` [batch, in_channels, height, width] at `timesteps` [batch] int64, from 0: the noise
-  /// in it, or what else the prediction_type of its scheduler names. [batch, out_channels, height, width] in the
+  /// What the model says of `sample` [batch, in_channels, height, width] at `timesteps` [batch] int64, from 0: the
+  /// noise in it, or what else the prediction_type of its scheduler names. [batch, out_channels, height, width] in the
   /// model's type. Throws data.image-size for sides that the model cannot halve as often as it does.
   virtual Tensor denoise(const Tensor& sample, const Tensor& timesteps, const Condition& condition,
                          Call& call) const = 0;

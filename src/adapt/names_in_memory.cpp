@@ -9,6 +9,7 @@
 #include "deltaw/error.h"
 #include "deltaw/family.h"
 #include "deltaw/two_tower_model.h"
+#include "io/checkpoint.h"
 #include "models/two_towers.h"
 
 namespace deltaw {
@@ -85,7 +86,7 @@ std::string type_of_base(const Json& config) {
   if (!std::filesystem::is_regular_file(file, error)) return {};
   try {
     const Json settings = read_json(file);
-    const Json type = settings.is_object() ? settings.value("model_type", Json()) : Json();
+    const Json type = settings.is_object() ? settings.value(io::model_type_key(settings), Json()) : Json();
     return type.is_string() ? type.get<std::string>() : "";
   } catch (const Error&) {  // it is the base's, and nothing is asked of it here
     return {};
