@@ -81,7 +81,7 @@ const std::vector<Verb>& verbs() {
       {"train", "fine-tunes a checkpoint; writes adapter, checkpoints, results", train},
       {"eval", "metrics of a model, with or without an adapter", eval},
       {"predict", "one JSON line per input row", predict},
-      {"generate", "text from a language model; --chat talks to it", generate},
+      {"generate", "text from a language model (--chat talks), or pictures", generate},
       {"merge", "base + adapter as one checkpoint, checked", merge},
       {"export", "any adapter as a plain LoRA, checked", export_adapter},
       {"convert", "a model, of a GGUF file for one, as a checkpoint folder", convert},

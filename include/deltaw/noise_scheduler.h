@@ -26,6 +26,7 @@ enum class Prediction { epsilon, v_prediction, sample };
 ///   x_t = sqrt(a_t) x_0 + sqrt(1 - a_t) noise        a = alphas_cumprod, falling
 class NoiseScheduler {
  public:
+  static constexpr const char* kFile = "scheduler_config.json";
   /// Where a model's folder has its scheduler_config.json: scheduler/, beside its own folder, or itself.
   static std::optional<std::filesystem::path> file_for(const std::filesystem::path& model);
 
@@ -69,7 +70,7 @@ class NoiseScheduler {
 };
 
 struct SamplerOptions {
-  std::string scheduler = {};       // ddpm, ddim or dpmsolver++; empty: what the configuration is of, ddim for PNDM
+  std::string scheduler = "auto";   // ddpm, ddim or dpmsolver++; auto: what the configuration is of, ddim for PNDM
   int64_t num_inference_steps = 0;  // 0: every time of training for ddpm, else 50
   double eta = 0;                   // of ddim: the share of DDPM's noise that each step adds
 

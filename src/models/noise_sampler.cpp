@@ -284,16 +284,16 @@ std::string usual_sampler(const NoiseScheduler& scheduler) {
 
 void SamplerOptions::fields(FieldVisitor& f) {
   f.field("scheduler", scheduler,
-          "How noise is taken off: ddpm, ddim or dpmsolver++ (second order, midpoint); empty: as scheduler_config.json "
+          "How noise is taken off: ddpm, ddim or dpmsolver++ (second order, midpoint); auto: as scheduler_config.json "
           "says, ddim for PNDMScheduler.",
-          one_of({"", "ddpm", "ddim", "dpmsolver++"}));
+          one_of({"auto", "ddpm", "ddim", "dpmsolver++"}));
   f.field("num_inference_steps", num_inference_steps,
           "Steps, in each of which the model is asked once; 0: every time of training for ddpm, else 50.", at_least(0));
   f.field("eta", eta, "Noise that each step of ddim adds: 0 none, 1 as much as ddpm.", between(0, 1));
 }
 
 std::unique_ptr<NoiseSampler> make_sampler(const NoiseScheduler& scheduler, const SamplerOptions& options) {
-  const std::string name = options.scheduler.empty() ? usual_sampler(scheduler) : options.scheduler;
+  const std::string name = options.scheduler == "auto" ? usual_sampler(scheduler) : options.scheduler;
   const int64_t all = scheduler.num_train_timesteps();
   int64_t steps = options.num_inference_steps;
   if (steps == 0) steps = name == "ddpm" ? all : std::min(all, int64_t{50});
@@ -308,7 +308,8 @@ std::unique_ptr<NoiseSampler> make_sampler(const NoiseScheduler& scheduler, cons
   if (name == "ddpm") return std::make_unique<Ddpm>(scheduler, steps);
   if (name == "ddim") return std::make_unique<Ddim>(scheduler, steps, options.eta);
   if (name == "dpmsolver++") return std::make_unique<DpmSolver>(scheduler, steps);
-  refuse_option(fmt::format("scheduler '{}' is not implemented", name), "scheduler", "one of: ddpm, ddim, dpmsolver++");
+  refuse_option(fmt::format("scheduler '{}' is not implemented", name), "scheduler",
+                "one of: auto, ddpm, ddim, dpmsolver++");
 }
 
 }  // namespace deltaw

@@ -17,8 +17,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kFile = "scheduler_config.json";
-
 /// Python writes an infinite number as a word that JSON does not know: lambda_min_clipped of
 /// DPMSolverMultistepScheduler for one. Such a bound stands for none.
 std::string without_infinities(std::string text) {
@@ -117,15 +115,12 @@ NoiseScheduler NoiseScheduler::from_json(Json json, const std::string& where) {
   scheduler.prediction_ = prediction_of(config);
   scheduler.alphas_ = at::cumprod(1 - betas, 0);
   scheduler.alphas_cumprod_ = ops::host_values<float>(scheduler.alphas_);
-  float before = 1;
-  for (const float alpha : scheduler.alphas_cumprod_) {
-    if (!(alpha >= 0 && alpha <= before)) {
-      throw Error({.id = "config.bad-model",
-                   .what = "the betas are no schedule: each must be from 0 to 1",
-                   .where = where,
-                   .fix = "correct beta_start, beta_end or trained_betas"});
-    }
-    before = alpha;
+  for (const float beta : ops::host_values<float>(betas)) {
+    if (beta >= 0 && beta <= 1) continue;
+    throw Error({.id = "config.bad-model",
+                 .what = fmt::format("the betas are no schedule: {} is not from 0 to 1", beta),
+                 .where = where,
+                 .fix = "correct beta_start, beta_end or trained_betas"});
   }
   scheduler.config_ = std::move(json);
   scheduler.where_ = where;

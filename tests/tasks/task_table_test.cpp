@@ -32,7 +32,7 @@ TEST(TaskTable, IsListedByWhatItsModelsAreCalled) {
   std::vector<std::string> models;
   for (const TaskSpec* task : listed_tasks()) models.push_back(task->words.models);
   EXPECT_EQ(models,
-            (std::vector<std::string>{"classifiers", "classifiers of images", "language models",
+            (std::vector<std::string>{"classifiers", "classifiers of images", "denoisers", "language models",
                                       "masked language models", "models of images and texts", "multiple-choice models",
                                       "question answerers", "sentence encoders", "token classifiers", "zebras"}));
 }
