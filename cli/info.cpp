@@ -101,6 +101,11 @@ Json describe_checkpoint(const fs::path& path, bool modules) {
   copy_keys(config, info,
             {"model_type", "architectures", "num_hidden_layers", "hidden_size", "intermediate_size",
              "num_attention_heads", "vocab_size", "max_position_embeddings", "problem_type"});
+  if (io::is_diffusers(config)) {
+    copy_keys(config, info,
+              {"_class_name", "sample_size", "in_channels", "out_channels", "block_out_channels", "layers_per_block",
+               "down_block_types", "num_class_embeds", "cross_attention_dim"});
+  }
   if (config.contains("id2label") && config["id2label"].is_object()) {
     info["labels"] = Json::array();
     for (const auto& [id, label] : config["id2label"].items()) info["labels"].push_back(label);
@@ -272,9 +277,9 @@ Json describe(const std::string& name_or_path, bool modules) {
     const fs::path folder = name_or_path;
     if (is_run(folder)) return describe_run(folder, modules);
     if (fs::exists(folder / "adapter_config.json")) return describe_adapter(folder, modules);
-    if (!fs::exists(folder / "config.json")) {
+    if (!fs::exists(folder / "config.json") && !io::is_pipeline(folder)) {
       throw Error({.id = "config.nothing-known",
-                   .what = "the folder holds no config.json, adapter_config.json or run of deltaw",
+                   .what = "the folder holds no config.json, adapter_config.json, model_index.json or run of deltaw",
                    .where = name_or_path,
                    .fix = "name the folder of a checkpoint, an adapter or a run"});
     }

@@ -8,6 +8,7 @@
 #include "core/files.h"
 #include "deltaw/error.h"
 #include "deltaw/family.h"
+#include "io/checkpoint.h"
 #include "io/gguf_writer.h"
 #include "models/gguf.h"
 
@@ -46,7 +47,7 @@ std::vector<GgufFactor> gguf_factors(const Adapter& lora) {
   if (!model.family() || !model.family()->gguf) {
     throw Error({.id = "config.no-export",
                  .what = "llama.cpp has no such model as far as deltaw knows: model_type " +
-                         model.config().value("model_type", std::string("?")),
+                         model.config().value(io::model_type_key(model.config()), std::string("?")),
                  .where = "key \"to\"",
                  .fix = "--to lora writes PEFT's files"});
   }

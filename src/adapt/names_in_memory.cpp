@@ -6,6 +6,7 @@
 #include "adapt/adapter_file.h"
 #include "core/files.h"
 #include "deltaw/error.h"
+#include "io/checkpoint.h"
 
 namespace deltaw {
 namespace {
@@ -55,7 +56,7 @@ std::string type_of_base(const Json& config) {
   if (!std::filesystem::is_regular_file(file, error)) return {};
   try {
     const Json settings = read_json(file);
-    const Json type = settings.is_object() ? settings.value("model_type", Json()) : Json();
+    const Json type = settings.is_object() ? settings.value(io::model_type_key(settings), Json()) : Json();
     return type.is_string() ? type.get<std::string>() : "";
   } catch (const Error&) {  // it is the base's, and nothing is asked of it here
     return {};

@@ -13,6 +13,7 @@
 #include "core/ascii.h"
 #include "deltaw/error.h"
 #include "deltaw/family.h"
+#include "io/checkpoint.h"
 
 namespace deltaw {
 namespace {
@@ -84,7 +85,9 @@ void name_task_for_peft(Json& config, const Model& model) {
     std::string module = model.family()->model_type;
     std::replace(module.begin(), module.end(), '-', '_');
     mapping["base_model_class"] = model.architecture();
-    mapping["parent_library"] = fmt::format("transformers.models.{}.modeling_{}", module, module);
+    mapping["parent_library"] = io::is_diffusers(model.config())
+                                    ? "diffusers"
+                                    : fmt::format("transformers.models.{}.modeling_{}", module, module);
   }
   config["task_type"] = nullptr;
   config["auto_mapping"] = std::move(mapping);

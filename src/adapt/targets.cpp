@@ -14,6 +14,7 @@
 #include "core/suggest.h"
 #include "deltaw/error.h"
 #include "deltaw/family.h"
+#include "io/checkpoint.h"
 
 namespace deltaw {
 namespace {
@@ -146,7 +147,7 @@ Json effective_targets(const Model& model, const AdapterConfig& config, const Me
   if (const FamilySpec* family = model.family()) {
     if (Json targets = spec.default_targets(*family); !targets.is_null()) return targets;
   }
-  const std::string type = model.config().value("model_type", std::string());
+  const std::string type = model.config().value(io::model_type_key(model.config()), std::string());
   throw Error({.id = "config.no-target",
                .what = "no default target_modules for model_type '" + type + "'",
                .where = "key \"target_modules\"",

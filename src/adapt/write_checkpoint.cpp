@@ -12,6 +12,7 @@
 #include "deltaw/convert.h"
 #include "deltaw/error.h"
 #include "deltaw/family.h"
+#include "io/checkpoint.h"
 #include "io/write_weights.h"
 #include "models/loader.h"
 #include "ops/host_read.h"
@@ -49,7 +50,8 @@ at::ScalarType usual_type(const std::vector<NamedTensor>& tensors) {
 
 /// The word embeddings, by the family of the config.json; null for a family that is unknown, and where there are none.
 const io::TensorBytes* words_of(const io::Checkpoint& checkpoint) {
-  const Json type = checkpoint.config().value("model_type", Json());
+  const Json& config = checkpoint.config();
+  const Json type = config.value(io::model_type_key(config), Json());
   const FamilySpec* family = type.is_string() ? find_family(type.get<std::string>()) : nullptr;
   return family ? checkpoint.find(family->word_embeddings + ".weight") : nullptr;
 }
@@ -72,13 +74,27 @@ std::vector<NamedTensor> tensors_of(const std::shared_ptr<const io::Checkpoint>&
   return tensors;
 }
 
+/// Writes the weights beside a config.json, under the name that its library looks for.
+void write_named(const std::filesystem::path& folder, const std::vector<io::TensorBytes>& tensors, const Json& config) {
+  io::write_weights(folder, tensors, io::kLargestShard,
+                    io::is_diffusers(config) ? io::kDiffusersWeights : io::kTransformersWeights);
+}
+
+/// Says in a config.json which type the weights were given. diffusers has no key for it.
+void name_type(Json& config, std::optional<at::ScalarType> stored) {
+  if (!stored || io::is_diffusers(config)) return;
+  config.erase("torch_dtype");  // transformers 5 writes the shorter name, and reads both
+  config["dtype"] = type_name(*stored);
+}
+
 /// Whatever a checkpoint's folder holds beside weights.
 void copy_small_files(const std::filesystem::path& from, const std::filesystem::path& to) {
   for (const auto& entry : std::filesystem::directory_iterator(from)) {
     const std::string ending = entry.path().extension().string();
     const bool small = ending == ".json" || ending == ".txt" || ending == ".model" || ending == ".jinja";
-    const bool index = entry.path().filename().string().ends_with(io::kIndexSuffix);
-    if (!entry.is_regular_file() || !small || index || entry.path().filename() == "config.json") continue;
+    if (!entry.is_regular_file() || !small || io::is_weights_index(entry.path()) ||
+        entry.path().filename() == "config.json")
+      continue;
     std::filesystem::copy_file(entry.path(), to / entry.path().filename());
   }
 }
@@ -129,15 +145,12 @@ void write_checkpoint(const std::filesystem::path& folder, const Model& model, s
   const bool tied = drop_tied(model, tensors);
   std::vector<io::TensorBytes> bytes;
   for (const NamedTensor& tensor : tensors) bytes.push_back(to_bytes(tensor.name, tensor.value));
-  io::write_weights(folder, bytes);
   Json config = model.config();
-  config["architectures"] = {model.architecture()};
+  write_named(folder, bytes, config);
+  if (!io::is_diffusers(config)) config["architectures"] = {model.architecture()};
   if (!tied) config["tie_word_embeddings"] = false;
   if (!stored && !std::filesystem::is_directory(model.folder())) stored = usual;  // a GGUF file has a type a tensor
-  if (stored) {  // transformers 5 writes the shorter name, and reads both
-    config.erase("torch_dtype");
-    config["dtype"] = type_name(*stored);
-  }
+  name_type(config, stored);
   write_json(folder / "config.json", config);
 }
 
@@ -150,16 +163,13 @@ ConvertReport convert_folder(const std::filesystem::path& folder, const std::fil
   ConvertReport report{.tensors = static_cast<int64_t>(tensors.size())};
   for (const NamedTensor& tensor : tensors) report.parameters += tensor.value.numel();
   Json config = checkpoint->config();
-  if (stored) {
-    config.erase("torch_dtype");
-    config["dtype"] = type_name(*stored);
-  }
+  name_type(config, stored);
   write_folder(
       output,
       [&](const std::filesystem::path& inside) {
         std::vector<io::TensorBytes> bytes;
         for (const NamedTensor& tensor : tensors) bytes.push_back(to_bytes(tensor.name, tensor.value));
-        io::write_weights(inside, bytes);
+        write_named(inside, bytes, config);
         write_json(inside / "config.json", config, KeyOrder::kept);
         copy_small_files(folder, inside);
       },

@@ -56,10 +56,16 @@ Json read_config(const fs::path& folder) {
   return read_json_object(path, "format.config");
 }
 
-[[noreturn]] void fail_without_weights(const fs::path& folder) {
-  fail_not_found(
-      "there is no model.safetensors, pytorch_model.bin or index of shards; the folder holds " + contents(folder),
-      folder, "download the weights too: deltaw download NAME");
+// Names of weights, without the ending ".safetensors" or ".bin".
+constexpr const char* kSafetensors[] = {"model", "diffusion_pytorch_model"};
+constexpr const char* kTorchFiles[] = {"pytorch_model", "diffusion_pytorch_model"};
+constexpr const char* kIndex = ".index";
+
+[[noreturn]] void fail_without_weights(const fs::path& folder, const Json& config) {
+  const std::string names = is_diffusers(config) ? "diffusion_pytorch_model.safetensors, diffusion_pytorch_model.bin"
+                                                 : "model.safetensors, pytorch_model.bin";
+  fail_not_found("there is no " + names + " or index of shards; the folder holds " + contents(folder), folder,
+                 "download the weights too: deltaw download NAME");
 }
 
 /// Tensor name -> shard, from the index.
@@ -123,16 +129,45 @@ std::vector<TensorFile> open_shards(const fs::path& index) {
 
 }  // namespace
 
-Checkpoint::Checkpoint(const fs::path& folder) : folder_(folder), config_(read_config(folder)) {
-  for (const std::string weights : kWeights) {
-    if (!files_.empty()) break;
-    if (fs::exists(folder / weights)) {
-      files_.push_back(open_tensors(folder / weights));
-    } else if (fs::exists(folder / (weights + kIndexSuffix))) {
-      files_ = open_shards(folder / (weights + kIndexSuffix));
+fs::path find_weights(const fs::path& folder) {
+  std::error_code code;
+  for (const std::string variant : {"", ".fp16"}) {
+    const auto found = [&](const std::string& name, const std::string& ending) -> fs::path {
+      const fs::path whole = folder / (name + variant + ending);
+      if (fs::exists(whole, code)) return whole;
+      const fs::path index = folder / (name + ending + kIndex + variant + ".json");
+      return fs::exists(index, code) ? index : fs::path();
+    };
+    for (const char* name : kSafetensors) {
+      if (fs::path file = found(name, ".safetensors"); !file.empty()) return file;
+    }
+    for (const char* name : kTorchFiles) {
+      if (fs::path file = found(name, ".bin"); !file.empty()) return file;
     }
   }
-  if (files_.empty()) fail_without_weights(folder);
+  return {};
+}
+
+bool is_weights_index(const fs::path& file) {
+  return file.extension() == ".json" && file.filename().string().find(kIndex + std::string(".")) != std::string::npos;
+}
+
+const char* model_type_key(const Json& config) {
+  return !config.contains("model_type") && config.contains("_class_name") ? "_class_name" : "model_type";
+}
+
+bool is_diffusers(const Json& config) {
+  return model_type_key(config) == std::string("_class_name");
+}
+
+Checkpoint::Checkpoint(const fs::path& folder) : folder_(folder), config_(read_config(folder)) {
+  const fs::path weights = find_weights(folder);
+  if (weights.empty()) fail_without_weights(folder, config_);
+  if (is_weights_index(weights)) {
+    files_ = open_shards(weights);
+  } else {
+    files_.push_back(open_tensors(weights));
+  }
   for (size_t file = 0; file < files_.size(); ++file) {
     for (const TensorBytes& tensor : files_[file].tensors()) add(tensor, file);
   }

@@ -1,5 +1,5 @@
-// A Hugging Face checkpoint folder: config.json and the weights in one file or in shards, of safetensors or of
-// torch.save.
+// A checkpoint folder of transformers or of diffusers: config.json and the weights in one file or in shards, of
+// safetensors or of torch.save.
 #pragma once
 
 #include <filesystem>
@@ -14,9 +14,8 @@ namespace deltaw::io {
 
 class Checkpoint {
  public:
-  /// Opens `model.safetensors` or the shards that `model.safetensors.index.json` names, else `pytorch_model.bin` or the
-  /// shards that its index names. Throws io.not-found (naming what is there: an adapter gets its own hint), format.*
-  /// for an index that disagrees with its shards.
+  /// Opens the file of find_weights(), or the shards that it lists. Throws io.not-found (naming what is there: an
+  /// adapter gets its own hint), format.* for an index that disagrees with its shards.
   explicit Checkpoint(const std::filesystem::path& folder);
 
   /// A model in one file of another kind, with what config.json would say and its tensors as they are called there.
@@ -43,8 +42,16 @@ class Checkpoint {
   std::map<std::string, size_t> index_;                  // by name
 };
 
-/// The names of a checkpoint's weights, the first that is there counts; with the suffix, those of the list of shards.
-inline constexpr const char* kWeights[] = {"model.safetensors", "pytorch_model.bin"};
-inline constexpr const char* kIndexSuffix = ".index.json";
+/// The weights of a checkpoint's folder, one file or the list of its shards ("model.safetensors.index.json"): of
+/// transformers before diffusers, in safetensors before torch.save, in the variant "fp16" where there is no other.
+/// Empty where there are none.
+std::filesystem::path find_weights(const std::filesystem::path& folder);
+/// Whether a file lists shards, by its name.
+bool is_weights_index(const std::filesystem::path& file);
+
+/// The key of a config.json that says what the model is: "model_type" of transformers, or "_class_name" of diffusers.
+const char* model_type_key(const Json& config);
+/// Whether the folder of a config.json is one of diffusers.
+bool is_diffusers(const Json& config);
 
 }  // namespace deltaw::io

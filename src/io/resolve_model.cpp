@@ -4,6 +4,8 @@
 #include <cctype>
 
 #include "core/files.h"
+#include "core/json_fields.h"
+#include "core/printable.h"
 #include "deltaw/error.h"
 #include "io/checkpoint.h"
 #include "io/gguf.h"
@@ -41,7 +43,8 @@ fs::path snapshot(const fs::path& model) {
   const fs::path parent = given.has_parent_path() ? given.parent_path() : fs::path(".");
   for (const auto& entry : fs::directory_iterator(parent, code)) {
     const std::string name = entry.path().filename().string();
-    const bool model = entry.path().extension() == ".gguf" || fs::exists(entry.path() / "config.json", code);
+    const bool model = entry.path().extension() == ".gguf" || fs::exists(entry.path() / "config.json", code) ||
+                       is_pipeline(entry.path());
     if (!name.starts_with('.') && model) siblings.push_back(name);
   }
   std::sort(siblings.begin(), siblings.end());
@@ -54,15 +57,36 @@ fs::path snapshot(const fs::path& model) {
 bool is_checkpoint(const fs::path& folder) {
   std::error_code code;
   if (fs::exists(folder / "adapter_config.json", code)) return true;
-  return fs::exists(folder / "config.json", code) &&
-         std::any_of(std::begin(kWeights), std::end(kWeights), [&](const std::string& weights) {
-           return fs::exists(folder / weights, code) || fs::exists(folder / (weights + kIndexSuffix), code);
-         });
+  return fs::exists(folder / "config.json", code) && !find_weights(folder).empty();
 }
 
-/// The only GGUF file of a folder that holds no checkpoint; else the folder. Throws where there are several.
+constexpr const char *kPipeline = "model_index.json", *kDenoiser = "unet";
+
+/// The folder of a pipeline's UNet.
+fs::path denoiser_of(const fs::path& folder) {
+  const fs::path file = folder / kPipeline;
+  const Json index = read_json_object(file, "format.config");
+  std::string parts;
+  bool named = false;
+  for (const auto& [name, part] : index.items()) {
+    if (!part.is_array() || part.empty() || !part[0].is_string()) continue;  // what the pipeline lacks is [null, null]
+    parts += (parts.empty() ? "" : ", ") + printable(name);
+    named = named || name == kDenoiser;
+  }
+  if (!named) {
+    fail(parts.empty() ? "the pipeline has no parts" : "the pipeline has no unet; its parts are " + parts,
+         file.string(), "deltaw reads pipelines with a unet; or give the folder of one of its models");
+  }
+  std::error_code code;
+  if (fs::is_directory(folder / kDenoiser, code)) return folder / kDenoiser;
+  fail("the pipeline's unet is missing", (folder / kDenoiser).string(), "download the whole pipeline");
+}
+
+/// Of a folder that holds no checkpoint a pipeline's UNet or the only GGUF file; else the folder. Throws where there
+/// are several.
 fs::path model_in(const fs::path& folder) {
   if (is_checkpoint(folder)) return folder;
+  if (is_pipeline(folder)) return denoiser_of(folder);
   std::vector<std::string> files;
   std::error_code code;
   for (const auto& entry : fs::directory_iterator(folder, code)) {
@@ -118,6 +142,11 @@ fs::path find_quantised(const std::string& given) {
 
 }  // namespace
 
+bool is_pipeline(const fs::path& folder) {
+  std::error_code code;
+  return fs::exists(folder / kPipeline, code);
+}
+
 fs::path resolve_model(const std::string& model_name_or_path) {
   if (model_name_or_path.empty()) {
     fail("the name of the model is empty", "key 'model_name_or_path'", "give a folder or a name from the hub");
@@ -137,7 +166,7 @@ fs::path resolve_model(const std::string& model_name_or_path) {
   const fs::path found = snapshot(model);
   if (found.empty() && path.extension() == ".gguf") fail_no_folder(path);
   const std::string download = "download it: deltaw download " + model_name_or_path;
-  for (const char* config : {"config.json", "adapter_config.json"}) {
+  for (const char* config : {"config.json", "adapter_config.json", kPipeline}) {
     if (!found.empty() && fs::exists(found / config, code)) return model_in(found);
   }
   if (!found.empty() && model_in(found) != found) return model_in(found);

@@ -7,7 +7,8 @@
 
 namespace deltaw::io {
 
-void write_weights(const std::filesystem::path& folder, const std::vector<TensorBytes>& tensors, int64_t most) {
+void write_weights(const std::filesystem::path& folder, const std::vector<TensorBytes>& tensors, int64_t most,
+                   const std::string& name) {
   std::vector<std::vector<TensorBytes>> shards(1);
   int64_t total = 0, held = 0;
   for (const TensorBytes& tensor : tensors) {
@@ -21,16 +22,16 @@ void write_weights(const std::filesystem::path& folder, const std::vector<Tensor
     total += size;
   }
   if (shards.size() == 1) {
-    write_safetensors(folder / "model.safetensors", tensors);
+    write_safetensors(folder / (name + ".safetensors"), tensors);
     return;
   }
   Json weight_map = Json::object();
   for (size_t i = 0; i < shards.size(); ++i) {
-    const std::string name = fmt::format("model-{:05}-of-{:05}.safetensors", i + 1, shards.size());
-    write_safetensors(folder / name, shards[i]);
-    for (const TensorBytes& tensor : shards[i]) weight_map[tensor.name] = name;
+    const std::string shard = fmt::format("{}-{:05}-of-{:05}.safetensors", name, i + 1, shards.size());
+    write_safetensors(folder / shard, shards[i]);
+    for (const TensorBytes& tensor : shards[i]) weight_map[tensor.name] = shard;
   }
-  write_json(folder / "model.safetensors.index.json",
+  write_json(folder / (name + ".safetensors.index.json"),
              {{"metadata", {{"total_size", total}}}, {"weight_map", std::move(weight_map)}});
 }
 

@@ -6,6 +6,7 @@
 #include "core/mix_seed.h"
 #include "deltaw/error.h"
 #include "deltaw/family.h"
+#include "io/checkpoint.h"
 #include "io/resolve_model.h"
 #include "models/config_values.h"
 #include "models/family_input.h"
@@ -23,11 +24,12 @@ std::string family_names() {
 
 /// The family of a config.json, the file `file`.
 const FamilySpec& family_of(const Json& config, const std::string& file) {
-  const std::string type = ConfigValues(config, file).get_or("model_type", std::string());
+  const char* key = io::model_type_key(config);
+  const std::string type = ConfigValues(config, file).get_or(key, std::string());
   if (const FamilySpec* family = find_family(type)) return *family;
   throw Error({.id = "config.unsupported",
-               .what = fmt::format("model_type '{}' is not implemented", type),
-               .where = file + ", key \"model_type\"",
+               .what = fmt::format("{} '{}' is not implemented", key, type),
+               .where = fmt::format("{}, key \"{}\"", file, key),
                .fix = "deltaw reads " + family_names()});
 }
 
@@ -250,7 +252,7 @@ StoredLabels stored_labels(const std::string& model_name_or_path, const std::str
   const auto opened = open_checkpoint(path);
   const io::Checkpoint& checkpoint = *opened;
   const std::string file = config_file(path).string();
-  const FamilySpec& family = family_of(checkpoint.config(), file + ", key \"model_type\"");
+  const FamilySpec& family = family_of(checkpoint.config(), file);
   const int64_t rows = head_rows(checkpoint, head_for(family, {}, task_type));
   std::vector<std::string> names = labels_of(checkpoint.config(), rows, file);
   if (rows > 0 && static_cast<int64_t>(names.size()) != rows) names = labels_of({{"num_labels", rows}}, rows, file);

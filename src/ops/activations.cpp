@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "deltaw/error.h"
+#include "ops/swish.h"
 #include "ops/vectors.h"
 
 namespace deltaw::ops {
@@ -21,28 +22,11 @@ using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 using Kind = Activation::Kind;
 
-// An activation at one place, and its derivative.
-struct Point {
-  float value, slope;
-};
-
-DELTAW_INLINE inline float size(float x, float limit) {  // NaN stays NaN
-  const float a = std::abs(x);
-  return a > limit ? limit : a;
-}
-
-// x share(x), where share(-x) = 1 - share(x) runs from zero to one: max(x, 0) - a share(-a) with a = |x|. `tail` is
-// share(-a) and `density` the derivative there; limits on a keep them normal numbers, and what they cut off is zero.
-DELTAW_INLINE inline Point shared(float x, float a, float tail, float density) {
-  const float slope = tail - a * density;  // at -a
-  return {(x < 0 ? 0.0f : x) - a * tail, x < 0 ? slope : 1.0f - slope};
-}
-
 // x Phi(x). The normal tail Phi(-a) is e^(-a^2/2) times a smooth function of a, here a polynomial in t = 1 / (1 + 0.3
 // a) of relative error 1.5e-7; value and slope share the exponential.
 DELTAW_INLINE inline Point gelu(float x) {
   constexpr float kDensity = 0.398942280f;  // 1 / sqrt(2 pi)
-  const float a = size(x, 12.8f), e = exp_negative(-0.5f * a * a), t = 1.0f / (1.0f + 0.3f * a);
+  const float a = magnitude(x, 12.8f), e = exp_negative(-0.5f * a * a), t = 1.0f / (1.0f + 0.3f * a);
   float p = 0.03567477688f;
   p = p * t - 0.1572031081f;
   p = p * t + 0.2063535303f;
@@ -57,16 +41,10 @@ DELTAW_INLINE inline Point gelu(float x) {
 // 0.5 x (1 + tanh(u)) = x sigmoid(2 u) with u = sqrt(2 / pi) (x + 0.044715 x^3).
 DELTAW_INLINE inline Point gelu_tanh(float x) {
   constexpr float kTwice = 1.59576912f;  // 2 sqrt(2 / pi)
-  const float a = size(x, 9.9f), square = a * a;
+  const float a = magnitude(x, 9.9f), square = a * a;
   const float e = exp_negative(-kTwice * a * (1.0f + 0.044715f * square));
   const float r = 1.0f / (1.0f + e), tail = e * r;
   return shared(x, a, tail, tail * r * kTwice * (1.0f + 3 * 0.044715f * square));
-}
-
-// x sigmoid(c x)
-DELTAW_INLINE inline Point swish(float x, float c) {
-  const float a = size(x, 85.0f / c), e = exp_negative(-c * a), r = 1.0f / (1.0f + e), tail = e * r;
-  return shared(x, a, tail, c * tail * r);
 }
 
 DELTAW_INLINE inline Point relu(float x) {
@@ -74,7 +52,7 @@ DELTAW_INLINE inline Point relu(float x) {
 }
 
 DELTAW_INLINE inline Point hyperbolic_tangent(float x) {
-  const float a = size(x, 40.0f), e = exp_negative(-2.0f * a), r = 1.0f / (1.0f + e), z = a * a;
+  const float a = magnitude(x, 40.0f), e = exp_negative(-2.0f * a), r = 1.0f / (1.0f + e), z = a * a;
   float p = -0.005704987821f;  // of tanh(a) / a - 1 in a^2
   p = p * z + 0.02063908794f;
   p = p * z - 0.05373971529f;

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <torch/csrc/autograd/custom_function.h>
 
 #include "deltaw/active_updates.h"
 #include "deltaw/error.h"
@@ -33,13 +34,45 @@ std::array<int64_t, 2> output_size(const Tensor& x, const Conv2d& layer, const L
   return size;
 }
 
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+// A convolution whose kernel does not train. torch's own node keeps x, which only the kernel's gradient would read.
+class FrozenConv2d : public torch::autograd::Function<FrozenConv2d> {
+ public:
+  static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias,
+                        const Conv2d* layer) {
+    ctx->save_for_backward({weight});
+    ctx->saved_data["sizes"] = x.sizes().vec();
+    ctx->saved_data["stride"] = std::vector<int64_t>(layer->stride.begin(), layer->stride.end());
+    ctx->saved_data["padding"] = std::vector<int64_t>(layer->padding.begin(), layer->padding.end());
+    ctx->saved_data["dilation"] = std::vector<int64_t>(layer->dilation.begin(), layer->dilation.end());
+    return at::conv2d(x, weight, bias, layer->stride, layer->padding, layer->dilation);
+  }
+
+  static variable_list backward(AutogradContext* ctx, const variable_list& gradients) {
+    const Tensor weight = ctx->get_saved_variables()[0];
+    const auto numbers = [&](const char* name) { return ctx->saved_data[name].toIntVector(); };
+    const Tensor unread = at::empty(numbers("sizes"), weight.options());
+    const auto found = at::convolution_backward(gradients[0], unread, weight, std::nullopt, numbers("stride"),
+                                                numbers("padding"), numbers("dilation"), /*transposed=*/false, {0, 0},
+                                                /*groups=*/1, {true, false, false});
+    return {std::get<0>(found), Tensor(), Tensor(), Tensor()};
+  }
+};
+
 Tensor plain_conv2d(const Tensor& x, const Conv2d& layer, Call& call) {
   const auto value = [&](const Parameter& parameter) {
     if (call.fixed && call.fixed->serves(call)) return call.fixed->value(parameter, x.scalar_type());
     const Tensor& own = call.adapter ? call.adapter->value(parameter) : parameter.value;
     return own.defined() ? own.to(x.scalar_type()) : own;
   };
-  return at::conv2d(x, value(layer.weight), value(layer.bias), layer.stride, layer.padding, layer.dilation);
+  const Tensor weight = value(layer.weight), bias = value(layer.bias);
+  const bool trains = weight.requires_grad() || (bias.defined() && bias.requires_grad());
+  if (!at::GradMode::is_enabled() || !x.requires_grad() || trains || x.dim() != 4) {
+    return at::conv2d(x, weight, bias, layer.stride, layer.padding, layer.dilation);
+  }
+  return FrozenConv2d::apply(x, weight, bias.defined() ? std::optional(bias) : std::nullopt, &layer);
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <map>
 
 #include "deltaw/run.h"
+#include "io/checkpoint.h"
 #include "train/schedule.h"
 
 namespace deltaw {
@@ -79,7 +80,7 @@ std::string dtype_reason(const RunSettings& settings, const Model& model) {
 
 Json model_facts(const RunSettings& settings, const Model& model, int64_t parameters) {
   Json facts = {{"path", model.folder().string()},
-                {"model_type", model.config().value("model_type", std::string("?"))},
+                {"model_type", model.config().value(io::model_type_key(model.config()), std::string("?"))},
                 {"parameters", parameters},
                 {"dtype", dtype_word(model.dtype())},
                 {"dtype_reason", dtype_reason(settings, model)},
