@@ -85,6 +85,7 @@ const std::vector<Verb>& verbs() {
       {"merge", "base + adapter as one checkpoint, checked", merge},
       {"export", "any adapter as a plain LoRA, checked", export_adapter},
       {"convert", "a model, of a GGUF file for one, as a checkpoint folder", convert},
+      {"init", "a model to train from scratch, of its config.json", init},
       {"tokenize", "one JSON line of tokens per input line", tokenize},
       {"download", "a model, adapter or data set of the Hugging Face hub", download},
       {"info", "what is in a checkpoint, adapter or run folder", info},
