@@ -15,6 +15,7 @@
 #include "deltaw/chat.h"
 #include "deltaw/error.h"
 #include "deltaw/text_data.h"
+#include "generate_images.h"
 #include "generate_input.h"
 #include "loaded_model.h"
 #include "output.h"
@@ -65,33 +66,65 @@ struct BatchKey {
 const Usage kUsageText = {
     .verb = "generate",
     .what =
-        "Lets a causal language model go on from a text, or talks to it. One prompt: the text as it comes. Several, "
+        "Lets a causal language model go on from a text, or talks to it; or makes pictures with a denoiser. One "
+        "prompt: "
+        "the text as it comes. Several, "
         "or an output_file: one JSON line each, {\"row\": ..., \"prompt\": ..., \"text\": ..., \"tokens\": [ids], "
         "\"finish_reason\": \"stop\" or \"length\"}, and the row's \"id\" where it has one. How it samples follows the "
         "checkpoint's generation_config.json "
-        "where no key says otherwise.",
+        "where no key says otherwise. Pictures are PNG files in output_dir, with all of them side by side in "
+        "samples.png; "
+        "a JSON line each says where, {\"row\": ..., \"file\": ..., \"class_label\": ...}.",
     .example =
         "  deltaw generate --model_name_or_path MODEL --prompt \"Once upon a time\"\n"
         "  deltaw generate --adapter_name_or_path out --chat\n"
         "  deltaw generate --adapter_name_or_path out --input_file questions.jsonl \\\n"
-        "    --output_file answers.jsonl --temperature 0.7 --top_p 0.9",
+        "    --output_file answers.jsonl --temperature 0.7 --top_p 0.9\n"
+        "  deltaw generate --model_name_or_path UNET --num_images 16 --scheduler ddim \\\n"
+        "    --output_dir pictures",
     .positional = "CONFIG",
     .positional_help = "A YAML or JSON file of keys, that of `deltaw train` for one; flags win over it.",
     .positional_is_config = true,
     .needs = {kNeedsModel},
 };
 
+std::vector<Section> text_sections() {
+  Section texts = section_of<TextOptions>("");
+  std::erase_if(texts.keys, [](const FieldInfo& key) { return key.name != "chat_template"; });
+  Section own = section_of<Keys>("Input and output of texts");
+  own.append(std::move(texts));
+  return {std::move(own), section_of<GenerateOptions>("Texts"), section_of<BatchKey>("Batches of texts")};
+}
+
 std::vector<Section> sections() {
   Section model = section_of<BaseKeys>("Model");
   model.append(section_of<AdapterKeys>(""));
   model.append(section_of<ModelOptions>(""));
   std::erase_if(model.keys, [](const FieldInfo& key) { return key.name == "ignore_mismatched_sizes"; });  // of a head
-  Section texts = section_of<TextOptions>("");
-  std::erase_if(texts.keys, [](const FieldInfo& key) { return key.name != "chat_template"; });
-  Section own = section_of<Keys>("Input and output");
-  own.append(std::move(texts));
-  return {std::move(model), std::move(own), section_of<GenerateOptions>("Generation"), section_of<BatchKey>("Batches"),
-          section_of<LogKeys>("Log")};
+  std::vector<Section> all = {std::move(model)};
+  for (std::vector<Section>& some : std::vector{text_sections(), image_sections()}) {
+    for (Section& section : some) all.push_back(std::move(section));
+  }
+  all.push_back(section_of<LogKeys>("Log"));
+  return all;
+}
+
+/// Throws where the command line gives a key of models that make something else.
+void refuse_keys_of(const std::vector<Section>& other, const std::vector<Section>& own, const Invocation& invocation,
+                    const std::string& what) {
+  const auto has = [](const std::vector<Section>& sections, const std::string& name) {
+    return std::any_of(sections.begin(), sections.end(), [&](const Section& section) {
+      return std::any_of(section.keys.begin(), section.keys.end(),
+                         [&](const FieldInfo& key) { return key.name == name; });
+    });
+  };
+  for (const auto& [key, value] : invocation.flags.items()) {
+    if (!has(other, key) || has(own, key) || key == "seed") continue;  // which both have
+    throw Error({.id = "config.conflict",
+                 .what = "the model " + what + ", and '" + key + "' means nothing to it",
+                 .where = "command line",
+                 .fix = "leave --" + key + " out"});
+  }
 }
 
 // A list of texts that a file gives as one text is that text, commas and all.
@@ -359,6 +392,11 @@ int generate(const Args& args) {
   keep_whole(invocation.file, "stop");
   invocation.flags.update(repeated);
 
+  if (makes_images(invocation)) {
+    refuse_keys_of(text_sections(), image_sections(), invocation, "makes pictures");
+    return generate_images(kUsageText, invocation);
+  }
+  refuse_keys_of(image_sections(), text_sections(), invocation, "makes texts");
   Session session;
   read_into(session.keys, invocation);
   read_into(session.text, invocation);

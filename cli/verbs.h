@@ -29,6 +29,7 @@ int generate(const Args& args);
 int merge(const Args& args);
 int export_adapter(const Args& args);
 int convert(const Args& args);
+int init(const Args& args);
 int tokenize(const Args& args);
 int download(const Args& args);
 int info(const Args& args);

@@ -26,6 +26,14 @@ Image decode_image(std::string_view bytes, const std::string& name);
 /// The same of a file. Throws io.not-found and io.unreadable too.
 Image read_image(const std::filesystem::path& path);
 
+/// The image as a PNG file, grey where all of its pixels are.
+std::string encode_png(const Image& image);
+/// The same into a file, whole or not at all. Throws io.*.
+void write_png(const std::filesystem::path& path, const Image& image);
+
+/// Images side by side, left to right and in lines of `columns`, with white of `gap` pixels around each.
+Image contact_sheet(const std::vector<Image>& images, int64_t columns, int64_t gap = 2);
+
 /// The numbers are those of preprocessor_config.json.
 enum class Resample { nearest = 0, lanczos = 1, bilinear = 2, bicubic = 3, box = 4, hamming = 5 };
 

@@ -12,6 +12,7 @@
 #include "deltaw/convert.h"
 #include "deltaw/error.h"
 #include "deltaw/family.h"
+#include "deltaw/new_model.h"
 #include "io/checkpoint.h"
 #include "io/write_weights.h"
 #include "models/loader.h"
@@ -159,6 +160,14 @@ void write_checkpoint(const std::filesystem::path& folder, const Model& model, s
   if (!stored && !std::filesystem::is_directory(model.folder())) stored = usual;  // a GGUF file has a type a tensor
   name_type(config, stored);
   write_json(folder / "config.json", config);
+}
+
+void write_new_model(const Model& model, const std::filesystem::path& folder) {
+  std::vector<NamedTensor> tensors;
+  for (const Parameter* parameter : model.parameters()) {
+    if (parameter->exists()) tensors.push_back({parameter->name, parameter->value});
+  }
+  write_checkpoint(folder, model, std::move(tensors), std::nullopt);
 }
 
 ConvertReport convert_folder(const std::filesystem::path& folder, const std::filesystem::path& output,

@@ -5,12 +5,14 @@
 
 #include <algorithm>
 #include <optional>
+#include <set>
 #include <utility>
 
 #include "data/columns.h"
 #include "data/dataset_folder.h"
 #include "data/find_files.h"
 #include "data/image_sets.h"
+#include "data/labels.h"
 #include "data/no_rows.h"
 #include "deltaw/error.h"
 
@@ -53,24 +55,6 @@ Paths shipped_records(const fs::path& root, Split split) {
   return found;
 }
 
-/// The sets of a split in a folder.
-Paths sets_in(const fs::path& root, Split split) {
-  if (!fs::is_directory(root)) return {};
-  if (const auto folder = class_folders(root, split)) return {*folder};
-  return shipped_records(root, split);
-}
-
-/// The same in a data set's folder: class folders that no split names are those of training.
-Paths sets_of_dataset(const fs::path& root, Split split) {
-  Paths found = sets_in(root, split);
-  if (split != Split::train && found == Paths{root}) found.clear();
-  return found;
-}
-
-bool is_of_sets(const fs::path& root) {
-  return !sets_in(root, Split::train).empty() || !sets_in(root, Split::test).empty();
-}
-
 /// `find()`, whose folder may hold neither images nor files of rows.
 template <class Find>
 auto files_or_refuse(const Find& find) {
@@ -110,8 +94,28 @@ std::string file_of(const Table& table, const Row& row, size_t column) {
 
 }  // namespace
 
-ImageTables::ImageTables(const DataOptions& options, std::string image_column)
-    : options_(options), image_column_(std::move(image_column)) {}
+ImageTables::ImageTables(const DataOptions& options, ImageChoice choice)
+    : options_(options), choice_(std::move(choice)) {}
+
+/// The sets of a split in a folder.
+Paths ImageTables::sets_in(const fs::path& root, Split split) const {
+  if (!fs::is_directory(root)) return {};
+  if (const auto folder = class_folders(root, split)) return {*folder};
+  Paths records = shipped_records(root, split);
+  const bool alone = records.empty() && (choice_.unlabelled || split == Split::test) && has_images(root);
+  return alone ? Paths{root} : records;
+}
+
+/// The same in a data set's folder: what no split names is for training.
+Paths ImageTables::sets_of_dataset(const fs::path& root, Split split) const {
+  Paths found = sets_in(root, split);
+  if (split != Split::train && found == Paths{root}) found.clear();
+  return found;
+}
+
+bool ImageTables::is_of_sets(const fs::path& root) const {
+  return !sets_in(root, Split::train).empty() || !sets_of_dataset(root, Split::test).empty();
+}
 
 std::optional<DataFiles> ImageTables::row_files(Split split) const {
   return files_or_refuse([&] { return files_of_folder(options_.dataset_dir, split); });
@@ -125,19 +129,26 @@ bool ImageTables::has(Split split) const {
 }
 
 Table ImageTables::read(Split split) const {
+  return chosen(read_all(split), split);
+}
+
+Table ImageTables::read_named(const DataFiles& files, Split split) const {
+  return chosen(read_all_named(files, split), split);
+}
+
+Table ImageTables::read_all(Split split) const {
   if (!has(split)) throw no_file(options_, option_name(split), "");
   const DataFiles& named = files_option(options_, split);
-  if (!named.empty()) return read_named(named, split);
+  if (!named.empty()) return read_all_named(named, split);
   const std::string& root = options_.dataset_dir;
   return is_of_sets(root) ? read_image_sets(sets_of_dataset(root, split)) : read_rows(*row_files(split));
 }
 
-Table ImageTables::read_named(const DataFiles& files, Split split) const {
+Table ImageTables::read_all_named(const DataFiles& files, Split split) const {
   Paths sets;
   std::vector<std::string> tables;
   for (const std::string& name : files.names()) {
     Paths found = sets_in(name, split);
-    if (found.empty() && split == Split::test && fs::is_directory(name) && has_images(name)) found = {name};
     sets.insert(sets.end(), found.begin(), found.end());
     if (!found.empty()) continue;
     const DataFiles others = files_or_refuse([&] { return found_files(name, split); });
@@ -159,7 +170,7 @@ Table ImageTables::read_named(const DataFiles& files, Split split) const {
 
 Table ImageTables::read_rows(const DataFiles& files) const {
   Table table = read_table(files, {}, options_.encoding);
-  const size_t column = table.column(column_of(image_column_, table), "image_column");
+  const size_t column = table.column(column_of(choice_.image_column, table), "image_column");
   for (Row& row : table.rows) {
     std::string file = file_of(table, row, column);
     row.cells[column] = {.kind = Cell::Kind::text, .text = std::move(file)};
@@ -168,6 +179,29 @@ Table ImageTables::read_rows(const DataFiles& files) const {
     if (name == kImageColumn) name.clear();  // another column than the one that was asked for
   }
   table.columns[column] = kImageColumn;
+  return table;
+}
+
+/// Labels match as values: 7, 7.0 and "7" are one. What is predicted needs no labels, and is not chosen by them.
+Table ImageTables::chosen(Table table, Split split) const {
+  if (choice_.only_labels.empty() || split == Split::test) return table;
+  const std::string& asked = options_.label_column;
+  const size_t column = table.column(asked.empty() ? "label" : asked, "label_column");
+  const auto label_of = [&](const Row& row) { return canonical_label(row.cell(column).text); };
+  std::set<std::string> known, wanted;
+  for (const Row& row : table.rows) known.insert(label_of(row));
+  for (const std::string& label : choice_.only_labels) wanted.insert(canonical_label(label));
+  const auto refuse = [&](const std::string& what) {
+    throw Error({.id = "data.no-such-label",
+                 .what = what,
+                 .where = fmt::format("{}, key 'only_labels'", table.file.string()),
+                 .fix = "name labels that are there: " + listed({known.begin(), known.end()})});
+  };
+  for (const std::string& label : wanted) {
+    if (split == Split::train && !known.contains(label)) refuse(fmt::format("no row has the label '{}'", label));
+  }
+  std::erase_if(table.rows, [&](const Row& row) { return !wanted.contains(label_of(row)); });
+  if (table.rows.empty()) refuse(fmt::format("no row has the label {}", fmt::join(wanted, " or ")));
   return table;
 }
 

@@ -152,7 +152,7 @@ void GenerateOptions::fields(FieldVisitor& f) {
   f.field(
       "stop", stop,
       "Texts that end the answer and are left out of it; they may name special tokens, which are no text otherwise.");
-  f.field("seed", seed, "The same seed draws the same text.", at_least(0));
+  f.field("seed", seed, "The same seed draws the same text, or the same pictures.", at_least(0));
 }
 
 GenerateOptions default_generation(const Model& model, const Tokenizer& tokenizer, const std::vector<int64_t>& taught) {

@@ -3,9 +3,11 @@
 #include <fmt/ranges.h>
 
 #include "core/files.h"
+#include "core/json_fields.h"
 #include "core/mix_seed.h"
 #include "deltaw/error.h"
 #include "deltaw/family.h"
+#include "deltaw/new_model.h"
 #include "io/checkpoint.h"
 #include "io/resolve_model.h"
 #include "models/config_values.h"
@@ -214,6 +216,11 @@ void refuse_quantised(const Json& config, const std::string& where) {
                .fix = "use the unquantised checkpoint, with load_in_4bit or load_in_8bit to save memory"});
 }
 
+class NoWeights : public io::TensorFile {
+ public:
+  explicit NoWeights(const std::filesystem::path& config) : TensorFile(config) {}
+};
+
 }  // namespace
 
 void ModelOptions::fields(FieldVisitor& f) {
@@ -288,6 +295,26 @@ std::unique_ptr<Model> load_model(const std::string& model_name_or_path, const M
   std::unique_ptr<Model> model = family.load(input);
   model->settle_labels(options.problem_type);
   return model;
+}
+
+std::unique_ptr<Model> new_model(const std::filesystem::path& folder, uint64_t seed) {
+  const std::filesystem::path file = folder / "config.json";
+  const Json config = read_json_object(file, "format.config");
+  if (!io::is_diffusers(config)) {
+    throw Error({.id = "config.unsupported",
+                 .what = "weights are drawn for models of diffusers alone, whose config.json has a _class_name",
+                 .where = file.string(),
+                 .fix = "give the config.json of a UNet2DModel, or train from a checkpoint"});
+  }
+  FamilyInput input;
+  // Where the loader finds a configuration in the place of weights, it draws.
+  input.checkpoint =
+      std::make_shared<const io::Checkpoint>(folder, config, NoWeights(file), std::vector<io::TensorBytes>());
+  input.seed = seed;
+  const FamilySpec& family = family_of(config, file.string());
+  input.family = &family;
+  input.head = head_for(family, config, {});
+  return family.load(input);
 }
 
 void Model::settle_labels(std::string problem_type) {

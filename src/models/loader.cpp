@@ -52,6 +52,18 @@ void check_form(const std::string& name, const Conv2dForm& form) {
   }
 }
 
+/// Whether nobody has written the weights: a configuration stands in their place (new_model).
+bool is_new(const io::Checkpoint& checkpoint) {
+  return checkpoint.files().front().path().filename() == "config.json";
+}
+
+/// As torch draws a Linear or a Conv2d.
+void draw(Parameter& weight, Parameter& bias, at::Generator& generator) {
+  const double bound = 1 / std::sqrt(static_cast<double>(weight.value.numel() / weight.value.size(0)));
+  weight.value.uniform_(-bound, bound, generator);
+  if (bias.exists()) bias.value.uniform_(-bound, bound, generator);
+}
+
 std::string without(const std::string& prefix, const std::string& name) {
   return name.starts_with(prefix) ? name.substr(prefix.size()) : name;
 }
@@ -237,6 +249,7 @@ const io::TensorBytes& Loader::checked(const std::string& name, const std::vecto
 }
 
 Parameter Loader::parameter(const std::string& name, const std::vector<int64_t>& shape) {
+  if (is_new(*checkpoint_)) return {.name = name, .value = at::zeros(shape, model_.dtype_), .stored = model_.dtype_};
   const io::TensorBytes& bytes = checked(name, shape);
   const at::ScalarType stored = scalar_type(bytes.dtype);
   Parameter result{.name = name, .value = to_tensor(bytes, model_.dtype_, checkpoint_), .stored = stored};
@@ -339,6 +352,7 @@ const Linear* Loader::linear(const std::string& name, int64_t d_out, int64_t d_i
                      : blocks        ? in_blocks(own, shape, form.kind)
                                      : parameter(own, shape);
   Parameter bias = form.bias ? parameter(name + ".bias", {d_out}) : Parameter{.name = name + ".bias"};
+  if (is_new(*checkpoint_)) draw(weight, bias, generator_);
   return add_linear(name, std::move(weight), std::move(bias), form);
 }
 
@@ -349,6 +363,7 @@ const Conv2d* Loader::conv2d(const std::string& name, int64_t c_out, int64_t c_i
   layer.kind = LayerKind::conv2d;
   layer.weight = parameter(name + ".weight", {c_out, c_in, form.kernel[0], form.kernel[1]});
   layer.bias = form.bias ? parameter(name + ".bias", {c_out}) : Parameter{.name = name + ".bias"};
+  if (is_new(*checkpoint_)) draw(layer.weight, layer.bias, generator_);
   layer.stride = form.stride;
   layer.padding = form.padding;
   layer.dilation = form.dilation;
@@ -393,7 +408,9 @@ const Linear* Loader::pooler(const std::string& name, int64_t width, double std)
 }
 
 const Embedding* Loader::embedding(const std::string& name, int64_t rows, int64_t width, int64_t padding_idx) {
-  return add_embedding(name, parameter(name + ".weight", {rows, width}), padding_idx);
+  Parameter weight = parameter(name + ".weight", {rows, width});
+  if (is_new(*checkpoint_)) weight.value.normal_(0, 1, generator_);
+  return add_embedding(name, std::move(weight), padding_idx);
 }
 
 const Embedding* Loader::word_embedding(const std::string& name, int64_t rows, int64_t width, int64_t padding_idx) {
@@ -445,8 +462,10 @@ const Norm* Loader::add_norm(Norm norm) {
 
 const Norm* Loader::layer_norm(const std::string& name, int64_t width, double eps, bool bias) {
   const std::string shift = name + ".bias";
+  Parameter weight = parameter(name + ".weight", {width});
+  if (is_new(*checkpoint_)) weight.value.fill_(1);
   return add_norm({.name = name,
-                   .weight = parameter(name + ".weight", {width}),
+                   .weight = std::move(weight),
                    .bias = bias ? parameter(shift, {width}) : Parameter{.name = shift},
                    .eps = eps});
 }

@@ -83,11 +83,14 @@ std::string model_card(const Json& settings, const ModelCard& card, const Json& 
   text += fmt::format("\n## Use\n\n```sh\ndeltaw {} --adapter_name_or_path THIS_FOLDER {}\n{}```\n\n", card.command,
                       card.command_arguments,
                       one_file ? fmt::format("deltaw convert {} --output_dir base    # for transformers\n", base) : "");
+  const size_t dot = card.python_class.find('.');
+  const std::string library = dot == std::string::npos ? "transformers" : card.python_class.substr(0, dot);
+  const std::string python_class = dot == std::string::npos ? card.python_class : card.python_class.substr(dot + 1);
   text += fmt::format(
-      "```python\nfrom peft import PeftModel\nfrom transformers import {}{}\n\n"
+      "```python\nfrom peft import PeftModel\nfrom {} import {}{}\n\n"
       "base = {}.from_pretrained({}{})\n{}"
       "model = PeftModel.from_pretrained(base, \"THIS_FOLDER\")\n```\n",
-      card.python_class, new_tokens ? ", AutoTokenizer" : "", card.python_class,
+      library, python_class, new_tokens ? ", AutoTokenizer" : "", python_class,
       one_file ? "\"base\"" : Json(base).dump(), card.load_arguments, resize);
   return text;
 }

@@ -40,12 +40,12 @@ class SomeImages : public test::Files {
   }
 
   Strings named(const DataFiles& files, Split split = Split::train) const {
-    return rows(ImageTables(options_, "").read_named(files, split));
+    return rows(ImageTables(options_, {}).read_named(files, split));
   }
 
   Strings split_of(const std::string& folder, Split split) {
     options_ = {.dataset_dir = path(folder)};
-    const ImageTables tables(options_, "");
+    const ImageTables tables(options_, {});
     return tables.has(split) ? rows(tables.read(split)) : Strings{"none"};
   }
 
@@ -71,14 +71,14 @@ TEST_F(SomeImages, AreAskedForWhereAClassOrAFolderHasNone) {
   expect_error([&] { named(path("set")); }, "data.no-images", {"set/dog", "no image"});
   expect_error([&] { named(path("other")); }, "config.no-files", {"other", "a folder of JPEG"});
   options_.dataset_dir = path("other");
-  expect_error([&] { ImageTables(options_, "").read(Split::train); }, "config.dataset-dir", {"a folder of JPEG"});
+  expect_error([&] { ImageTables(options_, {}).read(Split::train); }, "config.dataset-dir", {"a folder of JPEG"});
 }
 
 TEST_F(SomeImages, OfOneClassAloneAreRowsOfIt) {
   put_images({"set/cat/a.png"});
   EXPECT_EQ(named(path("set")), (Strings{"set/cat/a.png: cat"}));
   options_ = {.train_file = path("set"), .text_column = data::kImageColumn};
-  expect_error([&] { data::training_rows(options_, 1, {}, ImageTables(options_, "")); }, "data.one-label", {"cat"});
+  expect_error([&] { data::training_rows(options_, 1, {}, ImageTables(options_, {})); }, "data.one-label", {"cat"});
 }
 
 TEST_F(SomeImages, WithoutLabelsAreReadToPredict) {
@@ -86,6 +86,40 @@ TEST_F(SomeImages, WithoutLabelsAreReadToPredict) {
   EXPECT_EQ(named(path("flat"), Split::test), (Strings{"flat/a.jpg: ", "flat/b.png: "}));
   EXPECT_EQ(named(path("flat/b.png"), Split::test), (Strings{"flat/b.png: "}));
   expect_error([&] { named(path("flat/*"), Split::test); }, "config.conflict", {"notes.txt"});
+}
+
+TEST_F(SomeImages, WithoutLabelsTrainWhereLabelsAreNotAskedFor) {
+  put_images({"flat/b.png", "flat/a.jpg"});
+  const data::ImageChoice any{.unlabelled = true};
+  EXPECT_EQ(rows(ImageTables(options_, any).read_named(path("flat"), Split::train)),
+            (Strings{"flat/a.jpg: ", "flat/b.png: "}));
+  expect_error([&] { named(path("flat")); }, "config.no-files", {"flat"});
+  options_.dataset_dir = path("flat");
+  EXPECT_EQ(ImageTables(options_, any).read(Split::train).rows.size(), 2);
+  EXPECT_FALSE(ImageTables(options_, any).has(Split::validation)) << "what no split names is for training";
+}
+
+TEST_F(SomeImages, OfChosenLabelsAloneAreTrainedAndEvaluatedOn) {
+  put_images({"set/cat/a.png", "set/dog/b.png", "set/emu/c.png"});
+  const ImageTables tables(options_, {.only_labels = {"emu", "cat"}});
+  EXPECT_EQ(rows(tables.read_named(path("set"), Split::train)), (Strings{"set/cat/a.png: cat", "set/emu/c.png: emu"}));
+  EXPECT_EQ(tables.read_named(path("set"), Split::test).rows.size(), 3) << "what is predicted needs no label";
+  std::filesystem::remove_all(folder_ / "set/emu");
+  EXPECT_EQ(tables.read_named(path("set"), Split::validation).rows.size(), 1);
+  expect_error([&] { tables.read_named(path("set"), Split::train); }, "data.no-such-label",
+               {"'emu'", "only_labels", "cat, dog"});
+  const ImageTables none(options_, {.only_labels = {"ant", "bee"}});
+  expect_error([&] { none.read_named(path("set"), Split::validation); }, "data.no-such-label", {"ant or bee"});
+}
+
+TEST_F(SomeImages, OfChosenLabelsMatchByValue) {
+  put_images({"d/a.png", "d/b.png"});
+  write("d/rows.csv", "image,kind\na.png,7\nb.png,8\n");
+  options_.label_column = "kind";
+  const ImageTables tables(options_, {.only_labels = {"7.0"}});
+  EXPECT_EQ(tables.read_named(path("d/rows.csv"), Split::train).rows.size(), 1);
+  options_.label_column = "label";
+  expect_error([&] { tables.read_named(path("d/rows.csv"), Split::train); }, "config.missing-column", {"label"});
 }
 
 // ---- folders of data ----
@@ -110,18 +144,18 @@ TEST_F(SomeImages, OfClassesThatAreCalledAsSplitsAreClasses) {
 TEST_F(SomeImages, AreHeldOutWhereTheirFolderHasNoValidation) {
   put_images({"d/train/cat/a.png", "d/train/cat/b.png", "d/train/dog/a.png", "d/train/dog/b.png"});
   options_ = {.dataset_dir = path("d"), .text_column = data::kImageColumn, .validation_split = 0.5};
-  const TrainingData rows = data::training_rows(options_, 1, {}, ImageTables(options_, ""));
+  const TrainingData rows = data::training_rows(options_, 1, {}, ImageTables(options_, {}));
   EXPECT_EQ(rows.train.rows.size(), 2);
   EXPECT_EQ(rows.validation.rows.size(), 2);
   put_images({"d/valid/dog/c.png"});
-  const TrainingData own = data::training_rows(options_, 1, {}, ImageTables(options_, ""));
+  const TrainingData own = data::training_rows(options_, 1, {}, ImageTables(options_, {}));
   EXPECT_EQ(own.train.rows.size(), 4);
   EXPECT_EQ(own.validation.rows.size(), 1);
   options_ = {.train_file = path("d/train"),
               .validation_file = path("d/valid"),
               .text_column = data::kImageColumn,
               .validation_split = 0.5};
-  EXPECT_EQ(data::training_rows(options_, 1, {}, ImageTables(options_, "")).train.rows.size(), 4);
+  EXPECT_EQ(data::training_rows(options_, 1, {}, ImageTables(options_, {})).train.rows.size(), 4);
 }
 
 // ---- binary files ----
@@ -152,7 +186,7 @@ TEST_F(SomeImages, OfCifarAreRecordsWithTheNamesOfTheirClasses) {
   EXPECT_EQ(split_of("", Split::test), (Strings{"test_batch.bin#0: automobile"}));
   EXPECT_EQ(split_of("", Split::validation), (Strings{"none"}));
   EXPECT_EQ(named(path("data_batch_*.bin")).size(), 3);
-  const Table table = ImageTables(options_, "").read_named(path("data_batch_*.bin"), Split::train);
+  const Table table = ImageTables(options_, {}).read_named(path("data_batch_*.bin"), Split::train);
   EXPECT_NE(table.where(table.rows[2]).find("data_batch_2.bin, record 1"), std::string::npos);
 
   const Image image = ImageFiles().read(path("data_batch_1.bin#1"));
@@ -231,10 +265,10 @@ TEST_F(SomeImages, OfRowsAreInTheColumnThatIsAskedFor) {
   put_images({"d/a.png", "d/b.png"});
   write("d/rows.csv", "image,label,shot\nnone,cat,a.png\nnone,dog,b.png\n");
   const auto read = [&](const std::string& column) {
-    return rows(ImageTables(options_, column).read_named(path("d/rows.csv"), Split::train));
+    return rows(ImageTables(options_, {.image_column = column}).read_named(path("d/rows.csv"), Split::train));
   };
   options_ = {.train_file = path("d/rows.csv"), .text_column = data::kImageColumn};
-  const TrainingData data = data::training_rows(options_, 1, {}, ImageTables(options_, "shot"));
+  const TrainingData data = data::training_rows(options_, 1, {}, ImageTables(options_, {.image_column = "shot"}));
   EXPECT_EQ(data.train.rows[1].text, path("d/b.png")) << "and not the column that is called image";
   expect_error([&] { read("shots"); }, "config.missing-column", {"'shots'", "label, shot"});
   write("d/rows.csv", "picture,label\na.png,cat\n");

@@ -33,9 +33,9 @@ TEST(TaskTable, IsListedByWhatItsModelsAreCalled) {
   for (const TaskSpec* task : listed_tasks()) models.push_back(task->words.models);
   EXPECT_EQ(models,
             (std::vector<std::string>{"classifiers", "classifiers of images", "contrastive models of images and texts",
-                                      "language models", "masked language models", "models of images and texts",
-                                      "multiple-choice models", "question answerers", "sentence encoders",
-                                      "token classifiers", "zebras"}));
+                                      "denoisers", "language models", "masked language models",
+                                      "models of images and texts", "multiple-choice models", "question answerers",
+                                      "sentence encoders", "token classifiers", "zebras"}));
 }
 
 TEST(TaskTable, ACheckpointIsForTheTaskThatIsAskedFor) {

@@ -11,7 +11,7 @@ namespace deltaw::tasks {
 namespace fs = std::filesystem;
 
 void ImageReader::fields(FieldVisitor& f) {
-  f.field("image_column", image_column_,
+  f.field("image_column", choice_.image_column,
           "Column of a file of rows that names each image's file, from the file's folder on; empty: image, file_name, "
           "image_path, path, file or img. A folder of class folders, and CIFAR's and MNIST's binary files, need no "
           "columns.");
@@ -19,6 +19,8 @@ void ImageReader::fields(FieldVisitor& f) {
           "Whose arithmetic brings images to the model's size: Pillow's, or that which transformers 5 takes where "
           "torchvision is installed. They differ by a level of brightness here and there.",
           one_of({"pil", "torchvision"}));
+  f.field("only_labels", choice_.only_labels,
+          "Train and evaluate only on images with one of these labels, as the files name them (0,1,3); empty: on all.");
   loader_.fields(f);
 }
 
@@ -53,6 +55,12 @@ Batch ImageReader::probe(const AskedModel& asked, const TaskFiles& /*files*/) co
 
 Augmentation ImageReader::augmentation() const {
   return {.flip = augmentation_ != "none", .crop = augmentation_ == "crop", .scale = {crop_scale_, 1}};
+}
+
+data::ImageTables ImageReader::tables(const DataOptions& options, bool unlabelled) const {
+  data::ImageChoice choice = choice_;
+  choice.unlabelled = unlabelled;
+  return {options, std::move(choice)};
 }
 
 DataOptions ImageReader::by_columns(DataOptions options) {

@@ -19,7 +19,9 @@ class ImageReader : public TaskReader {
  public:
   void fields(FieldVisitor& f) override;
   void training_fields(FieldVisitor& f) override;
-  std::vector<std::string> kept_keys() const override { return {"image_column", "image_processor_backend"}; }
+  std::vector<std::string> kept_keys() const override {
+    return {"image_column", "image_processor_backend", "only_labels"};
+  }
 
   /// Throws io.not-found where no folder has a preprocessor_config.json, and what ImageProcessor::from_folder throws.
   void load_preprocessors(const TaskFiles& files) override;
@@ -31,14 +33,15 @@ class ImageReader : public TaskReader {
   const ImageProcessor& processor() const { return *processor_; }
   Augmentation augmentation() const;
   const LoaderOptions& loader() const { return loader_; }
-  data::ImageTables tables(const DataOptions& options) const { return {options, image_column_}; }
+  /// `unlabelled`: a folder of images alone will do.
+  data::ImageTables tables(const DataOptions& options, bool unlabelled = false) const;
   /// For the columns of such tables.
   static DataOptions by_columns(DataOptions options);
   Json image_facts() const;
   std::string image_text(const Json& facts) const;
 
  private:
-  std::string image_column_;
+  data::ImageChoice choice_;
   std::string backend_ = "pil";
   std::string augmentation_ = "crop";
   double crop_scale_ = 0.08;

@@ -370,7 +370,8 @@ void check_class_metric(const std::string& name, const LabelSet& labels) {
 
 bool greater_is_better(const std::string& metric) {
   const std::string name = metric.substr(metric.starts_with("eval_") ? 5 : 0);
-  return name != "mse" && name != "rmse" && name != "loss" && name != "perplexity";
+  const bool is_error = name.find("mse") != std::string::npos;  // rmse and noise_mse_500 too
+  return !is_error && name != "loss" && name != "perplexity";
 }
 
 }  // namespace deltaw::tasks
