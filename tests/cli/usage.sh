@@ -230,7 +230,7 @@ for type in xlnet mixtral gemma qwen2_moe; do
   printf '{"model_type": "%s"}' $type >other/config.json
   expect 2 validate --model_name_or_path other --train_file one.txt
   contains err "model_type '$type' is not implemented"
-  contains err 'fix:   deltaw reads albert, bert, clip, deberta-v2, '
+  contains err 'fix:   deltaw reads UNet2DConditionModel, UNet2DModel, albert, bert, clip, deberta-v2, '
   lacks err 'did you mean'
 done
 
