@@ -154,7 +154,7 @@ class RandLora final : public Method {
   Tensor A_, B_;
 };
 
-std::vector<std::string> peft_differences(const Json& options, const std::vector<LayerInfo>&) {
+std::vector<std::string> unlike_peft(const Json& options, const std::vector<LayerInfo>&) {
   if (options.at("randlora_scaling") != "r_sqrt_n") return {};
   return {"PEFT has no randlora_scaling and takes alpha / r for the scale, which is sqrt(n) times as large"};
 }
@@ -183,7 +183,7 @@ const MethodSpec& method_randlora() {
       .peft_type = "RANDLORA",
       .in_peft = PeftSupport{.kinds = {LayerKind::conv1d},
                              .lacking_keys = {"trainable_token_indices", "exclude_modules"},
-                             .differences = peft_differences},
+                             .differences = unlike_peft},
       .own_options = own_options(),
       .training_options = BudgetOptions::training_options(),
       .parameter_count = "n (r + m), m = min(d_in, d_out), n = ceil(m / r)",

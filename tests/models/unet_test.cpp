@@ -435,7 +435,13 @@ TEST_F(UNet, TakesEveryMethodOfLayers) {
     if (spec->id == "head") continue;  // of which there is none
     const Adapter adapter = Adapter::create(*model, config, 1);
     test::draw_trained(adapter);
-    EXPECT_NE(differs(denoised(*model, &adapter, io), plain, 1e-3), "");
+    const Tensor adapted = denoised(*model, &adapter, io);
+    EXPECT_NE(differs(adapted, plain, 1e-3), "");
+
+    const test::TemporaryFolder saved;
+    adapter.save(saved.path());
+    const Adapter again = Adapter::load(*model, saved.path());
+    EXPECT_TRUE(at::equal(denoised(*model, &again, io), adapted));
   }
 }
 
