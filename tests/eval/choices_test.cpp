@@ -31,7 +31,7 @@ constexpr const char* kSpacedWords = R"({
             "merges": ["\u0120 b", "\u0120 c"]}
 })";
 
-constexpr const char* kStart = R"({
+constexpr const char* kPostProcessor = R"({
   "type": "TemplateProcessing",
   "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
   "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
@@ -44,7 +44,7 @@ struct SpacedWords {
 
   Tokenizer make(bool start) const {
     Json file = Json::parse(kSpacedWords);
-    if (start) file["post_processor"] = Json::parse(kStart);
+    if (start) file["post_processor"] = Json::parse(kPostProcessor);
     return Tokenizer::from_file(put(folder / (start ? "with.json" : "without.json"), file.dump()));
   }
 };

@@ -25,11 +25,11 @@ class CaptionFiles : public testing::Test {
   }
   CaptionedImages read(const std::string& file, const CaptionKeys& keys = {.sentence = "a photo of {}."},
                        Captions use = Captions::needed) const {
-    const data::ImageTables tables(options, "");
+    const data::ImageTables tables(options, {});
     return captions_of(tables.read_named(DataFiles((folder / file).string()), Split::train), keys, options, use);
   }
   CaptionedImages split(Split part, uint64_t seed = 1) const {
-    return read_split(data::ImageTables(options, ""), {.sentence = "a photo of {}."}, options, part, seed);
+    return read_split(data::ImageTables(options, {}), {.sentence = "a photo of {}."}, options, part, seed);
   }
 
   test::TemporaryFolder folder;
@@ -98,7 +98,7 @@ TEST_F(CaptionFiles, OfOneImageStayTogetherWhereRowsAreHeldOut) {
   }
   options.train_file = put(folder / "rows.csv", rows).string();
   options.validation_split = 0.3;
-  EXPECT_TRUE(has_validation(data::ImageTables(options, ""), options));
+  EXPECT_TRUE(has_validation(data::ImageTables(options, {}), options));
   const CaptionedImages kept = split(Split::train), held = split(Split::validation);
   EXPECT_EQ(kept.rows.size(), 7u);
   EXPECT_EQ(held.rows.size(), 3u);

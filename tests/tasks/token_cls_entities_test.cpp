@@ -15,7 +15,7 @@ namespace {
 using namespace token_cls;  // NOLINT: what this file tests
 using test::fixture;
 
-Json golden(const std::string& name) {
+Json golden_tags(const std::string& name) {
   std::ifstream in(fixture("golden/token_cls/" + name));
   return Json::parse(in);
 }
@@ -28,7 +28,7 @@ Tags tags_of(const std::string& text) {
 }
 
 TEST(EntityScores, AreThoseOfSeqeval) {
-  const Json file = golden("tags.json");
+  const Json file = golden_tags("tags.json");
   ASSERT_GE(file["cases"].size(), 200u);
   for (const Json& document : file["cases"]) {
     const std::string scheme = document["scheme"].is_null() ? "" : document["scheme"].get<std::string>();
@@ -122,7 +122,7 @@ std::string differs(const Json& own, const Json& expected, bool of_words) {
 }
 
 TEST(Aggregation, IsThatOfThePipeline) {
-  const Json file = golden("entities.json");
+  const Json file = golden_tags("entities.json");
   const auto labels = file["labels"].get<std::vector<std::string>>();
   ASSERT_GE(file["cases"].size(), 20u);
   std::map<std::string, Tokenizer> tokenizers;

@@ -12,7 +12,7 @@
 namespace deltaw {
 namespace {
 
-constexpr int64_t kRows = 24, kSteps = 3;
+constexpr int64_t kRowsOfRun = 24, kSteps = 3;
 const std::vector<int64_t> kTwice(kSteps, 2);  // the loss and the norm
 
 struct Way {
@@ -49,8 +49,8 @@ std::vector<int64_t> reads_of(const Model& model, const AdapterConfig& config, c
 /// Rows of several lengths where they are easily made; every other one of a causal model holds two documents.
 std::shared_ptr<const RowSource> rows_for(const Model& model, const Task& task) {
   const std::string type = model.task_type();
-  if (type != "SEQ_CLS" && type != "TOKEN_CLS" && type != "CAUSAL_LM") return task.random_rows(model, kRows, 9, 1);
-  std::vector<EncodedRow> rows = test::invented_rows(kRows, 1);
+  if (type != "SEQ_CLS" && type != "TOKEN_CLS" && type != "CAUSAL_LM") return task.random_rows(model, kRowsOfRun, 9, 1);
+  std::vector<EncodedRow> rows = test::invented_rows(kRowsOfRun, 1);
   for (EncodedRow& row : rows) {
     row.label = static_cast<double>(static_cast<int64_t>(row.label) % std::max<int64_t>(1, model.num_labels()));
     row.type_ids.clear();
@@ -138,7 +138,7 @@ TEST(HostReads, AreThreeWhereAStepPrunes) {
 
 TEST(HostReads, AreTwoAStepWhereRowsAreCompared) {
   const auto model = test::tiny_model();
-  std::vector<EncodedRow> first = test::invented_rows(kRows, 1), second = test::invented_rows(kRows, 2);
+  std::vector<EncodedRow> first = test::invented_rows(kRowsOfRun, 1), second = test::invented_rows(kRowsOfRun, 2);
   for (std::vector<EncodedRow>* rows : {&first, &second}) {
     for (EncodedRow& row : *rows) row.type_ids.clear();
   }
