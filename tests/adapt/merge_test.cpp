@@ -52,16 +52,16 @@ void store(const std::string& base, const fs::path& folder, at::ScalarType type)
   write_json(folder / "config.json", model->config());
 }
 
-using Tensors = std::map<std::string, Tensor>;
+using TensorMap = std::map<std::string, Tensor>;
 
-Tensors tensors_in(const fs::path& folder) {
+TensorMap tensors_in(const fs::path& folder) {
   const test::Golden file(folder / "model.safetensors");
-  Tensors tensors;
+  TensorMap tensors;
   for (const std::string& name : file.names("")) tensors[name] = file[name].clone();
   return tensors;
 }
 
-void replace(const fs::path& folder, const Tensors& tensors) {
+void replace(const fs::path& folder, const TensorMap& tensors) {
   std::vector<io::TensorBytes> bytes;
   std::vector<Tensor> kept;
   for (const auto& [name, tensor] : tensors) {
@@ -99,27 +99,28 @@ TEST_P(Merge, OfEveryMethodPasses) {
 struct Sabotage {
   const char* name;
   const char* tensor;  // that the message names
-  std::function<void(Tensors& merged, const Tensors& base)> work;
+  std::function<void(TensorMap& merged, const TensorMap& base)> work;
 };
 
 std::vector<Sabotage> sabotages() {
   const auto value = "model.layers.1.self_attn.v_proj.weight", square = "model.layers.0.self_attn.q_proj.weight";
   const auto bias = "model.layers.0.self_attn.q_proj.bias", norm = "model.layers.1.input_layernorm.weight";
-  return {{"the adapter left out", "", [](Tensors& merged, const Tensors& base) { merged = base; }},
-          {"a layer left out", value, [=](Tensors& merged, const Tensors& base) { merged[value] = base.at(value); }},
-          {"half the scale", "",
-           [](Tensors& merged, const Tensors& base) {
-             for (auto& [name, tensor] : merged) {
-               const Tensor wide = tensor.to(at::kDouble), before = base.at(name).to(at::kDouble);
-               tensor = (before + (wide - before) / 2).to(tensor.scalar_type());
-             }
-           }},
-          {"a matrix transposed", square,
-           [=](Tensors& merged, const Tensors&) { merged[square] = merged[square].t().contiguous(); }},
-          {"a bias dropped", bias, [=](Tensors& merged, const Tensors& base) { merged[bias] = base.at(bias); }},
-          {"one number off", value, [=](Tensors& merged, const Tensors&) { merged[value].view({-1})[3].mul_(1.02); }},
-          {"a tensor touched that the adapter leaves alone", norm,
-           [=](Tensors& merged, const Tensors&) { merged[norm].view({-1})[2].mul_(1.01); }}};
+  return {
+      {"the adapter left out", "", [](TensorMap& merged, const TensorMap& base) { merged = base; }},
+      {"a layer left out", value, [=](TensorMap& merged, const TensorMap& base) { merged[value] = base.at(value); }},
+      {"half the scale", "",
+       [](TensorMap& merged, const TensorMap& base) {
+         for (auto& [name, tensor] : merged) {
+           const Tensor wide = tensor.to(at::kDouble), before = base.at(name).to(at::kDouble);
+           tensor = (before + (wide - before) / 2).to(tensor.scalar_type());
+         }
+       }},
+      {"a matrix transposed", square,
+       [=](TensorMap& merged, const TensorMap&) { merged[square] = merged[square].t().contiguous(); }},
+      {"a bias dropped", bias, [=](TensorMap& merged, const TensorMap& base) { merged[bias] = base.at(bias); }},
+      {"one number off", value, [=](TensorMap& merged, const TensorMap&) { merged[value].view({-1})[3].mul_(1.02); }},
+      {"a tensor touched that the adapter leaves alone", norm,
+       [=](TensorMap& merged, const TensorMap&) { merged[norm].view({-1})[2].mul_(1.01); }}};
 }
 
 TEST_P(Merge, ThatIsWrongFailsAndNamesTheTensor) {
@@ -135,7 +136,7 @@ TEST_P(Merge, ThatIsWrongFailsAndNamesTheTensor) {
       SCOPED_TRACE(fmt::format("{}: {}", method, sabotage.name));
       std::filesystem::remove_all(folder / "merged");
       ASSERT_TRUE(merge_checkpoint(adapter, folder / "merged", probe).passed);
-      Tensors merged = tensors_in(folder / "merged");
+      TensorMap merged = tensors_in(folder / "merged");
       sabotage.work(merged, tensors_in(folder / "base"));
       replace(folder / "merged", merged);
       MergeReport report;
@@ -226,7 +227,7 @@ TEST(MergeRounding, IsOneRoundingOfTheWholeSum) {
     Adapter adapter = Adapter::create(*model, config, 7);
     test::randomise(adapter, 5, 0.2);
     EXPECT_TRUE(merge_checkpoint(adapter, folder / "merged", test::probe_of(input_of("bert_cls"))).passed);
-    const Tensors before = tensors_in(folder / "base"), after = tensors_in(folder / "merged");
+    const TensorMap before = tensors_in(folder / "base"), after = tensors_in(folder / "merged");
     const auto expect_rounded_once = [&](const Tensor& exact, const Parameter& parameter) {
       const Tensor& merged = after.at(parameter.name);
       ASSERT_EQ(merged.scalar_type(), type);

@@ -14,25 +14,25 @@
 namespace deltaw {
 namespace {
 
-using test::TensorList;
+using test::Tensors;
 
 constexpr double kEps = 1e-5;
 
 // Inputs: x, weight, bias.
 test::Function ours(int64_t groups, bool silu) {
-  return [=](const TensorList& in) { return TensorList{ops::group_norm(in[0], in[1], in[2], groups, kEps, silu)}; };
+  return [=](const Tensors& in) { return Tensors{ops::group_norm(in[0], in[1], in[2], groups, kEps, silu)}; };
 }
 
 // Computed in float32 between the inputs and the outputs, rounded where torch rounds behind its norm.
 test::Function torchs(int64_t groups, bool silu) {
-  return [=](const TensorList& in) {
+  return [=](const Tensors& in) {
     const at::ScalarType type = in[0].scalar_type(), wide = type == at::kDouble ? type : at::kFloat;
     const Tensor x = in[0].to(wide), weight = in[1].to(wide), bias = in[2].to(wide);
     Tensor y = weight.dim() == 1 ? at::group_norm(x, groups, weight, bias, kEps)
                                  : at::group_norm(x, groups, {}, {}, kEps) * weight.unsqueeze(-1).unsqueeze(-1) +
                                        bias.unsqueeze(-1).unsqueeze(-1);
     if (silu) y = at::silu(y);
-    return TensorList{y.to(type)};
+    return Tensors{y.to(type)};
   };
 }
 
@@ -41,7 +41,7 @@ struct Shape {
 };
 constexpr Shape kShapes[] = {{1, 4, 4, 3, 5}, {3, 6, 2, 1, 1}, {2, 32, 8, 16, 16}, {2, 64, 32, 31, 33}};
 
-TensorList inputs(const Shape& s, at::ScalarType type, bool of_pictures) {
+Tensors inputs(const Shape& s, at::ScalarType type, bool of_pictures) {
   const std::vector<int64_t> affine = of_pictures ? std::vector{s.batch, s.channels} : std::vector{s.channels};
   // Far from zero: what a formula in squares would lose.
   return {test::drawn({s.batch, s.channels, s.rows, s.columns}, type, 1) + 3, test::drawn(affine, type, 2),
@@ -56,7 +56,7 @@ TEST(GroupNorm, IsTorchs) {
           const std::string what =
               fmt::format("{} x {} in {} groups of {} x {}, {}{}{}", s.batch, s.channels, s.groups, s.rows, s.columns,
                           toString(type), silu ? ", SiLU" : "", of_pictures ? ", each picture its own" : "");
-          const TensorList in = inputs(s, type, of_pictures);
+          const Tensors in = inputs(s, type, of_pictures);
           // Gradients of weights are sums over all places.
           const double places = std::sqrt(static_cast<double>(s.batch * s.rows * s.columns));
           const double share = type == at::kDouble ? 1e-10 : std::max(1e-4, test::tolerance(type) * (2 + places / 4));
@@ -68,13 +68,13 @@ TEST(GroupNorm, IsTorchs) {
 }
 
 TEST(GroupNorm, TakesPicturesInAnyLayout) {
-  TensorList in = inputs({2, 8, 2, 5, 7}, at::kFloat, false);
+  Tensors in = inputs({2, 8, 2, 5, 7}, at::kFloat, false);
   in[0] = in[0].contiguous(at::MemoryFormat::ChannelsLast);
   test::expect_alike(ours(2, true), torchs(2, true), in, 1e-4, "channels last");
   in[0] = in[0].flatten(2).transpose(1, 2).contiguous().transpose(1, 2);
   test::expect_alike(
-      ours(2, false), [](const TensorList& t) { return TensorList{at::group_norm(t[0], 2, t[1], t[2], kEps)}; }, in,
-      1e-4, "rows of pixels");
+      ours(2, false), [](const Tensors& t) { return Tensors{at::group_norm(t[0], 2, t[1], t[2], kEps)}; }, in, 1e-4,
+      "rows of pixels");
 }
 
 TEST(GroupNorm, DoesNotDependOnTheNumberOfThreads) {
@@ -83,7 +83,7 @@ TEST(GroupNorm, DoesNotDependOnTheNumberOfThreads) {
 
 // A chain of such norms and frozen convolutions keeps one tensor a link: what enters it.
 TEST(GroupNorm, AndAFrozenConvolutionBehindItKeepWhatEntersAlone) {
-  const TensorList in = inputs({2, 32, 8, 16, 16}, at::kFloat, false);
+  const Tensors in = inputs({2, 32, 8, 16, 16}, at::kFloat, false);
   Conv2d layer;
   layer.name = "conv";
   layer.kind = LayerKind::conv2d;
