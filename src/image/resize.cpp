@@ -74,7 +74,7 @@ int bits_of_torch(const std::vector<Tap>& taps) {
     for (const double share : tap.shares) most = std::max(most, share);
   }
   int bits = 0;
-  while (bits < 22 && static_cast<int>(0.5 + most * (1 << (bits + 1))) < 1 << 15) ++bits;
+  while (bits < 22 && most * (1 << (bits + 1)) + 0.5 < 1 << 15) ++bits;
   return bits;
 }
 
