@@ -100,7 +100,7 @@ void check_pair(const Invocation& invocation, const Keys& keys) {
   if (keys.gguf.wanted()) refuse("llama.cpp has no pairs of encoders", "to", "leave it out");
 }
 
-/// What stands beside the pair: how it sees an image, and how it reads a text.
+/// The files beside the weights: the image processor and the tokenizer.
 FillFolder pair_companions(const std::filesystem::path& vision, const std::filesystem::path& text) {
   return [vision, text](const std::filesystem::path& folder) {
     if (const auto file = ImageProcessor::file_in(vision)) write_file(folder / file->filename(), read_file(*file));

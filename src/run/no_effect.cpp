@@ -116,7 +116,8 @@ std::optional<std::string> keys_without_effect(const Json& given, const std::vec
   for (const IdleKeys& idle : idle_keys(facts)) {
     std::vector<std::string> without;
     for (const FieldInfo& key : known) {
-      const bool is_new = has(idle.keys, key.name) && !has(told, key.name);
+      // Several tasks may have one key.
+      const bool is_new = has(idle.keys, key.name) && !has(told, key.name) && !has(without, key.name);
       if (is_new && (has(for_this_run, key.name) || differs(given, key))) without.push_back(key.name);
     }
     if (without.empty()) continue;

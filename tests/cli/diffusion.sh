@@ -39,6 +39,9 @@ contains out '"num_train_timesteps": 100'
 expect 0 validate $run --rows_file rows.jsonl
 contains rows.jsonl 'colours/green/1.png'
 lacks rows.jsonl blue
+# A key that several tasks have, and not this one in effect, is told once.
+expect 0 validate $run --image_processor_backend torchvision
+contains err 'keys without effect here: image_processor_backend, because image_interpolation_mode'
 
 # A run that was cut is the run that was not, and neither threads nor micro-batches that make a step change what is drawn.
 cut="$run --max_steps 6 --save_strategy steps --save_steps 2"

@@ -77,7 +77,8 @@ class Reader final : public tasks::ImageReader, public MakesImages {
 
   std::vector<IdleKeys> idle_keys(const DataOptions& /*data*/, bool /*trains*/) const override {
     return {{{"text_column", "text_pair_column", "max_length", "group_by_length", "task_name", "problem_type"},
-             "the rows are pictures"}};
+             "the rows are pictures"},
+            {{"image_processor_backend"}, "image_interpolation_mode says how pictures are resized, as Pillow does"}};
   }
 
   std::unique_ptr<Task> make_task(const TaskSpec& /*spec*/) const override {
