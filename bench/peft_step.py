@@ -18,6 +18,11 @@ import torch
 import transformers
 
 CLIP, RATE = 1.0, 1e-4
+CLASSES = {"SEQ_CLS": transformers.AutoModelForSequenceClassification,
+           "CAUSAL_LM": transformers.AutoModelForCausalLM,
+           "image-classification": transformers.AutoModelForImageClassification,
+           "contrastive-image-text": transformers.CLIPModel}
+IMAGE_TASKS = ("image-classification", "contrastive-image-text")
 ADALORA_TARGET, ADALORA_STEPS = 6, 1000  # the first steps of a long run: it prunes in every one
 
 
@@ -34,7 +39,8 @@ def peak_memory_bytes():
 
 
 def adapter_config(method, rank, targets, task):
-    common = {"task_type": task, "target_modules": targets}
+    common = {"task_type": task if task in peft.TaskType.__members__ else None, "target_modules": targets,
+              "modules_to_save": ["classifier"] if task == "image-classification" else None}
     if method == "lora":
         return peft.LoraConfig(r=rank, **common)
     if method == "dora":
@@ -49,9 +55,8 @@ def adapter_config(method, rank, targets, task):
 
 
 def load(args):
-    kind = {"SEQ_CLS": transformers.AutoModelForSequenceClassification, "CAUSAL_LM": transformers.AutoModelForCausalLM}
     dtype = torch.bfloat16 if args.dtype == "bf16-base" else torch.float32
-    model = kind[args.task].from_pretrained(args.model, attn_implementation=args.attention, dtype=dtype)
+    model = CLASSES[args.task].from_pretrained(args.model, attn_implementation=args.attention, dtype=dtype)
     if args.method != "base":
         targets = args.targets if args.targets == "all-linear" else args.targets.split(",")
         return peft.get_peft_model(model, adapter_config(args.method, args.rank, targets, args.task))
@@ -61,6 +66,8 @@ def load(args):
 
 
 def batch_of(model, args):
+    if args.task in IMAGE_TASKS:
+        return image_batch(model, args)
     ids = torch.randint(1, model.config.vocab_size, (args.batch, args.length))
     batch = {"attention_mask": torch.ones_like(ids)}
     batch["labels"] = ids if args.task == "CAUSAL_LM" else torch.randint(0, model.config.num_labels, (args.batch,))
@@ -68,6 +75,16 @@ def batch_of(model, args):
         return {"input_ids": ids, **batch}
     embeddings = model.get_input_embeddings()(ids).detach().requires_grad_()
     return {"inputs_embeds": embeddings, **batch}
+
+
+def image_batch(model, args):
+    pixels = torch.randn(args.batch, 3, args.length, args.length, dtype=model.dtype)
+    if args.task == "image-classification":
+        return {"pixel_values": pixels, "labels": torch.randint(0, model.config.num_labels, (args.batch,))}
+    text = model.config.text_config
+    ids = torch.randint(1, text.vocab_size - 2, (args.batch, text.max_position_embeddings))
+    ids[:, -1] = text.eos_token_id
+    return {"pixel_values": pixels, "input_ids": ids, "attention_mask": torch.ones_like(ids), "return_loss": True}
 
 
 def is_head(name):
@@ -130,12 +147,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", required=True)
     parser.add_argument("--method", required=True)
-    parser.add_argument("--task", required=True, choices=["SEQ_CLS", "CAUSAL_LM"])
+    parser.add_argument("--task", required=True, choices=CLASSES)
     parser.add_argument("--attention", required=True, choices=["eager", "sdpa"])
     parser.add_argument("--dtype", required=True, choices=["fp32", "bf16-autocast", "bf16-base"])
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--batch", type=int, required=True)
-    parser.add_argument("--length", type=int, required=True)
+    parser.add_argument("--length", type=int, required=True, help="tokens of a row, or pixels of a side")
     parser.add_argument("--rank", type=int, required=True)
     parser.add_argument("--targets", required=True)
     parser.add_argument("--steps", type=int, required=True)

@@ -6,8 +6,9 @@ sys.path.pop(0)  # tokenizers.py beside this file has the name of a library that
 
 import torch
 from transformers import (AlbertConfig, AlbertForSequenceClassification, BertConfig, BertForSequenceClassification,
-                          DebertaV2Config, DebertaV2ForSequenceClassification, LlamaConfig, LlamaForCausalLM,
-                          ModernBertConfig, ModernBertForSequenceClassification)
+                          CLIPConfig, CLIPModel, DebertaV2Config, DebertaV2ForSequenceClassification, LlamaConfig,
+                          LlamaForCausalLM, ModernBertConfig, ModernBertForSequenceClassification, ViTConfig,
+                          ViTForImageClassification)
 
 SHAPES = {
     "bert-base": lambda: BertForSequenceClassification(BertConfig()),
@@ -18,6 +19,8 @@ SHAPES = {
     "modernbert-base": lambda: ModernBertForSequenceClassification(ModernBertConfig()),
     "albert-base": lambda: AlbertForSequenceClassification(
         AlbertConfig(hidden_size=768, num_attention_heads=12, intermediate_size=3072)),
+    "vit-b16": lambda: ViTForImageClassification(ViTConfig(num_labels=10)),
+    "clip-b32": lambda: CLIPModel(CLIPConfig()),
     "llama": lambda: LlamaForCausalLM(
         LlamaConfig(hidden_size=1024, intermediate_size=2816, num_hidden_layers=6, num_attention_heads=16,
                     num_key_value_heads=8, vocab_size=8192, max_position_embeddings=1024)),

@@ -1,6 +1,8 @@
 #include "ops/tiles.h"
 
 #include <type_traits>
+
+#include "ops/matrix_units.h"
 #if defined(DELTAW_BF16_UNITS)
 #include <immintrin.h>
 #endif
@@ -91,10 +93,25 @@ void add_product(Left<float> a, Right<float> b, float* c, int64_t c_row, int64_t
 }
 
 #if defined(DELTAW_BF16_UNITS)
+// Whole tiles go to the matrix units, where there are any: the first pairs of the first rows.
 void add_product(Left<Pair> a, Right<Pair> b, float* c, int64_t c_row, int64_t rows, int64_t columns, int64_t depth) {
-  for_each_tile(a, b, c, c_row, rows, columns, [&](auto count, Left<Pair> left, Right<Pair> right, float* to) {
-    tile<count>(left, right, to, c_row, (depth + 1) / 2);
-  });
+  const int64_t pairs = (depth + 1) / 2;
+  const auto add_by_vectors = [&](int64_t row, int64_t end, int64_t pair) {
+    for_each_tile(Left<Pair>{a.data + row * a.row + pair * a.column, a.row, a.column},
+                  Right<Pair>{b.data + pair * b.row, b.row}, c + row * c_row, c_row, end - row, columns,
+                  [&](auto count, Left<Pair> left, Right<Pair> right, float* to) {
+                    tile<count>(left, right, to, c_row, pairs - pair);
+                  });
+  };
+#if defined(DELTAW_MATRIX_UNITS)
+  const int64_t unit_rows = rows / kUnitEdge * kUnitEdge, unit_pairs = pairs / kUnitEdge * kUnitEdge;
+  if (unit_rows > 0 && unit_pairs > 0 && has_matrix_units()) {
+    add_product_in_units(a, b, c, c_row, unit_rows, columns, unit_pairs);
+    if (unit_pairs < pairs) add_by_vectors(0, unit_rows, unit_pairs);
+    return add_by_vectors(unit_rows, rows, 0);
+  }
+#endif
+  add_by_vectors(0, rows, 0);
 }
 #endif
 

@@ -249,18 +249,22 @@ Tensor Run::add_gradients(const std::vector<Batch>& batches, Step& step) {
   return sum;
 }
 
-// The outputs of all batches without a graph, the loss of all of them, and each batch once more: the dropout masks are
-// drawn again from their keys, so that both passes compute the same.
+// The outputs of all batches, those of the first with their graph; the loss of all of them; then each batch's backward
+// pass, for which the others go through the model once more. The dropout masks are drawn again from their keys, so that
+// both passes compute the same.
 Tensor Run::add_compared_gradients(const std::vector<Batch>& batches, Step& step) {
   LapTimer timer;
-  std::vector<Outputs> parts;
+  const auto outputs_of = [&](size_t i) {
+    Call call = call_of(i);
+    return inputs_.task.outputs(inputs_.model, batches[i], call);
+  };
+  std::vector<Outputs> parts(batches.size());
   {
     const at::NoGradGuard no_grad;
-    for (size_t i = 0; i < batches.size(); ++i) {
-      Call call = call_of(i);
-      parts.push_back(inputs_.task.outputs(inputs_.model, batches[i], call));
-    }
+    for (size_t i = 1; i < batches.size(); ++i) parts[i] = outputs_of(i);
   }
+  const Outputs first = outputs_of(0);  // last, so that no other pass needs room beside its graph
+  for (const Tensor& output : first) parts[0].push_back(output.detach());
   Outputs leaves = joined_rows(parts);
   for (Tensor& leaf : leaves) leaf.requires_grad_();
   Call call = call_of(0);
@@ -271,8 +275,7 @@ Tensor Run::add_compared_gradients(const std::vector<Batch>& batches, Step& step
   loss.backward();
   int64_t begin = 0;
   for (size_t i = 0; i < batches.size(); ++i) {
-    Call again = call_of(i);
-    const Outputs outputs = inputs_.task.outputs(inputs_.model, batches[i], again);
+    const Outputs outputs = i == 0 ? first : outputs_of(i);
     std::vector<Tensor> moved, gradients;
     for (size_t k = 0; k < outputs.size(); ++k) {
       if (!outputs[k].requires_grad()) continue;  // of a tower that is frozen

@@ -14,6 +14,7 @@
 #include "core/log.h"
 #include "core/output_folder.h"
 #include "deltaw/error.h"
+#include "ops/matrix_units.h"
 #include "ops/vectors.h"
 #include "train/named_tensors.h"
 #include "train/resume_check.h"
@@ -57,7 +58,8 @@ Json scheduler_state(const RunParts& parts) {
 
 /// The instructions that vectors are computed with: they set the order of sums, and what is rounded to bf16.
 std::string processor() {
-  return at::get_cpu_capability() + (ops::has_bf16_units() ? " with bf16 units" : "");
+  const char* units = ops::has_matrix_units() ? " with matrix units" : ops::has_bf16_units() ? " with bf16 units" : "";
+  return at::get_cpu_capability() + units;
 }
 
 void warn_of_another_machine(const JsonFields& run_state) {

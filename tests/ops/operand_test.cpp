@@ -6,6 +6,7 @@
 #include <iostream>
 #include <string>
 
+#include "ops/matrix_units.h"
 #include "ops/vectors.h"
 #include "support/compared.h"
 
@@ -53,7 +54,8 @@ void expect_products(const Sizes& s) {
 
 template <class Operand>
 void expect_products_of_all_sizes() {
-  for (const Sizes& s : {Sizes{1, 1, 1}, Sizes{7, 20, 33}, Sizes{64, 128, 32}, Sizes{13, 65, 64}, Sizes{8, 32, 129}}) {
+  for (const Sizes& s : {Sizes{1, 1, 1}, Sizes{7, 20, 33}, Sizes{64, 128, 32}, Sizes{13, 65, 64}, Sizes{8, 32, 129},
+                         Sizes{64, 64, 197}, Sizes{197, 64, 64}, Sizes{48, 96, 300}}) {
     expect_products<Operand>(s);
   }
 }
@@ -66,6 +68,7 @@ TEST(Operand, GivesEveryProductInFloats) {
 TEST(Operand, GivesEveryProductInPairs) {
   if (ops::has_bf16_units()) {
     expect_products_of_all_sizes<ops::Pairs>();
+    if (!ops::has_matrix_units()) std::cerr << "this processor has no AMX: products in its tiles are not tested\n";
   } else {
     std::cerr << "this processor has no AVX512_BF16: products of pairs are not tested\n";
   }

@@ -1,0 +1,145 @@
+#include "ops/matrix_units.h"
+
+#if defined(DELTAW_MATRIX_UNITS)
+#include <cpuid.h>
+#include <immintrin.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#endif
+
+namespace deltaw::ops {
+
+#if defined(DELTAW_MATRIX_UNITS)
+namespace {
+
+constexpr int64_t kUnitRow = kUnitEdge * static_cast<int64_t>(sizeof(Pair));  // bytes
+constexpr int64_t kDepth = 64;                                                // pairs that are turned at a time
+
+// All eight registers hold whole tiles.
+struct alignas(64) TileConfig {
+  uint8_t palette = 1, start_row = 0, reserved[14] = {};
+  uint16_t bytes[16] = {kUnitRow, kUnitRow, kUnitRow, kUnitRow, kUnitRow, kUnitRow, kUnitRow, kUnitRow};
+  uint8_t rows[16] = {kUnitEdge, kUnitEdge, kUnitEdge, kUnitEdge, kUnitEdge, kUnitEdge, kUnitEdge, kUnitEdge};
+};
+
+// The even or the odd lanes of 128 bits, of `first` and then of `second`.
+template <int kOdd>
+DELTAW_MATRIX_UNITS inline __m512i lanes(__m512i first, __m512i second) {
+  return _mm512_maskz_shuffle_i32x4(0xFFFF, first, second, kOdd ? 0xDD : 0x88);  // gcc 12 warns of the unmasked one
+}
+
+// to[i][k] = from[k][i], of 16 by 16.
+DELTAW_MATRIX_UNITS
+void turn(const Pair* from, int64_t from_row, Pair* to, int64_t to_row) {
+  __m512i x[16], y[16];
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; ++i) x[i] = _mm512_loadu_si512(from + i * from_row);
+#pragma GCC unroll 8
+  for (int i = 0; i < 16; i += 2) {
+    y[i] = _mm512_maskz_unpacklo_epi32(0xFFFF, x[i], x[i + 1]);
+    y[i + 1] = _mm512_maskz_unpackhi_epi32(0xFFFF, x[i], x[i + 1]);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 16; i += 4) {
+    x[i] = _mm512_maskz_unpacklo_epi64(0xFF, y[i], y[i + 2]);
+    x[i + 1] = _mm512_maskz_unpackhi_epi64(0xFF, y[i], y[i + 2]);
+    x[i + 2] = _mm512_maskz_unpacklo_epi64(0xFF, y[i + 1], y[i + 3]);
+    x[i + 3] = _mm512_maskz_unpackhi_epi64(0xFF, y[i + 1], y[i + 3]);
+  }
+  // x[4 i + n] has columns n, 4 + n, 8 + n and 12 + n of rows 4 i to 4 i + 3, a lane each.
+#pragma GCC unroll 4
+  for (int n = 0; n < 4; ++n) {
+    const __m512i even = lanes<0>(x[n], x[4 + n]), even2 = lanes<0>(x[8 + n], x[12 + n]);
+    const __m512i odd = lanes<1>(x[n], x[4 + n]), odd2 = lanes<1>(x[8 + n], x[12 + n]);
+    y[n] = lanes<0>(even, even2);
+    y[4 + n] = lanes<0>(odd, odd2);
+    y[8 + n] = lanes<1>(even, even2);
+    y[12 + n] = lanes<1>(odd, odd2);
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; ++i) _mm512_storeu_si512(to + i * to_row, y[i]);
+}
+
+// c += a b: one or two tiles below each other, two beside each other. Rows of `a` lie without gaps between pairs.
+template <bool kTwo>
+DELTAW_MATRIX_UNITS void tiles(Left<Pair> a, Right<Pair> b, float* c, int64_t c_row, int64_t pairs) {
+  const auto stride = [](int64_t row) { return static_cast<size_t>(row) * sizeof(Pair); };
+  const Pair* a2 = a.data + kUnitEdge * a.row;
+  float* c2 = c + kUnitEdge * c_row;
+  _tile_loadd(0, c, stride(c_row));
+  _tile_loadd(1, c + kUnitEdge, stride(c_row));
+  if (kTwo) {
+    _tile_loadd(2, c2, stride(c_row));
+    _tile_loadd(3, c2 + kUnitEdge, stride(c_row));
+  }
+  for (int64_t k = 0; k < pairs; k += kUnitEdge) {
+    _tile_loadd(4, a.data + k, stride(a.row));
+    _tile_loadd(6, b.data + k * b.row, stride(b.row));
+    _tile_loadd(7, b.data + k * b.row + kUnitEdge, stride(b.row));
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_dpbf16ps(1, 4, 7);
+    if (kTwo) {
+      _tile_loadd(5, a2 + k, stride(a.row));
+      _tile_dpbf16ps(2, 5, 6);
+      _tile_dpbf16ps(3, 5, 7);
+    }
+  }
+  _tile_stored(0, c, stride(c_row));
+  _tile_stored(1, c + kUnitEdge, stride(c_row));
+  if (kTwo) {
+    _tile_stored(2, c2, stride(c_row));
+    _tile_stored(3, c2 + kUnitEdge, stride(c_row));
+  }
+}
+
+}  // namespace
+
+bool has_matrix_units() {
+  static const bool has = [] {
+    constexpr unsigned kBf16 = 1U << 22, kTile = 1U << 24;  // of EDX
+    constexpr long kAskForState = 0x1023, kTileData = 18;   // arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    return has_bf16_units() && __get_cpuid_count(7, 0, &a, &b, &c, &d) == 1 && (d & kBf16) && (d & kTile) &&
+           syscall(SYS_arch_prctl, kAskForState, kTileData) == 0;
+  }();
+  return has;
+}
+
+DELTAW_MATRIX_UNITS
+void add_product_in_units(Left<Pair> a, Right<Pair> b, float* c, int64_t c_row, int64_t rows, int64_t columns,
+                          int64_t pairs) {
+  static constexpr TileConfig kConfig;
+  alignas(64) Pair turned[2 * kUnitEdge * kDepth];
+  _tile_loadconfig(&kConfig);
+  for (int64_t from = 0; from < pairs; from += kDepth) {
+    const int64_t depth = std::min(kDepth, pairs - from);
+    for (int64_t i = 0; i < rows; i += 2 * kUnitEdge) {
+      const int64_t count = std::min(2 * kUnitEdge, rows - i);
+      Left<Pair> left{a.data + i * a.row + from * a.column, a.row, a.column};
+      if (a.column != 1) {
+        for (int64_t r = 0; r < count; r += kUnitEdge) {
+          for (int64_t k = 0; k < depth; k += kUnitEdge) {
+            turn(left.data + r + k * a.column, a.column, turned + r * kDepth + k, kDepth);
+          }
+        }
+        left = {turned, kDepth, 1};
+      }
+      for (int64_t j = 0; j < columns; j += kTileColumns) {
+        const Right<Pair> right{b.data + from * b.row + j, b.row};
+        float* to = c + i * c_row + j;
+        count == 2 * kUnitEdge ? tiles<true>(left, right, to, c_row, depth)
+                               : tiles<false>(left, right, to, c_row, depth);
+      }
+    }
+  }
+  _tile_release();
+}
+#else
+bool has_matrix_units() {
+  return false;
+}
+#endif
+
+}  // namespace deltaw::ops

@@ -1,0 +1,30 @@
+// Products of pairs in the matrix units that some processors have (AMX): a register holds a tile of 16 rows of 64
+// bytes.
+#pragma once
+
+#include <cstdint>
+
+#include "ops/tiles.h"
+
+/// Before a function that has_matrix_units() guards.
+#if defined(DELTAW_BF16_UNITS)
+#define DELTAW_MATRIX_UNITS \
+  __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,amx-tile,amx-bf16,amx-int8"), optimize("O3")))
+#endif
+
+namespace deltaw::ops {
+
+/// Rows of a tile, and numbers of 32 bits in a row of it: floats of the result, pairs along the depth.
+constexpr int64_t kUnitEdge = 16;
+
+/// Whether the processor has AMX_TILE and AMX_BF16 (and AVX512_BF16), and the system lets this process use them.
+bool has_matrix_units();
+
+#if defined(DELTAW_MATRIX_UNITS)
+/// add_product of whole tiles: `rows` and `pairs` are multiples of kUnitEdge, `columns` of kTileColumns. Needs
+/// has_matrix_units().
+void add_product_in_units(Left<Pair> a, Right<Pair> b, float* c, int64_t c_row, int64_t rows, int64_t columns,
+                          int64_t pairs);
+#endif
+
+}  // namespace deltaw::ops
