@@ -71,6 +71,10 @@ CausalPass causal_pass(const ModelInput& input, int64_t window, const Call& call
   for (Tensor* made : {&pass.positions, &places, &documents}) {
     if (made->defined()) *made = made->to(device);
   }
+  if (!call.cache) {
+    pass.padding =
+        Padding(queries == mask.size(1) ? mask : at::cat({mask.new_ones({mask.size(0), n}), mask}, 1), device);
+  }
   const auto mask_of = [&](int64_t w) -> ops::AttentionMask {
     auto seen = std::make_shared<const ops::CausalKeys>(documents, places, queries, w);
     if (queries == 1 && seen->all()) return {};

@@ -3,6 +3,7 @@
 
 #include "deltaw/model.h"
 #include "models/config_values.h"
+#include "models/padding.h"
 #include "ops/attention/attention.h"
 
 namespace deltaw {
@@ -14,6 +15,7 @@ struct CausalPass {
   Tensor positions;                   // [batch or 1, queries] int64: tokens of the same document before each
   int64_t end = 0;                    // one more than the last of them
   ops::AttentionMask full, windowed;  // of layers that see all, and of those that see `window` tokens
+  Padding padding;                    // to take out of the states; none with a cache, which has places for it
 };
 
 /// `window`: tokens that a layer with a window sees, itself among them; 0 where no layer has one. Throws shape.mismatch

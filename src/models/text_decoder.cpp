@@ -39,20 +39,23 @@ Tensor TextDecoder::states(const ModelInput& input, Reads reads, Call& call) con
   const CausalPass pass = causal_pass(input, window, call);
   const at::ScalarType type = words->weight.value.scalar_type();
   const Rotary::Turn turn = rotary ? rotary->turn(pass.positions, pass.end, type) : Rotary::Turn{};
-  Tensor x = embed(*this, input, pass, call);
+  Tensor x = pass.padding.remove(embed(*this, input, pass, call));
   for (size_t i = 0; i < blocks.size(); ++i) {
     const auto layer = static_cast<int64_t>(i);
     const auto block = [this, layer, pass, turn](const std::vector<Tensor>& inputs, Call& own) {
       const Block& parts = blocks[layer];
       const bool windowed = parts.attention.window > 0;
-      const BlockInput seen{
-          .layer = layer, .mask = windowed ? pass.windowed : pass.full, .turn = turn, .prefix = inputs[1]};
+      const BlockInput seen{.layer = layer,
+                            .padding = pass.padding,
+                            .mask = windowed ? pass.windowed : pass.full,
+                            .turn = turn,
+                            .prefix = inputs[1]};
       return parts(inputs[0], seen, own);
     };
     x = ops::checkpointed(block, {x, prefix_of(pass.prefix, layer)}, call);
   }
+  x = pass.padding.add(ops::normalised(x, *norm, call));
   if (pass.prompt.defined()) x = x.narrow(1, pass.prompt.size(0), input.input_ids.size(1));
-  x = ops::normalised(x, *norm, call);
   return reads == Reads::last ? last_tokens(x, input) : x;
 }
 

@@ -173,6 +173,47 @@ TEST_F(TinyDecoder, TakesPaddingOnEitherSide) {
   EXPECT_TRUE(left.isfinite().all().item<bool>());
 }
 
+/// The rows of the last input that a layer of this name had.
+class CountsRows : public Observer {
+ public:
+  void see(const Layer& layer, const Tensor& x, Tensor& /*y*/) override { rows[layer.name] = x.numel() / x.size(-1); }
+  std::map<std::string, int64_t> rows;
+};
+
+// The first token of a row always stays.
+TEST_F(TinyDecoder, HasItsLinearLayersReadTokensAlone) {
+  const auto model = open();
+  const Tensor ids = at::zeros({3, 7}, at::kLong), mask = at::ones_like(ids);
+  mask[1].narrow(0, 4, 3).zero_();
+  mask[2].narrow(0, 0, 3).zero_();
+  const at::NoGradGuard no_grad;
+  CountsRows counted;
+  Call call{.observer = &counted};
+  model->forward({.input_ids = ids, .attention_mask = mask}, call);
+  EXPECT_EQ(counted.rows.size(), 2u * 7 + 1);
+  for (const auto& [name, rows] : counted.rows) {
+    EXPECT_EQ(rows, name == "lm_head" ? 3 * 7 : 7 + 4 + 4 + 1) << name;
+  }
+}
+
+TEST_F(TinyDecoder, TakesPaddingBehindVirtualTokens) {
+  const auto model = open();
+  AdapterConfig options;
+  options.task_type = "CAUSAL_LM";
+  options.options = {{"num_virtual_tokens", 3}};
+  for (const char* method : {"prefix_tuning", "prompt_tuning"}) {
+    options.method = method;
+    const Adapter adapter = Adapter::create(*model, options, 1);
+    const Tensor row = row_of(kSecond), zeros = at::zeros({1, 3}, at::kLong), ones = at::ones_like(row);
+    const Tensor ids = at::cat({row_of(kFirst), at::cat({row, zeros}, 1), at::cat({zeros, row}, 1)});
+    const Tensor mask = at::cat({at::ones({1, 7}, at::kLong), at::cat({ones, zeros}, 1), at::cat({zeros, ones}, 1)});
+    const Tensor alone = run(*model, row, ones, &adapter), all = run(*model, ids, mask, &adapter);
+    EXPECT_EQ(differs(all[1].narrow(0, 0, 4), alone[0], 1e-9), "") << method;
+    EXPECT_EQ(differs(all[2].narrow(0, 3, 4), alone[0], 1e-9), "") << method;
+    EXPECT_EQ(differs(all[0], run(*model, row_of(kFirst), mask.narrow(0, 0, 1), &adapter)[0], 1e-9), "") << method;
+  }
+}
+
 TEST_F(TinyDecoder, KeepsDocumentsOfARowApart) {
   for (const Json& window : {Json(nullptr), Json(3)}) {
     config["model_type"] = "mistral";
