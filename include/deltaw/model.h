@@ -172,6 +172,9 @@ struct ModelOptions {
   bool load_in_8bit = false;
   std::string bnb_4bit_quant_type = "nf4";  // or fp4
   bool bnb_4bit_use_double_quant = false;   // the scales of the 4-bit blocks are quantised too
+  /// What products with these layers are computed in: auto (dtype), or int8, for which they are held in 8 bits and what
+  /// is multiplied with them is quantised by rows (SwitchBack, arXiv:2304.13013).
+  std::string base_compute_dtype = "auto";
   /// Weights that a file holds in blocks of a few bits (GGUF) become numbers of `dtype`; false: linear layers, but for
   /// heads, stay as they are in the mapped file, and every use dequantises them anew.
   bool dequantize = true;
@@ -187,7 +190,7 @@ struct ModelOptions {
 
 /// What quantising a model's layers changed: || W - W0 || / || W0 || of a layer, Frobenius norms.
 struct QuantisationError {
-  std::string type;    // "nf4", "nf4, double quantisation", "int8"
+  std::string type;    // "nf4", "nf4, double quantisation", "int8", "int8, multiplied in int8"
   int64_t layers = 0;  // that are quantised
   double mean = 0, worst = 0;
   std::string worst_layer;

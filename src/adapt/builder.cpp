@@ -49,10 +49,12 @@ bool takes_off_start(const AdaptedLayer& layer) {
 }
 
 [[noreturn]] void refuse_quantised(const Parameter& parameter) {
-  throw Error({.id = "config.quantised",
-               .what = fmt::format("'{}' is held in few bits and cannot train as a whole", parameter.name),
-               .where = "keys \"method\" and \"modules_to_save\"",
-               .fix = "train factors beside it (target_modules), or leave out load_in_4bit and load_in_8bit"});
+  throw Error(
+      {.id = "config.quantised",
+       .what = fmt::format("'{}' is held in few bits and cannot train as a whole", parameter.name),
+       .where = "keys \"method\" and \"modules_to_save\"",
+       .fix =
+           "train factors beside it (target_modules), or leave out load_in_4bit, load_in_8bit and base_compute_dtype"});
 }
 
 // A file may leave it out, and then means something by that: a classifier's head is one layer of many.

@@ -35,7 +35,8 @@ void check(const Model& model, const std::vector<NamedAdapter>& adapters) {
   for (const Parameter* parameter : model.parameters()) {
     if (!parameter->quantised) continue;
     refuse("config.quantised", fmt::format("'{}' is held in few bits, and an update of it is not", parameter->name),
-           model.folder().string(), "load the base as it is stored: --load_in_4bit false --load_in_8bit false");
+           model.folder().string(),
+           "load the base as it is stored: --load_in_4bit false --load_in_8bit false --base_compute_dtype auto");
   }
 }
 

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include "ops/linear/weight.h"
+#include "ops/quantised.h"
 #include "ops/sum.h"
 
 namespace deltaw {
@@ -20,14 +21,24 @@ Tensor as(const Tensor& tensor, at::ScalarType type) {
 
 bool narrow(const Update& update) {
   const int64_t d_out = update.left.size(0), k = update.left.size(1), d_in = update.right.size(1);
-  return d_out * d_in > kSmallLayer && kShare * k * (d_in + d_out) <= d_out * d_in;
+  return kShare * k * (d_in + d_out) <= d_out * d_in;
 }
 
-bool folds(const Update& update, LinearPath path) {
+bool is_small(const Linear& layer) {
+  return layer.weight.numel() <= kSmallLayer;
+}
+
+// A W of its own would be multiplied in the model's type, where training multiplied codes.
+bool is_in_int8(const Linear& layer) {
+  return layer.weight.quantised && layer.weight.quantised->in_int8();
+}
+
+bool folds(const Linear& layer, const Update& update, LinearPath path) {
   if (update.before || update.beside) return true;
   if (!update.left.defined() && !update.dense.defined()) return false;  // gains alone are cheaper than a second W
   if (path != LinearPath::automatic) return path != LinearPath::sequence;
-  return update.dense.defined() || !narrow(update);
+  if (update.dense.defined()) return true;
+  return is_in_int8(layer) ? !narrow(update) : is_small(layer) || !narrow(update);
 }
 
 }  // namespace
@@ -67,7 +78,7 @@ FixedUpdates::Settled FixedUpdates::settle(const Linear& layer, const AdaptedLay
     result.bias = result.bias * as(update.out_gain, type);
   }
   if (update.bias.defined()) result.bias = ops::plus(result.bias, as(update.bias * update.scale, type));
-  if (folds(update, path)) {
+  if (folds(layer, update, path)) {
     const Tensor weight = layer.matrix();
     const at::ScalarType wide = at::promote_types(weight.scalar_type(), at::kFloat);
     result.weight = as(ops::updated_weight(update, weight.to(wide)), type).contiguous();
@@ -89,8 +100,9 @@ Tensor FixedUpdates::linear(const Tensor& x, const Linear& layer, const AdaptedL
   const Update& beside = kept->beside;
   const bool gained = beside.out_gain.defined();
   const Tensor input = beside.in_gain.defined() ? x * beside.in_gain : x;
-  const Tensor weight = kept->weight.defined() ? kept->weight : as(layer.matrix(), x.scalar_type());
-  Tensor y = at::linear(input, weight, gained ? Tensor() : kept->bias);
+  const Tensor bias = gained ? Tensor() : kept->bias;
+  Tensor y = kept->weight.defined() ? at::linear(input, kept->weight, bias)
+                                    : ops::quantised_linear(input, layer.weight.quantised, bias);
   if (beside.left.defined()) y.addmm_(at::mm(input, beside.right.t()), beside.left.t(), 1, beside.scale);
   if (beside.dense.defined()) y.addmm_(input, beside.dense.t(), 1, beside.scale);
   if (!gained) return y;

@@ -132,7 +132,7 @@ constexpr float kOneOf127 = 7.874015718698502e-3F;
 
 std::string Quantisation::name() const {
   const char* word = type == QuantType::nf4 ? "nf4" : type == QuantType::fp4 ? "fp4" : "int8";
-  return nested ? std::string(word) + ", double quantisation" : word;
+  return std::string(word) + (nested ? ", double quantisation" : multiplies ? ", multiplied in int8" : "");
 }
 
 BnbQuantised::BnbQuantised(const Tensor& weight, const Quantisation& how, at::ScalarType type)
@@ -226,6 +226,7 @@ void BnbQuantised::quantise_rows(const Tensor& weight) {
     }
   });
   error_ = relative(squares);
+  if (how_.multiplies) int8_ = {codes_, scales_ * kOneOf127};
 }
 
 Tensor BnbQuantised::dequantised() const {
@@ -263,7 +264,7 @@ Tensor BnbQuantised::dequantised() const {
 
 int64_t BnbQuantised::nbytes() const {
   int64_t sum = 0;
-  for (const Tensor* tensor : {&codes_, &scales_, &nested_scales_, &nested_offset_}) {
+  for (const Tensor* tensor : {&codes_, &scales_, &nested_scales_, &nested_offset_, &int8_.scales}) {
     if (tensor->defined()) sum += static_cast<int64_t>(tensor->nbytes());
   }
   return sum;
@@ -280,18 +281,35 @@ Tensor weight_for(const Quantised& weight, const Tensor& x) {
   return weight.dequantised().to(x.scalar_type());
 }
 
+Tensor product(const Tensor& x, const Quantised& weight, const Tensor& bias) {
+  const Int8Weight* codes = weight.in_int8();
+  if (!codes) return at::linear(x, weight_for(weight, x), bias);
+  std::vector<int64_t> shape = x.sizes().vec();
+  shape.back() = weight.d_out();
+  return int8_product(Int8Rows(x.reshape({-1, weight.d_in()})), *codes, bias, x.scalar_type()).view(shape);
+}
+
+Tensor gradient(const Tensor& dy, const Quantised& weight) {
+  const Int8Weight* codes = weight.in_int8();
+  if (!codes) return at::matmul(dy, weight_for(weight, dy));
+  std::vector<int64_t> shape = dy.sizes().vec();
+  shape.back() = weight.d_in();
+  Tensor dx;
+  add_int8_gradient(dx, dy.reshape({-1, weight.d_out()}), *codes);
+  return dx.view(shape);
+}
+
 class Product : public torch::autograd::Function<Product> {
  public:
   static Tensor forward(torch::autograd::AutogradContext* ctx, const Tensor& x,
                         const c10::intrusive_ptr<Frozen>& frozen) {
     ctx->saved_data["frozen"] = c10::IValue::make_capsule(frozen);
-    return at::linear(x, weight_for(*frozen->weight, x));
+    return product(x, *frozen->weight, Tensor());
   }
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* ctx,
                                                  const torch::autograd::variable_list& gradients) {
     const auto holder = ctx->saved_data["frozen"].toCapsule();
-    const Tensor& dy = gradients[0];
-    return {at::matmul(dy, weight_for(*static_cast<const Frozen&>(*holder).weight, dy)), Tensor()};
+    return {gradient(gradients[0], *static_cast<const Frozen&>(*holder).weight), Tensor()};
   }
 };
 
@@ -299,7 +317,7 @@ class Product : public torch::autograd::Function<Product> {
 
 Tensor quantised_linear(const Tensor& x, const std::shared_ptr<const Quantised>& weight, const Tensor& bias) {
   const Tensor own = bias.defined() ? bias.to(x.scalar_type()) : bias;
-  if (!at::GradMode::is_enabled()) return at::linear(x, weight_for(*weight, x), own);
+  if (!at::GradMode::is_enabled()) return product(x, *weight, own);
   auto frozen = c10::make_intrusive<Frozen>();
   frozen->weight = weight;
   return plus(Product::apply(x, frozen), own);

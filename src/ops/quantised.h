@@ -8,6 +8,8 @@
 #include <optional>
 #include <string>
 
+#include "ops/int8/product.h"
+
 namespace deltaw {
 
 enum class QuantType { nf4, fp4, int8 };
@@ -15,9 +17,10 @@ enum class QuantType { nf4, fp4, int8 };
 /// How the weights of frozen linear layers are held.
 struct Quantisation {
   QuantType type = QuantType::nf4;
-  bool nested = false;  // the scales of 4-bit blocks are quantised too
+  bool nested = false;      // the scales of 4-bit blocks are quantised too
+  bool multiplies = false;  // int8: products are computed with the codes, their other side quantised too
 
-  std::string name() const;  // "nf4", "nf4, double quantisation", "int8"
+  std::string name() const;  // "nf4", "nf4, double quantisation", "int8", "int8, multiplied in int8"
 };
 
 /// W0 [d_out, d_in] in fewer bits than numbers have.
@@ -34,6 +37,14 @@ class Quantised {
   /// [d_out, d_in] in type(), computed in float32 and rounded once. Made anew by every call: keep it for one use.
   virtual at::Tensor dequantised() const = 0;
   virtual int64_t nbytes() const = 0;
+  /// W0 where products are to be computed with its codes (ops/int8/product.h); else null, and they are with
+  /// dequantised().
+  virtual const ops::Int8Weight* in_int8() const { return nullptr; }
+  /// What a product needs at hand beside it.
+  int64_t bytes_at_hand() const {
+    const auto element = static_cast<int64_t>(at::elementSize(type_));
+    return in_int8() ? in_int8()->bytes_at_hand() : d_out_ * d_in_ * element;
+  }
   /// What quantising it changed; nothing where its file holds it like this.
   virtual std::optional<double> relative_error() const { return std::nullopt; }
   virtual std::string name() const = 0;  // of the bits: "nf4"
@@ -54,7 +65,7 @@ class Quantised {
 /// (Dettmers et al. 2022, arXiv:2110.02861).
 ///
 /// int8: code = round(127 element / scale) with the largest magnitude of the row as its scale, which is what LLM.int8()
-/// (arXiv:2208.07339) makes of a weight. Inputs are not quantised, so its outlier columns need no case.
+/// (arXiv:2208.07339) makes of a weight.
 class BnbQuantised final : public Quantised {
  public:
   static constexpr int64_t kBlock = 64, kNestedBlock = 256;
@@ -67,6 +78,7 @@ class BnbQuantised final : public Quantised {
   /// is not.
   std::optional<double> relative_error() const override { return error_; }
   int64_t nbytes() const override;  // of codes and scales
+  const ops::Int8Weight* in_int8() const override { return how_.multiplies ? &int8_ : nullptr; }
   std::string name() const override { return how_.name(); }
 
   /// 4 bits: uint8 [ceil(n / 2)] for the n elements. int8: int8 [d_out, d_in].
@@ -85,13 +97,14 @@ class BnbQuantised final : public Quantised {
 
   Quantisation how_;
   at::Tensor codes_, scales_, nested_scales_, nested_offset_;
+  ops::Int8Weight int8_;  // of the same codes
   double error_ = 0;
 };
 
 namespace ops {
 
-/// x W0^T + bias for x [..., d_in] in any type; `bias` [d_out] may be undefined. The autograd graph keeps neither x nor
-/// the dequantised weight: the backward pass makes the latter again.
+/// x W0^T + bias for x [..., d_in] in any type, by W0's codes where it says so; `bias` [d_out] may be undefined. The
+/// autograd graph keeps neither x nor a dequantised weight: the backward pass makes the latter again.
 at::Tensor quantised_linear(const at::Tensor& x, const std::shared_ptr<const Quantised>& weight,
                             const at::Tensor& bias);
 

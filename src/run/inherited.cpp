@@ -39,9 +39,10 @@ Json values_of(const fs::path& adapter, const Json& config) {
 }
 
 constexpr const char* kQuantisationKeys[] = {"load_in_4bit", "load_in_8bit", "bnb_4bit_quant_type",
-                                             "bnb_4bit_use_double_quant"};
+                                             "bnb_4bit_use_double_quant", "base_compute_dtype"};
 
 std::string held(const ModelOptions& options) {
+  if (options.base_compute_dtype == "int8") return "in int8, multiplied in int8";
   if (options.load_in_8bit) return "in int8";
   if (!options.load_in_4bit) return "as it is stored";
   return "in " + options.bnb_4bit_quant_type + (options.bnb_4bit_use_double_quant ? " with double quantisation" : "");
@@ -66,7 +67,7 @@ std::optional<Remark> inherit_quantisation(ModelOptions& options, const fs::path
   if (values.empty()) return std::nullopt;  // trained by others, who say nothing of it
   ModelOptions trained;
   read_fields(fields_of(trained), values, (adapter / "run.json").string());
-  const bool asked = given.has("load_in_4bit") || given.has("load_in_8bit");
+  const bool asked = given.has("load_in_4bit") || given.has("load_in_8bit") || options.base_compute_dtype == "int8";
   if (!asked) {
     for (const char* key : kQuantisationKeys) {
       if (given.has(key)) values.erase(key);
@@ -77,7 +78,7 @@ std::optional<Remark> inherit_quantisation(ModelOptions& options, const fs::path
   if (then != now) {
     return Remark{.warns = true, .sentence = "the adapter was trained on a base " + then + ", and runs on one " + now};
   }
-  if (asked || !(options.load_in_4bit || options.load_in_8bit)) return std::nullopt;
+  if (asked || now == held(ModelOptions())) return std::nullopt;
   return Remark{.sentence = "the base is held " + now +
                             ", as when the adapter was trained; --load_in_4bit false: as it is stored"};
 }

@@ -20,8 +20,9 @@ struct Remark {
   std::string sentence;
 };
 
-/// How the base was held when the adapter was trained (load_in_4bit, load_in_8bit), where `given` does not say how it
-/// is to be held now. Says so, and where the adapter runs on another base than it was trained on.
+/// How the base was held and multiplied when the adapter was trained (load_in_4bit, load_in_8bit, base_compute_dtype),
+/// where `given` does not say how it is to be now. Says so, and where the adapter runs on another base than it was
+/// trained on.
 std::optional<Remark> inherit_quantisation(ModelOptions& options, const std::filesystem::path& adapter,
                                            const GivenKeys& given);
 

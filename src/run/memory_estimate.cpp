@@ -8,6 +8,7 @@
 #include "core/memory.h"
 #include "deltaw/family.h"
 #include "deltaw/run.h"
+#include "ops/quantised.h"
 #include "train/trainer_inputs.h"
 
 namespace deltaw {
@@ -140,11 +141,11 @@ Json memory_estimate(const LoadedRun& run) {
   const at::NoGradGuard no_grad;
   const Model& model = *run.model;
   const auto element = static_cast<double>(at::elementSize(model.dtype()));
-  double base = 0, at_hand = 0;  // the largest layer that is dequantised for its turn
+  double base = 0, at_hand = 0;  // of the largest layer that is dequantised, or put in another order, for its turn
   for (const Parameter* parameter : model.parameters()) {
     if (!parameter->tied_to.empty()) continue;
     base += static_cast<double>(parameter->nbytes());
-    if (parameter->quantised) at_hand = std::max(at_hand, static_cast<double>(parameter->numel()) * element);
+    if (parameter->quantised) at_hand = std::max(at_hand, static_cast<double>(parameter->quantised->bytes_at_hand()));
   }
 
   const std::vector<int64_t> lengths = costs_of(*run.train());

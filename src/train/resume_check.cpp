@@ -67,6 +67,7 @@ Json make_identity(const Adapter& adapter, const std::string& train_rows, const 
                    bool group_by_length) {
   Json own = identity_of(adapter);
   own["dtype"] = c10::toString(adapter.model().dtype());
+  if (const auto error = adapter.model().quantisation_error()) own["quantisation"] = error->type;
   return {{"data",
            {{"train_rows", train_rows}, {"validation_rows", validation_rows}, {"group_by_length", group_by_length}}},
           {"adapter", std::move(own)}};

@@ -32,6 +32,8 @@ contains out '"dequantised_bytes"'
 contains out '"program_bytes"'
 expect 0 validate run.yaml --load_in_8bit true
 contains out '12 linear layers in int8'
+expect 0 validate run.yaml --base_compute_dtype int8
+contains out '12 linear layers in int8, multiplied in int8'
 expect 2 validate run.yaml --load_in_8bit true --load_in_4bit true
 contains err 'error[config.conflict]'
 expect 2 validate run.yaml --target_modules qury
@@ -175,6 +177,22 @@ expect 0 eval --adapter_name_or_path whole --load_in_8bit true
 contains err 'trained on a base as it is stored, and runs on one in int8'
 expect 0 merge --adapter_name_or_path held --output_dir merged_held
 contains out '"quantisation_difference"'
+steps="run.yaml --max_steps 2 --save_strategy steps --save_steps 1 --output_dir multiplied"
+expect 0 train $steps --base_compute_dtype int8
+contains multiplied/run.json '"base_compute_dtype": "int8"'
+expect 0 eval --adapter_name_or_path multiplied
+contains err 'the base is held in int8, multiplied in int8, as when the adapter was trained'
+contains out '"quantisation": "int8, multiplied in int8"'
+expect 0 eval --adapter_name_or_path multiplied --base_compute_dtype auto
+contains err 'trained on a base in int8, multiplied in int8, and runs on one as it is stored'
+expect 0 eval --adapter_name_or_path multiplied --load_in_8bit true
+contains err 'and runs on one in int8'
+expect 0 eval --adapter_name_or_path whole --base_compute_dtype int8
+contains err 'trained on a base as it is stored, and runs on one in int8, multiplied in int8'
+expect 0 merge --adapter_name_or_path multiplied --output_dir merged_multiplied
+contains out '"quantisation_difference"'
+expect 2 train $steps --resume_from_checkpoint multiplied/checkpoint-1
+contains err "'quantisation' is null here"
 
 # Merging.
 expect 0 merge --adapter_name_or_path whole --output_dir merged

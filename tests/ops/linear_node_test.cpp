@@ -2,6 +2,7 @@
 // each alone: values, and gradients by autograd through the formula, in every way to compute a layer.
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
+#include <torch/csrc/autograd/custom_function.h>
 
 #include <deque>
 #include <iterator>
@@ -14,6 +15,7 @@
 #include "ops/dropout_mask.h"
 #include "ops/formed_weights.h"
 #include "ops/linear/group.h"
+#include "ops/quantised.h"
 #include "support/gradcheck.h"
 
 namespace deltaw::ops {
@@ -77,14 +79,42 @@ Tensor term(const std::string& name, uint64_t seed, bool gain_of_zero) {
   return gain;
 }
 
+// To whole multiples of a 127th of the largest in its row.
+Tensor rounded_rows(const Tensor& x) {
+  const Tensor step = x.abs().amax(1, true) / 127;
+  return at::where(step > 0, (x / step).round() * step, x);
+}
+
+// x W0^T and dy W0 in eight bits: W0 = diag(scales) codes, whose scales are in what is rounded.
+class InInt8 : public torch::autograd::Function<InInt8> {
+ public:
+  static Tensor forward(torch::autograd::AutogradContext* ctx, const Tensor& x, const Tensor& codes,
+                        const Tensor& scales) {
+    ctx->save_for_backward({codes, scales});
+    return rounded_rows(x).mm(codes.t()) * scales;
+  }
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* ctx,
+                                                 const torch::autograd::variable_list& dy) {
+    const auto saved = ctx->get_saved_variables();
+    return {rounded_rows(dy[0] * saved[1]).mm(saved[0]), Tensor(), Tensor()};
+  }
+};
+
 // An adapted layer of its own tensors.
 class Subject {
  public:
-  Subject(const Case& c, uint64_t seed, const Tensor& right = {}) : method_(c.gain_on_bias), dropout_(c.dropout) {
+  Subject(const Case& c, uint64_t seed, const Tensor& right = {}, bool in_int8 = false)
+      : method_(c.gain_on_bias), dropout_(c.dropout) {
     base_.name = "layer";
     base_.index = static_cast<int64_t>(seed);
-    base_.weight.value = drawn({kOut, kIn}, seed);
-    base_.view = std::make_unique<BaseView>(base_.weight.value);
+    if (in_int8) {
+      const Quantisation how{.type = QuantType::int8, .multiplies = true};
+      base_.weight.quantised = std::make_shared<const BnbQuantised>(drawn({kOut, kIn}, seed), how, at::kDouble);
+      base_.view = std::make_unique<BaseView>(base_.weight.quantised);
+    } else {
+      base_.weight.value = drawn({kOut, kIn}, seed);
+      base_.view = std::make_unique<BaseView>(base_.weight.value);
+    }
     bias_ = drawn({kOut}, seed + 1).requires_grad_(c.trains_bias);
     const std::set<std::string> frozen = words(c.frozen);
     std::vector<Param> params;
@@ -105,14 +135,20 @@ class Subject {
     return {.adapted = &adapted_, .base = &base_, .bias = bias_, .dropout = dropout_, .dropout_key = kKey};
   }
 
+  // Whichever way is asked for.
+  bool goes_in_sequence() const {
+    return dropout_ > 0 || !has_delta(method_.update(adapted_.info, adapted_.params, *base_.view));
+  }
+
   Tensors trained() const {
     Tensors all = adapted_.params.trained();
     if (bias_.requires_grad()) all.push_back(bias_);
     return all;
   }
 
-  // y = (u W0^T + scale D(u) (left diag(middle) right + dense)^T) out + b', u = x in.
-  Tensor formula(const Tensor& x) const {
+  // y = (u W0^T + scale D(u) (left diag(middle) right + dense)^T) out + b', u = x in. The first product in eight bits
+  // where asked for.
+  Tensor formula(const Tensor& x, bool in_int8 = false) const {
     const Update update = method_.update(adapted_.info, adapted_.params, *base_.view);
     const Tensor u = update.in_gain.defined() ? x * update.in_gain : x;
     Tensor product = at::zeros({kOut, kIn}, at::kDouble), bias = bias_;
@@ -122,7 +158,10 @@ class Subject {
     }
     if (update.dense.defined()) product = product + update.dense;
     const Tensor dropped = dropout_ > 0 ? u * dropout_mask(u.detach(), dropout_, kKey) : u;
-    Tensor y = u.mm(base_.weight.value.t()) + kScale * dropped.mm(product.t());
+    const Int8Weight* codes = in_int8 ? base_.weight.quantised->in_int8() : nullptr;
+    const Tensor base = codes ? InInt8::apply(u, codes->codes.to(at::kDouble), codes->scales.to(at::kDouble))
+                              : u.mm(base_.matrix().t());
+    Tensor y = base + kScale * dropped.mm(product.t());
     if (update.out_gain.defined()) y = y * update.out_gain;
     if (update.out_gain.defined() && update.gain_on_bias) bias = bias * update.out_gain;
     return y + bias + (update.bias.defined() ? kScale * update.bias : at::zeros({kOut}, at::kDouble));
@@ -136,11 +175,11 @@ class Subject {
   double dropout_;
 };
 
-void expect_equal(const Tensors& actual, const Tensors& expected, const std::string& where) {
+void expect_equal(const Tensors& actual, const Tensors& expected, const std::string& where, double share = 1e-10) {
   ASSERT_EQ(actual.size(), expected.size());
   for (size_t i = 0; i < actual.size(); ++i) {
     ASSERT_TRUE(actual[i].defined()) << where << ", tensor " << i;
-    EXPECT_TRUE(actual[i].allclose(expected[i], 1e-10, 1e-10)) << where << ", tensor " << i;
+    EXPECT_TRUE(actual[i].allclose(expected[i], share, share)) << where << ", tensor " << i;
   }
 }
 
@@ -264,6 +303,46 @@ TEST(LinearNode, IsTheFormulaWhereOneWeightServesTwoMicroBatches) {
       expect_equal(actual, expected, place(c.name, path));
     }
   }
+}
+
+// In sequence W0 is multiplied in eight bits both ways, and nothing else is: what is rounded is x and dy, once for each
+// product. Where W is formed, its products are those of numbers.
+TEST(LinearNode, IsTheFormulaOverCodes) {
+  for (const Case& c : kCases) {
+    const Tensor x = drawn({kTokens, kIn}, 1).requires_grad_();
+    std::deque<Subject> layers;
+    layers.emplace_back(kCases[0], 20, Tensor(), true);
+    layers.emplace_back(c, 40, Tensor(), true);
+    Tensors inputs{x};
+    std::vector<LayerCall> calls;
+    for (const Subject& layer : layers) {
+      for (const Tensor& tensor : layer.trained()) inputs.push_back(tensor);
+      calls.push_back(layer.call());
+    }
+    for (const LinearPath path : kPaths) {
+      Tensors expected;
+      for (const Subject& layer : layers) {
+        expected.push_back(layer.formula(x, path == LinearPath::sequence || layer.goes_in_sequence()));
+      }
+      expect_equal(with_gradients(linear_node({.x = x}, calls, path, nullptr), inputs),
+                   with_gradients(expected, inputs), place(c.name, path), 1e-5);
+    }
+  }
+}
+
+// An update far below half a step of W0's codes: it is never added to them.
+TEST(LinearNode, ShowsTheSmallestUpdateOverCodes) {
+  const Tensor x = drawn({kTokens, kIn}, 1);
+  const Case c{"", "left right", "left right"};
+  const Subject layer(c, 20, Tensor(), true);
+  const at::NoGradGuard no_grad;
+  const Tensor left = layer.call().adapted->params["left"];
+  const auto output = [&] { return linear_node({.x = x}, {layer.call()}, LinearPath::sequence, nullptr).front(); };
+  left.mul_(1e-6);
+  const Tensor with = output(), change = kScale * x.mm(layer.call().adapted->params["right"].t()).mm(left.t());
+  left.zero_();
+  EXPECT_TRUE((with - output()).allclose(change, 1e-3, 1e-9));
+  EXPECT_GT(change.abs().max().item<double>(), 1e-7);
 }
 
 // The formula above goes through autograd; this goes through nothing.

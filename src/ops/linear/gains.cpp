@@ -37,19 +37,21 @@ Update scaled_update(Update update) {
 
 }  // namespace
 
-Tensor GainedSequence::forward(const LayerCall& layer, const Update& update, const Tensor& x,
+Tensor GainedSequence::forward(const LayerCall& layer, const Update& update, const ProductInput& input,
                                const StackColumns& stacked) {
-  const Tensor bias = updated_bias(layer, update, x), weight = layer.weight();
-  if (!update.out_gain.defined()) {
-    return product.forward(layer, {weight, update, bias}, scaled_columns(x, update.in_gain), stacked);
-  }
+  const Tensor& x = input.value();
+  const Tensor bias = updated_bias(layer, update, x);
+  const bool gained = update.in_gain.defined();
+  const ProductInput own(gained ? scaled_columns(x, update.in_gain) : Tensor());
+  const ProductInput& u = gained ? own : input;
+  if (!update.out_gain.defined()) return product.forward(layer, {FrozenMatrix(layer), update, bias}, u, stacked);
   in_rows = can_divide_by(update.out_gain, x);
-  const Tensor u = scaled_columns(x, update.in_gain);
   if (in_rows) {
-    output = product.forward(layer, {scaled_rows(weight, update.out_gain), scaled_update(update), bias}, u, stacked);
+    const FrozenMatrix weight(layer, update.out_gain);
+    output = product.forward(layer, {weight, scaled_update(update), bias}, u, stacked);
     return output;
   }
-  output = product.forward(layer, {weight, update, Tensor()}, u, stacked);
+  output = product.forward(layer, {FrozenMatrix(layer), update, Tensor()}, u, stacked);
   return plus(output * as(update.out_gain, x), bias);
 }
 
@@ -61,8 +63,8 @@ Update GainedSequence::backward(const Tensor& dy, const LayerCall& layer, const 
   const Tensor u = in.defined() && has_delta(update) ? x * as(in, x) : x;  // which the update alone reads
   Tensor own_du;
   Tensor* du = in.defined() ? &own_du : input.needs_dx ? &input.dx : nullptr;
-  Product own{.weight = Tensor(), .update = in_rows ? scaled_update(update) : update, .bias = Tensor()};
-  if (du) own.weight = in_rows ? scaled_rows(layer.weight(), out) : layer.weight();
+  Product own{.weight = {}, .update = in_rows ? scaled_update(update) : update, .bias = Tensor()};
+  if (du) own.weight = FrozenMatrix(layer, in_rows ? out : Tensor());
   Update gradients = product.backward(dz, layer, own, u, du, stacked);
   gradients.out_gain = dout;
   if (in.defined()) {

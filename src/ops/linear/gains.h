@@ -40,7 +40,7 @@ struct GainedSequence {
   }
 
   /// y [tokens, d_out] of x [tokens, d_in].
-  Tensor forward(const LayerCall& layer, const Update& update, const Tensor& x, const StackColumns& stacked);
+  Tensor forward(const LayerCall& layer, const Update& update, const ProductInput& input, const StackColumns& stacked);
   /// Gradients of the map's outputs; adds to input.dx.
   Update backward(const Tensor& dy, const LayerCall& layer, const Update& update, SharedInput& input,
                   const StackColumns& stacked) const;

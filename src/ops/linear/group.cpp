@@ -128,13 +128,14 @@ std::vector<Update> GroupPass::choose_paths(const Tensor& x) {
 }
 
 Tensors GroupPass::forward() {
-  const Tensor x = input().value();
+  const ProductInput read(input().value());
+  const Tensor& x = read.value();
   const std::vector<Update> updates = choose_paths(x);
   stack_.forward(x, updates);
   Tensors outputs;
   for (size_t i = 0; i < layers_.size(); ++i) {
     if (auto* sequence = std::get_if<GainedSequence>(&paths_[i])) {
-      outputs.push_back(sequence->forward(layers_[i], updates[i], x, stack_.columns(i)));
+      outputs.push_back(sequence->forward(layers_[i], updates[i], read, stack_.columns(i)));
     } else if (const auto* formed = std::get_if<FormedInPass>(&paths_[i])) {
       outputs.push_back(formed->forward(layers_[i], updates[i], x));
     } else {

@@ -17,6 +17,7 @@ struct LinearCost {
   bool trains_right = false;
   bool has_gains = false;     // on rows or columns of W, whose gradients are taken out of W's
   bool skips_zeros = false;   // products with the frozen factor do (ops/sign_matrix.h)
+  bool int8_base = false;     // W0 is multiplied in eight bits, which W is not
   int64_t micro_batches = 1;  // that one W serves
 };
 

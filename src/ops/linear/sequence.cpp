@@ -35,8 +35,10 @@ Tensor through_left(const Tensor& dz, const Tensor& h, const Update& update, Upd
 
 }  // namespace
 
-Tensor Sequence::forward(const LayerCall& layer, const Product& product, const Tensor& u, const StackColumns& stacked) {
+Tensor Sequence::forward(const LayerCall& layer, const Product& product, const ProductInput& input,
+                         const StackColumns& stacked) {
   const Update& update = product.update;
+  const Tensor& u = input.value();
   const auto dropped = [&] { return masked(u, layer.mask(u)); };
   Tensor z;
   if (update.left.defined()) {
@@ -44,9 +46,9 @@ Tensor Sequence::forward(const LayerCall& layer, const Product& product, const T
     const Tensor turned = turned_left(update, u);
     z = wide_of(stacked.h.defined() ? stacked.h : h,
                 update.middle.defined() ? scaled_rows(turned, update.middle) : turned, product.bias);
-    z.addmm_(u, product.weight.t());
+    product.weight.add_times(z, input);
   } else {
-    z = at::linear(u, product.weight, product.bias);
+    z = product.weight.times(input, product.bias);
   }
   if (update.dense.defined()) z.addmm_(dropped(), as(update.dense, u).t(), 1, update.scale);
   return z;
@@ -73,7 +75,7 @@ Update Sequence::backward(const Tensor& dz, const LayerCall& layer, const Produc
       }
     }
   }
-  if (du) add_product_to(*du, dz, product.weight);
+  if (du) product.weight.add_gradient(*du, dz);
   if (update.dense.defined()) {
     if (update.dense.requires_grad()) gradients.dense = at::mm(dz.t(), masked(u, mask)).mul_(update.scale);
     if (du && mask.defined()) {
