@@ -1,37 +1,24 @@
 #include "ops/matrix_units.h"
 
-#if defined(DELTAW_MATRIX_UNITS)
-#include <cpuid.h>
-#include <immintrin.h>
-#include <sys/syscall.h>
-#include <unistd.h>
+#include <ATen/cpu/Utils.h>
 
 #include <algorithm>
-#endif
 
 namespace deltaw::ops {
 
 #if defined(DELTAW_MATRIX_UNITS)
 namespace {
 
-constexpr int64_t kUnitRow = kUnitEdge * static_cast<int64_t>(sizeof(Pair));  // bytes
-constexpr int64_t kDepth = 64;                                                // pairs that are turned at a time
-
-// All eight registers hold whole tiles.
-struct alignas(64) TileConfig {
-  uint8_t palette = 1, start_row = 0, reserved[14] = {};
-  uint16_t bytes[16] = {kUnitRow, kUnitRow, kUnitRow, kUnitRow, kUnitRow, kUnitRow, kUnitRow, kUnitRow};
-  uint8_t rows[16] = {kUnitEdge, kUnitEdge, kUnitEdge, kUnitEdge, kUnitEdge, kUnitEdge, kUnitEdge, kUnitEdge};
-};
+constexpr int64_t kDepth = 64;  // pairs that are turned at a time
 
 // The even or the odd lanes of 128 bits, of `first` and then of `second`.
 template <int kOdd>
-DELTAW_MATRIX_UNITS inline __m512i lanes(__m512i first, __m512i second) {
+DELTAW_AMX inline __m512i lanes(__m512i first, __m512i second) {
   return _mm512_maskz_shuffle_i32x4(0xFFFF, first, second, kOdd ? 0xDD : 0x88);  // gcc 12 warns of the unmasked one
 }
 
 // to[i][k] = from[k][i], of 16 by 16.
-DELTAW_MATRIX_UNITS
+DELTAW_AMX
 void turn(const Pair* from, int64_t from_row, Pair* to, int64_t to_row) {
   __m512i x[16], y[16];
 #pragma GCC unroll 16
@@ -64,7 +51,7 @@ void turn(const Pair* from, int64_t from_row, Pair* to, int64_t to_row) {
 
 // c += a b: one or two tiles below each other, two beside each other. Rows of `a` lie without gaps between pairs.
 template <bool kTwo>
-DELTAW_MATRIX_UNITS void tiles(Left<Pair> a, Right<Pair> b, float* c, int64_t c_row, int64_t pairs) {
+DELTAW_AMX void tiles(Left<Pair> a, Right<Pair> b, float* c, int64_t c_row, int64_t pairs) {
   const auto stride = [](int64_t row) { return static_cast<size_t>(row) * sizeof(Pair); };
   const Pair* a2 = a.data + kUnitEdge * a.row;
   float* c2 = c + kUnitEdge * c_row;
@@ -97,22 +84,15 @@ DELTAW_MATRIX_UNITS void tiles(Left<Pair> a, Right<Pair> b, float* c, int64_t c_
 }  // namespace
 
 bool has_matrix_units() {
-  static const bool has = [] {
-    constexpr unsigned kBf16 = 1U << 22, kTile = 1U << 24;  // of EDX
-    constexpr long kAskForState = 0x1023, kTileData = 18;   // arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)
-    unsigned a = 0, b = 0, c = 0, d = 0;
-    return has_bf16_units() && __get_cpuid_count(7, 0, &a, &b, &c, &d) == 1 && (d & kBf16) && (d & kTile) &&
-           syscall(SYS_arch_prctl, kAskForState, kTileData) == 0;
-  }();
+  static const bool has = has_bf16_units() && __builtin_cpu_supports("amx-bf16") && at::cpu::init_amx();
   return has;
 }
 
-DELTAW_MATRIX_UNITS
+DELTAW_AMX
 void add_product_in_units(Left<Pair> a, Right<Pair> b, float* c, int64_t c_row, int64_t rows, int64_t columns,
                           int64_t pairs) {
-  static constexpr TileConfig kConfig;
   alignas(64) Pair turned[2 * kUnitEdge * kDepth];
-  _tile_loadconfig(&kConfig);
+  begin_amx();
   for (int64_t from = 0; from < pairs; from += kDepth) {
     const int64_t depth = std::min(kDepth, pairs - from);
     for (int64_t i = 0; i < rows; i += 2 * kUnitEdge) {
@@ -134,7 +114,7 @@ void add_product_in_units(Left<Pair> a, Right<Pair> b, float* c, int64_t c_row, 
       }
     }
   }
-  _tile_release();
+  end_amx();
 }
 #else
 bool has_matrix_units() {

@@ -4,12 +4,11 @@
 
 #include <cstdint>
 
+#include "ops/amx.h"
 #include "ops/tiles.h"
 
-/// Before a function that has_matrix_units() guards.
-#if defined(DELTAW_BF16_UNITS)
-#define DELTAW_MATRIX_UNITS \
-  __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,amx-tile,amx-bf16,amx-int8"), optimize("O3")))
+#if defined(DELTAW_BF16_UNITS) && defined(DELTAW_AMX)
+#define DELTAW_MATRIX_UNITS
 #endif
 
 namespace deltaw::ops {

@@ -7,9 +7,9 @@
 #include <cstring>
 
 #include "core/vectorised.h"
-#if defined(__GNUC__) && __GNUC__ >= 12 && !defined(__clang__) && defined(__x86_64__) && defined(__linux__)
+#include "ops/amx.h"
+#if defined(DELTAW_AMX)
 #define DELTAW_INT8_UNITS
-#include <immintrin.h>
 // Of what the header's own functions leave undefined.
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #endif
@@ -190,25 +190,6 @@ __attribute__((target("avx512f,avx512bw,avx512vnni"), optimize("O3"))) void mult
       _mm512_storeu_si512(c + (i + r) * kBlockEdge + kTileEdge, sum[r][1]);
     }
   }
-}
-
-// The registers of AMX: four sums, two left and two right tiles, each 16 rows of 64 bytes.
-struct alignas(64) TileConfig {
-  uint8_t palette = 1, start_row = 0;
-  std::array<uint8_t, 14> reserved = {};
-  std::array<uint16_t, 16> bytes = {64, 64, 64, 64, 64, 64, 64, 64};
-  std::array<uint8_t, 16> rows = {16, 16, 16, 16, 16, 16, 16, 16};
-};
-
-#define DELTAW_AMX __attribute__((target("amx-tile,amx-int8"), optimize("O3")))
-
-DELTAW_AMX void begin_amx() {
-  static constexpr TileConfig kConfig;
-  _tile_loadconfig(&kConfig);
-}
-
-DELTAW_AMX void end_amx() {
-  _tile_release();
 }
 
 DELTAW_AMX void multiply_amx(const int8_t* left, const int8_t* right, int64_t depth_tiles, int32_t* c) {
