@@ -97,6 +97,6 @@ expect 1 eval --adapter_name_or_path cut.safetensors $base $rows
 contains err 'cut.safetensors'
 expect 2 eval --adapter_name_or_path unet/diffusion_pytorch_model.safetensors $base $rows
 contains err 'an adapter is a folder'
-expect 1 eval --adapter_name_or_path "$tests/golden/diffusion_loras/kohya/style.safetensors" $base $rows
+expect 1 eval --adapter_name_or_path "$tests/golden/diffusion_loras/processors" $base $rows
 contains err 'format.no-such-layer'
 finish
