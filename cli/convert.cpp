@@ -1,5 +1,8 @@
 #include "deltaw/convert.h"
 
+#include <fmt/format.h>
+
+#include <algorithm>
 #include <utility>
 
 #include "converted.h"
@@ -29,14 +32,45 @@ struct PairKeys {
   }
 };
 
+/// Of a LoRA of an image model.
+struct LoraKeys {
+  std::string base;
+
+  void fields(FieldVisitor& f) {
+    f.field(
+        "model_name_or_path", base,
+        "Where MODEL is a LoRA of an image model: the pipeline that it is of, or its UNet, whose layers give the names "
+        "their meaning.");
+  }
+};
+
+/// What MODEL becomes.
+std::vector<std::string> formats() {
+  std::vector<std::string> names = {"hf", "gguf"};
+  for (std::string& name : lora_format_names()) names.push_back(std::move(name));
+  return names;
+}
+
 struct Keys : FolderKeys {
   PairKeys pair;
   GgufKeys gguf;
+  LoraKeys lora;
   std::string save_dtype = "auto";
 
+  bool converts_lora() const {
+    const std::vector<std::string> names = lora_format_names();
+    return std::find(names.begin(), names.end(), gguf.to) != names.end();
+  }
   void fields(FieldVisitor& f) {
     pair.fields(f);
-    gguf.fields(f);
+    f.field(
+        "to", gguf.to,
+        "What to write: the folder of a Hugging Face checkpoint, or a GGUF file for llama.cpp and Ollama. Of a LoRA of "
+        "an image model: a file of diffusers, one by the names of kohya's scripts for A1111 and ComfyUI, or PEFT's "
+        "folder.",
+        one_of(formats()));
+    lora.fields(f);
+    gguf.own_fields(f);
     f.field(
         "save_dtype", save_dtype,
         "Type to write: auto is that of the file, tensor by tensor, and in a folder float32 for GGUF's blocks, which "
@@ -52,17 +86,22 @@ const Usage kUsageText = {
         "Writes a GGUF file, or a folder with pytorch_model.bin, as a checkpoint folder of safetensors that "
         "transformers loads, or a folder as a GGUF file that llama.cpp and Ollama run, tokenizer and chat template "
         "with "
-        "it; or an encoder of images and one of texts as one folder. Reads it back and compares every tensor. One JSON "
-        "object on standard output.",
+        "it; or an encoder of images and one of texts as one folder; or a LoRA of an image model in other names, its "
+        "scale kept. Reads it back and compares every tensor. One JSON object on standard output.",
     .example =
         "  deltaw convert model.Q4_K_M.gguf --output_dir model\n"
         "  deltaw convert MODEL --output_dir model-safetensors\n"
         "  deltaw convert MODEL --save_dtype bf16 --output_dir model-bf16\n"
         "  deltaw convert MODEL --to gguf --save_dtype q8_0 --output_dir model-gguf\n"
         "  deltaw convert --vision_model_name_or_path vit \\\n"
-        "    --text_model_name_or_path bert --output_dir pair",
+        "    --text_model_name_or_path bert --output_dir pair\n"
+        "  deltaw convert style.safetensors --to diffusers --model_name_or_path PIPELINE \\\n"
+        "    --output_dir style",
     .positional = "MODEL",
-    .positional_help = "A GGUF file, a checkpoint folder, or a hub name in the local cache.",
+    .positional_help =
+        "A GGUF file, a checkpoint folder, or a hub name in the local cache; or the file or folder of a LoRA of an "
+        "image "
+        "model.",
     .exit_codes = "0 done; 1 failed; 2 usage or configuration, nothing was started; 3 the folder is not the model",
     .needs = {kNeedsOutput},
 };
@@ -122,6 +161,51 @@ Json joined(const Invocation& invocation, const Keys& keys, ConvertReport& repor
           {"new_modules", model->new_modules()}};
 }
 
+/// Keys that act for a LoRA alone, or never for one.
+void check_lora_keys(const Keys& keys) {
+  const auto refuse = [](const std::string& what, const char* key, const char* fix) {
+    throw Error({.id = "config.conflict", .what = what, .where = std::string("key '") + key + "'", .fix = fix});
+  };
+  if (!keys.converts_lora()) {
+    if (!keys.lora.base.empty())
+      refuse("the model to convert is MODEL; this key is the base of a LoRA", "model_name_or_path",
+             "leave it out, or name the LoRA's format with --to");
+    return;
+  }
+  if (keys.pair.wanted()) refuse("a pair of encoders is no LoRA", "to", "leave one of them out");
+  if (keys.save_dtype != "auto") refuse("factors keep their types", "save_dtype", "leave it out");
+  if (!keys.gguf.pre_tokenizer.empty()) refuse("only GGUF files name a pre-tokenizer", "pre_tokenizer", "leave it out");
+}
+
+/// A LoRA in another format.
+int convert_lora_file(const Invocation& invocation, const Keys& keys) {
+  if (invocation.positional.empty()) refuse_missing(kUsageText, kNeedsModelToConvert);
+  if (keys.lora.base.empty()) {
+    throw Error({.id = "usage.missing-key",
+                 .what = "the names in a LoRA of an image model mean nothing without the model, and none is given",
+                 .where = "key \"model_name_or_path\"",
+                 .fix = "add --model_name_or_path PIPELINE, or its UNet"});
+  }
+  using Kind = run::Input::Kind;
+  claim_output(
+      {{Kind::model, "the base", io::resolve_model(keys.lora.base)}, {Kind::model, "the LoRA", invocation.positional}},
+      keys);
+  const LoraConversion report = convert_lora(invocation.positional, keys.lora.base, keys.gguf.to, keys.output_dir);
+  if (!report.left_out.empty()) {
+    warning(fmt::format("{} tensors are of no layer of the pipeline's models and were left out; left_out lists them",
+                        report.left_out.size()));
+  }
+  print(to_text({{"output_dir", keys.output_dir},
+                 {"adapter_name_or_path", invocation.positional},
+                 {"model_name_or_path", keys.lora.base},
+                 {"to", keys.gguf.to},
+                 {"layers", report.layers},
+                 {"rank", report.rank},
+                 {"left_out", report.left_out},
+                 {"passed", report.problem.empty()}}));
+  return finish(report.problem, kUsageText, keys);
+}
+
 }  // namespace
 
 int convert(const Args& args) {
@@ -133,6 +217,8 @@ int convert(const Args& args) {
   }
   Keys keys;
   read_into(keys, invocation);
+  check_lora_keys(keys);
+  if (keys.converts_lora()) return convert_lora_file(invocation, keys);
   LoadedModel loaded;
   loaded.base.model_name_or_path = invocation.positional;
   if (!keys.gguf.wanted()) refuse_gguf_keys(keys.gguf, keys.save_dtype);

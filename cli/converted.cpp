@@ -45,6 +45,10 @@ void FolderKeys::fields(FieldVisitor& f) {
 void GgufKeys::fields(FieldVisitor& f) {
   f.field("to", to, "What to write: the folder of a Hugging Face checkpoint, or a GGUF file for llama.cpp and Ollama.",
           one_of({"hf", "gguf"}));
+  own_fields(f);
+}
+
+void GgufKeys::own_fields(FieldVisitor& f) {
   f.field("pre_tokenizer", pre_tokenizer,
           "Of a GGUF file that is made from a folder: llama.cpp's name for how the tokenizer cuts words "
           "(tokenizer.ggml.pre), where it does not follow from the tokenizer.");

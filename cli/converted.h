@@ -24,6 +24,7 @@ struct GgufKeys {
 
   bool wanted() const { return to == "gguf"; }
   void fields(FieldVisitor& f);
+  void own_fields(FieldVisitor& f);  // all but `to`
 };
 
 /// For a GGUF file of a type that a key save_dtype names.

@@ -13,10 +13,12 @@ struct Keys : FolderKeys {
   int64_t rank = 0;
 
   void fields(FieldVisitor& f) {
-    f.field("to", to,
-            "What the adapter becomes: PEFT's files; adapter.gguf for llama.cpp, with a Modelfile for Ollama; or the "
-            "folder of MLX.",
-            one_of({"lora", "gguf", "mlx"}));
+    f.field(
+        "to", to,
+        "What the adapter becomes: PEFT's files; adapter.gguf for llama.cpp, with a Modelfile for Ollama; the folder "
+        "of MLX; or, of image models, pytorch_lora_weights.safetensors for diffusers or lora.safetensors for A1111 "
+        "and ComfyUI, by the names of kohya's scripts.",
+        one_of(export_format_names()));
     f.field(
         "combination_type", combination_type,
         "How several adapters become one, in PEFT's words: cat, the sum of their updates; svd, the same cut to rank, "
@@ -31,13 +33,14 @@ struct Keys : FolderKeys {
 const Usage kUsageText = {
     .verb = "export",
     .what =
-        "Writes any adapter as a plain LoRA for PEFT, llama.cpp or MLX: exactly where the method's update has thin "
-        "factors, else cut to a rank by SVD with the error measured, layer by layer. Reads it back: passed says that "
-        "the file holds just that. One JSON object on standard output.",
+        "Writes any adapter as a plain LoRA for PEFT, llama.cpp, MLX, diffusers or kohya's scripts: exactly where the "
+        "method's update has thin factors, else cut to a rank by SVD with the error measured, layer by layer. Reads it "
+        "back: passed says that the file holds just that. One JSON object on standard output.",
     .example =
         "  deltaw export --adapter_name_or_path out --output_dir lora\n"
         "  deltaw export --adapter_name_or_path out --rank 16 --output_dir lora\n"
         "  deltaw export --adapter_name_or_path out --to gguf --output_dir gguf\n"
+        "  deltaw export --adapter_name_or_path out --to kohya --output_dir webui\n"
         "  deltaw export --adapter_name_or_path a --with_adapters b --combination_type linear --output_dir lora",
     .positional = "CONFIG",
     .positional_help = "A YAML or JSON file of keys, that of `deltaw train` for one; flags win over it.",
@@ -47,11 +50,6 @@ const Usage kUsageText = {
         "not what it was to be",
     .needs = {kNeedsAdapter, kNeedsOutput},
 };
-
-ExportFormat format_of(const std::string& to) {
-  if (to == "gguf") return ExportFormat::gguf;
-  return to == "mlx" ? ExportFormat::mlx : ExportFormat::lora;
-}
 
 /// The highest rank that an option r of the adapter or its parts names, 0 for none.
 int64_t highest_rank(const Adapter& adapter) {
@@ -75,7 +73,7 @@ int export_adapter(const Args& args) {
   load_source(loaded, invocation, keys);
   if (keys.combination_type == "svd" && keys.rank == 0) keys.rank = highest_rank(*loaded.adapter);
   const ExportReport report =
-      export_adapter(*loaded.adapter, keys.output_dir, format_of(keys.to), keys.rank, probe_of(loaded),
+      export_adapter(*loaded.adapter, keys.output_dir, export_format_named(keys.to), keys.rank, probe_of(loaded),
                      companions_of(loaded), keys.combination_type == "linear" ? Combination::linear : Combination::sum);
   const bool linear = keys.combination_type == "linear";
   Json facts = {{"method", loaded.adapter->spec().id},

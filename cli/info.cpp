@@ -7,6 +7,7 @@
 #include <set>
 
 #include "adapt/adapter_folder.h"
+#include "adapt/lora_file.h"
 #include "adapt/names_in_memory.h"
 #include "core/files.h"
 #include "deltaw/error.h"
@@ -148,6 +149,23 @@ void copy_sizes(const Json& config, Json& info) {
   }
 }
 
+/// Adds what a LoRA file of an image model says: whose names it has, how many layers of which part, and of kohya's
+/// metadata what tells the base.
+void describe_lora_file(const fs::path& path, bool modules, Json& info) {
+  const LoraFile file(path);
+  info["names"] = file.is_kohya() ? "kohya" : "diffusers";
+  Json names = Json::array();
+  for (const auto& [part, count] : file.parts()) {
+    info["layers"][part] = count;
+    for (const std::string& module : file.modules_of(part)) names.push_back(part + " " + module);
+  }
+  for (const char* key : {"ss_base_model_version", "ss_sd_model_name", "ss_network_module"}) {
+    if (const auto value = file.metadata().find(key); value != file.metadata().end())
+      info["metadata"][key] = value->second;
+  }
+  if (modules) info["modules"] = names;
+}
+
 Json describe_adapter(const fs::path& folder, bool modules) {
   const AdapterFolder opened = open_adapter_folder(folder);
   const Json& config = opened.config;
@@ -163,9 +181,15 @@ Json describe_adapter(const fs::path& folder, bool modules) {
   info["method"] = method;
   copy_keys(config, info, {"peft_type", "task_type", "base_model_name_or_path"});
   copy_sizes(config, info);
-  copy_keys(config, info, {"target_modules", "modules_to_save", "bias", "rank_pattern", "alpha_pattern"});
   const io::TensorFile file = open_adapter_tensors(opened);
   Tally tally;
+  if (!opened.lora_file.empty()) {
+    for (const io::TensorBytes& tensor : file.tensors()) tally.add(tensor);
+    tally.write(info);
+    describe_lora_file(opened.lora_file, modules, info);
+    return info;
+  }
+  copy_keys(config, info, {"target_modules", "modules_to_save", "bias", "rank_pattern", "alpha_pattern"});
   std::set<std::string> seen;
   Json names = Json::array();
   std::vector<std::string> tensor_names;
@@ -271,6 +295,7 @@ Json describe_file(const fs::path& path, bool modules) {
 
 Json describe(const std::string& name_or_path, bool modules) {
   if (fs::is_regular_file(name_or_path)) {
+    if (!find_lora_file(name_or_path).empty()) return describe_adapter(name_or_path, modules);
     return is_model(name_or_path) ? describe_checkpoint(name_or_path, modules) : describe_file(name_or_path, modules);
   }
   if (fs::is_directory(name_or_path)) {
@@ -278,6 +303,7 @@ Json describe(const std::string& name_or_path, bool modules) {
     if (is_run(folder)) return describe_run(folder, modules);
     if (fs::exists(folder / "adapter_config.json")) return describe_adapter(folder, modules);
     if (!fs::exists(folder / "config.json") && !io::is_pipeline(folder)) {
+      if (!find_lora_file(folder).empty()) return describe_adapter(folder, modules);
       throw Error({.id = "config.nothing-known",
                    .what = "the folder holds no config.json, adapter_config.json, model_index.json or run of deltaw",
                    .where = name_or_path,

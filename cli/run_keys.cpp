@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "adapt/adapter_folder.h"
 #include "core/text_file.h"
 #include "deltaw/error.h"
 #include "method_infos.h"
@@ -141,7 +142,7 @@ void require_base(const BaseKeys& base, const std::string& adapter, const Usage&
   if (adapter.empty()) refuse_missing(usage, kNeedsModel);
   throw Error({.id = "usage.missing-key",
                .what = "the adapter names no base model (base_model_name_or_path), and none is given",
-               .where = (std::filesystem::path(adapter) / "adapter_config.json").string(),
+               .where = open_adapter_folder(adapter).config_file().string(),
                .fix = "add --model_name_or_path MODEL, the model that the adapter was trained on"});
 }
 

@@ -4,9 +4,11 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "deltaw/adapter.h"
 #include "deltaw/model.h"
@@ -43,6 +45,26 @@ ConvertReport convert_folder(const std::filesystem::path& folder, const std::fil
 /// the folder draws and trains it. Throws config.unsupported for towers that do not fit, and what load_model() throws.
 std::unique_ptr<Model> join_towers(const std::filesystem::path& vision, const std::filesystem::path& text,
                                    int64_t projection_dim);
+
+/// The formats that LoRAs of image models are converted to: diffusers, kohya, peft.
+std::vector<std::string> lora_format_names();
+
+struct LoraConversion {
+  std::map<std::string, int64_t> layers;  // by the part of the pipeline: "unet", "text_encoder"
+  int64_t rank = 0;                       // the highest
+  std::vector<std::string> left_out;      // tensors that are of no layer of the pipeline's models
+  std::string problem;                    // what is wrong with what was read back, or nothing
+};
+
+/// Writes a LoRA of an image model, a file of diffusers or kohya's scripts or PEFT's folder, as another of these; that
+/// of a text encoder goes into a folder text_encoder inside PEFT's. `model_name_or_path` is the pipeline, or its UNet
+/// beside which text_encoder is looked for: its files say which layer a name means, and their weights are not read.
+/// Factors stay as they are in their types. Alphas do too, but for diffusers, whose files have room for none beside the
+/// metadata: the scale goes into the second factor. Reads the result back and compares every layer. Throws
+/// format.no-such-layer where no tensor is of the pipeline, config.unsupported for other methods, config.no-export for
+/// what the format cannot hold.
+LoraConversion convert_lora(const std::filesystem::path& adapter, const std::string& model_name_or_path,
+                            const std::string& format, const std::filesystem::path& output);
 
 /// How a GGUF file is written.
 struct GgufOptions {

@@ -6,6 +6,8 @@
 #include <cmath>
 #include <utility>
 
+#include "adapt/lora_adapter.h"
+#include "adapt/lora_writer.h"
 #include "adapt/mlx.h"
 #include "adapt/peft_format.h"
 #include "core/files.h"
@@ -144,6 +146,9 @@ void refuse_links(const fs::path& folder) {
 }
 
 AdapterFolder open_one(const fs::path& folder) {
+  if (const fs::path file = find_lora_file(folder); !file.empty()) {
+    return {.path = folder, .config = LoraFile(file).outline(), .parts = {}, .lora_file = file};
+  }
   if (!holds(folder, kConfig)) refuse_without_config(folder);
   refuse_links(folder);
   AdapterFolder opened{.path = folder, .config = read_json(folder / kConfig), .parts = {}};
@@ -161,6 +166,7 @@ bool is_composite(const Json& config) {
 }
 
 void check_tensors(const AdapterFolder& folder) {
+  if (!folder.lora_file.empty()) return;
   if (holds_tensors(folder.path) || is_mlx(folder.path)) return;
   if (holds(folder.path, "adapters.npz")) refuse_npz(folder.path);
   refuse(folder.path, "the folder holds no adapter_model.safetensors",
@@ -206,13 +212,20 @@ bool is_read_as_model(const std::string& name) {
   const auto ends = [&](const char* ending) { return name.ends_with(ending); };
   const bool weights = begins("model") || begins("pytorch_model") || begins("adapter_model");
   return is_adapter_name(name) || name == "config.json" || name == "generation_config.json" ||
-         name == "adapters.safetensors" || ends(".gguf") ||
+         name == "adapters.safetensors" || name == kDiffusersLora || name == kKohyaLora || ends(".gguf") ||
          (weights && (ends(".safetensors") || ends(".bin") || ends(".index.json")));
 }
 
 io::TensorFile open_adapter_tensors(const AdapterFolder& folder) {
   check_tensors(folder);
+  if (!folder.lora_file.empty()) return io::open_tensors(folder.lora_file);
   return is_mlx(folder.path) ? mlx_tensors(folder.path) : io::open_adapter(folder.path);
+}
+
+AdapterContents open_adapter_contents(const AdapterFolder& folder, const Model& model) {
+  if (folder.lora_file.empty()) return {.config = folder.config, .tensors = open_adapter_tensors(folder)};
+  LoraContents contents = read_lora_file(folder.lora_file, model);
+  return {.config = without_training(std::move(contents.config)), .tensors = std::move(contents.tensors)};
 }
 
 }  // namespace deltaw

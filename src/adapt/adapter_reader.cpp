@@ -405,7 +405,8 @@ Adapter Adapter::load(const Model& model, const std::filesystem::path& folder, c
 
 Adapter Adapter::load_folder(const Model& model, const AdapterFolder& folder, const LoadOptions& options) {
   const std::string where = folder.config_file().string();
-  Json json = folder.config;
+  AdapterContents contents = open_adapter_contents(folder, model);
+  Json& json = contents.config;
   const MethodSpec& spec = choose_method(json, where);
   refuse_other_keys(json, spec, where);
   for (const auto& [key, value] : options.options.items()) {
@@ -413,7 +414,7 @@ Adapter Adapter::load_folder(const Model& model, const AdapterFolder& folder, co
     json[key] = value;
   }
   AdapterConfig config = adapter_config_from_json(json, where);
-  auto file = std::make_shared<io::TensorFile>(open_adapter_tensors(folder));
+  auto file = std::make_shared<io::TensorFile>(std::move(contents.tensors));
   const std::string& start = spec.on(ActsOn::virtual_tokens) ? kShared : kModel;
   ModuleNames names = ModuleNames::of_file(*file, start, config, model);
   AdapterBuilder builder(model, names.for_model(std::move(config)), Purpose::reading);

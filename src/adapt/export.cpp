@@ -6,9 +6,9 @@
 #include "adapt/adapter_folder.h"
 #include "adapt/added_rows.h"
 #include "adapt/builder.h"
+#include "adapt/config.h"
 #include "adapt/export_check.h"
 #include "adapt/export_formats.h"
-#include "adapt/mlx.h"
 #include "core/files.h"
 #include "core/output_folder.h"
 #include "deltaw/adapter.h"
@@ -23,8 +23,9 @@ namespace {
 
 struct Factors {
   Tensor B, A;
-  double error = 0;  // relative, of what was cut
-  Tensor bias = {};  // undefined for none
+  double error = 0;       // relative, of what was cut
+  Tensor bias = {};       // undefined for none
+  Tensor magnitude = {};  // [d_out]: the norms of the new weight's rows, where they are other than W0 + B A has
 };
 
 // dW's r leading singular triplets, or all of them.
@@ -43,16 +44,28 @@ Factors without_dead(const Tensor& B, const Tensor& A) {
   return {B.index_select(1, alive), A.index_select(0, alive)};
 }
 
-Factors weight_factors(const AdaptedLayer& layer, const Update& u, int64_t rank) {
-  const bool two_factors =
-      !u.dense.defined() && !u.out_gain.defined() && !u.in_gain.defined() && !u.before && !u.beside;
+// The norms of the rows of W0 + B A.
+Tensor row_norms_with(const AdaptedLayer& layer, const Factors& factors) {
+  const Tensor W0 = layer.base->matrix();
+  const Tensor weight = W0.to(at::promote_types(W0.scalar_type(), at::kFloat)) + at::mm(factors.B, factors.A);
+  return at::linalg_vector_norm(weight, 2, {1});
+}
+
+Factors weight_factors(const AdaptedLayer& layer, const Update& u, int64_t rank, bool magnitudes) {
+  const bool gained = u.out_gain.defined();
+  const bool two_factors = u.left.defined() && !u.dense.defined() && !u.in_gain.defined() && !u.before && !u.beside &&
+                           (!gained || magnitudes);
   const int64_t full = std::min(layer.info.d_in, layer.info.d_out);
   if (two_factors) {
-    const Factors exact = without_dead(u.left * u.scale, u.right.clone());
+    Factors exact = without_dead(u.left * u.scale, u.right.clone());
     const int64_t k = exact.A.size(0);
-    if (k < full && (rank == 0 || k <= rank)) return exact;
-    if (rank > 0) return truncated(at::mm(exact.B, exact.A), rank);
-  } else if (rank > 0) {
+    if (k < full && (rank == 0 || k <= rank)) {
+      if (gained) exact.magnitude = u.out_gain * row_norms_with(layer, exact);
+      return exact;
+    }
+    if (rank > 0 && !gained) return truncated(at::mm(exact.B, exact.A), rank);
+  }
+  if (rank > 0) {
     const Tensor W0 = layer.base->matrix();
     const Tensor wide = W0.to(at::promote_types(W0.scalar_type(), at::kFloat));
     return truncated(ops::updated_weight(u, wide) - wide, rank);
@@ -112,7 +125,7 @@ Factors linear_factors(const Adapter& adapter, const AdaptedLayer& whole) {
   return sum;
 }
 
-std::vector<Factors> factors_of(const Adapter& adapter, int64_t rank, Combination combination) {
+std::vector<Factors> factors_of(const Adapter& adapter, int64_t rank, Combination combination, bool magnitudes) {
   const MethodSpec& spec = adapter.spec();
   if (!spec.mergeable() || !spec.on_layers() || spec.on_base()) refuse_export(spec, "is no update of layers' weights");
   std::vector<Factors> factors;
@@ -124,8 +137,13 @@ std::vector<Factors> factors_of(const Adapter& adapter, int64_t rank, Combinatio
     const Update u = layer->update();
     if (u.gain_on_bias && u.out_gain.defined() && layer->base->bias.value.defined())
       refuse_export(spec, "scales biases");
-    factors.push_back(weight_factors(*layer, u, rank));
+    factors.push_back(weight_factors(*layer, u, rank, magnitudes));
     if (u.bias.defined()) factors.back().bias = u.bias * u.scale;
+  }
+  const auto has_magnitude = [](const Factors& f) { return f.magnitude.defined(); };
+  if (std::none_of(factors.begin(), factors.end(), has_magnitude)) return factors;
+  for (size_t i = 0; i < factors.size(); ++i) {  // one config is for all
+    if (!has_magnitude(factors[i])) factors[i].magnitude = row_norms_with(*adapter.layers()[i], factors[i]);
   }
   return factors;
 }
@@ -148,7 +166,8 @@ void add_parts(const Adapter& adapter, AdapterConfig& config) {
 // The configuration of a LoRA with these ranks and a scale of one on every layer.
 AdapterConfig lora_config(const Adapter& adapter, const std::vector<Factors>& factors) {
   AdapterConfig config = adapter.config();
-  config.method = "lora";
+  const bool magnitudes = !factors.empty() && factors.front().magnitude.defined();
+  config.method = choose_method({{"method", "lora"}, {"use_dora", magnitudes}}, "export").id;
   config.target_modules = Json::array();
   int64_t highest = 1;
   bool biased = false;
@@ -193,20 +212,13 @@ Adapter lora_of(const Adapter& adapter, const std::vector<Factors>& factors) {
       B.copy_(factors[i].B);
     }
     if (factors[i].bias.defined()) Tensor(params["bias"]).copy_(factors[i].bias);
+    if (factors[i].magnitude.defined()) Tensor(params["lora_magnitude_vector"]).copy_(factors[i].magnitude);
   }
   for (const Parameter* parameter : adapter.model().parameters()) {
     if (adapter.overrides(*parameter)) builder.override_of(*parameter) = adapter.value(*parameter).detach().clone();
     if (adapter.tokens(*parameter)) builder.tokens().at(parameter->slot) = *adapter.tokens(*parameter);
   }
   return builder.take();
-}
-
-void write(const Adapter& lora, ExportFormat format, const std::filesystem::path& folder,
-           const std::function<void(const std::filesystem::path&)>& companions) {
-  if (format == ExportFormat::gguf) return write_gguf(lora, folder);
-  if (format == ExportFormat::mlx) return write_mlx(lora, folder);
-  lora.save(folder);
-  if (companions) companions(folder);
 }
 
 }  // namespace
@@ -219,7 +231,8 @@ ExportReport export_adapter(const Adapter& adapter, const std::filesystem::path&
   if (combination == Combination::linear && rank > 0) refuse_linear("keeps the adapters' rank", "key \"rank\"");
   ExportReport report;
   report.layers = static_cast<int64_t>(adapter.layers().size());
-  const std::vector<Factors> factors = factors_of(adapter, rank, combination);
+  const ExportForm& form = export_form(format);
+  const std::vector<Factors> factors = factors_of(adapter, rank, combination, form.magnitudes);
   report.exact = combination == Combination::sum;
   std::vector<double> cut;
   for (const Factors& f : factors) {
@@ -229,13 +242,18 @@ ExportReport export_adapter(const Adapter& adapter, const std::filesystem::path&
   }
   const Adapter lora = lora_of(adapter, factors);
   write_folder(
-      output, [&](const std::filesystem::path& folder) { write(lora, format, folder, companions); }, is_read_as_model);
-  if (format == ExportFormat::gguf) {
+      output,
+      [&](const std::filesystem::path& folder) {
+        form.write(lora, folder);
+        if (form.companions && companions) companions(folder);
+      },
+      is_read_as_model);
+  if (form.problem) {
     check_exported(report, adapter, lora, cut, probe);
-    if (std::string problem = gguf_problem(lora, output); !problem.empty()) report.problem = std::move(problem);
+    if (std::string problem = form.problem(lora, output); !problem.empty()) report.problem = std::move(problem);
     report.passed = report.problem.empty();
   } else {
-    check_exported(report, adapter, Adapter::load(adapter.model(), output), cut, probe);
+    check_exported(report, adapter, Adapter::load(adapter.model(), output / form.file), cut, probe);
   }
   return report;
 }

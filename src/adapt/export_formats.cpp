@@ -76,7 +76,7 @@ void refuse_layer(const AdaptedLayer& layer, const std::string& what, const std:
                .fix = "`deltaw merge` writes the whole model instead"});
 }
 
-void refuse_beside(const Adapter& lora, const std::string& what) {
+void refuse_beside(const Adapter& lora, const std::string& what, bool has_biases) {
   const auto refuse = [&](const std::string& thing) {
     throw Error({.id = "config.no-export",
                  .what = fmt::format("{} holds factors of layers alone, and this one has {}", what, thing),
@@ -89,7 +89,7 @@ void refuse_beside(const Adapter& lora, const std::string& what) {
   }
   if (!lora.model().added_rows().empty()) refuse("a larger vocabulary");
   for (const AdaptedLayer* layer : lora.layers()) {
-    if (layer->update().bias.defined()) refuse(fmt::format("a bias for '{}'", layer->info.name));
+    if (!has_biases && layer->update().bias.defined()) refuse(fmt::format("a bias for '{}'", layer->info.name));
   }
 }
 

@@ -13,27 +13,12 @@
 #include "deltaw/error.h"
 #include "io/decode.h"
 #include "models/gguf.h"
+#include "models/legacy_names.h"
 #include "ops/gguf_weight.h"
 #include "ops/host_read.h"
 
 namespace deltaw {
 namespace {
-
-// How names end, and how they do in old checkpoints of transformers and diffusers.
-constexpr std::pair<std::string_view, std::string_view> kLegacyEndings[] = {
-    {"LayerNorm.weight", "LayerNorm.gamma"},   {"LayerNorm.bias", "LayerNorm.beta"},
-    {".to_q.weight", ".query.weight"},         {".to_q.bias", ".query.bias"},
-    {".to_k.weight", ".key.weight"},           {".to_k.bias", ".key.bias"},
-    {".to_v.weight", ".value.weight"},         {".to_v.bias", ".value.bias"},
-    {".to_out.0.weight", ".proj_attn.weight"}, {".to_out.0.bias", ".proj_attn.bias"}};
-
-// The name in an old checkpoint; empty where it is the same.
-std::string legacy_name(const std::string& name) {
-  for (const auto& [ending, old] : kLegacyEndings) {
-    if (name.ends_with(ending)) return name.substr(0, name.size() - ending.size()).append(old);
-  }
-  return {};
-}
 
 void check_form(const std::string& name, const Conv2dForm& form) {
   const auto refuse = [&](const std::string& what) {

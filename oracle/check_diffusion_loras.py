@@ -1,0 +1,112 @@
+"""Lets diffusers read the LoRA files that the program writes of PEFT's adapters, and compares the UNet's outputs with
+PEFT's.
+
+    python oracle/check_diffusion_loras.py DELTAW [NAME ...]
+
+Needs requirements-unets.txt. Prints one JSON object a line for each file and exits with 1 when one cannot be written or
+loaded, when a factor in it is not used, or when an output differs by more than 1e-4 max(1, |outputs|).
+"""
+from common import tolerance
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+
+import diffusers
+import torch
+from diffusers.loaders import StableDiffusionLoraLoaderMixin as Mixin
+from make_adapters import fill
+from make_unets import CASES, UNETS, Case, batch_of, load, outputs
+from peft import LoHaConfig, LoraConfig, get_peft_model
+from peft.tuners.tuners_utils import BaseTunerLayer
+from safetensors.torch import load_file
+
+LAYERS = ["to_q", "attn2.to_v", "to_out.0", "ff.net.0.proj", "ff.net.2", "proj_in", "conv1", "conv_shortcut", "conv_out",
+          "time_emb_proj", "time_embedding.linear_1"]
+FILES = {"diffusers": "pytorch_lora_weights.safetensors", "kohya": "lora.safetensors"}
+
+
+def lora(**options):
+    return LoraConfig(**{"r": 2, "lora_alpha": 5, "target_modules": LAYERS, **options})
+
+
+def adapters():
+    ranks = {"rank_pattern": {"to_q": 1, "conv1": 3}, "alpha_pattern": {"to_q": 3, "conv_out": 7}}
+    yield Case("lora", "text", lora(), "one rank")
+    yield Case("lora_ranks", "text", lora(**ranks), "ranks and alphas of each layer")
+    yield Case("lora_linear", "text_linear", lora(use_rslora=True), "linear projections, rsLoRA")
+    yield Case("dora", "text", lora(use_dora=True, target_modules=["to_q", "conv1", "proj_in", "ff.net.2"]), "DoRA")
+    yield Case("loha", "text", LoHaConfig(r=1, alpha=3, target_modules=["to_q", "to_v"]), "cut to a rank that keeps it all")
+
+
+def write_peft(case, folder):
+    """An adapter of PEFT and the outputs with it."""
+    torch.manual_seed(1)
+    model = get_peft_model(load(case.base), case.config).eval()
+    fill(model, case)
+    model.save_pretrained(folder)
+    return outputs(model, batch_of(CASES[case.base], case.name))
+
+
+def read_by_diffusers(base, file):
+    unet = load(base)
+    state, alphas, metadata = Mixin.lora_state_dict(file.parent, weight_name=file.name, return_lora_metadata=True)
+    Mixin.load_lora_into_unet(state, alphas, unet, metadata=metadata)
+    return unet.eval()
+
+
+def check(case, wanted, file):
+    batch = batch_of(CASES[case.base], case.name)
+    unet = read_by_diffusers(case.base, file)
+    output, plain = outputs(unet, batch), outputs(load(case.base), batch)
+    used = sum(isinstance(module, BaseTunerLayer) for module in unet.modules())
+    held = sum(key.endswith((".lora_A.weight", ".lora_down.weight")) for key in load_file(file))
+    difference = (output - wanted).abs().max().item()
+    problems = [] if used == held else [f"{used} layers are adapted, and the file has {held}"]
+    if not difference <= tolerance(output):
+        problems.append(f"outputs differ by {difference:.3g}, more than {tolerance(output):.3g}")
+    return {"layers": used, "largest_difference": difference, "tolerance": tolerance(output),
+            "adapter_moves": (output - plain).abs().max().item(), "problems": problems}
+
+
+def write_by_deltaw(deltaw, case, source, target, to):
+    rank = ["--rank", "4"] if isinstance(case.config, LoHaConfig) else []
+    done = subprocess.run([deltaw, "export", "--model_name_or_path", UNETS / case.base, "--dtype", "float32",
+                           "--adapter_name_or_path", source, "--to", to, "--output_dir", target, *rank],
+                          capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return target / FILES[to]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("deltaw", type=Path)
+    parser.add_argument("names", nargs="*")
+    given = parser.parse_args()
+    warnings.filterwarnings("ignore")
+    diffusers.utils.logging.set_verbosity_error()
+    failed = False
+    for case in adapters():
+        if given.names and case.name not in given.names:
+            continue
+        with tempfile.TemporaryDirectory() as made:
+            folder = Path(made)
+            wanted = write_peft(case, folder / "peft")
+            for to in FILES:
+                if to == "kohya" and case.name == "dora":
+                    continue  # diffusers leaves dora_scale out
+                try:
+                    report = check(case, wanted, write_by_deltaw(given.deltaw, case, folder / "peft", folder / to, to))
+                except Exception as problem:  # what one cannot load says nothing of the others
+                    report = {"problems": [f"{type(problem).__name__}: {problem}"]}
+                failed |= bool(report["problems"])
+                print(json.dumps({"adapter": case.name, "to": to, **report}), flush=True)
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
