@@ -35,8 +35,8 @@ struct ResnetForm {
 
 enum class Resampling { none, down, up };  // by 2, as the mean of 2 x 2 pixels or as copies
 
-/// norm, SiLU, convolution, twice, with the time between where there is one, added to the input (He et al. 2016). It may
-/// halve or double the sides.
+/// norm, SiLU, convolution, twice, with the time between where there is one, added to the input (He et al. 2016). It
+/// may halve or double the sides.
 class ResnetBlock {
  public:
   struct Shape {
