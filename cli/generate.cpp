@@ -40,7 +40,7 @@ struct Keys {
   void fields(FieldVisitor& f) {
     f.field("prompt", prompt,
             "A text to go on from, as it is: no chat template. May be repeated; '-', or none at all, reads standard "
-            "input.");
+            "input. For a model of text to image: what a picture shows.");
     f.field(
         "input_file", input_file,
         "Prompts: one on each line of a text file, blank ones too, or a .jsonl, .json, .csv, .tsv, .parquet or .arrow "
@@ -66,22 +66,23 @@ struct BatchKey {
 const Usage kUsageText = {
     .verb = "generate",
     .what =
-        "Lets a causal language model go on from a text, or talks to it; or makes pictures with a denoiser. One "
-        "prompt: "
-        "the text as it comes. Several, "
+        "Lets a causal language model go on from a text, or talks to it; or makes pictures with a denoiser, of prompts "
+        "where it reads them. One prompt: the text as it comes. Several, "
         "or an output_file: one JSON line each, {\"row\": ..., \"prompt\": ..., \"text\": ..., \"tokens\": [ids], "
         "\"finish_reason\": \"stop\" or \"length\"}, and the row's \"id\" where it has one. How it samples follows the "
         "checkpoint's generation_config.json "
         "where no key says otherwise. Pictures are PNG files in output_dir, with all of them side by side in "
         "samples.png; "
-        "a JSON line each says where, {\"row\": ..., \"file\": ..., \"class_label\": ...}.",
+        "a JSON line each says where, {\"row\": ..., \"file\": ..., \"class_label\" or \"prompt\": ...}.",
     .example =
         "  deltaw generate --model_name_or_path MODEL --prompt \"Once upon a time\"\n"
         "  deltaw generate --adapter_name_or_path out --chat\n"
         "  deltaw generate --adapter_name_or_path out --input_file questions.jsonl \\\n"
         "    --output_file answers.jsonl --temperature 0.7 --top_p 0.9\n"
         "  deltaw generate --model_name_or_path UNET --num_images 16 --scheduler ddim \\\n"
-        "    --output_dir pictures",
+        "    --output_dir pictures\n"
+        "  deltaw generate --adapter_name_or_path out --prompt \"a photo of sks dog\" \\\n"
+        "    --negative_prompt blurry --num_images 4 --output_dir pictures",
     .positional = "CONFIG",
     .positional_help = "A YAML or JSON file of keys, that of `deltaw train` for one; flags win over it.",
     .positional_is_config = true,
@@ -119,7 +120,7 @@ void refuse_keys_of(const std::vector<Section>& other, const std::vector<Section
     });
   };
   for (const auto& [key, value] : invocation.flags.items()) {
-    if (!has(other, key) || has(own, key) || key == "seed") continue;  // which both have
+    if (!has(other, key) || has(own, key) || key == "seed" || key == "prompt") continue;  // which both have
     throw Error({.id = "config.conflict",
                  .what = "the model " + what + ", and '" + key + "' means nothing to it",
                  .where = "command line",

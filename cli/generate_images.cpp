@@ -25,8 +25,11 @@ struct SizeKey {
   int64_t resolution = 0;
 
   void fields(FieldVisitor& f) {
-    f.field("resolution", resolution,
-            "Pixels of a side; 0: those that the adapter was trained on, else the model's sample_size.", at_least(0));
+    f.field(
+        "resolution", resolution,
+        "Pixels of a side; 0: those that the adapter was trained on, else the model's sample_size, in pixels of its "
+        "autoencoder where it has one.",
+        at_least(0));
   }
 };
 
@@ -34,6 +37,12 @@ struct Seed {
   int64_t seed = ImageOptions().seed;
 
   void fields(FieldVisitor& f) { f.field("seed", seed, "Seed of the noise that pictures begin as.", at_least(0)); }
+};
+
+struct Prompts {
+  std::vector<std::string> prompt;
+
+  void fields(FieldVisitor& f) { f.field("prompt", prompt, "What pictures show."); }
 };
 
 std::string name_of(int64_t picture) {
@@ -87,10 +96,13 @@ int generate_images(const Usage& usage, const Invocation& invocation) {
   FolderKeys folder;
   ImageOptions options;
   Seed seed;
+  Prompts prompts;
   read_into(folder, invocation);
   read_into(options, invocation);
   read_into(seed, invocation);
+  read_into(prompts, invocation);
   options.seed = seed.seed;
+  options.prompts = prompts.prompt;
   if (folder.output_dir.empty()) refuse_missing(usage, kNeedsOutput);
   read_into(loaded.keys, invocation);
   settle_model_keys(usage, invocation, loaded);
@@ -99,7 +111,7 @@ int generate_images(const Usage& usage, const Invocation& invocation) {
   load_with_adapter(loaded, invocation, /*reads_rows=*/false);
   run::adopt_known(claim);
 
-  const auto& maker = dynamic_cast<const MakesImages&>(*loaded.reader);
+  auto& maker = dynamic_cast<MakesImages&>(*loaded.reader);
   const ImageGenerator generator(maker.image_source(loaded.asked()), options);
   Counter counter("steps");
   const std::vector<Image> images = generator.run(counter.progress());
@@ -112,10 +124,11 @@ int generate_images(const Usage& usage, const Invocation& invocation) {
         write_png(inside / kSheet, contact_sheet(images, columns));
       },
       is_picture);
-  for (int64_t i = 0; i < options.num_images; ++i) {
+  for (int64_t i = 0; i < generator.pictures(); ++i) {
     Json line = row_line(i + 1, nullptr);
     line["file"] = (fs::path(folder.output_dir) / name_of(i)).string();
     if (generator.class_of(i) >= 0) line["class_label"] = generator.class_of(i);
+    if (generator.prompt_of(i)) line["prompt"] = *generator.prompt_of(i);
     print(to_line(line));
   }
   note(fmt::format("{} pictures in {}, all of them in {}\n", images.size(), folder.output_dir, kSheet));

@@ -72,7 +72,7 @@ inline const Need kNeedsModelToConvert = {
     .name = "a model", .any_of = {}, .fix = "name it: deltaw convert model.gguf --output_dir model"};
 inline const Need kNeedsOutput = {.name = "output_dir", .any_of = {"output_dir"}, .fix = "add --output_dir FOLDER"};
 inline const Need kNeedsRows = {.name = "train_file",
-                                .any_of = {"train_file", "task_name", "dataset_dir"},
+                                .any_of = {"train_file", "task_name", "dataset_dir", "instance_data_dir"},
                                 .fix = "add --train_file FILE, or --task_name NAME and --dataset_dir FOLDER"};
 
 /// What the caller asked for. Keys have their canonical names; values of flags are strings.

@@ -41,7 +41,7 @@ report 'no room includes one above it, nor do core, io, image, text and data see
     plain = " core io image text data "
     plain_headers = " chat data error image options text_data tokenizer version memory "
     count = split("adapter:adapt export:adapt convert:adapt batch:tasks/common slow_rows:tasks/common text_rows:tasks/common " \
-      "task:adapt task_reader:tasks/common evaluate:eval landscape:eval generate:eval generate_images:eval noise_scheduler:models denoiser:models new_model:models train:train run:run family:models gguf:models",
+      "task:adapt task_reader:tasks/common evaluate:eval landscape:eval generate:eval generate_images:eval noise_scheduler:models denoiser:models autoencoder:models pipeline:models new_model:models train:train run:run family:models gguf:models",
       headers, " ")
     for (i = 1; i <= count; ++i) { split(headers[i], of, ":"); header_rank[of[1]] = rank[of[2]] }
   }

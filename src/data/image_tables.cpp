@@ -22,6 +22,25 @@ namespace {
 namespace fs = std::filesystem;
 using Paths = std::vector<fs::path>;
 
+/// Whether a file beside the images says more of them, as Hugging Face's imagefolder has it: in the folder, or in that
+/// of a split.
+bool has_metadata(const fs::path& root) {
+  const auto holds = [](const fs::path& folder) {
+    std::error_code ignored;
+    for (const char* name : {"metadata.jsonl", "metadata.csv", "metadata.parquet"}) {
+      if (fs::is_regular_file(folder / name, ignored)) return true;
+    }
+    return false;
+  };
+  if (holds(root)) return true;
+  for (const Split part : {Split::train, Split::validation, Split::test}) {
+    for (const std::string& name : split_words(part)) {
+      if (holds(root / name)) return true;
+    }
+  }
+  return false;
+}
+
 /// The folder of a split among those in `root`, where these hold class folders: nothing where it has no such folder,
 /// and `root` itself where it is not divided.
 std::optional<fs::path> class_folders(const fs::path& root, Split split) {
@@ -99,7 +118,7 @@ ImageTables::ImageTables(const DataOptions& options, ImageChoice choice)
 
 /// The sets of a split in a folder.
 Paths ImageTables::sets_in(const fs::path& root, Split split) const {
-  if (!fs::is_directory(root)) return {};
+  if (!fs::is_directory(root) || has_metadata(root)) return {};
   if (const auto folder = class_folders(root, split)) return {*folder};
   Paths records = shipped_records(root, split);
   const bool alone = records.empty() && (choice_.unlabelled || split == Split::test) && has_images(root);

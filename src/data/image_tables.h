@@ -23,7 +23,8 @@ struct ImageChoice {
 /// Tables of images: sets of them (data/image_sets.h), or files of rows with a column of paths, which begin at the
 /// file's folder. A folder of data may hold a folder for each split, with class folders in it (train, validation or
 /// val, test, and what else `datasets` takes for these), the binary files of CIFAR and MNIST as they are shipped, class
-/// folders alone, or files of rows.
+/// folders alone, or files of rows: metadata.jsonl, metadata.csv or metadata.parquet beside the images, as Hugging
+/// Face's imagefolder has it, before anything else.
 class ImageTables final : public Tables {
  public:
   ImageTables(const DataOptions& options, ImageChoice choice);

@@ -25,16 +25,6 @@ std::array<int64_t, 2> sides(const ConfigValues& values, const char* key) {
   return {found[0], found[1]};
 }
 
-std::vector<int64_t> channels_of(const ConfigValues& values, std::vector<int64_t> fallback) {
-  const char* key = "block_out_channels";
-  std::vector<int64_t> channels = values.get_or(key, std::move(fallback));
-  const auto absurd = [](int64_t c) { return c < 1 || c > kMostChannels; };
-  if (channels.empty() || channels.size() > kMostStages || std::any_of(channels.begin(), channels.end(), absurd)) {
-    values.complain(key, "the channels of each stage");
-  }
-  return channels;
-}
-
 std::vector<StageForm> stages_of(const ConfigValues& values, const char* key,
                                  const std::vector<UNetBlockNames::Block>& blocks,
                                  const std::vector<std::string>& fallback, const std::vector<int64_t>& channels) {
@@ -315,9 +305,19 @@ Tensor UNetModel::denoise(const Tensor& sample, const Tensor& timesteps, const C
 
 }  // namespace
 
+std::vector<int64_t> stage_channels(const ConfigValues& values, std::vector<int64_t> fallback) {
+  const char* key = "block_out_channels";
+  std::vector<int64_t> channels = values.get_or(key, std::move(fallback));
+  const auto absurd = [](int64_t c) { return c < 1 || c > kMostChannels; };
+  if (channels.empty() || channels.size() > kMostStages || std::any_of(channels.begin(), channels.end(), absurd)) {
+    values.complain(key, "the channels of each stage");
+  }
+  return channels;
+}
+
 UNetConfig unet_config(const ConfigValues& values, const UNetBlockNames& names,
                        const std::vector<int64_t>& default_channels) {
-  const std::vector<int64_t> channels = channels_of(values, default_channels);
+  const std::vector<int64_t> channels = stage_channels(values, default_channels);
   UNetConfig c;
   c.sample_size = sides(values, "sample_size");
   c.center_input_sample = values.get_or("center_input_sample", false);

@@ -67,6 +67,9 @@ struct UNetBlockNames {
 UNetConfig unet_config(const ConfigValues& values, const UNetBlockNames& names,
                        const std::vector<int64_t>& default_channels);
 
+/// block_out_channels: of each stage, in the order of the way down. Throws config.bad-model.
+std::vector<int64_t> stage_channels(const ConfigValues& values, std::vector<int64_t> fallback);
+
 /// Whether there is a middle: mid_block_type is `type`, which it also is where it is silent, or null.
 bool has_middle(const ConfigValues& values, const std::string& type);
 

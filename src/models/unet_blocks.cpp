@@ -62,7 +62,9 @@ ResnetBlock::ResnetBlock(Loader& load, const std::string& name, const ResnetForm
   };
   norm1_ = norm(".norm1", shape.c_in);
   conv1_ = load_conv3x3(load, name + ".conv1", shape.c_out, shape.c_in);
-  time_emb_proj_ = load.linear(name + ".time_emb_proj", (form.scale_shift ? 2 : 1) * shape.c_out, form.time_width);
+  if (form.time_width > 0) {
+    time_emb_proj_ = load.linear(name + ".time_emb_proj", (form.scale_shift ? 2 : 1) * shape.c_out, form.time_width);
+  }
   norm2_ = norm(".norm2", shape.c_out);
   conv2_ = load_conv3x3(load, name + ".conv2", shape.c_out, shape.c_out);
   if (shape.c_in != shape.c_out) conv_shortcut_ = load.conv2d(name + ".conv_shortcut", shape.c_out, shape.c_in);
@@ -76,8 +78,10 @@ Tensor ResnetBlock::resampled(const Tensor& x) const {
 
 Tensor ResnetBlock::operator()(const Tensor& x, const Tensor& time, Call& call) const {
   Tensor y = ops::conv2d(resampled(norm1_.silu(x, call)), *conv1_, call);
-  const Tensor projected = ops::activated_linear(silu(), time, {}, *time_emb_proj_, call);
-  if (scale_shift_) {
+  const Tensor projected = time_emb_proj_ ? ops::activated_linear(silu(), time, {}, *time_emb_proj_, call) : Tensor();
+  if (!projected.defined()) {
+    y = norm2_.silu(y, call);
+  } else if (scale_shift_) {
     const std::vector<Tensor> parts = projected.chunk(2, 1);
     y = norm2_.silu(y, parts[0], parts[1], call);
   } else {

@@ -27,7 +27,7 @@ struct TimeEmbedding {
 
 /// What the ResNet blocks of a model have in common.
 struct ResnetForm {
-  int64_t time_width = 0;
+  int64_t time_width = 0;  // 0: they are told no time
   int64_t norm_num_groups = 32;
   double norm_eps = 1e-5, dropout = 0;
   bool scale_shift = false;  // the time scales and shifts behind the second norm, and is not added before it
@@ -35,8 +35,8 @@ struct ResnetForm {
 
 enum class Resampling { none, down, up };  // by 2, as the mean of 2 x 2 pixels or as copies
 
-/// norm, SiLU, convolution, twice, with the time between, added to the input (He et al. 2016). It may halve or double
-/// the sides.
+/// norm, SiLU, convolution, twice, with the time between where there is one, added to the input (He et al. 2016). It
+/// may halve or double the sides.
 class ResnetBlock {
  public:
   struct Shape {
@@ -46,6 +46,7 @@ class ResnetBlock {
   };
   ResnetBlock(Loader& load, const std::string& name, const ResnetForm& form, const Shape& shape);
 
+  /// `time` is undefined where the form has none.
   Tensor operator()(const Tensor& x, const Tensor& time, Call& call) const;
 
  private:
@@ -53,7 +54,7 @@ class ResnetBlock {
 
   ops::GroupNorm norm1_, norm2_;
   const Conv2d *conv1_, *conv2_, *conv_shortcut_ = nullptr;
-  const Linear* time_emb_proj_;
+  const Linear* time_emb_proj_ = nullptr;
   double dropout_, output_scale_factor_;
   bool scale_shift_;
   Resampling resampling_;

@@ -10,6 +10,7 @@
 #include "run/model_card.h"
 #include "run/run_folder.h"
 #include "run/run_log.h"
+#include "tasks/common/prepares_run.h"
 #include "train/run_checkpoint.h"
 #include "train/schedule.h"
 
@@ -128,6 +129,7 @@ TrainedRun run_training(LoadedRun& run, const RunEvents& events) {
     if (events.event) events.event(event);
   });
 
+  if (auto* prepares = dynamic_cast<tasks::PreparesRun*>(run.reader.get())) prepares->prepare(*run.model);
   run::adopt_known(claim);  // a record alone; the trainer, too, looks for what is in its way
   TrainedRun trained{.result = events.train ? events.train(trainer) : trainer.train()};
   if (trained.result.signal != 0) return trained;

@@ -1,8 +1,10 @@
-// What a denoiser is trained for: to tell the noise in a picture, at any time of the diffusion.
+// What a denoiser is trained for: to tell the noise in a picture or its latents, at any time of the diffusion.
 //
 //   x_t = sqrt(a_t) x_0 + sqrt(1 - a_t) e      t uniform, e from N(0, 1); Ho et al. 2020, arXiv:2006.11239
 //   loss   the mean of (model(x_t, t) - target)^2 over pixels and rows; target is e, v or x_0, as the scheduler says;
-//          with snr_gamma each row is weighted by its time (Hang et al. 2023, arXiv:2303.09556)
+//          with snr_gamma each row is weighted by its time (Hang et al. 2023, arXiv:2303.09556); rows that have a
+//          picture of their class beside them add its error times prior_loss_weight (Ruiz et al. 2022,
+//          arXiv:2208.12242)
 //   scores that loss, and the squared error at each of a few fixed times, with fixed noise
 #include <ATen/ATen.h>
 #include <fmt/format.h>
@@ -45,7 +47,15 @@ class NoiseTask final : public Task {
                    .where = split,
                    .fix = "make the rows for this model"});
     }
-    if (rows.size() == 0 || rows.has_classes() == (denoiser.num_class_embeds() > 0)) return;
+    if (rows.size() == 0) return;
+    if (rows.text_width() != denoiser.cross_attention_dim()) {
+      throw Error({.id = "shape.mismatch",
+                   .what = fmt::format("the states of captions have width {}, and the model reads {}",
+                                       rows.text_width(), denoiser.cross_attention_dim()),
+                   .where = split,
+                   .fix = "make the rows for this model"});
+    }
+    if (rows.has_classes() == (denoiser.num_class_embeds() > 0)) return;
     throw Error({.id = "data.label",
                  .what = rows.has_classes() ? "the rows have classes, and the model knows none"
                                             : "the model was made for classes, and the rows have none",
@@ -60,8 +70,9 @@ class NoiseTask final : public Task {
 
   /// {what the model says [rows, channels, height, width]}
   Outputs outputs(const Model& model, const Batch& batch, Call& call) const override {
-    const Tensor noisy = scheduler(model)->add_noise(batch["pixel_values"], batch["noise"], batch["timesteps"]);
-    const Condition condition{.class_labels = batch.get("class_labels"), .encoder_hidden_states = {}};
+    const Tensor noisy = scheduler(model)->add_noise(clean_of(batch), batch["noise"], batch["timesteps"]);
+    const Condition condition{.class_labels = batch.get("class_labels"),
+                              .encoder_hidden_states = batch.get("encoder_hidden_states")};
     return {as_denoiser(model).denoise(noisy.to(model.dtype()), batch["timesteps"], condition, call)};
   }
 
@@ -72,15 +83,19 @@ class NoiseTask final : public Task {
     const auto schedule = scheduler(model);
     Tensor errors = squared_errors(*schedule, outputs.at(0), batch);
     if (options_.snr_gamma > 0) errors = errors * schedule->min_snr_weights(batch["timesteps"], options_.snr_gamma);
+    if (errors.size(0) > batch.rows) {  // pictures of the class behind those to learn
+      errors = errors.narrow(0, 0, batch.rows) + options_.prior_loss_weight * errors.narrow(0, batch.rows, batch.rows);
+    }
     return errors.sum() / scale.total_weight;
   }
 
   /// Of a model that says zeros, for pictures that are black or white.
-  double chance_loss(const Model& model, const RowSource& /*rows*/) const override {
+  double chance_loss(const Model& model, const RowSource& rows) const override {
     const auto schedule = scheduler(model);
     const Tensor times = at::arange(schedule->num_train_timesteps(), at::kLong);
-    if (options_.snr_gamma == 0) return 1;
-    return ops::host_number(schedule->min_snr_weights(times, options_.snr_gamma).to(at::kDouble).mean());
+    const double sets = as_rows<NoisyRows>(rows).with_prior() ? 1 + options_.prior_loss_weight : 1;
+    if (options_.snr_gamma == 0) return sets;
+    return sets * ops::host_number(schedule->min_snr_weights(times, options_.snr_gamma).to(at::kDouble).mean());
   }
 
   std::vector<std::string> metrics(const Model& /*model*/) const override { return {"loss"}; }

@@ -52,6 +52,21 @@ class SomeImages : public test::Files {
   DataOptions options_;
 };
 
+// As Hugging Face's imagefolder has it: before classes, and before images that no row names.
+TEST_F(SomeImages, AreThoseThatMetadataBesideThemNames) {
+  put_images({"set/a.png", "set/b.png", "set/cat/c.png"});
+  write("set/metadata.csv", "file_name,label,text\nb.png,x,one\ncat/c.png,y,two\n");
+  EXPECT_EQ(named(path("set")), (Strings{"set/b.png: x", "set/cat/c.png: y"}));
+  EXPECT_EQ(split_of("set", Split::train), (Strings{"set/b.png: x", "set/cat/c.png: y"}));
+  EXPECT_EQ(split_of("set", Split::test), Strings{"none"});
+  put_images({"parts/train/a.png", "parts/test/b.png"});
+  write("parts/train/metadata.jsonl", R"({"file_name": "a.png", "label": "x"})");
+  write("parts/test/metadata.jsonl", R"({"file_name": "b.png", "label": "y"})");
+  EXPECT_EQ(split_of("parts", Split::train), Strings{"parts/train/a.png: x"});
+  EXPECT_EQ(split_of("parts", Split::test), Strings{"parts/test/b.png: y"});
+  EXPECT_EQ(split_of("parts", Split::validation), Strings{"none"});
+}
+
 TEST_F(SomeImages, OfAClassLieAtAnyDepthOfItsFolderAndOtherFilesArePassedOver) {
   put_images({"set/cat/b.JPG", "set/cat/a.png", "set/cat/more/c.webp", "set/10/x.jpeg", "set/2/y.png", "set/cat/.b.png",
               "set/cat/notes.txt", "set/cat/d.gif", "set/.git/z.png", "set/__MACOSX/cat/a.png", "set/loose.png",

@@ -22,6 +22,7 @@ namespace {
 
 // Streams of one run, apart from the order of its rows, which has the same seed.
 constexpr uint64_t kPictureStream = 0x70696374, kNoiseStream = 0x6e6f6973;
+constexpr uint64_t kLatentStream = 0x6c617465, kCaptionStream = 0x63617074, kPriorStream = 0x7072696f;
 constexpr uint64_t kEvaluationSeed = 0x6576616c;  // of every run: two runs are compared by the same noise
 
 [[noreturn]] void refuse_model(const Model& model, const std::string& what, const std::string& fix) {
@@ -67,62 +68,86 @@ int64_t draw_time(const NoiseForm& form, uint64_t key) {
   return static_cast<int64_t>(data::draw_below(engine, static_cast<uint64_t>(form.num_train_timesteps)));
 }
 
-/// The parts of a batch, filled row by row.
+/// What is drawn for a picture; none in evaluation.
+struct PictureSeeds {
+  uint64_t crop = 0, latent = 0, caption = 0;
+};
+
+/// The parts of a batch, filled picture by picture.
 struct Parts {
   Parts(int64_t count, int64_t channels, int64_t side)
-      : pixels(at::empty({count, channels, side, side}, at::kFloat)), noise(at::empty_like(pixels)) {}
+      : clean(at::empty({count, channels, side, side}, at::kFloat)), noise(at::empty_like(clean)) {}
 
-  Batch batch(const std::vector<int64_t>& positions, int64_t cost) {
+  Batch batch(const char* name, const std::vector<int64_t>& positions, int64_t cost) {
     const auto count = static_cast<int64_t>(positions.size());
-    Batch batch{.rows = count,
-                .tensors = {{"pixel_values", std::move(pixels)},
-                            {"noise", std::move(noise)},
-                            {"timesteps", at::tensor(times, at::kLong)}},
-                .positions = positions,
-                .costs = std::vector<int64_t>(positions.size(), cost)};
+    Batch batch{
+        .rows = count,
+        .tensors = {{name, std::move(clean)}, {"noise", std::move(noise)}, {"timesteps", at::tensor(times, at::kLong)}},
+        .positions = positions,
+        .costs = std::vector<int64_t>(positions.size(), cost)};
     if (!classes.empty()) batch.tensors["class_labels"] = at::tensor(classes, at::kLong);
+    if (!states.empty()) batch.tensors["encoder_hidden_states"] = at::stack(states);
     return batch;
   }
 
-  Tensor pixels, noise;
+  Tensor clean, noise;
   std::vector<int64_t> times, classes;
+  std::vector<Tensor> states;
 };
 
 /// What both sources of files do alike.
 class PictureRows : public NoisyRows, public SlowRows {
  public:
-  PictureRows(Pictures pictures, NoiseForm noise, LoaderOptions loader)
-      : pictures_(std::move(pictures)), noise_(noise), loader_(loader) {}
+  explicit PictureRows(RowParts parts) : parts_(std::move(parts)) {}
 
-  int64_t channels() const override { return pictures_.form.channels; }
-  int64_t side() const override { return pictures_.form.resolution; }
-  bool has_classes() const override { return !pictures_.classes.empty(); }
-  LoaderOptions loader() const override { return loader_; }
+  int64_t channels() const override {
+    return of_latents() ? parts_.features->autoencoder().latent_channels() : form().channels;
+  }
+  int64_t side() const override {
+    return of_latents() ? form().resolution / parts_.features->autoencoder().factor() : form().resolution;
+  }
+  bool has_classes() const override { return !parts_.pictures.classes.empty(); }
+  int64_t text_width() const override {
+    return parts_.pictures.captions.empty() ? 0 : parts_.features->prompts().width();
+  }
+  LoaderOptions loader() const override { return parts_.loader; }
 
   std::string fingerprint() const override {
-    std::string names;
-    for (const Example& row : pictures_.rows.rows) names += row.text + '\n';
-    for (const int64_t label : pictures_.classes) names += std::to_string(label) + ' ';
-    const PictureForm& form = pictures_.form;
-    return fmt::format("{} pictures {} x {} x {}, center_crop {} random_flip {} resample {}, {} times, offset {}, {}",
-                       pictures_.rows.rows.size(), form.channels, form.resolution, form.resolution, form.center_crop,
-                       form.random_flip, static_cast<int>(form.resample), noise_.num_train_timesteps,
-                       noise_.noise_offset, xxh128(names));
+    return fmt::format("{}, {} times, offset {}{}", print_of(parts_.pictures), parts_.noise.num_train_timesteps,
+                       parts_.noise.noise_offset, of_latents() ? ", latents" : "");
   }
 
  protected:
-  /// A picture, several threads at work. `seeds`: of what is drawn for each; empty: nothing is.
-  void write(const std::vector<int64_t>& rows, const std::vector<uint64_t>& seeds, Tensor& pixels) const {
-    const int64_t numbers = channels() * side() * side();
-    auto* const values = pixels.mutable_data_ptr<float>();
+  const Pictures& pictures() const { return parts_.pictures; }
+  const NoiseForm& noise() const { return parts_.noise; }
+  const char* clean_name() const { return of_latents() ? "latents" : "pixel_values"; }
+
+  static std::string print_of(const Pictures& pictures) {
+    std::string names;
+    for (const Example& row : pictures.rows.rows) names += row.text + '\n';
+    for (const int64_t label : pictures.classes) names += std::to_string(label) + ' ';
+    for (const auto& captions : pictures.captions) names += fmt::format("{}\n", captions);
+    const PictureForm& form = pictures.form;
+    return fmt::format("{} pictures {} x {} x {}, center_crop {} random_flip {} resample {}, {}",
+                       pictures.rows.rows.size(), form.channels, form.resolution, form.resolution, form.center_crop,
+                       form.random_flip, static_cast<int>(form.resample), xxh128(names));
+  }
+
+  /// Writes pictures of one kind to `clean`, [rows, channels, side, side], several threads at work, and returns the
+  /// states of their captions. `seeds`: of each; empty: nothing is drawn.
+  std::vector<Tensor> write(const Pictures& set, const std::vector<int64_t>& rows,
+                            const std::vector<PictureSeeds>& seeds, const Tensor& clean) const {
+    std::vector<Tensor> states(set.captions.empty() ? 0 : rows.size());
     std::exception_ptr problem;
     std::mutex guard;
     at::parallel_for(0, static_cast<int64_t>(rows.size()), /*grain_size=*/1, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         const auto place = static_cast<size_t>(i);
+        const PictureSeeds* own = seeds.empty() ? nullptr : &seeds[place];
         try {
-          write_picture(read(rows[place]), pictures_.form, seeds.empty() ? std::nullopt : std::optional(seeds[place]),
-                        values + i * numbers);
+          Tensor target = clean.select(0, i);
+          write_one(set, rows[place], own, target);
+          if (!states.empty()) states[place] = parts_.features->states(caption_of(set, rows[place], own));
         } catch (...) {
           const std::lock_guard lock(guard);
           if (!problem) problem = std::current_exception();
@@ -130,54 +155,110 @@ class PictureRows : public NoisyRows, public SlowRows {
       }
     });
     if (problem) std::rethrow_exception(problem);
+    return states;
   }
 
-  Pictures pictures_;
-  NoiseForm noise_;
-
  private:
-  Image read(int64_t row) const {
-    const Example& example = pictures_.rows.rows[static_cast<size_t>(row)];
+  bool of_latents() const { return parts_.features && parts_.features->has_latents(); }
+  const PictureForm& form() const { return parts_.pictures.form; }
+
+  static const std::string& caption_of(const Pictures& set, int64_t row, const PictureSeeds* seeds) {
+    const std::vector<std::string>& captions = set.captions[static_cast<size_t>(row)];
+    if (!seeds || captions.size() == 1) return captions.front();
+    std::mt19937_64 engine(seeds->caption);
+    return captions[data::draw_below(engine, captions.size())];
+  }
+
+  void write_one(const Pictures& set, int64_t row, const PictureSeeds* seeds, Tensor& clean) const {
+    const std::optional<uint64_t> crop = seeds ? std::optional(seeds->crop) : std::nullopt;
+    if (!of_latents()) {
+      write_picture(read(set, row), set.form, crop, clean.mutable_data_ptr<float>());
+      return;
+    }
+    const std::string& name = set.rows.rows[static_cast<size_t>(row)].text;
+    const LatentDistribution latents = parts_.features->latents(name, [&]() -> Features::Picture {
+      const Image image = read(set, row);
+      const PictureForm& form = set.form;
+      Features::Picture picture{.pixels = at::empty({form.channels, form.resolution, form.resolution}, at::kFloat),
+                                .fixed = !seeds || is_fixed(image, form)};
+      write_picture(image, form, crop, picture.pixels.mutable_data_ptr<float>());
+      return picture;
+    });
+    clean.copy_(latents.mean);
+    if (!seeds) return;
+    at::Generator generator = at::detail::createCPUGenerator(seeds->latent);
+    clean.add_(latents.deviation * at::randn(clean.sizes(), generator));
+  }
+
+  Image read(const Pictures& set, int64_t row) const {
+    const Example& example = set.rows.rows[static_cast<size_t>(row)];
     try {
       return files_.read(example.text);
     } catch (const Error& error) {
       ErrorParts parts = error.parts();
-      parts.where += fmt::format(" (row {} of {})", example.line, pictures_.rows.file.string());
+      parts.where += fmt::format(", row {} of {}", example.line, set.rows.file.string());
       throw Error(std::move(parts));
     }
   }
 
+  RowParts parts_;
   data::ImageFiles files_;
-  LoaderOptions loader_;
 };
 
 class TrainingRows final : public PictureRows {
  public:
-  using PictureRows::PictureRows;
+  TrainingRows(RowParts parts, Pictures prior) : PictureRows(std::move(parts)), prior_(std::move(prior)) {}
 
-  int64_t size() const override { return static_cast<int64_t>(pictures_.rows.rows.size()); }
+  int64_t size() const override { return std::max(count_of(pictures()), count_of(prior_)); }
+  bool with_prior() const override { return count_of(prior_) > 0; }
+
+  std::string fingerprint() const override {
+    const std::string own = PictureRows::fingerprint();
+    return with_prior() ? fmt::format("{}, prior {}", own, print_of(prior_)) : own;
+  }
 
   Batch collate(const std::vector<int64_t>& positions, const Draw& draw) const override {
-    Parts parts(static_cast<int64_t>(positions.size()), channels(), side());
-    std::vector<uint64_t> seeds;
-    for (size_t i = 0; i < positions.size(); ++i) {
-      seeds.push_back(of_row(draw, kPictureStream, positions[i]));
-      const uint64_t key = of_row(draw, kNoiseStream, positions[i]);
-      draw_noise(noise_, key, parts.noise[static_cast<int64_t>(i)]);
-      parts.times.push_back(draw_time(noise_, key));
-      if (has_classes()) parts.classes.push_back(pictures_.classes[static_cast<size_t>(positions[i])]);
+    const auto count = static_cast<int64_t>(positions.size());
+    Parts parts(with_prior() ? 2 * count : count, channels(), side());
+    add(pictures(), positions, draw, parts, 0);
+    if (with_prior()) {
+      Draw own = draw;
+      own.seed = mix_seed(draw.seed, kPriorStream);
+      add(prior_, positions, own, parts, count);
     }
-    write(positions, seeds, parts.pixels);
-    return parts.batch(positions, cost(0));
+    return parts.batch(clean_name(), positions, cost(0));
   }
+
+ private:
+  static int64_t count_of(const Pictures& set) { return static_cast<int64_t>(set.rows.rows.size()); }
+
+  void add(const Pictures& set, const std::vector<int64_t>& positions, const Draw& draw, Parts& parts,
+           int64_t first) const {
+    std::vector<PictureSeeds> seeds;
+    std::vector<int64_t> rows;
+    for (const int64_t position : positions) {
+      seeds.push_back({.crop = of_row(draw, kPictureStream, position),
+                       .latent = of_row(draw, kLatentStream, position),
+                       .caption = of_row(draw, kCaptionStream, position)});
+      const uint64_t key = of_row(draw, kNoiseStream, position);
+      draw_noise(noise(), key, parts.noise[first + static_cast<int64_t>(rows.size())]);
+      parts.times.push_back(draw_time(noise(), key));
+      rows.push_back(position % count_of(set));
+      if (has_classes()) parts.classes.push_back(set.classes[static_cast<size_t>(rows.back())]);
+    }
+    const Tensor clean = parts.clean.narrow(0, first, static_cast<int64_t>(rows.size()));
+    for (Tensor& states : write(set, rows, seeds, clean)) parts.states.push_back(std::move(states));
+  }
+
+  Pictures prior_;
 };
 
 class EvaluationRows final : public PictureRows {
  public:
-  EvaluationRows(Pictures pictures, NoiseForm noise, std::vector<int64_t> timesteps, LoaderOptions loader)
-      : PictureRows(std::move(pictures), noise, loader), timesteps_(std::move(timesteps)) {}
+  EvaluationRows(RowParts parts, std::vector<int64_t> timesteps)
+      : PictureRows(std::move(parts)), timesteps_(std::move(timesteps)) {}
 
-  int64_t size() const override { return static_cast<int64_t>(pictures_.rows.rows.size() * timesteps_.size()); }
+  int64_t size() const override { return static_cast<int64_t>(pictures().rows.rows.size() * timesteps_.size()); }
 
   std::string fingerprint() const override {
     return fmt::format("{}, at {}", PictureRows::fingerprint(), fmt::join(timesteps_, " "));
@@ -190,13 +271,13 @@ class EvaluationRows final : public PictureRows {
     for (size_t i = 0; i < positions.size(); ++i) {
       const int64_t row = positions[i] / each, time = timesteps_[static_cast<size_t>(positions[i] % each)];
       const uint64_t key = mix_seed(mix_seed(kEvaluationSeed, static_cast<uint64_t>(row)), static_cast<uint64_t>(time));
-      draw_noise(noise_, key, parts.noise[static_cast<int64_t>(i)]);
+      draw_noise(noise(), key, parts.noise[static_cast<int64_t>(i)]);
       parts.times.push_back(time);
-      if (has_classes()) parts.classes.push_back(pictures_.classes[static_cast<size_t>(row)]);
+      if (has_classes()) parts.classes.push_back(pictures().classes[static_cast<size_t>(row)]);
       rows.push_back(row);
     }
-    write(rows, {}, parts.pixels);
-    return parts.batch(positions, cost(0));
+    parts.states = write(pictures(), rows, {}, parts.clean);
+    return parts.batch(clean_name(), positions, cost(0));
   }
 
  private:
@@ -209,6 +290,7 @@ class RandomRows final : public NoisyRows {
       : channels_(model.in_channels()),
         side_(model.sample_height() > 0 ? model.sample_height() : 64),
         classes_(model.num_class_embeds()),
+        text_width_(model.cross_attention_dim()),
         rows_(rows),
         noise_(noise),
         seed_(seed) {}
@@ -217,6 +299,7 @@ class RandomRows final : public NoisyRows {
   int64_t channels() const override { return channels_; }
   int64_t side() const override { return side_; }
   bool has_classes() const override { return classes_ > 0; }
+  int64_t text_width() const override { return text_width_; }
   std::string fingerprint() const override { return "noise"; }
 
   Batch collate(const std::vector<int64_t>& positions, const Draw& /*draw*/) const override {
@@ -225,17 +308,22 @@ class RandomRows final : public NoisyRows {
       const uint64_t key = mix_seed(seed_, static_cast<uint64_t>(positions[i]));
       const auto place = static_cast<int64_t>(i);
       draw_noise(noise_, key, parts.noise[place]);
-      draw_noise(noise_, mix_seed(key, 2), parts.pixels[place]);
-      parts.pixels[place].clamp_(-1, 1);
+      draw_noise(noise_, mix_seed(key, 2), parts.clean[place]);
+      parts.clean[place].clamp_(-1, 1);
       parts.times.push_back(draw_time(noise_, key));
       if (classes_ > 0)
         parts.classes.push_back(static_cast<int64_t>(mix_seed(key, 3) % static_cast<uint64_t>(classes_)));
+      if (text_width_ == 0) continue;
+      at::Generator generator = at::detail::createCPUGenerator(mix_seed(key, 4));
+      parts.states.push_back(at::randn({kTokens, text_width_}, generator));
     }
-    return parts.batch(positions, cost(0));
+    return parts.batch("pixel_values", positions, cost(0));
   }
 
  private:
-  int64_t channels_, side_, classes_, rows_;
+  static constexpr int64_t kTokens = 77;  // of a caption as CLIP's encoders read it
+
+  int64_t channels_, side_, classes_, text_width_, rows_;
   NoiseForm noise_;
   uint64_t seed_;
 };
@@ -247,20 +335,12 @@ const Denoiser& as_denoiser(const Model& model) {
   if (!denoiser) {
     refuse_model(model, "the model tells no noise from a picture", "use the checkpoint of a UNet2DModel of diffusers");
   }
-  if (denoiser->cross_attention_dim() > 0) {
-    refuse_model(model, "the model reads captions beside pictures, which is not implemented",
-                 "use a UNet2DModel: one of pictures alone, or of classes");
-  }
   const int64_t channels = denoiser->in_channels();
-  if (channels != 1 && channels != 3) {
-    refuse_model(model,
-                 fmt::format("the model reads pictures of {} channels: latents, which are not implemented", channels),
-                 "use a model of grey (1) or coloured (3) pictures");
-  }
   if (denoiser->out_channels() != channels) {
     refuse_model(
         model,
-        fmt::format("the model reads {} channels and says {}: a variance that it has learned is not implemented",
+        fmt::format("the model reads {} channels and says {}: a variance that it has learned, or a picture that it is "
+                    "told more of, is not implemented",
                     channels, denoiser->out_channels()),
         "use a model with as many out_channels as in_channels");
   }
@@ -298,13 +378,20 @@ void write_picture(const Image& original, const PictureForm& form, std::optional
   }
 }
 
-std::shared_ptr<const NoisyRows> training_rows(Pictures pictures, NoiseForm noise, LoaderOptions loader) {
-  return std::make_shared<TrainingRows>(std::move(pictures), noise, loader);
+bool is_fixed(const Image& image, const PictureForm& form) {
+  return !form.random_flip && (form.center_crop || image.height == image.width);
 }
 
-std::shared_ptr<const NoisyRows> evaluation_rows(Pictures pictures, NoiseForm noise, std::vector<int64_t> timesteps,
-                                                 LoaderOptions loader) {
-  return std::make_shared<EvaluationRows>(std::move(pictures), noise, std::move(timesteps), loader);
+const Tensor& clean_of(const Batch& batch) {
+  return batch.tensors.contains("latents") ? batch["latents"] : batch["pixel_values"];
+}
+
+std::shared_ptr<const NoisyRows> training_rows(RowParts parts, Pictures prior) {
+  return std::make_shared<TrainingRows>(std::move(parts), std::move(prior));
+}
+
+std::shared_ptr<const NoisyRows> evaluation_rows(RowParts parts, std::vector<int64_t> timesteps) {
+  return std::make_shared<EvaluationRows>(std::move(parts), std::move(timesteps));
 }
 
 std::unique_ptr<NoisyRows> random_rows(const Denoiser& model, int64_t rows, int64_t num_train_timesteps,

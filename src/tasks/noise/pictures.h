@@ -13,11 +13,12 @@
 #include "deltaw/denoiser.h"
 #include "deltaw/image.h"
 #include "deltaw/slow_rows.h"
+#include "tasks/noise/features.h"
 
 namespace deltaw::noise {
 
-/// The model as a denoiser of pixels. Throws config.unsupported where it is another one: of text, of latents, one that
-/// reads captions or says a variance too.
+/// The model as a denoiser. Throws config.unsupported where it is another one: of text, or one that says a variance
+/// too.
 const Denoiser& as_denoiser(const Model& model);
 
 /// What is made of an image, as diffusers' training scripts do with torchvision: the shorter side is brought to
@@ -30,14 +31,18 @@ struct PictureForm {
   Resample resample = Resample::bilinear;
 };
 
+/// Whether nothing of a picture of this form is drawn: it is the same in every epoch, and in evaluation.
+bool is_fixed(const Image& image, const PictureForm& form);
+
 /// Values in [-1, 1], [channels, resolution, resolution], of the image. `seed`: of what is drawn; none: nothing is.
 void write_picture(const Image& image, const PictureForm& form, std::optional<uint64_t> seed, float* values);
 
-/// The pictures of a run.
+/// Pictures of one kind.
 struct Pictures {
-  Dataset rows;                  // each example's text names its image (data/image_sets.h)
-  std::vector<int64_t> classes;  // of each row; empty: the model knows none
-  PictureForm form;
+  Dataset rows = {};                                    // each example's text names its image (data/image_sets.h)
+  std::vector<int64_t> classes = {};                    // of each row; empty: the model knows none
+  std::vector<std::vector<std::string>> captions = {};  // of each row, one at least; empty: the model reads none
+  PictureForm form = {};
 };
 
 /// How noise is drawn.
@@ -46,29 +51,46 @@ struct NoiseForm {
   double noise_offset = 0;  // noise that a picture's channel shares, beside that of each of its pixels
 };
 
-/// Rows of the task: clean pictures, and the noise and the times that are drawn for them.
+/// Rows of the task: clean pictures or their latents, and the noise and the times that are drawn for them.
 ///
-///   pixel_values   [rows, channels, height, width] float32, in [-1, 1]
-///   noise          as pixel_values
-///   timesteps      [rows] int64
-///   class_labels   [rows] int64, where the model has classes
+///   pixel_values            [n, channels, height, width] float32, in [-1, 1]; or
+///   latents                 the same, drawn anew for each epoch; in evaluation the means of their distributions
+///   noise                   alike
+///   timesteps               [n] int64
+///   class_labels            [n] int64, where the model has classes
+///   encoder_hidden_states   [n, tokens, width] float32, where it reads captions
 ///
-/// A row costs its pixels.
+/// n is the number of rows, or twice that where each row has a picture of its class too (with_prior()): those follow
+/// behind all others. A row costs what the model sees of its picture.
 class NoisyRows : public RowSource {
  public:
   static constexpr const char* kName = "NoisyRows";
   virtual int64_t channels() const = 0;
   virtual int64_t side() const = 0;
   virtual bool has_classes() const = 0;
-  int64_t cost(int64_t /*row*/) const override { return side() * side(); }
+  virtual int64_t text_width() const = 0;  // 0: there are no captions
+  virtual bool with_prior() const { return false; }
+  int64_t cost(int64_t /*row*/) const override { return side() * side() * (with_prior() ? 2 : 1); }
 };
 
-/// What is drawn follows from seed, epoch and the row: any batch size draws the same.
-std::shared_ptr<const NoisyRows> training_rows(Pictures pictures, NoiseForm noise, LoaderOptions loader);
+/// The clean pictures or latents of a batch.
+const Tensor& clean_of(const Batch& batch);
 
-/// Each picture once for each of `timesteps`, with noise that follows from its place and the time alone.
-std::shared_ptr<const NoisyRows> evaluation_rows(Pictures pictures, NoiseForm noise, std::vector<int64_t> timesteps,
-                                                 LoaderOptions loader);
+/// What rows are made of.
+struct RowParts {
+  Pictures pictures = {};
+  NoiseForm noise = {};
+  LoaderOptions loader = {};
+  std::shared_ptr<const Features> features = {};  // of latents and captions; null: pixels alone
+};
+
+/// What is drawn follows from seed, epoch and the row: any batch size draws the same. With pictures of a class
+/// (`prior`) there are as many rows as the larger set has, and each has one of either, counted from the first again.
+std::shared_ptr<const NoisyRows> training_rows(RowParts parts, Pictures prior = {});
+
+/// Each picture once for each of `timesteps`, with noise that follows from its place and the time alone, and its first
+/// caption.
+std::shared_ptr<const NoisyRows> evaluation_rows(RowParts parts, std::vector<int64_t> timesteps);
 
 /// Noise in the place of pictures. All of it follows from the seed.
 std::unique_ptr<NoisyRows> random_rows(const Denoiser& model, int64_t rows, int64_t num_train_timesteps, uint64_t seed);

@@ -9,15 +9,23 @@
 
 #include "core/ascii.h"
 #include "core/files.h"
+#include "core/memory.h"
+#include "data/hold_out.h"
+#include "data/image_sets.h"
 #include "data/labels.h"
 #include "data/no_rows.h"
 #include "deltaw/error.h"
 #include "deltaw/generate_images.h"
 #include "models/config_values.h"
 #include "models/gguf.h"
+#include "tasks/common/captions.h"
+#include "tasks/common/hypothesis_template.h"
 #include "tasks/common/image_reader.h"
+#include "tasks/common/prepares_run.h"
+#include "tasks/common/shown.h"
 #include "tasks/noise/pictures.h"
 #include "tasks/noise/scorer.h"
+#include "tasks/noise/subject.h"
 #include "tasks/noise/task.h"
 
 namespace deltaw::noise {
@@ -26,6 +34,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kTask = "NOISE";
+constexpr int64_t kShareOfMemory = 8;  // of which latents and states of captions that are kept take one part
 
 Resample resample_of(const std::string& mode) {
   static const std::pair<const char*, Resample> modes[] = {
@@ -40,15 +49,21 @@ Resample resample_of(const std::string& mode) {
                .fix = "one of: nearest, bilinear, bicubic, box, hamming, lanczos"});
 }
 
-class Reader final : public tasks::ImageReader, public MakesImages {
+/// The rows of a split as their files have them.
+struct Read {
+  Dataset rows = {};
+  std::vector<std::vector<std::string>> captions = {};  // of each; empty where the model reads none
+};
+
+class Reader final : public tasks::ImageReader, public MakesImages, public tasks::PreparesRun {
  public:
   // ---- keys of its own ----
 
   void fields(FieldVisitor& f) override {
     ImageReader::fields(f);
     f.field("resolution", resolution_,
-            "Pixels of a side of the pictures; 0: the sample_size of the model's config.json. Images are brought to it "
-            "by their shorter side.",
+            "Pixels of a side of the pictures; 0: the sample_size of the model's config.json, for latents in pixels. "
+            "Images are brought to it by their shorter side.",
             at_least(0));
     f.field("image_interpolation_mode", interpolation_, "How images are resized.",
             one_of({"nearest", "bilinear", "bicubic", "box", "hamming", "lanczos"}));
@@ -60,20 +75,30 @@ class Reader final : public tasks::ImageReader, public MakesImages {
             at_least(0));
     f.field("eval_timesteps", eval_timesteps_,
             "Times at which evaluation measures the error, with noise that is the same in every run: noise_mse_500.");
+    f.field("caption_column", captions_.caption_column,
+            "Column of a file of rows with each image's caption, or a list of several; empty: caption, captions, text, "
+            "sentence or sentences. Where there is none, and in folders of classes, CIFAR and MNIST, the caption is "
+            "hypothesis_template with the class in it.");
+    tasks::hypothesis_field(f, template_);
+    subject_.fields(f);
   }
 
   void training_fields(FieldVisitor& f) override {
     f.field("center_crop", center_crop_, "Train on the middle of an image that is no square; else on a random part.");
     f.field("random_flip", random_flip_, "Turn every second image left to right.");
+    subject_.training_fields(f);
   }
 
   std::vector<std::string> kept_keys() const override {
     std::vector<std::string> keys = ImageReader::kept_keys();
-    for (const char* key : {"resolution", "image_interpolation_mode", "snr_gamma", "noise_offset", "eval_timesteps"}) {
+    for (const char* key : {"resolution", "image_interpolation_mode", "snr_gamma", "noise_offset", "eval_timesteps",
+                            "caption_column", "hypothesis_template", "instance_prompt"}) {
       keys.emplace_back(key);
     }
     return keys;
   }
+
+  std::vector<std::pair<std::string, std::string>> named_files() const override { return subject_.named(); }
 
   std::vector<IdleKeys> idle_keys(const DataOptions& /*data*/, bool /*trains*/) const override {
     return {{{"text_column", "text_pair_column", "max_length", "group_by_length", "task_name", "problem_type"},
@@ -82,7 +107,8 @@ class Reader final : public tasks::ImageReader, public MakesImages {
   }
 
   std::unique_ptr<Task> make_task(const TaskSpec& /*spec*/) const override {
-    return noise::make_task({.snr_gamma = snr_gamma_, .scheduler = scheduler_});
+    return noise::make_task(
+        {.snr_gamma = snr_gamma_, .prior_loss_weight = subject_.prior_loss_weight, .scheduler = scheduler_});
   }
 
   // ---- a run ----
@@ -90,16 +116,19 @@ class Reader final : public tasks::ImageReader, public MakesImages {
   void load_preprocessors(const TaskFiles& files) override { take_scheduler(files); }
 
   void read(TaskFiles& files) override {
-    take_classes(files.base);
+    take_config(files.base);
+    subject_.check(reads_text_, files.data);
     if (files.data.validation_split > 0 || tables_of(files.data).has(Split::validation)) {
-      validation_rows_ = rows_of(files, Split::validation);
+      validating_ = rows_of(files, Split::validation);
     }
-    train_rows_ = rows_of(files, Split::train);
+    training_ = rows_of(files, Split::train);
+    if (subject_.with_prior_preservation) prior_ = class_pictures(subject_);
     settle_names(files);
     times_ = timesteps();
+    seed_ = static_cast<int64_t>(files.seed);
   }
 
-  bool has_validation() const override { return !validation_rows_.rows.empty(); }
+  bool has_validation() const override { return !validating_.rows.rows.empty(); }
 
   std::vector<std::string> metrics(const DataOptions& /*data*/) const override {
     std::vector<std::string> names = {"loss"};
@@ -118,21 +147,36 @@ class Reader final : public tasks::ImageReader, public MakesImages {
   }
 
   void encode(const Model& model, const DataOptions& data) override {
-    Pictures pictures = pictures_of(train_rows_, model, data);
-    pictures.form.center_crop = center_crop_;
-    pictures.form.random_flip = random_flip_;
-    side_ = pictures.form.resolution;
-    train_ = training_rows(std::move(pictures), noise_form(), loader());
-    validation_ = evaluation_of(validation_rows_, model, data);
+    const Denoiser& denoiser = as_denoiser(model);
+    take_parts(denoiser);
+    const auto own = [&](const Read& read) {
+      RowParts parts = parts_of(read, denoiser, data);
+      parts.pictures.form.center_crop = center_crop_;
+      parts.pictures.form.random_flip = random_flip_;
+      return parts;
+    };
+    RowParts parts = own(training_);
+    side_ = parts.pictures.form.resolution;
+    Pictures prior;
+    if (!prior_.rows.rows.empty()) {
+      prior = own({.rows = prior_.rows, .captions = captions_for(prior_.rows, subject_.class_prompt)}).pictures;
+    }
+    train_ = training_rows(std::move(parts), std::move(prior));
+    validation_ = evaluation_of(validating_, denoiser, data);
   }
 
   void check(const Model& model, const Adapter* adapter) const override {
     make_task(find_task(kTask))->check(model, adapter, *train(), "training");
   }
 
+  void prepare(const Model& model) override {
+    make_class_pictures(subject_, prior_, source_of(as_denoiser(model), nullptr), seed_);
+  }
+
   Json facts(const DataOptions& data) const override {
-    const Example& first = train_rows_.rows.front();
+    const Example& first = training_.rows.rows.front();
     Json sample = {{"image", first.text}};
+    if (reads_text_) sample["captions"] = training_.captions.front();
     if (classes_ > 0) sample["label"] = first.text_pair;
     return {{"labels", data.label_names},
             {"image_size", {side_, side_}},
@@ -146,20 +190,49 @@ class Reader final : public tasks::ImageReader, public MakesImages {
                                    facts["num_train_timesteps"].get<int64_t>(), facts["scheduler"].get<std::string>(),
                                    facts["sample"]["image"].get<std::string>());
     if (classes_ > 0) text += fmt::format("label    {}\n", facts["sample"]["label"].get<std::string>());
+    if (!reads_text_) return text;
+    for (const Json& caption : facts["sample"]["captions"]) {
+      text += fmt::format("caption  {}\n", tasks::shortened(caption.get<std::string>(), 300));
+    }
+    if (!prior_.rows.rows.empty()) {
+      text += fmt::format("class    {} images, {} of which the base will make: {}\n", prior_.rows.rows.size(),
+                          prior_.missing.size(), tasks::shortened(subject_.class_prompt, 300));
+    }
     return text;
   }
 
   Json row(Split split, int64_t position) const override {
     const bool trains = split == Split::train;
     const auto each = trains ? int64_t{1} : static_cast<int64_t>(times_.size());
-    const Dataset& rows = trains ? train_rows_ : validation_rows_;
-    Json row = {{"image", rows.rows[static_cast<size_t>(position / each)].text}};
-    if (classes_ > 0) row["label"] = rows.rows[static_cast<size_t>(position / each)].text_pair;
+    const Read& own = trains ? training_ : validating_;
+    const size_t place = static_cast<size_t>(position / each) % own.rows.rows.size();
+    Json row = {{"image", own.rows.rows[place].text}};
+    if (classes_ > 0) row["label"] = own.rows.rows[place].text_pair;
+    if (reads_text_) row["captions"] = own.captions[place];
     if (!trains) row["timestep"] = times_[static_cast<size_t>(position % each)];
     return row;
   }
 
+  std::vector<std::string> warnings(const Model& /*model*/, const Adapter* /*adapter*/,
+                                    const DataOptions& /*data*/) const override {
+    std::set<std::string> all, cut;
+    for (const std::vector<std::string>& captions : training_.captions) all.insert(captions.begin(), captions.end());
+    for (const std::string& caption : all) {
+      if (features_->prompts().cuts(caption)) cut.insert(caption);
+    }
+    if (cut.empty()) return {};
+    return {fmt::format("{} of {} captions are longer than the {} tokens that the text encoder reads, and were cut: {}",
+                        cut.size(), all.size(), features_->prompts().length(), tasks::shortened(*cut.begin(), 300))};
+  }
+
   ModelCard model_card() const override {
+    if (reads_text_) {
+      return {.pipeline_tag = "text-to-image",
+              .python_class = "diffusers.UNet2DConditionModel",
+              .load_arguments = {},
+              .command = "generate",
+              .command_arguments = "--prompt \"...\" --num_images 4 --output_dir pictures"};
+    }
     return {.pipeline_tag = "unconditional-image-generation",
             .python_class = "diffusers.UNet2DModel",
             .load_arguments = {},
@@ -181,20 +254,22 @@ class Reader final : public tasks::ImageReader, public MakesImages {
 
   void choose_model(TaskFiles& files) override {
     take_scheduler(files);
-    take_classes(files.base);
+    take_config(files.base);
   }
   void begin_asking(const AskedModel& /*asked*/, TaskFiles& /*files*/) override {}
 
   std::shared_ptr<const RowSource> rows_to_score(const AskedModel& asked, TaskFiles& files) override {
     times_ = timesteps();
-    validation_rows_ = rows_of(files, Split::validation);
-    if (validation_rows_.rows.empty()) {
+    validating_ = rows_of(files, Split::validation);
+    if (validating_.rows.rows.empty()) {
       throw Error({.id = "config.no-data",
                    .what = "there are no images to evaluate on",
-                   .where = validation_rows_.file.string(),
+                   .where = validating_.rows.file.string(),
                    .fix = "name another validation_file"});
     }
-    auto rows = evaluation_of(validation_rows_, asked.model, files.data);
+    const Denoiser& denoiser = as_denoiser(asked.model);
+    take_parts(denoiser);
+    auto rows = evaluation_of(validating_, denoiser, files.data);
     asked.task.check(asked.model, asked.adapter, *rows, "evaluation");
     return rows;
   }
@@ -213,14 +288,27 @@ class Reader final : public tasks::ImageReader, public MakesImages {
 
   // ---- MakesImages ----
 
-  ImageSource image_source(const AskedModel& asked) const override {
-    return {.model = as_denoiser(asked.model),
-            .adapter = asked.adapter,
-            .scheduler = *scheduler_,
-            .resolution = resolution_};
+  ImageSource image_source(const AskedModel& asked) override {
+    const Denoiser& denoiser = as_denoiser(asked.model);
+    take_parts(denoiser);
+    return source_of(denoiser, asked.adapter);
   }
 
  private:
+  ImageSource source_of(const Denoiser& model, const Adapter* adapter) const {
+    return {.model = model,
+            .adapter = adapter,
+            .scheduler = *scheduler_,
+            .resolution = resolution_,
+            .autoencoder = parts_->autoencoder.get(),
+            .prompts = parts_->prompts.get()};
+  }
+
+  void take_parts(const Denoiser& model) {
+    parts_ = std::make_shared<const PipelineParts>(load_parts(model));
+    features_ = std::make_shared<const Features>(parts_, memory_bytes() / kShareOfMemory);
+  }
+
   void take_scheduler(const TaskFiles& files) {
     scheduler_ = scheduler_of(files.base);
     if (NoiseScheduler::file_for(files.base)) return;
@@ -230,19 +318,57 @@ class Reader final : public tasks::ImageReader, public MakesImages {
         files.base.string(), scheduler_->where(), scheduler_->num_train_timesteps()));
   }
 
-  void take_classes(const fs::path& base) {
+  /// What rows must have, before the model is loaded.
+  void take_config(const fs::path& base) {
     const ConfigValues config(read_model_config(base), config_file(base).string());
     classes_ = config.has("num_class_embeds") ? config.size("num_class_embeds") : 0;
+    reads_text_ = config.has("cross_attention_dim");
+    captions_.sentence = tasks::hypothesis_of(template_);
   }
 
   data::ImageTables tables_of(const DataOptions& data) const { return tables(data, /*unlabelled=*/classes_ == 0); }
 
   /// Each row with its image and, where the model has classes, its label as the second text.
-  Dataset rows_of(const TaskFiles& files, Split split) const {
+  Read rows_of(const TaskFiles& files, Split split) const {
+    if (reads_text_) return captioned_rows(files, split);
     DataOptions options = by_columns(files.data);
     const std::string label = options.label_column.empty() ? "label" : options.label_column;
     if (classes_ > 0) options.text_pair_column = label;
-    return data::split_rows(options, split, {}, Labels::ignored, files.seed, tables_of(files.data));
+    return {.rows = data::split_rows(options, split, {}, Labels::ignored, files.seed, tables_of(files.data))};
+  }
+
+  Read captioned_rows(const TaskFiles& files, Split split) const {
+    const data::ImageTables images = tables_of(files.data);
+    const bool parted = files.data.validation_split > 0 && !images.has(Split::validation);
+    const bool of_training = split == Split::train || parted;
+    const bool of_subject = of_training && !subject_.instance_data_dir.empty();
+    const data::Table table = of_subject ? data::read_image_sets({subject_.instance_data_dir})
+                                         : images.read(of_training ? Split::train : split);
+    tasks::CaptionedImages found = tasks::captions_of(table, captions_, files.data,
+                                                      of_subject ? tasks::Captions::ignored : tasks::Captions::wanted);
+    data::keep_split(found, files.data, split, files.seed, parted);
+    Read read{.rows = {.file = found.file}};
+    for (tasks::Captioned& row : found.rows) {
+      if (row.captions.empty()) row.captions = {caption_for(row, found)};
+      read.rows.rows.push_back({.text = row.image, .line = row.line, .id = row.id});
+      read.captions.push_back(std::move(row.captions));
+    }
+    return read;
+  }
+
+  /// Of an image that has none.
+  const std::string& caption_for(const tasks::Captioned& row, const tasks::CaptionedImages& images) const {
+    if (!subject_.instance_prompt.empty()) return subject_.instance_prompt;
+    throw Error({.id = "config.caption-column",
+                 .what = "the model reads captions, and the image has none: " + row.image,
+                 .where = fmt::format("row {} of {}", row.line, images.file.string()),
+                 .fix =
+                     "give a file of rows with a column of captions (--caption_column NAME), a metadata.jsonl in the "
+                     "folder of the images, or one caption for all of them: --instance_prompt \"a photo of sks dog\""});
+  }
+
+  static std::vector<std::vector<std::string>> captions_for(const Dataset& rows, const std::string& caption) {
+    return std::vector<std::vector<std::string>>(rows.rows.size(), {caption});
   }
 
   static bool is_number(const std::string& label) { return data::class_number(label).has_value(); }
@@ -251,7 +377,7 @@ class Reader final : public tasks::ImageReader, public MakesImages {
   void settle_names(TaskFiles& files) const {
     if (classes_ == 0 || !files.data.label_names.empty()) return;
     std::set<std::string> names;
-    for (const Example& row : train_rows_.rows) names.insert(std::string(trimmed(row.text_pair)));
+    for (const Example& row : training_.rows.rows) names.insert(std::string(trimmed(row.text_pair)));
     if (std::all_of(names.begin(), names.end(), is_number)) return;
     files.data.label_names.assign(names.begin(), names.end());
   }
@@ -269,27 +395,38 @@ class Reader final : public tasks::ImageReader, public MakesImages {
                  .fix = "give label_names, the labels in the order of the model's classes"});
   }
 
-  Pictures pictures_of(const Dataset& rows, const Model& model, const DataOptions& data) const {
-    const Denoiser& denoiser = as_denoiser(model);
-    Pictures pictures{.rows = rows, .classes = {}, .form = {}};
-    pictures.form.channels = denoiser.in_channels();
-    pictures.form.resolution = resolution_ > 0 ? resolution_ : denoiser.sample_height();
-    pictures.form.resample = resample_of(interpolation_);
+  RowParts parts_of(const Read& read, const Denoiser& denoiser, const DataOptions& data) const {
+    RowParts parts{.pictures = {.rows = read.rows, .captions = read.captions},
+                   .noise = noise_form(),
+                   .loader = loader(),
+                   .features = features_};
+    const bool latents = features_->has_latents();
+    const int64_t factor = latents ? features_->autoencoder().factor() : 1;
+    PictureForm& form = parts.pictures.form;
+    form.channels = latents ? features_->autoencoder().channels() : denoiser.in_channels();
+    form.resolution = resolution_ > 0 ? resolution_ : denoiser.sample_height() * factor;
+    form.resample = resample_of(interpolation_);
     if (resolution_ == 0 && (denoiser.sample_height() == 0 || denoiser.sample_height() != denoiser.sample_width())) {
       throw Error({.id = "config.missing-key",
                    .what = "the model's config.json names no square sample_size",
                    .where = denoiser.folder().string(),
                    .fix = "give the pixels of a side: --resolution 64"});
     }
-    for (const Example& row : rows.rows) {
-      if (classes_ > 0) pictures.classes.push_back(class_of(row, rows, data));
+    if (resolution_ % factor != 0) {
+      throw Error({.id = "data.image-size",
+                   .what = fmt::format("{} pixels are no whole number of latents", resolution_),
+                   .where = "key 'resolution'",
+                   .fix = fmt::format("give a multiple of {}", factor)});
     }
-    return pictures;
+    for (const Example& row : read.rows.rows) {
+      if (classes_ > 0) parts.pictures.classes.push_back(class_of(row, read.rows, data));
+    }
+    return parts;
   }
 
-  std::shared_ptr<const NoisyRows> evaluation_of(const Dataset& rows, const Model& model,
+  std::shared_ptr<const NoisyRows> evaluation_of(const Read& read, const Denoiser& denoiser,
                                                  const DataOptions& data) const {
-    return evaluation_rows(pictures_of(rows, model, data), noise_form(), times_, loader());
+    return evaluation_rows(parts_of(read, denoiser, data), times_);
   }
 
   NoiseForm noise_form() const {
@@ -324,9 +461,18 @@ class Reader final : public tasks::ImageReader, public MakesImages {
   std::vector<std::string> eval_timesteps_;
   bool center_crop_ = false, random_flip_ = false;
 
+  SubjectKeys subject_;
+  tasks::CaptionKeys captions_;
+  std::string template_;  // of captions of classes
+
   std::shared_ptr<const NoiseScheduler> scheduler_;
+  std::shared_ptr<const PipelineParts> parts_;
+  std::shared_ptr<const Features> features_;
   int64_t classes_ = 0;  // that the model knows
-  Dataset train_rows_, validation_rows_;
+  bool reads_text_ = false;
+  Read training_, validating_;
+  ClassPictures prior_;
+  int64_t seed_ = 0;
   std::vector<int64_t> times_;
   int64_t side_ = 0;
 };

@@ -9,6 +9,7 @@
 
 #include "deltaw/error.h"
 #include "ops/host_read.h"
+#include "tasks/noise/pictures.h"
 
 namespace deltaw::noise {
 namespace {
@@ -90,7 +91,7 @@ void check_metric(const std::string& name) {
 }
 
 Tensor squared_errors(const NoiseScheduler& scheduler, const Tensor& output, const Batch& batch) {
-  const Tensor target = scheduler.target(batch["pixel_values"], batch["noise"], batch["timesteps"]);
+  const Tensor target = scheduler.target(clean_of(batch), batch["noise"], batch["timesteps"]);
   return (output.to(at::kFloat) - target).square().flatten(1).mean(1);
 }
 

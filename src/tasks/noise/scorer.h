@@ -20,7 +20,7 @@ void check_metric(const std::string& name);
 /// "loss" is the mean of the training's loss over all rows; beside it the error at each time of the rows.
 std::unique_ptr<Scorer> make_scorer(std::shared_ptr<const NoiseScheduler> scheduler, double snr_gamma);
 
-/// The squared error of each row, [rows] float32: of what the model said of a noisy batch, averaged over pixels.
+/// The squared error of each picture, [n] float32: of what the model said of a noisy batch, averaged over pixels.
 Tensor squared_errors(const NoiseScheduler& scheduler, const Tensor& output, const Batch& batch);
 
 }  // namespace deltaw::noise

@@ -10,6 +10,7 @@ namespace deltaw::noise {
 
 struct TaskOptions {
   double snr_gamma = 0;                                  // 0: every time counts alike
+  double prior_loss_weight = 1;                          // of pictures of the class, where rows have them
   std::shared_ptr<const NoiseScheduler> scheduler = {};  // null: the one beside the model
 };
 

@@ -1,0 +1,126 @@
+# Text to image: pictures of prompts, training on latents and captions, DreamBooth, what is refused.
+. "$(dirname "$0")/support.sh"
+number() { sed -n "s/.*\"$1\": *\([-0-9.e]*\).*/\1/p" out | head -1; } # KEY
+
+pipeline="$tests/golden/pipelines/first"
+colours="$tests/golden/colours"
+base="--model_name_or_path $pipeline --dtype float32"
+draw="--num_inference_steps 3 --dtype float32"
+
+# Pictures of prompts: a picture of each at least, the same for a seed, a place and a prompt.
+expect 0 generate --model_name_or_path $pipeline $draw --prompt 'a photo of sks dog' --prompt dog --output_dir two
+present two/00000.png two/00001.png two/samples.png
+contains out '"prompt":"a photo of sks dog"'
+absent two/00002.png
+expect 0 generate --model_name_or_path $pipeline $draw --prompt 'a photo of sks dog' --num_images 3 --output_dir three
+cmp two/00000.png three/00000.png || fail 'a picture depends on its neighbours'
+! cmp -s two/00001.png three/00001.png || fail 'the prompt does nothing'
+one="generate --model_name_or_path $pipeline $draw --prompt dog"
+expect 0 $one --output_dir plain
+for key in '--negative_prompt photo' '--guidance_scale 1' '--scheduler dpmsolver++' '--seed 3' '--resolution 32'; do
+  expect 0 $one $key --output_dir "changed$key"
+  ! cmp -s plain/00000.png "changed$key/00000.png" || fail "$key does nothing"
+done
+expect 2 generate --model_name_or_path $pipeline $draw --output_dir none
+contains err 'prompt'
+expect 2 $one --temperature 1 --output_dir none
+contains err "'temperature' means nothing"
+expect 1 $one --resolution 33 --output_dir none
+contains err 'multiple of 2'
+
+# Captions: a file of rows, and metadata beside the images.
+mkdir -p set/train
+cp $colours/red/0.png set/train/a.png
+cp $colours/blue/0.png set/train/b.png
+cp $colours/green/0.png set/train/c.png
+printf '%s\n' '{"file_name": "a.png", "text": "red"}' '{"file_name": "b.png", "text": "blue photo"}' \
+  '{"file_name": "c.png", "text": ["green", "dog"]}' >set/train/metadata.jsonl
+run="--method lora --r 2 --learning_rate 1e-2 --per_device_train_batch_size 2 --logging_steps 1"
+expect 0 validate $base $run --dataset_dir set
+contains out '16 x 16 pixels, 1000 times of noise'
+contains out 'caption  red'
+expect 0 validate $base $run --train_file set/train --rows_file rows.jsonl
+contains rows.jsonl '"captions":["green","dog"]'
+printf 'image,caption\ntrain/b.png,blue\n' >set/rows.csv
+expect 0 validate $base $run --train_file set/rows.csv
+contains out 'caption  blue'
+printf 'image,words\ntrain/b.png,%s\n' "$(yes dog | head -99 | tr '\n' ' ')" >set/long.csv
+expect 0 validate $base $run --train_file set/long.csv --caption_column words
+contains err '1 of 1 captions are longer than the 77 tokens'
+expect 0 validate $base $run --train_file $colours --hypothesis_template 'a photo of {}'
+contains out 'caption  a photo of blue'
+
+# A run that was cut is the run that was not; neither threads nor what is kept changes a byte.
+cut="$base $run --train_file set/train --max_steps 6 --save_strategy steps --save_steps 2"
+expect 0 train $cut --output_dir whole
+present whole/adapter_model.safetensors whole/scheduler_config.json
+contains whole/README.md 'text-to-image'
+expect 0 train $cut --output_dir resumed
+rm -r resumed/checkpoint-6 resumed/checkpoint-4 resumed/adapter_model.safetensors
+expect 0 train $cut --output_dir resumed --resume_from_checkpoint resumed/checkpoint-2
+cmp whole/adapter_model.safetensors resumed/adapter_model.safetensors || fail 'the resumed run is another one'
+expect 0 train $cut --output_dir threads --dataloader_num_workers 3
+cmp whole/adapter_model.safetensors threads/adapter_model.safetensors || fail 'workers change bytes'
+expect 0 train $cut --output_dir alone --dataloader_num_workers 0
+cmp whole/adapter_model.safetensors alone/adapter_model.safetensors || fail 'no workers change bytes'
+for key in '--snr_gamma 5' '--noise_offset 0.2' '--random_flip true'; do
+  expect 0 train $cut --output_dir "changed$key" $key
+  ! cmp -s whole/adapter_model.safetensors "changed$key/adapter_model.safetensors" || fail "$key does nothing"
+done
+sed 's/blue photo/photo/' set/train/metadata.jsonl >other && mv other set/train/metadata.jsonl
+expect 2 train $cut --output_dir resumed --resume_from_checkpoint resumed/checkpoint-2
+contains err 'error[config.resume'
+
+# It learns; the adapter changes pictures, and its errors are measured.
+expect 0 eval $base --validation_file set/train --eval_timesteps 100,500
+untrained=$(number eval_loss)
+[ -n "$(number eval_noise_mse_500)" ] || fail 'no error at a time'
+expect 0 train $base --train_file set/train --method lora --r 4 --target_modules to_k,to_q,to_v,to_out.0,conv1,conv2,conv_out \
+  --max_steps 60 --learning_rate 2e-2 --per_device_train_batch_size 3 --output_dir learned
+expect 0 eval --adapter_name_or_path learned --dtype float32 --validation_file set/train --eval_timesteps 100,500
+awk -v a="$(number eval_loss)" -v b="$untrained" 'BEGIN { exit !(a < 0.9 * b) }' || fail "no better than $untrained"
+expect 0 generate --adapter_name_or_path learned $draw --prompt dog --output_dir adapted
+! cmp -s plain/00000.png adapted/00000.png || fail 'the adapter does nothing'
+
+# Merged, it takes the place of the pipeline's UNet.
+cp -r $pipeline merged
+rm -r merged/unet
+expect 0 merge --adapter_name_or_path learned --output_dir merged/unet --dtype float32
+expect 0 generate --model_name_or_path merged $draw --prompt dog --output_dir of_merged
+present of_merged/00000.png
+
+# DreamBooth: a folder of a subject, and pictures of its class that the base makes.
+mkdir subject
+cp $colours/red/*.png subject
+subject="$base $run --instance_data_dir subject --max_steps 4"
+expect 2 train $subject --output_dir none
+contains err 'instance_prompt'
+expect 0 train $subject --instance_prompt 'a photo of sks dog' --output_dir dreamt
+prior="$subject --with_prior_preservation true --class_data_dir class --class_prompt dog --num_class_images 3"
+expect 0 validate $prior --instance_prompt 'a photo of sks dog'
+contains out '3 images, 3 of which the base will make'
+absent class
+expect 0 train $prior --instance_prompt 'a photo of sks dog' --output_dir kept
+present class/class-00000.png class/class-00002.png
+rm class/class-00001.png
+expect 0 train $prior --instance_prompt 'a photo of sks dog' --output_dir again
+cmp kept/adapter_model.safetensors again/adapter_model.safetensors || fail 'a picture of the class is another one'
+expect 0 train $prior --instance_prompt 'a photo of sks dog' --prior_loss_weight 0 --output_dir unweighted
+! cmp -s kept/adapter_model.safetensors unweighted/adapter_model.safetensors || fail 'prior_loss_weight does nothing'
+expect 2 train $subject --instance_prompt dog --with_prior_preservation true --output_dir none
+contains err 'class_data_dir'
+expect 2 train $subject --instance_prompt dog --train_file set/train --output_dir none
+contains err 'train_file'
+
+# What is refused, and how it is said.
+expect 2 train $base $run --train_file subject --max_steps 1 --output_dir none
+contains err 'error[config.caption-column'
+contains err 'instance_prompt'
+cp -r $pipeline poor
+rm -r poor/vae
+expect 2 generate --model_name_or_path poor $draw --prompt dog --output_dir none
+contains err 'no folder vae'
+rm -r poor/tokenizer
+expect 1 train --model_name_or_path poor --dtype float32 $run --train_file set/train --max_steps 1 --output_dir none
+contains err 'no folder tokenizer'
+finish
