@@ -24,7 +24,7 @@ void PrintTo(const Case& c, std::ostream* out) {
   *out << c.method << " " << c.options.dump();
 }
 
-std::vector<Case> cases() {
+std::vector<Case> budget_cases() {
   std::vector<Case> all;
   for (const auto& [method, options] : std::vector<std::pair<std::string, Json>>{
            {"adalora", {{"init_r", 5}}},
@@ -72,14 +72,14 @@ TEST_P(Pruned, ComputesTheSameFromItsFile) {
   EXPECT_LT((after - before).abs().max().item<double>(), 1e-5);
 }
 
-INSTANTIATE_TEST_SUITE_P(Budgets, Pruned, testing::ValuesIn(cases()));
+INSTANTIATE_TEST_SUITE_P(Budgets, Pruned, testing::ValuesIn(budget_cases()));
 
 TEST(PrunedMethods, AreAllTheMethodsWithABudget) {
   for (const MethodSpec* spec : method_table()) {
     const auto options = spec->options();
     const bool has_budget =
         std::any_of(options.begin(), options.end(), [](const FieldInfo& field) { return field.name == "target_r"; });
-    const auto all = cases();
+    const auto all = budget_cases();
     const bool listed = std::any_of(all.begin(), all.end(), [&](const Case& c) { return c.method == spec->id; });
     EXPECT_EQ(has_budget, listed) << spec->id;
   }
