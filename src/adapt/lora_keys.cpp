@@ -104,8 +104,8 @@ bool leave_processor(std::string& module) {
     found = true;
     break;
   }
-  const std::string between = ".processor.";
-  if (const size_t at = module.find(between); at != std::string::npos) module.replace(at, between.size(), ".");
+  const std::string between = ".processor";
+  if (const size_t at = module.find(between + "."); at != std::string::npos) module.erase(at, between.size());
   return found;
 }
 
