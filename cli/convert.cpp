@@ -95,8 +95,8 @@ const Usage kUsageText = {
         "  deltaw convert MODEL --to gguf --save_dtype q8_0 --output_dir model-gguf\n"
         "  deltaw convert --vision_model_name_or_path vit \\\n"
         "    --text_model_name_or_path bert --output_dir pair\n"
-        "  deltaw convert style.safetensors --to diffusers --model_name_or_path PIPELINE \\\n"
-        "    --output_dir style",
+        "  deltaw convert style.safetensors --to diffusers \\\n"
+        "    --model_name_or_path PIPELINE --output_dir style",
     .positional = "MODEL",
     .positional_help =
         "A GGUF file, a checkpoint folder, or a hub name in the local cache; or the file or folder of a LoRA of an "

@@ -96,7 +96,8 @@ void begin_asking(LoadedModel& loaded, bool reads_rows) {
 }  // namespace
 
 void AdapterKeys::fields(FieldVisitor& f) {
-  f.field("adapter_name_or_path", adapter_name_or_path, "Folder of the adapter; empty: the base alone.");
+  f.field("adapter_name_or_path", adapter_name_or_path,
+          "Folder of the adapter, or a LoRA file of an image model; empty: the base alone.");
   f.field("with_adapters", with_adapters, "Folders of further adapters that act together with it; its head stands.");
   f.field("adapter_weights", adapter_weights, "Weight of each of them, the first one's first; empty: ones.");
   f.field("allow_partial", allow_partial, "Load an adapter with missing or unexpected tensors.");

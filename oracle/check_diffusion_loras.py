@@ -73,13 +73,25 @@ def check(case, wanted, file):
             "adapter_moves": (output - plain).abs().max().item(), "problems": problems}
 
 
-def write_by_deltaw(deltaw, case, source, target, to):
-    rank = ["--rank", "4"] if isinstance(case.config, LoHaConfig) else []
-    done = subprocess.run([deltaw, "export", "--model_name_or_path", UNETS / case.base, "--dtype", "float32",
-                           "--adapter_name_or_path", source, "--to", to, "--output_dir", target, *rank],
-                          capture_output=True, text=True)
+def write_by_deltaw(deltaw, verb, case, source, target, to):
+    given = [source] if verb == "convert" else ["--adapter_name_or_path", source, "--dtype", "float32"]
+    if isinstance(case.config, LoHaConfig):
+        given += ["--rank", "4"]
+    done = subprocess.run([deltaw, verb, *given, "--model_name_or_path", UNETS / case.base, "--to", to, "--output_dir",
+                           target], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return target / FILES[to]
+
+
+def ways(case):
+    """Verbs and formats. diffusers leaves out dora_scale, and takes one alpha for all in kohya's files, which a conversion
+    does not change."""
+    for to in FILES:
+        if to == "kohya" and case.name == "dora":
+            continue
+        yield "export", to
+        if not isinstance(case.config, LoHaConfig) and not (to == "kohya" and case.name == "lora_ranks"):
+            yield "convert", to
 
 
 def main():
@@ -96,15 +108,14 @@ def main():
         with tempfile.TemporaryDirectory() as made:
             folder = Path(made)
             wanted = write_peft(case, folder / "peft")
-            for to in FILES:
-                if to == "kohya" and case.name == "dora":
-                    continue  # diffusers leaves dora_scale out
+            for verb, to in ways(case):
                 try:
-                    report = check(case, wanted, write_by_deltaw(given.deltaw, case, folder / "peft", folder / to, to))
+                    file = write_by_deltaw(given.deltaw, verb, case, folder / "peft", folder / f"{verb}_{to}", to)
+                    report = check(case, wanted, file)
                 except Exception as problem:  # what one cannot load says nothing of the others
                     report = {"problems": [f"{type(problem).__name__}: {problem}"]}
                 failed |= bool(report["problems"])
-                print(json.dumps({"adapter": case.name, "to": to, **report}), flush=True)
+                print(json.dumps({"adapter": case.name, "verb": verb, "to": to, **report}), flush=True)
     sys.exit(1 if failed else 0)
 
 
