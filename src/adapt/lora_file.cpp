@@ -279,7 +279,11 @@ LoraPart LoraFile::placed(const LoraModules& modules, std::vector<std::string>& 
 
 fs::path find_lora_file(const fs::path& path) {
   std::error_code unseen;
-  if (fs::is_regular_file(path, unseen)) return has_tensors(path) && holds_lora(path) ? path : fs::path();
+  if (fs::is_regular_file(path, unseen)) {
+    const bool in_peft_folder = path.filename().string().starts_with("adapter_model") &&
+                                fs::exists(path.parent_path() / "adapter_config.json", unseen);
+    return !in_peft_folder && has_tensors(path) && holds_lora(path) ? path : fs::path();
+  }
   if (fs::exists(path / "adapter_config.json", unseen)) return {};
   for (const char* ending : {".safetensors", ".bin"}) {
     const fs::path file = path / (std::string(kDiffusersFile) + ending);

@@ -40,7 +40,7 @@ Kind multiplied_in_int8(const std::string& dtype) {
   return {"int8, multiplied in int8", {.dtype = dtype, .base_compute_dtype = "int8"}};
 }
 
-test::FixtureInput input_of(const std::string& base) {
+test::FixtureInput fixture_input(const std::string& base) {
   return test::input_of(Golden(fixture("golden/models/" + base + "/io.safetensors")));
 }
 
@@ -82,7 +82,7 @@ TEST_P(QuantisedModel, IsTheModelOfItsDequantisedWeights) {
     const TemporaryFolder folder;
     write_dequantised(*model, folder.path());
     const auto plain = load_model(folder.path().string(), {.dtype = "float64"});
-    const test::FixtureInput input = input_of(GetParam());
+    const test::FixtureInput input = fixture_input(GetParam());
     EXPECT_EQ(differs(logits_of(*model, nullptr, input), logits_of(*plain, nullptr, input), 1e-10), "");
     const auto whole = load_model(base_folder(GetParam()), {.dtype = "float64"});
     EXPECT_NE(differs(logits_of(*model, nullptr, input), logits_of(*whole, nullptr, input), 1e-4), "");
@@ -141,7 +141,7 @@ TEST_P(QuantisedModel, IsNearTheModelOfTheSameCodesWhereItMultipliesInInt8) {
   for (const Layer* layer : model->layers()) {
     EXPECT_TRUE(layer->matrix().equal(held->layers()[layer->index]->matrix())) << layer->name;
   }
-  const test::FixtureInput input = input_of(GetParam());
+  const test::FixtureInput input = fixture_input(GetParam());
   const Tensor logits = logits_of(*model, nullptr, input);
   const double apart = relative_difference(logits, logits_of(*held, nullptr, input));
   EXPECT_GT(apart, 1e-5);
