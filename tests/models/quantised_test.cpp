@@ -164,7 +164,7 @@ TEST_P(QuantisedAdapter, TrainsAsOverTheDequantisedWeights) {
     const TemporaryFolder folder;
     write_dequantised(*model, folder.path());
     const auto plain = load_model(folder.path().string(), {.dtype = "float64"});
-    const ModelInput input = input_of(base).text;
+    const ModelInput input = fixture_input(base).text;
     Adapter adapter = Adapter::create(*model, config_for(GetParam(), *model), 7);
     Adapter expected = Adapter::create(*plain, config_for(GetParam(), *plain), 7);
     if (adapter.spec().identity_at_init) {
@@ -214,7 +214,7 @@ TEST_P(QuantisedAdapter, TrainsNearlyAlikeWhereTheBaseMultipliesInInt8) {
     SCOPED_TRACE(base);
     const auto held = load_model(base_folder(base), {.dtype = "float32", .load_in_8bit = true});
     const auto model = load_model(base_folder(base), multiplied_in_int8("float32").options);
-    const ModelInput input = input_of(base).text;
+    const ModelInput input = fixture_input(base).text;
     at::Generator generator = at::make_generator<at::CPUGeneratorImpl>(9);
     const Tensor direction = at::empty_like(logits_of(*held, nullptr, input)).normal_(0, 1, generator);
     const auto gradients = [&](const Model& over, LinearPath path) {
@@ -252,7 +252,7 @@ INSTANTIATE_TEST_SUITE_P(Methods, QuantisedAdapter,
 
 TEST(QuantisedGradient, AgreesWithDifferences) {
   const auto model = load_model(base_folder("llama_tied"), {.dtype = "float64", .load_in_4bit = true});
-  const ModelInput input = input_of("llama_tied").text;
+  const ModelInput input = fixture_input("llama_tied").text;
   AdapterConfig config = config_for("moslora", *model);
   config.target_modules = Json::array({"q_proj", "down_proj"});
   config.layers_to_transform = 0;  // so that gradients go back through layers that no adapter changes
@@ -282,7 +282,7 @@ TEST(QuantisedMerge, GoesIntoTheCheckpointAndMeasuresTheQuantisation) {
     Adapter adapter = Adapter::create(*model, config_for(in_int8 ? "lora" : method, *model), 7);
     test::randomise(adapter, 5, 0.05);
     const TemporaryFolder folder;
-    const ModelInput input = input_of("llama_tied").text;
+    const ModelInput input = fixture_input("llama_tied").text;
     const MergeReport report = merge_checkpoint(adapter, folder / "merged", test::probe_of(input));
     EXPECT_TRUE(report.passed) << report.problem;
     const auto merged = load_model((folder / "merged").string(), {.dtype = "float32"});
@@ -296,7 +296,7 @@ TEST(QuantisedMerge, GoesIntoTheCheckpointAndMeasuresTheQuantisation) {
   const auto whole = load_model(base_folder("llama_tied"), {.dtype = "float32"});
   const Adapter adapter = Adapter::create(*whole, config_for("lora", *whole), 7);
   const TemporaryFolder folder;
-  EXPECT_FALSE(merge_checkpoint(adapter, folder / "merged", test::probe_of(input_of("llama_tied")))
+  EXPECT_FALSE(merge_checkpoint(adapter, folder / "merged", test::probe_of(fixture_input("llama_tied")))
                    .quantisation_difference.has_value());
 }
 
