@@ -255,12 +255,11 @@ void ModelOptions::fields(FieldVisitor& f) {
       "in the mapped file, which takes less memory and more time.");
   f.field("bnb_4bit_use_double_quant", bnb_4bit_use_double_quant,
           "Quantise the scales of the 4-bit blocks too: 0.4 bits less for each weight.");
-  f.field(
-      "base_compute_dtype", base_compute_dtype,
-      "What products with the frozen linear layers, but for heads, are computed in: auto is dtype. int8 holds the "
-      "layers in 8 bits, and quantises inputs and gradients by rows (SwitchBack): a step takes less time and memory "
-      "where the processor has units for it, at a loss of about a hundredth of each product.",
-      one_of({"auto", "int8"}));
+  f.field("base_compute_dtype", base_compute_dtype,
+          "What products with the frozen linear layers, but for heads, are computed in: auto is dtype. int8 holds the "
+          "layers in 8 bits, and quantises inputs and gradients by rows (SwitchBack), which takes less memory "
+          "and loses about a hundredth of each product.",
+          one_of({"auto", "int8"}));
 }
 
 uint64_t Call::next_key() {
