@@ -13,6 +13,7 @@
 #include "models/config_values.h"
 #include "models/family_input.h"
 #include "models/gguf.h"
+#include "ops/vector_math.h"
 #include "ops/vectors.h"
 
 namespace deltaw {
@@ -286,6 +287,7 @@ StoredLabels stored_labels(const std::string& model_name_or_path, const std::str
 }
 
 std::unique_ptr<Model> load_model(const std::string& model_name_or_path, const ModelOptions& options) {
+  ops::settle_vector_math();
   const auto path = io::resolve_model(model_name_or_path);
   FamilyInput input;
   input.checkpoint = open_checkpoint(path);
@@ -317,6 +319,7 @@ std::unique_ptr<Model> load_model(const std::string& model_name_or_path, const M
 }
 
 std::unique_ptr<Model> new_model(const std::filesystem::path& folder, uint64_t seed) {
+  ops::settle_vector_math();
   const std::filesystem::path file = folder / "config.json";
   const Json config = read_json_object(file, "format.config");
   if (!io::is_diffusers(config)) {
