@@ -8,10 +8,9 @@ autoencoder: noise, time and prompt are random numbers.
 import argparse
 import json
 import pathlib
-import sys
 import time
 
-sys.path.pop(0)  # tokenizers.py beside this file has the name of a library that is needed
+from peft_step import CLIP, RATE, peak_memory_bytes  # first: it keeps tokenizers.py beside it out of the way
 
 import peft
 import torch
@@ -19,12 +18,6 @@ from diffusers import UNet2DConditionModel
 
 SHAPE = {"sample_size": 64, "cross_attention_dim": 768, "attention_head_dim": 8}  # all else is diffusers' default
 TARGETS = ["to_q", "to_k", "to_v", "to_out.0"]
-
-
-def peak_memory_bytes():
-    for line in pathlib.Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
 
 
 def main():
@@ -53,7 +46,7 @@ def main():
     if args.gradient_checkpointing:
         model.enable_gradient_checkpointing()
     model.train()
-    optimizer = torch.optim.AdamW(trained, lr=1e-4, weight_decay=1e-2, fused=True)
+    optimizer = torch.optim.AdamW(trained, lr=RATE, weight_decay=1e-2, fused=True)
     run = torch.compile(model) if args.compile else model
     side = args.resolution // 8
     latents, noise = (torch.randn(args.batch, 4, side, side, dtype=dtype) for _ in range(2))
@@ -67,7 +60,7 @@ def main():
         forward = time.perf_counter()
         loss.backward()
         backward = time.perf_counter()
-        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        torch.nn.utils.clip_grad_norm_(trained, CLIP)
         optimizer.step()
         optimizer.zero_grad()
         times.append((time.perf_counter() - begin, forward - begin, backward - forward))

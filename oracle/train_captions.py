@@ -2,7 +2,8 @@
 examples/images/captions.yaml` does with the same settings, and prints its zero-shot accuracy before and after.
 
 PAIR is the folder that `deltaw convert --vision_model_name_or_path` writes; DATA has train_2k.bin and test_2k.bin. The loss is
-CLIP's with several right captions, which share the probability; transformers' own counts one of them as right.
+CLIP's with several right captions, which share the probability; transformers' own counts one of them as right. Needs Pillow
+(pip install pillow==13.0.0) beside requirements.txt.
 """
 import argparse
 import math
@@ -49,13 +50,12 @@ def main():
     for name, parameter in model.named_parameters():
         parameter.requires_grad_("lora_" in name or name.startswith(WHOLE))
     trained = [p for p in model.parameters() if p.requires_grad]
-    processor, tokenizer = AutoImageProcessor.from_pretrained(args.pair, use_fast=False), AutoTokenizer.from_pretrained(args.pair)
+    processor = AutoImageProcessor.from_pretrained(args.pair, backend="pil")
+    tokenizer = AutoTokenizer.from_pretrained(args.pair)
     captions = tokenizer([f"a photo of a {name}." for name in NAMES], return_tensors="pt", padding=True)
 
-    def logits_of(images, flipped=None):
-        pictures = [Image.fromarray(image[:, ::-1] if flipped is not None and flip else image)
-                    for image, flip in zip(images, flipped if flipped is not None else [False] * len(images))]
-        pixels = processor(pictures, return_tensors="pt")["pixel_values"]
+    def logits_of(images):
+        pixels = processor([Image.fromarray(image) for image in images], return_tensors="pt")["pixel_values"]
         with torch.autocast("cpu", torch.bfloat16):
             return model(pixel_values=pixels, **captions).logits_per_image.float()
 
@@ -78,8 +78,7 @@ def main():
         if step % per_epoch == 0:
             order = torch.randperm(len(images))
         rows = order[step % per_epoch * args.batch:][:args.batch]
-        flips = torch.rand(len(rows)) < 0.5
-        shown = logits_of(images[rows.numpy()], flips.tolist())
+        shown = logits_of([image[:, ::-1] if torch.rand(()) < 0.5 else image for image in images[rows.numpy()]])
         loss = loss_of(shown[:, classes[rows]], classes[rows])
         loss.backward()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)

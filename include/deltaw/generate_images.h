@@ -89,6 +89,7 @@ class ImageGenerator {
   Tensor said(const Tensor& sample, int64_t timestep, int64_t picture, FixedUpdates* fixed) const;
   Image make(const Tensor& noise, int64_t picture, at::Generator* generator, FixedUpdates* fixed,
              const Watch& watch) const;
+  Image drawn(int64_t picture, FixedUpdates* fixed, const Watch& watch) const;
 
   ImageSource source_;
   ImageOptions options_;

@@ -1,5 +1,4 @@
-// What stands beside the denoiser of a pipeline of diffusers: the encoder of its prompts, and the autoencoder whose
-// latents it is trained on.
+// The other parts of a diffusers pipeline: the text encoder for prompts, and the autoencoder that makes the latents.
 //
 //   const auto unet = load_model("stable-diffusion");
 //   const PipelineParts parts = load_parts(dynamic_cast<const Denoiser&>(*unet));

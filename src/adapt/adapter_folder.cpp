@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "adapt/lora_adapter.h"
-#include "adapt/lora_writer.h"
 #include "adapt/mlx.h"
 #include "adapt/peft_format.h"
 #include "core/files.h"
@@ -224,8 +223,9 @@ io::TensorFile open_adapter_tensors(const AdapterFolder& folder) {
 
 AdapterContents open_adapter_contents(const AdapterFolder& folder, const Model& model) {
   if (folder.lora_file.empty()) return {.config = folder.config, .tensors = open_adapter_tensors(folder)};
-  LoraContents contents = read_lora_file(folder.lora_file, model);
-  return {.config = without_training(std::move(contents.config)), .tensors = std::move(contents.tensors)};
+  AdapterContents contents = read_lora_file(folder.lora_file, model);
+  contents.config = without_training(std::move(contents.config));
+  return contents;
 }
 
 }  // namespace deltaw

@@ -107,7 +107,7 @@ void warn_of_left(const LoraFile& file, const std::vector<std::string>& left) {
 
 }  // namespace
 
-LoraContents read_lora_file(const fs::path& path, const Model& model) {
+AdapterContents read_lora_file(const fs::path& path, const Model& model) {
   const LoraFile file(path);
   const LoraModules modules(is_denoiser(model) ? kUnetPart : kTextPart, layer_names_of(model));
   std::vector<std::string> left;

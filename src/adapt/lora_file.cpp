@@ -23,8 +23,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char *kDiffusersFile = "pytorch_lora_weights", *kMetadata = "lora_adapter_metadata";
-
 /// The keys of a config that the placed layers say anew.
 constexpr const char* kSaidByLayers[] = {"r",
                                          "lora_alpha",
@@ -168,9 +166,9 @@ LoraFile LoraFile::of_peft(const fs::path& folder, const std::string& part) {
 
 Json LoraFile::config_of(const std::string& part) const {
   if (!peft_config_.is_null()) return peft_config_;
-  const auto stored = file_->metadata().find(kMetadata);
+  const auto stored = file_->metadata().find(kLoraMetadata);
   if (stored == file_->metadata().end()) return nullptr;
-  const std::string where = fmt::format("{}, {}", path().string(), kMetadata);
+  const std::string where = fmt::format("{}, {}", path().string(), kLoraMetadata);
   const JsonFields all(parse_json(stored->second, where), where, "format.bad-adapter");
   Json config;
   for (const auto& [key, value] : all.json().items()) {
@@ -285,9 +283,8 @@ fs::path find_lora_file(const fs::path& path) {
     return !in_peft_folder && has_tensors(path) && holds_lora(path) ? path : fs::path();
   }
   if (fs::exists(path / "adapter_config.json", unseen)) return {};
-  for (const char* ending : {".safetensors", ".bin"}) {
-    const fs::path file = path / (std::string(kDiffusersFile) + ending);
-    if (fs::exists(file, unseen)) return file;
+  for (const char* name : {kDiffusersLora, "pytorch_lora_weights.bin"}) {
+    if (fs::exists(path / name, unseen)) return path / name;
   }
   std::vector<fs::path> found;
   for (const auto& entry : fs::directory_iterator(path, unseen)) {
@@ -337,8 +334,7 @@ std::vector<NamedTensor> peft_tensors(const LoraLayer& layer) {
   std::vector<NamedTensor> tensors = {{name + "lora_A.weight", layer.A}, {name + "lora_B.weight", layer.B}};
   if (layer.bias.defined()) tensors.push_back({name + "lora_B.bias", layer.bias});
   if (layer.magnitude.defined()) {
-    tensors.push_back({name + "lora_magnitude_vector",
-                       layer.of_convolution() ? layer.magnitude.reshape({1, -1, 1, 1}) : layer.magnitude});
+    tensors.push_back({name + "lora_magnitude_vector", layer.stored_magnitude()});
   }
   return tensors;
 }

@@ -17,6 +17,10 @@
 
 namespace deltaw {
 
+/// The names of the files that are written, and of what diffusers' say of their adapters.
+inline constexpr const char *kDiffusersLora = "pytorch_lora_weights.safetensors", *kKohyaLora = "lora.safetensors",
+                            *kLoraMetadata = "lora_adapter_metadata";
+
 /// What an adapter does to one layer: dW = alpha / r B A, and with a magnitude DoRA's weight.
 struct LoraLayer {
   std::string module;  // by its name in the model
@@ -28,6 +32,8 @@ struct LoraLayer {
   int64_t rank() const { return A.size(0); }
   double scale() const { return alpha / static_cast<double>(rank()); }
   bool of_convolution() const { return A.dim() == 4; }
+  /// The magnitude in the shape that PEFT and diffusers give it.
+  Tensor stored_magnitude() const { return of_convolution() ? magnitude.reshape({1, -1, 1, 1}) : magnitude; }
 };
 
 /// What an adapter does to one part of a pipeline.

@@ -100,8 +100,7 @@ void write_diffusers_lora(const std::vector<LoraPart>& parts, const fs::path& fo
       tensors.push_back({name + (text ? "lora_linear_layer.up.weight" : "lora_B.weight"), layer.B});
       if (layer.bias.defined()) tensors.push_back({name + "lora_B.bias", layer.bias});
       if (!layer.magnitude.defined()) continue;
-      tensors.push_back({name + "lora_magnitude_vector",
-                         layer.of_convolution() ? layer.magnitude.reshape({1, -1, 1, 1}) : layer.magnitude});
+      tensors.push_back({name + "lora_magnitude_vector", layer.stored_magnitude()});
     }
     for (LoraLayer& layer : part.layers) layer.module = common_name(part.part, layer.module);
     Json config = peft_config(part);
@@ -109,7 +108,7 @@ void write_diffusers_lora(const std::vector<LoraPart>& parts, const fs::path& fo
     for (const auto& [key, value] : config.items()) all[part.part + "." + key] = value;
   }
   write_tensors(folder / kDiffusersLora, std::move(tensors),
-                {{"format", "pt"}, {"lora_adapter_metadata", nlohmann::json(all).dump(2)}});
+                {{"format", "pt"}, {kLoraMetadata, nlohmann::json(all).dump(2)}});
 }
 
 void write_kohya_lora(const std::vector<LoraPart>& parts, const Json& unet, const fs::path& folder) {

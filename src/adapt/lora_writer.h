@@ -10,9 +10,6 @@
 
 namespace deltaw {
 
-/// The names of the files.
-inline constexpr const char *kDiffusersLora = "pytorch_lora_weights.safetensors", *kKohyaLora = "lora.safetensors";
-
 /// As diffusers' save_lora_weights: alpha is the rank of every layer, which readers take where nothing else is said.
 /// The names are those that diffusers reads whatever stands first in the file: lora_A and lora_B in the UNet,
 /// lora_linear_layer in the text encoder.

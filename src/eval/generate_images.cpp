@@ -164,11 +164,15 @@ Image ImageGenerator::make(const Tensor& noise, int64_t picture, at::Generator* 
   return image_of(sample);
 }
 
+Image ImageGenerator::drawn(int64_t picture, FixedUpdates* fixed, const Watch& watch) const {
+  at::Generator generator = generator_of(options_.seed, picture);
+  const Tensor noise = at::randn({1, source_.model.in_channels(), height_, width_}, generator);
+  return make(noise, picture, &generator, fixed, watch);
+}
+
 Image ImageGenerator::picture(int64_t place) const {
   const at::NoGradGuard no_grad;
-  at::Generator generator = generator_of(options_.seed, place);
-  const Tensor noise = at::randn({1, source_.model.in_channels(), height_, width_}, generator);
-  return make(noise, place, &generator, nullptr, {});
+  return drawn(place, nullptr, {});
 }
 
 Image ImageGenerator::from_noise(const Tensor& noise, int64_t picture, const Watch& watch) const {
@@ -189,16 +193,13 @@ std::vector<Image> ImageGenerator::run(const Progress& progress) const {
     if (progress && !problem) progress(done, steps_of_all);
     return !problem;
   };
-  const std::vector<int64_t> shape = {1, source_.model.in_channels(), height_, width_};
   const auto make_some = [&](int64_t begin, int64_t end) {
     const at::NoGradGuard no_grad;  // of this thread
     try {
       std::optional<FixedUpdates> fixed;
       if (source_.adapter) fixed.emplace(*source_.adapter);
       for (int64_t picture = begin; picture < end; ++picture) {
-        at::Generator generator = generator_of(options_.seed, picture);
-        const Tensor noise = at::randn(shape, generator);
-        images[static_cast<size_t>(picture)] = make(noise, picture, &generator, fixed ? &*fixed : nullptr, step_done);
+        images[static_cast<size_t>(picture)] = drawn(picture, fixed ? &*fixed : nullptr, step_done);
       }
     } catch (...) {
       const std::lock_guard lock(guard);

@@ -67,7 +67,7 @@ CodecConfig codec_config(const ConfigValues& values) {
   return c;
 }
 
-/// Encoder or decoder: stages and a middle, which stands behind the encoder's and before the decoder's.
+/// Encoder or decoder: stages and a middle block, which is last in the encoder and first in the decoder.
 class Codec {
  public:
   Codec(Loader& load, const std::string& name, const CodecConfig& config, bool encodes);

@@ -1,5 +1,4 @@
-// What stands beside a denoiser: autoencoders and encoders of prompts as diffusers runs them, and folders that are not
-// what they should be.
+// Autoencoders and text encoders of pipelines give what diffusers' give; wrong folders are refused.
 #include "deltaw/pipeline.h"
 
 #include <ATen/ATen.h>
