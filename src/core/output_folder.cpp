@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <system_error>
 
 #include "core/files.h"
 #include "core/printable.h"
@@ -97,6 +98,9 @@ fs::path parent_of(const fs::path& path) {
 }
 
 void write_new_folder(const fs::path& folder, const FillFolder& fill) {
+  std::error_code failed;
+  fs::create_directories(parent_of(folder), failed);
+  if (failed) fail_write(parent_of(folder), "cannot make the folder", failed.value());
   ScratchFolder scratch(parent_of(folder));
   fill(scratch.path());
   write_file(scratch.path() / kManifestName, manifest_text(record_folder(scratch.path())));

@@ -28,8 +28,8 @@ struct Adding {
 /// only calls `fill`: all of that is recorded at the end.
 void add_to_folder(const std::filesystem::path& folder, const FillFolder& fill, const Adding& adding = {});
 
-/// Fills a new folder whole or not at all. In one that exists all that deltaw wrote there is replaced; what it did not
-/// write stays, and may have none of the names written now, nor one that is `in_the_way`.
+/// Fills a new folder, below new ones if need be, whole or not at all. In one that exists all that deltaw wrote there
+/// is replaced; what it did not write stays, and may have none of the names written now, nor one that is `in_the_way`.
 void write_folder(const std::filesystem::path& folder, const FillFolder& fill, const NameTest& in_the_way = {});
 
 /// Removes `name` where it is deltaw's, wholly, and tells whether it did.

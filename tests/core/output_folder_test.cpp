@@ -437,7 +437,17 @@ TEST(WriteFolder, LeavesTheOldOneOnFailure) {
   EXPECT_EQ(error_of([&] { write_folder(folder / "run", full); }).id(), "io.unwritable");
   EXPECT_EQ(read_file(folder / "run" / "old"), "1");
   EXPECT_EQ(folder.names(), Names{"run"});
-  EXPECT_EQ(error_of([&] { write_folder(folder / "no" / "run", full); }).id(), "io.unwritable");
+}
+
+TEST(WriteFolder, MakesTheFoldersAboveIt) {
+  const TemporaryFolder folder;
+  write_folder(folder / "a" / "b" / "run", files({{"new", "1"}}));
+  EXPECT_EQ(read_file(folder / "a" / "b" / "run" / "new"), "1");
+  const Error error = error_of([&] {
+    write_folder(folder / "a" / "b" / "run" / "new" / "c" / "d", files({{"x", "1"}}));
+  });
+  EXPECT_EQ(error.id(), "io.unwritable");
+  EXPECT_NE(std::string(error.what()).find("a part of the path is a file"), std::string::npos) << error.what();
 }
 
 }  // namespace
