@@ -65,6 +65,18 @@ contains err 'error[config.output-foreign'
 contains err validation-4
 expect 0 train $steps --output_dir mine
 
+# What is cut while it draws leaves nothing half, and nothing in the way.
+"$deltaw" train $evaluated --validation_prompt dog --num_inference_steps 500 --num_validation_images 99 --output_dir cut \
+  >out 2>err </dev/null &
+for _ in $(seq 300); do ! grep -qsF '"kind":"eval"' cut/log.jsonl || break; sleep 0.1; done
+kill -9 $!
+wait $! 2>/dev/null
+contains cut/log.jsonl '"kind":"eval"'
+absent cut/validation-2
+expect 0 train $shown --output_dir cut --resume_from_checkpoint auto
+cmp shown/validation-6/samples.png cut/validation-6/samples.png || fail 'a run that was cut draws something else'
+[ -z "$(find cut -name '.*' ! -name . | head -1)" ] || fail "left: $(find cut -name '.*')"
+
 # By epochs, without rows to evaluate on; and behind the last step.
 dreams="$run --instance_data_dir subject --instance_prompt dog --validation_prompt dog $draw --num_validation_images 1"
 expect 0 train $dreams --num_train_epochs 5 --validation_epochs 2 --output_dir epochs
@@ -112,5 +124,7 @@ expect 2 validate $run $rows --validation_prompt dog --num_inference_steps 2000
 contains err num_inference_steps
 expect 2 validate $run $rows --validation_prompt dog --eta 0.5 --scheduler ddpm
 contains err eta
+expect 0 validate $run $rows --validation_prompt dog $draw
+contains out '4 pictures at evaluations and behind the last step: dog'
 absent none
 finish

@@ -198,6 +198,7 @@ class Reader final : public tasks::ImageReader,
                                    facts["num_train_timesteps"].get<int64_t>(), facts["scheduler"].get<std::string>(),
                                    facts["sample"]["image"].get<std::string>());
     if (classes_ > 0) text += fmt::format("label    {}\n", facts["sample"]["label"].get<std::string>());
+    if (shows()) text += fmt::format("shown    {}\n", validation_keys_.text());
     if (!reads_text_) return text;
     for (const Json& caption : facts["sample"]["captions"]) {
       text += fmt::format("caption  {}\n", tasks::shortened(caption.get<std::string>(), 300));

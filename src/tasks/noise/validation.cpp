@@ -4,6 +4,7 @@
 
 #include "data/labels.h"
 #include "deltaw/error.h"
+#include "tasks/common/shown.h"
 
 namespace deltaw::noise {
 namespace {
@@ -19,7 +20,7 @@ ValidationKeys::ValidationKeys() {
 void ValidationKeys::fields(FieldVisitor& f) {
   f.field("validation_prompt", validation_prompt,
           "Draw pictures of this while the model is trained, of the same noise each time: validation-STEP/ in "
-          "output_dir, at each evaluation and behind the last step.");
+          "output_dir, at each evaluation and behind the last step. The keys from scheduler on say how.");
   f.field("num_validation_images", num_validation_images,
           "How many; 0: 4 where validation_prompt, validation_class_labels or validation_epochs asks for pictures. A "
           "model that reads no text draws without a prompt.",
@@ -61,9 +62,19 @@ void ValidationKeys::check(bool reads_text, int64_t classes) const {
   }
 }
 
+std::string ValidationKeys::text() const {
+  const std::string when = validation_epochs > 0 ? fmt::format("every {} epochs", validation_epochs) : "at evaluations";
+  return fmt::format("{} pictures {} and behind the last step{}", count(), when,
+                     validation_prompt.empty() ? "" : ": " + tasks::shortened(validation_prompt, 300));
+}
+
+int64_t ValidationKeys::count() const {
+  return num_validation_images > 0 ? num_validation_images : kUsualImages;
+}
+
 ImageOptions ValidationKeys::options(int64_t seed) const {
   ImageOptions options = drawing;
-  options.num_images = num_validation_images > 0 ? num_validation_images : kUsualImages;
+  options.num_images = count();
   if (!validation_prompt.empty()) options.prompts = {validation_prompt};
   options.class_labels = validation_class_labels;
   options.seed = seed;

@@ -25,7 +25,12 @@ struct ValidationKeys {
   /// Throws config.missing-key where nobody says what they show, config.conflict for a key that means nothing to the
   /// model, config.out-of-range for classes that it does not know.
   void check(bool reads_text, int64_t classes) const;
+  /// How many pictures, when and of what, for people.
+  std::string text() const;
   ImageOptions options(int64_t seed) const;
+
+ private:
+  int64_t count() const;
 };
 
 }  // namespace deltaw::noise
