@@ -29,6 +29,10 @@ for file in adapter_model.safetensors checkpoint-4/{adapter_model,optimizer}.saf
 done
 cmp -s shown/validation-2/00000.png shown/validation-6/00000.png && fail 'the adapter is not the one of then'
 cmp -s shown/validation-2/00000.png shown/validation-2/00001.png && fail 'one noise for all'
+for run_of in evaluated shown; do
+  OMP_NUM_THREADS=2 expect 0 train ${!run_of} --output_dir threads_$run_of
+done
+cmp threads_{evaluated,shown}/adapter_model.safetensors || fail 'drawing changes what several threads train'
 
 # They are what `generate` draws with the adapter of that step, and with none before the first.
 draws="$draw --dtype float32 --prompt dog --num_images 4"
