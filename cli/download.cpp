@@ -29,7 +29,8 @@ struct Keys {
     f.field("revision", revision, "Branch, tag or commit.");
     f.field("include", include,
             "Patterns of the files to download, such as *Q4_K_M.gguf, in place of what deltaw reads: configuration, "
-            "tokenizer, chat templates and weights, safetensors first. Programs are never downloaded.");
+            "tokenizer, chat templates and weights, safetensors first; of a pipeline of diffusers those of unet, vae, "
+            "text_encoder, tokenizer and scheduler. Programs are never downloaded.");
     f.field("exclude", exclude, "Patterns of files to leave out.");
     f.field("local_dir", local_dir, "Folder for the files themselves; default: the cache that transformers uses.");
     f.field("dry_run", dry_run, "Prints what would be downloaded, and downloads nothing.");

@@ -2,8 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <cmath>
 #include <filesystem>
 
 #include "core/files.h"
@@ -18,8 +16,6 @@ namespace deltaw::cli {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr const char* kSheet = "samples.png";
 
 struct SizeKey {
   int64_t resolution = 0;
@@ -45,13 +41,10 @@ struct Prompts {
   void fields(FieldVisitor& f) { f.field("prompt", prompt, "What pictures show."); }
 };
 
-std::string name_of(int64_t picture) {
-  return fmt::format("{:05}.png", picture);
-}
-
 bool is_picture(const std::string& name) {
-  return name == kSheet || (name.size() >= 9 && name.ends_with(".png") && name.find_first_not_of("0123456789") >= 5 &&
-                            name.find_first_not_of("0123456789") == name.size() - 4);
+  return name == kContactSheet ||
+         (name.size() >= 9 && name.ends_with(".png") && name.find_first_not_of("0123456789") >= 5 &&
+          name.find_first_not_of("0123456789") == name.size() - 4);
 }
 
 run::Claim claim_of(const FolderKeys& keys) {
@@ -115,23 +108,16 @@ int generate_images(const Usage& usage, const Invocation& invocation) {
   const ImageGenerator generator(maker.image_source(loaded.asked()), options);
   Counter counter("steps");
   const std::vector<Image> images = generator.run(counter.progress());
-  // As square as it gets.
-  const auto columns = static_cast<int64_t>(std::ceil(std::sqrt(static_cast<double>(images.size()))));
   write_folder(
-      folder.output_dir,
-      [&](const fs::path& inside) {
-        for (size_t i = 0; i < images.size(); ++i) write_png(inside / name_of(static_cast<int64_t>(i)), images[i]);
-        write_png(inside / kSheet, contact_sheet(images, columns));
-      },
-      is_picture);
+      folder.output_dir, [&](const fs::path& inside) { write_images(images, inside); }, is_picture);
   for (int64_t i = 0; i < generator.pictures(); ++i) {
     Json line = row_line(i + 1, nullptr);
-    line["file"] = (fs::path(folder.output_dir) / name_of(i)).string();
+    line["file"] = (fs::path(folder.output_dir) / image_name(i)).string();
     if (generator.class_of(i) >= 0) line["class_label"] = generator.class_of(i);
     if (generator.prompt_of(i)) line["prompt"] = *generator.prompt_of(i);
     print(to_line(line));
   }
-  note(fmt::format("{} pictures in {}, all of them in {}\n", images.size(), folder.output_dir, kSheet));
+  note(fmt::format("{} pictures in {}, all of them in {}\n", images.size(), folder.output_dir, kContactSheet));
   return kDone;
 }
 

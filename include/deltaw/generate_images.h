@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <string>
 #include <vector>
@@ -31,6 +32,8 @@ struct ImageOptions {
 
   /// All but the seed and the prompts, which other ways to generate have too.
   void fields(FieldVisitor& f);
+  /// Those of them that say how a picture is drawn, and not what: the sampler's and those of guidance.
+  void sampling_fields(FieldVisitor& f);
 };
 
 /// What pictures are made of. All of it must outlive its generator.
@@ -98,5 +101,12 @@ class ImageGenerator {
   Tensor texts_, negative_;         // [prompts, tokens, width] and [1, tokens, width]; undefined where there are none
   int64_t height_ = 0, width_ = 0;  // of what the model sees
 };
+
+inline constexpr const char* kContactSheet = "samples.png";
+
+/// The name of the file of a picture: 00000.png.
+std::string image_name(int64_t place);
+/// The pictures in such files, and all of them side by side in kContactSheet. Throws io.*.
+void write_images(const std::vector<Image>& images, const std::filesystem::path& folder);
 
 }  // namespace deltaw

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <exception>
 #include <mutex>
 #include <optional>
@@ -49,10 +50,14 @@ int64_t class_number(const std::string& text, int64_t classes) {
 
 void ImageOptions::fields(FieldVisitor& f) {
   f.field("num_images", num_images, "Pictures to make, at least one of each prompt.", at_least(1));
-  sampler.fields(f);
   f.field("class_labels", class_labels,
           "Classes of the pictures, by number, from the first again where they are fewer; empty: each class of the "
           "model in turn.");
+  sampling_fields(f);
+}
+
+void ImageOptions::sampling_fields(FieldVisitor& f) {
+  sampler.fields(f);
   f.field("negative_prompt", negative_prompt, "What pictures of prompts are led away from.");
   f.field("guidance_scale", guidance_scale,
           "How far a picture is led from the negative_prompt to its prompt; 1 or less: the prompt alone is read, in "
@@ -215,6 +220,17 @@ std::vector<Image> ImageGenerator::run(const Progress& progress) const {
   }
   if (problem) std::rethrow_exception(problem);
   return images;
+}
+
+std::string image_name(int64_t place) {
+  return fmt::format("{:05}.png", place);
+}
+
+void write_images(const std::vector<Image>& images, const std::filesystem::path& folder) {
+  for (size_t i = 0; i < images.size(); ++i) write_png(folder / image_name(static_cast<int64_t>(i)), images[i]);
+  // As square as it gets.
+  const auto columns = static_cast<int64_t>(std::ceil(std::sqrt(static_cast<double>(images.size()))));
+  write_png(folder / kContactSheet, contact_sheet(images, columns));
 }
 
 }  // namespace deltaw

@@ -16,7 +16,8 @@ void EvaluationOptions::fields(FieldVisitor& f) {
       "perplexity without one.",
       one_of({"auto", "perplexity", "likelihood", "generate"}));
   f.field("stride", stride,
-          "Tokens of running text that each window of max_length adds; the rest of it is context. 0: all but one.",
+          "Of a causal model's running text: tokens that each window of max_length adds, where a token classifier's "
+          "stride is what windows share; the rest of it is context. 0: all but one.",
           at_least(0));
   f.field("max_new_tokens", max_new_tokens,
           "Tokens of a generated answer; 0: 32 for answers that are words, 256 for the rest.", at_least(0));

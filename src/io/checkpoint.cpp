@@ -8,6 +8,7 @@
 #include "core/json_fields.h"
 #include "core/suggest.h"
 #include "deltaw/error.h"
+#include "io/weights_names.h"
 
 namespace deltaw::io {
 namespace {
@@ -56,10 +57,23 @@ Json read_config(const fs::path& folder) {
   return read_json_object(path, "format.config");
 }
 
-// Names of weights, without the ending ".safetensors" or ".bin".
-constexpr const char* kSafetensors[] = {"model", "diffusion_pytorch_model"};
-constexpr const char* kTorchFiles[] = {"pytorch_model", "diffusion_pytorch_model"};
 constexpr const char* kIndex = ".index";
+
+std::vector<WeightsName> make_weights_names() {
+  constexpr std::pair<const char*, const char*> kFiles[] = {{"model", ".safetensors"},
+                                                            {"diffusion_pytorch_model", ".safetensors"},
+                                                            {"pytorch_model", ".bin"},
+                                                            {"diffusion_pytorch_model", ".bin"}};
+  std::vector<WeightsName> names;
+  for (const std::string variant : {"", ".fp16"}) {
+    for (const auto& [name, ending] : kFiles) {
+      names.push_back({.file = name + variant + ending,
+                       .index = std::string(name) + ending + kIndex + variant + ".json",
+                       .shards = name + variant + "-*-of-*" + ending});
+    }
+  }
+  return names;
+}
 
 [[noreturn]] void fail_without_weights(const fs::path& folder, const Json& config) {
   const std::string names = is_diffusers(config) ? "diffusion_pytorch_model.safetensors, diffusion_pytorch_model.bin"
@@ -129,20 +143,16 @@ std::vector<TensorFile> open_shards(const fs::path& index) {
 
 }  // namespace
 
+const std::vector<WeightsName>& weights_names() {
+  static const std::vector<WeightsName> names = make_weights_names();
+  return names;
+}
+
 fs::path find_weights(const fs::path& folder) {
   std::error_code code;
-  for (const std::string variant : {"", ".fp16"}) {
-    const auto found = [&](const std::string& name, const std::string& ending) -> fs::path {
-      const fs::path whole = folder / (name + variant + ending);
-      if (fs::exists(whole, code)) return whole;
-      const fs::path index = folder / (name + ending + kIndex + variant + ".json");
-      return fs::exists(index, code) ? index : fs::path();
-    };
-    for (const char* name : kSafetensors) {
-      if (fs::path file = found(name, ".safetensors"); !file.empty()) return file;
-    }
-    for (const char* name : kTorchFiles) {
-      if (fs::path file = found(name, ".bin"); !file.empty()) return file;
+  for (const WeightsName& name : weights_names()) {
+    for (const std::string& file : {name.file, name.index}) {
+      if (fs::exists(folder / file, code)) return folder / file;
     }
   }
   return {};

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <fstream>
 
 #include "core/files.h"
 #include "core/json_fields.h"
@@ -11,6 +12,7 @@
 #include "io/gguf.h"
 #include "io/hub/choice.h"
 #include "io/hub/names.h"
+#include "io/pipeline_parts.h"
 
 namespace deltaw::io {
 namespace {
@@ -60,33 +62,75 @@ bool is_checkpoint(const fs::path& folder) {
   return fs::exists(folder / "config.json", code) && !find_weights(folder).empty();
 }
 
-constexpr const char *kPipeline = "model_index.json", *kDenoiser = "unet";
+constexpr const char* kWhole = "download the whole pipeline: deltaw download NAME";
 
-/// The folder of a pipeline's UNet.
-fs::path denoiser_of(const fs::path& folder) {
-  const fs::path file = folder / kPipeline;
+/// The folder of a pipeline's UNet. `download` says how to fetch what is missing.
+fs::path denoiser_of(const fs::path& folder, const std::string& download) {
+  const fs::path file = folder / kPipelineFile;
   const Json index = read_json_object(file, "format.config");
   std::string parts;
   bool named = false;
   for (const auto& [name, part] : index.items()) {
     if (!part.is_array() || part.empty() || !part[0].is_string()) continue;  // what the pipeline lacks is [null, null]
     parts += (parts.empty() ? "" : ", ") + printable(name);
-    named = named || name == kDenoiser;
+    named = named || name == kPipelineDenoiser;
   }
   if (!named) {
     fail(parts.empty() ? "the pipeline has no parts" : "the pipeline has no unet; its parts are " + parts,
          file.string(), "deltaw reads pipelines with a unet; or give the folder of one of its models");
   }
   std::error_code code;
-  if (fs::is_directory(folder / kDenoiser, code)) return folder / kDenoiser;
-  fail("the pipeline's unet is missing", (folder / kDenoiser).string(), "download the whole pipeline");
+  if (fs::is_directory(folder / kPipelineDenoiser, code)) return folder / kPipelineDenoiser;
+  fail("the pipeline's unet is missing", (folder / kPipelineDenoiser).string(), download);
+}
+
+/// Whether a file is a model of Stable Diffusion as its authors' programs write it, all parts in one. The names of its
+/// tensors stand at the beginning, in safetensors as in files of torch.save.
+bool is_single_file(const fs::path& file) {
+  constexpr size_t kNames = size_t{4} << 20;
+  const std::string ending = file.extension().string();
+  if (ending != ".safetensors" && ending != ".ckpt" && ending != ".pt") return false;
+  std::string begin(kNames, '\0');
+  std::ifstream stream(file, std::ios::binary);
+  stream.read(begin.data(), static_cast<std::streamsize>(begin.size()));
+  begin.resize(static_cast<size_t>(stream.gcount()));
+  return begin.find("model.diffusion_model.") != std::string::npos;
+}
+
+[[noreturn]] void fail_single_file(const fs::path& file) {
+  fail("this is a Stable Diffusion model in one file, whose tensors have other names (model.diffusion_model...)",
+       file.string(),
+       "write it as a folder once, in Python: diffusers.StableDiffusionPipeline.from_single_file(\"" +
+           file.filename().string() + "\").save_pretrained(\"FOLDER\")");
+}
+
+/// Of a folder without a model: those of a pipeline's parts in it, or a model in one file.
+void refuse_parts(const fs::path& folder, const std::string& download) {
+  std::error_code code;
+  if (fs::exists(folder / "config.json", code)) return;
+  const bool has_denoiser = fs::exists(folder / kPipelineDenoiser / "config.json", code);
+  std::string parts;
+  for (const char* part : kPipelineParts) {
+    if (fs::is_directory(folder / part, code)) parts += (parts.empty() ? "" : ", ") + std::string(part);
+  }
+  if (has_denoiser) {
+    fail("the folder has neither a config.json nor the model_index.json of a pipeline; it holds " + parts,
+         folder.string(), "give the folder of the UNet: " + (folder / kPipelineDenoiser).string());
+  }
+  if (fs::is_directory(folder / "vae", code) || fs::is_directory(folder / "text_encoder", code)) {
+    fail("the folder holds parts of a pipeline (" + parts + "), and no unet/config.json", folder.string(), download);
+  }
+  for (const auto& entry : fs::directory_iterator(folder, code)) {
+    if (is_single_file(entry.path())) fail_single_file(entry.path());
+  }
 }
 
 /// Of a folder that holds no checkpoint a pipeline's UNet or the only GGUF file; else the folder. Throws where there
 /// are several.
-fs::path model_in(const fs::path& folder) {
+fs::path model_in(const fs::path& folder, const std::string& download) {
   if (is_checkpoint(folder)) return folder;
-  if (is_pipeline(folder)) return denoiser_of(folder);
+  if (is_pipeline(folder)) return denoiser_of(folder, download);
+  refuse_parts(folder, download);
   std::vector<std::string> files;
   std::error_code code;
   for (const auto& entry : fs::directory_iterator(folder, code)) {
@@ -144,7 +188,7 @@ fs::path find_quantised(const std::string& given) {
 
 bool is_pipeline(const fs::path& folder) {
   std::error_code code;
-  return fs::exists(folder / kPipeline, code);
+  return fs::exists(folder / kPipelineFile, code);
 }
 
 fs::path resolve_model(const std::string& model_name_or_path) {
@@ -153,9 +197,10 @@ fs::path resolve_model(const std::string& model_name_or_path) {
   }
   const fs::path path = hub::expanded(model_name_or_path);
   std::error_code code;
-  if (fs::is_directory(path, code)) return model_in(path);
+  if (fs::is_directory(path, code)) return model_in(path, kWhole);
   if (fs::exists(path, code)) {
     if (is_gguf(path)) return path;
+    if (is_single_file(path)) fail_single_file(path);
     fail("this is a file; a model is a folder or a GGUF file", path.string(), "give the folder that holds config.json");
   }
   if (const fs::path file = find_quantised(model_name_or_path); !file.empty()) return file;
@@ -166,10 +211,10 @@ fs::path resolve_model(const std::string& model_name_or_path) {
   const fs::path found = snapshot(model);
   if (found.empty() && path.extension() == ".gguf") fail_no_folder(path);
   const std::string download = "download it: deltaw download " + model_name_or_path;
-  for (const char* config : {"config.json", "adapter_config.json", kPipeline}) {
-    if (!found.empty() && fs::exists(found / config, code)) return model_in(found);
+  for (const char* config : {"config.json", "adapter_config.json", kPipelineFile}) {
+    if (!found.empty() && fs::exists(found / config, code)) return model_in(found, download);
   }
-  if (!found.empty() && model_in(found) != found) return model_in(found);
+  if (!found.empty() && model_in(found, download) != found) return model_in(found, download);
   if (!found.empty()) fail("the copy in the cache is not whole: it has no config.json", found.string(), download);
   const auto near = nearest_names(model_name_or_path, hub::cached_models(cache));
   fail("'" + model_name_or_path + "' is neither a folder nor a model in the local cache", cache.string(),

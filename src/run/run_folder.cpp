@@ -7,6 +7,7 @@
 #include "adapt/adapter_folder.h"
 #include "core/files.h"
 #include "deltaw/error.h"
+#include "run/shown.h"
 #include "run/task_keys.h"
 #include "text/tokenizer/tokenizer_files.h"
 #include "train/run_checkpoint.h"
@@ -43,7 +44,7 @@ Claim run_claim(const RunSettings& settings) {
               .resumes = train::resumes(settings.train),
               .goes_on_from = settings.from.adapter_name_or_path};
   claim.known = [](const std::string& name) {
-    return is_run_file(name) || is_checkpoint(name) || train::is_checkpoint_file(name);
+    return is_run_file(name) || is_checkpoint(name) || train::is_checkpoint_file(name) || is_shown_folder(name);
   };
   // A checkpoint that is not this run's would be taken for one by resuming.
   claim.in_the_way = [folder = claim.folder, resumes = claim.resumes](const std::string& name) {

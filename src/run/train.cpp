@@ -5,11 +5,13 @@
 #include <optional>
 
 #include "core/files.h"
+#include "core/log.h"
 #include "core/memory.h"
 #include "deltaw/run.h"
 #include "run/model_card.h"
 #include "run/run_folder.h"
 #include "run/run_log.h"
+#include "run/shown.h"
 #include "tasks/common/prepares_run.h"
 #include "train/run_checkpoint.h"
 #include "train/schedule.h"
@@ -109,12 +111,16 @@ TrainedRun run_training(LoadedRun& run, const RunEvents& events) {
   for (const std::string& sentence : likely_mistakes(run)) warn(sentence);
 
   const run::Claim claim = run::run_claim(settings);
+  run::Shown shown(run);
   std::optional<run::RunLog> log;
   // Only after a step, when nothing is left that could be refused: the trainer looks at a checkpoint when it starts.
   const auto begin = [&] {
     const auto schedule = train::make_schedule(settings.train, run.train()->size());
     const int64_t done = train::resumed_step(settings.train);
-    log.emplace(run::begin_run(claim, keys, train::run_outputs(settings.train, schedule, done)));
+    const NameTest trained = train::run_outputs(settings.train, schedule, done);
+    const bool shows = shown.any() && !claim.resumes;
+    log.emplace(run::begin_run(
+        claim, keys, [&](const std::string& name) { return trained(name) || (shows && run::is_shown_folder(name)); }));
     log->record(claim.resumes ? "resume" : "start", {{"settings", keys}, {"facts", facts}});
   };
   int64_t evaluated_step = -1;
@@ -127,6 +133,10 @@ TrainedRun run_training(LoadedRun& run, const RunEvents& events) {
     epoch = event.epoch;
     log->record(event);
     if (events.event) events.event(event);
+    const fs::path folder = shown.after(event, warn);
+    if (folder.empty()) return;
+    log->record("shown", {{"step", event.step}, {"folder", folder.string()}});
+    deltaw::log().info("what the model makes after step {}: {}", event.step, folder.string());
   });
 
   if (auto* prepares = dynamic_cast<tasks::PreparesRun*>(run.reader.get())) prepares->prepare(*run.model);

@@ -50,6 +50,15 @@ requests() { grep -c -- "$1" hub/log; } # TEXT
 (repository models/org/gated && echo '{"gated": true}' >.hub && echo '{}' >config.json && random model.safetensors 2000)
 (repository models/org/private && echo '{"private": true}' >.hub && echo '{}' >config.json && random model.safetensors 2000)
 (repository models/org/bare && echo '{"bare": true}' >.hub && echo '{}' >config.json && random model.safetensors 2000)
+(repository models/org/pipeline
+  cp -r "$tests/golden/pipelines/first/." .
+  rm -f case.json io.safetensors
+  for part in unet vae; do
+    random $part/diffusion_pytorch_model.bin 2000
+    random $part/diffusion_pytorch_model.fp16.safetensors 2000
+  done
+  mkdir safety_checker && echo '{}' >safety_checker/config.json && random safety_checker/model.safetensors 2000
+  random v1-5-pruned.ckpt 2000)
 (repository models/org/flax && echo '{}' >config.json && random flax_model.msgpack 2000)
 (repository datasets/org/rows && echo 'a,b' >train.csv && mkdir data && echo '{}' >data/dev.jsonl && echo x >load.py)
 tiny=hub/models/org/tiny
@@ -134,6 +143,23 @@ absent "$(snapshot)/load.py"
 dry datasets/org/rows
 contains out train.csv
 lacks out load.py
+
+# A pipeline of diffusers: the folders that are read, and its name is that of a model then.
+draw="--model_name_or_path org/pipeline --prompt dog --num_inference_steps 2 --dtype float32"
+expect 2 generate $draw --output_dir drawn
+contains err 'fix:   download it: deltaw download org/pipeline'
+expect 0 download org/pipeline
+where=$(snapshot)
+absent "$where/safety_checker" "$where/v1-5-pruned.ckpt"
+[ "$(cd "$where" && find . -name 'diffusion_pytorch_model*' | sort | tr '\n' ' ')" = \
+  './unet/diffusion_pytorch_model.safetensors ./vae/diffusion_pytorch_model.safetensors ' ] || fail 'other weights'
+expect 0 generate $draw --output_dir drawn
+expect 0 generate --model_name_or_path "$tests/golden/pipelines/first" --prompt dog --num_inference_steps 2 --dtype float32 \
+  --output_dir drawn_here
+same drawn/00000.png drawn_here/00000.png
+rm -r "$where/unet"
+expect 2 generate $draw --output_dir none
+contains err 'fix:   download it: deltaw download org/pipeline'
 
 # A dry run writes nothing.
 fresh

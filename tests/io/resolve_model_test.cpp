@@ -83,6 +83,50 @@ TEST_F(ResolveModel, RefusesACopyThatIsNotWhole) {
   EXPECT_EQ(resolve_model("m"), snapshot);
 }
 
+TEST_F(ResolveModel, SaysWhatOfAPipelineIsMissing) {
+  put(folder_ / "p/unet/config.json", "{}");
+  put(folder_ / "p/vae/config.json", "{}");
+  put(folder_ / "p/README.md", "");
+  const auto refused = [&](const std::string& name) {
+    const Error error = error_of([&] { resolve_model(name); });
+    EXPECT_EQ(error.id(), "config.model-not-found");
+    return error.parts();
+  };
+  EXPECT_NE(refused(root_ + "/p").what.find("it holds unet, vae"), std::string::npos);
+  EXPECT_EQ(refused(root_ + "/p").fix, "give the folder of the UNet: " + root_ + "/p/unet");
+  std::filesystem::remove_all(folder_ / "p/unet");
+  EXPECT_NE(refused(root_ + "/p").what.find("no unet/config.json"), std::string::npos);
+
+  const auto snapshot = add(hub_, "org--sd", "1");
+  std::filesystem::remove(snapshot / "config.json");
+  put(snapshot / "model_index.json", R"({"unet": ["diffusers", "UNet2DConditionModel"]})");
+  EXPECT_EQ(refused("org/sd").what, "the pipeline's unet is missing");
+  EXPECT_EQ(refused("org/sd").fix, "download it: deltaw download org/sd");
+  put(snapshot / "unet/config.json", "{}");
+  EXPECT_EQ(resolve_model("org/sd"), snapshot / "unet");
+}
+
+TEST_F(ResolveModel, RefusesAModelOfStableDiffusionInOneFile) {
+  const std::string header = R"({"model.diffusion_model.input_blocks.0.0.bias":{"dtype":"F32"}})";
+  const auto refused = [&](const std::string& name) {
+    const Error error = error_of([&] { resolve_model(name); });
+    EXPECT_EQ(error.id(), "config.model-not-found");
+    EXPECT_NE(error.parts().what.find("in one file"), std::string::npos) << error.what();
+    return error.parts().fix;
+  };
+  for (const char* name : {"sd/v1-5.safetensors", "old/v1-4.ckpt"}) {
+    const auto file = put(folder_ / name, "12345678" + header);
+    for (const auto& given : {file, file.parent_path()}) {
+      const std::string fix = refused(given.string());
+      EXPECT_NE(fix.find("from_single_file(\"" + file.filename().string() + "\")"), std::string::npos);
+      EXPECT_NE(fix.find("save_pretrained"), std::string::npos);
+    }
+  }
+  const auto other = put(folder_ / "lora/style.safetensors", R"({"lora_unet_x.alpha":{}})");
+  EXPECT_EQ(resolve_model((folder_ / "lora").string()), folder_ / "lora");
+  EXPECT_NE(error_of([&] { resolve_model(other.string()); }).parts().what.find("this is a file"), std::string::npos);
+}
+
 TEST_F(ResolveModel, NamesTheNearestFolder) {
   put(folder_ / "minilm/config.json", "{}");
   const Error error = error_of([&] { resolve_model(root_ + "/minlm/"); });

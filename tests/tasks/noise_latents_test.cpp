@@ -194,6 +194,14 @@ TEST_F(LatentRows, AreKeptWhereNothingOfTheirPictureIsDrawn) {
   EXPECT_EQ(kept_after(middle), 1u) << "nor are turned ones";
 }
 
+TEST_F(LatentRows, OfTrainingAreTheSameWhereTheirPicturesWereEvaluatedOn) {
+  const Pictures own = pictures(24);
+  const Draw draw{.seed = 5, .epoch = 3};
+  const Tensor before = all(*rows(own), "latents", 2, draw);
+  all(*evaluation_rows({own, {}, {}, features_}, {500}), "latents", 2, {});
+  EXPECT_TRUE(at::equal(all(*rows(own), "latents", 2, draw), before)) << "a random part, and not the middle";
+}
+
 TEST_F(LatentRows, OfRandomPartsDifferFromEpochToEpochByMoreThanTheirDraw) {
   const auto source = rows(pictures(40));
   std::set<float> seen;

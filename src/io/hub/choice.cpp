@@ -9,12 +9,15 @@
 #include "core/printable.h"
 #include "deltaw/error.h"
 #include "deltaw/options.h"
+#include "io/pipeline_parts.h"
+#include "io/weights_names.h"
 
 namespace deltaw::io::hub {
 namespace {
 
-// Read by deltaw where they are, at the top of a repository.
+// Read by deltaw where they are, at the top of a repository or in the folders of a pipeline.
 constexpr const char* kBeside[] = {"config.json",
+                                   "scheduler_config.json",
                                    "generation_config.json",
                                    "preprocessor_config.json",
                                    "processor_config.json",
@@ -33,16 +36,6 @@ constexpr const char* kBeside[] = {"config.json",
                                    "spm.model",
                                    "sentencepiece.bpe.model"};
 
-// One file, or an index and its shards; the first kind that is there is taken.
-struct Weights {
-  const char* file;
-  const char* index;
-  const char* shards;
-  const char* any;  // where the shards have other names
-};
-constexpr Weights kModel[] = {
-    {"model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors", "*.safetensors"},
-    {"pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*-of-*.bin", "*.bin"}};
 constexpr const char* kAdapter[] = {"adapter_model.safetensors", "adapter_model.bin"};
 
 constexpr const char* kTables[] = {".csv", ".tsv", ".json", ".jsonl", ".txt", ".parquet", ".arrow"};
@@ -69,8 +62,9 @@ bool ends_with_word(const std::string& name, const std::string& word) {
   return name.ends_with(word) && (before == 0 || std::string("-._").find(name[before - 1]) != std::string::npos);
 }
 
-bool is_at_top(const std::string& path) {
-  return path.find('/') == path.npos;
+/// Whether it lies in the folder itself, which is empty or ends in a slash.
+bool is_in(const std::string& folder, const std::string& path) {
+  return path.starts_with(folder) && path.find('/', folder.size()) == path.npos;
 }
 
 /// Whether the set that begins behind "[" at `at` holds `symbol`; `at` is moved behind "]". Nothing closes: false.
@@ -164,17 +158,35 @@ class Chooser {
     return take_if([&](const std::string& other) { return other == path; });
   }
 
-  bool take_weights() {
-    for (const Weights& kind : kModel) {
-      if (take(kind.file)) return true;
-      if (!has(kind.index)) continue;
-      const auto at_top = [](const char* pattern) {
-        return [pattern](const std::string& path) { return is_at_top(path) && matches(pattern, path); };
+  /// One file, or an index and its shards, be they called otherwise: the first kind that is there.
+  bool take_weights(const std::string& folder = "") {
+    for (const WeightsName& name : weights_names()) {
+      if (take(folder + name.file)) return true;
+      if (!has(folder + name.index)) continue;
+      const auto inside = [&](const std::string& pattern) {
+        return [&folder, pattern](const std::string& path) { return is_in(folder, path) && matches(pattern, path); };
       };
-      if (!take_if(at_top(kind.shards)) && !take_if(at_top(kind.any))) continue;
-      return take(kind.index);
+      const std::string any = folder + "*" + name.file.substr(name.file.rfind('.'));
+      if (!take_if(inside(folder + name.shards)) && !take_if(inside(any))) continue;
+      return take(folder + name.index);
     }
     return false;
+  }
+
+  void take_beside(const std::string& folder = "") {
+    for (const char* file : kBeside) take(folder + file);
+  }
+
+  void take_pipeline() {
+    for (const std::string part : kPipelineParts) {
+      const std::string folder = part + "/";
+      if (!take_weights(folder) && part == kPipelineDenoiser) {
+        fail("it holds a pipeline of diffusers, and no weights in a folder unet",
+             "deltaw reads pipelines with a UNet; choose files yourself with --include PATTERN; " + some_of_all());
+      }
+      take_beside(folder);
+    }
+    take(kPipelineFile);
   }
 
   bool take_adapter() {
@@ -184,8 +196,11 @@ class Chooser {
 
   void take_model() {
     const bool adapter = take_adapter(), model = take_weights();
+    if (!adapter && !model && has(kPipelineFile)) return take_pipeline();
     if (!adapter && !model) return take_only_gguf();
-    for (const char* file : kBeside) take(file);
+    take_beside();
+    // A model of diffusers may have its schedule beside it.
+    take("scheduler/scheduler_config.json");
     take_if([](const std::string& path) { return matches("additional_chat_templates/*.jinja", path); });
   }
 

@@ -23,7 +23,8 @@ struct Choice {
 };
 
 /// By default what deltaw reads: configuration, tokenizer, chat templates, and the weights of a model or an adapter in
-/// safetensors, else those of torch.save; of a data set its tables and texts; of `name.quantisation` the GGUF file
+/// safetensors, else those of torch.save (weights_names()); of a pipeline of diffusers the same of its folders unet,
+/// vae, text_encoder, tokenizer and scheduler; of a data set its tables and texts; of `name.quantisation` the GGUF file
 /// whose name, or that of its folder, ends so, in capitals or not, all its parts. Throws config.hub-choice where that
 /// is nothing, or not one of several GGUF files, naming what is there.
 Choice choose(const Listing& listing, const RepoName& name, const Wishes& wishes);

@@ -175,7 +175,8 @@ class PictureRows : public NoisyRows, public SlowRows {
       write_picture(read(set, row), set.form, crop, clean.mutable_data_ptr<float>());
       return;
     }
-    const std::string& name = set.rows.rows[static_cast<size_t>(row)].text;
+    // In training it may be drawn, and then is another picture than in evaluation.
+    const std::string name = (seeds ? "training " : "evaluation ") + set.rows.rows[static_cast<size_t>(row)].text;
     const LatentDistribution latents = parts_.features->latents(name, [&]() -> Features::Picture {
       const Image image = read(set, row);
       const PictureForm& form = set.form;

@@ -23,10 +23,12 @@
 #include "tasks/common/image_reader.h"
 #include "tasks/common/prepares_run.h"
 #include "tasks/common/shown.h"
+#include "tasks/common/shows_training.h"
 #include "tasks/noise/pictures.h"
 #include "tasks/noise/scorer.h"
 #include "tasks/noise/subject.h"
 #include "tasks/noise/task.h"
+#include "tasks/noise/validation.h"
 
 namespace deltaw::noise {
 namespace {
@@ -55,7 +57,10 @@ struct Read {
   std::vector<std::vector<std::string>> captions = {};  // of each; empty where the model reads none
 };
 
-class Reader final : public tasks::ImageReader, public MakesImages, public tasks::PreparesRun {
+class Reader final : public tasks::ImageReader,
+                     public MakesImages,
+                     public tasks::PreparesRun,
+                     public tasks::ShowsTraining {
  public:
   // ---- keys of its own ----
 
@@ -87,6 +92,7 @@ class Reader final : public tasks::ImageReader, public MakesImages, public tasks
     f.field("center_crop", center_crop_, "Train on the middle of an image that is no square; else on a random part.");
     f.field("random_flip", random_flip_, "Turn every second image left to right.");
     subject_.training_fields(f);
+    validation_keys_.fields(f);
   }
 
   std::vector<std::string> kept_keys() const override {
@@ -118,6 +124,7 @@ class Reader final : public tasks::ImageReader, public MakesImages, public tasks
   void read(TaskFiles& files) override {
     take_config(files.base);
     subject_.check(reads_text_, files.data);
+    validation_keys_.check(reads_text_, classes_);
     if (files.data.validation_split > 0 || tables_of(files.data).has(Split::validation)) {
       validating_ = rows_of(files, Split::validation);
     }
@@ -167,6 +174,7 @@ class Reader final : public tasks::ImageReader, public MakesImages, public tasks
 
   void check(const Model& model, const Adapter* adapter) const override {
     make_task(find_task(kTask))->check(model, adapter, *train(), "training");
+    if (shows()) pictures_of(model, adapter);  // refuses what cannot be drawn
   }
 
   void prepare(const Model& model) override {
@@ -190,6 +198,7 @@ class Reader final : public tasks::ImageReader, public MakesImages, public tasks
                                    facts["num_train_timesteps"].get<int64_t>(), facts["scheduler"].get<std::string>(),
                                    facts["sample"]["image"].get<std::string>());
     if (classes_ > 0) text += fmt::format("label    {}\n", facts["sample"]["label"].get<std::string>());
+    if (shows()) text += fmt::format("shown    {}\n", validation_keys_.text());
     if (!reads_text_) return text;
     for (const Json& caption : facts["sample"]["captions"]) {
       text += fmt::format("caption  {}\n", tasks::shortened(caption.get<std::string>(), 300));
@@ -286,6 +295,15 @@ class Reader final : public tasks::ImageReader, public MakesImages, public tasks
     return TaskReader::probe(asked, files);
   }
 
+  // ---- ShowsTraining ----
+
+  bool shows() const override { return validation_keys_.any(); }
+  int64_t show_epochs() const override { return validation_keys_.validation_epochs; }
+
+  void show(const Model& model, const Adapter& adapter, const fs::path& folder) const override {
+    write_images(pictures_of(model, &adapter).run(), folder);
+  }
+
   // ---- MakesImages ----
 
   ImageSource image_source(const AskedModel& asked) override {
@@ -302,6 +320,10 @@ class Reader final : public tasks::ImageReader, public MakesImages, public tasks
             .resolution = resolution_,
             .autoencoder = parts_->autoencoder.get(),
             .prompts = parts_->prompts.get()};
+  }
+
+  ImageGenerator pictures_of(const Model& model, const Adapter* adapter) const {
+    return {source_of(as_denoiser(model), adapter), validation_keys_.options(seed_)};
   }
 
   void take_parts(const Denoiser& model) {
@@ -462,6 +484,7 @@ class Reader final : public tasks::ImageReader, public MakesImages, public tasks
   bool center_crop_ = false, random_flip_ = false;
 
   SubjectKeys subject_;
+  ValidationKeys validation_keys_;
   tasks::CaptionKeys captions_;
   std::string template_;  // of captions of classes
 

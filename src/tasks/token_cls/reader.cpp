@@ -41,8 +41,8 @@ class Reader final : public TextReader {
     f.field("label_all_tokens", label_all_tokens_,
             "The label of a word is that of all its tokens, I- following B-; without it, of the first one alone.");
     f.field("stride", stride_,
-            "Tokens that neighbouring windows share of a row of words that is longer than max_length; 0: a quarter of "
-            "a window.",
+            "Of a token classifier's rows that are longer than max_length: tokens that neighbouring windows share, as "
+            "tokenizers have it; 0: a quarter of a window.",
             at_least(0));
     std::vector<std::string> schemes = {kAnyTags};
     for (const std::string& name : scheme_names()) schemes.push_back(name);

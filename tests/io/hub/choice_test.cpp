@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "support/temporary.h"
 
 namespace deltaw::io::hub {
@@ -78,6 +80,66 @@ TEST(HubChoice, TakesAnAdapterWithWhatItNeeds) {
                     "checkpoint-5/adapter_model.safetensors", "optimizer.pt", "tokenizer.json"}),
             (Names{"adapter_config.json", "adapter_model.safetensors", "tokenizer.json"}));
   EXPECT_EQ(chosen({"adapter_config.json", "adapter_model.bin"}), (Names{"adapter_config.json", "adapter_model.bin"}));
+}
+
+TEST(HubChoice, TakesOfAPipelineTheFoldersThatAreRead) {
+  const Names others = {"README.md",
+                        "feature_extractor/preprocessor_config.json",
+                        "safety_checker/config.json",
+                        "safety_checker/model.safetensors",
+                        "unet/onnx/model.safetensors",
+                        "v1-5-pruned-emaonly.safetensors",
+                        "v1-5-pruned.ckpt"};
+  const Names read = {"model_index.json",
+                      "scheduler/scheduler_config.json",
+                      "text_encoder/config.json",
+                      "tokenizer/merges.txt",
+                      "tokenizer/special_tokens_map.json",
+                      "tokenizer/tokenizer_config.json",
+                      "tokenizer/vocab.json",
+                      "unet/config.json",
+                      "vae/config.json"};
+  const auto chosen_of = [&](const Names& weights) {
+    Names all = others;
+    for (const Names& more : {read, weights}) all.insert(all.end(), more.begin(), more.end());
+    std::sort(all.begin(), all.end());
+    Names got;
+    for (const std::string& name : chosen(all)) {
+      if (std::find(read.begin(), read.end(), name) == read.end()) got.push_back(name);
+    }
+    EXPECT_EQ(chosen(all).size(), read.size() + got.size()) << "all that is no weight";
+    return got;
+  };
+  const auto weights_of = [](const std::string& variant, const std::string& ending, const std::string& text = "model") {
+    const std::string rest = variant + ending;
+    return Names{"text_encoder/" + text + rest, "unet/diffusion_pytorch_model" + rest,
+                 "vae/diffusion_pytorch_model" + rest};
+  };
+  const auto with = [](Names names, const Names& more) {
+    names.insert(names.end(), more.begin(), more.end());
+    return names;
+  };
+  const Names whole = weights_of("", ".safetensors"), half = weights_of(".fp16", ".safetensors"),
+              torch = weights_of("", ".bin", "pytorch_model");
+  EXPECT_EQ(chosen_of(with(with(whole, half), torch)), whole);
+  EXPECT_EQ(chosen_of(half), half);
+  EXPECT_EQ(chosen_of(torch), torch);
+  const Names shards = {"text_encoder/model.safetensors", "unet/diffusion_pytorch_model-00001-of-00002.safetensors",
+                        "unet/diffusion_pytorch_model-00002-of-00002.safetensors",
+                        "unet/diffusion_pytorch_model.safetensors.index.json"};
+  EXPECT_EQ(chosen_of(with(shards, {"unet/diffusion_pytorch_model.fp16.safetensors"})), shards);
+  const Names pixels = {"model_index.json", "scheduler/scheduler_config.json", "unet/config.json",
+                        "unet/diffusion_pytorch_model.safetensors"};
+  EXPECT_EQ(chosen(pixels), pixels) << "no autoencoder, no text";
+  const Error error = refused({"model_index.json", "transformer/diffusion_pytorch_model.safetensors"});
+  EXPECT_NE(error.parts().what.find("unet"), std::string::npos);
+}
+
+TEST(HubChoice, TakesAModelOfDiffusersAlone) {
+  const Names model = {"config.json", "diffusion_pytorch_model.safetensors", "scheduler_config.json"};
+  Names all = model;
+  all.insert(all.begin() + 1, "diffusion_pytorch_model.bin");
+  EXPECT_EQ(chosen(all), model);
 }
 
 TEST(HubChoice, TakesTheGgufFileOfAName) {
