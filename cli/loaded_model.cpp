@@ -11,6 +11,7 @@
 #include "run/base_hash.h"
 #include "run/inherited.h"
 #include "run/no_effect.h"
+#include "tasks/common/extends_model.h"
 
 namespace deltaw::cli {
 namespace {
@@ -67,6 +68,7 @@ void load_base(LoadedModel& loaded, const Invocation& invocation) {
   loaded.reader->choose_model(files);
   loaded.model_options.seed = static_cast<uint64_t>(loaded.batch.seed);
   loaded.model = load_model(loaded.base.model_name_or_path, loaded.model_options);
+  tasks::extend(*loaded.reader, *loaded.model, files);
   loaded.task = loaded.reader->make_task(task);
 }
 

@@ -1,12 +1,12 @@
 """Lets diffusers read the LoRA files that the program writes of PEFT's adapters, and compares the UNet's outputs with
-PEFT's.
+PEFT's; and those of a pipeline's UNet and text encoder with diffusers' own.
 
     python oracle/check_diffusion_loras.py DELTAW [NAME ...]
 
 Needs requirements-unets.txt. Prints one JSON object a line for each file and exits with 1 when one cannot be written or
 loaded, when a factor in it is not used, or when an output differs by more than 1e-4 max(1, |outputs|).
 """
-from common import tolerance
+from common import GOLDEN, tolerance
 
 import argparse
 import json
@@ -94,6 +94,46 @@ def ways(case):
             yield "convert", to
 
 
+def outputs_of_pipeline(name, folder=None, file=None):
+    """What UNet and text encoder make of one prompt, and how many layers of either are adapted."""
+    pipeline = diffusers.StableDiffusionPipeline.from_pretrained(GOLDEN / "pipelines" / name, torch_dtype=torch.float32)
+    if folder:
+        pipeline.load_lora_weights(folder, weight_name=file)
+    ids = pipeline.tokenizer("a photo of sks dog", padding="max_length", return_tensors="pt").input_ids
+    latents = torch.randn((1, 4, 8, 8), generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        said = pipeline.unet.eval()(latents, torch.tensor([500]), pipeline.text_encoder.eval()(ids)[0]).sample
+    return said, [sum(isinstance(module, BaseTunerLayer) for module in part.modules())
+                  for part in (pipeline.unet, pipeline.text_encoder)]
+
+
+def check_both(deltaw, folder, verb, to):
+    """An adapter of both parts that diffusers wrote, written again by the program."""
+    source, base = GOLDEN / "pipelines" / "first_texts", GOLDEN / "pipelines" / "first"
+    given = [source] if verb == "convert" else ["--adapter_name_or_path", source, "--dtype", "float32"]
+    done = subprocess.run([deltaw, verb, *given, "--model_name_or_path", base, "--to", to, "--output_dir", folder],
+                          capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    plain, _ = outputs_of_pipeline("first")
+    wanted, layers = outputs_of_pipeline("first", source, FILES["diffusers"])
+    said, own = outputs_of_pipeline("first", folder, FILES[to])
+    difference = (said - wanted).abs().max().item()
+    problems = [] if own == layers and min(own) > 0 else [f"{own} layers are adapted, and were {layers}"]
+    if not difference <= tolerance(wanted):
+        problems.append(f"outputs differ by {difference:.3g}, more than {tolerance(wanted):.3g}")
+    return {"layers": own, "largest_difference": difference, "tolerance": tolerance(wanted),
+            "adapter_moves": (wanted - plain).abs().max().item(), "problems": problems}
+
+
+def print_report(name, verb, to, run):
+    try:
+        report = run()
+    except Exception as problem:  # what one cannot load says nothing of the others
+        report = {"problems": [f"{type(problem).__name__}: {problem}"]}
+    print(json.dumps({"adapter": name, "verb": verb, "to": to, **report}), flush=True)
+    return bool(report["problems"])
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("deltaw", type=Path)
@@ -101,6 +141,7 @@ def main():
     given = parser.parse_args()
     warnings.filterwarnings("ignore")
     diffusers.utils.logging.set_verbosity_error()
+    diffusers.utils.logging.disable_progress_bar()
     failed = False
     for case in adapters():
         if given.names and case.name not in given.names:
@@ -109,13 +150,13 @@ def main():
             folder = Path(made)
             wanted = write_peft(case, folder / "peft")
             for verb, to in ways(case):
-                try:
-                    file = write_by_deltaw(given.deltaw, verb, case, folder / "peft", folder / f"{verb}_{to}", to)
-                    report = check(case, wanted, file)
-                except Exception as problem:  # what one cannot load says nothing of the others
-                    report = {"problems": [f"{type(problem).__name__}: {problem}"]}
-                failed |= bool(report["problems"])
-                print(json.dumps({"adapter": case.name, "verb": verb, "to": to, **report}), flush=True)
+                failed |= print_report(case.name, verb, to, lambda: check(case, wanted, write_by_deltaw(
+                    given.deltaw, verb, case, folder / "peft", folder / f"{verb}_{to}", to)))
+    if not given.names or "both" in given.names:
+        for verb in ("export", "convert"):
+            for to in FILES:
+                with tempfile.TemporaryDirectory() as made:
+                    failed |= print_report("both", verb, to, lambda: check_both(given.deltaw, Path(made) / "out", verb, to))
     sys.exit(1 if failed else 0)
 
 

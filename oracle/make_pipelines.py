@@ -1,6 +1,6 @@
 """Writes tests/golden/pipelines: tiny pipelines of text to image as diffusers saves them, what each of their parts makes,
-every step of pictures with guidance, and adapters of their UNets with the losses of diffusers' training scripts, gradients
-and ten AdamW steps. Names as arguments make some of them. Run by itself, with requirements-unets.txt."""
+every step of pictures with guidance, and adapters of their UNets, one of the text encoder too, with the losses of diffusers'
+training scripts, gradients and ten AdamW steps. Names as arguments make some of them. Run by itself, with requirements-unets.txt."""
 from common import (GOLDEN, OPTIMIZER, generator, normal, provenance, require_equal, require_moved, save_json, save_tensors,
                     training_record)
 
@@ -17,11 +17,11 @@ import torch.nn.functional as F
 import transformers
 from diffusers import (AutoencoderKL, DDIMScheduler, DPMSolverMultistepScheduler, PNDMScheduler, StableDiffusionPipeline,
                        UNet2DConditionModel)
-from diffusers.training_utils import compute_snr
+from diffusers.training_utils import _collate_lora_metadata, compute_snr
 from make_adapters import trained_by_key
 from make_unets import ATTENTION, fan_in
 from make_image_text_tokenizers import clip_config, write_vocabulary  # last: it leaves the search path without this folder
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 
 PIPELINES = GOLDEN / "pipelines"
@@ -31,6 +31,7 @@ TEXTS = ["a photo of sks dog", "A  Dog!", "", "photo of " * 60]
 PROMPT, NEGATIVE, GUIDANCE, STEPS = "a photo of sks dog", "photo", 7.5, 6
 STABLE = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "num_train_timesteps": 1000,
           "skip_prk_steps": True, "steps_offset": 1, "set_alpha_to_one": False}
+CLIP_ATTENTION = ["q_proj", "k_proj", "v_proj", "out_proj"]  # of train_dreambooth_lora.py
 SAMPLERS = {"ddim": DDIMScheduler, "dpmsolver++": DPMSolverMultistepScheduler}
 warnings.filterwarnings("ignore")
 diffusers.utils.logging.set_verbosity_error()
@@ -55,6 +56,7 @@ class Adapter:
     shows: str
     prior_loss_weight: float = 0   # 0: rows have no picture of their class
     snr_gamma: float = 0
+    text_encoder: bool = False     # is trained too: --train_text_encoder
 
 
 def pipelines():
@@ -78,6 +80,8 @@ def pipelines():
 
 def adapters():
     yield Adapter("first_prior", "first", "DreamBooth's loss with pictures of the class", prior_loss_weight=0.7)
+    yield Adapter("first_texts", "first", "DreamBooth with --train_text_encoder, as diffusers saves it", prior_loss_weight=0.7,
+                  text_encoder=True)
     yield Adapter("second_snr", "second", "velocities weighted by min-SNR", snr_gamma=5)
 
 
@@ -210,10 +214,11 @@ def write_pipeline(case):
                                      "provenance": {**provenance(__file__, case.name), "diffusers": diffusers.__version__}})
 
 
-def loss_of(case, unet, scheduler, batch):
+def loss_of(case, unet, scheduler, batch, text_encoder=None):
     """The lines of train_dreambooth_lora.py with pictures of the class, else of train_text_to_image_lora.py."""
     noisy = scheduler.add_noise(batch["latents"].double(), batch["noise"].double(), batch["timesteps"])
-    said = unet(noisy, batch["timesteps"], batch["encoder_hidden_states"].double()).sample
+    states = text_encoder(batch["input_ids"])[0] if text_encoder else batch["encoder_hidden_states"].double()
+    said = unet(noisy, batch["timesteps"], states).sample
     target = batch["noise"].double()
     if scheduler.config.prediction_type == "v_prediction":
         target = scheduler.get_velocity(batch["latents"].double(), target, batch["timesteps"])
@@ -229,9 +234,53 @@ def loss_of(case, unet, scheduler, batch):
 
 def batch_of(case, name):
     rng, width = generator(name), CASES[case.base].unet["cross_attention_dim"]
-    return {"latents": normal((4, 4, 8, 8), 1.0, rng), "noise": normal((4, 4, 8, 8), 1.0, rng),
-            "timesteps": torch.randint(0, 1000, (4,), generator=rng),
-            "encoder_hidden_states": normal((4, 7, width), 1.0, rng)}
+    batch = {"latents": normal((4, 4, 8, 8), 1.0, rng), "noise": normal((4, 4, 8, 8), 1.0, rng),
+             "timesteps": torch.randint(0, 1000, (4,), generator=rng)}
+    if not case.text_encoder:
+        return {**batch, "encoder_hidden_states": normal((4, 7, width), 1.0, rng)}
+    tokenizer = load(case.base).tokenizer
+    texts = [TEXTS[i] for i in torch.randint(0, len(TEXTS), (4,), generator=rng)]
+    return {**batch, "input_ids": tokenizer(texts, padding="max_length", max_length=tokenizer.model_max_length,
+                                            truncation=True, return_tensors="pt").input_ids}
+
+
+def save_record(case, folder, trained, loss, batches):
+    tensors = {**batches[0], **{f"batch1.{key}": value for key, value in batches[1].items()}}
+    tensors |= training_record(trained, loss, batches)
+    save_tensors(folder / "io.safetensors", tensors, __file__, case.name)
+    save_json(folder / "case.json", {"name": case.name, "base": case.base, "shows": case.shows, "optimizer": OPTIMIZER,
+                                     "prior_loss_weight": case.prior_loss_weight, "snr_gamma": case.snr_gamma,
+                                     "provenance": {**provenance(__file__, case.name), "diffusers": diffusers.__version__}})
+
+
+def layers_of(adapted):
+    """As diffusers' training scripts hand an adapter to save_lora_weights."""
+    return {key.removeprefix("base_model.model."): value for key, value in get_peft_model_state_dict(adapted).items()}
+
+
+def write_adapter_of_both(case):
+    """As train_dreambooth_lora.py adapts and saves UNet and text encoder. The record names the text encoder's tensors below
+    text_encoder."""
+    folder = PIPELINES / case.name
+    shutil.rmtree(folder, ignore_errors=True)
+    pipeline = load(case.base)
+    unet = get_peft_model(pipeline.unet, LoraConfig(r=2, lora_alpha=3, target_modules=ATTENTION)).eval()
+    text_encoder = get_peft_model(pipeline.text_encoder, LoraConfig(r=2, lora_alpha=3, target_modules=CLIP_ATTENTION)).eval()
+    trained = trained_by_key(unet) | {key.replace("model.model.", "model.model.text_encoder."): value
+                                      for key, value in trained_by_key(text_encoder).items()}
+    rng = generator(case.name)
+    with torch.no_grad():
+        for _, value in sorted(trained.items()):
+            value.copy_(normal(value.shape, 0.3, rng))
+    for adapted in (unet, text_encoder):
+        adapted.peft_config["default"].base_model_name_or_path = None  # else a path of this machine
+    StableDiffusionPipeline.save_lora_weights(
+        folder, unet_lora_layers=layers_of(unet), text_encoder_lora_layers=layers_of(text_encoder),
+        **_collate_lora_metadata({"unet": unet, "text_encoder": text_encoder}))
+    unet.double(), text_encoder.double()  # in place: `trained` are the same parameters
+    scheduler = diffusers.DDPMScheduler.from_config(pipeline.scheduler.config)
+    batches = [batch_of(case, f"{case.name} batch {i}") for i in range(2)]
+    save_record(case, folder, trained, lambda batch: loss_of(case, unet, scheduler, batch, text_encoder), batches)
 
 
 def write_adapter(case):
@@ -248,13 +297,7 @@ def write_adapter(case):
     (folder / "README.md").unlink(missing_ok=True)
     model = PeftModel.from_pretrained(load(case.base).unet, folder, is_trainable=True).eval().double()
     batches = [batch_of(case, f"{case.name} batch {i}") for i in range(2)]
-    trained = trained_by_key(model)
-    tensors = {**batches[0], **{f"batch1.{key}": value for key, value in batches[1].items()}}
-    tensors |= training_record(trained, lambda batch: loss_of(case, model, scheduler, batch), batches)
-    save_tensors(folder / "io.safetensors", tensors, __file__, case.name)
-    save_json(folder / "case.json", {"name": case.name, "base": case.base, "shows": case.shows, "optimizer": OPTIMIZER,
-                                     "prior_loss_weight": case.prior_loss_weight, "snr_gamma": case.snr_gamma,
-                                     "provenance": {**provenance(__file__, case.name), "diffusers": diffusers.__version__}})
+    save_record(case, folder, trained_by_key(model), lambda batch: loss_of(case, model, scheduler, batch), batches)
 
 
 CASES = {case.name: case for case in pipelines()}
@@ -268,7 +311,7 @@ def main():
             print(f"  {case.name}", flush=True)
     for case in adapters():
         if not only or case.name in only:
-            write_adapter(case)
+            (write_adapter_of_both if case.text_encoder else write_adapter)(case)
             print(f"  {case.name}", flush=True)
 
 

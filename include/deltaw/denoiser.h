@@ -1,6 +1,8 @@
 // Models that tell noise from picture, such as the UNets of diffusers.
 #pragma once
 
+#include <memory>
+
 #include "deltaw/model.h"
 
 namespace deltaw {
@@ -20,6 +22,12 @@ class Denoiser : public Model {
   virtual Tensor denoise(const Tensor& sample, const Tensor& timesteps, const Condition& condition,
                          Call& call) const = 0;
 
+  /// The text encoder of its pipeline where it is a part of the model (add_text_encoder), so that adapters may change
+  /// it; null: states of texts are made by another model. Its modules stand below `text_encoder`.
+  const Model* text_encoder() const { return text_encoder_.get(); }
+  /// Its last hidden states of all tokens of `input_ids` [batch, tokens] int64: [batch, tokens, cross_attention_dim].
+  Tensor encode_text(const Tensor& input_ids, Call& call) const;
+
   int64_t in_channels() const { return in_channels_; }
   int64_t out_channels() const { return out_channels_; }
   int64_t sample_height() const { return sample_height_; }  // that it was trained on; 0: its config.json does not say
@@ -35,6 +43,11 @@ class Denoiser : public Model {
   int64_t in_channels_ = 0, out_channels_ = 0;
   int64_t sample_height_ = 0, sample_width_ = 0;
   int64_t num_class_embeds_ = 0, cross_attention_dim_ = 0;
+
+ private:
+  friend void add_text_encoder(Denoiser& model);
+
+  std::unique_ptr<Model> text_encoder_;
 };
 
 }  // namespace deltaw

@@ -3,6 +3,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <iterator>
 
 #include "adapt/adapter_folder.h"
 #include "adapt/lora_writer.h"
@@ -97,19 +98,8 @@ struct Contents {
 Contents read(const fs::path& adapter, const Pipeline& pipeline) {
   Contents contents;
   for (const LoraFile& file : files_of(adapter)) {
-    std::map<std::string, size_t> missed;
-    std::vector<std::string> all;
-    for (const LoraModules& modules : pipeline.parts) {
-      std::vector<std::string> left;
-      LoraPart part = file.placed(modules, left);
-      if (!part.layers.empty()) contents.parts.push_back(std::move(part));
-      for (const std::string& name : left) {
-        if (++missed[name] == 1) all.push_back(name);
-      }
-    }
-    for (const std::string& name : all) {
-      if (missed[name] == pipeline.parts.size()) contents.left.push_back(name);
-    }
+    std::vector<LoraPart> parts = file.placed(pipeline.parts, contents.left);
+    std::move(parts.begin(), parts.end(), std::back_inserter(contents.parts));
   }
   return contents;
 }

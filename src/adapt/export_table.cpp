@@ -19,13 +19,15 @@ void write_peft(const Adapter& lora, const fs::path& folder) {
 void write_diffusers(const Adapter& lora, const fs::path& folder) {
   const std::string what = "a LoRA of diffusers";
   refuse_beside(lora, what, /*has_biases=*/true);
-  write_diffusers_lora({lora_part_of(lora, what)}, folder);
+  write_diffusers_lora(lora_parts_of(lora, what), folder);
 }
 
 void write_kohya(const Adapter& lora, const fs::path& folder) {
   const std::string what = "a LoRA of kohya's scripts";
   refuse_beside(lora, what);
-  write_kohya_lora({with_one_alpha(lora_part_of(lora, what))}, lora.model().config(), folder);
+  std::vector<LoraPart> parts = lora_parts_of(lora, what);
+  for (LoraPart& part : parts) part = with_one_alpha(std::move(part));
+  write_kohya_lora(parts, lora.model().config(), folder);
 }
 
 }  // namespace

@@ -5,13 +5,14 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
 
 #include "adapt/adapter_file.h"
 #include "adapt/export_formats.h"
 #include "core/log.h"
 #include "core/printable.h"
-#include "deltaw/denoiser.h"
 #include "deltaw/error.h"
+#include "deltaw/pipeline.h"
 #include "models/loader.h"
 
 namespace deltaw {
@@ -29,6 +30,41 @@ std::vector<std::string> layer_names_of(const Model& model) {
   std::vector<std::string> names;
   for (const Layer* layer : model.layers()) names.push_back(layer->name);
   return names;
+}
+
+/// The part of the pipeline that a denoiser's module is of; its name there remains.
+std::string cut_scope(std::string& module) {
+  if (!module.starts_with(kTextEncoderScope)) return kUnetPart;
+  module.erase(0, kTextEncoderScope.size());
+  return kTextPart;
+}
+
+std::vector<LoraModules> parts_in(const Model& model) {
+  if (!is_denoiser(model)) return {LoraModules(kTextPart, layer_names_of(model))};
+  std::map<std::string, std::vector<std::string>> modules = {{kUnetPart, {}}};
+  for (std::string& name : layer_names_of(model)) {
+    const std::string part = cut_scope(name);
+    modules[part].push_back(std::move(name));
+  }
+  std::vector<LoraModules> parts;
+  for (const auto& [part, names] : modules) parts.emplace_back(part, names);
+  return parts;
+}
+
+/// The layers of all parts by the names that the model has for them. What else configs say is that of the first part.
+LoraPart joined(std::vector<LoraPart> parts, const Model& model) {
+  LoraPart whole = std::move(parts.front());
+  const auto add_scope = [&](LoraLayer& layer, const std::string& part) {
+    if (is_denoiser(model) && part == kTextPart) layer.module.insert(0, kTextEncoderScope);
+  };
+  for (LoraLayer& layer : whole.layers) add_scope(layer, whole.part);
+  for (size_t i = 1; i < parts.size(); ++i) {
+    for (LoraLayer& layer : parts[i].layers) {
+      add_scope(layer, parts[i].part);
+      whole.layers.push_back(std::move(layer));
+    }
+  }
+  return whole;
 }
 
 std::string first_of(const std::vector<std::string>& names) {
@@ -109,31 +145,31 @@ void warn_of_left(const LoraFile& file, const std::vector<std::string>& left) {
 
 AdapterContents read_lora_file(const fs::path& path, const Model& model) {
   const LoraFile file(path);
-  const LoraModules modules(is_denoiser(model) ? kUnetPart : kTextPart, layer_names_of(model));
   std::vector<std::string> left;
-  const LoraPart part = file.placed(modules, left);
-  if (part.layers.empty()) refuse_all_left(file, model);
+  std::vector<LoraPart> parts = file.placed(parts_in(model), left);
+  if (parts.empty()) refuse_all_left(file, model);
+  const LoraPart whole = joined(std::move(parts), model);
   warn_of_left(file, left);
   std::map<std::string, const Layer*> layers;
   for (const Layer* layer : model.layers()) layers[layer->name] = layer;
   std::vector<NamedTensor> tensors;
-  for (const LoraLayer& layer : part.layers) {
+  for (const LoraLayer& layer : whole.layers) {
     for (NamedTensor& tensor : peft_tensors(fitted(layer, layers.at(layer.module)->info(), path))) {
       tensors.push_back(std::move(tensor));
     }
   }
   file.check_length();
-  return {.config = peft_config(part), .tensors = LoraTensors(file, tensors)};
+  return {.config = peft_config(whole), .tensors = LoraTensors(file, tensors)};
 }
 
-LoraPart lora_part_of(const Adapter& lora, const std::string& what) {
+std::vector<LoraPart> lora_parts_of(const Adapter& lora, const std::string& what) {
   if (!is_denoiser(lora.model())) {
     throw Error({.id = "config.no-export",
                  .what = what + " is of an image model, and this is none: " + lora.model().architecture(),
                  .where = "key \"to\"",
                  .fix = "--to lora writes PEFT's files"});
   }
-  LoraPart part{.part = kUnetPart};
+  std::map<std::string, LoraPart, std::greater<>> parts;  // the UNet first
   for (const AdaptedLayer* layer : lora.layers()) {
     if (layer->info.kind != LayerKind::linear && layer->info.kind != LayerKind::conv2d)
       refuse_layer(*layer, what, "which has factors of linear layers and convolutions alone");
@@ -146,9 +182,28 @@ LoraPart lora_part_of(const Adapter& lora, const std::string& what) {
       if (param.name == "bias") own.bias = value;
     }
     own.alpha = layer->update().scale * static_cast<double>(own.rank());
+    LoraPart& part = parts[cut_scope(own.module)];
     part.layers.push_back(std::move(own));
   }
-  return part;
+  std::vector<LoraPart> all;
+  for (auto& [name, part] : parts) {
+    part.part = name;
+    all.push_back(std::move(part));
+  }
+  return all;
+}
+
+bool changes_text_encoder(const fs::path& adapter) {
+  const AdapterFolder folder = open_adapter_folder(adapter);
+  if (!folder.parts.empty()) {
+    return std::any_of(folder.parts.begin(), folder.parts.end(),
+                       [](const PartEntry& part) { return changes_text_encoder(part.folder); });
+  }
+  if (!folder.lora_file.empty()) return LoraFile(folder.lora_file).parts().contains(kTextPart);
+  const io::TensorFile file = open_adapter_tensors(folder);
+  return std::any_of(file.tensors().begin(), file.tensors().end(), [](const io::TensorBytes& tensor) {
+    return tensor.name.starts_with(kModel) && tensor.name.substr(kModel.size()).starts_with(kTextEncoderScope);
+  });
 }
 
 }  // namespace deltaw

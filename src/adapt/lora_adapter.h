@@ -14,8 +14,12 @@ namespace deltaw {
 /// LoraFile throws.
 AdapterContents read_lora_file(const std::filesystem::path& file, const Model& model);
 
-/// The factors of a plain LoRA, or of one with magnitudes. Throws config.no-export for what is no denoiser, and for
-/// layers that such files have no factors for. `what` is "a LoRA of diffusers".
-LoraPart lora_part_of(const Adapter& lora, const std::string& what);
+/// The factors of a plain LoRA, or of one with magnitudes, of each part of the pipeline that it changes. Throws
+/// config.no-export for what is no denoiser, and for layers that such files have no factors for. `what` is "a LoRA of
+/// diffusers".
+std::vector<LoraPart> lora_parts_of(const Adapter& lora, const std::string& what);
+
+/// Whether an adapter, or any part of one, changes layers of a pipeline's text encoder. Throws what opening it throws.
+bool changes_text_encoder(const std::filesystem::path& adapter);
 
 }  // namespace deltaw

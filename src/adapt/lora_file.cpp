@@ -79,7 +79,7 @@ Json number(double value) {
 LoraFile::LoraFile(const fs::path& path) : LoraFile(io::open_tensors(path), /*peft_part=*/"") {}
 
 LoraFile::LoraFile(const io::TensorFile& file, const std::string& peft_part)
-    : file_(std::make_shared<io::TensorFile>(file)) {
+    : file_(std::make_shared<io::TensorFile>(file)), peft_part_(peft_part) {
   const fs::path& path = file_->path();
   std::map<std::string, size_t> places;
   for (const io::TensorBytes& tensor : file_->tensors()) {
@@ -88,7 +88,7 @@ LoraFile::LoraFile(const io::TensorFile& file, const std::string& peft_part)
       key = lora_key(tensor.name, path.string());
     } else if (tensor.name.starts_with(kModel)) {
       key = lora_key(tensor.name.substr(kModel.size()), path.string());
-      if (key) key->part = peft_part;
+      if (key && (key->part.empty() || peft_part != kUnetPart)) key->part = peft_part;
     }
     if (!key) {
       others_.push_back(tensor.name);
@@ -177,8 +177,13 @@ Json LoraFile::config_of(const std::string& part) const {
   return config;
 }
 
+/// PEFT's configs are of modules as the model has them.
+std::string LoraFile::name_in_config(const Layer& layer, const std::string& module) const {
+  return peft_part_.empty() || layer.key.part == peft_part_ ? module : layer.key.part + "." + module;
+}
+
 double LoraFile::alpha_of(const Layer& layer, const std::string& module, const Json& config, int64_t rank) const {
-  if (!config.is_null()) return peft_alpha(config, module, rank, path().string());
+  if (!config.is_null()) return peft_alpha(config, name_in_config(layer, module), rank, path().string());
   const auto stored = layer.tensors.find(LoraTensor::alpha);
   if (stored == layer.tensors.end()) return static_cast<double>(rank);
   const io::TensorBytes& bytes = *stored->second;
@@ -273,6 +278,24 @@ LoraPart LoraFile::placed(const LoraModules& modules, std::vector<std::string>& 
   }
   left.insert(left.end(), others_.begin(), others_.end());
   return part;
+}
+
+std::vector<LoraPart> LoraFile::placed(const std::vector<LoraModules>& parts, std::vector<std::string>& left) const {
+  std::vector<LoraPart> found;
+  std::map<std::string, size_t> missed;
+  std::vector<std::string> all;
+  for (const LoraModules& modules : parts) {
+    std::vector<std::string> own;
+    LoraPart part = placed(modules, own);
+    if (!part.layers.empty()) found.push_back(std::move(part));
+    for (std::string& name : own) {
+      if (++missed[name] == 1) all.push_back(std::move(name));
+    }
+  }
+  for (std::string& name : all) {
+    if (missed[name] == parts.size()) left.push_back(std::move(name));
+  }
+  return found;
 }
 
 fs::path find_lora_file(const fs::path& path) {

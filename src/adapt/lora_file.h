@@ -48,8 +48,8 @@ class LoraFile {
   /// Throws what opening the file throws, config.no-adapter where it holds no such factors, config.unsupported for
   /// other algorithms of LyCORIS.
   explicit LoraFile(const std::filesystem::path& path);
-  /// The same of PEFT's folder, a LoRA or DoRA of one part. Throws config.unsupported for other adapters, and for
-  /// starts that change the base.
+  /// The same of PEFT's folder, a LoRA or DoRA of one part, or of a UNet with a text encoder below its name. Throws
+  /// config.unsupported for other adapters, and for starts that change the base.
   static LoraFile of_peft(const std::filesystem::path& folder, const std::string& part);
 
   const std::filesystem::path& path() const { return file_->path(); }
@@ -68,6 +68,8 @@ class LoraFile {
   /// `left`. Alpha is that of the file's lora_adapter_metadata, else of its tensor, else the rank. Throws format.* for
   /// factors that lack or do not fit each other.
   LoraPart placed(const LoraModules& modules, std::vector<std::string>& left) const;
+  /// Of several parts those that the file has factors for; `left` gets what is of no part.
+  std::vector<LoraPart> placed(const std::vector<LoraModules>& parts, std::vector<std::string>& left) const;
 
   void check_length() const { file_->check_length(); }
 
@@ -81,13 +83,15 @@ class LoraFile {
   LoraFile(const io::TensorFile& file, const std::string& peft_part);
   LoraLayer read(const Layer& layer, const std::string& module, const Json& config) const;
   double alpha_of(const Layer& layer, const std::string& module, const Json& config, int64_t rank) const;
+  std::string name_in_config(const Layer& layer, const std::string& module) const;
   Json config_of(const std::string& part) const;
 
   std::shared_ptr<const io::TensorFile> file_;
   std::vector<Layer> layers_;
   std::vector<std::string> others_;  // keys that are none of a LoRA
   bool kohya_ = false;
-  Json peft_config_;  // adapter_config.json of PEFT's folder
+  Json peft_config_;       // adapter_config.json of PEFT's folder
+  std::string peft_part_;  // that its names without a part are of
 };
 
 /// The LoRA file that a path names: itself, or the one in a folder without adapter_config.json. Empty where there is

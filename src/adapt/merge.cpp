@@ -13,6 +13,7 @@
 #include "core/output_folder.h"
 #include "deltaw/adapter.h"
 #include "deltaw/error.h"
+#include "deltaw/pipeline.h"
 #include "ops/host_read.h"
 #include "ops/linear/weight.h"
 
@@ -89,7 +90,9 @@ std::unique_ptr<Model> original_of(const Model& model) {
     options.vocab_size = model.vocab_size();
     options.embeddings[name] = rows.added;
   }
-  return load_model(model.folder().string(), options);
+  auto original = load_model(model.folder().string(), options);
+  extend_like(*original, model);
+  return original;
 }
 
 void refuse_unmergeable(const Adapter& adapter) {

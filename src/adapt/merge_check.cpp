@@ -11,6 +11,7 @@
 #include "adapt/compared_outputs.h"
 #include "adapt/intended.h"
 #include "adapt/write_checkpoint.h"
+#include "deltaw/pipeline.h"
 #include "ops/host_read.h"
 #include "ops/layers.h"
 #include "ops/linear/linear.h"
@@ -191,6 +192,7 @@ void check_merged(MergeReport& report, const Adapter& adapter, const Model& orig
   const at::NoGradGuard no_grad;
   const auto merged = load_model(folder.string(), {.task_type = original.task_type(),
                                                    .dtype = original.dtype() == at::kDouble ? "float64" : "float32"});
+  extend_like(*merged, original);
   Check check(adapter, original, *merged, stored);
   report.problem = check.tensors_problem(progress);
   if (report.problem.empty()) report.problem = check.operation_problem();

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <functional>
 #include <map>
 
 #include "adapt/adapter_folder.h"
@@ -13,6 +14,7 @@
 #include "deltaw/error.h"
 #include "deltaw/family.h"
 #include "deltaw/new_model.h"
+#include "deltaw/pipeline.h"
 #include "io/checkpoint.h"
 #include "io/write_weights.h"
 #include "models/loader.h"
@@ -95,6 +97,28 @@ void name_type(Json& config, std::optional<at::ScalarType> stored) {
   config["dtype"] = type_name(*stored);
 }
 
+/// The text encoder that is a part of a denoiser, in a folder of its own inside the other's: its tensors are taken out
+/// of `tensors`, and get the names that its checkpoint has for them.
+void write_text_encoder(const std::filesystem::path& folder, const Model& text_encoder,
+                        std::vector<NamedTensor>& tensors, std::optional<at::ScalarType> stored) {
+  const io::Checkpoint before(text_encoder.folder());
+  const auto is_own = [](const NamedTensor& tensor) { return tensor.name.starts_with(kTextEncoderScope); };
+  const auto first = std::stable_partition(tensors.begin(), tensors.end(), std::not_fn(is_own));
+  std::vector<io::TensorBytes> bytes;
+  for (auto tensor = first; tensor != tensors.end(); ++tensor) {
+    std::string name = tensor->name.substr(kTextEncoderScope.size());
+    if (!before.find(name)) name.insert(0, "text_model.");
+    bytes.push_back(to_bytes(name, tensor->value));
+  }
+  const std::filesystem::path own = folder / kTextEncoderScope.substr(0, kTextEncoderScope.size() - 1);
+  std::filesystem::create_directories(own);
+  Json config = before.config();
+  write_named(own, bytes, config);
+  name_type(config, stored);
+  write_json(own / "config.json", config, KeyOrder::kept);
+  tensors.erase(first, tensors.end());
+}
+
 /// Whatever a checkpoint's folder holds beside weights.
 void copy_small_files(const std::filesystem::path& from, const std::filesystem::path& to) {
   for (const auto& entry : std::filesystem::directory_iterator(from)) {
@@ -149,6 +173,9 @@ Tensor rounded(const std::string& name, const Tensor& tensor, at::ScalarType typ
 
 void write_checkpoint(const std::filesystem::path& folder, const Model& model, std::vector<NamedTensor> tensors,
                       std::optional<at::ScalarType> stored) {
+  if (const auto* denoiser = dynamic_cast<const Denoiser*>(&model); denoiser && denoiser->text_encoder()) {
+    write_text_encoder(folder, *denoiser->text_encoder(), tensors, stored);
+  }
   const at::ScalarType usual = usual_type(tensors);
   const bool tied = drop_tied(model, tensors);
   std::vector<io::TensorBytes> bytes;

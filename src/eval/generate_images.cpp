@@ -110,8 +110,8 @@ void ImageGenerator::settle_texts() {
                  .fix = "say it: --prompt \"a photo of a dog\""});
   }
   pictures_ = std::max(pictures_, static_cast<int64_t>(prompts.size()));
-  texts_ = source_.prompts->encode(prompts);
-  if (options_.guidance_scale > 1) negative_ = source_.prompts->encode({options_.negative_prompt});
+  texts_ = source_.prompts->encode(prompts, source_.adapter);
+  if (options_.guidance_scale > 1) negative_ = source_.prompts->encode({options_.negative_prompt}, source_.adapter);
 }
 
 int64_t ImageGenerator::class_of(int64_t picture) const {

@@ -1,5 +1,7 @@
 #include "deltaw/denoiser.h"
 
+#include <ATen/ATen.h>
+
 #include "deltaw/error.h"
 
 namespace deltaw {
@@ -20,6 +22,10 @@ Tensor Denoiser::features(const ModelInput& /*input*/, Call& /*call*/) const {
 
 Tensor Denoiser::logits(const Tensor& /*features*/, Call& /*call*/) const {
   refuse_text(*this);
+}
+
+Tensor Denoiser::encode_text(const Tensor& input_ids, Call& call) const {
+  return text_encoder_->features({.input_ids = input_ids, .attention_mask = at::ones_like(input_ids)}, call);
 }
 
 }  // namespace deltaw

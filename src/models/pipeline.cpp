@@ -16,12 +16,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kTextModel = "clip_text_model";
+constexpr const char *kTextModel = "clip_text_model", *kTextEncoder = "text_encoder";
 
 /// The encoder alone: every token's last state.
 class PromptModel final : public Model {
  public:
-  explicit PromptModel(const FamilyInput& input) {
+  PromptModel(const FamilyInput& input, const fs::path& folder) {
     const ConfigValues values = config_of(input);
     values.accept_only("use_attention_mask", false);
     const ClipTextConfig config = ClipTextConfig::from_json(values);
@@ -29,6 +29,7 @@ class PromptModel final : public Model {
     Loader load(*this, input, base);
     encoder_ = std::make_unique<ClipTextEncoder>(load, config, base);
     load.finish({"embeddings.position_ids"});
+    folder_ = folder;
     vocab_size_ = config.vocab_size;
     max_positions_ = config.max_position_embeddings;
     position_table_ = true;
@@ -44,14 +45,45 @@ class PromptModel final : public Model {
   std::unique_ptr<ClipTextEncoder> encoder_;
 };
 
-std::unique_ptr<Model> load_prompt_model(const fs::path& folder, at::ScalarType dtype) {
+/// A text encoder before it is loaded. Throws config.unsupported for one of another kind.
+FamilyInput open_text_encoder(const fs::path& folder, at::ScalarType dtype) {
   FamilyInput input{.checkpoint = std::make_shared<const io::Checkpoint>(folder), .dtype = dtype};
   const ConfigValues values(input.checkpoint->config(), config_file(folder).string());
   if (values.get<std::string>("model_type") != kTextModel) {
     values.refuse("model_type", fmt::format("supported: {}, which Stable Diffusion 1 and 2 have", kTextModel));
   }
   input.family = find_tower_family(kTextModel);
-  return std::make_unique<PromptModel>(input);
+  return input;
+}
+
+std::unique_ptr<Model> load_prompt_model(const fs::path& folder, at::ScalarType dtype) {
+  return std::make_unique<PromptModel>(open_text_encoder(folder, dtype), folder);
+}
+
+/// Its tensors as if they stood in the checkpoint of a whole pipeline.
+std::shared_ptr<const io::Checkpoint> in_pipeline(const io::Checkpoint& text, const Model& owner) {
+  const io::Checkpoint::Part part{&text,
+                                  [](const std::string& name) { return fmt::format("{}.{}", kTextEncoder, name); }};
+  return std::make_shared<const io::Checkpoint>(owner.folder(), owner.config(), std::vector{part},
+                                                std::vector<io::TensorBytes>());
+}
+
+/// One whose layers `owner` gets.
+std::unique_ptr<Model> load_as_part(const fs::path& folder, Model& owner) {
+  FamilyInput input = open_text_encoder(folder, owner.dtype());
+  const Json config = input.checkpoint->config();
+  input.checkpoint = in_pipeline(*input.checkpoint, owner);
+  FamilyInput whole = input;
+  whole.family = owner.family();
+  whole.head = owner.head_spec();
+  whole.labels = owner.label_names();
+  Loader load(owner, whole, "");
+  const PartOfModel part{
+      .whole = &load, .scope = kTextEncoder, .config = config, .where = config_file(folder).string()};
+  input.part = &part;
+  auto loaded = std::make_unique<PromptModel>(input, folder);
+  load.finish({});
+  return loaded;
 }
 
 /// The folder of a part: inside the denoiser's, where the first pipelines have it, or beside it. Empty: there is none.
@@ -104,7 +136,13 @@ void check_pipeline(const Denoiser& model, const PipelineParts& parts) {
 }  // namespace
 
 PromptEncoder::PromptEncoder(const fs::path& text_encoder, const fs::path& tokenizer, at::ScalarType dtype)
-    : model_(load_prompt_model(text_encoder, dtype)), tokenizer_(Tokenizer::from_folder(tokenizer)) {
+    : PromptEncoder(load_prompt_model(text_encoder, dtype), nullptr, tokenizer) {}
+
+PromptEncoder::PromptEncoder(const Denoiser& model, const fs::path& tokenizer)
+    : PromptEncoder(nullptr, model.text_encoder(), tokenizer) {}
+
+PromptEncoder::PromptEncoder(std::unique_ptr<Model> own, const Model* part, const fs::path& tokenizer)
+    : own_(std::move(own)), model_(own_ ? own_.get() : part), tokenizer_(Tokenizer::from_folder(tokenizer)) {
   const int64_t most = tokenizer_.max_length();
   length_ = most > 0 ? std::min(most, model_->max_positions()) : model_->max_positions();
   if (tokenizer_.vocab_size() > model_->vocab_size()) {
@@ -138,10 +176,10 @@ bool PromptEncoder::cuts(const std::string& text) const {
   return static_cast<int64_t>(tokenizer_.encode(text).ids.size()) > length_;
 }
 
-Tensor PromptEncoder::encode(const std::vector<std::string>& texts) const {
+Tensor PromptEncoder::encode(const std::vector<std::string>& texts, const ActiveUpdates* adapter) const {
   const at::NoGradGuard no_grad;
   const Tensor tokens = ids(texts);
-  Call call;
+  Call call{.adapter = is_part() ? adapter : nullptr};
   return model_->features({.input_ids = tokens, .attention_mask = at::ones_like(tokens)}, call);
 }
 
@@ -149,12 +187,27 @@ PipelineParts load_parts(const Denoiser& model) {
   const at::ScalarType dtype = model.dtype() == at::kDouble ? at::kDouble : at::kFloat;
   PipelineParts parts;
   if (const fs::path vae = folder_of_part(model, "vae"); !vae.empty()) parts.autoencoder = load_autoencoder(vae, dtype);
-  if (model.cross_attention_dim() > 0) {
+  if (model.text_encoder()) {
+    parts.prompts = std::make_unique<PromptEncoder>(model, needed_part(model, "tokenizer"));
+  } else if (model.cross_attention_dim() > 0) {
     parts.prompts =
-        std::make_unique<PromptEncoder>(needed_part(model, "text_encoder"), needed_part(model, "tokenizer"), dtype);
+        std::make_unique<PromptEncoder>(needed_part(model, kTextEncoder), needed_part(model, "tokenizer"), dtype);
   }
   check_pipeline(model, parts);
   return parts;
+}
+
+void add_text_encoder(Denoiser& model) {
+  model.text_encoder_ = load_as_part(needed_part(model, kTextEncoder), model);
+}
+
+void extend_like(Model& model, const Model& other) {
+  const auto* denoiser = dynamic_cast<const Denoiser*>(&other);
+  if (denoiser && denoiser->text_encoder()) add_text_encoder(dynamic_cast<Denoiser&>(model));
+}
+
+bool has_text_encoder(const Denoiser& model) {
+  return model.cross_attention_dim() > 0 && !folder_of_part(model, kTextEncoder).empty();
 }
 
 }  // namespace deltaw

@@ -6,6 +6,7 @@
 #include "run/continued.h"
 #include "run/no_effect.h"
 #include "run/task_keys.h"
+#include "tasks/common/extends_model.h"
 #include "tasks/common/metrics.h"
 #include "train/run_checkpoint.h"
 #include "train/schedule.h"
@@ -148,6 +149,7 @@ void load_parts(LoadedRun& run) {
   check_training(run);
 
   run.model = load_model(folder.string(), settings.model);
+  tasks::extend(reader, *run.model, files);
   run.task = reader.make_task(task);
   settle_base(run);
   reader.begin_training(*run.model, files);

@@ -71,9 +71,12 @@ class NoiseTask final : public Task {
   /// {what the model says [rows, channels, height, width]}
   Outputs outputs(const Model& model, const Batch& batch, Call& call) const override {
     const Tensor noisy = scheduler(model)->add_noise(clean_of(batch), batch["noise"], batch["timesteps"]);
-    const Condition condition{.class_labels = batch.get("class_labels"),
-                              .encoder_hidden_states = batch.get("encoder_hidden_states")};
-    return {as_denoiser(model).denoise(noisy.to(model.dtype()), batch["timesteps"], condition, call)};
+    const Denoiser& denoiser = as_denoiser(model);
+    Condition condition{.class_labels = batch.get("class_labels"),
+                        .encoder_hidden_states = batch.get("encoder_hidden_states")};
+    const Tensor ids = batch.get("input_ids");
+    if (ids.defined()) condition.encoder_hidden_states = denoiser.encode_text(ids, call);
+    return {denoiser.denoise(noisy.to(model.dtype()), batch["timesteps"], condition, call)};
   }
 
   double weight(const Batch& batch) const override { return static_cast<double>(batch.rows); }

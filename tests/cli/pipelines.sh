@@ -89,6 +89,51 @@ expect 0 merge --adapter_name_or_path learned --output_dir merged/unet --dtype f
 expect 0 generate --model_name_or_path merged $draw --prompt dog --output_dir of_merged
 present of_merged/00000.png
 
+# The text encoder is trained beside the UNet, in one adapter that every verb takes as it is.
+texts="$cut --train_text_encoder true --lora_dropout 0.1"
+expect 0 train $texts --output_dir texts
+contains texts/adapter_config.json '"out_proj"'
+grep -q 'text_encoder.encoder.layers.1.self_attn.q_proj.lora_B' texts/adapter_model.safetensors || fail 'no text encoder'
+expect 0 train $texts --output_dir resumed --overwrite_output_dir true
+rm -r resumed/checkpoint-6 resumed/checkpoint-4 resumed/adapter_model.safetensors
+expect 0 train $texts --output_dir resumed --resume_from_checkpoint resumed/checkpoint-2
+cmp texts/adapter_model.safetensors resumed/adapter_model.safetensors || fail 'the resumed run is another one'
+expect 0 train $texts --output_dir recomputed --gradient_checkpointing true
+cmp texts/adapter_model.safetensors recomputed/adapter_model.safetensors || fail 'checkpointing changes bytes'
+expect 0 eval --adapter_name_or_path texts --dtype float32 --validation_file set/train
+loss_of_both=$(number eval_loss)
+show() { expect 0 generate "$@" $draw --prompt 'a photo of sks dog' --output_dir shown --overwrite_output_dir true; }
+show --adapter_name_or_path texts
+cp shown/00000.png both.png
+for form in diffusers kohya; do
+  expect 0 export --adapter_name_or_path texts --dtype float32 --to $form --output_dir to_$form
+  show --model_name_or_path $pipeline --adapter_name_or_path to_$form
+  cmp shown/00000.png both.png || fail "$form's file makes another picture"
+  expect 0 convert texts --to $form --model_name_or_path $pipeline --output_dir converted_$form
+  show --model_name_or_path $pipeline --adapter_name_or_path converted_$form
+  cmp shown/00000.png both.png || fail "the $form file of convert makes another picture"
+done
+grep -q lora_te_text_model_encoder_layers_0_self_attn_q_proj to_kohya/lora.safetensors || fail 'no text encoder'
+expect 0 eval $base --adapter_name_or_path to_diffusers --validation_file set/train
+awk -v a="$(number eval_loss)" -v b="$loss_of_both" 'BEGIN { exit !((a - b) ^ 2 < 1e-12) }' || fail 'another loss'
+cp -r $pipeline merged_both
+rm -r merged_both/unet merged_both/text_encoder
+expect 0 merge --adapter_name_or_path texts --output_dir merged_both/unet --dtype float32 --save_dtype float32
+present merged_both/unet/text_encoder/config.json merged_both/unet/text_encoder/model.safetensors
+mv merged_both/unet/text_encoder merged_both
+expect 0 eval --model_name_or_path merged_both --dtype float32 --validation_file set/train
+awk -v a="$(number eval_loss)" -v b="$loss_of_both" 'BEGIN { exit !((a - b) ^ 2 < 1e-10) }' || fail 'merged otherwise'
+expect 0 train $cut --adapter_name_or_path to_diffusers --output_dir further
+grep -q 'text_encoder.encoder.layers.1.self_attn.q_proj.lora_B' further/adapter_model.safetensors || fail 'left out'
+show --adapter_name_or_path texts --with_adapters further --adapter_weights 0.5,0.5
+! cmp -s shown/00000.png both.png || fail 'weights do nothing'
+expect 2 train $cut --train_text_encoder true --target_modules to_q --output_dir none
+contains err 'nothing of it is adapted'
+expect 0 train $cut --train_text_encoder true --target_modules q_proj,fc1 --output_dir words
+! grep -q to_q words/adapter_model.safetensors || fail 'the UNet is adapted'
+expect 0 train $cut --train_text_encoder true --target_modules all-linear --output_dir all
+grep -q 'text_encoder.encoder.layers.1.mlp.fc2.lora_B' all/adapter_model.safetensors || fail 'not all are adapted'
+
 # DreamBooth: a folder of a subject, and pictures of its class that the base makes.
 mkdir subject
 cp $colours/red/*.png subject

@@ -224,6 +224,61 @@ TEST_F(PipelineFolder, MustHaveThePartsThatTheModelNeeds) {
             "the model reads texts of width 8, and the text encoder beside it makes 6");
 }
 
+TEST_P(PipelineOracle, ReadsTextsByAPartOfTheModel) {
+  const auto model = load_pipeline_unet(GetParam());
+  const size_t layers = model->layers().size(), parameters = model->parameters().size();
+  const Json config = model->config();
+  const auto folder = model->folder();
+  EXPECT_TRUE(has_text_encoder(denoiser(*model)));
+  EXPECT_EQ(denoiser(*model).text_encoder(), nullptr);
+  add_text_encoder(dynamic_cast<Denoiser&>(*model));
+  EXPECT_EQ(model->config(), config);
+  EXPECT_EQ(model->folder(), folder);
+  EXPECT_GT(model->layers().size(), layers);
+  EXPECT_EQ(denoiser(*model).text_encoder()->folder(), pipeline_folder(GetParam()) / "text_encoder");
+  for (size_t i = 0; i < model->layers().size(); ++i) {
+    const Layer& layer = *model->layers()[i];
+    EXPECT_EQ(layer.index, i);
+    EXPECT_EQ(layer.name.starts_with(kTextEncoderScope), i >= layers) << layer.name;
+  }
+  for (size_t i = parameters; i < model->parameters().size(); ++i) {
+    EXPECT_EQ(model->parameters()[i]->slot, i);
+    EXPECT_TRUE(model->parameters()[i]->name.starts_with(kTextEncoderScope)) << model->parameters()[i]->name;
+  }
+  const PipelineParts own = load_parts(denoiser(*model));
+  EXPECT_TRUE(own.prompts->is_part());
+  const Tensor states = own.prompts->encode(pipeline_case(GetParam())["texts"].get<Strings>());
+  EXPECT_TRUE(at::equal(states, parts().prompts->encode(pipeline_case(GetParam())["texts"].get<Strings>())));
+  Call call;
+  const at::NoGradGuard no_grad;
+  EXPECT_TRUE(at::equal(states, denoiser(*model).encode_text(io["ids"], call)));
+  const auto again = load_pipeline_unet(GetParam());
+  extend_like(*again, *load_pipeline_unet(GetParam()));
+  EXPECT_EQ(denoiser(*again).text_encoder(), nullptr);
+  extend_like(*again, *model);
+  EXPECT_EQ(again->layers().size(), model->layers().size());
+}
+
+TEST_F(PipelineFolder, WithATextEncoderOfOtherTensorsIsRefused) {
+  const auto file = folder / "text_encoder" / "model.safetensors";
+  const auto add = [&] {
+    const auto model = load_model(folder.path().string());
+    add_text_encoder(dynamic_cast<Denoiser&>(*model));
+  };
+  add();
+  const io::SafetensorsFile before(pipeline_folder("first") / "text_encoder" / "model.safetensors");
+  std::vector<io::TensorBytes> tensors = before.tensors();
+  tensors.front().name = "embeddings.another";
+  std::filesystem::remove(file);
+  io::write_safetensors(file, tensors, {});
+  EXPECT_EQ(error_of(add).id(), "format.missing-tensor");
+  tensors = before.tensors();
+  tensors.push_back(tensors.back());
+  tensors.back().name = "encoder.more.weight";
+  io::write_safetensors(file, tensors, {});
+  EXPECT_EQ(error_of(add).id(), "format.unexpected-tensor");
+}
+
 TEST_F(PipelineFolder, OfPixelsHasNoParts) {
   const PipelineParts own = load_parts(test::TinyDenoiser({.channels = 3}, folder / "nothing" / "unet"));
   EXPECT_EQ(own.autoencoder, nullptr);

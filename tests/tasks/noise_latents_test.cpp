@@ -28,18 +28,25 @@ using test::TemporaryFolder;
 class LatentOracle : public testing::TestWithParam<std::string> {
  protected:
   LatentOracle()
-      : model_(test::load_pipeline_unet(facts_["base"], "float64")),
+      : model_(model_of(facts_["base"], /*with_text_encoder=*/io_.has("input_ids"))),
         adapter_(Adapter::load(*model_, test::pipeline_folder(GetParam()), {.trainable = true})),
         task_(noise::make_task({.snr_gamma = facts_["snr_gamma"], .prior_loss_weight = facts_["prior_loss_weight"]})) {}
 
-  Tensor loss(const std::string& prefix) const {
+  static std::unique_ptr<Model> model_of(const std::string& base, bool with_text_encoder) {
+    auto model = test::load_pipeline_unet(base, "float64");
+    if (with_text_encoder) add_text_encoder(dynamic_cast<Denoiser&>(*model));
+    return model;
+  }
+
+  Tensor loss(const std::string& prefix, bool recompute = false) const {
     const int64_t pictures = io_[prefix + "latents"].size(0);
     Batch batch{.rows = facts_["prior_loss_weight"] > 0 ? pictures / 2 : pictures};
-    for (const char* name : {"latents", "noise", "timesteps", "encoder_hidden_states"}) {
+    for (const char* name :
+         {"latents", "noise", "timesteps", io_.has("input_ids") ? "input_ids" : "encoder_hidden_states"}) {
       const Tensor given = io_[prefix + name];
       batch.tensors[name] = given.is_floating_point() ? given.to(at::kDouble) : given;
     }
-    Call call{.adapter = &adapter_, .training = true};
+    Call call{.adapter = &adapter_, .training = true, .recompute = recompute};
     const Outputs outputs = task_->outputs(*model_, batch, call);
     return task_->loss(*model_, outputs, batch, call, {.total_weight = task_->weight(batch)});
   }
@@ -68,6 +75,20 @@ TEST_P(LatentOracle, GivesTheLossAndEveryGradient) {
   EXPECT_TRUE(expected.empty()) << "not trained here: " << *expected.begin();
 }
 
+TEST_P(LatentOracle, GivesTheSameGradientsWithCheckpointing) {
+  std::vector<Tensor> plain;
+  loss("").backward();
+  for (const NamedTensor& tensor : adapter_.trained()) {
+    plain.push_back(tensor.value.grad().clone());
+    tensor.value.mutable_grad() = Tensor();
+  }
+  loss("", /*recompute=*/true).backward();
+  size_t i = 0;
+  for (const NamedTensor& tensor : adapter_.trained()) {
+    EXPECT_EQ(differs(tensor.value.grad(), plain[i++], 1e-12), "") << tensor.name;
+  }
+}
+
 TEST_P(LatentOracle, TakesTenStepsOfAdamW) {
   std::vector<NamedTensor> moved;  // the oracle decays every tensor, so the names that would be spared are hidden
   for (const NamedTensor& tensor : adapter_.trained())
@@ -86,7 +107,7 @@ TEST_P(LatentOracle, TakesTenStepsOfAdamW) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Pipelines, LatentOracle, testing::Values("first_prior", "second_snr"),
+INSTANTIATE_TEST_SUITE_P(Pipelines, LatentOracle, testing::Values("first_prior", "first_texts", "second_snr"),
                          [](const auto& i) { return i.param; });
 
 class LatentRows : public testing::Test {
@@ -225,6 +246,29 @@ TEST_F(LatentRows, ReadOneOfTheirCaptions) {
   EXPECT_LT(dogs, 25);
   const auto judged = evaluation_rows({pictures(), {}, {}, features_}, {50, 900});
   EXPECT_EQ(differs(judged->collate({2}, {.seed = 3})["encoder_hidden_states"][0], dog, 1e-5), "") << "the first";
+}
+
+TEST_F(LatentRows, HaveIdsWhereTheModelItselfReadsThem) {
+  const auto whole = test::load_pipeline_unet("first");
+  add_text_encoder(dynamic_cast<Denoiser&>(*whole));
+  const auto parts = std::make_shared<const PipelineParts>(load_parts(denoiser(*whole)));
+  const auto features = std::make_shared<const Features>(parts, int64_t{1} << 30);
+  const auto source = training_rows({pictures(), {}, {}, features});
+  const auto task = noise::make_task({});
+  task->check(*whole, nullptr, *source, "training");
+  const Draw draw{.seed = 4, .epoch = 1};
+  const Batch batch = source->collate({0, 2}, draw), states = rows(pictures())->collate({0, 2}, draw);
+  EXPECT_FALSE(batch.tensors.contains("encoder_hidden_states"));
+  EXPECT_TRUE(at::equal(batch["input_ids"], parts->prompts->ids({"a dog", "aaa dog"})));
+  EXPECT_TRUE(at::equal(batch["latents"], states["latents"]));
+  Call call;
+  const at::NoGradGuard no_grad;
+  const Tensor said = task->outputs(*whole, batch, call).at(0);
+  EXPECT_EQ(differs(said, task->outputs(*model_, states, call).at(0), 1e-5), "");
+  const Batch random = task->random_rows(*whole, 3, 0, 1)->collate({0, 1, 2}, {});
+  EXPECT_EQ(random["input_ids"].size(1), 77);
+  EXPECT_LT(random["input_ids"].max().item<int64_t>(), denoiser(*whole).text_encoder()->vocab_size());
+  EXPECT_EQ(task->outputs(*whole, random, call).at(0).size(0), 3);
 }
 
 TEST_F(LatentRows, HaveAPictureOfTheirClassBesideThem) {

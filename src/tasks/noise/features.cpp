@@ -66,6 +66,10 @@ Tensor Features::states(const std::string& caption) const {
   return made(states_, caption, [&](bool& /*fixed*/) -> Tensors { return {prompts().encode({caption})}; }).front();
 }
 
+Tensor Features::text(const std::string& caption) const {
+  return prompts().is_part() ? prompts().ids({caption}).squeeze(0) : states(caption);
+}
+
 size_t Features::kept() const {
   const std::lock_guard lock(guard_);
   return latents_.size() + states_.size();

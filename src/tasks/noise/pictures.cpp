@@ -86,13 +86,13 @@ struct Parts {
         .positions = positions,
         .costs = std::vector<int64_t>(positions.size(), cost)};
     if (!classes.empty()) batch.tensors["class_labels"] = at::tensor(classes, at::kLong);
-    if (!states.empty()) batch.tensors["encoder_hidden_states"] = at::stack(states);
+    if (!texts.empty()) batch.tensors[texts[0].dim() == 1 ? "input_ids" : "encoder_hidden_states"] = at::stack(texts);
     return batch;
   }
 
   Tensor clean, noise;
   std::vector<int64_t> times, classes;
-  std::vector<Tensor> states;
+  std::vector<Tensor> texts;  // of each caption its states, or its ids
 };
 
 /// What both sources of files do alike.
@@ -134,10 +134,10 @@ class PictureRows : public NoisyRows, public SlowRows {
   }
 
   /// Writes pictures of one kind to `clean`, [rows, channels, side, side], several threads at work, and returns the
-  /// states of their captions. `seeds`: of each; empty: nothing is drawn.
+  /// states or ids of their captions. `seeds`: of each; empty: nothing is drawn.
   std::vector<Tensor> write(const Pictures& set, const std::vector<int64_t>& rows,
                             const std::vector<PictureSeeds>& seeds, const Tensor& clean) const {
-    std::vector<Tensor> states(set.captions.empty() ? 0 : rows.size());
+    std::vector<Tensor> texts(set.captions.empty() ? 0 : rows.size());
     std::exception_ptr problem;
     std::mutex guard;
     at::parallel_for(0, static_cast<int64_t>(rows.size()), /*grain_size=*/1, [&](int64_t begin, int64_t end) {
@@ -147,7 +147,7 @@ class PictureRows : public NoisyRows, public SlowRows {
         try {
           Tensor target = clean.select(0, i);
           write_one(set, rows[place], own, target);
-          if (!states.empty()) states[place] = parts_.features->states(caption_of(set, rows[place], own));
+          if (!texts.empty()) texts[place] = parts_.features->text(caption_of(set, rows[place], own));
         } catch (...) {
           const std::lock_guard lock(guard);
           if (!problem) problem = std::current_exception();
@@ -155,7 +155,7 @@ class PictureRows : public NoisyRows, public SlowRows {
       }
     });
     if (problem) std::rethrow_exception(problem);
-    return states;
+    return texts;
   }
 
  private:
@@ -248,7 +248,7 @@ class TrainingRows final : public PictureRows {
       if (has_classes()) parts.classes.push_back(set.classes[static_cast<size_t>(rows.back())]);
     }
     const Tensor clean = parts.clean.narrow(0, first, static_cast<int64_t>(rows.size()));
-    for (Tensor& states : write(set, rows, seeds, clean)) parts.states.push_back(std::move(states));
+    for (Tensor& text : write(set, rows, seeds, clean)) parts.texts.push_back(std::move(text));
   }
 
   Pictures prior_;
@@ -277,7 +277,7 @@ class EvaluationRows final : public PictureRows {
       if (has_classes()) parts.classes.push_back(pictures().classes[static_cast<size_t>(row)]);
       rows.push_back(row);
     }
-    parts.states = write(pictures(), rows, {}, parts.clean);
+    parts.texts = write(pictures(), rows, {}, parts.clean);
     return parts.batch(clean_name(), positions, cost(0));
   }
 
@@ -292,6 +292,8 @@ class RandomRows final : public NoisyRows {
         side_(model.sample_height() > 0 ? model.sample_height() : 64),
         classes_(model.num_class_embeds()),
         text_width_(model.cross_attention_dim()),
+        vocab_size_(model.text_encoder() ? model.text_encoder()->vocab_size() : 0),
+        tokens_(model.text_encoder() ? model.text_encoder()->max_positions() : kTokens),
         rows_(rows),
         noise_(noise),
         seed_(seed) {}
@@ -316,7 +318,8 @@ class RandomRows final : public NoisyRows {
         parts.classes.push_back(static_cast<int64_t>(mix_seed(key, 3) % static_cast<uint64_t>(classes_)));
       if (text_width_ == 0) continue;
       at::Generator generator = at::detail::createCPUGenerator(mix_seed(key, 4));
-      parts.states.push_back(at::randn({kTokens, text_width_}, generator));
+      parts.texts.push_back(vocab_size_ > 0 ? at::randint(vocab_size_, {tokens_}, generator, at::kLong)
+                                            : at::randn({tokens_, text_width_}, generator));
     }
     return parts.batch("pixel_values", positions, cost(0));
   }
@@ -324,7 +327,7 @@ class RandomRows final : public NoisyRows {
  private:
   static constexpr int64_t kTokens = 77;  // of a caption as CLIP's encoders read it
 
-  int64_t channels_, side_, classes_, text_width_, rows_;
+  int64_t channels_, side_, classes_, text_width_, vocab_size_, tokens_, rows_;
   NoiseForm noise_;
   uint64_t seed_;
 };

@@ -58,7 +58,8 @@ struct NoiseForm {
 ///   noise                   alike
 ///   timesteps               [n] int64
 ///   class_labels            [n] int64, where the model has classes
-///   encoder_hidden_states   [n, tokens, width] float32, where it reads captions
+///   encoder_hidden_states   [n, tokens, width] float32, where it reads captions; or
+///   input_ids               [n, tokens] int64, where it makes states of them itself (Denoiser::text_encoder)
 ///
 /// n is the number of rows, or twice that where each row has a picture of its class too (with_prior()): those follow
 /// behind all others. A row costs what the model sees of its picture.

@@ -7,6 +7,7 @@
 #include <optional>
 #include <set>
 
+#include "adapt/lora_adapter.h"
 #include "core/ascii.h"
 #include "core/files.h"
 #include "core/memory.h"
@@ -19,6 +20,7 @@
 #include "models/config_values.h"
 #include "models/gguf.h"
 #include "tasks/common/captions.h"
+#include "tasks/common/extends_model.h"
 #include "tasks/common/hypothesis_template.h"
 #include "tasks/common/image_reader.h"
 #include "tasks/common/prepares_run.h"
@@ -60,6 +62,7 @@ struct Read {
 class Reader final : public tasks::ImageReader,
                      public MakesImages,
                      public tasks::PreparesRun,
+                     public tasks::ExtendsModel,
                      public tasks::ShowsTraining {
  public:
   // ---- keys of its own ----
@@ -91,6 +94,10 @@ class Reader final : public tasks::ImageReader,
   void training_fields(FieldVisitor& f) override {
     f.field("center_crop", center_crop_, "Train on the middle of an image that is no square; else on a random part.");
     f.field("random_flip", random_flip_, "Turn every second image left to right.");
+    f.field(
+        "train_text_encoder", train_text_encoder_,
+        "Train the pipeline's text encoder too: its layers, text_encoder.encoder.layers.0.self_attn.q_proj for one, "
+        "are the model's, and by default those of its attention are adapted.");
     subject_.training_fields(f);
     validation_keys_.fields(f);
   }
@@ -135,6 +142,32 @@ class Reader final : public tasks::ImageReader,
     seed_ = static_cast<int64_t>(files.seed);
   }
 
+  // ---- ExtendsModel ----
+
+  /// By the text encoder, where it is to be trained, or has been for an adapter that acts.
+  void extend(Model& model, const TaskFiles& files) const override {
+    as_denoiser(model);
+    auto& denoiser = dynamic_cast<Denoiser&>(model);
+    if (train_text_encoder_ && denoiser.cross_attention_dim() == 0) {
+      throw Error({.id = "config.conflict",
+                   .what = "the model reads no text, and has no text encoder to train",
+                   .where = "key 'train_text_encoder'",
+                   .fix = "leave it out, or train a model of text to image"});
+    }
+    const bool adapted =
+        has_text_encoder(denoiser) && std::any_of(files.adapters.begin(), files.adapters.end(), changes_text_encoder);
+    if (train_text_encoder_ || adapted) add_text_encoder(denoiser);
+  }
+
+  /// Beside the layers that the denoiser's family adapts those of the text encoder that diffusers' scripts do.
+  void settle_adapter(const Model& model, AdapterConfig& config) const override {
+    if (!as_denoiser(model).text_encoder() || !config.target_modules.is_null()) return;
+    Json names = find_method(config.method).default_targets(*model.family());
+    if (!names.is_array() || names.empty()) return;
+    for (const char* name : {"q_proj", "k_proj", "v_proj", "out_proj"}) names.push_back(name);
+    config.target_modules = std::move(names);
+  }
+
   bool has_validation() const override { return !validating_.rows.rows.empty(); }
 
   std::vector<std::string> metrics(const DataOptions& /*data*/) const override {
@@ -174,6 +207,7 @@ class Reader final : public tasks::ImageReader,
 
   void check(const Model& model, const Adapter* adapter) const override {
     make_task(find_task(kTask))->check(model, adapter, *train(), "training");
+    check_text_encoder(as_denoiser(model), adapter);
     if (shows()) pictures_of(model, adapter);  // refuses what cannot be drawn
   }
 
@@ -324,6 +358,21 @@ class Reader final : public tasks::ImageReader,
 
   ImageGenerator pictures_of(const Model& model, const Adapter* adapter) const {
     return {source_of(as_denoiser(model), adapter), validation_keys_.options(seed_)};
+  }
+
+  /// Where it is to be trained, something of it must train.
+  void check_text_encoder(const Denoiser& model, const Adapter* adapter) const {
+    if (!train_text_encoder_ || !adapter) return;
+    const std::vector<NamedTensor> trained = adapter->trained();
+    if (std::any_of(trained.begin(), trained.end(),
+                    [](const NamedTensor& tensor) { return tensor.name.starts_with(kTextEncoderScope); })) {
+      return;
+    }
+    throw Error({.id = "config.conflict",
+                 .what = "the text encoder is to be trained, and nothing of it is adapted",
+                 .where = model.folder().string(),
+                 .fix = "name layers of it in target_modules (q_proj, k_proj, v_proj, out_proj, fc1, fc2), or leave "
+                        "train_text_encoder out"});
   }
 
   void take_parts(const Denoiser& model) {
@@ -481,7 +530,7 @@ class Reader final : public tasks::ImageReader,
   std::string interpolation_ = "bilinear";
   double snr_gamma_ = 0, noise_offset_ = 0;
   std::vector<std::string> eval_timesteps_;
-  bool center_crop_ = false, random_flip_ = false;
+  bool center_crop_ = false, random_flip_ = false, train_text_encoder_ = false;
 
   SubjectKeys subject_;
   ValidationKeys validation_keys_;
