@@ -196,6 +196,7 @@ TEST(LoraConversion, TakesAFolderOfUnetAndTextEncoder) {
       1);
   test::randomise(adapter, 7);
   const test::TemporaryFolder folder;
+  fs::create_directory(folder / "peft");
   adapter.save(folder / "peft");
   const auto dense = [](const AdaptedLayer& layer) {
     const Update update = layer.update();
