@@ -6,10 +6,13 @@
 
 #include <algorithm>
 
+#include "adapt/lora_adapter.h"
 #include "adapt/lora_file.h"
 #include "deltaw/convert.h"
 #include "deltaw/error.h"
 #include "support/opened.h"
+#include "support/pipelines.h"
+#include "support/tiny_model.h"
 #include "support/unets.h"
 
 namespace deltaw {
@@ -176,6 +179,44 @@ TEST(ConvertLora, RefusesWhatIsNoLora) {
   EXPECT_EQ(refused(folder / "nothing", pipeline.name(), "peft").id(), "config.no-adapter");
   EXPECT_EQ(refused(source("kohya"), pipeline.name(), "gguf").id(), "config.out-of-range");
   EXPECT_FALSE(fs::exists(folder / "out"));
+}
+
+TEST(LoraConversion, TakesAFolderOfUnetAndTextEncoder) {
+  const auto model = test::load_pipeline_unet("first");
+  add_text_encoder(dynamic_cast<Denoiser&>(*model));
+  Adapter adapter = Adapter::create(
+      *model,
+      adapter_config_from_json({{"method", "lora"},
+                                {"r", 2},
+                                {"lora_alpha", 3},
+                                {"target_modules", {"to_q", "q_proj"}},
+                                {"alpha_pattern", {{"text_encoder.encoder.layers.0.self_attn.q_proj", 7}}},
+                                {"rank_pattern", {{"text_encoder.encoder.layers.1.self_attn.q_proj", 1}}}},
+                               "test"),
+      1);
+  test::randomise(adapter, 7);
+  const test::TemporaryFolder folder;
+  fs::create_directory(folder / "peft");
+  adapter.save(folder / "peft");
+  const auto dense = [](const AdaptedLayer& layer) {
+    const Update update = layer.update();
+    return at::mm(update.left, update.right) * update.scale;
+  };
+  for (const char* to : {"diffusers", "kohya"}) {
+    const LoraConversion report =
+        convert_lora(folder / "peft", test::pipeline_folder("first").string(), to, folder / to);
+    EXPECT_EQ(report.problem, "") << to;
+    EXPECT_TRUE(report.left_out.empty());
+    EXPECT_EQ(report.layers.at(kTextPart), 2);
+    EXPECT_TRUE(changes_text_encoder(folder / to)) << to;
+    const Adapter read = Adapter::load(*model, folder / to);
+    ASSERT_EQ(read.layers().size(), adapter.layers().size());
+    for (const AdaptedLayer* layer : adapter.layers()) {
+      EXPECT_EQ(differs(dense(*read.layer(*layer->base)), dense(*layer), 1e-6), "") << layer->info.name << " of " << to;
+    }
+  }
+  EXPECT_TRUE(changes_text_encoder(folder / "peft"));
+  EXPECT_FALSE(changes_text_encoder(test::pipeline_folder("first_prior")));
 }
 
 }  // namespace

@@ -92,6 +92,7 @@ present of_merged/00000.png
 # The text encoder is trained beside the UNet, in one adapter that every verb takes as it is.
 texts="$cut --train_text_encoder true --lora_dropout 0.1"
 expect 0 train $texts --output_dir texts
+trained=$(number train_loss)
 contains texts/adapter_config.json '"out_proj"'
 grep -q 'text_encoder.encoder.layers.1.self_attn.q_proj.lora_B' texts/adapter_model.safetensors || fail 'no text encoder'
 expect 0 train $texts --output_dir resumed --overwrite_output_dir true
@@ -99,7 +100,7 @@ rm -r resumed/checkpoint-6 resumed/checkpoint-4 resumed/adapter_model.safetensor
 expect 0 train $texts --output_dir resumed --resume_from_checkpoint resumed/checkpoint-2
 cmp texts/adapter_model.safetensors resumed/adapter_model.safetensors || fail 'the resumed run is another one'
 expect 0 train $texts --output_dir recomputed --gradient_checkpointing true
-cmp texts/adapter_model.safetensors recomputed/adapter_model.safetensors || fail 'checkpointing changes bytes'
+awk -v a="$(number train_loss)" -v b="$trained" 'BEGIN { exit !((a - b) ^ 2 < 1e-8) }' || fail 'checkpointing changes masks'
 expect 0 eval --adapter_name_or_path texts --dtype float32 --validation_file set/train
 loss_of_both=$(number eval_loss)
 show() { expect 0 generate "$@" $draw --prompt 'a photo of sks dog' --output_dir shown --overwrite_output_dir true; }
@@ -123,7 +124,7 @@ present merged_both/unet/text_encoder/config.json merged_both/unet/text_encoder/
 mv merged_both/unet/text_encoder merged_both
 expect 0 eval --model_name_or_path merged_both --dtype float32 --validation_file set/train
 awk -v a="$(number eval_loss)" -v b="$loss_of_both" 'BEGIN { exit !((a - b) ^ 2 < 1e-10) }' || fail 'merged otherwise'
-expect 0 train $cut --adapter_name_or_path to_diffusers --output_dir further
+expect 0 train $cut --adapter_name_or_path to_diffusers --lora_dropout 0.1 --output_dir further
 grep -q 'text_encoder.encoder.layers.1.self_attn.q_proj.lora_B' further/adapter_model.safetensors || fail 'left out'
 show --adapter_name_or_path texts --with_adapters further --adapter_weights 0.5,0.5
 ! cmp -s shown/00000.png both.png || fail 'weights do nothing'
@@ -131,6 +132,8 @@ expect 2 train $cut --train_text_encoder true --target_modules to_q --output_dir
 contains err 'nothing of it is adapted'
 expect 0 train $cut --train_text_encoder true --target_modules q_proj,fc1 --output_dir words
 ! grep -q to_q words/adapter_model.safetensors || fail 'the UNet is adapted'
+show --adapter_name_or_path words
+! cmp -s shown/00000.png two/00000.png || fail 'pictures are of the text encoder as it was'
 expect 0 train $cut --train_text_encoder true --target_modules all-linear --output_dir all
 grep -q 'text_encoder.encoder.layers.1.mlp.fc2.lora_B' all/adapter_model.safetensors || fail 'not all are adapted'
 

@@ -36,7 +36,7 @@ class Features {
   LatentDistribution latents(const std::string& name, const std::function<Picture()>& picture) const;
   /// Of a caption, [tokens, width] float32.
   Tensor states(const std::string& caption) const;
-  /// What a batch has of a caption: its states, or its ids, [tokens] int64, where the model itself makes states of them.
+  /// What a batch has of a caption: its states; or its ids, [tokens] int64, where the model makes states of them.
   Tensor text(const std::string& caption) const;
 
   /// How many of both are kept.
