@@ -8,6 +8,8 @@
 #include <array>
 #include <cmath>
 
+#include "core/vectorised.h"
+
 namespace deltaw::ops {
 namespace {
 
@@ -19,11 +21,8 @@ using Lanes = std::array<uint32_t, kLanes>;
 
 // Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3", section 3.3): ten rounds over the
 // counters {first, first + 1, ...}, with no state between them, so that the compiler makes vectors of the loops.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-__attribute__((optimize("O3")))
-#endif
-std::array<Lanes, 4>
-philox(uint64_t first, uint64_t key) {
+DELTAW_VECTORISED
+std::array<Lanes, 4> philox(uint64_t first, uint64_t key) {
   std::array<Lanes, 4> c{};
   for (int64_t i = 0; i < kLanes; ++i) {
     c[0][i] = static_cast<uint32_t>(first + i);
