@@ -30,7 +30,8 @@ Tensor exact(const Tensor& x, const Tensor& y) {
 TEST(Int8Product, AddsUpWholeNumbersExactlyByEveryUnit) {
   for (const Int8Units& units : int8_units()) {
     for (const int64_t tokens : {1, 16, 31, 33, 300}) {
-      for (const auto& [d_out, d_in] : {std::pair{1, 1}, {15, 63}, {32, 64}, {33, 65}, {96, 130}, {520, 70}}) {
+      for (const auto& [d_out, d_in] :
+           {std::pair{1, 1}, {15, 63}, {32, 64}, {33, 65}, {96, 130}, {520, 70}, {70, 600}}) {
         SCOPED_TRACE(testing::Message() << units.name << ", " << tokens << " by " << d_out << " by " << d_in);
         const Tensor W0 = whole_numbers(d_out, d_in, 2);
         const Tensor x = whole_numbers(tokens, d_in, 3), dy = whole_numbers(tokens, d_out, 4);
