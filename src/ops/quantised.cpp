@@ -7,6 +7,7 @@
 #include <array>
 #include <cmath>
 #include <numeric>
+#include <utility>
 #include <vector>
 
 #include "ops/sum.h"
@@ -226,7 +227,7 @@ void BnbQuantised::quantise_rows(const Tensor& weight) {
     }
   });
   error_ = relative(squares);
-  if (how_.multiplies) int8_ = {codes_, scales_ * kOneOf127};
+  if (how_.multiplies) int8_ = {std::exchange(codes_, {}), scales_ * kOneOf127};
 }
 
 Tensor BnbQuantised::dequantised() const {
@@ -236,7 +237,8 @@ Tensor BnbQuantised::dequantised() const {
   AT_DISPATCH_FLOATING_TYPES_AND2(at::kBFloat16, at::kHalf, type(), "dequantised", [&] {
     auto* out = result.mutable_data_ptr<scalar_t>();
     if (how_.type == QuantType::int8) {
-      const auto* codes = codes_.const_data_ptr<int8_t>();
+      const Tensor rows = how_.multiplies ? int8_.codes() : codes_;
+      const auto* codes = rows.const_data_ptr<int8_t>();
       const auto* scales = scales_.const_data_ptr<float>();
       at::parallel_for(0, d_out(), 1, [&](int64_t first, int64_t last) {
         for (int64_t row = first; row < last; ++row) {
@@ -263,8 +265,8 @@ Tensor BnbQuantised::dequantised() const {
 }
 
 int64_t BnbQuantised::nbytes() const {
-  int64_t sum = 0;
-  for (const Tensor* tensor : {&codes_, &scales_, &nested_scales_, &nested_offset_, &int8_.scales}) {
+  int64_t sum = how_.multiplies ? int8_.nbytes() : 0;
+  for (const Tensor* tensor : {&codes_, &scales_, &nested_scales_, &nested_offset_}) {
     if (tensor->defined()) sum += static_cast<int64_t>(tensor->nbytes());
   }
   return sum;

@@ -43,7 +43,7 @@ class Quantised {
   /// What a product needs at hand beside it.
   int64_t bytes_at_hand() const {
     const auto element = static_cast<int64_t>(at::elementSize(type_));
-    return in_int8() ? in_int8()->bytes_at_hand() : d_out_ * d_in_ * element;
+    return in_int8() ? ops::bytes_at_hand(*in_int8()) : d_out_ * d_in_ * element;
   }
   /// What quantising it changed; nothing where its file holds it like this.
   virtual std::optional<double> relative_error() const { return std::nullopt; }
@@ -81,7 +81,7 @@ class BnbQuantised final : public Quantised {
   const ops::Int8Weight* in_int8() const override { return how_.multiplies ? &int8_ : nullptr; }
   std::string name() const override { return how_.name(); }
 
-  /// 4 bits: uint8 [ceil(n / 2)] for the n elements. int8: int8 [d_out, d_in].
+  /// 4 bits: uint8 [ceil(n / 2)] for the n elements. int8: int8 [d_out, d_in]. Undefined where in_int8() has them.
   const at::Tensor& codes() const { return codes_; }
   /// 4 bits: [ceil(n / 64)], float32, or uint8 where they are nested. int8: float32 [d_out].
   const at::Tensor& scales() const { return scales_; }
@@ -97,7 +97,7 @@ class BnbQuantised final : public Quantised {
 
   Quantisation how_;
   at::Tensor codes_, scales_, nested_scales_, nested_offset_;
-  ops::Int8Weight int8_;  // of the same codes
+  ops::Int8Weight int8_;  // where it multiplies, in place of codes_
   double error_ = 0;
 };
 

@@ -159,7 +159,7 @@ class Subject {
     if (update.dense.defined()) product = product + update.dense;
     const Tensor dropped = dropout_ > 0 ? u * dropout_mask(u.detach(), dropout_, kKey) : u;
     const Int8Weight* codes = in_int8 ? base_.weight.quantised->in_int8() : nullptr;
-    const Tensor base = codes ? InInt8::apply(u, codes->codes.to(at::kDouble), codes->scales.to(at::kDouble))
+    const Tensor base = codes ? InInt8::apply(u, codes->codes().to(at::kDouble), codes->scales().to(at::kDouble))
                               : u.mm(base_.matrix().t());
     Tensor y = base + kScale * dropped.mm(product.t());
     if (update.out_gain.defined()) y = y * update.out_gain;

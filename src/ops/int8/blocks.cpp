@@ -3,7 +3,6 @@
 #include <ATen/cpu/Utils.h>
 
 #include <algorithm>
-#include <array>
 #include <cstring>
 
 #include "core/vectorised.h"
@@ -23,18 +22,16 @@ void nothing() {}
 
 // What stands at (depth, column) of a right tile.
 constexpr int64_t place_in_tile(int64_t depth, int64_t column) {
-  return depth / 4 * 4 * kTileEdge + column * 4 + depth % 4;
+  return depth / kFour * kFour * kTileEdge + column * kFour + depth % kFour;
 }
 
-void pack_plain(const Codes& codes, bool transposed, int64_t block, int8_t* to) {
-  const int64_t depth = transposed ? codes.columns : codes.rows, columns = transposed ? codes.rows : codes.columns;
-  const int64_t depth_tiles = parts_of(depth, kTileDepth), first = block * kBlockEdge;
-  std::fill_n(to, 2 * depth_tiles * kTileCodes, int8_t{0});
-  for (int64_t j = first; j < std::min(first + kBlockEdge, columns); ++j) {
-    int8_t* tiles = to + (j - first) / kTileEdge * depth_tiles * kTileCodes;
-    for (int64_t k = 0; k < depth; ++k) {
-      tiles[k / kTileDepth * kTileCodes + place_in_tile(k % kTileDepth, j % kTileEdge)] =
-          transposed ? codes.data[j * codes.columns + k] : codes.data[k * codes.columns + j];
+void turn_plain(const int8_t* squares, int64_t stride, int64_t count, int8_t* to) {
+  std::fill_n(to, kTileCodes, int8_t{0});
+  for (int64_t square = 0; square < count; ++square) {
+    for (int64_t k = 0; k < kTileEdge; ++k) {
+      for (int64_t j = 0; j < kTileEdge; ++j) {
+        to[square * kSquareCodes + place_in_tile(j, k)] = squares[square * stride + place_in_tile(k, j)];
+      }
     }
   }
 }
@@ -71,10 +68,9 @@ void multiply_plain(const int8_t* left, const int8_t* right, int64_t depth_tiles
 
 const Int8Units kPlain = {
     .name = "none",
-    .offset_right = false,
+    .offset = false,
     .multiply = multiply_plain,
-    .pack_transposed = [](const Codes& codes, int64_t block, int8_t* to) { pack_plain(codes, true, block, to); },
-    .pack = [](const Codes& codes, int64_t block, int8_t* to) { pack_plain(codes, false, block, to); },
+    .turn = turn_plain,
     .begin = nothing,
     .end = nothing,
 };
@@ -82,10 +78,6 @@ const Int8Units kPlain = {
 #if defined(DELTAW_INT8_UNITS)
 
 #define DELTAW_AVX512 __attribute__((target("avx512f,avx512bw"), optimize("O3")))
-
-DELTAW_AVX512 inline __mmask64 first_codes(int64_t count) {
-  return count >= 64 ? ~__mmask64{0} : count <= 0 ? __mmask64{0} : (__mmask64{1} << count) - 1;
-}
 
 // The 128-bit parts of four vectors as a matrix, turned.
 DELTAW_AVX512 inline void turn_lanes(const __m512i (&in)[4], __m512i (&out)[4]) {
@@ -97,67 +89,18 @@ DELTAW_AVX512 inline void turn_lanes(const __m512i (&in)[4], __m512i (&out)[4]) 
   out[3] = _mm512_shuffle_i32x4(high01, high23, 0xDD);
 }
 
-// A tile of the transpose: four codes of a row stay together, so that a matrix of 16 by 16 fours is turned.
-template <bool kOffset>
-DELTAW_AVX512 void pack_transposed_wide(const Codes& codes, int64_t block, int8_t* to) {
-  const __m512i offset = _mm512_set1_epi8(kOffset ? -128 : 0);
-  for (int64_t first = block * kBlockEdge; first < (block + 1) * kBlockEdge; first += kTileEdge) {
-    for (int64_t k = 0; k < codes.columns; k += kTileDepth, to += kTileCodes) {
-      const __mmask64 there = first_codes(codes.columns - k);
-      __m512i row[16], pair[16];
-#pragma GCC unroll 16
-      for (int64_t i = 0; i < 16; ++i) {
-        const int8_t* from = codes.data + std::min(first + i, codes.rows - 1) * codes.columns + k;
-        row[i] = _mm512_maskz_loadu_epi8(first + i < codes.rows ? there : 0, from);
-      }
-#pragma GCC unroll 16
-      for (int64_t i = 0; i < 16; i += 4) {  // turns the four by four within the 128-bit parts
-        const __m512i a = _mm512_unpacklo_epi32(row[i], row[i + 1]), b = _mm512_unpackhi_epi32(row[i], row[i + 1]);
-        const __m512i c = _mm512_unpacklo_epi32(row[i + 2], row[i + 3]);
-        const __m512i d = _mm512_unpackhi_epi32(row[i + 2], row[i + 3]);
-        pair[i] = _mm512_unpacklo_epi64(a, c);
-        pair[i + 1] = _mm512_unpackhi_epi64(a, c);
-        pair[i + 2] = _mm512_unpacklo_epi64(b, d);
-        pair[i + 3] = _mm512_unpackhi_epi64(b, d);
-      }
+// Fours are turned within the 128-bit parts of four by four, and these among each other.
+DELTAW_AVX512 void turn_wide(const int8_t* squares, int64_t stride, int64_t count, int8_t* to) {
+  const __m512i fours = _mm512_set4_epi32(0x0F0B0703, 0x0E0A0602, 0x0D090501, 0x0C080400);
+  for (int64_t square = 0; square < count; ++square, squares += stride, to += kSquareCodes) {
+    __m512i in[4], out[4];
 #pragma GCC unroll 4
-      for (int64_t i = 0; i < 4; ++i) {  // and these
-        const __m512i in[4] = {pair[i], pair[i + 4], pair[i + 8], pair[i + 12]};
-        __m512i out[4];
-        turn_lanes(in, out);
+    for (int64_t i = 0; i < 4; ++i) in[i] = _mm512_shuffle_epi8(_mm512_loadu_si512(squares + i * 64), fours);
+    turn_lanes(in, out);
 #pragma GCC unroll 4
-        for (int64_t part = 0; part < 4; ++part) {
-          _mm512_storeu_si512(to + (4 * part + i) * 64, _mm512_xor_si512(out[part], offset));
-        }
-      }
-    }
+    for (int64_t i = 0; i < 4; ++i) _mm512_storeu_si512(to + i * 64, out[i]);
   }
-}
-
-// Four rows of 64 codes become four rows of four tiles.
-template <bool kOffset>
-DELTAW_AVX512 void pack_wide(const Codes& codes, int64_t block, int8_t* to) {
-  const int64_t depth_tiles = parts_of(codes.rows, kTileDepth), first = block * kBlockEdge;
-  const __m512i offset = _mm512_set1_epi8(kOffset ? -128 : 0);
-  const __mmask64 there = first_codes(std::min(kBlockEdge, codes.columns - first));
-  for (int64_t k = 0; k < depth_tiles * kTileDepth; k += 4) {
-    __m512i row[4], parts[4], out[4];
-#pragma GCC unroll 4
-    for (int64_t i = 0; i < 4; ++i) {
-      const int8_t* from = codes.data + std::min(k + i, codes.rows - 1) * codes.columns + first;
-      row[i] = _mm512_maskz_loadu_epi8(k + i < codes.rows ? there : 0, from);
-    }
-    const __m512i low01 = _mm512_unpacklo_epi8(row[0], row[1]), high01 = _mm512_unpackhi_epi8(row[0], row[1]);
-    const __m512i low23 = _mm512_unpacklo_epi8(row[2], row[3]), high23 = _mm512_unpackhi_epi8(row[2], row[3]);
-    parts[0] = _mm512_unpacklo_epi16(low01, low23);
-    parts[1] = _mm512_unpackhi_epi16(low01, low23);
-    parts[2] = _mm512_unpacklo_epi16(high01, high23);
-    parts[3] = _mm512_unpackhi_epi16(high01, high23);
-    turn_lanes(parts, out);
-    int8_t* place = to + k / kTileDepth * kTileCodes + k % kTileDepth * kTileEdge;
-    _mm512_storeu_si512(place, _mm512_xor_si512(out[0], offset));
-    _mm512_storeu_si512(place + depth_tiles * kTileCodes, _mm512_xor_si512(out[1], offset));
-  }
+  std::fill_n(to, (kTileDepth / kTileEdge - count) * kSquareCodes, int8_t{0});
 }
 
 __attribute__((target("avx512f,avx512bw,avx512vnni"), optimize("O3"))) void multiply_vnni(const int8_t* left,
@@ -165,6 +108,7 @@ __attribute__((target("avx512f,avx512bw,avx512vnni"), optimize("O3"))) void mult
                                                                                           int64_t depth_tiles,
                                                                                           int32_t* c) {
   constexpr int kRows = 8;
+  const __m512i offset = _mm512_set1_epi8(-128);
   for (int64_t i = 0; i < kBlockEdge; i += kRows) {
     const int8_t* a = left + i / kTileEdge * depth_tiles * kTileCodes + i % kTileEdge * kTileDepth;
     __m512i sum[kRows][2];
@@ -173,7 +117,8 @@ __attribute__((target("avx512f,avx512bw,avx512vnni"), optimize("O3"))) void mult
     for (int64_t k = 0; k < depth_tiles; ++k) {
       for (int64_t four = 0; four < kTileDepth / 4; ++four) {
         const int8_t* b = right + k * kTileCodes + four * 64;
-        const __m512i b0 = _mm512_loadu_si512(b), b1 = _mm512_loadu_si512(b + depth_tiles * kTileCodes);
+        const __m512i b0 = _mm512_xor_si512(_mm512_loadu_si512(b), offset);
+        const __m512i b1 = _mm512_xor_si512(_mm512_loadu_si512(b + depth_tiles * kTileCodes), offset);
 #pragma GCC unroll 8
         for (int r = 0; r < kRows; ++r) {
           int32_t codes;
@@ -224,10 +169,10 @@ std::vector<Int8Units> units_of_processor() {
   if (__builtin_cpu_supports("avx512bw")) {
     // The system gives the tiles' registers to a process that asks for them.
     if (__builtin_cpu_supports("amx-int8") && at::cpu::init_amx()) {
-      found.push_back({"amx", false, multiply_amx, pack_transposed_wide<false>, pack_wide<false>, begin_amx, end_amx});
+      found.push_back({"amx", false, multiply_amx, turn_wide, begin_amx, end_amx});
     }
     if (__builtin_cpu_supports("avx512vnni")) {
-      found.push_back({"vnni", true, multiply_vnni, pack_transposed_wide<true>, pack_wide<true>, nothing, nothing});
+      found.push_back({"vnni", true, multiply_vnni, turn_wide, nothing, nothing});
     }
   }
 #endif
@@ -240,6 +185,17 @@ std::vector<Int8Units> units_of_processor() {
 const std::vector<Int8Units>& int8_units() {
   static const std::vector<Int8Units> units = units_of_processor();
   return units;
+}
+
+void turn_block(const Int8Units& units, const RightTiles& from, int64_t block, int8_t* to) {
+  constexpr int64_t kSquares = kTileDepth / kTileEdge;
+  const int64_t row = from.depth_tiles() * kTileCodes, rows = from.blocks() * 2;  // of tiles
+  for (int64_t edge = 2 * block; edge < 2 * (block + 1); ++edge) {
+    const int8_t* squares = from.data + edge * kSquareCodes;
+    for (int64_t i = 0; i < rows; i += kSquares, to += kTileCodes) {
+      units.turn(squares + i * row, row, std::min(kSquares, rows - i), to);
+    }
+  }
 }
 
 }  // namespace deltaw::ops

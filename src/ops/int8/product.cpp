@@ -1,6 +1,7 @@
 #include "ops/int8/product.h"
 
 #include <algorithm>
+#include <vector>
 
 #include "ops/int8/blocks.h"
 #include "ops/vectors.h"
@@ -15,8 +16,13 @@ namespace {
 
 using at::Tensor;
 
-// A task is as many blocks of rows by as many of columns, which stay in a core's cache while the rows pass by.
+// A task is as many blocks of rows by as many of columns, of which the latter stay in a core's cache.
 constexpr int64_t kStripBlocks = 8, kPartBlocks = 8;
+constexpr int64_t kPartCodes = 1 << 20;
+
+int64_t part_blocks(int64_t block_codes) {
+  return std::clamp<int64_t>(kPartCodes / std::max<int64_t>(1, block_codes), 1, kPartBlocks);
+}
 
 // y <- diag(t) c diag(s) + start: one block of int32 sums on its way out. `start` is a row of numbers for all rows, or
 // null where y holds them.
@@ -87,30 +93,40 @@ void take_offset_off(int32_t* c, const int32_t* row_sums) {
   }
 }
 
-// The right side of a product, block by block of columns.
-class RightSide {
+// The right side of a product: tiles as they are held, or their transpose.
+struct RightSide {
+  RightTiles tiles;
+  const RightTiles* turned_from = nullptr;
+
+  static RightSide of_transpose(const RightTiles& held) { return {{nullptr, held.columns, held.depth}, &held}; }
+
+  int64_t per_part() const { return part_blocks(tiles.block_codes()); }
+};
+
+// What a thread reads of it: one part after the other.
+class RightPart {
  public:
-  RightSide(const Int8Units& units, const Tensor& codes, bool transposed)
-      : columns(codes.size(transposed ? 0 : 1)),
-        depth_tiles(parts_of(codes.size(transposed ? 1 : 0), kTileDepth)),
-        blocks(parts_of(columns, kBlockEdge)),
-        codes_(at::empty({blocks * block_codes()}, codes.options())) {
-    const Codes from{codes.const_data_ptr<int8_t>(), codes.size(0), codes.size(1)};
-    auto* to = codes_.mutable_data_ptr<int8_t>();
-    const auto pack = transposed ? units.pack_transposed : units.pack;
-    at::parallel_for(0, blocks, 1, [&](int64_t first, int64_t last) {
-      for (int64_t block = first; block < last; ++block) pack(from, block, to + block * block_codes());
-    });
+  RightPart(const Int8Units& units, const RightSide& right) : units_(units), right_(right) {}
+
+  // The first block of a part; stays until another is asked for.
+  const int8_t* blocks(int64_t part) {
+    const int64_t first = part * right_.per_part(), codes = right_.tiles.block_codes();
+    if (!right_.turned_from) return right_.tiles.data + first * codes;
+    if (part == part_) return turned_.data();
+    const int64_t last = std::min(first + right_.per_part(), right_.tiles.blocks());
+    turned_.resize(static_cast<size_t>(right_.per_part() * codes));
+    for (int64_t i = first; i < last; ++i) {
+      turn_block(units_, *right_.turned_from, i, turned_.data() + (i - first) * codes);
+    }
+    part_ = part;
+    return turned_.data();
   }
 
-  const int8_t* block(int64_t i) const { return codes_.const_data_ptr<int8_t>() + i * block_codes(); }
-
-  int64_t columns, depth_tiles, blocks;
-
  private:
-  int64_t block_codes() const { return 2 * depth_tiles * kTileCodes; }
-
-  Tensor codes_;
+  const Int8Units& units_;
+  const RightSide& right_;
+  int64_t part_ = -1;
+  std::vector<int8_t> turned_;
 };
 
 // Numbers for each column, up to the end of the last block.
@@ -131,26 +147,31 @@ template <class Scalar>
 void multiply(const Int8Units& units, const Int8Rows& x, const RightSide& right, const float* s, const float* start,
               Tensor& y) {
   auto* to = y.mutable_data_ptr<Scalar>();
-  const int64_t y_row = y.stride(0), depth_tiles = right.depth_tiles, blocks = parts_of(x.rows(), kBlockEdge);
-  const int64_t strips = parts_of(blocks, kStripBlocks), parts = parts_of(right.blocks, kPartBlocks);
-  at::parallel_for(0, strips * parts, 1, [&](int64_t first, int64_t last) {
+  const int64_t y_row = y.stride(0), depth_tiles = right.tiles.depth_tiles(), columns = right.tiles.columns;
+  const int64_t row_blocks = parts_of(x.rows(), kBlockEdge), column_blocks = right.tiles.blocks();
+  const int64_t per_part = right.per_part(), strips = parts_of(row_blocks, kStripBlocks);
+  // A thread has the strips of one part behind each other.
+  at::parallel_for(0, parts_of(column_blocks, per_part) * strips, 1, [&](int64_t first, int64_t last) {
     alignas(64) int32_t c[kBlockEdge * kBlockEdge];
+    RightPart held(units, right);
     units.begin();
     for (int64_t task = first; task < last; ++task) {
-      const int64_t strip = task / parts * kStripBlocks, part = task % parts * kPartBlocks;
-      for (int64_t i = strip; i < std::min(strip + kStripBlocks, blocks); ++i) {
-        for (int64_t j = part; j < std::min(part + kPartBlocks, right.blocks); ++j) {
+      const int64_t part = task / strips, strip = task % strips * kStripBlocks;
+      const int8_t* blocks = held.blocks(part);
+      for (int64_t i = strip; i < std::min(strip + kStripBlocks, row_blocks); ++i) {
+        for (int64_t j = part * per_part; j < std::min((part + 1) * per_part, column_blocks); ++j) {
           const int64_t row = i * kBlockEdge, column = j * kBlockEdge;
           const int64_t rows = std::min(kBlockEdge, x.rows() - row);
           expect_block(to + row * y_row + column, y_row, rows);
-          units.multiply(x.codes() + i * 2 * depth_tiles * kTileCodes, right.block(j), depth_tiles, c);
-          if (units.offset_right) take_offset_off(c, x.sums() + row);
+          units.multiply(x.codes() + i * 2 * depth_tiles * kTileCodes,
+                         blocks + (j - part * per_part) * right.tiles.block_codes(), depth_tiles, c);
+          if (units.offset) take_offset_off(c, x.sums() + row);
           const Outlet sums{.c = c,
                             .t = x.scales() + row,
                             .s = s + column,
                             .start = start ? start + column : nullptr,
                             .rows = rows,
-                            .columns = std::min(kBlockEdge, right.columns - column)};
+                            .columns = std::min(kBlockEdge, columns - column)};
           leave(sums, to + row * y_row + column, y_row);
         }
       }
@@ -163,7 +184,7 @@ void multiply(const Int8Units& units, const Int8Rows& x, const RightSide& right,
 void multiply(const Int8Units& units, const Int8Rows& x, const RightSide& right, const Tensor& scales,
               const Tensor& start, Tensor& y) {
   if (x.rows() == 0) return;
-  const Tensor s = by_columns(scales, right.columns, 1, y);
+  const Tensor s = by_columns(scales, right.tiles.columns, 1, y);
   const float* from = start.defined() ? start.const_data_ptr<float>() : nullptr;
   const auto* by = s.const_data_ptr<float>();
   if (has_kernels(y) && y.stride(1) == 1) {
@@ -172,7 +193,7 @@ void multiply(const Int8Units& units, const Int8Rows& x, const RightSide& right,
     return;
   }
   Tensor product = at::empty(y.sizes(), s.options());
-  const Tensor zeros = by_columns({}, right.columns, 0, y);
+  const Tensor zeros = by_columns({}, right.tiles.columns, 0, y);
   multiply<float>(units, x, right, by, from ? from : zeros.const_data_ptr<float>(), product);
   from ? y.copy_(product) : y.add_(product);
 }
@@ -181,21 +202,26 @@ void multiply(const Int8Units& units, const Int8Rows& x, const RightSide& right,
 
 Tensor int8_product(const Int8Rows& x, const Int8Weight& weight, const Tensor& bias, at::ScalarType type,
                     const Int8Units& units) {
-  const RightSide right(units, weight.codes, /*transposed=*/true);
-  Tensor y = at::empty({x.rows(), right.columns}, weight.scales.options().dtype(type));
-  multiply(units, x, right, weight.scales, by_columns(bias, right.columns, 0, weight.scales), y);
+  Tensor y = at::empty({x.rows(), weight.d_out()}, weight.scales().options().dtype(type));
+  multiply(units, x, {weight.tiles()}, weight.scales(), by_columns(bias, weight.d_out(), 0, weight.scales()), y);
   return y;
 }
 
 void add_int8_product(Tensor& y, const Int8Rows& x, const Int8Weight& weight, const Int8Units& units) {
-  multiply(units, x, RightSide(units, weight.codes, /*transposed=*/true), weight.scales, Tensor(), y);
+  multiply(units, x, {weight.tiles()}, weight.scales(), Tensor(), y);
 }
 
 void add_int8_gradient(Tensor& dx, const Tensor& dy, const Int8Weight& weight, const Int8Units& units) {
-  const RightSide right(units, weight.codes, /*transposed=*/false);
-  const Tensor start = dx.defined() ? Tensor() : by_columns({}, right.columns, 0, weight.scales);
-  if (!dx.defined()) dx = at::empty({dy.size(0), right.columns}, dy.options());
-  multiply(units, Int8Rows(dy, weight.scales), right, Tensor(), start, dx);
+  const Tensor start = dx.defined() ? Tensor() : by_columns({}, weight.d_in(), 0, weight.scales());
+  if (!dx.defined()) dx = at::empty({dy.size(0), weight.d_in()}, dy.options());
+  const RightTiles held = weight.tiles();
+  multiply(units, Int8Rows(dy, weight.scales()), RightSide::of_transpose(held), Tensor(), start, dx);
+}
+
+int64_t bytes_at_hand(const Int8Weight& weight) {
+  const RightTiles held = weight.tiles();
+  const RightSide turned = RightSide::of_transpose(held);
+  return std::min(turned.tiles.blocks(), at::get_num_threads() * turned.per_part()) * turned.tiles.block_codes();
 }
 
 }  // namespace deltaw::ops

@@ -1,5 +1,5 @@
-// Products with a frozen W0 [d_out, d_in] in eight bits, both ways. W0 is held as codes C with a scale for each row;
-// what is multiplied with it is quantised by rows (ops/int8/rows.h):
+// Products with a frozen W0 [d_out, d_in] in eight bits, both ways. W0 is held as codes C with a scale for each row
+// (ops/int8/weight.h); what is multiplied with it is quantised by rows (ops/int8/rows.h):
 //
 //     W0 = diag(s) C       x ~ diag(t) X       dy diag(s) ~ diag(u) Y
 //
@@ -14,18 +14,9 @@
 
 #include "ops/int8/blocks.h"
 #include "ops/int8/rows.h"
+#include "ops/int8/weight.h"
 
 namespace deltaw::ops {
-
-/// C, int8 [d_out, d_in] without gaps, and s, float32 [d_out].
-struct Int8Weight {
-  at::Tensor codes, scales;
-
-  /// diag(gain) W0.
-  Int8Weight scaled(const at::Tensor& gain) const { return {codes, scales * gain.to(at::kFloat)}; }
-  /// Bytes that a product needs at hand beside it: the codes in the order in which they are read.
-  int64_t bytes_at_hand() const { return codes.numel(); }
-};
 
 /// x W0^T + bias in `type`; the bias [d_out] may be undefined.
 at::Tensor int8_product(const Int8Rows& x, const Int8Weight& weight, const at::Tensor& bias, at::ScalarType type,
@@ -36,5 +27,8 @@ void add_int8_product(at::Tensor& y, const Int8Rows& x, const Int8Weight& weight
 /// dx += dy W0; a dx that is undefined begins here, in dy's type.
 void add_int8_gradient(at::Tensor& dx, const at::Tensor& dy, const Int8Weight& weight,
                        const Int8Units& units = int8_units().front());
+
+/// Bytes that products need at hand beside W0: the parts of it that threads have turned.
+int64_t bytes_at_hand(const Int8Weight& weight);
 
 }  // namespace deltaw::ops
