@@ -81,7 +81,7 @@ expect 0 train $shown --output_dir cut --resume_from_checkpoint auto
 cmp shown/validation-6/samples.png cut/validation-6/samples.png || fail 'a run that was cut draws something else'
 [ -z "$(find cut -name '.*' ! -name . | head -1)" ] || fail "left: $(find cut -name '.*')"
 
-# By epochs, without rows to evaluate on; and behind the last step.
+# By epochs, without rows to evaluate on; and after the last step.
 dreams="$run --instance_data_dir subject --instance_prompt dog --validation_prompt dog $draw --num_validation_images 1"
 expect 0 train $dreams --num_train_epochs 5 --validation_epochs 2 --output_dir epochs
 present epochs/validation-{2,4,5}/samples.png
@@ -129,6 +129,6 @@ contains err num_inference_steps
 expect 2 validate $run $rows --validation_prompt dog --eta 0.5 --scheduler ddpm
 contains err eta
 expect 0 validate $run $rows --validation_prompt dog $draw
-contains out '4 pictures at evaluations and behind the last step: dog'
+contains out '4 pictures at evaluations and after the last step: dog'
 absent none
 finish

@@ -10,7 +10,7 @@ namespace deltaw::tasks {
 class ExtendsModel {
  public:
   virtual ~ExtendsModel() = default;
-  /// Called once, behind read() or choose_model() and before any adapter is made or loaded.
+  /// Called once, after read() or choose_model() and before any adapter is made or loaded.
   virtual void extend(Model& model, const TaskFiles& files) const = 0;
 };
 

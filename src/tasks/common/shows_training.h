@@ -9,8 +9,8 @@
 
 namespace deltaw::tasks {
 
-/// What a TaskReader is, too, whose models make something to look at: pictures. The engine asks for it behind
-/// evaluations, or every so many epochs, and behind the last step, and puts it into output_dir.
+/// What a TaskReader is, too, whose models make something to look at: pictures. The engine asks for it after
+/// evaluations, or every so many epochs, and after the last step, and puts it into output_dir.
 class ShowsTraining {
  public:
   virtual ~ShowsTraining() = default;

@@ -20,7 +20,7 @@ ValidationKeys::ValidationKeys() {
 void ValidationKeys::fields(FieldVisitor& f) {
   f.field("validation_prompt", validation_prompt,
           "Draw pictures of this while the model is trained, of the same noise each time: validation-STEP/ in "
-          "output_dir, at each evaluation and behind the last step. The keys from scheduler on say how.");
+          "output_dir, at each evaluation and after the last step. The keys from scheduler on say how.");
   f.field("num_validation_images", num_validation_images,
           "How many; 0: 4 where validation_prompt, validation_class_labels or validation_epochs asks for pictures. A "
           "model that reads no text draws without a prompt.",
@@ -64,7 +64,7 @@ void ValidationKeys::check(bool reads_text, int64_t classes) const {
 
 std::string ValidationKeys::text() const {
   const std::string when = validation_epochs > 0 ? fmt::format("every {} epochs", validation_epochs) : "at evaluations";
-  return fmt::format("{} pictures {} and behind the last step{}", count(), when,
+  return fmt::format("{} pictures {} and after the last step{}", count(), when,
                      validation_prompt.empty() ? "" : ": " + tasks::shortened(validation_prompt, 300));
 }
 
