@@ -10,11 +10,17 @@ namespace {
 
 using at::Tensor;
 
-// Four codes of a row of C stand together in a tile too.
+// Four codes of a row of C stand together in a tile too: calls copy(place in rows, place in tiles, how many).
 template <class Copy>
-void each_four(int64_t row, int64_t width, const Copy& copy) {
-  const int64_t tiles = row / kTileEdge * parts_of(width, kTileDepth) * kTileCodes + row % kTileEdge * kFour;
-  for (int64_t k = 0; k < width; k += kFour) copy(row * width + k, tiles + k * kTileEdge, std::min(kFour, width - k));
+void each_four(int64_t rows, int64_t width, const Copy& copy) {
+  at::parallel_for(0, rows, kTileEdge, [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      const int64_t tiles = row / kTileEdge * parts_of(width, kTileDepth) * kTileCodes + row % kTileEdge * kFour;
+      for (int64_t k = 0; k < width; k += kFour) {
+        copy(row * width + k, tiles + k * kTileEdge, std::min(kFour, width - k));
+      }
+    }
+  });
 }
 
 void copy_four(const int8_t* from, int8_t* to, int64_t count) {
@@ -34,26 +40,16 @@ Int8Weight::Int8Weight(const Tensor& codes, const Tensor& scales)
   tiles_ = at::zeros({blocks * 2 * parts_of(d_in_, kTileDepth) * kTileCodes}, rows.options());
   const auto* from = rows.const_data_ptr<int8_t>();
   auto* to = tiles_.mutable_data_ptr<int8_t>();
-  at::parallel_for(0, d_out_, kTileEdge, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      each_four(i, d_in_, [&](int64_t in_rows, int64_t in_tiles, int64_t count) {
-        copy_four(from + in_rows, to + in_tiles, count);
-      });
-    }
-  });
+  each_four(d_out_, d_in_,
+            [&](int64_t in_rows, int64_t in_tiles, int64_t count) { copy_four(from + in_rows, to + in_tiles, count); });
 }
 
 Tensor Int8Weight::codes() const {
   Tensor rows = at::empty({d_out_, d_in_}, tiles_.options());
   const auto* from = tiles_.const_data_ptr<int8_t>();
   auto* to = rows.mutable_data_ptr<int8_t>();
-  at::parallel_for(0, d_out_, kTileEdge, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      each_four(i, d_in_, [&](int64_t in_rows, int64_t in_tiles, int64_t count) {
-        copy_four(from + in_tiles, to + in_rows, count);
-      });
-    }
-  });
+  each_four(d_out_, d_in_,
+            [&](int64_t in_rows, int64_t in_tiles, int64_t count) { copy_four(from + in_tiles, to + in_rows, count); });
   return rows;
 }
 
