@@ -115,10 +115,10 @@ TEST_P(QuantisedModel, KeepsHeadsEmbeddingsAndNormsAsTheyAre) {
       worst = std::max(worst, error);
       EXPECT_EQ(differs(layer->view->row_norms(), layer->matrix().norm(2, 1), 1e-5), "");
       bytes += layer->weight.nbytes();
-      // Codes in whole tiles and a scale for a row; or 8 bits and one for a row, which is short here, or 4 bits and one
-      // for 64 elements.
+      // Codes in whole tiles and two scales for a row (the largest magnitude and its 127th part); or 8 bits and one for
+      // a row, which is short here, or 4 bits and one for 64 elements.
       if (in_tiles) {
-        most_bytes += (W0.size(0) + 31) / 32 * 32 * ((W0.size(1) + 63) / 64 * 64) + 4 * W0.size(0);
+        most_bytes += (W0.size(0) + 31) / 32 * 32 * ((W0.size(1) + 63) / 64 * 64) + 8 * W0.size(0);
       } else {
         most_bytes += static_cast<int64_t>(W0.nbytes()) / (in_8_bits ? 2 : 6);
       }
