@@ -20,10 +20,9 @@ constexpr int64_t kUnitEdge = 16;
 bool has_matrix_units();
 
 #if defined(DELTAW_MATRIX_UNITS)
-/// add_product of whole tiles: `rows` and `pairs` are multiples of kUnitEdge, `columns` of kTileColumns. Needs
-/// has_matrix_units().
+/// add_product of whole tiles: `rows`, `columns` and `pairs` are multiples of kUnitEdge. Needs has_matrix_units().
 void add_product_in_units(Left<Pair> a, Right<Pair> b, float* c, int64_t c_row, int64_t rows, int64_t columns,
-                          int64_t pairs);
+                          int64_t pairs, Into into);
 #endif
 
 }  // namespace deltaw::ops

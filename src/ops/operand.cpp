@@ -3,22 +3,11 @@
 #include <algorithm>
 #include <cstring>
 
+#include "ops/matrix_units.h"
 #include "ops/vectors.h"
 
 namespace deltaw::ops {
 namespace {
-
-template <class Number>
-void transpose(const Number* from, int64_t rows, int64_t columns, int64_t from_row, Number* to, int64_t to_row) {
-  constexpr int64_t kEdge = 16;
-  for (int64_t i = 0; i < rows; i += kEdge) {
-    for (int64_t j = 0; j < columns; j += kEdge) {
-      for (int64_t ii = i; ii < std::min(i + kEdge, rows); ++ii) {
-        for (int64_t jj = j; jj < std::min(j + kEdge, columns); ++jj) to[jj * to_row + ii] = from[ii * from_row + jj];
-      }
-    }
-  }
-}
 
 // Pairs of neighbours in two rows.
 DELTAW_VECTORISED
@@ -41,8 +30,8 @@ size_t room(int64_t rows, int64_t columns) {
 Floats::Floats(int64_t rows, int64_t width, Forms forms)
     : rows_(rows),
       width_(width),
-      own_stride_(padded(width)),
-      turned_row_(padded(rows)),
+      own_stride_(row_stride(width)),
+      turned_row_(row_stride(rows)),
       turned_(forms.turned ? room(width, turned_row_) : 0) {}
 
 float* Floats::own_row(int64_t i) {
@@ -67,36 +56,68 @@ void Floats::turn(int64_t count) {
   if (!turned_.empty()) transpose(data_, count, width_, row_, turned_.data(), turned_row_);
 }
 
-void Floats::take(const float* from, int64_t stride, int64_t, int64_t) {
+void Floats::take_row(const float*, int64_t, int64_t) {}
+
+void Floats::taken(const float* from, int64_t stride, int64_t, int64_t) {
   data_ = from;
   row_ = stride;
 }
 
 Pairs::Pairs(int64_t rows, int64_t width, Forms forms)
-    : width_(width),
-      row_(padded(width)),
-      turned_row_(padded(rows)),
-      rows_(room(rows, row_ / 2)),
-      along_rows_(forms.along_rows ? room((rows + 1) / 2, row_) : 0),
-      turned_(forms.turned ? room(row_ / 2, turned_row_) : 0) {}
+    : keeps_rows_(forms.left || forms.turned),
+      width_(width),
+      row_(row_stride(padded(width) / 2)),
+      along_row_(row_stride(width)),
+      turned_row_(row_stride(rows)),
+      rows_(room(keeps_rows_ ? padded(rows) : 2, row_)),
+      along_rows_(forms.along_rows ? room(padded(rows) / 2, along_row_) : 0),
+      turned_(forms.turned ? room(padded(width) / 2, turned_row_) : 0) {}
+
+int64_t Pairs::whole_rows(int64_t n) {
+  return has_matrix_units() ? in_vectors(n) : n;
+}
+
+int64_t Pairs::whole_depth(int64_t n) {
+  return has_matrix_units() ? padded(n) : n;
+}
 
 void Pairs::read(const at::BFloat16* from, int64_t stride, int64_t count) {
   const auto bytes = static_cast<size_t>(width_) * sizeof(at::BFloat16);
-  for (int64_t i = 0; i < count; ++i) std::memcpy(row(i), from + i * stride, bytes);
-  form(count, width_);
-}
-
-void Pairs::take(const float* from, int64_t stride, int64_t count, int64_t width) {
-  for (int64_t i = 0; i < count; ++i) narrow(from + i * stride, row(i), width);
-  form(count, width);
-}
-
-void Pairs::form(int64_t count, int64_t width) {
-  if (!along_rows_.empty()) {
-    for (int64_t i = 0; i + 1 < count; i += 2) interleave(row(i), row(i + 1), along_rows_.data() + i / 2 * row_, width);
-    if (count % 2 == 1) pair_with_zero(row(count - 1), along_rows_.data() + count / 2 * row_, width);
+  for (int64_t i = 0; i < count; ++i) {
+    std::memcpy(row(i), from + i * stride, bytes);
+    joined(i, width_);
   }
-  if (!turned_.empty()) transpose(rows_.data(), count, (width + 1) / 2, row_ / 2, turned_.data(), turned_row_);
+  end(count, width_);
+}
+
+void Pairs::take_row(const float* from, int64_t i, int64_t width) {
+  narrow(from, row(i), width);
+  joined(i, width);
+}
+
+void Pairs::taken(const float*, int64_t, int64_t count, int64_t width) {
+  end(count, width);
+}
+
+// Row i is there.
+void Pairs::joined(int64_t i, int64_t width) {
+  if (i % 2 == 1 && !along_rows_.empty()) {
+    interleave(row(i - 1), row(i), along_rows_.data() + i / 2 * along_row_, width);
+  }
+}
+
+// All rows are.
+void Pairs::end(int64_t count, int64_t width) {
+  const int64_t whole = padded(count);
+  if (!along_rows_.empty()) {
+    if (count % 2 == 1) pair_with_zero(row(count - 1), along_rows_.data() + count / 2 * along_row_, width);
+    for (int64_t i = (count + 1) / 2; i < whole / 2; ++i)
+      std::fill_n(along_rows_.data() + i * along_row_, width, Pair{0});
+  }
+  if (keeps_rows_) {
+    for (int64_t i = count; i < whole; ++i) std::fill_n(row(i), width, at::BFloat16(0));
+  }
+  if (!turned_.empty()) transpose(rows_.data(), count, (width + 1) / 2, row_, turned_.data(), turned_row_);
 }
 
 }  // namespace deltaw::ops

@@ -3,6 +3,7 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -15,8 +16,34 @@ constexpr int64_t padded(int64_t n) {
   return (n + kTileColumns - 1) / kTileColumns * kTileColumns;
 }
 
-/// What is asked of a matrix beside left(), since it may cost a copy.
+/// How far apart rows of n numbers of four bytes lie: so that those of a tile do not meet in a few sets of the first
+/// cache.
+constexpr int64_t row_stride(int64_t n) {
+  const int64_t whole = padded(n);
+  return whole % 256 == 0 ? whole + kVectorLanes : whole;
+}
+
+/// n as a whole number of vectors.
+constexpr int64_t in_vectors(int64_t n) {
+  return (n + kVectorLanes - 1) / kVectorLanes * kVectorLanes;
+}
+
+/// to [columns, rows] <- from [rows, columns], with rows `from_row` and `to_row` apart.
+template <class Number>
+void transpose(const Number* from, int64_t rows, int64_t columns, int64_t from_row, Number* to, int64_t to_row) {
+  constexpr int64_t kEdge = 16;
+  for (int64_t i = 0; i < rows; i += kEdge) {
+    for (int64_t j = 0; j < columns; j += kEdge) {
+      for (int64_t ii = i; ii < std::min(i + kEdge, rows); ++ii) {
+        for (int64_t jj = j; jj < std::min(j + kEdge, columns); ++jj) to[jj * to_row + ii] = from[ii * from_row + jj];
+      }
+    }
+  }
+}
+
+/// What is asked of a matrix, since it may cost a copy.
 struct Forms {
+  bool left = true;         // left()
   bool along_rows = false;  // right() and turned_left(): a product adds up over the rows
   bool turned = false;      // turned_right()
 };
@@ -30,8 +57,14 @@ class Floats {
   /// `count` rows that lie `stride` apart.
   void read(const float* from, int64_t stride, int64_t count);
   void read(const at::BFloat16* from, int64_t stride, int64_t count);
-  /// The first `width` columns of a result, which must stay while this is read.
-  void take(const float* from, int64_t stride, int64_t count, int64_t width);
+  /// The first `width` columns of a result, which must stay while this is read: each row, and then all together.
+  void take_row(const float* from, int64_t i, int64_t width);
+  void taken(const float* from, int64_t stride, int64_t count, int64_t width);
+
+  /// As many rows of the left matrix, and as great a depth, as products of `n` are fastest with. Behind those that were
+  /// read there are zeros.
+  static int64_t whole_rows(int64_t n) { return n; }
+  static int64_t whole_depth(int64_t n) { return n; }
 
   Left<float> left() const { return {data_, row_, 1}; }
   Left<float> turned_left() const { return {data_, 1, row_}; }
@@ -55,21 +88,30 @@ class Pairs {
   Pairs(int64_t rows, int64_t width, Forms forms);
 
   void read(const at::BFloat16* from, int64_t stride, int64_t count);
-  void take(const float* from, int64_t stride, int64_t count, int64_t width);
+  void take_row(const float* from, int64_t i, int64_t width);
+  void taken(const float* from, int64_t stride, int64_t count, int64_t width);
 
-  Left<Pair> left() const { return {rows_.data(), row_ / 2, 1}; }
-  Left<Pair> turned_left() const { return {along_rows_.data(), 1, row_}; }
-  Right<Pair> right() const { return {along_rows_.data(), row_}; }
+  static int64_t whole_rows(int64_t n);
+  static int64_t whole_depth(int64_t n);
+
+  Left<Pair> left() const { return {rows_.data(), row_, 1}; }
+  Left<Pair> turned_left() const { return {along_rows_.data(), 1, along_row_}; }
+  Right<Pair> right() const { return {along_rows_.data(), along_row_}; }
   Right<Pair> turned_right() const { return {turned_.data(), turned_row_}; }
 
  private:
-  at::BFloat16* row(int64_t i) { return reinterpret_cast<at::BFloat16*>(rows_.data()) + i * row_; }
-  void form(int64_t count, int64_t width);
+  at::BFloat16* row(int64_t i) {
+    return reinterpret_cast<at::BFloat16*>(rows_.data() + (keeps_rows_ ? i : i % 2) * row_);
+  }
+  void joined(int64_t i, int64_t width);
+  void end(int64_t count, int64_t width);
 
-  int64_t width_, row_, turned_row_;  // in single numbers, in pairs
-  std::vector<Pair> rows_;            // pairs along the width
-  std::vector<Pair> along_rows_;      // of rows 2 i and 2 i + 1, where asked for
-  std::vector<Pair> turned_;          // rows_, turned, where asked for
+  bool keeps_rows_;
+  int64_t width_;
+  int64_t row_, along_row_, turned_row_;  // in pairs
+  std::vector<Pair> rows_;                // pairs along the width; of two rows where left() is not asked for
+  std::vector<Pair> along_rows_;          // of rows 2 i and 2 i + 1, where asked for
+  std::vector<Pair> turned_;              // rows_, turned, where asked for
 };
 
 }  // namespace deltaw::ops

@@ -32,12 +32,17 @@ struct Right {
   int64_t row;
 };
 
-/// c [rows, columns] += a [rows, depth] b [depth, columns]. `columns` is a multiple of kTileColumns; rows of c are
+/// Where the product goes: to what c holds already, or in its place.
+enum class Into { sum, fresh };
+
+/// c [rows, columns] += a [rows, depth] b [depth, columns]. `columns` is a multiple of kVectorLanes; rows of c are
 /// `c_row` apart.
-void add_product(Left<float> a, Right<float> b, float* c, int64_t c_row, int64_t rows, int64_t columns, int64_t depth);
+void add_product(Left<float> a, Right<float> b, float* c, int64_t c_row, int64_t rows, int64_t columns, int64_t depth,
+                 Into into = Into::sum);
 #if defined(DELTAW_BF16_UNITS)
 /// The same of pairs: behind an odd depth stands a zero in both matrices. Needs has_bf16_units().
-void add_product(Left<Pair> a, Right<Pair> b, float* c, int64_t c_row, int64_t rows, int64_t columns, int64_t depth);
+void add_product(Left<Pair> a, Right<Pair> b, float* c, int64_t c_row, int64_t rows, int64_t columns, int64_t depth,
+                 Into into = Into::sum);
 #endif
 
 }  // namespace deltaw::ops

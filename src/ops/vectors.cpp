@@ -11,11 +11,15 @@ namespace {
 DELTAW_BF16_UNITS
 void narrow_in_units(const float* from, at::BFloat16* to, int64_t n) {
   constexpr int64_t kLanes = 16;
-  for (int64_t i = 0; i < n; i += kLanes) {
-    const auto mask = static_cast<__mmask16>(n - i < kLanes ? (1 << (n - i)) - 1 : 0xFFFF);
-    const __m256bh nearest = _mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(mask, from + i));
-    _mm256_mask_storeu_epi16(to + i, mask, reinterpret_cast<__m256i>(nearest));
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    const __m256bh nearest = _mm512_cvtneps_pbh(_mm512_loadu_ps(from + i));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + i), reinterpret_cast<__m256i>(nearest));
   }
+  if (i == n) return;
+  const auto mask = static_cast<__mmask16>((1 << (n - i)) - 1);
+  const __m256bh nearest = _mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(mask, from + i));
+  _mm256_mask_storeu_epi16(to + i, mask, reinterpret_cast<__m256i>(nearest));
 }
 #endif
 

@@ -52,4 +52,7 @@ expect 0 eval --model_name_or_path merged --dtype float32 --dataset_dir data
 [ "$(number eval_accuracy)" = 1.0 ] || fail "merged, accuracy is $(number eval_accuracy)"
 expect 0 validate $run --target_modules '.*text_model.*query' --exclude_modules none
 contains err 'learn nothing'
+expect 0 bench $base --method lora --r 2 --max_length 8 --per_device_train_batch_size 2 --steps 2 --rounds 1
+layers=$(grep -ao 'lora_A.weight"' out1/adapter_model.safetensors | wc -l)
+contains out '"adapted_layers":'"$layers,"
 finish

@@ -94,8 +94,9 @@ Tensor seen_one_by_one(const Tensor& documents, const Tensor& places, int64_t qu
 
 TEST(Attention, IsTheFormulaForEveryShape) {
   for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
-    for (const Shape& s : {Shape{2, 3, 3, 7, 7, 16}, Shape{1, 2, 2, 1, 33, 64}, Shape{3, 4, 2, 65, 65, 32},
-                           Shape{2, 8, 1, 130, 130, 20}, Shape{1, 1, 1, 64, 200, 128}, Shape{2, 2, 2, 1, 1, 1}}) {
+    for (const Shape& s :
+         {Shape{2, 3, 3, 7, 7, 16}, Shape{1, 2, 2, 1, 33, 64}, Shape{3, 4, 2, 65, 65, 32}, Shape{2, 8, 1, 130, 130, 20},
+          Shape{1, 1, 1, 64, 200, 128}, Shape{2, 2, 2, 1, 1, 1}, Shape{1, 2, 2, 100, 512, 40}}) {
       expect_formula(drawn(s, type), {}, {}, "keys " + std::to_string(s.keys));
     }
   }

@@ -20,17 +20,27 @@ using at::Tensor;
 constexpr int64_t kLanes = kTileColumns;
 constexpr int64_t kQueries = 64;  // of a block
 
-// scores <- e^(scores - greatest), zero from `seen` to `width` on; returns their sum.
+// Of a row of scores: the scale that they still lack, the greatest of them with it, and what exponentials are
+// multiplied by.
+struct Normaliser {
+  float scale, greatest, factor;
+};
+
+// scores <- factor e^(scale scores - greatest), zero from `seen` to `width` on.
 DELTAW_VECTORISED
-float exponentials(float* __restrict scores, int64_t seen, int64_t width, float greatest) {
+void exponentials(float* __restrict scores, int64_t seen, int64_t width, Normaliser by) {
   constexpr float kLowest = -87;
   for (int64_t j = 0; j < seen; ++j) {
-    const float x = scores[j] - greatest;
+    const float x = by.scale * scores[j] - by.greatest;
     const float e = exp_negative(x < kLowest ? kLowest : x);
-    scores[j] = x < kLowest ? 0 : e;
+    scores[j] = x < kLowest ? 0 : by.factor * e;
   }
   for (int64_t j = seen; j < width; ++j) scores[j] = 0;
-  return total(seen, [&](int64_t j) DELTAW_INLINE { return scores[j]; });
+}
+
+DELTAW_VECTORISED
+float sum_of(const float* __restrict x, int64_t n) {
+  return total(n, [&](int64_t j) DELTAW_INLINE { return x[j]; });
 }
 
 DELTAW_VECTORISED
@@ -110,6 +120,7 @@ struct Sizes {
   int64_t batch, heads, key_heads, group, queries, keys, width;
   int64_t span;              // keys that a block of queries sees at most
   int64_t lanes, key_lanes;  // width and span, padded
+  int64_t turned_row;        // all keys, with room for a block that ends with them
 
   Sizes(const AttentionInput& in, int64_t window)
       : batch(in.q.size(0)),
@@ -121,7 +132,8 @@ struct Sizes {
         width(in.q.size(3)),
         span(window > 0 ? std::min(keys, kQueries + 2 * window) : keys),
         lanes(padded(width)),
-        key_lanes(padded(span)) {}
+        key_lanes(row_stride(span)),
+        turned_row(row_stride(keys + kTileColumns)) {}
 };
 
 // What one thread works with for one key head and the query heads that it serves, block of queries by block. Products
@@ -137,7 +149,7 @@ class Worker {
         keys_(s_.span, s_.width, {.along_rows = backward, .turned = true}),
         values_(s_.span, s_.width, {.along_rows = !backward, .turned = backward}),
         query_(kQueries, s_.width, {.along_rows = backward}),
-        p_(kQueries, s_.span, {.along_rows = backward}),
+        p_(kQueries, s_.span, {.left = !backward, .along_rows = backward}),
         dout_(backward ? kQueries : 0, s_.width, {.along_rows = true}),
         ds_(backward ? kQueries : 0, s_.span, {.along_rows = true}) {
     const auto room = [](std::vector<float>& buffer, int64_t rows, int64_t columns) {
@@ -150,71 +162,70 @@ class Worker {
     if (settings.dropout > 0) room(mask_, 1, kQueries * s_.key_lanes);
     if (!backward) return;
     room(dscores_, kQueries, s_.key_lanes);
-    room(dkeys_, s_.keys, s_.lanes);
-    room(dvalues_, s_.keys, s_.lanes);
+    room(turned_dkeys_, s_.lanes, s_.turned_row);
+    room(turned_dvalues_, s_.lanes, s_.turned_row);
+    if (to_queries_) room(dkeys_, s_.keys, s_.lanes);
   }
 
   void forward(int64_t row, int64_t key_head, const Tensor& mixed) {
     for_each_block(row, key_head, [&](const Block& b) {
-      form_scores(b);
+      const float lacking = form_scores(b);
+      if (settings_.dropout > 0) draw_mask(b);
       for (int64_t i = 0; i < b.queries; ++i) {
         float* own = scores_.data() + i * s_.key_lanes;
         const int64_t seen = b.seen(i);
-        const float greatest = greatest_of(own, seen);
-        const float sum = exponentials(own, seen, b.width, greatest);
+        const float greatest = lacking * greatest_of(own, seen);
+        exponentials(own, seen, b.width, {.scale = lacking, .greatest = greatest, .factor = 1});
         normalisers_of(b, i)[0] = greatest;
-        normalisers_of(b, i)[1] = 1 / sum;
+        normalisers_of(b, i)[1] = 1 / sum_of(own, seen);
+        if (settings_.dropout > 0) multiply_row(own, mask_of(b, i), b.width);
+        p_.take_row(own, i, b.width);
       }
-      if (settings_.dropout > 0) {
-        draw_mask(b);
-        apply_mask(b, scores_);
-      }
-      p_.take(scores_.data(), s_.key_lanes, b.queries, b.width);
-      clear(out_, b.queries * s_.lanes);
-      add_product(p_.left(), values_.right(), out_.data(), s_.lanes, b.queries, s_.lanes, b.keys);
+      p_.taken(scores_.data(), s_.key_lanes, b.queries, b.width);
+      add_product(p_.left(), values_.right(), out_.data(), s_.lanes, Operand::whole_rows(b.queries),
+                  in_vectors(s_.width), Operand::whole_depth(b.keys), Into::fresh);
       for (int64_t i = 0; i < b.queries; ++i) {
-        scale_row(out_.data() + i * s_.lanes, normalisers_of(b, i)[1], s_.lanes);
+        scale_row(out_.data() + i * s_.lanes, normalisers_of(b, i)[1], s_.width);
       }
       Head<Scalar>(mixed, row, b.head).write(b.first, b.queries, out_.data(), s_.lanes);
     });
   }
 
   void backward(int64_t row, int64_t key_head, const Tensor& dmixed, const AttentionInput& gradients) {
-    clear(dkeys_, s_.keys * s_.lanes);
-    clear(dvalues_, s_.keys * s_.lanes);
+    for (auto* sum : {&turned_dkeys_, &turned_dvalues_, &dkeys_}) std::fill(sum->begin(), sum->end(), 0.0f);
+    const int64_t wide = in_vectors(s_.width), tall = Operand::whole_rows(s_.width);
     for_each_block(row, key_head, [&](const Block& b) {
-      form_scores(b);
-      for (int64_t i = 0; i < b.queries; ++i) {
-        float* own = scores_.data() + i * s_.key_lanes;
-        exponentials(own, b.seen(i), b.width, normalisers_of(b, i)[0]);
-        scale_row(own, normalisers_of(b, i)[1], b.width);
-      }
+      const int64_t rows = Operand::whole_rows(b.queries), depth = Operand::whole_depth(b.queries);
+      const float lacking = form_scores(b);
       Head<Scalar>(dmixed, row, b.head).read(b.first, b.queries, dout_);
-      for (int64_t i = 0; i < b.queries; ++i) std::fill_n(dscores_.data() + i * s_.key_lanes, b.width, 0.0f);
-      add_product(dout_.left(), values_.turned_right(), dscores_.data(), s_.key_lanes, b.queries, b.width, s_.width);
-      if (settings_.dropout > 0) {
-        draw_mask(b);
-        apply_mask(b, dscores_);
-      }
+      add_product(dout_.left(), values_.turned_right(), dscores_.data(), s_.key_lanes, rows, b.width,
+                  Operand::whole_depth(s_.width), Into::fresh);
+      if (settings_.dropout > 0) draw_mask(b);
       for (int64_t i = 0; i < b.queries; ++i) {
-        softmax_gradient(scores_.data() + i * s_.key_lanes, dscores_.data() + i * s_.key_lanes, b.width);
+        float *p = scores_.data() + i * s_.key_lanes, *dp = dscores_.data() + i * s_.key_lanes;
+        const float* normaliser = normalisers_of(b, i);
+        exponentials(p, b.seen(i), b.width, {.scale = lacking, .greatest = normaliser[0], .factor = normaliser[1]});
+        if (settings_.dropout > 0) multiply_row(dp, mask_of(b, i), b.width);
+        softmax_gradient(p, dp, b.width);
+        if (settings_.dropout > 0) multiply_row(p, mask_of(b, i), b.width);
+        p_.take_row(p, i, b.width);
+        ds_.take_row(dp, i, b.width);
       }
-      if (settings_.dropout > 0) apply_mask(b, scores_);
-      p_.take(scores_.data(), s_.key_lanes, b.queries, b.width);
-      ds_.take(dscores_.data(), s_.key_lanes, b.queries, b.width);
-      add_product(p_.turned_left(), dout_.right(), dvalues_.data() + b.from * s_.lanes, s_.lanes, b.keys, s_.lanes,
-                  b.queries);
-      add_product(ds_.turned_left(), query_.right(), dkeys_.data() + b.from * s_.lanes, s_.lanes, b.keys, s_.lanes,
-                  b.queries);
-      clear(out_, b.queries * s_.lanes);
-      add_product(ds_.left(), keys_.right(), out_.data(), s_.lanes, b.queries, s_.lanes, b.keys);
+      p_.taken(scores_.data(), s_.key_lanes, b.queries, b.width);
+      ds_.taken(dscores_.data(), s_.key_lanes, b.queries, b.width);
+      // Turned: so the great matrix stands on the right, as it is.
+      add_product(dout_.turned_left(), p_.right(), turned_dvalues_.data() + b.from, s_.turned_row, tall, b.width,
+                  depth);
+      add_product(query_.turned_left(), ds_.right(), turned_dkeys_.data() + b.from, s_.turned_row, tall, b.width,
+                  depth);
+      add_product(ds_.left(), keys_.right(), out_.data(), s_.lanes, rows, wide, Operand::whole_depth(b.keys),
+                  Into::fresh);
       if (in_.tells_distances()) go_back_by_distance(b);
       scale_row(out_.data(), scale(), b.queries * s_.lanes);
       Head<Scalar>(gradients.q, row, b.head).write(b.first, b.queries, out_.data(), s_.lanes);
     });
-    scale_row(dkeys_.data(), scale(), s_.keys * s_.lanes);
-    Head<Scalar>(gradients.k, row, key_head).write(0, s_.keys, dkeys_.data(), s_.lanes);
-    Head<Scalar>(gradients.v, row, key_head).write(0, s_.keys, dvalues_.data(), s_.lanes);
+    write_turned(gradients.k, row, key_head, turned_dkeys_, scale());
+    write_turned(gradients.v, row, key_head, turned_dvalues_, 1);
   }
 
   /// The gradients of the terms by distance, summed over the rows that go back in `work`: `to` [parts, distances,
@@ -239,7 +250,18 @@ class Worker {
     int64_t seen(int64_t i) const { return own < 0 ? keys : own + i + 1; }
   };
 
-  static void clear(std::vector<float>& buffer, int64_t n) { std::fill_n(buffer.begin(), n, 0.0f); }
+  // turned [width, keys], and for keys what distances add, times `factor`, as rows of a head of `to`.
+  void write_turned(const Tensor& to, int64_t row, int64_t head, const std::vector<float>& turned, float factor) {
+    const Head<Scalar> rows(to, row, head);
+    const bool adds = &turned == &turned_dkeys_ && !dkeys_.empty();
+    for (int64_t first = 0; first < s_.keys; first += kQueries) {
+      const int64_t count = std::min(kQueries, s_.keys - first);
+      transpose(turned.data() + first, s_.width, count, s_.turned_row, out_.data(), s_.lanes);
+      if (adds) add_row(out_.data(), dkeys_.data() + first * s_.lanes, count * s_.lanes);
+      scale_row(out_.data(), factor, count * s_.lanes);
+      rows.write(first, count, out_.data(), s_.lanes);
+    }
+  }
 
   void read_keys(int64_t row, int64_t key_head, int64_t from, int64_t count) {
     Head<Scalar>(in_.k, row, key_head).read(from, count, keys_);
@@ -275,16 +297,23 @@ class Worker {
 
   float scale() const { return static_cast<float>(settings_.scale); }
 
-  // scale q k^T + bias into scores_, q into query_.
-  void form_scores(const Block& b) {
+  // q k^T into scores_, or scale q k^T + bias, and q into query_. Returns the scale that they lack.
+  float form_scores(const Block& b) {
     Head<Scalar>(in_.q, b.row, b.head).read(b.first, b.queries, query_);
-    for (int64_t i = 0; i < b.queries; ++i) std::fill_n(scores_.data() + i * s_.key_lanes, b.width, 0.0f);
-    add_product(query_.left(), keys_.turned_right(), scores_.data(), s_.key_lanes, b.queries, b.width, s_.width);
+    add_product(query_.left(), keys_.turned_right(), scores_.data(), s_.key_lanes, Operand::whole_rows(b.queries),
+                b.width, Operand::whole_depth(s_.width), Into::fresh);
     if (in_.tells_distances()) add_by_distance(b);
-    for (int64_t i = 0; i < b.queries; ++i) scale_row(scores_.data() + i * s_.key_lanes, scale(), b.width);
-    if (settings_.causal) return hide_keys(b, *settings_.causal);
-    if (settings_.bias.defined()) add_bias(b, settings_.bias);
-    if (settings_.window > 0) hide_far_keys(b);
+    const bool adds_bias = !settings_.causal && settings_.bias.defined();
+    if (adds_bias) {
+      for (int64_t i = 0; i < b.queries; ++i) scale_row(scores_.data() + i * s_.key_lanes, scale(), b.width);
+      add_bias(b, settings_.bias);
+    }
+    if (settings_.causal) {
+      hide_keys(b, *settings_.causal);
+    } else if (settings_.window > 0) {
+      hide_far_keys(b);
+    }
+    return adds_bias ? 1 : scale();
   }
 
   void add_by_distance(const Block& b) {
@@ -361,11 +390,7 @@ class Worker {
     const auto index = static_cast<uint64_t>((b.row * s_.heads + b.head) * s_.queries + b.first);
     fill_dropout_mask(mask_.data(), b.queries * b.width, settings_.dropout, mix_seed(settings_.key, index));
   }
-  void apply_mask(const Block& b, std::vector<float>& p) const {
-    for (int64_t i = 0; i < b.queries; ++i) {
-      multiply_row(p.data() + i * s_.key_lanes, mask_.data() + i * b.width, b.width);
-    }
-  }
+  const float* mask_of(const Block& b, int64_t i) const { return mask_.data() + i * b.width; }
 
   float* normalisers_of(const Block& b, int64_t i) const {
     return normalisers_ + ((b.row * s_.heads + b.head) * s_.queries + b.first + i) * 2;
@@ -379,7 +404,8 @@ class Worker {
   Operand query_, p_, dout_, ds_;  // of the block; p: the probabilities
   std::optional<DistanceTerm<Scalar, Operand>> to_keys_, to_queries_;
   std::vector<float> scores_, out_, mask_, dscores_;
-  std::vector<float> dkeys_, dvalues_;
+  std::vector<float> turned_dkeys_, turned_dvalues_;
+  std::vector<float> dkeys_;  // what distances give the keys
 };
 
 // [batch, heads, n, width] that lies in memory as [batch, n, heads, width].

@@ -62,10 +62,10 @@ class DistanceTerm {
   template <class Add>
   void products(const Operand& x, const Part& part, const Add& add) {
     for_each_band(part, [&](const Band& b) {
-      std::fill_n(band_.begin(), b.rows * band_row_, 0.0f);
       Right<Number> vectors = table_.turned_right();
       vectors.data += b.first;
-      add_product(below(x.left(), b.begin), vectors, band_.data(), band_row_, b.rows, padded(b.count), width_);
+      add_product(below(x.left(), b.begin), vectors, band_.data(), band_row_, b.rows, padded(b.count), width_,
+                  Into::fresh);
       for (int64_t i = 0; i < b.rows; ++i) add(b.begin + i, band_.data() + i * band_row_ + b.shift(i));
     });
   }
@@ -77,7 +77,8 @@ class DistanceTerm {
     for_each_band(part, [&](const Band& b) {
       std::fill_n(band_.begin(), b.rows * band_row_, 0.0f);
       for (int64_t i = 0; i < b.rows; ++i) take(b.begin + i, band_.data() + i * band_row_ + b.shift(i));
-      shifted_.take(band_.data(), band_row_, b.rows, b.count);
+      for (int64_t i = 0; i < b.rows; ++i) shifted_.take_row(band_.data() + i * band_row_, i, b.count);
+      shifted_.taken(band_.data(), band_row_, b.rows, b.count);
       add_product(shifted_.left(), below(table_.right(), b.first), dx + b.begin * lanes_, lanes_, b.rows, lanes_,
                   b.count);
       add_product(shifted_.turned_left(), below(x.right(), b.begin), gradient_.data() + b.first * lanes_, lanes_,
