@@ -26,33 +26,38 @@ struct Normaliser {
   float scale, greatest, factor;
 };
 
-// scores <- factor e^(scale scores - greatest), zero from `seen` to `width` on.
+// scores <- factor e^(scale scores - greatest). Rows here and below are whole tiles long, so that no loop has an end of
+// its own.
 DELTAW_VECTORISED
-void exponentials(float* __restrict scores, int64_t seen, int64_t width, Normaliser by) {
+void exponentials(float* __restrict scores, int64_t width, Normaliser by) {
   constexpr float kLowest = -87;
-  for (int64_t j = 0; j < seen; ++j) {
-    const float x = by.scale * scores[j] - by.greatest;
-    const float e = exp_negative(x < kLowest ? kLowest : x);
-    scores[j] = x < kLowest ? 0 : by.factor * e;
+  for (int64_t j = 0; j < width; j += kLanes) {
+    for (int64_t lane = j; lane < j + kLanes; ++lane) {
+      const float x = by.scale * scores[lane] - by.greatest;
+      const float e = exp_negative(x < kLowest ? kLowest : x);
+      scores[lane] = x < kLowest ? 0 : by.factor * e;
+    }
   }
-  for (int64_t j = seen; j < width; ++j) scores[j] = 0;
 }
 
 DELTAW_VECTORISED
-float sum_of(const float* __restrict x, int64_t n) {
-  return total(n, [&](int64_t j) DELTAW_INLINE { return x[j]; });
+float sum_of(const float* __restrict x, int64_t width) {
+  return total(width / kLanes * kLanes, [&](int64_t j) DELTAW_INLINE { return x[j]; });
 }
 
 DELTAW_VECTORISED
-float greatest_of(const float* __restrict x, int64_t n) {
+float greatest_of(const float* __restrict x, int64_t width) {
   float lanes[kLanes];
   std::fill_n(lanes, kLanes, -std::numeric_limits<float>::infinity());
-  const int64_t whole = n / kLanes * kLanes;
-  for (int64_t i = 0; i < whole; i += kLanes) {
-    for (int64_t lane = 0; lane < kLanes; ++lane) lanes[lane] = x[i + lane] > lanes[lane] ? x[i + lane] : lanes[lane];
+  for (int64_t j = 0; j < width; j += kLanes) {
+    for (int64_t lane = 0; lane < kLanes; ++lane) lanes[lane] = x[j + lane] > lanes[lane] ? x[j + lane] : lanes[lane];
   }
-  for (int64_t i = whole; i < n; ++i) lanes[i - whole] = x[i] > lanes[i - whole] ? x[i] : lanes[i - whole];
-  return *std::max_element(lanes, lanes + kLanes);
+  for (int64_t half = kLanes / 2; half > 0; half /= 2) {
+    for (int64_t lane = 0; lane < half; ++lane) {
+      lanes[lane] = lanes[half + lane] > lanes[lane] ? lanes[half + lane] : lanes[lane];
+    }
+  }
+  return lanes[0];
 }
 
 DELTAW_VECTORISED
@@ -173,11 +178,10 @@ class Worker {
       if (settings_.dropout > 0) draw_mask(b);
       for (int64_t i = 0; i < b.queries; ++i) {
         float* own = scores_.data() + i * s_.key_lanes;
-        const int64_t seen = b.seen(i);
-        const float greatest = lacking * greatest_of(own, seen);
-        exponentials(own, seen, b.width, {.scale = lacking, .greatest = greatest, .factor = 1});
+        const float greatest = lacking * greatest_of(own, b.width);
+        exponentials(own, b.width, {.scale = lacking, .greatest = greatest, .factor = 1});
         normalisers_of(b, i)[0] = greatest;
-        normalisers_of(b, i)[1] = 1 / sum_of(own, seen);
+        normalisers_of(b, i)[1] = 1 / sum_of(own, b.width);
         if (settings_.dropout > 0) multiply_row(own, mask_of(b, i), b.width);
         p_.take_row(own, i, b.width);
       }
@@ -204,7 +208,7 @@ class Worker {
       for (int64_t i = 0; i < b.queries; ++i) {
         float *p = scores_.data() + i * s_.key_lanes, *dp = dscores_.data() + i * s_.key_lanes;
         const float* normaliser = normalisers_of(b, i);
-        exponentials(p, b.seen(i), b.width, {.scale = lacking, .greatest = normaliser[0], .factor = normaliser[1]});
+        exponentials(p, b.width, {.scale = lacking, .greatest = normaliser[0], .factor = normaliser[1]});
         if (settings_.dropout > 0) multiply_row(dp, mask_of(b, i), b.width);
         softmax_gradient(p, dp, b.width);
         if (settings_.dropout > 0) multiply_row(p, mask_of(b, i), b.width);
@@ -297,7 +301,8 @@ class Worker {
 
   float scale() const { return static_cast<float>(settings_.scale); }
 
-  // q k^T into scores_, or scale q k^T + bias, and q into query_. Returns the scale that they lack.
+  // q k^T into scores_, or scale q k^T + bias, and q into query_; what a query does not see is -infinity. Returns the
+  // scale that they lack.
   float form_scores(const Block& b) {
     Head<Scalar>(in_.q, b.row, b.head).read(b.first, b.queries, query_);
     add_product(query_.left(), keys_.turned_right(), scores_.data(), s_.key_lanes, Operand::whole_rows(b.queries),
@@ -312,6 +317,10 @@ class Worker {
       hide_keys(b, *settings_.causal);
     } else if (settings_.window > 0) {
       hide_far_keys(b);
+    }
+    for (int64_t i = 0; i < b.queries; ++i) {
+      float* scores = scores_.data() + i * s_.key_lanes;
+      std::fill(scores + b.seen(i), scores + b.width, -std::numeric_limits<float>::infinity());
     }
     return adds_bias ? 1 : scale();
   }
