@@ -32,14 +32,18 @@ void narrow_by_bits(const float* __restrict from, at::BFloat16* __restrict to, i
   }
 }
 
-}  // namespace
-
-bool has_bf16_units() {
+inline bool multiplies_bf16() {
 #if defined(__x86_64__)
   return __builtin_cpu_supports("avx512bf16");
 #else
   return false;
 #endif
+}
+
+}  // namespace
+
+bool has_bf16_units() {
+  return multiplies_bf16();
 }
 
 DELTAW_VECTORISED
@@ -49,7 +53,7 @@ void widen(const at::BFloat16* __restrict from, float* __restrict to, int64_t n)
 
 void narrow(const float* from, at::BFloat16* to, int64_t n) {
 #if defined(DELTAW_BF16_UNITS)
-  if (has_bf16_units()) return narrow_in_units(from, to, n);
+  if (multiplies_bf16()) return narrow_in_units(from, to, n);
 #endif
   narrow_by_bits(from, to, n);
 }
