@@ -4,50 +4,14 @@
 
 #include <algorithm>
 
+#include "ops/turn.h"
+
 namespace deltaw::ops {
 
 #if defined(DELTAW_MATRIX_UNITS)
 namespace {
 
 constexpr int64_t kDepth = 64;  // pairs that are turned at a time
-
-// The even or the odd lanes of 128 bits, of `first` and then of `second`.
-template <int kOdd>
-DELTAW_AMX inline __m512i lanes(__m512i first, __m512i second) {
-  return _mm512_maskz_shuffle_i32x4(0xFFFF, first, second, kOdd ? 0xDD : 0x88);  // gcc 12 warns of the unmasked one
-}
-
-// to[i][k] = from[k][i], of 16 by 16.
-DELTAW_AMX
-void turn(const Pair* from, int64_t from_row, Pair* to, int64_t to_row) {
-  __m512i x[16], y[16];
-#pragma GCC unroll 16
-  for (int i = 0; i < 16; ++i) x[i] = _mm512_loadu_si512(from + i * from_row);
-#pragma GCC unroll 8
-  for (int i = 0; i < 16; i += 2) {
-    y[i] = _mm512_maskz_unpacklo_epi32(0xFFFF, x[i], x[i + 1]);
-    y[i + 1] = _mm512_maskz_unpackhi_epi32(0xFFFF, x[i], x[i + 1]);
-  }
-#pragma GCC unroll 4
-  for (int i = 0; i < 16; i += 4) {
-    x[i] = _mm512_maskz_unpacklo_epi64(0xFF, y[i], y[i + 2]);
-    x[i + 1] = _mm512_maskz_unpackhi_epi64(0xFF, y[i], y[i + 2]);
-    x[i + 2] = _mm512_maskz_unpacklo_epi64(0xFF, y[i + 1], y[i + 3]);
-    x[i + 3] = _mm512_maskz_unpackhi_epi64(0xFF, y[i + 1], y[i + 3]);
-  }
-  // x[4 i + n] has columns n, 4 + n, 8 + n and 12 + n of rows 4 i to 4 i + 3, a lane each.
-#pragma GCC unroll 4
-  for (int n = 0; n < 4; ++n) {
-    const __m512i even = lanes<0>(x[n], x[4 + n]), even2 = lanes<0>(x[8 + n], x[12 + n]);
-    const __m512i odd = lanes<1>(x[n], x[4 + n]), odd2 = lanes<1>(x[8 + n], x[12 + n]);
-    y[n] = lanes<0>(even, even2);
-    y[4 + n] = lanes<0>(odd, odd2);
-    y[8 + n] = lanes<1>(even, even2);
-    y[12 + n] = lanes<1>(odd, odd2);
-  }
-#pragma GCC unroll 16
-  for (int i = 0; i < 16; ++i) _mm512_storeu_si512(to + i * to_row, y[i]);
-}
 
 // c += a b or c = a b: one or two tiles below each other, one or two beside each other. Rows of `a` lie without gaps
 // between pairs.
@@ -107,11 +71,7 @@ void add_product_in_units(Left<Pair> a, Right<Pair> b, float* c, int64_t c_row, 
       const int64_t count = std::min(2 * kUnitEdge, rows - i);
       Left<Pair> left{a.data + i * a.row + from * a.column, a.row, a.column};
       if (turns) {
-        for (int64_t r = 0; r < count; r += kUnitEdge) {
-          for (int64_t k = 0; k < depth; k += kUnitEdge) {
-            turn(left.data + r + k * a.column, a.column, turned + r * kDepth + k, kDepth);
-          }
-        }
+        turn(left.data, a.column, depth, count, turned, kDepth);
         left = {turned, kDepth, 1};
       }
       for (int64_t j = 0; j < columns; j += kTileColumns) {

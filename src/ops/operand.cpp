@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "ops/matrix_units.h"
+#include "ops/turn.h"
 #include "ops/vectors.h"
 
 namespace deltaw::ops {
@@ -53,7 +54,7 @@ void Floats::read(const at::BFloat16* from, int64_t stride, int64_t count) {
 void Floats::turn(int64_t count) {
   data_ = own_.data();
   row_ = own_stride_;
-  if (!turned_.empty()) transpose(data_, count, width_, row_, turned_.data(), turned_row_);
+  if (!turned_.empty()) ops::turn(data_, row_, count, width_, turned_.data(), turned_row_);
 }
 
 void Floats::take_row(const float*, int64_t, int64_t) {}
@@ -117,7 +118,7 @@ void Pairs::end(int64_t count, int64_t width) {
   if (keeps_rows_) {
     for (int64_t i = count; i < whole; ++i) std::fill_n(row(i), width, at::BFloat16(0));
   }
-  if (!turned_.empty()) transpose(rows_.data(), count, (width + 1) / 2, row_, turned_.data(), turned_row_);
+  if (!turned_.empty()) turn(rows_.data(), row_, whole, padded(width) / 2, turned_.data(), turned_row_);
 }
 
 }  // namespace deltaw::ops

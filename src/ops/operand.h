@@ -3,7 +3,6 @@
 
 #include <ATen/ATen.h>
 
-#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -26,19 +25,6 @@ constexpr int64_t row_stride(int64_t n) {
 /// n as a whole number of vectors.
 constexpr int64_t in_vectors(int64_t n) {
   return (n + kVectorLanes - 1) / kVectorLanes * kVectorLanes;
-}
-
-/// to [columns, rows] <- from [rows, columns], with rows `from_row` and `to_row` apart.
-template <class Number>
-void transpose(const Number* from, int64_t rows, int64_t columns, int64_t from_row, Number* to, int64_t to_row) {
-  constexpr int64_t kEdge = 16;
-  for (int64_t i = 0; i < rows; i += kEdge) {
-    for (int64_t j = 0; j < columns; j += kEdge) {
-      for (int64_t ii = i; ii < std::min(i + kEdge, rows); ++ii) {
-        for (int64_t jj = j; jj < std::min(j + kEdge, columns); ++jj) to[jj * to_row + ii] = from[ii * from_row + jj];
-      }
-    }
-  }
 }
 
 /// What is asked of a matrix, since it may cost a copy.

@@ -10,6 +10,7 @@
 #include "ops/attention/distance_term.h"
 #include "ops/dropout_mask.h"
 #include "ops/operand.h"
+#include "ops/turn.h"
 #include "ops/vectors.h"
 
 namespace deltaw::ops {
@@ -260,7 +261,7 @@ class Worker {
     const bool adds = &turned == &turned_dkeys_ && !dkeys_.empty();
     for (int64_t first = 0; first < s_.keys; first += kQueries) {
       const int64_t count = std::min(kQueries, s_.keys - first);
-      transpose(turned.data() + first, s_.width, count, s_.turned_row, out_.data(), s_.lanes);
+      turn(turned.data() + first, s_.turned_row, s_.lanes, in_vectors(count), out_.data(), s_.lanes);
       if (adds) add_row(out_.data(), dkeys_.data() + first * s_.lanes, count * s_.lanes);
       scale_row(out_.data(), factor, count * s_.lanes);
       rows.write(first, count, out_.data(), s_.lanes);
