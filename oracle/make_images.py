@@ -38,6 +38,13 @@ def xmp(orientation):
     return f'<x:xmpmeta><rdf tiff:Orientation="{orientation}"/></x:xmpmeta>'
 
 
+def raw_profile(exif):
+    """As ImageMagick writes it into a PNG."""
+    digits = exif.hex()
+    lines = [digits[i:i + 72] for i in range(0, len(digits), 72)]
+    return "\n".join(["", "exif", f"{len(exif):8}", *lines, ""])
+
+
 def make_files():
     def save(image, name, **options):
         image.save(FOLDER / name, **options)
@@ -73,6 +80,9 @@ def make_files():
     exif[0x112] = 6
     save(small, "exif6.png", exif=exif.tobytes())
     save(small, "exif6.webp", exif=exif.tobytes())
+    packet = PngImagePlugin.PngInfo()
+    packet.add_text("Raw profile type exif", raw_profile(exif.tobytes()), zip=True)
+    save(small, "exif6_profile.png", pnginfo=packet)
     packet = PngImagePlugin.PngInfo()
     packet.add_itxt("XML:com.adobe.xmp", xmp(8))
     save(small, "xmp8.png", pnginfo=packet)

@@ -116,6 +116,7 @@ def vits():
                  "images and patches with sides of their own, relu", [("activation", {"hidden_act": "gelu"})])
     yield Vision("vit_stretched", vit(), "images of another size and shape: positions are stretched",
                  [("antialias", stretched(antialias=True)), ("rows and columns", turned_positions)], size=(24, 12))
+    yield Vision("vit_uneven", vit(image_size=18), "images that are no whole number of patches, as SigLIP's of 384 in 14")
     yield Vision("vit_bare", vit(), "a ViTModel with its pooler and no classifier", head="Model")
 
 
@@ -135,6 +136,7 @@ def dinov2s():
                  "a gate of 24: two thirds of 32, to the next multiple of 8")
     yield Vision("dinov2_stretched", dinov2(image_size=28), "images smaller than those of training",
                  [("antialias", stretched(antialias=True)), ("rows and columns", turned_positions)], size=(16, 12))
+    yield Vision("dinov2_uneven", dinov2(image_size=15), "the same of another size", size=(23, 18))
     yield Vision("dinov2_drop_path", dinov2(drop_path_rate=0.25), "rows that go without sublayers in training")
     yield Vision("dinov2_bare", dinov2(), "a Dinov2Model, as it is published", head="Model")
 

@@ -24,7 +24,7 @@ class ImageModel : public Model, public ReadsImages {
  public:
   /// What the head reads, [batch, width], of pixel_values [batch, 3, height, width] as an ImageProcessor makes them
   /// (deltaw/image.h). Positions are stretched where the image has another size than those that the model was trained
-  /// on; both sides must be whole numbers of patches. Throws data.image-size.
+  /// on; pixels behind the last whole patch are not seen. Throws data.image-size for less than one patch.
   virtual Tensor image_features(const Tensor& pixel_values, Call& call) const = 0;
 
   /// Logits [batch, labels].

@@ -60,6 +60,7 @@ ImageRecords::ImageRecords(const fs::path& path) : file_(path), bytes_(static_ca
     bytes_ = static_cast<int64_t>(unpacked_.size());
   }
   is_mnist(plain_name(path)) ? read_mnist_header() : find_cifar_kind();
+  if (count_ == 0) refuse("it holds no image");
 }
 
 void ImageRecords::refuse(const std::string& what) const {

@@ -44,9 +44,16 @@ bool is_folder(const fs::directory_entry& entry) {
   return entry.is_directory(ignored);
 }
 
+/// Throws io.not-found for a link to an image that is not there (of a data set that was fetched in part, say).
 bool is_image(const fs::directory_entry& entry) {
   std::error_code ignored;
-  return is_image_name(entry.path()) && entry.is_regular_file(ignored);
+  if (!is_image_name(entry.path())) return false;
+  if (entry.is_regular_file(ignored)) return true;
+  if (!entry.is_symlink(ignored) || entry.exists(ignored)) return false;
+  throw Error({.id = "io.not-found",
+               .what = "the image is not there: the link leads to no file",
+               .where = entry.path().string(),
+               .fix = "fetch what it leads to, or remove the link"});
 }
 
 /// Calls `take` with each image of a folder and of those in it, until it says false. A folder that is a link to another

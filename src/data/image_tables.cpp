@@ -102,11 +102,14 @@ const std::string& column_of(const std::string& asked, const Table& table) {
 /// The file that a cell names, from the folder of its own file on.
 std::string file_of(const Table& table, const Row& row, size_t column) {
   const fs::path own = table.sources.empty() ? table.file : table.sources[row.source].file;
-  const fs::path file = own.parent_path() / text_of(table, row, column);
+  const std::string name = text_of(table, row, column);
+  const fs::path file = own.parent_path() / name;
   std::error_code ignored;
-  if (fs::exists(file, ignored)) return file.string();
+  const bool is_folder = fs::is_directory(file, ignored);
+  if (!name.empty() && !is_folder && fs::exists(file, ignored)) return file.string();
+  const char* const problem = is_folder ? "this is a folder, and no image" : "the image is not there";
   throw Error({.id = "io.not-found",
-               .what = fmt::format("the image is not there: {}", file.string()),
+               .what = name.empty() ? "no image is named" : fmt::format("{}: {}", problem, file.string()),
                .where = fmt::format("{}, column '{}'", table.where(row), table.columns[column]),
                .fix = "correct its path, which begins at the folder of the file of rows, or leave the row out"});
 }

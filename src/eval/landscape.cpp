@@ -13,6 +13,7 @@
 #include "core/chart/landscape_chart.h"
 #include "core/fnv.h"
 #include "deltaw/error.h"
+#include "tasks/common/follows_adapter.h"
 
 namespace deltaw {
 namespace {
@@ -50,6 +51,26 @@ class KeptBatches final : public RowSource {
   mutable std::mutex mutex_;
   mutable std::map<std::vector<int64_t>, Batch> batches_;  // which are always drawn alike
   mutable size_t bytes_ = 0;
+};
+
+/// The same batches as a point's adapter has them.
+class PointBatches final : public RowSource {
+ public:
+  PointBatches(const RowSource& rows, std::map<std::string, Tensor> own) : rows_(rows), own_(std::move(own)) {}
+
+  int64_t size() const override { return rows_.size(); }
+  int64_t cost(int64_t row) const override { return rows_.cost(row); }
+  std::string fingerprint() const override { return rows_.fingerprint(); }
+
+  Batch collate(const std::vector<int64_t>& positions, const Draw& draw) const override {
+    Batch batch = rows_.collate(positions, draw);
+    for (const auto& [name, tensor] : own_) batch.tensors[name] = tensor;
+    return batch;
+  }
+
+ private:
+  const RowSource& rows_;
+  std::map<std::string, Tensor> own_;
 };
 
 /// `points` numbers from below `low` to above `high`.
@@ -256,7 +277,9 @@ ScorePoint score_point(const Task& task, const Model& model, std::shared_ptr<con
   const auto batches = std::make_shared<const KeptBatches>(rows);
   return [&task, &model, rows, batches, batch_size, metrics = std::move(metrics)](const Adapter& point) {
     const std::unique_ptr<Scorer> scorer = task.scorer(model, &point, *rows, metrics);
-    score(task, model, &point, *batches, batch_size, *scorer);
+    const auto* follows = dynamic_cast<const tasks::FollowsAdapter*>(rows.get());
+    const PointBatches own(*batches, follows ? follows->tensors_of(point) : std::map<std::string, Tensor>());
+    score(task, model, &point, own, batch_size, *scorer);
     return scorer->metrics();
   };
 }

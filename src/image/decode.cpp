@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "core/files.h"
+#include "core/other_kind.h"
 #include "deltaw/error.h"
 
 namespace deltaw {
@@ -51,6 +52,7 @@ Decoded decoded(std::string_view bytes) {
   if (begins({"II*\0", 4}) || begins({"MM\0*", 4})) throw refuse("TIFF");
   if (bytes.size() > 12 && bytes.substr(4, 4) == "ftyp") throw refuse("HEIF or AVIF");
   if (begins({"\0\0\0\x0cJXL ", 8}) || begins("\xff\x0a")) throw refuse("JPEG XL");
+  if (const std::string kind = other_kind(bytes); !kind.empty()) throw ImageError(kind);
   throw ImageError(bytes.empty() ? "it is empty" : "it is none of JPEG, PNG and WebP");
 }
 

@@ -88,21 +88,48 @@ bool is_animated(const Png& file) {
   });
 }
 
+/// The last text of a name, as Pillow keeps it.
+std::string_view text_of(const Png& file, std::string_view name) {
+  png_textp texts = nullptr;
+  int count = 0;
+  png_get_text(file.png, file.info, &texts, &count);
+  for (int i = count - 1; i >= 0; --i) {
+    if (texts[i].key == name) return {texts[i].text, std::max(texts[i].text_length, texts[i].itxt_length)};
+  }
+  return {};
+}
+
+/// The bytes of a profile as ImageMagick writes them: three lines, of which the last is their number, and lines of
+/// hexadecimal digits.
+std::string raw_profile(std::string_view text) {
+  for (int line = 0; line < 3; ++line) {
+    const size_t end = text.find('\n');
+    if (end == std::string_view::npos) return {};
+    text.remove_prefix(end + 1);
+  }
+  constexpr std::string_view kDigits = "0123456789abcdefABCDEF";
+  std::string bytes;
+  size_t high = std::string_view::npos;
+  for (const char c : text) {
+    size_t digit = kDigits.find(c);
+    if (digit == std::string_view::npos) continue;
+    if (digit > 15) digit -= 6;
+    if (high != std::string_view::npos) bytes.push_back(static_cast<char>(high << 4 | digit));
+    high = high == std::string_view::npos ? digit : std::string_view::npos;
+  }
+  return bytes;
+}
+
 int orientation_of(const Png& file) {
   png_uint_32 length = 0;
   png_bytep exif = nullptr;
   if (png_get_eXIf_1(file.png, file.info, &length, &exif) != 0) {
     if (const auto orientation = exif_orientation({reinterpret_cast<const char*>(exif), length})) return *orientation;
   }
-  png_textp texts = nullptr;
-  int count = 0;
-  png_get_text(file.png, file.info, &texts, &count);
-  for (int i = 0; i < count; ++i) {
-    if (std::string_view(texts[i].key) != "XML:com.adobe.xmp") continue;
-    const size_t bytes = std::max(texts[i].text_length, texts[i].itxt_length);
-    if (const auto orientation = xmp_orientation({texts[i].text, bytes})) return *orientation;
+  if (const auto orientation = exif_orientation(raw_profile(text_of(file, "Raw profile type exif")))) {
+    return *orientation;
   }
-  return 1;
+  return xmp_orientation(text_of(file, "XML:com.adobe.xmp")).value_or(1);
 }
 
 }  // namespace

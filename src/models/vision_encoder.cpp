@@ -139,13 +139,14 @@ Tensor VisionEncoder::positions(int64_t rows, int64_t columns, const Call& call,
 Tensor VisionEncoder::embed(const Tensor& pixel_values, Call& call) const {
   const auto& c = config_;
   const int64_t height = pixel_values.size(2), width = pixel_values.size(3);
-  if (height % c.patch_size[0] != 0 || width % c.patch_size[1] != 0) {
+  if (height < c.patch_size[0] || width < c.patch_size[1]) {
     throw Error({.id = "data.image-size",
-                 .what = fmt::format("an image of {} x {} pixels is no whole number of patches of {} x {}", height,
-                                     width, c.patch_size[0], c.patch_size[1]),
+                 .what = fmt::format("an image of {} x {} pixels is smaller than a patch of {} x {}", height, width,
+                                     c.patch_size[0], c.patch_size[1]),
                  .where = "the batch",
-                 .fix = "set the size in preprocessor_config.json to a multiple of the model's patch_size"});
+                 .fix = "set the size in preprocessor_config.json to that of the model's images"});
   }
+  // Pixels behind the last whole patch are not seen: SigLIP has images of 384 in patches of 14.
   const at::ScalarType type = patches_->weight.value.scalar_type();
   const Tensor patches = ops::conv2d(pixel_values.to(type), *patches_, call);
   const auto of_rows = [&](const Parameter& tokens) {

@@ -50,8 +50,37 @@ contains err 'templates_file'
 expect 0 merge --adapter_name_or_path out1 --output_dir merged
 expect 0 eval --model_name_or_path merged --dtype float32 --dataset_dir data
 [ "$(number eval_accuracy)" = 1.0 ] || fail "merged, accuracy is $(number eval_accuracy)"
-expect 0 validate $run --target_modules '.*text_model.*query' --exclude_modules none
-contains err 'learn nothing'
+expect 2 validate $run --target_modules '.*text_model.*query' --exclude_modules none
+contains err 'error[config.learns-nothing]'
+contains err 'text_model.encoder.layer.0.attention.self.query.lora_A.weight'
+
+# Whatever trains, it is nothing that no gradient reaches: the projection of texts, a scale that is not asked.
+short="$base --dataset_dir data --max_steps 2 --image_augmentation none"
+expect 0 train $short --method lora --target_modules all-linear --output_dir wide
+lacks wide/adapter_model.safetensors text_
+expect 0 train $short --method full --output_dir full
+contains full/adapter_model.safetensors logit_scale
+expect 0 train $short --method full --temperature 0.1 --output_dir scaled
+lacks scaled/adapter_model.safetensors logit_scale
+expect 2 train $short --method lora --modules_to_save text_projection --output_dir none
+contains err 'error[config.learns-nothing]'
+absent none
+
+# Between adapters that move the tower of texts the classes move too.
+both="$base --dataset_dir data --task_type contrastive-image-text --learning_rate 3e-2 --max_steps 4"
+expect 0 train $both --output_dir pair1
+expect 0 train $both --seed 7 --output_dir pair2
+expect 0 landscape --adapters pair1,pair2 --task_type zero-shot-image-classification --dataset_dir data --points 2 \
+  --output_file line.json
+i=0
+for folder in pair1 pair2; do
+  i=$((i + 1))
+  expect 0 eval --adapter_name_or_path $folder --task_type zero-shot-image-classification --dtype float32 --dataset_dir data
+  own=$(number eval_loss)
+  found=$(sed 's/"distances".*//' line.json | grep -o '"loss":[0-9.]*' | sed -n "${i}s/.*://p")
+  awk -v a="$own" -v b="$found" 'BEGIN { exit !((a - b) ^ 2 < 1e-10 && a != "") }' ||
+    fail "$folder: eval says $own, the landscape $found"
+done
 expect 0 bench $base --method lora --r 2 --max_length 8 --per_device_train_batch_size 2 --steps 2 --rounds 1
 layers=$(grep -ao 'lora_A.weight"' out1/adapter_model.safetensors | wc -l)
 contains out '"adapted_layers":'"$layers,"

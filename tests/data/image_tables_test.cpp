@@ -81,6 +81,14 @@ TEST_F(SomeImages, OfAFolderThatHoldsItselfEnd) {
   EXPECT_EQ(named(path("set")), (Strings{"set/cat/a.png: cat"}));
 }
 
+TEST_F(SomeImages, ThatALinkLeadsToAreThere) {
+  put_images({"set/cat/a.png", "elsewhere.png"});
+  std::filesystem::create_symlink(folder_ / "elsewhere.png", folder_ / "set/cat/b.png");
+  EXPECT_EQ(named(path("set")), (Strings{"set/cat/a.png: cat", "set/cat/b.png: cat"}));
+  std::filesystem::remove(folder_ / "elsewhere.png");
+  expect_error([&] { named(path("set")); }, "io.not-found", {"set/cat/b.png", "leads to no file"});
+}
+
 TEST_F(SomeImages, AreAskedForWhereAClassOrAFolderHasNone) {
   put_images({"set/cat/a.png", "set/dog/readme.txt", "other/readme.md"});
   expect_error([&] { named(path("set")); }, "data.no-images", {"set/dog", "no image"});
@@ -252,8 +260,8 @@ TEST_F(SomeImages, OfMnistAreRefusedWhereTheirFilesDoNotAgree) {
     write("a-labels-idx1-ubyte", labels);
     expect_error([&] { named(file); }, "format.image-set", {"a label for each of the 2 images"});
   }
-  for (const std::string& bad :
-       {images + "x", idx(1, {2, 2, 3}, "abcdefABCDEF"), images.substr(0, 12), std::string(), idx(3, {2, 0, 3}, "")}) {
+  for (const std::string& bad : {images + "x", idx(1, {2, 2, 3}, "abcdefABCDEF"), images.substr(0, 12), std::string(),
+                                 idx(3, {2, 0, 3}, ""), idx(3, {0, 2, 3}, "")}) {
     write("a-images-idx3-ubyte", bad);
     expect_error([&] { named(file); }, "format.image-set", {"a-images-idx3-ubyte"});
   }
@@ -295,6 +303,10 @@ TEST_F(SomeImages, ThatARowNamesAndThatAreNotThereAreNamedWithTheRow) {
   write("d/rows.csv", "image,label\na.png,cat\nmissing.png,dog\n");
   expect_error([&] { named(path("d/rows.csv")); }, "io.not-found",
                {"d/missing.png", "rows.csv, line 3", "column 'image'"});
+  write("d/rows.csv", "image,label\na.png,cat\n,dog\n");
+  expect_error([&] { named(path("d/rows.csv")); }, "io.not-found", {"no image is named", "rows.csv, line 3"});
+  write("d/rows.csv", "image,label\na.png,cat\n../d,dog\n");
+  expect_error([&] { named(path("d/rows.csv")); }, "io.not-found", {"a folder", "rows.csv, line 3"});
   write("d/rows.jsonl", "{\"image\": \"a.png\", \"label\": 1}\n{\"label\": 2}\n");
   expect_error([&] { named(path("d/rows.jsonl")); }, "data.not-text", {"rows.jsonl, line 2", "'image' is missing"});
   write("d/rows.jsonl", "{\"image\": {\"bytes\": \"\"}, \"label\": 1}\n");

@@ -119,6 +119,11 @@ TEST(Images, OfOtherKindsAreRefusedByName) {
   }
   EXPECT_EQ(error_of([] { read_image(image_file("none.png")); }).id(), "io.not-found");
   EXPECT_EQ(error_of([] { decode_image("", "nothing"); }).id(), "format.image");
+  const std::string pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12\n";
+  for (const auto& [bytes, word] : {std::pair{pointer, "Git LFS"}, {std::string("<!DOCTYPE html>"), "a web page"}}) {
+    const Error error = error_of([&, &bytes = bytes] { decode_image(bytes, "a.png"); });
+    EXPECT_NE(error.parts().what.find(word), std::string::npos) << error.what();
+  }
 }
 
 TEST(Images, ThatClaimMorePixelsThanPillowTakesAreRefusedBeforeThereIsMemoryForThem) {

@@ -169,14 +169,17 @@ TEST_F(Vision, RefusesWhatItDoesNotCompute) {
   bad("num_register_tokens", -1);
 }
 
-TEST_F(Vision, TakesImagesOfWholePatchesAndNoText) {
+TEST_F(Vision, TakesImagesOfAPatchAtLeastAndNoText) {
   copy("vit_cls");
   const auto model = load();
   Call call;
   EXPECT_EQ(images(*model).image_tokens(24, 12), 1 + 6 * 3);
-  const Error error = error_of([&] { images(*model).forward_images(at::zeros({1, 3, 18, 16}), call); });
+  const Tensor pixels = io()["pixel_values"], wider = at::constant_pad_nd(pixels, {0, 3, 0, 1}, 1);
+  EXPECT_EQ(images(*model).image_tokens(17, 19), 1 + 4 * 4);
+  EXPECT_EQ(differs(images(*model).forward_images(wider, call), images(*model).forward_images(pixels, call), 1e-6), "");
+  const Error error = error_of([&] { images(*model).forward_images(at::zeros({1, 3, 3, 16}), call); });
   EXPECT_EQ(error.id(), "data.image-size");
-  EXPECT_NE(error.parts().what.find("18 x 16"), std::string::npos) << error.what();
+  EXPECT_NE(error.parts().what.find("3 x 16"), std::string::npos) << error.what();
   EXPECT_EQ(error_of([&] {
               model->forward({.input_ids = at::zeros({1, 3}, at::kLong)}, call);
             }).id(),

@@ -48,7 +48,7 @@ TEST(ZeroShot, AClassIsTheMeanOfItsSentencesAsUnitVectors) {
     return tasks::unit_text_embeds(towers(*model), nullptr, TowerTexts(texts, tokenizer, towers(*model)));
   };
   const Tensor classes =
-      class_embeds(towers(*model), nullptr, tokenizer, {"red", "blue"}, {"a photo of {}.", "sketch of {}"});
+      ClassSentences(towers(*model), tokenizer, {"red", "blue"}, {"a photo of {}.", "sketch of {}"}).embeds(nullptr);
   const Tensor red = embeds({"a photo of red.", "sketch of red"}),
                blue = embeds({"a photo of blue.", "sketch of blue"});
   EXPECT_TRUE(at::allclose(red.norm(2, 1), at::ones({2}, at::kDouble)));

@@ -7,7 +7,6 @@
 #include "deltaw/error.h"
 #include "tasks/common/hypothesis_template.h"
 #include "tasks/common/losses.h"
-#include "tasks/common/tower_texts.h"
 
 namespace deltaw::zero_shot {
 std::vector<std::string> read_templates(const std::filesystem::path& file) {
@@ -25,15 +24,19 @@ std::vector<std::string> read_templates(const std::filesystem::path& file) {
                .fix = "write one on each line: a photo of a {}."});
 }
 
-Tensor class_embeds(const TwoTowerModel& model, const Adapter* adapter, const Tokenizer& tokenizer,
-                    const std::vector<std::string>& classes, const std::vector<std::string>& templates) {
+ClassSentences::ClassSentences(const TwoTowerModel& model, const Tokenizer& tokenizer,
+                               const std::vector<std::string>& classes, const std::vector<std::string>& templates)
+    : model_(model), classes_(static_cast<int64_t>(classes.size())) {
   std::vector<std::string> sentences;
   for (const std::string& name : classes) {
     for (const std::string& text : templates) sentences.push_back(tasks::filled(text, name));
   }
-  const Tensor units = tasks::unit_text_embeds(model, adapter, tasks::TowerTexts(sentences, tokenizer, model));
-  const auto count = static_cast<int64_t>(classes.size());
-  return tasks::unit_rows(units.view({count, -1, units.size(1)}).mean(1));
+  texts_ = std::make_shared<const tasks::TowerTexts>(sentences, tokenizer, model);
+}
+
+Tensor ClassSentences::embeds(const Adapter* adapter) const {
+  const Tensor units = tasks::unit_text_embeds(model_, adapter, *texts_);
+  return tasks::unit_rows(units.view({classes_, -1, units.size(1)}).mean(1));
 }
 
 }  // namespace deltaw::zero_shot

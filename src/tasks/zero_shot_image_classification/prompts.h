@@ -4,12 +4,14 @@
 #include <ATen/ATen.h>
 
 #include <filesystem>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "deltaw/adapter.h"
 #include "deltaw/tokenizer.h"
 #include "deltaw/two_tower_model.h"
+#include "tasks/common/tower_texts.h"
 
 namespace deltaw::zero_shot {
 
@@ -17,9 +19,20 @@ namespace deltaw::zero_shot {
 /// line, for one without, and io.*.
 std::vector<std::string> read_templates(const std::filesystem::path& file);
 
-/// A vector of length 1 for each class, [classes, projection_dim] in float32 or wider: the mean of the unit vectors of
-/// its sentences, scaled to length 1. `adapter` may be null.
-Tensor class_embeds(const TwoTowerModel& model, const Adapter* adapter, const Tokenizer& tokenizer,
-                    const std::vector<std::string>& classes, const std::vector<std::string>& templates);
+/// The sentences of each class.
+class ClassSentences {
+ public:
+  ClassSentences(const TwoTowerModel& model, const Tokenizer& tokenizer, const std::vector<std::string>& classes,
+                 const std::vector<std::string>& templates);
+
+  /// A vector of length 1 for each class, [classes, projection_dim] in float32 or wider: the mean of the unit vectors
+  /// of its sentences, scaled to length 1. `adapter` may be null.
+  Tensor embeds(const Adapter* adapter) const;
+
+ private:
+  const TwoTowerModel& model_;
+  int64_t classes_;
+  std::shared_ptr<const tasks::TowerTexts> texts_;
+};
 
 }  // namespace deltaw::zero_shot

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "core/files.h"
+#include "core/patterns.h"
 #include "deltaw/error.h"
 #include "tasks/common/hypothesis_template.h"
 #include "tasks/common/image_reader.h"
@@ -19,7 +20,7 @@ namespace deltaw::zero_shot {
 namespace {
 
 constexpr const char* kTask = "zero-shot-image-classification";
-constexpr const char* kTextTower = "text_model.";
+constexpr const char* kTextSide = "text_model|text_projection";
 constexpr const char* kTemplates = "hypothesis_templates.txt";  // beside an adapter or a model
 
 /// What the first of the folders that has templates calls them; empty: none has.
@@ -104,22 +105,22 @@ class Reader final : public tasks::ClassImageReader {
     check_classes(files);
   }
 
-  /// The classes are settled before training, so nothing of the tower of texts could learn.
   void settle_adapter(const Model& /*model*/, AdapterConfig& config) const override {
-    if (config.exclude_modules.is_null()) config.exclude_modules = ".*text_model\\..*";
+    if (config.exclude_modules.is_null()) config.exclude_modules = unread_modules();
   }
 
-  std::vector<std::string> warnings(const Model& /*model*/, const Adapter* adapter,
-                                    const DataOptions& /*data*/) const override {
-    if (!adapter) return {};
-    const auto count = std::count_if(adapter->layers().begin(), adapter->layers().end(), [](const AdaptedLayer* layer) {
-      return layer->info.name.starts_with(kTextTower);
-    });
-    if (count == 0) return {};
-    return {
-        fmt::format("{} adapted layers of the tower of texts learn nothing: the classes stay where it put them "
-                    "before training; train both towers with --task_type contrastive-image-text",
-                    count)};
+  void check(const Model& /*model*/, const Adapter* adapter) const override {
+    if (!adapter) return;
+    for (const NamedTensor& tensor : adapter->trained()) {
+      if (!full_match(unread_modules(), tensor.name)) continue;
+      throw Error(
+          {.id = "config.learns-nothing",
+           .what = fmt::format("'{}' would learn nothing: the classes stay where the tower of texts put them "
+                               "before training{}",
+                               tensor.name, temperature_ == 0 ? "" : ", and temperature replaces the scale"),
+           .where = "keys \"target_modules\", \"exclude_modules\" and \"modules_to_save\"",
+           .fix = "leave them to the tower of images, or train both towers: --task_type contrastive-image-text"});
+    }
   }
 
   Json facts(const DataOptions& data) const override {
@@ -163,11 +164,16 @@ class Reader final : public tasks::ClassImageReader {
     auto images =
         std::make_shared<const tasks::ImageRows>(std::move(rows), processor(), towers, augmentation, loader());
     return std::make_shared<const RowsWithClasses>(
-        std::move(images), rows_.labels(),
-        class_embeds(towers, adapter, *tokenizer_, rows_.labels().names, templates_));
+        std::move(images), rows_.labels(), ClassSentences(towers, *tokenizer_, rows_.labels().names, templates_),
+        adapter);
   }
 
  private:
+  /// What no gradient reaches, since the classes are settled before training: an expression of modules and tensors.
+  std::string unread_modules() const {
+    return fmt::format("(.*\\.)?({}{})(\\..*)?", kTextSide, temperature_ == 0 ? "" : "|logit_scale|logit_bias");
+  }
+
   /// Those that were asked for, else those of the files that are there, of training first.
   LabelSet labels_of(const TaskFiles& files) const {
     if (!files.data.label_names.empty()) return {.names = files.data.label_names};
