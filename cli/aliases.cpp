@@ -20,6 +20,7 @@ constexpr Alias kAliases[] = {
     {"base_model", "model_name_or_path"},
     {"model", "model_name_or_path"},
     {"base_model_name_or_path", "model_name_or_path"},
+    {"pretrained_model_name_or_path", "model_name_or_path"},
     {"adapter", "adapter_name_or_path"},
     {"lora_model_dir", "adapter_name_or_path"},
     {"torch_dtype", "dtype"},
@@ -45,14 +46,20 @@ constexpr Alias kAliases[] = {
     {"num_epochs", "num_train_epochs"},
     {"epochs", "num_train_epochs"},
     {"iters", "max_steps"},
+    {"max_train_steps", "max_steps"},
     {"lr", "learning_rate"},
     {"lr_scheduler", "lr_scheduler_type"},
+    {"lr_warmup_steps", "warmup_steps"},
+    {"adam_weight_decay", "weight_decay"},
+    {"checkpointing_steps", "save_steps"},
+    {"checkpoints_total_limit", "save_total_limit"},
     {"evaluation_strategy", "eval_strategy"},
     {"eval_file", "validation_file"},
     {"dataset", "train_file"},
     {"datasets", "train_file"},
     {"dataset_name", "train_file"},
     {"train_dataset", "train_file"},
+    {"train_data_dir", "train_file"},
     {"data", "train_file"},
     {"dataset_text_field", "text_column"},
     {"dev_file", "validation_file"},
@@ -109,6 +116,29 @@ const std::vector<Fixed>& fixed_settings() {
       {"attn_implementation", {kAny}, ""},
       {"logging_dir", {"null"}, "remove it: log.jsonl in output_dir holds every event"},
       {"fan_in_fan_out", {"false"}, "weights lie as [d_out, d_in] in every model that is read"},
+      // of diffusers' scripts
+      {"variant", {"null"}, "remove it: what is read is the file without a variant, and fp16 where there is no other"},
+      {"tokenizer_name", {"null"}, "remove it: the tokenizer is the model's own"},
+      {"tokenizer_max_length", {"null"}, "remove it: as many tokens are read as the text encoder has places"},
+      {"text_encoder_use_attention_mask", {"false"}, "remove it: the text encoder reads what fills a caption too"},
+      {"dataset_config_name", {"null"}, "remove it, and give the folder of its files as train_file"},
+      {"cache_dir", {"null"}, "set HF_HUB_CACHE to that folder"},
+      {"prediction_type", {"null"}, "write it into the pipeline's scheduler/scheduler_config.json"},
+      {"validation_images", {"null"}, "remove it: pictures are drawn of texts alone"},
+      {"class_labels_conditioning", {"null"}, "remove it: such a model is not implemented"},
+      {"prior_generation_precision", {"null"}, "remove it: pictures of the class are made in dtype"},
+      {"sample_batch_size", {kAny}, ""},  // pictures are made one by one
+      {"cache_latents", {"true", "false"}, ""},
+      {"pre_compute_text_embeddings", {"true", "false"}, ""},
+      {"scale_lr", {"false"}, "give the learning_rate times the rows of a step"},
+      {"use_8bit_adam", {"false"}, "remove it: the state of AdamW is float32"},
+      {"lr_num_cycles", {"1"}, "remove it: no schedule here starts again"},
+      {"lr_power", {"1", "1.0"}, "remove it: no schedule here is a polynomial"},
+      {"enable_xformers_memory_efficient_attention", {"true", "false"}, ""},
+      {"allow_tf32", {"true", "false"}, ""},
+      {"local_rank", {kAny}, ""},
+      {"hub_token", {kAny}, ""},  // of push_to_hub, as the next one
+      {"hub_model_id", {kAny}, ""},
   };
   return table;
 }
@@ -145,6 +175,17 @@ bool drop_fixed(const std::string& key, const Json& value, const std::string& wh
   return false;
 }
 
+/// The dtype that mixed_precision means. Throws config.not-implemented for fp16.
+Json dtype_of(const Json& mixed_precision, const std::string& where) {
+  const std::string given = plain(mixed_precision);
+  if (given == "no" || given == "false") return "float32";  // false: "no" of a YAML file
+  if (mixed_precision.is_null() || given == "bf16") return mixed_precision;
+  throw Error({.id = "config.not-implemented",
+               .what = fmt::format("'mixed_precision' is {}, which deltaw does not implement", given),
+               .where = fmt::format("{}, key \"mixed_precision\"", where),
+               .fix = "set it to bf16 or no"});
+}
+
 void set(Json& result, const std::string& key, const Json& value, const std::string& name, const std::string& where) {
   if (result.contains(key) && result[key] != value) {
     throw Error({.id = "config.two-names",
@@ -163,7 +204,11 @@ std::vector<std::string> other_names(const std::set<std::string>& known) {
   for (const Alias& alias : kAliases) {
     if (known.contains(alias.key) && !known.contains(alias.other)) names.push_back(alias.other);
   }
-  if (known.contains("dtype") && !known.contains("bf16")) names.push_back("bf16");
+  if (known.contains("dtype")) {
+    for (const char* name : {"bf16", "mixed_precision"}) {
+      if (!known.contains(name)) names.emplace_back(name);
+    }
+  }
   if (known.contains("target_modules")) names.push_back("lora_target_linear");
   if (known.contains("learning_rate")) {
     for (const Fixed& fixed : fixed_settings()) {
@@ -193,6 +238,7 @@ bool is_switch(const std::string& name, const std::set<std::string>& switches) {
 Json translate(const Json& values, const std::set<std::string>& known, const std::string& where, Problems& problems) {
   Json result = Json::object();
   const std::vector<std::string> others = other_names(known);
+  bool counts_steps = false;  // of checkpoints, as diffusers' scripts always do
   const auto take = [&](const std::string& given, const Json& value) {
     std::string name = given;
     std::replace(name.begin(), name.end(), '-', '_');
@@ -202,11 +248,14 @@ Json translate(const Json& values, const std::set<std::string>& known, const std
       if (plain(value) == "true" || plain(value) == "auto") {
         set(result, "dtype", plain(value) == "true" ? "bf16" : "auto", given, where);
       }
+    } else if (name == "mixed_precision") {
+      if (const Json dtype = dtype_of(value, where); !dtype.is_null()) set(result, "dtype", dtype, given, where);
     } else if (name == "lora_target_linear") {
       if (plain(value) == "true") set(result, "target_modules", "all-linear", given, where);
     } else if (const char* key = key_of(name)) {
       const bool all_linear = name == "lora_target" && value == "all";
       set(result, key, all_linear ? Json("all-linear") : value, given, where);
+      counts_steps |= name == "checkpointing_steps";
     } else {
       drop_fixed(name, value, where);
     }
@@ -214,6 +263,7 @@ Json translate(const Json& values, const std::set<std::string>& known, const std
   for (const auto& [given, value] : values.items()) {
     problems.gather([&, name = given, &value = value] { take(name, value); });
   }
+  if (counts_steps && !result.contains("save_strategy")) result["save_strategy"] = "steps";
   return result;
 }
 

@@ -21,11 +21,16 @@ namespace {
 
 namespace fs = std::filesystem;
 
+using Shapes = std::map<std::string, std::vector<int64_t>>;  // of weights, by module
+
 /// What the pipeline's files say.
 struct Pipeline {
   std::string name;
   Json unet_config;
   std::vector<LoraModules> parts;
+  std::map<std::string, Shapes> shapes;  // by part
+
+  void add(const std::string& part, Shapes of_part);
 };
 
 struct LoraForm {
@@ -48,17 +53,24 @@ constexpr LoraForm kForms[] = {{"diffusers",
                                    const fs::path& folder) { write_peft_lora(parts, pipeline.name, folder); },
                                 ""}};
 
-/// The modules whose weights are matrices or kernels.
-std::vector<std::string> modules_in(const io::Checkpoint& checkpoint) {
+/// Of the modules whose weights are matrices or kernels.
+Shapes shapes_in(const io::Checkpoint& checkpoint) {
   const std::string ending = ".weight";
-  std::vector<std::string> modules;
+  Shapes shapes;
   for (const std::string& stored : checkpoint.names()) {
     const std::string name = present_name(stored);
-    const size_t axes = checkpoint.find(stored)->shape.size();
-    if (name.ends_with(ending) && (axes == 2 || axes == 4))
-      modules.push_back(name.substr(0, name.size() - ending.size()));
+    const std::vector<int64_t>& shape = checkpoint.find(stored)->shape;
+    if (name.ends_with(ending) && (shape.size() == 2 || shape.size() == 4))
+      shapes[name.substr(0, name.size() - ending.size())] = shape;
   }
-  return modules;
+  return shapes;
+}
+
+void Pipeline::add(const std::string& part, Shapes of_part) {
+  std::vector<std::string> modules;
+  for (const auto& [module, shape] : of_part) modules.push_back(module);
+  parts.emplace_back(part, modules);
+  shapes[part] = std::move(of_part);
 }
 
 Pipeline open_pipeline(const std::string& name) {
@@ -70,12 +82,12 @@ Pipeline open_pipeline(const std::string& name) {
                  .where = folder.string(),
                  .fix = "give the pipeline that the LoRA is of, or its UNet"});
   }
-  Pipeline pipeline{.name = name, .unet_config = unet.config(), .parts = {}};
-  pipeline.parts.emplace_back(kUnetPart, modules_in(unet));
+  Pipeline pipeline{.name = name, .unet_config = unet.config(), .parts = {}, .shapes = {}};
+  pipeline.add(kUnetPart, shapes_in(unet));
   const fs::path text = fs::absolute(folder).lexically_normal().parent_path() / kTextPart;
   std::error_code unseen;
   if (io::is_pipeline(text.parent_path()) && fs::is_directory(text, unseen))
-    pipeline.parts.emplace_back(kTextPart, modules_in(io::Checkpoint(text)));
+    pipeline.add(kTextPart, shapes_in(io::Checkpoint(text)));
   return pipeline;
 }
 
@@ -99,6 +111,10 @@ Contents read(const fs::path& adapter, const Pipeline& pipeline) {
   Contents contents;
   for (const LoraFile& file : files_of(adapter)) {
     std::vector<LoraPart> parts = file.placed(pipeline.parts, contents.left);
+    for (LoraPart& part : parts) {
+      const Shapes& shapes = pipeline.shapes.at(part.part);
+      for (LoraLayer& layer : part.layers) layer = fitted(std::move(layer), shapes.at(layer.module), file.path());
+    }
     std::move(parts.begin(), parts.end(), std::back_inserter(contents.parts));
   }
   return contents;

@@ -1,5 +1,6 @@
 #include "adapt/lora_adapter.h"
 
+#include <ATen/core/grad_mode.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -73,34 +74,20 @@ std::string first_of(const std::vector<std::string>& names) {
                      shown < names.size() ? ", ..." : "");
 }
 
-/// A factor in the shape that PEFT gives it on this layer: 1 x 1 convolutions stand as matrices too, and matrices as
-/// such convolutions. Another size is left as it is.
-Tensor shaped(const Tensor& factor, const std::vector<int64_t>& shape) {
-  const at::IntArrayRef wanted(shape);
-  const bool points =
-      factor.numel() == factor.size(0) * factor.size(1) && factor.numel() == c10::multiply_integers(wanted);
-  return points && wanted.slice(0, 2) == factor.sizes().slice(0, 2) ? factor.reshape(shape) : factor;
+/// The shape of a layer's weight, of a convolution that of its kernels.
+std::vector<int64_t> weight_shape(const LayerInfo& info) {
+  if (info.kind != LayerKind::conv2d) return {info.d_out, info.d_in};
+  return {info.d_out, info.channels(), info.kernel[0], info.kernel[1]};
 }
 
-/// The factors in the shapes that they have on this layer.
-LoraLayer fitted(LoraLayer layer, const LayerInfo& info, const fs::path& file) {
-  const int64_t r = layer.rank();
-  std::vector<int64_t> A_shape = {r, info.d_in}, B_shape = {info.d_out, r};
-  if (info.kind == LayerKind::conv2d) {
-    A_shape = {r, info.channels(), info.kernel[0], info.kernel[1]};
-    B_shape = {info.d_out, r, 1, 1};
-  }
-  const auto fit = [&](Tensor& factor, const std::vector<int64_t>& shape, const char* which) {
-    factor = shaped(factor, shape);
-    if (factor.sizes() == at::IntArrayRef(shape)) return;
-    throw Error({.id = "shape.mismatch",
-                 .what = fmt::format("the {} factor of '{}' is {}, this base makes it {}", which, info.name,
-                                     io::shape_text(factor.sizes().vec()), io::shape_text(shape)),
-                 .where = file.string(),
-                 .fix = "use the base model that the file was made for"});
-  };
-  fit(layer.A, A_shape, "first");
-  fit(layer.B, B_shape, "second");
+/// With what PEFT's config asks of every layer where one has it: the bias 0, and the magnitude of W0 + s B A, which
+/// change nothing.
+LoraLayer completed(LoraLayer layer, const Layer& of_model, bool magnitudes, bool biases) {
+  if (biases && !layer.bias.defined()) layer.bias = at::zeros({layer.B.size(0)}, layer.B.options());
+  if (!magnitudes || layer.magnitude.defined()) return layer;
+  const at::NoGradGuard constant;
+  const Tensor update = at::mm(layer.B.flatten(1).to(at::kFloat), layer.A.flatten(1).to(at::kFloat));
+  layer.magnitude = (of_model.matrix().to(at::kFloat) + layer.scale() * update).norm(2, 1);
   return layer;
 }
 
@@ -153,10 +140,15 @@ AdapterContents read_lora_file(const fs::path& path, const Model& model) {
   std::map<std::string, const Layer*> layers;
   for (const Layer* layer : model.layers()) layers[layer->name] = layer;
   std::vector<NamedTensor> tensors;
+  const auto some_have = [&](Tensor LoraLayer::*what) {
+    return std::any_of(whole.layers.begin(), whole.layers.end(),
+                       [&](const LoraLayer& layer) { return (layer.*what).defined(); });
+  };
+  const bool magnitudes = some_have(&LoraLayer::magnitude), biases = some_have(&LoraLayer::bias);
   for (const LoraLayer& layer : whole.layers) {
-    for (NamedTensor& tensor : peft_tensors(fitted(layer, layers.at(layer.module)->info(), path))) {
-      tensors.push_back(std::move(tensor));
-    }
+    const Layer& own = *layers.at(layer.module);
+    const LoraLayer whole_layer = completed(fitted(layer, weight_shape(own.info()), path), own, magnitudes, biases);
+    for (NamedTensor& tensor : peft_tensors(whole_layer)) tensors.push_back(std::move(tensor));
   }
   file.check_length();
   return {.config = peft_config(whole), .tensors = LoraTensors(file, tensors)};

@@ -70,6 +70,15 @@ double commonest(const std::vector<double>& values) {
   return most == counts.end() ? 1 : most->first;
 }
 
+/// A factor in the shape that it has on its layer: 1 x 1 convolutions stand as matrices too, and matrices as such
+/// convolutions. Another size is left as it is.
+Tensor shaped(const Tensor& factor, const std::vector<int64_t>& shape) {
+  const at::IntArrayRef wanted(shape);
+  const bool points =
+      factor.numel() == factor.size(0) * factor.size(1) && factor.numel() == c10::multiply_integers(wanted);
+  return points && wanted.slice(0, 2) == factor.sizes().slice(0, 2) ? factor.reshape(shape) : factor;
+}
+
 Json number(double value) {
   return value == std::floor(value) && std::abs(value) < 1e15 ? Json(static_cast<int64_t>(value)) : Json(value);
 }
@@ -322,6 +331,25 @@ fs::path find_lora_file(const fs::path& path) {
   for (const fs::path& file : found) names.push_back(file.filename().string());
   refuse_path(path, fmt::format("the folder holds {} LoRA files: {}", names.size(), fmt::join(names, ", ")),
               "name one of them: " + found.front().string());
+}
+
+LoraLayer fitted(LoraLayer layer, const std::vector<int64_t>& weight, const fs::path& file) {
+  const int64_t r = layer.rank();
+  std::vector<int64_t> A_shape = weight, B_shape = {weight[0], r};
+  A_shape[0] = r;
+  B_shape.resize(weight.size(), 1);
+  const auto fit = [&](Tensor& factor, const std::vector<int64_t>& shape, const char* which) {
+    factor = shaped(factor, shape);
+    if (factor.sizes() == at::IntArrayRef(shape)) return;
+    throw Error({.id = "shape.mismatch",
+                 .what = fmt::format("the {} factor of '{}' is {}, this base makes it {}", which, layer.module,
+                                     io::shape_text(factor.sizes().vec()), io::shape_text(shape)),
+                 .where = file.string(),
+                 .fix = "use the base model that the file was made for"});
+  };
+  fit(layer.A, A_shape, "first");
+  fit(layer.B, B_shape, "second");
+  return layer;
 }
 
 Json peft_config(const LoraPart& part) {

@@ -98,6 +98,10 @@ class LoraFile {
 /// none; throws config.no-adapter for a folder with several, and what opening a file throws.
 std::filesystem::path find_lora_file(const std::filesystem::path& path);
 
+/// The factors in the shapes that PEFT gives them on a layer whose weight is [d_out, d_in], or [d_out, channels, rows,
+/// columns]: matrices for kernels of 1 x 1 become these, and the other way round. Throws shape.mismatch.
+LoraLayer fitted(LoraLayer layer, const std::vector<int64_t>& weight, const std::filesystem::path& file);
+
 /// adapter_config.json of a part, with ranks and alphas as PEFT's patterns.
 Json peft_config(const LoraPart& part);
 

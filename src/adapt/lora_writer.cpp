@@ -37,6 +37,19 @@ void write_tensors(const fs::path& file, std::vector<NamedTensor> tensors,
   io::write_safetensors(file, bytes, metadata);
 }
 
+/// A config of PEFT says of all layers alike whether they have magnitudes; what lacks then is made without the update.
+void refuse_some_magnitudes(const LoraPart& part) {
+  const auto has = [](const LoraLayer& layer) { return layer.magnitude.defined(); };
+  const auto with = std::find_if(part.layers.begin(), part.layers.end(), has);
+  const auto without = std::find_if_not(part.layers.begin(), part.layers.end(), has);
+  if (with == part.layers.end() || without == part.layers.end()) return;
+  throw Error({.id = "config.no-export",
+               .what = fmt::format("'{}' has a magnitude (DoRA) and '{}' none, which kohya's files alone can say",
+                                   with->module, without->module),
+               .where = "key \"to\"",
+               .fix = "`deltaw export` takes the magnitudes that lack from the base"});
+}
+
 LoraPart with_folded_scale(LoraPart part) {
   for (LoraLayer& layer : part.layers) {
     layer.B = scaled(layer.B, layer.scale());
@@ -92,6 +105,7 @@ void write_diffusers_lora(const std::vector<LoraPart>& parts, const fs::path& fo
   std::vector<NamedTensor> tensors;
   Json all = Json::object();
   for (const LoraPart& given : parts) {
+    refuse_some_magnitudes(given);
     LoraPart part = with_folded_scale(given);
     const bool text = part.part == kTextPart;
     for (const LoraLayer& layer : part.layers) {
@@ -133,6 +147,7 @@ void write_kohya_lora(const std::vector<LoraPart>& parts, const Json& unet, cons
 
 void write_peft_lora(const std::vector<LoraPart>& parts, const std::string& base, const fs::path& folder) {
   for (const LoraPart& part : parts) {
+    refuse_some_magnitudes(part);
     const fs::path own = part.part == kUnetPart ? folder : folder / part.part;
     fs::create_directories(own);
     std::vector<NamedTensor> tensors;

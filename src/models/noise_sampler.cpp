@@ -60,7 +60,12 @@ Times spread_times(const ConfigValues& config, const char* usual, int64_t end, i
   }
   const auto [least, most] = std::minmax_element(times.begin(), times.end());
   if (*least < 0 || *most >= all) {
-    config.complain("steps_offset", fmt::format("an offset that leaves {} steps within times 0 to {}", steps, all - 1));
+    throw Error({.id = "config.out-of-range",
+                 .what = fmt::format("{} steps with the schedule's steps_offset reach time {}, and the model was "
+                                     "trained on times 0 to {}",
+                                     steps, *least < 0 ? *least : *most, all - 1),
+                 .where = "key 'num_inference_steps'",
+                 .fix = "give fewer: --num_inference_steps 50"});
   }
   return times;
 }

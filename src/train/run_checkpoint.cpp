@@ -28,6 +28,11 @@ namespace fs = std::filesystem;
 constexpr const char* kNeeded[] = {"optimizer.safetensors", "run_state.json", kTrainerState, "training_args.json"};
 constexpr const char* kOthers[] = {"rank_budget.safetensors", "scheduler.json", "rng_state.json"};
 
+/// Of resume_from_checkpoint: the newest checkpoint, and none is no error. diffusers' scripts say "latest".
+bool is_newest_if_any(const std::string& resume_from_checkpoint) {
+  return resume_from_checkpoint == "auto" || resume_from_checkpoint == "latest";
+}
+
 /// Step and path of every checkpoint-<step>, oldest first.
 std::vector<std::pair<int64_t, fs::path>> list_checkpoints(const fs::path& output_dir) {
   std::vector<std::pair<int64_t, fs::path>> found;
@@ -158,7 +163,7 @@ NameTest run_outputs(const TrainOptions& options, const Schedule& schedule, int6
 
 bool resumes(const TrainOptions& options) {
   const std::string& from = options.resume_from_checkpoint;
-  if (from != "auto") return !from.empty() && from != "false";
+  if (!is_newest_if_any(from)) return !from.empty() && from != "false";
   const auto checkpoints = list_checkpoints(options.output_dir);
   return std::any_of(checkpoints.begin(), checkpoints.end(),
                      [](const auto& entry) { return is_whole_checkpoint(entry.second); });
@@ -228,8 +233,10 @@ void restore_adapter(const fs::path& folder, Adapter& adapter) {
 }
 
 fs::path find_checkpoint(const std::string& resume_from_checkpoint, const fs::path& output_dir) {
-  if (resume_from_checkpoint != "true" && resume_from_checkpoint != "auto") {
-    if (is_whole_checkpoint(resume_from_checkpoint)) return fs::path(resume_from_checkpoint);
+  if (resume_from_checkpoint != "true" && !is_newest_if_any(resume_from_checkpoint)) {
+    for (const fs::path& folder : {fs::path(resume_from_checkpoint), output_dir / resume_from_checkpoint}) {
+      if (is_whole_checkpoint(folder)) return folder;
+    }
     throw Error({.id = "config.no-checkpoint",
                  .what = fs::exists(resume_from_checkpoint) ? "this folder is no whole checkpoint of deltaw"
                                                             : "there is no such folder",

@@ -70,8 +70,8 @@ std::optional<bool> recorded_forms_once(const std::filesystem::path& folder);
 /// Copies the trained tensors and the kept ranks of a checkpoint into the adapter.
 void restore_adapter(const std::filesystem::path& folder, Adapter& adapter);
 
-/// What `resume_from_checkpoint` names: a folder, or for "true" and "auto" the newest whole checkpoint-<step> in
-/// `output_dir`. Throws config.no-checkpoint.
+/// What `resume_from_checkpoint` names: a folder, by itself or in `output_dir`, or for "true", "auto" and "latest" the
+/// newest whole checkpoint-<step> in `output_dir`. Throws config.no-checkpoint.
 std::filesystem::path find_checkpoint(const std::string& resume_from_checkpoint,
                                       const std::filesystem::path& output_dir);
 

@@ -58,7 +58,8 @@ void TrainOptions::fields(FieldVisitor& f) {
   f.field("seed", seed, "Seed of the adapter's start, dropout and, without data_seed, the rows' order.", at_least(0));
   f.field("data_seed", data_seed, "Seed of the rows' order; -1: seed.", at_least(-1));
   f.field("resume_from_checkpoint", resume_from_checkpoint,
-          "A checkpoint folder to go on from, true for the newest in output_dir, or auto for that if there is one.");
+          "A checkpoint folder to go on from, or its name in output_dir; true: the newest there; auto or latest: that "
+          "if there is one.");
 }
 
 }  // namespace deltaw

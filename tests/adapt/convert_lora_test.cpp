@@ -168,6 +168,67 @@ TEST(ConvertLora, KeepsTypesWhereTheyHoldTheScale) {
   }
 }
 
+/// Writes a file of factors, each [name, shape].
+fs::path written(const fs::path& file, const std::vector<std::pair<std::string, std::vector<int64_t>>>& factors) {
+  std::vector<Tensor> values;
+  std::vector<io::TensorBytes> bytes;
+  for (const auto& [name, shape] : factors) {
+    values.push_back(at::full(shape, 0.5));
+    bytes.push_back(to_bytes(name, values.back()));
+  }
+  io::write_safetensors(file, bytes);
+  return file;
+}
+
+const std::string kConv = "lora_unet_mid_block_attentions_0_proj_in";
+const std::string kLinear = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q";
+
+// Others read a factor in the shape that its layer has, and no other one.
+TEST(ConvertLora, WritesFactorsInTheShapesOfTheirLayers) {
+  const Pipeline pipeline;
+  const test::TemporaryFolder folder;
+  const fs::path file = written(folder / "x.safetensors", {{kConv + ".lora_down.weight", {2, 8}},
+                                                           {kConv + ".lora_up.weight", {8, 2}},
+                                                           {kLinear + ".lora_down.weight", {2, 8, 1, 1}},
+                                                           {kLinear + ".lora_up.weight", {8, 2, 1, 1}}});
+  for (const std::string& to : lora_format_names()) {
+    EXPECT_EQ(convert_lora(file, pipeline.name(), to, folder / to).problem, "") << to;
+    const fs::path result = to == "peft" ? folder / to / "adapter_model.safetensors" : find_lora_file(folder / to);
+    const io::SafetensorsFile tensors(result);
+    for (const io::TensorBytes& tensor : tensors.tensors()) {
+      if (tensor.name.ends_with(".alpha")) continue;
+      EXPECT_EQ(tensor.shape.size(), tensor.name.find("to_q") == std::string::npos ? 4 : 2) << tensor.name;
+    }
+  }
+}
+
+TEST(ConvertLora, RefusesFactorsOfAnotherModel) {
+  const Pipeline pipeline;
+  const test::TemporaryFolder folder;
+  const fs::path file = written(folder / "x.safetensors", {{kConv + ".lora_down.weight", {2, 9, 1, 1}},
+                                                           {kConv + ".lora_up.weight", {8, 2, 1, 1}}});
+  const Error error = error_of([&] { convert_lora(file, pipeline.name(), "diffusers", folder / "out"); });
+  EXPECT_EQ(error.id(), "shape.mismatch");
+  EXPECT_NE(error.parts().what.find("mid_block.attentions.0.proj_in"), std::string::npos) << error.parts().what;
+  EXPECT_FALSE(fs::exists(folder / "out"));
+}
+
+TEST(ConvertLora, LeavesMagnitudesOfSomeLayersToKohyasFiles) {
+  const Pipeline pipeline;
+  const test::TemporaryFolder folder;
+  const fs::path file = written(folder / "x.safetensors", {{kConv + ".lora_down.weight", {2, 8, 1, 1}},
+                                                           {kConv + ".lora_up.weight", {8, 2, 1, 1}},
+                                                           {kConv + ".dora_scale", {8, 1, 1, 1}},
+                                                           {kLinear + ".lora_down.weight", {2, 8}},
+                                                           {kLinear + ".lora_up.weight", {8, 2}}});
+  EXPECT_EQ(convert_lora(file, pipeline.name(), "kohya", folder / "kohya").problem, "");
+  for (const char* to : {"diffusers", "peft"}) {
+    const Error error = error_of([&] { convert_lora(file, pipeline.name(), to, folder / to); });
+    EXPECT_EQ(error.id(), "config.no-export") << to;
+    EXPECT_FALSE(fs::exists(folder / to));
+  }
+}
+
 TEST(ConvertLora, RefusesWhatIsNoLora) {
   const Pipeline pipeline;
   const test::TemporaryFolder folder;

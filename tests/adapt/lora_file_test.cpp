@@ -272,6 +272,37 @@ TEST(LoraFiles, MayWriteAPointwiseConvolutionAsAMatrix) {
   }
 }
 
+/// The tensors of a fixture's file, and one more.
+fs::path with_one_more(const LoraFixture& c, const fs::path& file, const std::string& name, const Tensor& value) {
+  const io::SafetensorsFile whole(c.file);
+  std::vector<io::TensorBytes> tensors(whole.tensors().begin(), whole.tensors().end());
+  tensors.push_back(to_bytes(name, value));
+  io::write_safetensors(file, tensors, whole.metadata());
+  return file;
+}
+
+// One layer is scaled as DoRA does, by numbers that change nothing; so the others must be, of which the file says none.
+TEST(LoraFiles, MayHaveMagnitudesAndBiasesOfSomeLayers) {
+  const test::TemporaryFolder folder;
+  const auto expect_same = [](const LoraFixture& c, const fs::path& file) {
+    const Adapter adapter = Adapter::load(*c.model, file);
+    EXPECT_EQ(differs(denoised(*c.model, &adapter, c.io), c.io["output"], logit_tolerance(c.io["output"])), "") << file;
+  };
+  const LoraFixture kohya("kohya_ranks");
+  const std::string name = "mid_block.resnets.0.conv1";
+  const Adapter plain = Adapter::load(*kohya.model, kohya.file);
+  for (const AdaptedLayer* layer : plain.layers()) {
+    if (layer->info.name != name) continue;
+    const Update u = layer->update();
+    const Tensor weight = layer->base->matrix() + u.scale * at::mm(u.left, u.right);
+    const Tensor norms = weight.detach().norm(2, 1).view({-1, 1, 1, 1}).contiguous();
+    expect_same(kohya, with_one_more(kohya, folder / "k.safetensors", kLayer + ".dora_scale", norms));
+  }
+  EXPECT_TRUE(fs::exists(folder / "k.safetensors"));
+  const LoraFixture peft("peft_names");
+  expect_same(peft, with_one_more(peft, folder / "p.safetensors", "unet." + name + ".lora_B.bias", at::zeros({8})));
+}
+
 TEST(LoraFiles, AreOneOfSeveralInAFolder) {
   const test::TemporaryFolder folder;
   for (const char* name : {"a.safetensors", "b.safetensors"}) {

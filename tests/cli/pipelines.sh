@@ -160,6 +160,34 @@ contains err 'class_data_dir'
 expect 2 train $subject --instance_prompt dog --train_file set/train --output_dir none
 contains err 'train_file'
 
+# The flags of diffusers' scripts, by name: the same run, which ends and goes on.
+named="--instance_data_dir subject --instance_prompt dog --rank 2 --learning_rate 1e-2 --seed 3 --adam_beta1 0.8"
+expect 0 train $base --instance_data_dir subject --instance_prompt dog --r 2 --learning_rate 1e-2 --seed 3 --adam_beta1 0.8 \
+  --per_device_train_batch_size 2 --max_steps 4 --warmup_steps 1 --weight_decay 0.1 --save_strategy steps --save_steps 1 \
+  --save_total_limit 2 --lr_scheduler_type constant_with_warmup --output_dir own
+named="$named --train_batch_size 2 --max_train_steps 4 --lr_warmup_steps 1 --adam_weight_decay 0.1 --checkpointing_steps 1"
+named="$named --checkpoints_total_limit 2 --lr_scheduler constant_with_warmup"
+named="$named --mixed_precision no --sample_batch_size 4 --local_rank -1 --lr_num_cycles 1 --lr_power 1.0 --hub_model_id x"
+named="--pretrained_model_name_or_path $pipeline $named --allow_tf32 --enable_xformers_memory_efficient_attention"
+expect 0 train $named --pre_compute_text_embeddings --resume_from_checkpoint latest --output_dir named
+cmp own/adapter_model.safetensors named/adapter_model.safetensors || fail 'other names make another run'
+present named/checkpoint-3 named/checkpoint-4
+absent named/checkpoint-2
+contains named/run.json '"dtype": "float32"'
+rm -r named/checkpoint-4 named/adapter_model.safetensors
+expect 2 train $named --output_dir named
+expect 0 train $named --resume_from_checkpoint latest --output_dir named
+cmp own/adapter_model.safetensors named/adapter_model.safetensors || fail 'latest goes on elsewhere'
+rm -r named/checkpoint-4 named/adapter_model.safetensors
+expect 0 train $named --resume_from_checkpoint checkpoint-3 --output_dir named
+cmp own/adapter_model.safetensors named/adapter_model.safetensors || fail 'checkpoint-3 goes on elsewhere'
+expect 0 validate $base --train_data_dir set --checkpointing_steps 2 --save_strategy no
+for refused in 'mixed_precision fp16' 'scale_lr' 'use_8bit_adam' 'prediction_type v_prediction' 'variant non_ema' \
+  'tokenizer_max_length 9' 'lr_num_cycles 2' 'cache_dir x'; do
+  expect 2 validate $base --train_file set --$refused
+  contains err "error[config.not-implemented]: '${refused%% *}'"
+done
+
 # What is refused, and how it is said.
 expect 2 train $base $run --train_file subject --max_steps 1 --output_dir none
 contains err 'error[config.caption-column'

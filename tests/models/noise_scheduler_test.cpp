@@ -128,7 +128,7 @@ TEST(NoiseScheduler, RefusesNumbersThatCannotBe) {
   expect_refused({{"beta_end", 1.5}}, "config.bad-model", "betas");
   expect_refused({{"num_train_timesteps", 10}}, "config.out-of-range", "11", {.num_inference_steps = 11});
   expect_refused(Json::object(), "config.out-of-range", "eta", {.scheduler = "ddpm", .eta = 0.5});
-  expect_refused({{"steps_offset", 1}}, "config.bad-model", "steps_offset");
+  expect_refused({{"steps_offset", 1}}, "config.out-of-range", "num_inference_steps");
 }
 
 }  // namespace
