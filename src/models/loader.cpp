@@ -412,10 +412,7 @@ Parameter Loader::head_bias(const std::string& name, const std::string& bias, in
   if (!find(own)) return parameter(bias, {rows});
   // Under both names it is one tensor twice, or the decoder's own is what transformers computes with.
   Parameter decoders = parameter(own, {rows});
-  if (!find(bias)) {
-    decoders.name = bias;
-    return decoders;
-  }
+  if (!find(bias)) return decoders;
   Parameter shared = parameter(bias, {rows});
   return ops::host_equal(shared.value, decoders.value) ? shared : decoders;
 }
