@@ -12,6 +12,7 @@
 #include "core/files.h"
 #include "core/json.h"
 #include "core/progress.h"
+#include "core/suggest.h"
 #include "deltaw/error.h"
 #include "other_tools.h"
 #include "output.h"
@@ -303,6 +304,9 @@ std::string table_text(const TaskResults& task) {
 void print_table(const std::vector<Planned>& plan, const Keys& keys) {
   std::vector<CellResult> results;
   for (const Planned& planned : plan) results.push_back(planned.result);
+  for (const std::string& metric : missing_metrics(results, keys.metric)) {
+    warning(fmt::format("no run has the metric '{}': {}", metric, suggest_names(metric, known_metrics(results))));
+  }
   const std::vector<TaskResults> tasks = summarise(results, keys.metric);
   if (keys.json) return print(to_text(to_json(tasks, results)));
   if (keys.markdown) return print(markdown(tasks));

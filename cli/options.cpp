@@ -11,7 +11,7 @@
 
 #include "adapt/training_keys.h"
 #include "aliases.h"
-#include "core/files.h"
+#include "core/configuration.h"
 #include "core/log.h"
 #include "data/file_formats.h"
 #include "deltaw/error.h"
@@ -291,19 +291,6 @@ std::vector<std::string> listed_keys(const std::vector<Section>& sections) {
     }
   }
   return keys;
-}
-
-/// A file of keys that cannot be read is a mistake of configuration, whatever is wrong with it.
-Json read_configuration(const std::string& path) {
-  try {
-    return read_config_file(path);
-  } catch (const Error& error) {
-    const std::string& id = error.id();
-    throw Error({.id = error.exit_code() == kUsage ? id : "config." + id.substr(id.find('.') + 1),
-                 .what = error.parts().what,
-                 .where = error.parts().where,
-                 .fix = error.parts().fix});
-  }
 }
 
 /// Every name that the command line gives, in the spelling of a file, and the values of those that are keys.

@@ -249,6 +249,10 @@ def masked_models():
         case = plain(family, "masked", "ForMaskedLM", **{key: "relu"})
         case.stored = {"bert": bert_pretrained, "deberta": deberta_pretrained}.get(family)
         yield case
+    for family in ("bert", "roberta"):
+        case = plain(family, "masked_untied", "ForMaskedLM", tie_word_embeddings=False)
+        case.shows = "a decoder of its own, whose bias is not the head's"
+        yield case
     case = plain("deberta", "masked_new", "ForMaskedLM", hidden_act="relu", legacy=False)
     case.shows = "legacy false: lm_predictions"
     yield case

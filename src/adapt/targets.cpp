@@ -195,7 +195,10 @@ std::vector<const Layer*> find_targets(const Model& model, const AdapterConfig& 
       found.push_back(layer);
       continue;
     }
-    const auto saved = [&](const std::string& module) { return stands_below(layer->name, module); };
+    const auto saved = [&](const std::string& module) {
+      // as find_saved takes modules: "classifier" is DistilBERT's pre_classifier too
+      return stands_below(layer->name, module) || (all_linear && !module.empty() && layer->name.ends_with(module));
+    };
     if (std::any_of(never.begin(), never.end(), saved)) continue;
     if ((all_linear && !is_linear(*layer)) || !selects(config, targets, layer->name)) continue;
     found.push_back(layer);

@@ -7,9 +7,10 @@
 #include <set>
 #include <utility>
 
-#include "core/files.h"
+#include "core/configuration.h"
 #include "core/json.h"
 #include "core/manifest.h"
+#include "core/problems.h"
 #include "deltaw/error.h"
 
 namespace deltaw {
@@ -54,7 +55,7 @@ void check_name(const std::string& name, const std::string& where) {
 
 class Reader {
  public:
-  Reader(const fs::path& file, const ReadRunKeys& read) : file_(file), read_(read), values_(read_config_file(file)) {
+  Reader(const fs::path& file, const ReadRunKeys& read) : file_(file), read_(read), values_(read_configuration(file)) {
     refuse_unknown_keys(values_, {"base", "tasks", "settings", "seeds", "metric", "output_dir"}, file_.string());
   }
 
@@ -67,11 +68,13 @@ class Reader {
     }
     const std::vector<int64_t> seeds = chosen.seeds.empty() ? listed_seeds() : chosen.seeds;
     if (tasks.empty()) tasks.emplace_back("", Json::object());
+    Problems problems;  // of all runs, told at once
     for (const auto& task : tasks) {
       std::vector<Cell> once;
-      for (const auto& setting : settings) once.push_back(cell_of(task, setting));
-      add_seeds(result.cells, once, seeds);
+      for (const auto& setting : settings) problems.gather([&] { once.push_back(cell_of(task, setting)); });
+      problems.gather([&] { add_seeds(result.cells, once, seeds); });
     }
+    problems.settle();
     return result;
   }
 
@@ -164,7 +167,7 @@ class Reader {
                    .where = where,
                    .fix = "a path begins at the folder of the comparison's file"});
     }
-    return files_[path] = read_(read_config_file(path), path, path.string());
+    return files_[path] = read_(read_configuration(path), path, path.string());
   }
 
   Json keys_of(const Json& part, const std::string& task, const std::string& where) {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <set>
 
 #include "core/progress.h"
 
@@ -183,6 +184,31 @@ std::vector<TaskResults> summarise(const std::vector<CellResult>& cells, const s
     tasks.push_back(std::move(results));
   }
   return tasks;
+}
+
+std::vector<std::string> known_metrics(const std::vector<CellResult>& cells) {
+  std::set<std::string> names;
+  for (const CellResult& cell : cells) {
+    for (const auto& [key, value] : cell.results.items()) {
+      if (!key.starts_with(kPrefix) || !(value.is_number() || value.is_null()))
+        continue;  // null: it is undefined there
+      if (bare(key) == "loss" || !is_no_score(bare(key))) names.insert(bare(key));
+    }
+  }
+  return {names.begin(), names.end()};
+}
+
+std::vector<std::string> missing_metrics(const std::vector<CellResult>& cells,
+                                         const std::vector<std::string>& metrics) {
+  std::vector<const CellResult*> finished;
+  for (const CellResult& cell : cells) {
+    if (cell.state == "finished") finished.push_back(&cell);
+  }
+  std::vector<std::string> missing;
+  for (const std::string& metric : metrics) {
+    if (!finished.empty() && !has_metric(finished, bare(metric))) missing.push_back(metric);
+  }
+  return missing;
 }
 
 std::vector<std::vector<std::string>> table_rows(const TaskResults& results) {

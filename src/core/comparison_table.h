@@ -56,6 +56,12 @@ std::optional<std::string> first_metric(const Json& results);
 /// name or without; a task that has none of them shows its metric_for_best_model, else its first.
 std::vector<TaskResults> summarise(const std::vector<CellResult>& cells, const std::vector<std::string>& metrics);
 
+/// Those of `metrics` that no finished run has, with "eval_" or without; nothing where none is finished.
+std::vector<std::string> missing_metrics(const std::vector<CellResult>& cells, const std::vector<std::string>& metrics);
+
+/// The names of all scores that finished runs have, without "eval_".
+std::vector<std::string> known_metrics(const std::vector<CellResult>& cells);
+
 /// Rows of cells of a table: a head, then a line for each setting.
 std::vector<std::vector<std::string>> table_rows(const TaskResults& results);
 

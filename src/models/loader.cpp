@@ -407,9 +407,14 @@ const Linear* Loader::word_head(const std::string& name, int64_t rows, int64_t w
 }
 
 Parameter Loader::head_bias(const std::string& name, const std::string& bias, int64_t rows) {
-  if (bias.empty()) return {.name = name + ".bias"};
-  find(name + ".bias");  // a copy, where a checkpoint has it under both names
-  return parameter(bias, {rows});
+  const std::string own = name + ".bias";
+  if (bias.empty()) return {.name = own};
+  if (!find(own)) return parameter(bias, {rows});
+  // Under both names it is one tensor twice, or the decoder's own is what transformers computes with.
+  Parameter decoders = parameter(own, {rows});
+  if (!find(bias)) return decoders;
+  Parameter shared = parameter(bias, {rows});
+  return ops::host_equal(shared.value, decoders.value) ? shared : decoders;
 }
 
 const Embedding* Loader::tied_embedding(const std::string& name, const std::string& head, int64_t rows, int64_t width,

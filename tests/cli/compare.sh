@@ -59,6 +59,12 @@ expect 0 compare ranks.yaml --output_dir runs --markdown --metric f1,accuracy
 contains out '| setting | f1 | sd | accuracy | sd | n | parameters | seconds | memory |'
 lines out 5
 
+# A metric that no run has is told: the table shows another one in its place.
+lacks err 'no run has the metric'
+expect 0 compare ranks.yaml --output_dir runs --metric acuracy
+contains err "warning: no run has the metric 'acuracy': did you mean 'accuracy'?"
+contains out 'setting  accuracy  sd'
+
 # A changed setting is trained anew, and the others stay.
 stamp=$(stat -c %Y.%i runs/four/seed-1/all_results.json)
 sed -i 's/r: 1,/r: 2,/' ranks.yaml
@@ -127,6 +133,18 @@ sed 's/right: {r: 1}/right: {rr: 1}/' bad.yaml >worse.yaml
 expect 2 compare worse.yaml --output_dir worse
 contains err "'rr'"
 contains err "key 'settings' 'right'"
+sed 's/right: {r: 1}/right: {rr: 1}\n  other: {alfa: 1}/' bad.yaml >worse.yaml
+expect 2 compare worse.yaml --output_dir worse
+contains err "'rr'"
+contains err "'alfa'"
+# A file that cannot be read is a mistake of configuration, the comparison's as that of a part.
+printf 'settings:\n  one: {r: 1\n' >broken.yaml
+expect 2 compare broken.yaml --output_dir worse
+contains err 'error[config.yaml]'
+contains err 'broken.yaml'
+printf 'base: broken.yaml\nsettings: {one: {r: 1}}\n' >worse.yaml
+expect 2 compare worse.yaml --output_dir worse
+contains err 'broken.yaml'
 expect 2 compare bad.yaml --output_dir worse --learning_rte 1
 contains err 'learning_rate'
 expect 2 compare bad.yaml --output_dir worse --overwrite_output_dir

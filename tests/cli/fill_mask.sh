@@ -119,6 +119,11 @@ near=$(loss out)
 [ "${near:0:5}" = "$(loss trained | head -c 5)" ] || fail "merged: $near, trained: $(loss trained)"
 expect 0 train --adapter_name_or_path mlm --train_file train.txt --max_steps 1 --dtype float32 --output_dir further
 expect 0 bench --model_name_or_path model --task_type fill-mask --rounds 1 --steps 2 --max_length 16
+# A decoder of its own, whose bias is not the head's: merged as it is computed.
+make_model bert_masked_untied untied
+expect 0 train ${flags/ model / untied } --max_steps 1 --output_dir own_bias
+expect 0 merge --adapter_name_or_path own_bias --dtype float32 --output_dir own_bias_merged
+contains out '"passed": true'
 # A method that starts from data runs the head over calibration rows.
 expect 0 train $run --method lora --init_lora_weights eva --max_steps 2 --output_dir eva
 

@@ -88,4 +88,10 @@ for run in eva 'lora_ga --r 4' 'corda --r 4 --corda_config {"corda_method":"kpm"
   cmp whole/adapter_config.json again/adapter_config.json || fail "the resumed run of $run has other options"
 done
 
+# all-linear passes over the layers that train whole with the head.
+make_model distilbert_cls distil
+expect 0 validate ${common/ model / distil } --ignore_mismatched_sizes true --target_modules all-linear
+contains out 'pre_classifier     0 of 1'
+contains out 'ffn.lin1           2 of 2'
+
 finish
