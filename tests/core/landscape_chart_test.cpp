@@ -99,6 +99,23 @@ TEST(LandscapeChart, MarksTheAdaptersAtTheirPlaces) {
   EXPECT_NEAR(found[0].second, 92 + unit * 1.0, 0.02);
 }
 
+// On a map that is higher than broad, too: its numbers and colours stand at its sides.
+TEST(LandscapeChart, KeepsLongNamesOnTheMap) {
+  Json tall = plane();
+  for (Json& adapter : tall["adapters"]) adapter["name"] = "runs/" + adapter["name"].get<std::string>() + "/seed-44";
+  for (Json& y : tall["y"]) y = y.get<double>() * 2.8;
+  tall["adapters"][2]["x"] = 0.7;
+  const std::string svg = landscape_chart(tall);
+  std::smatch map, label;
+  ASSERT_TRUE(std::regex_search(svg, map, std::regex("<rect x=\"([0-9.]+)\" y=\"92\" width=\"([0-9.]+)\"")));
+  const std::regex text("<text x=\"([0-9.]+)\" [^>]*text-anchor=\"([a-z]+)\" [^>]*>(runs/randlora/seed-44 0[^<]*)<");
+  ASSERT_TRUE(std::regex_search(svg, label, text));
+  const double width = text_width(label[3].str(), 13), share = label[2] == "start" ? 0 : label[2] == "end" ? 1 : 0.5;
+  const double left = std::stod(label[1]) - share * width, edge = std::stod(map[1]);
+  EXPECT_GE(left, edge);
+  EXPECT_LE(left + width, edge + std::stod(map[2]));
+}
+
 TEST(LandscapeChart, LeavesBandsToWhatIsNotFarAbove) {
   const std::string usual = landscape_chart(plane(0)), high = landscape_chart(plane(500));
   for (const char* level : {">0.2<", ">0.4<", ">0.6<", ">0.8<"})

@@ -64,23 +64,22 @@ void Labels::draw(Svg& svg, double x, double y, const std::string& text) {
   };
   constexpr double kGap = 10;
   const double line = size_ * 1.2, width = text_width(text, size_);
+  const bool fits = width < frame_.width;  // above or below the point, if not at its side
+  const double middle = fits ? std::clamp(x, frame_.left + width / 2, frame_.right() - width / 2) : x;
   std::vector<Place> places;
   for (const double down : {0.0, -1.0, 1.0, -2.0, 2.0}) {
     const double at = y + size_ / 3 + down * line;
     places.push_back({x + kGap, at, "start", 0});
     places.push_back({x - kGap, at, "end", -1});
-    if (down != 0) places.push_back({x, at + (down < 0 ? -2 : 4), "middle", -0.5});
+    if (down != 0) places.push_back({middle, at + (down < 0 ? -2 : 4), "middle", -0.5});
   }
-  Place chosen = places[0];
-  Box box{};
-  for (const Place& place : places) {
+  const auto box_of = [&](const Place& place) {
     const double left = place.x + place.begin * width;
-    box = {left, place.y - size_, left + width, place.y + size_ * 0.3};
-    if (!is_free(box)) continue;
-    chosen = place;
-    break;
-  }
-  taken_.push_back(box);
+    return Box{left, place.y - size_, left + width, place.y + size_ * 0.3};
+  };
+  const auto free = std::find_if(places.begin(), places.end(), [&](const Place& p) { return is_free(box_of(p)); });
+  const Place chosen = free == places.end() ? places.front() : *free;
+  taken_.push_back(box_of(chosen));
   svg.text(chosen.x, chosen.y, text, {.size = size_, .anchor = chosen.anchor, .bold = true, .haloed = true});
 }
 
