@@ -121,7 +121,7 @@ Timed time_steps(RunSettings& settings, int64_t steps) {
   settings.model.task_type = head_type(settings.model.task_type);
   const auto model = load_model(base, settings.model);
   settle_length(settings, spec, *model);
-  settings.tasks->reader_of(spec)->settle_adapter(*model, settings.adapter);
+  if (spec.reader) settings.tasks->reader_of(spec)->settle_adapter(*model, settings.adapter);
   lengthen_budget(settings.adapter);
   const int64_t rows_per_step = options.per_device_train_batch_size * options.gradient_accumulation_steps;
   const auto task = spec.make();
