@@ -35,8 +35,8 @@ struct Right {
 /// Where the product goes: to what c holds already, or in its place.
 enum class Into { sum, fresh };
 
-/// c [rows, columns] += a [rows, depth] b [depth, columns]. `columns` is a multiple of kVectorLanes; rows of c are
-/// `c_row` apart.
+/// c [rows, columns] += a [rows, depth] b [depth, columns], or c = a b. `columns` is a multiple of kVectorLanes; rows
+/// of c are `c_row` apart.
 void add_product(Left<float> a, Right<float> b, float* c, int64_t c_row, int64_t rows, int64_t columns, int64_t depth,
                  Into into = Into::sum);
 #if defined(DELTAW_BF16_UNITS)

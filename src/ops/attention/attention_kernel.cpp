@@ -229,8 +229,8 @@ class Worker {
       scale_row(out_.data(), scale(), b.queries * s_.lanes);
       Head<Scalar>(gradients.q, row, b.head).write(b.first, b.queries, out_.data(), s_.lanes);
     });
-    write_turned(gradients.k, row, key_head, turned_dkeys_, scale());
-    write_turned(gradients.v, row, key_head, turned_dvalues_, 1);
+    write_turned(gradients.k, row, key_head, turned_dkeys_, dkeys_, scale());
+    write_turned(gradients.v, row, key_head, turned_dvalues_, {}, 1);
   }
 
   /// The gradients of the terms by distance, summed over the rows that go back in `work`: `to` [parts, distances,
@@ -255,14 +255,14 @@ class Worker {
     int64_t seen(int64_t i) const { return own < 0 ? keys : own + i + 1; }
   };
 
-  // turned [width, keys], and for keys what distances add, times `factor`, as rows of a head of `to`.
-  void write_turned(const Tensor& to, int64_t row, int64_t head, const std::vector<float>& turned, float factor) {
+  // turned [width, keys] and, if there are any, `more` rows [keys, width], times `factor`, as rows of a head of `to`.
+  void write_turned(const Tensor& to, int64_t row, int64_t head, const std::vector<float>& turned,
+                    const std::vector<float>& more, float factor) {
     const Head<Scalar> rows(to, row, head);
-    const bool adds = &turned == &turned_dkeys_ && !dkeys_.empty();
     for (int64_t first = 0; first < s_.keys; first += kQueries) {
       const int64_t count = std::min(kQueries, s_.keys - first);
       turn(turned.data() + first, s_.turned_row, s_.lanes, in_vectors(count), out_.data(), s_.lanes);
-      if (adds) add_row(out_.data(), dkeys_.data() + first * s_.lanes, count * s_.lanes);
+      if (!more.empty()) add_row(out_.data(), more.data() + first * s_.lanes, count * s_.lanes);
       scale_row(out_.data(), factor, count * s_.lanes);
       rows.write(first, count, out_.data(), s_.lanes);
     }
