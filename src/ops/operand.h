@@ -4,8 +4,8 @@
 #include <ATen/ATen.h>
 
 #include <cstdint>
-#include <vector>
 
+#include "core/aligned.h"
 #include "ops/tiles.h"
 
 namespace deltaw::ops {
@@ -62,8 +62,8 @@ class Floats {
   void turn(int64_t count);
 
   int64_t rows_, width_, own_stride_, turned_row_;
-  std::vector<float> own_;     // none before something is read
-  std::vector<float> turned_;  // where asked for
+  AlignedVector<float> own_;     // none before something is read
+  AlignedVector<float> turned_;  // where asked for
   const float* data_ = nullptr;
   int64_t row_ = 0;
 };
@@ -95,9 +95,9 @@ class Pairs {
   bool keeps_rows_;
   int64_t width_;
   int64_t row_, along_row_, turned_row_;  // in pairs
-  std::vector<Pair> rows_;                // pairs along the width; of two rows where left() is not asked for
-  std::vector<Pair> along_rows_;          // of rows 2 i and 2 i + 1, where asked for
-  std::vector<Pair> turned_;              // rows_, turned, where asked for
+  AlignedVector<Pair> rows_;              // pairs along the width; of two rows where left() is not asked for
+  AlignedVector<Pair> along_rows_;        // of rows 2 i and 2 i + 1, where asked for
+  AlignedVector<Pair> turned_;            // rows_, turned, where asked for
 };
 
 }  // namespace deltaw::ops

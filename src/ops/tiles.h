@@ -32,6 +32,26 @@ struct Right {
   int64_t row;
 };
 
+/// From row `rows` on; of pairs that stand along the depth an even number of them.
+inline Left<float> below(Left<float> x, int64_t rows) {
+  return {x.data + rows * x.row, x.row, x.column};
+}
+inline Left<Pair> below(Left<Pair> x, int64_t rows) {
+  return {x.data + rows * x.row, x.row, x.column};
+}
+inline Right<float> below(Right<float> x, int64_t rows) {
+  return {x.data + rows * x.row, x.row};
+}
+inline Right<Pair> below(Right<Pair> x, int64_t rows) {
+  return {x.data + rows / 2 * x.row, x.row};
+}
+
+/// From column `columns` on.
+template <class Number>
+Right<Number> beside(Right<Number> x, int64_t columns) {
+  return {x.data + columns, x.row};
+}
+
 /// Where the product goes: to what c holds already, or in its place.
 enum class Into { sum, fresh };
 

@@ -76,16 +76,17 @@ ops::AttentionMask causal(int64_t n) {
 Tensor seen_one_by_one(const Tensor& documents, const Tensor& places, int64_t queries, int64_t window) {
   const int64_t rows = documents.size(0), keys = documents.size(1), before = keys - queries;
   const auto number = [](const Tensor& x, int64_t row, int64_t key) {
-    return x[x.size(0) == 1 ? 0 : row][key].item<int64_t>();
+    return x.accessor<int64_t, 2>()[x.size(0) == 1 ? 0 : row][key];
   };
   Tensor seen = at::zeros({rows, 1, queries, keys}, at::kBool);
+  auto to = seen.accessor<bool, 4>();
   for (int64_t row = 0; row < rows; ++row) {
     for (int64_t i = 0; i < queries; ++i) {
       for (int64_t j = 0; j <= before + i; ++j) {
         const int64_t document = number(documents, row, j);
         const int64_t back = number(places, row, before + i) - number(places, row, j);
         const bool own = document == -1 || document == number(documents, row, before + i);
-        if (own && (window == 0 || back < window)) seen[row][0][i][j] = true;
+        if (own && (window == 0 || back < window)) to[row][0][i][j] = true;
       }
     }
   }
@@ -133,6 +134,37 @@ TEST(Attention, OfACausalModelSeesItsDocumentAndItsWindow) {
   }
 }
 
+// More keys than a block takes at once.
+TEST(Attention, TakesManyKeysAPartAtATime) {
+  for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
+    for (const Shape& s : {Shape{2, 2, 1, 513, 513, 40}, Shape{1, 4, 2, 70, 1030, 20}, Shape{1, 2, 2, 300, 700, 64}}) {
+      const std::string what = std::to_string(s.keys) + " keys";
+      expect_formula(drawn(s, type), {}, {}, what);
+      for (const int64_t rows : {int64_t{1}, s.queries}) {
+        const Tensor bias = test::drawn({s.batch, 1, rows, s.keys}, at::kFloat, 8).to(type);
+        expect_formula(drawn(s, type), {.bias = bias}, bias, what + ", a bias");
+      }
+    }
+  }
+}
+
+// Of queries near the end and near the start, whose own documents begin in the first part of the keys and behind it.
+TEST(Attention, OfACausalModelTakesManyKeysAPartAtATime) {
+  const Tensor places = at::arange(700).unsqueeze(0);
+  const Tensor one = at::ones({700}, at::kLong), late = at::cat({at::zeros({600}, at::kLong), one.narrow(0, 0, 100)});
+  const Tensor padded = at::cat({at::full({2}, -1), at::zeros({610}, at::kLong), one.narrow(0, 0, 88)});
+  for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
+    for (const int64_t window : {0, 40, 300}) {
+      const Tensor documents = at::stack({one, late, padded});
+      const Tensor bias = ops::bias_of(seen_one_by_one(documents, places, 150, window), at::kFloat);
+      expect_formula(drawn({3, 2, 1, 150, 700, 32}, type), causal(150, documents, places, window), bias,
+                     fmt::format("window {}", window));
+    }
+    const Tensor whole = at::ones({700, 700}, at::kBool).tril().view({1, 1, 700, 700});
+    expect_formula(drawn({1, 2, 1, 700, 700, 32}, type), causal(700), ops::bias_of(whole, at::kFloat), "all");
+  }
+}
+
 TEST(Attention, OfACausalModelBehindAPrefixSeesAllOfIt) {
   for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
     const Tensor one = at::ones({2, 90}, at::kLong), places = at::arange(90).unsqueeze(0);
@@ -159,9 +191,10 @@ TEST(Attention, OfACausalModelMakesNoMatrixOfWhatIsSeen) {
 // What hides the keys beyond a window, one at a time.
 Tensor window_one_by_one(int64_t queries, int64_t keys, int64_t window) {
   Tensor seen = at::zeros({1, 1, queries, keys}, at::kBool);
+  auto to = seen.accessor<bool, 4>();
   const int64_t before = keys - queries;
   for (int64_t i = 0; i < queries; ++i) {
-    for (int64_t j = 0; j < keys; ++j) seen[0][0][i][j] = j < before || std::abs(before + i - j) <= window;
+    for (int64_t j = 0; j < keys; ++j) to[0][0][i][j] = j < before || std::abs(before + i - j) <= window;
   }
   return ops::bias_of(seen, at::kFloat);
 }
@@ -179,6 +212,12 @@ TEST(Attention, SeesAWindowOnEitherSide) {
         expect_formula(inputs, {.bias = hidden, .window = window}, at::minimum(hidden.to(at::kFloat), local), what);
       }
     }
+  }
+}
+
+TEST(Attention, SeesAWindowOfManyKeys) {
+  for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
+    expect_formula(drawn({2, 2, 1, 900, 900, 32}, type), {.window = 270}, window_one_by_one(900, 900, 270), "270");
   }
 }
 
@@ -218,21 +257,25 @@ TEST(Attention, InBf16IsNearTheFormulaOnAverage) {
 }
 
 TEST(Attention, TakesScoresThatFarApart) {
-  const Tensors inputs = drawn({1, 2, 2, 80, 80, 32}, at::kFloat, 30);
-  const Tensor out = attend(inputs, {});
-  EXPECT_TRUE(at::isfinite(out).all().item<bool>());
-  test::expect_near(out, formula(by_head(inputs), {}), 1e-3, "scores of some thousands");
-}
-
-TEST(Attention, IsTheSameInOneThreadAndTwo) {
-  for (const ops::AttentionMask& mask : {causal(90), ops::AttentionMask{.window = 9}}) {
-    test::expect_equal_by_threads([&](const Tensors& t) { return Tensors{attend(t, mask, 0.2)}; },
-                                  drawn({2, 4, 2, 90, 90, 32}, at::kFloat));
+  for (const int64_t keys : {80, 600}) {
+    const Tensors inputs = drawn({1, 2, 2, 80, keys, 32}, at::kFloat, 30);
+    const Tensor out = attend(inputs, {});
+    EXPECT_TRUE(at::isfinite(out).all().item<bool>());
+    test::expect_near(out, formula(by_head(inputs), {}), 1e-3, "scores of some thousands");
   }
 }
 
-void expect_the_masks_of_the_output_in_the_gradients(const ops::AttentionMask& mask) {
-  const Tensors inputs = drawn({2, 4, 2, 70, 70, 32}, at::kFloat);
+TEST(Attention, IsTheSameInOneThreadAndTwo) {
+  for (const int64_t n : {90, 600}) {
+    for (const ops::AttentionMask& mask : {causal(n), ops::AttentionMask{.window = 9}}) {
+      test::expect_equal_by_threads([&](const Tensors& t) { return Tensors{attend(t, mask, 0.2)}; },
+                                    drawn({2, 4, 2, n, n, 32}, at::kFloat));
+    }
+  }
+}
+
+void expect_the_masks_of_the_output_in_the_gradients(const ops::AttentionMask& mask, int64_t n = 70) {
+  const Tensors inputs = drawn({2, 4, 2, n, n, 32}, at::kFloat);
   const auto function = [&](const Tensors& t) { return Tensors{attend(t, mask, 0.3)}; };
   const test::Run run = test::run(function, inputs);
   const Tensor g = test::drawn(run.values[0].sizes(), at::kFloat, 5);  // the gradient that run() gives
@@ -256,6 +299,7 @@ void expect_the_masks_of_the_output_in_the_gradients(const ops::AttentionMask& m
 TEST(Attention, DropsTheSameProbabilitiesGoingBack) {
   expect_the_masks_of_the_output_in_the_gradients({});
   expect_the_masks_of_the_output_in_the_gradients({.window = 9});
+  expect_the_masks_of_the_output_in_the_gradients({}, 600);
 }
 
 TEST(Attention, DropsItsShareAndKeepsTheMean) {
@@ -266,6 +310,11 @@ TEST(Attention, DropsItsShareAndKeepsTheMean) {
   EXPECT_NEAR(out.mean().item<double>(), 1, 5e-3);
   // Of 256 terms that are 4/3 with probability 3/4.
   EXPECT_NEAR(out.select(3, 0).std().item<double>(), std::sqrt(1.0 / 3 / 256), 3e-3);
+  // Of twice as many, were each mask drawn once.
+  Tensors many = drawn({4, 4, 4, 64, 1024, 32}, at::kFloat);
+  many[0].zero_();
+  many[2].fill_(1);
+  EXPECT_NEAR(attend(many, {}, 0.25).select(3, 0).std().item<double>(), std::sqrt(1.0 / 3 / 1024), 2e-3);
 }
 
 // Soft caps, and float64, which no kernel has: the mask is that of the call's next key.

@@ -24,8 +24,10 @@ class BlockAttention : public torch::autograd::Function<BlockAttention> {
  public:
   static Tensor forward(AutogradContext* ctx, const Tensor& q, const Tensor& k, const Tensor& v,
                         const c10::intrusive_ptr<Plan>& plan) {
-    const AttentionOutput out = attention_forward({q, k, v}, plan->settings);
-    ctx->save_for_backward({q, k, v, out.normalisers});
+    const AttentionInput in{q, k, v};
+    const AttentionOutput out = attention_forward(in, plan->settings);
+    const bool kept = goes_back_from_output(in, plan->settings);
+    ctx->save_for_backward({q, k, v, out.normalisers, kept ? out.mixed : Tensor()});
     ctx->saved_data["plan"] = c10::IValue::make_capsule(plan);
     return out.mixed;
   }
@@ -34,7 +36,8 @@ class BlockAttention : public torch::autograd::Function<BlockAttention> {
     const auto holder = ctx->saved_data["plan"].toCapsule();
     const AttentionSettings& settings = static_cast<const Plan&>(*holder).settings;
     const variable_list saved = ctx->get_saved_variables();
-    const AttentionInput d = attention_backward({saved[0], saved[1], saved[2]}, saved[3], gradients[0], settings);
+    const AttentionInput d = attention_backward({saved[0], saved[1], saved[2]},
+                                                {.mixed = saved[4], .normalisers = saved[3]}, gradients[0], settings);
     return {d.q, d.k, d.v, Tensor()};
   }
 };

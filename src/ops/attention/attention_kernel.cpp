@@ -1,13 +1,15 @@
 #include "ops/attention/attention_kernel.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <limits>
 #include <optional>
-#include <vector>
 
+#include "core/aligned.h"
 #include "core/mix_seed.h"
 #include "ops/attention/distance_term.h"
+#include "ops/attention/score_rows.h"
 #include "ops/dropout_mask.h"
 #include "ops/operand.h"
 #include "ops/turn.h"
@@ -18,84 +20,14 @@ namespace {
 
 using at::Tensor;
 
-constexpr int64_t kLanes = kTileColumns;
-constexpr int64_t kQueries = 64;  // of a block
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-// Of a row of scores: the scale that they still lack, the greatest of them with it, and what exponentials are
-// multiplied by.
-struct Normaliser {
-  float scale, greatest, factor;
+// Queries of a block, and the keys that it takes at a time.
+struct Part {
+  int64_t queries, keys;
 };
-
-// scores <- factor e^(scale scores - greatest). Rows here and below are whole tiles long, so that no loop has an end of
-// its own.
-DELTAW_VECTORISED
-void exponentials(float* __restrict scores, int64_t width, Normaliser by) {
-  constexpr float kLowest = -87;
-  for (int64_t j = 0; j < width; j += kLanes) {
-    for (int64_t lane = j; lane < j + kLanes; ++lane) {
-      const float x = by.scale * scores[lane] - by.greatest;
-      const float e = exp_negative(x < kLowest ? kLowest : x);
-      scores[lane] = x < kLowest ? 0 : by.factor * e;
-    }
-  }
-}
-
-DELTAW_VECTORISED
-float sum_of(const float* __restrict x, int64_t width) {
-  return total(width / kLanes * kLanes, [&](int64_t j) DELTAW_INLINE { return x[j]; });
-}
-
-DELTAW_VECTORISED
-float greatest_of(const float* __restrict x, int64_t width) {
-  float lanes[kLanes];
-  std::fill_n(lanes, kLanes, -std::numeric_limits<float>::infinity());
-  for (int64_t j = 0; j < width; j += kLanes) {
-    for (int64_t lane = 0; lane < kLanes; ++lane) lanes[lane] = x[j + lane] > lanes[lane] ? x[j + lane] : lanes[lane];
-  }
-  for (int64_t half = kLanes / 2; half > 0; half /= 2) {
-    for (int64_t lane = 0; lane < half; ++lane) {
-      lanes[lane] = lanes[half + lane] > lanes[lane] ? lanes[half + lane] : lanes[lane];
-    }
-  }
-  return lanes[0];
-}
-
-DELTAW_VECTORISED
-void scale_row(float* __restrict x, float factor, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) x[i] *= factor;
-}
-
-DELTAW_VECTORISED
-void add_row(float* __restrict x, const float* __restrict y, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) x[i] += y[i];
-}
-
-DELTAW_VECTORISED
-void multiply_row(float* __restrict x, const float* __restrict y, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) x[i] *= y[i];
-}
-
-constexpr float kHidden = std::numeric_limits<float>::lowest();
-
-// Of documents other than `own`, but for those of all.
-DELTAW_VECTORISED
-void hide_other_documents(float* __restrict scores, const int32_t* __restrict documents, int32_t own, int64_t n) {
-  constexpr auto kEvery = static_cast<int32_t>(CausalKeys::kEveryDocument);
-  for (int64_t j = 0; j < n; ++j) scores[j] = documents[j] == own || documents[j] == kEvery ? scores[j] : kHidden;
-}
-
-DELTAW_VECTORISED
-void hide_before(float* __restrict scores, const int32_t* __restrict places, int32_t first, int64_t n) {
-  for (int64_t j = 0; j < n; ++j) scores[j] = places[j] < first ? kHidden : scores[j];
-}
-
-// dp <- p (dp - sum of p dp)
-DELTAW_VECTORISED
-void softmax_gradient(const float* __restrict p, float* __restrict dp, int64_t n) {
-  const float mean = total(n, [&](int64_t j) DELTAW_INLINE { return p[j] * dp[j]; });
-  for (int64_t j = 0; j < n; ++j) dp[j] = p[j] * (dp[j] - mean);
-}
+constexpr Part kWhole{64, 512};  // keys: as many as are taken together
+constexpr Part kOfMany{128, 256};
 
 // Rows [n, width] of one head, in any float type.
 template <class Scalar>
@@ -109,6 +41,13 @@ struct Head {
   template <class Operand>
   void read(int64_t first, int64_t count, Operand& to) const {
     to.read(data + first * stride, stride, count);
+  }
+  void read(int64_t i, float* to) const {
+    if constexpr (std::is_same_v<Scalar, float>) {
+      std::memcpy(to, data + i * stride, static_cast<size_t>(width) * sizeof(float));
+    } else {
+      widen(data + i * stride, to, width);
+    }
   }
   void write(int64_t first, int64_t count, const float* from, int64_t from_row) const {
     for (int64_t i = 0; i < count; ++i) {
@@ -124,9 +63,16 @@ struct Head {
 
 struct Sizes {
   int64_t batch, heads, key_heads, group, queries, keys, width;
-  int64_t span;              // keys that a block of queries sees at most
-  int64_t lanes, key_lanes;  // width and span, padded
-  int64_t turned_row;        // all keys, with room for a block that ends with them
+  bool whole;                // a block of queries takes all keys that it sees at once
+  int64_t block;             // queries
+  int64_t span, tile;        // keys that a block sees at most, and takes at a time
+  int64_t lanes, key_lanes;  // width and tile, padded
+  int64_t turned_row;        // all keys, with room for a tile that ends with them
+
+  static bool takes_whole(const AttentionInput& in, int64_t window) {
+    const int64_t keys = in.k.size(2);
+    return in.tells_distances() || (window > 0 ? std::min(keys, kWhole.queries + 2 * window) : keys) <= kWhole.keys;
+  }
 
   Sizes(const AttentionInput& in, int64_t window)
       : batch(in.q.size(0)),
@@ -136,9 +82,12 @@ struct Sizes {
         queries(in.q.size(2)),
         keys(in.k.size(2)),
         width(in.q.size(3)),
-        span(window > 0 ? std::min(keys, kQueries + 2 * window) : keys),
+        whole(takes_whole(in, window)),
+        block(whole ? kWhole.queries : kOfMany.queries),
+        span(window > 0 ? std::min(keys, block + 2 * window) : keys),
+        tile(whole ? span : kOfMany.keys),
         lanes(padded(width)),
-        key_lanes(row_stride(span)),
+        key_lanes(row_stride(tile)),
         turned_row(row_stride(keys + kTileColumns)) {}
 };
 
@@ -154,20 +103,21 @@ class Worker {
         normalisers_(normalisers),
         keys_(s_.span, s_.width, {.along_rows = backward, .turned = true}),
         values_(s_.span, s_.width, {.along_rows = !backward, .turned = backward}),
-        query_(kQueries, s_.width, {.along_rows = backward}),
-        p_(kQueries, s_.span, {.left = !backward, .along_rows = backward}),
-        dout_(backward ? kQueries : 0, s_.width, {.along_rows = true}),
-        ds_(backward ? kQueries : 0, s_.span, {.along_rows = true}) {
-    const auto room = [](std::vector<float>& buffer, int64_t rows, int64_t columns) {
+        query_(s_.block, s_.width, {.along_rows = backward}),
+        p_(s_.block, s_.tile, {.left = !backward, .along_rows = backward}),
+        dout_(backward ? s_.block : 0, s_.width, {.along_rows = true}),
+        ds_(backward ? s_.block : 0, s_.tile, {.along_rows = true}) {
+    const auto room = [](AlignedVector<float>& buffer, int64_t rows, int64_t columns) {
       buffer.assign(static_cast<size_t>(rows * columns), 0);
     };
     if (in.to_keys.defined()) to_keys_.emplace(in.to_keys, s_.queries, s_.keys, backward);
-    if (in.to_queries.defined()) to_queries_.emplace(in.to_queries, s_.keys, kQueries, backward);
-    room(scores_, kQueries, s_.key_lanes);
-    room(out_, kQueries, s_.lanes);
-    if (settings.dropout > 0) room(mask_, 1, kQueries * s_.key_lanes);
+    if (in.to_queries.defined()) to_queries_.emplace(in.to_queries, s_.keys, s_.block, backward);
+    room(scores_, s_.block, s_.key_lanes);
+    room(out_, s_.block, s_.lanes);
+    if (settings.dropout > 0) room(mask_, 1, s_.block * s_.key_lanes);
     if (!backward) return;
-    room(dscores_, kQueries, s_.key_lanes);
+    room(dscores_, s_.block, s_.key_lanes);
+    if (!s_.whole) room(means_, 1, s_.block);
     room(turned_dkeys_, s_.lanes, s_.turned_row);
     room(turned_dvalues_, s_.lanes, s_.turned_row);
     if (to_queries_) room(dkeys_, s_.keys, s_.lanes);
@@ -175,57 +125,68 @@ class Worker {
 
   void forward(int64_t row, int64_t key_head, const Tensor& mixed) {
     for_each_block(row, key_head, [&](const Block& b) {
-      const float lacking = form_scores(b);
-      if (settings_.dropout > 0) draw_mask(b);
+      for_each_tile(b, [&](const Tile& t) {
+        const float lacking = form_scores(b, t);
+        if (settings_.dropout > 0) draw_mask(b, t);
+        for (int64_t i = 0; i < b.queries; ++i) {
+          float *own = scores_.data() + i * s_.key_lanes, *normaliser = normalisers_of(b, i);
+          const float before = t.number == 0 ? -kInfinity : normaliser[0];
+          const float greatest = std::max(before, lacking * greatest_of(own, t.width));
+          exponentials(own, t.width, {.scale = lacking, .greatest = greatest, .factor = 1});
+          const float kept = std::exp(before - greatest);  // of the tiles before, whose scores are smaller now
+          normaliser[0] = greatest;
+          normaliser[1] = (t.number == 0 ? 0 : kept * normaliser[1]) + sum_of(own, t.width);
+          if (t.number > 0 && kept != 1) scale_row(out_.data() + i * s_.lanes, kept, s_.width);
+          if (settings_.dropout > 0) multiply_row(own, mask_of(t, i), t.width);
+          p_.take_row(own, i, t.width);
+        }
+        p_.taken(scores_.data(), s_.key_lanes, b.queries, t.width);
+        add_product(p_.left(), below(values_.right(), t.at), out_.data(), s_.lanes, Operand::whole_rows(b.queries),
+                    in_vectors(s_.width), Operand::whole_depth(t.keys), t.into());
+      });
       for (int64_t i = 0; i < b.queries; ++i) {
-        float* own = scores_.data() + i * s_.key_lanes;
-        const float greatest = lacking * greatest_of(own, b.width);
-        exponentials(own, b.width, {.scale = lacking, .greatest = greatest, .factor = 1});
-        normalisers_of(b, i)[0] = greatest;
-        normalisers_of(b, i)[1] = 1 / sum_of(own, b.width);
-        if (settings_.dropout > 0) multiply_row(own, mask_of(b, i), b.width);
-        p_.take_row(own, i, b.width);
-      }
-      p_.taken(scores_.data(), s_.key_lanes, b.queries, b.width);
-      add_product(p_.left(), values_.right(), out_.data(), s_.lanes, Operand::whole_rows(b.queries),
-                  in_vectors(s_.width), Operand::whole_depth(b.keys), Into::fresh);
-      for (int64_t i = 0; i < b.queries; ++i) {
-        scale_row(out_.data() + i * s_.lanes, normalisers_of(b, i)[1], s_.width);
+        float* normaliser = normalisers_of(b, i);
+        normaliser[1] = 1 / normaliser[1];
+        scale_row(out_.data() + i * s_.lanes, normaliser[1], s_.width);
       }
       Head<Scalar>(mixed, row, b.head).write(b.first, b.queries, out_.data(), s_.lanes);
     });
   }
 
-  void backward(int64_t row, int64_t key_head, const Tensor& dmixed, const AttentionInput& gradients) {
+  void backward(int64_t row, int64_t key_head, const Tensor& mixed, const Tensor& dmixed,
+                const AttentionInput& gradients) {
     for (auto* sum : {&turned_dkeys_, &turned_dvalues_, &dkeys_}) std::fill(sum->begin(), sum->end(), 0.0f);
     const int64_t wide = in_vectors(s_.width), tall = Operand::whole_rows(s_.width);
     for_each_block(row, key_head, [&](const Block& b) {
       const int64_t rows = Operand::whole_rows(b.queries), depth = Operand::whole_depth(b.queries);
-      const float lacking = form_scores(b);
       Head<Scalar>(dmixed, row, b.head).read(b.first, b.queries, dout_);
-      add_product(dout_.left(), values_.turned_right(), dscores_.data(), s_.key_lanes, rows, b.width,
-                  Operand::whole_depth(s_.width), Into::fresh);
-      if (settings_.dropout > 0) draw_mask(b);
-      for (int64_t i = 0; i < b.queries; ++i) {
-        float *p = scores_.data() + i * s_.key_lanes, *dp = dscores_.data() + i * s_.key_lanes;
-        const float* normaliser = normalisers_of(b, i);
-        exponentials(p, b.width, {.scale = lacking, .greatest = normaliser[0], .factor = normaliser[1]});
-        if (settings_.dropout > 0) multiply_row(dp, mask_of(b, i), b.width);
-        softmax_gradient(p, dp, b.width);
-        if (settings_.dropout > 0) multiply_row(p, mask_of(b, i), b.width);
-        p_.take_row(p, i, b.width);
-        ds_.take_row(dp, i, b.width);
-      }
-      p_.taken(scores_.data(), s_.key_lanes, b.queries, b.width);
-      ds_.taken(dscores_.data(), s_.key_lanes, b.queries, b.width);
-      // Turned: so the great matrix stands on the right, as it is.
-      add_product(dout_.turned_left(), p_.right(), turned_dvalues_.data() + b.from, s_.turned_row, tall, b.width,
-                  depth);
-      add_product(query_.turned_left(), ds_.right(), turned_dkeys_.data() + b.from, s_.turned_row, tall, b.width,
-                  depth);
-      add_product(ds_.left(), keys_.right(), out_.data(), s_.lanes, rows, wide, Operand::whole_depth(b.keys),
-                  Into::fresh);
-      if (in_.tells_distances()) go_back_by_distance(b);
+      if (!s_.whole) take_means(b, mixed, dmixed);
+      for_each_tile(b, [&](const Tile& t) {
+        const float lacking = form_scores(b, t);
+        add_product(dout_.left(), beside(values_.turned_right(), t.at), dscores_.data(), s_.key_lanes, rows, t.width,
+                    Operand::whole_depth(s_.width), Into::fresh);
+        if (settings_.dropout > 0) draw_mask(b, t);
+        for (int64_t i = 0; i < b.queries; ++i) {
+          float *p = scores_.data() + i * s_.key_lanes, *dp = dscores_.data() + i * s_.key_lanes;
+          const float* normaliser = normalisers_of(b, i);
+          exponentials(p, t.width, {.scale = lacking, .greatest = normaliser[0], .factor = normaliser[1]});
+          if (settings_.dropout > 0) multiply_row(dp, mask_of(t, i), t.width);
+          softmax_gradient(p, dp, s_.whole ? dot(p, dp, t.width) : means_[static_cast<size_t>(i)], t.width);
+          if (settings_.dropout > 0) multiply_row(p, mask_of(t, i), t.width);
+          p_.take_row(p, i, t.width);
+          ds_.take_row(dp, i, t.width);
+        }
+        p_.taken(scores_.data(), s_.key_lanes, b.queries, t.width);
+        ds_.taken(dscores_.data(), s_.key_lanes, b.queries, t.width);
+        // Turned: so the great matrix stands on the right, as it is.
+        add_product(dout_.turned_left(), p_.right(), turned_dvalues_.data() + t.from, s_.turned_row, tall, t.width,
+                    depth);
+        add_product(query_.turned_left(), ds_.right(), turned_dkeys_.data() + t.from, s_.turned_row, tall, t.width,
+                    depth);
+        add_product(ds_.left(), below(keys_.right(), t.at), out_.data(), s_.lanes, rows, wide,
+                    Operand::whole_depth(t.keys), t.into());
+        if (in_.tells_distances()) go_back_by_distance(b);
+      });
       scale_row(out_.data(), scale(), b.queries * s_.lanes);
       Head<Scalar>(gradients.q, row, b.head).write(b.first, b.queries, out_.data(), s_.lanes);
     });
@@ -248,19 +209,31 @@ class Worker {
  private:
   struct Block {
     int64_t row, head;
-    int64_t first, queries;     // query rows
-    int64_t from, keys, width;  // from the first to the last key that any of them sees; their number, padded
-    int64_t own;                // key of the first query in causal attention, else -1
-
-    int64_t seen(int64_t i) const { return own < 0 ? keys : own + i + 1; }
+    int64_t first, queries;  // query rows
+    int64_t from, keys;      // from the first to the last key that any of them sees
+    int64_t own;             // key of the first query in causal attention, else -1
   };
 
+  // Some keys of a block.
+  struct Tile {
+    int64_t number;
+    int64_t from, keys, width;  // key rows; their number, padded
+    int64_t at;                 // where they stand in keys_ and values_
+
+    Into into() const { return number == 0 ? Into::fresh : Into::sum; }
+  };
+
+  // Of `t`, from its first one on.
+  static int64_t seen(const Block& b, const Tile& t, int64_t i) {
+    return b.own < 0 ? t.keys : std::clamp<int64_t>(b.own + i + 1 - t.from, 0, t.keys);
+  }
+
   // turned [width, keys] and, if there are any, `more` rows [keys, width], times `factor`, as rows of a head of `to`.
-  void write_turned(const Tensor& to, int64_t row, int64_t head, const std::vector<float>& turned,
-                    const std::vector<float>& more, float factor) {
+  void write_turned(const Tensor& to, int64_t row, int64_t head, const AlignedVector<float>& turned,
+                    const AlignedVector<float>& more, float factor) {
     const Head<Scalar> rows(to, row, head);
-    for (int64_t first = 0; first < s_.keys; first += kQueries) {
-      const int64_t count = std::min(kQueries, s_.keys - first);
+    for (int64_t first = 0; first < s_.keys; first += s_.block) {
+      const int64_t count = std::min(s_.block, s_.keys - first);
       turn(turned.data() + first, s_.turned_row, s_.lanes, in_vectors(count), out_.data(), s_.lanes);
       if (!more.empty()) add_row(out_.data(), more.data() + first * s_.lanes, count * s_.lanes);
       scale_row(out_.data(), factor, count * s_.lanes);
@@ -274,7 +247,7 @@ class Worker {
   }
 
   Block block(int64_t row, int64_t head, int64_t first) const {
-    const int64_t count = std::min(kQueries, s_.queries - first), window = settings_.window;
+    const int64_t count = std::min(s_.block, s_.queries - first), window = settings_.window;
     int64_t from = 0, end = s_.keys, own = -1;
     if (settings_.causal) {
       own = s_.keys - s_.queries + first;
@@ -283,7 +256,7 @@ class Worker {
       from = std::max<int64_t>(0, first - window);
       end = std::min(s_.keys, first + count + window);
     }
-    return {row, head, first, count, from, end - from, padded(end - from), own};
+    return {row, head, first, count, from, end - from, own};
   }
 
   // The keys are read once for all blocks, or for each those that it sees.
@@ -292,38 +265,57 @@ class Worker {
     const bool local = settings_.window > 0;
     if (!local) read_keys(row, key_head, 0, s_.keys);
     for (int64_t head = key_head * s_.group; head < (key_head + 1) * s_.group; ++head) {
-      for (int64_t first = 0; first < s_.queries; first += kQueries) {
+      for (int64_t first = 0; first < s_.queries; first += s_.block) {
         const Block b = block(row, head, first);
         if (local) read_keys(row, key_head, b.from, b.keys);
+        Head<Scalar>(in_.q, row, head).read(first, b.queries, query_);
         use(b);
       }
     }
   }
 
+  template <class Use>
+  void for_each_tile(const Block& b, const Use& use) {
+    for (int64_t at = 0; at < b.keys; at += s_.tile) {
+      const int64_t count = std::min(s_.tile, b.keys - at);
+      use(Tile{at / s_.tile, b.from + at, count, padded(count), at});
+    }
+  }
+
   float scale() const { return static_cast<float>(settings_.scale); }
 
-  // q k^T into scores_, or scale q k^T + bias, and q into query_; what a query does not see is -infinity. Returns the
-  // scale that they lack.
-  float form_scores(const Block& b) {
-    Head<Scalar>(in_.q, b.row, b.head).read(b.first, b.queries, query_);
-    add_product(query_.left(), keys_.turned_right(), scores_.data(), s_.key_lanes, Operand::whole_rows(b.queries),
-                b.width, Operand::whole_depth(s_.width), Into::fresh);
+  // q k^T into scores_, or scale q k^T + bias; what a query does not see is -infinity. Returns the scale that they
+  // lack.
+  float form_scores(const Block& b, const Tile& t) {
+    add_product(query_.left(), beside(keys_.turned_right(), t.at), scores_.data(), s_.key_lanes,
+                Operand::whole_rows(b.queries), t.width, Operand::whole_depth(s_.width), Into::fresh);
     if (in_.tells_distances()) add_by_distance(b);
     const bool adds_bias = !settings_.causal && settings_.bias.defined();
     if (adds_bias) {
-      for (int64_t i = 0; i < b.queries; ++i) scale_row(scores_.data() + i * s_.key_lanes, scale(), b.width);
-      add_bias(b, settings_.bias);
+      for (int64_t i = 0; i < b.queries; ++i) scale_row(scores_.data() + i * s_.key_lanes, scale(), t.width);
+      add_bias(b, t, settings_.bias);
     }
     if (settings_.causal) {
-      hide_keys(b, *settings_.causal);
+      hide_keys(b, t, *settings_.causal);
     } else if (settings_.window > 0) {
-      hide_far_keys(b);
+      hide_far_keys(b, t);
     }
     for (int64_t i = 0; i < b.queries; ++i) {
       float* scores = scores_.data() + i * s_.key_lanes;
-      std::fill(scores + b.seen(i), scores + b.width, -std::numeric_limits<float>::infinity());
+      std::fill(scores + seen(b, t, i), scores + t.width, -kInfinity);
     }
     return adds_bias ? 1 : scale();
+  }
+
+  // Of each query the sum of p dp over all keys: the product of its output and that one's gradient.
+  void take_means(const Block& b, const Tensor& mixed, const Tensor& dmixed) {
+    const Head<Scalar> out(mixed, b.row, b.head), dout(dmixed, b.row, b.head);
+    for (int64_t i = 0; i < b.queries; ++i) {
+      float *y = out_.data(), *dy = y + s_.lanes;
+      out.read(b.first + i, y);
+      dout.read(b.first + i, dy);
+      means_[static_cast<size_t>(i)] = dot(y, dy, s_.width);
+    }
   }
 
   void add_by_distance(const Block& b) {
@@ -362,25 +354,25 @@ class Worker {
     }
   }
 
-  void add_bias(const Block& b, const Tensor& bias) {
+  void add_bias(const Block& b, const Tile& t, const Tensor& bias) {
     const float* rows = bias.const_data_ptr<float>() + (bias.size(0) == 1 ? 0 : b.row * bias.stride(0)) +
                         (bias.size(1) == 1 ? 0 : b.head * bias.stride(1));
     for (int64_t i = 0; i < b.queries; ++i) {
       const float* own = rows + (bias.size(2) == 1 ? 0 : (b.first + i) * bias.stride(2));
-      add_row(scores_.data() + i * s_.key_lanes, own + b.from, b.keys);
+      add_row(scores_.data() + i * s_.key_lanes, own + t.from, t.keys);
     }
   }
 
-  void hide_far_keys(const Block& b) {
+  void hide_far_keys(const Block& b, const Tile& t) {
     for (int64_t i = 0; i < b.queries; ++i) {
       float* scores = scores_.data() + i * s_.key_lanes;
-      const int64_t place = b.first + i - b.from, end = std::min(b.keys, place + settings_.window + 1);
-      std::fill_n(scores, std::max<int64_t>(0, place - settings_.window), kHidden);
-      std::fill(scores + end, scores + b.keys, kHidden);
+      const int64_t place = b.first + i - t.from;
+      std::fill_n(scores, std::clamp<int64_t>(place - settings_.window, 0, t.keys), kHidden);
+      std::fill(scores + std::clamp<int64_t>(place + settings_.window + 1, 0, t.keys), scores + t.keys, kHidden);
     }
   }
 
-  void hide_keys(const Block& b, const CausalKeys& causal) {
+  void hide_keys(const Block& b, const Tile& t, const CausalKeys& causal) {
     if (causal.all()) return;
     const auto numbers = [&](const Tensor& x) {
       return x.const_data_ptr<int32_t>() + (x.size(0) == 1 ? 0 : b.row * x.stride(0));
@@ -389,18 +381,20 @@ class Worker {
     const int32_t* places = numbers(causal.places());
     for (int64_t i = 0; i < b.queries; ++i) {
       float* scores = scores_.data() + i * s_.key_lanes;
-      const int64_t key = b.own + i;
-      if (documents) hide_other_documents(scores, documents, documents[key], b.seen(i));
+      const int64_t key = b.own + i, count = seen(b, t, i);
+      if (documents) hide_other_documents(scores, documents + t.from, documents[key], count);
       if (causal.window() == 0) continue;
-      hide_before(scores, places, places[key] - static_cast<int32_t>(causal.window()) + 1, b.seen(i));
+      hide_before(scores, places + t.from, places[key] - static_cast<int32_t>(causal.window()) + 1, count);
     }
   }
 
-  void draw_mask(const Block& b) {
+  void draw_mask(const Block& b, const Tile& t) {
     const auto index = static_cast<uint64_t>((b.row * s_.heads + b.head) * s_.queries + b.first);
-    fill_dropout_mask(mask_.data(), b.queries * b.width, settings_.dropout, mix_seed(settings_.key, index));
+    const uint64_t key = mix_seed(settings_.key, index);
+    fill_dropout_mask(mask_.data(), b.queries * t.width, settings_.dropout,
+                      t.number == 0 ? key : mix_seed(key, static_cast<uint64_t>(t.number)));
   }
-  const float* mask_of(const Block& b, int64_t i) const { return mask_.data() + i * b.width; }
+  const float* mask_of(const Tile& t, int64_t i) const { return mask_.data() + i * t.width; }
 
   float* normalisers_of(const Block& b, int64_t i) const {
     return normalisers_ + ((b.row * s_.heads + b.head) * s_.queries + b.first + i) * 2;
@@ -413,9 +407,10 @@ class Worker {
   Operand keys_, values_;          // of the key head
   Operand query_, p_, dout_, ds_;  // of the block; p: the probabilities
   std::optional<DistanceTerm<Scalar, Operand>> to_keys_, to_queries_;
-  std::vector<float> scores_, out_, mask_, dscores_;
-  std::vector<float> turned_dkeys_, turned_dvalues_;
-  std::vector<float> dkeys_;  // what distances give the keys
+  AlignedVector<float> scores_, out_, mask_, dscores_;
+  AlignedVector<float> means_;  // of the softmax's gradient, where a tile does not have them
+  AlignedVector<float> turned_dkeys_, turned_dvalues_;
+  AlignedVector<float> dkeys_;  // what distances give the keys
 };
 
 // [batch, heads, n, width] that lies in memory as [batch, n, heads, width].
@@ -495,17 +490,21 @@ AttentionOutput attention_forward(const AttentionInput& input, const AttentionSe
   return out;
 }
 
-AttentionInput attention_backward(const AttentionInput& input, const Tensor& normalisers, const Tensor& dmixed,
+bool goes_back_from_output(const AttentionInput& input, const AttentionSettings& settings) {
+  return !Sizes::takes_whole(input, settings.window);
+}
+
+AttentionInput attention_backward(const AttentionInput& input, const AttentionOutput& out, const Tensor& dmixed,
                                   const AttentionSettings& settings) {
   const AttentionInput in = with_rows(input);
   const Tensor dout = in_rows(dmixed);
   AttentionInput gradients{room_for(in.q), room_for(in.k), room_for(in.v)};
   with_worker(in.q, [&]<class Chosen>() {
     const auto work = [&](auto& worker, int64_t row, int64_t key_head) {
-      worker.backward(row, key_head, dout, gradients);
+      worker.backward(row, key_head, out.mixed, dout, gradients);
     };
-    in.tells_distances() ? for_each_part<Chosen>(in, settings, normalisers, gradients, work)
-                         : for_each_key_head<Chosen>(in, settings, normalisers, true, work);
+    in.tells_distances() ? for_each_part<Chosen>(in, settings, out.normalisers, gradients, work)
+                         : for_each_key_head<Chosen>(in, settings, out.normalisers, true, work);
   });
   return gradients;
 }

@@ -39,8 +39,11 @@ struct AttentionOutput {
 };
 AttentionOutput attention_forward(const AttentionInput& input, const AttentionSettings& settings);
 
+/// Whether attention_backward reads the output: where keys are taken a part at a time.
+bool goes_back_from_output(const AttentionInput& input, const AttentionSettings& settings);
+
 /// Gradients of q, k and v, with their shapes and with the output's layout; those of the terms by distance in float32.
-AttentionInput attention_backward(const AttentionInput& input, const at::Tensor& normalisers, const at::Tensor& dmixed,
+AttentionInput attention_backward(const AttentionInput& input, const AttentionOutput& out, const at::Tensor& dmixed,
                                   const AttentionSettings& settings);
 
 }  // namespace deltaw::ops

@@ -51,7 +51,8 @@ class BlockAttention : public torch::autograd::Function<BlockAttention> {
     const auto holder = ctx->saved_data["plan"].toCapsule();
     const auto& plan = static_cast<const Plan&>(*holder);
     const variable_list kept = ctx->get_saved_variables();
-    const AttentionInput d = attention_backward(input(kept, plan), kept.back(), gradients[0], plan.settings);
+    const AttentionInput d =
+        attention_backward(input(kept, plan), {.normalisers = kept.back()}, gradients[0], plan.settings);
     variable_list result{d.q, d.k, d.v};
     if (plan.has_keys) result.push_back(gathered(d.to_keys, kept[3], plan.to_keys(kept[0], kept[1])));
     if (plan.has_queries) {

@@ -5,27 +5,11 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <type_traits>
-#include <utility>
-#include <vector>
 
+#include "core/aligned.h"
 #include "ops/operand.h"
 
 namespace deltaw::ops {
-
-inline Left<float> below(Left<float> x, int64_t rows) {
-  return {x.data + rows * x.row, x.row, x.column};
-}
-inline Left<Pair> below(Left<Pair> x, int64_t rows) {
-  return {x.data + rows * x.row, x.row, x.column};
-}
-/// From row `rows` on, an even number of them.
-inline Right<float> below(Right<float> x, int64_t rows) {
-  return {x.data + rows * x.row, x.row};
-}
-inline Right<Pair> below(Right<Pair> x, int64_t rows) {
-  return {x.data + rows / 2 * x.row, x.row};
-}
 
 /// Each row's product with the vector of its distance to each column: of row i and column j that is vector
 /// j - i + rows - 1, so that what a few rows need is a narrow product, in which every row begins one column earlier
@@ -62,10 +46,8 @@ class DistanceTerm {
   template <class Add>
   void products(const Operand& x, const Part& part, const Add& add) {
     for_each_band(part, [&](const Band& b) {
-      Right<Number> vectors = table_.turned_right();
-      vectors.data += b.first;
-      add_product(below(x.left(), b.begin), vectors, band_.data(), band_row_, b.rows, padded(b.count), width_,
-                  Into::fresh);
+      add_product(below(x.left(), b.begin), beside(table_.turned_right(), b.first), band_.data(), band_row_, b.rows,
+                  padded(b.count), width_, Into::fresh);
       for (int64_t i = 0; i < b.rows; ++i) add(b.begin + i, band_.data() + i * band_row_ + b.shift(i));
     });
   }
@@ -91,7 +73,6 @@ class DistanceTerm {
   const float* gradient() const { return gradient_.data(); }
 
  private:
-  using Number = std::remove_cv_t<std::remove_reference_t<decltype(*std::declval<const Operand&>().left().data)>>;
   static constexpr int64_t kRows = 16;
 
   // A few rows of a part from `begin` on, with the vectors that they need, from `first` on, both numbers even: `count`
@@ -115,7 +96,7 @@ class DistanceTerm {
   const int64_t rows_, distances_, width_, lanes_, band_row_;
   int64_t head_ = -1;
   Operand table_, shifted_;
-  std::vector<float> band_, gradient_;
+  AlignedVector<float> band_, gradient_;
 };
 
 }  // namespace deltaw::ops

@@ -1,8 +1,8 @@
 #include "ops/int8/product.h"
 
 #include <algorithm>
-#include <vector>
 
+#include "core/aligned.h"
 #include "ops/int8/blocks.h"
 #include "ops/vectors.h"
 #if defined(DELTAW_BF16_UNITS)
@@ -126,7 +126,7 @@ class RightPart {
   const Int8Units& units_;
   const RightSide& right_;
   int64_t part_ = -1;
-  std::vector<int8_t> turned_;
+  AlignedVector<int8_t> turned_;
 };
 
 // Numbers for each column, up to the end of the last block.
