@@ -277,6 +277,7 @@ namespace {
 
 struct Frozen : torch::CustomClassHolder {
   std::shared_ptr<const Quantised> weight;
+  Tensor bias;  // undefined where there is none, or where it trains
 };
 
 Tensor weight_for(const Quantised& weight, const Tensor& x) {
@@ -306,7 +307,7 @@ class Product : public torch::autograd::Function<Product> {
   static Tensor forward(torch::autograd::AutogradContext* ctx, const Tensor& x,
                         const c10::intrusive_ptr<Frozen>& frozen) {
     ctx->saved_data["frozen"] = c10::IValue::make_capsule(frozen);
-    return product(x, *frozen->weight, Tensor());
+    return product(x, *frozen->weight, frozen->bias);
   }
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* ctx,
                                                  const torch::autograd::variable_list& gradients) {
@@ -322,7 +323,9 @@ Tensor quantised_linear(const Tensor& x, const std::shared_ptr<const Quantised>&
   if (!at::GradMode::is_enabled()) return product(x, *weight, own);
   auto frozen = c10::make_intrusive<Frozen>();
   frozen->weight = weight;
-  return plus(Product::apply(x, frozen), own);
+  const bool trains = own.defined() && own.requires_grad();
+  if (!trains) frozen->bias = own;
+  return plus(Product::apply(x, frozen), trains ? own : Tensor());
 }
 
 }  // namespace ops
