@@ -301,10 +301,14 @@ std::string table_text(const TaskResults& task) {
   return table(scores) + "\n" + table(rest);
 }
 
-void print_table(const std::vector<Planned>& plan, const Keys& keys) {
+void print_table(const std::vector<Planned>& plan, const Asked& asked) {
+  const Keys& keys = asked.keys;
   std::vector<CellResult> results;
   for (const Planned& planned : plan) results.push_back(planned.result);
+  // The file's metrics are those of all its tasks.
+  const bool of_other_tasks = !keys.tasks.empty() && keys.metric == asked.comparison.metrics;
   for (const std::string& metric : missing_metrics(results, keys.metric)) {
+    if (of_other_tasks) break;
     warning(fmt::format("no run has the metric '{}': {}", metric, suggest_names(metric, known_metrics(results))));
   }
   const std::vector<TaskResults> tasks = summarise(results, keys.metric);
@@ -333,7 +337,7 @@ int compare(const Args& args) {
   if (asked.keys.dry_run) {
     const std::vector<Planned> plan = plan_of(asked);
     say_plan(plan, asked.keys.output_dir, /*each=*/true);
-    print_table(plan, asked.keys);
+    print_table(plan, asked);
     return kDone;
   }
   plan_of(asked);  // before a folder is made, all that is wrong
@@ -344,7 +348,7 @@ int compare(const Args& args) {
   std::vector<Planned> plan = plan_of(asked);
   say_plan(plan, asked.keys.output_dir, /*each=*/false);
   train_open(plan, asked, guard);
-  print_table(plan, asked.keys);
+  print_table(plan, asked);
   if (guard.caught() != 0) {
     note("stopped; the same command goes on\n");
     return 128 + guard.caught();

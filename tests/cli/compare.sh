@@ -65,6 +65,19 @@ expect 0 compare ranks.yaml --output_dir runs --metric acuracy
 contains err "warning: no run has the metric 'acuracy': did you mean 'accuracy'?"
 contains out 'setting  accuracy  sd'
 
+# That of a task that is left out is not missed.
+cat >tasks.yaml <<'EOF'
+base: base.yaml
+tasks: {here: {}, there: {}}
+settings: {one: {r: 1}}
+seeds: [1]
+metric: [accuracy, pearson]
+EOF
+expect 0 compare tasks.yaml --output_dir tasks --tasks here
+lacks err 'no run has the metric'
+expect 0 compare tasks.yaml --output_dir tasks --dry_run
+contains err "warning: no run has the metric 'pearson'"
+
 # A changed setting is trained anew, and the others stay.
 stamp=$(stat -c %Y.%i runs/four/seed-1/all_results.json)
 sed -i 's/r: 1,/r: 2,/' ranks.yaml
