@@ -119,7 +119,11 @@ void each_table_row(const std::filesystem::path& file, const std::string& encodi
 /// and a template would find a "tool_calls" or write an argument that the row never had.
 void leave_out_null_fields(Json& value) {
   if (value.is_object()) {
-    for (auto field = value.begin(); field != value.end();) field = field->is_null() ? value.erase(field) : ++field;
+    Json kept = Json::object();
+    for (auto& [key, field] : value.items()) {
+      if (!field.is_null()) kept[key] = std::move(field);
+    }
+    value = std::move(kept);
   }
   if (!value.is_structured()) return;
   for (Json& item : value) leave_out_null_fields(item);

@@ -145,12 +145,12 @@ TEST_F(ManyFiles, ArePackedByGzipOrZstdWhateverTheirNames) {
 TEST_F(ManyFiles, OfColumnsLackTheFieldsThatAreNull) {
   std::vector<Json> rows;
   const auto take = [&](Json& row, int64_t, const std::string&) { rows.push_back(row); };
-  data::each_row(golden("nested.parquet").string(), "utf-8", take);
+  data::each_row(golden("file.arrow").string(), "utf-8", take);
   const Json& first = rows.at(0);
   EXPECT_EQ(first["messages"][0].size(), 2u);
   EXPECT_EQ(first["messages"][1], Json({{"content", "hi 1"}}));
   EXPECT_EQ(first["pair"], Json({{"a", 0}}));
-  EXPECT_TRUE(first["bytes"].is_null());  // columns and entries of lists are there
+  EXPECT_TRUE(rows.at(1)["matrix"].is_null());  // columns and entries of lists are there
   EXPECT_EQ(first["matrix"], Json::array({nullptr, nullptr}));
 }
 
