@@ -1,6 +1,7 @@
 #include "data/content_parts.h"
 
 #include <algorithm>
+#include <optional>
 
 #include <fmt/format.h>
 
@@ -31,15 +32,15 @@ Json with_word(Json messages, const std::string& word) {
   return messages;
 }
 
-/// The same conversation, a text in place of each list.
-Json with_texts(Json messages) {
+/// The same conversation, a text in place of each list: its own or `word`.
+Json with_texts(Json messages, const std::optional<std::string>& word = std::nullopt) {
   for (Json& message : messages) {
     if (!is_list_of_parts(message)) continue;
     std::string text;
     for (const Json& part : message["content"]) {
       if (is_text_part(part)) text += part["text"].get<std::string>();
     }
-    message["content"] = text;
+    message["content"] = word.value_or(text);
   }
   return messages;
 }
@@ -60,8 +61,8 @@ bool writes(const Json& messages, const std::string& word, const Json& variables
 void settle_parts(Json& messages, const Json& variables, const ChatRenderer& render, const std::string& where) {
   if (!render || std::none_of(messages.begin(), messages.end(), is_list_of_parts)) return;
   const std::string word = "partxq";
-  const Json marked = with_word(messages, word);
-  if (writes(marked, word, variables, render) || !writes(with_texts(marked), word, variables, render)) return;
+  if (writes(with_word(messages, word), word, variables, render)) return;
+  if (!writes(with_texts(messages, word), word, variables, render)) return;
   for (size_t i = 0; i < messages.size(); ++i) {
     if (!is_list_of_parts(messages[i])) continue;
     for (const Json& part : messages[i]["content"]) {
