@@ -79,7 +79,7 @@ struct TextData {
 };
 
 /// Reads the training and validation texts that the options name: .txt is one running text; .jsonl and .json hold rows
-/// whose keys say what they are (the first row's keys; every row must be of that kind):
+/// whose keys say what they are (the first row's of each file, whose rows must all be of that kind):
 ///
 ///   messages | conversations                 a conversation, OpenAI's or sharegpt's names; `tools` beside it
 ///   prompt, completion                       two strings, or two lists of messages

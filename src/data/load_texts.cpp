@@ -175,12 +175,13 @@ TextDataset load_texts(const DataFiles& files, const DataOptions& options, const
   const std::vector<fs::path> paths = data::find_files(files);
   if (are_running_text(paths)) return running_text(paths, options.encoding);
   TextDataset dataset{.file = data::name_of(paths)};
-  std::optional<data::RowFormat> first;
+  std::optional<data::RowFormat> first;  // of the file that is being read
   data::BadRows bad(dataset.file, blank == Blank::kept ? 0 : text.max_bad_rows);
   int64_t begun = 1;  // the first row of the file that is being read
   const auto took_file = [&](const fs::path& file, const std::string& unit) {
     dataset.sources.push_back({file, unit, begun});
     begun = static_cast<int64_t>(dataset.ids.size()) + 1;
+    first.reset();
   };
   const auto take = [&](Json& row, int64_t line, const std::string& where) {
     dataset.ids.push_back(row.contains(kIdColumn) ? row[kIdColumn] : Json());

@@ -7,6 +7,7 @@
 #include "core/ascii.h"
 #include "core/text_file.h"
 #include "data/alpaca.h"
+#include "data/content_parts.h"
 #include "data/conversation.h"
 #include "data/find_files.h"
 #include "data/sharegpt.h"
@@ -58,6 +59,7 @@ TextExample conversation(Json messages, size_t first, const Json& row, const Tex
                          const ChatRenderer& render, const std::string& where, Blank blank) {
   const Json variables = template_variables(row, where);
   settle_calls(messages, variables, render);
+  settle_parts(messages, variables, render, where);
   TextExample example;
   if (render && blank == Blank::kept && !is_answered(messages, first)) {
     example = {.text = render(messages, false, variables).text, .add_special_tokens = false};
@@ -113,10 +115,29 @@ void each_table_row(const std::filesystem::path& file, const std::string& encodi
   }
 }
 
+/// Leaves out the fields of lists and structs that are null: in a column all structs have the fields of any of them,
+/// and a template would find a "tool_calls" or write an argument that the row never had.
+void leave_out_null_fields(Json& value) {
+  if (value.is_object()) {
+    Json kept = Json::object();
+    for (auto& [key, field] : value.items()) {
+      if (!field.is_null()) kept[key] = std::move(field);
+    }
+    value = std::move(kept);
+  }
+  if (!value.is_structured()) return;
+  for (Json& item : value) leave_out_null_fields(item);
+}
+
 /// Returns what the rows' numbers count.
 std::string each_row_of(const std::filesystem::path& file, const std::string& encoding, const TakeRow& take) {
   const Format format = format_of(file);
-  if (is_of_columns(format)) return each_column_row(file, format, take);
+  if (is_of_columns(format)) {
+    return each_column_row(file, format, [&](Json& row, int64_t number, const std::string& where) {
+      for (Json& value : row) leave_out_null_fields(value);
+      take(row, number, where);
+    });
+  }
   if (format == Format::csv || format == Format::tsv) {
     each_table_row(file, encoding, take);
     return "line";

@@ -48,6 +48,7 @@ TEST_F(LlamaFactoryData, ThatCannotBeReadHereIsToldWithWhatToDo) {
       {R"({"hf_hub_url": "x/y"})", "is one of a hub"},
       {R"({"file_name": "r.json", "columns": {"images": "images"}})", "has images"},
       {R"({"file_name": "r.json", "ranking": true})", "ranks answers"},
+      {R"({"file_name": "r.json", "num_samples": 100})", "takes 100 of its rows"},
       {R"({"file_name": "r.json", "columns": {"kto_tag": "label"}})", "ranks answers"},
       {R"({"file_name": "r.json", "columns": {"prompt": "q", "query": "more", "response": "a"}})",
        "names other columns"},

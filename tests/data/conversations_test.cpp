@@ -250,5 +250,70 @@ TEST_F(Conversations, ConversationsThatAreNoneAreRefused) {
   refuses(R"({"conversations": [{"from": "human", "value": null}]})", "data.messages", {"\"value\" is null"});
 }
 
+/// Writes contents as they stand, lists with their brackets.
+ChatTemplate::Rendered render_shown(const Json& messages, bool prompt, char quote) {
+  std::string text;
+  for (const Json& message : messages) {
+    std::string content = message["content"].is_string() ? test::said(message) : message["content"].dump();
+    for (size_t at = 0; (at = content.find("\":", at)) != std::string::npos; at += 2) content.insert(at + 2, " ");
+    std::replace(content.begin(), content.end(), '"', quote);
+    text += message["role"].get<std::string>() + ":" + content + "<turn>\n";
+  }
+  return {text + (prompt ? "assistant:" : ""), {}};
+}
+
+/// As {{ message.content }} does.
+ChatTemplate::Rendered render_as_python(const Json& messages, bool prompt, const Json&) {
+  return render_shown(messages, prompt, '\'');
+}
+
+/// As {{ message.content | tojson }} does.
+ChatTemplate::Rendered render_as_json(const Json& messages, bool prompt, const Json&) {
+  return render_shown(messages, prompt, '"');
+}
+
+ChatTemplate::Rendered render_texts_alone(const Json& messages, bool prompt, const Json& variables) {
+  for (const Json& message : messages) {
+    if (!message["content"].is_string()) throw Error{{.id = "data.chat-template", .what = "a list has no strip"}};
+  }
+  return test::render_turns(messages, prompt, variables);
+}
+
+/// Writes the texts of parts, each between bars.
+ChatTemplate::Rendered render_parts(const Json& messages, bool prompt, const Json&) {
+  std::string text;
+  for (const Json& message : messages) {
+    std::string content = test::said(message);
+    for (const Json& part : message["content"].is_array() ? message["content"] : Json::array()) {
+      content += "|" + part.value("text", std::string("image")) + "|";
+    }
+    text += message["role"].get<std::string>() + ":" + content + "<turn>\n";
+  }
+  return {text + (prompt ? "assistant:" : ""), {}};
+}
+
+constexpr const char* kParts =
+    R"({"messages": [{"role": "user", "content": [{"type": "text", "text": "a "}, {"type": "text", "text": "b"}]}, )"
+    R"({"role": "assistant", "content": [{"type": "text", "text": "c"}]}, {"role": "user", "content": "d"}, )"
+    R"({"role": "assistant", "content": "e"}]})";
+
+TEST_F(Conversations, PartsAreOneTextWhereTheTemplateKnowsNoLists) {
+  for (const auto render : {test::render_turns, render_as_python, render_as_json, render_texts_alone}) {
+    const TextExample row = only(kParts, render);
+    EXPECT_EQ(row.text, "user:a b<turn>\nassistant:c<turn>\nuser:d<turn>\nassistant:e<turn>\n");
+    EXPECT_EQ(trained(row), "c<turn>\n|e<turn>\n");
+  }
+  EXPECT_EQ(only(kParts, render_parts).text.substr(0, 16), "user:|a ||b|<tur");
+}
+
+TEST_F(Conversations, ImagesAmongPartsAreForTemplatesThatReadThem) {
+  const char* row = R"({"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "image"}]}, )"
+                    R"({"role": "assistant", "content": "b"}]})";
+  refuses(row, "data.messages", {"no text", "image", "line 1, message 1"}, render_as_python);
+  const char* bare = R"({"messages": [{"role": "user", "content": ["a"]}, {"role": "assistant", "content": "b"}]})";
+  refuses(bare, "data.messages", {"no text", "\"a\""}, render_as_python);
+  EXPECT_EQ(only(row, render_parts).text, "user:|a||image|<turn>\nassistant:b<turn>\n");
+}
+
 }  // namespace
 }  // namespace deltaw

@@ -5,6 +5,7 @@
 #include "data/bytes.h"
 #include "data/file_formats.h"
 #include "data/find_files.h"
+#include "data/row_formats.h"
 #include "data/table.h"
 #include "data/text_formats.h"
 #include "deltaw/data.h"
@@ -139,6 +140,18 @@ TEST_F(ManyFiles, ArePackedByGzipOrZstdWhateverTheirNames) {
   const std::string packed = test::gzipped(rows);
   expect_error([&] { texts(write("cut.jsonl.gz", packed.substr(0, packed.size() - 9))); }, "format.compressed",
                {"cut.jsonl.gz", "cut short"});
+}
+
+TEST_F(ManyFiles, OfColumnsLackTheFieldsThatAreNull) {
+  std::vector<Json> rows;
+  const auto take = [&](Json& row, int64_t, const std::string&) { rows.push_back(row); };
+  data::each_row(golden("file.arrow").string(), "utf-8", take);
+  const Json& first = rows.at(0);
+  EXPECT_EQ(first["messages"][0].size(), 2u);
+  EXPECT_EQ(first["messages"][1], Json({{"content", "hi 1"}}));
+  EXPECT_EQ(first["pair"], Json({{"a", 0}}));
+  EXPECT_TRUE(rows.at(1)["matrix"].is_null());  // columns and entries of lists are there
+  EXPECT_EQ(first["matrix"], Json::array({nullptr, nullptr}));
 }
 
 TEST_F(ManyFiles, OfColumnsAreRowsLikeOthers) {

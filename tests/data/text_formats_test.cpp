@@ -127,6 +127,26 @@ TEST_F(TextFormats, AlpacaMayHaveASystemAndAHistory) {
   }
 }
 
+TEST_F(TextFormats, FilesMayBeOfSeveralKinds) {
+  const auto one = write("one.jsonl", "{\"text\": \"a\"}\n");
+  const auto two =
+      write("two.jsonl", "{\"prompt\": null, \"completion\": \"b\"}\n{\"prompt\": \"a\", \"completion\": \"b\"}\n");
+  const auto three = write("three.csv", "instruction,output\nc,d\ne,f\n");
+  const TextDataset dataset =
+      load_texts(DataFiles(std::vector<std::string>{one.string(), two.string(), three.string()}), {}, {}, {});
+  ASSERT_EQ(dataset.rows.size(), 4u);
+  EXPECT_EQ(dataset.rows[0].text, "a");
+  EXPECT_EQ(trained(dataset.rows[1]), "b");
+  EXPECT_EQ(trained(dataset.rows[3]), "f");
+  EXPECT_EQ(dataset.left_out, 1);
+  const auto mixed = write("mixed.jsonl", "{\"text\": \"a\"}\n{\"instruction\": \"a\", \"output\": \"b\"}\n");
+  expect_error(
+      [&] {
+        load_texts(DataFiles(std::vector<std::string>{two.string(), mixed.string()}), {}, {}, {});
+      },
+      "data.mixed-rows", {"mixed.jsonl, line 2"});
+}
+
 TEST_F(TextFormats, RowsOfSeveralKindsAreRefused) {
   refuses("{\"text\": \"a\"}\n{\"prompt\": \"a\", \"completion\": \"b\"}\n", "data.mixed-rows",
           {"line 2", "holds text", "prompt, completion"});

@@ -79,6 +79,11 @@ bool has_usual_columns(Reading& reading, const Entry& entry, const std::string& 
     refuse_entry(reading, entry, key, "ranks answers, and deltaw trains on single ones", "take one of answers");
     return false;
   }
+  if (const Json count = entry.json.value("num_samples", Json()); !is_off(count)) {
+    refuse_entry(reading, entry, key, fmt::format("takes {} of its rows", plain(count)),
+                 "write those into a file of their own");
+    return false;
+  }
   for (const char* column : {"system", "tools", "history"}) {
     if (entry.says("columns", column, column)) continue;
     refuse_entry(reading, entry, key,
