@@ -8,6 +8,7 @@
 #include "core/memory.h"
 #include "deltaw/family.h"
 #include "deltaw/run.h"
+#include "ops/attention/attention_kernel.h"
 #include "ops/quantised.h"
 #include "train/trainer_inputs.h"
 
@@ -70,7 +71,7 @@ struct Kept {
   double block = 0, last_block = 0, working = 0;
 };
 
-Kept kept_of(const Model& model, const Adapter& adapter) {
+Kept kept_of(const Model& model, const Adapter& adapter, double longest) {
   Group qkv, out, up, down;
   for (const Layer* layer : model.layers()) {
     if (layer->kind == LayerKind::embedding || block_of(layer->name) != 0) continue;
@@ -93,6 +94,8 @@ Kept kept_of(const Model& model, const Adapter& adapter) {
   const double normalisers =
       2.0 * static_cast<double>(model.shape().heads) * 4 / static_cast<double>(at::elementSize(model.dtype()));
   kept.block += qkv.d_out + normalisers + (rotates && qkv.layers == 1 ? queries + keys : 0);
+  // Of long rows its output too, which a layer that trains keeps anyway.
+  if (longest > ops::kKeysAtOnce && !out.trains) kept.block += out.d_in;
   // Layers that train keep their input, the last one excepted: the activation keeps its own input, and no value.
   kept.block += (qkv.trains ? qkv.d_in : 0) + (out.trains ? out.d_in : 0) + (up.trains ? up.d_in : 0) + up.d_out +
                 (down.whole ? down.d_in : 0);
@@ -157,7 +160,7 @@ Json memory_estimate(const LoadedRun& run) {
   for (const int64_t length : lengths) stored += static_cast<double>(length) * kBytesOfToken;
 
   const auto hidden = static_cast<double>(model.shape().hidden), layers = static_cast<double>(model.shape().layers);
-  const Kept kept = kept_of(model, *run.adapter);
+  const Kept kept = kept_of(model, *run.adapter, longest);
   const bool again = run.settings.train.gradient_checkpointing;  // blocks keep their input, and one at a time the rest
   const double blocks = again ? layers * hidden : (layers - 1) * kept.block + kept.last_block;
   const Scores scores = scores_of(model, rows, longest);

@@ -26,7 +26,7 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 struct Part {
   int64_t queries, keys;
 };
-constexpr Part kWhole{64, 512};  // keys: as many as are taken together
+constexpr Part kWhole{64, kKeysAtOnce};
 constexpr Part kOfMany{128, 256};
 
 // Rows [n, width] of one head, in any float type.

@@ -39,6 +39,9 @@ struct AttentionOutput {
 };
 AttentionOutput attention_forward(const AttentionInput& input, const AttentionSettings& settings);
 
+/// A block of queries takes as many keys together; of more that it sees it takes a part at a time.
+constexpr int64_t kKeysAtOnce = 512;
+
 /// Whether attention_backward reads the output: where keys are taken a part at a time.
 bool goes_back_from_output(const AttentionInput& input, const AttentionSettings& settings);
 
