@@ -305,10 +305,10 @@ void print_table(const std::vector<Planned>& plan, const Asked& asked) {
   const Keys& keys = asked.keys;
   std::vector<CellResult> results;
   for (const Planned& planned : plan) results.push_back(planned.result);
-  // The file's metrics are those of all its tasks.
-  const bool of_other_tasks = !keys.tasks.empty() && keys.metric == asked.comparison.metrics;
-  for (const std::string& metric : missing_metrics(results, keys.metric)) {
-    if (of_other_tasks) break;
+  // The file's metrics are those of all its tasks, of which some may be left out.
+  const bool may_miss = !keys.tasks.empty() && keys.metric == asked.comparison.metrics;
+  const auto missing = may_miss ? std::vector<std::string>() : missing_metrics(results, keys.metric);
+  for (const std::string& metric : missing) {
     warning(fmt::format("no run has the metric '{}': {}", metric, suggest_names(metric, known_metrics(results))));
   }
   const std::vector<TaskResults> tasks = summarise(results, keys.metric);

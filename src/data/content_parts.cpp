@@ -1,7 +1,6 @@
 #include "data/content_parts.h"
 
 #include <algorithm>
-#include <optional>
 
 #include <fmt/format.h>
 
@@ -21,28 +20,29 @@ bool is_text_part(const Json& part) {
          part["text"].is_string();
 }
 
-/// The same conversation, every text part of its lists a word.
-Json with_word(Json messages, const std::string& word) {
+/// The same conversation, of(list) in place of each list of parts.
+template <class Of>
+Json with_contents(Json messages, const Of& of) {
   for (Json& message : messages) {
-    if (!is_list_of_parts(message)) continue;
-    for (Json& part : message["content"]) {
-      if (is_text_part(part)) part["text"] = word;
-    }
+    if (is_list_of_parts(message)) message["content"] = of(message["content"]);
   }
   return messages;
 }
 
-/// The same conversation, a text in place of each list: its own or `word`.
-Json with_texts(Json messages, const std::optional<std::string>& word = std::nullopt) {
-  for (Json& message : messages) {
-    if (!is_list_of_parts(message)) continue;
-    std::string text;
-    for (const Json& part : message["content"]) {
-      if (is_text_part(part)) text += part["text"].get<std::string>();
-    }
-    message["content"] = word.value_or(text);
+std::string text_of(const Json& parts) {
+  std::string text;
+  for (const Json& part : parts) {
+    if (is_text_part(part)) text += part["text"].get<std::string>();
   }
-  return messages;
+  return text;
+}
+
+/// The same parts, each text the word.
+Json filled(Json parts, const std::string& word) {
+  for (Json& part : parts) {
+    if (is_text_part(part)) part["text"] = word;
+  }
+  return parts;
 }
 
 /// Whether the template writes the word, and not within a list that it shows as it stands.
@@ -61,8 +61,9 @@ bool writes(const Json& messages, const std::string& word, const Json& variables
 void settle_parts(Json& messages, const Json& variables, const ChatRenderer& render, const std::string& where) {
   if (!render || std::none_of(messages.begin(), messages.end(), is_list_of_parts)) return;
   const std::string word = "partxq";
-  if (writes(with_word(messages, word), word, variables, render)) return;
-  if (!writes(with_texts(messages, word), word, variables, render)) return;
+  const auto takes = [&](const auto& of) { return writes(with_contents(messages, of), word, variables, render); };
+  if (takes([&](const Json& parts) { return filled(parts, word); })) return;
+  if (!takes([&](const Json&) { return word; })) return;
   for (size_t i = 0; i < messages.size(); ++i) {
     if (!is_list_of_parts(messages[i])) continue;
     for (const Json& part : messages[i]["content"]) {
@@ -75,7 +76,7 @@ void settle_parts(Json& messages, const Json& variables, const ChatRenderer& ren
                        "the row."}};
     }
   }
-  messages = with_texts(std::move(messages));
+  messages = with_contents(std::move(messages), text_of);
 }
 
 }  // namespace deltaw::data

@@ -33,10 +33,8 @@ struct Right {
 };
 
 /// From row `rows` on; of pairs that stand along the depth an even number of them.
-inline Left<float> below(Left<float> x, int64_t rows) {
-  return {x.data + rows * x.row, x.row, x.column};
-}
-inline Left<Pair> below(Left<Pair> x, int64_t rows) {
+template <class Number>
+Left<Number> below(Left<Number> x, int64_t rows) {
   return {x.data + rows * x.row, x.row, x.column};
 }
 inline Right<float> below(Right<float> x, int64_t rows) {

@@ -94,10 +94,10 @@ Kept kept_of(const Model& model, const Adapter& adapter, double longest) {
   const double normalisers =
       2.0 * static_cast<double>(model.shape().heads) * 4 / static_cast<double>(at::elementSize(model.dtype()));
   kept.block += qkv.d_out + normalisers + (rotates && qkv.layers == 1 ? queries + keys : 0);
-  // Of long rows its output too, which a layer that trains keeps anyway.
-  if (longest > ops::kKeysAtOnce && !out.trains) kept.block += out.d_in;
-  // Layers that train keep their input, the last one excepted: the activation keeps its own input, and no value.
-  kept.block += (qkv.trains ? qkv.d_in : 0) + (out.trains ? out.d_in : 0) + (up.trains ? up.d_in : 0) + up.d_out +
+  // Layers that train keep their input, the last one excepted: the activation keeps its own input, and no value. Over
+  // long rows attention keeps its output, which is the same tensor.
+  const bool keeps_output = out.trains || longest > static_cast<double>(ops::kKeysAtOnce);
+  kept.block += (qkv.trains ? qkv.d_in : 0) + (keeps_output ? out.d_in : 0) + (up.trains ? up.d_in : 0) + up.d_out +
                 (down.whole ? down.d_in : 0);
   kept.block += qkv.beside + out.beside + up.beside + down.beside;
   // An encoder's last block goes on with the rows' first tokens.

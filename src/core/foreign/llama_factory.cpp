@@ -66,8 +66,8 @@ void refuse_entry(Reading& reading, const Entry& entry, const std::string& key, 
                  fmt::format("{}, and give --{} FILE", fix, key), {key});
 }
 
-/// Columns that deltaw finds by their usual names alone.
-bool has_usual_columns(Reading& reading, const Entry& entry, const std::string& key) {
+/// Whether the rows are texts and single answers, all of them, in columns of the usual names; refused if not.
+bool is_usual(Reading& reading, const Entry& entry, const std::string& key) {
   for (const char* media : {"images", "videos", "audios"}) {
     if (entry.of("columns", media).is_null()) continue;
     refuse_entry(reading, entry, key, fmt::format("has {}, and language models here read text alone", media),
@@ -173,7 +173,7 @@ void take_sets(Reading& reading, const std::string& name, const std::string& key
       return refuse_entry(reading, entry, key, "is one of a hub or a script",
                           "fetch one of the hub with `deltaw download NAME --repo_type dataset`");
     }
-    if (!has_usual_columns(reading, entry, key)) return;
+    if (!is_usual(reading, entry, key)) return;
     if (entry.json.value("formatting", Json("alpaca")) == "alpaca") {
       take_alpaca(reading, entry, key);
     } else {

@@ -2,13 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
 #include <optional>
 
 #include "core/aligned.h"
 #include "core/mix_seed.h"
 #include "ops/attention/distance_term.h"
+#include "ops/attention/head_rows.h"
 #include "ops/attention/score_rows.h"
 #include "ops/dropout_mask.h"
 #include "ops/operand.h"
@@ -28,38 +28,6 @@ struct Part {
 };
 constexpr Part kWhole{64, kKeysAtOnce};
 constexpr Part kOfMany{128, 256};
-
-// Rows [n, width] of one head, in any float type.
-template <class Scalar>
-struct Head {
-  Scalar* data;
-  int64_t stride, width;
-
-  Head(const Tensor& x, int64_t row, int64_t head)
-      : data(x.data_ptr<Scalar>() + row * x.stride(0) + head * x.stride(1)), stride(x.stride(2)), width(x.size(3)) {}
-
-  template <class Operand>
-  void read(int64_t first, int64_t count, Operand& to) const {
-    to.read(data + first * stride, stride, count);
-  }
-  void read(int64_t i, float* to) const {
-    if constexpr (std::is_same_v<Scalar, float>) {
-      std::memcpy(to, data + i * stride, static_cast<size_t>(width) * sizeof(float));
-    } else {
-      widen(data + i * stride, to, width);
-    }
-  }
-  void write(int64_t first, int64_t count, const float* from, int64_t from_row) const {
-    for (int64_t i = 0; i < count; ++i) {
-      Scalar* row = data + (first + i) * stride;
-      if constexpr (std::is_same_v<Scalar, float>) {
-        std::memcpy(row, from + i * from_row, static_cast<size_t>(width) * sizeof(float));
-      } else {
-        narrow(from + i * from_row, row, width);
-      }
-    }
-  }
-};
 
 struct Sizes {
   int64_t batch, heads, key_heads, group, queries, keys, width;
@@ -149,7 +117,7 @@ class Worker {
         normaliser[1] = 1 / normaliser[1];
         scale_row(out_.data() + i * s_.lanes, normaliser[1], s_.width);
       }
-      Head<Scalar>(mixed, row, b.head).write(b.first, b.queries, out_.data(), s_.lanes);
+      HeadRows<Scalar>(mixed, row, b.head).write(b.first, b.queries, out_.data(), s_.lanes);
     });
   }
 
@@ -159,7 +127,7 @@ class Worker {
     const int64_t wide = in_vectors(s_.width), tall = Operand::whole_rows(s_.width);
     for_each_block(row, key_head, [&](const Block& b) {
       const int64_t rows = Operand::whole_rows(b.queries), depth = Operand::whole_depth(b.queries);
-      Head<Scalar>(dmixed, row, b.head).read(b.first, b.queries, dout_);
+      HeadRows<Scalar>(dmixed, row, b.head).read(b.first, b.queries, dout_);
       if (!s_.whole) take_means(b, mixed, dmixed);
       for_each_tile(b, [&](const Tile& t) {
         const float lacking = form_scores(b, t);
@@ -188,7 +156,7 @@ class Worker {
         if (in_.tells_distances()) go_back_by_distance(b);
       });
       scale_row(out_.data(), scale(), b.queries * s_.lanes);
-      Head<Scalar>(gradients.q, row, b.head).write(b.first, b.queries, out_.data(), s_.lanes);
+      HeadRows<Scalar>(gradients.q, row, b.head).write(b.first, b.queries, out_.data(), s_.lanes);
     });
     write_turned(gradients.k, row, key_head, turned_dkeys_, dkeys_, scale());
     write_turned(gradients.v, row, key_head, turned_dvalues_, {}, 1);
@@ -231,7 +199,7 @@ class Worker {
   // turned [width, keys] and, if there are any, `more` rows [keys, width], times `factor`, as rows of a head of `to`.
   void write_turned(const Tensor& to, int64_t row, int64_t head, const AlignedVector<float>& turned,
                     const AlignedVector<float>& more, float factor) {
-    const Head<Scalar> rows(to, row, head);
+    const HeadRows<Scalar> rows(to, row, head);
     for (int64_t first = 0; first < s_.keys; first += s_.block) {
       const int64_t count = std::min(s_.block, s_.keys - first);
       turn(turned.data() + first, s_.turned_row, s_.lanes, in_vectors(count), out_.data(), s_.lanes);
@@ -242,8 +210,8 @@ class Worker {
   }
 
   void read_keys(int64_t row, int64_t key_head, int64_t from, int64_t count) {
-    Head<Scalar>(in_.k, row, key_head).read(from, count, keys_);
-    Head<Scalar>(in_.v, row, key_head).read(from, count, values_);
+    HeadRows<Scalar>(in_.k, row, key_head).read(from, count, keys_);
+    HeadRows<Scalar>(in_.v, row, key_head).read(from, count, values_);
   }
 
   Block block(int64_t row, int64_t head, int64_t first) const {
@@ -268,7 +236,7 @@ class Worker {
       for (int64_t first = 0; first < s_.queries; first += s_.block) {
         const Block b = block(row, head, first);
         if (local) read_keys(row, key_head, b.from, b.keys);
-        Head<Scalar>(in_.q, row, head).read(first, b.queries, query_);
+        HeadRows<Scalar>(in_.q, row, head).read(first, b.queries, query_);
         use(b);
       }
     }
@@ -309,7 +277,7 @@ class Worker {
 
   // Of each query the sum of p dp over all keys: the product of its output and that one's gradient.
   void take_means(const Block& b, const Tensor& mixed, const Tensor& dmixed) {
-    const Head<Scalar> out(mixed, b.row, b.head), dout(dmixed, b.row, b.head);
+    const HeadRows<Scalar> out(mixed, b.row, b.head), dout(dmixed, b.row, b.head);
     for (int64_t i = 0; i < b.queries; ++i) {
       float *y = out_.data(), *dy = y + s_.lanes;
       out.read(b.first + i, y);
