@@ -29,7 +29,7 @@ Json with_contents(Json messages, const Of& of) {
   return messages;
 }
 
-std::string text_of(const Json& parts) {
+std::string joined_texts(const Json& parts) {
   std::string text;
   for (const Json& part : parts) {
     if (is_text_part(part)) text += part["text"].get<std::string>();
@@ -76,7 +76,7 @@ void settle_parts(Json& messages, const Json& variables, const ChatRenderer& ren
                        "the row."}};
     }
   }
-  messages = with_contents(std::move(messages), text_of);
+  messages = with_contents(std::move(messages), joined_texts);
 }
 
 }  // namespace deltaw::data
