@@ -9,6 +9,7 @@
 #include "machine.h"
 #include "method_infos.h"
 #include "output.h"
+#include "run/task_keys.h"
 #include "run_keys.h"
 #include "temporary_folder.h"
 
@@ -79,9 +80,11 @@ std::vector<std::string> unused_keys() {
   for (Section section : {section_of<DataOptions>(""), section_of<OutputKeys>(""), section_of<ContinueKeys>("")}) {
     sections.push_back(std::move(section));
   }
+  std::vector<std::string> used = run::extending_task_keys();
+  used.push_back("max_length");
   for (const Section& section : sections) {
     for (const FieldInfo& key : section.keys) {
-      if (key.name != "max_length") keys.push_back(key.name);
+      if (std::find(used.begin(), used.end(), key.name) == used.end()) keys.push_back(key.name);
     }
   }
   return keys;

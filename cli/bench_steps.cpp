@@ -13,6 +13,7 @@
 #include "output.h"
 #include "run/task_keys.h"
 #include "signals.h"
+#include "tasks/common/extends_model.h"
 #include "tasks/common/text_files.h"
 #include "temporary_folder.h"
 
@@ -121,7 +122,11 @@ Timed time_steps(RunSettings& settings, int64_t steps) {
   settings.model.task_type = head_type(settings.model.task_type);
   const auto model = load_model(base, settings.model);
   settle_length(settings, spec, *model);
-  if (spec.reader) settings.tasks->reader_of(spec)->settle_adapter(*model, settings.adapter);
+  if (spec.reader) {
+    const auto reader = settings.tasks->reader_of(spec);
+    tasks::extend(*reader, *model, {.data = settings.data, .model = settings.model, .base = base});
+    reader->settle_adapter(*model, settings.adapter);
+  }
   lengthen_budget(settings.adapter);
   const int64_t rows_per_step = options.per_device_train_batch_size * options.gradient_accumulation_steps;
   const auto task = spec.make();

@@ -44,7 +44,7 @@ std::vector<Adapter> load_each(const Model& model, const AdapterKeys& keys) {
   const std::vector<std::string> adapters = adapters_of(keys);
   const std::vector<run::RecordedBase> recorded = run::recorded_bases({adapters.begin(), adapters.end()});
   if (!recorded.empty()) {
-    const auto sentence = run::other_base_warning(model.folder(), run::base_hash(model), recorded);
+    const auto sentence = run::other_base_warning(model, run::base_hash(model), recorded);
     if (sentence) warning(*sentence);
   }
   std::vector<Adapter> all;

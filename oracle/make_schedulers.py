@@ -53,6 +53,12 @@ CASES = {
     "dpm_few_sigma_min": ("DPMSolverMultistepScheduler", dict(final_sigmas_type="sigma_min"), "dpmsolver++", 5, 0),
     "dpm_high_order": ("DPMSolverMultistepScheduler", dict(final_sigmas_type="sigma_min", lower_order_final=False),
                        "dpmsolver++", 5, 0),
+    "dpm_of_euler": ("EulerDiscreteScheduler", dict(SD, timestep_spacing="leading", interpolation_type="linear",
+                                                    timestep_type="discrete"), "dpmsolver++", 7, 0),
+    "dpm_of_unipc": ("UniPCMultistepScheduler", dict(SD, solver_type="bh2", use_karras_sigmas=True), "dpmsolver++", 6, 0),
+    "dpm_of_deis": ("DEISMultistepScheduler", dict(algorithm_type="deis", solver_type="logrho",
+                                                   final_sigmas_type="sigma_min", prediction_type="v_prediction"),
+                    "dpmsolver++", 5, 0),
     "dpm_clipped": ("DPMSolverMultistepScheduler", dict(COSINE, lambda_min_clipped=-2.5), "dpmsolver++", 6, 0),
 }
 

@@ -32,9 +32,10 @@ class NoiseScheduler {
 
   /// Throws io.*, format.json and what from_json throws.
   static NoiseScheduler from_file(const std::filesystem::path& file);
-  /// Reads the configurations of DDPMScheduler, DDIMScheduler, DPMSolverMultistepScheduler and PNDMScheduler; what they
-  /// leave open is diffusers' default. Throws config.unsupported for another class or a schedule that is not
-  /// implemented, config.bad-model for a value that cannot be.
+  /// Reads the configurations of DDPMScheduler, DDIMScheduler, DPMSolverMultistepScheduler, PNDMScheduler and those
+  /// that differ from them in the sampler alone; what they leave open is DDPMScheduler's default. Throws
+  /// config.unsupported for another class or a schedule that is not implemented, config.bad-model for a value that
+  /// cannot be.
   static NoiseScheduler from_json(Json config, const std::string& where);
   /// diffusers' DDPMScheduler as it is made without arguments: 1000 times, linear, epsilon.
   static NoiseScheduler standard();
@@ -70,7 +71,8 @@ class NoiseScheduler {
 };
 
 struct SamplerOptions {
-  std::string scheduler = "auto";   // ddpm, ddim or dpmsolver++; auto: what the configuration is of, ddim for PNDM
+  /// ddpm, ddim or dpmsolver++; auto: what the configuration is of, ddim for PNDM, dpmsolver++ for others.
+  std::string scheduler = "auto";
   int64_t num_inference_steps = 0;  // 0: every time of training for ddpm, else 50
   double eta = 0;                   // of ddim: the share of DDPM's noise that each step adds
 

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -68,6 +69,8 @@ inline constexpr std::string_view kTextEncoderScope = "text_encoder.";
 void add_text_encoder(Denoiser& model);
 /// Does so where it is a part of `other`, a model that is loaded alike.
 void extend_like(Model& model, const Model& other);
+/// The folders of those parts of a model that were not read from its own, by name: that of a text encoder.
+std::map<std::string, std::filesystem::path> folders_of_parts(const Model& model);
 /// Whether there is a folder text_encoder/ that it would be read from.
 bool has_text_encoder(const Denoiser& model);
 

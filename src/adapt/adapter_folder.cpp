@@ -222,8 +222,9 @@ io::TensorFile open_adapter_tensors(const AdapterFolder& folder) {
 }
 
 AdapterContents open_adapter_contents(const AdapterFolder& folder, const Model& model) {
-  if (folder.lora_file.empty()) return {.config = folder.config, .tensors = open_adapter_tensors(folder)};
-  AdapterContents contents = read_lora_file(folder.lora_file, model);
+  const bool is_pair = folder.lora_file.empty() && has_peft_text_encoder(folder.path);
+  if (folder.lora_file.empty() && !is_pair) return {.config = folder.config, .tensors = open_adapter_tensors(folder)};
+  AdapterContents contents = is_pair ? read_peft_parts(folder.path, model) : read_lora_file(folder.lora_file, model);
   contents.config = without_training(std::move(contents.config));
   return contents;
 }

@@ -19,6 +19,7 @@
 #include "core/patterns.h"
 #include "deltaw/error.h"
 #include "deltaw/family.h"
+#include "deltaw/pipeline.h"
 #include "io/safetensors.h"
 #include "models/loader.h"
 #include "ops/host_read.h"
@@ -348,6 +349,20 @@ void check_head(const Model& model, const Adapter& adapter, const std::filesyste
   }
 }
 
+/// Leaves a model's text encoder alone where the adapter was made without it: what "all-linear" and methods of every
+/// tensor meant then.
+AdapterConfig without_untouched_part(AdapterConfig config, const io::TensorFile& file, const Model& model) {
+  const std::string scope(kTextEncoderScope);
+  const auto& parameters = model.parameters();
+  const auto& tensors = file.tensors();
+  const bool has_part =
+      std::any_of(parameters.begin(), parameters.end(), [&](const auto* p) { return p->name.starts_with(scope); });
+  const bool touches =
+      std::any_of(tensors.begin(), tensors.end(), [&](const auto& t) { return t.name.starts_with(kModel + scope); });
+  if (has_part && !touches) exclude_scope(config, scope);
+  return config;
+}
+
 /// The names that the weight of a head of labels may have.
 std::set<std::string> head_weights() {
   std::set<std::string> names;
@@ -417,7 +432,8 @@ Adapter Adapter::load_folder(const Model& model, const AdapterFolder& folder, co
   auto file = std::make_shared<io::TensorFile>(std::move(contents.tensors));
   const std::string& start = spec.on(ActsOn::virtual_tokens) ? kShared : kModel;
   ModuleNames names = ModuleNames::of_file(*file, start, config, model);
-  AdapterBuilder builder(model, names.for_model(std::move(config)), Purpose::reading);
+  AdapterBuilder builder(model, without_untouched_part(names.for_model(std::move(config)), *file, model),
+                         Purpose::reading);
   if (options.trainable && !options.options.contains("total_step")) builder.count_steps_anew();
   builder.wrap(0);
   builder.override_parameters();

@@ -6,6 +6,7 @@
 #include <iterator>
 
 #include "adapt/adapter_folder.h"
+#include "adapt/lora_adapter.h"
 #include "adapt/lora_writer.h"
 #include "core/output_folder.h"
 #include "core/printable.h"
@@ -95,11 +96,7 @@ Pipeline open_pipeline(const std::string& name) {
 std::vector<LoraFile> files_of(const fs::path& adapter) {
   if (const fs::path file = find_lora_file(adapter); !file.empty()) return {LoraFile(file)};
   open_adapter_folder(adapter);  // what is none says why
-  std::vector<LoraFile> files = {LoraFile::of_peft(adapter, kUnetPart)};
-  std::error_code unseen;
-  if (fs::exists(adapter / kTextPart / "adapter_config.json", unseen))
-    files.push_back(LoraFile::of_peft(adapter / kTextPart, kTextPart));
-  return files;
+  return peft_parts(adapter);
 }
 
 struct Contents {

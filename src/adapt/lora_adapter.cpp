@@ -7,9 +7,11 @@
 #include <algorithm>
 #include <cstring>
 #include <functional>
+#include <iterator>
 
 #include "adapt/adapter_file.h"
 #include "adapt/export_formats.h"
+#include "core/json_fields.h"
 #include "core/log.h"
 #include "core/printable.h"
 #include "deltaw/error.h"
@@ -106,10 +108,12 @@ class LoraTensors final : public io::TensorFile {
   }
 };
 
-[[noreturn]] void refuse_all_left(const LoraFile& file, const Model& model) {
+[[noreturn]] void refuse_all_left(const std::vector<LoraFile>& files, const Model& model) {
   std::vector<std::string> names;
-  for (const auto& [part, count] : file.parts()) {
-    for (std::string& name : file.modules_of(part)) names.push_back(std::move(name));
+  for (const LoraFile& file : files) {
+    for (const auto& [part, count] : file.parts()) {
+      for (std::string& name : file.modules_of(part)) names.push_back(std::move(name));
+    }
   }
   const bool sgm = std::any_of(names.begin(), names.end(), [](const std::string& name) {
     return name.find("input_blocks") != std::string::npos || name.find("output_blocks") != std::string::npos;
@@ -117,7 +121,7 @@ class LoraTensors final : public io::TensorFile {
   throw Error({.id = "format.no-such-layer",
                .what = fmt::format("none of the file's {} layers is one of this model: it has {}, and the model {}",
                                    names.size(), printable(first_of(names)), first_of(layer_names_of(model))),
-               .where = file.path().string(),
+               .where = files.front().path().string(),
                .fix = sgm ? "these are names of Stable Diffusion XL, which is not supported"
                           : "give the model that the file was made for as model_name_or_path"});
 }
@@ -128,15 +132,17 @@ void warn_of_left(const LoraFile& file, const std::vector<std::string>& left) {
              printable(fmt::format("{}", fmt::join(left, ", "))));
 }
 
-}  // namespace
-
-AdapterContents read_lora_file(const fs::path& path, const Model& model) {
-  const LoraFile file(path);
-  std::vector<std::string> left;
-  std::vector<LoraPart> parts = file.placed(parts_in(model), left);
-  if (parts.empty()) refuse_all_left(file, model);
+/// What all of them hold, as one adapter.
+AdapterContents contents_of(const std::vector<LoraFile>& files, const Model& model) {
+  std::vector<LoraPart> parts;
+  std::vector<std::vector<std::string>> left(files.size());
+  for (size_t i = 0; i < files.size(); ++i) {
+    std::vector<LoraPart> own = files[i].placed(parts_in(model), left[i]);
+    std::move(own.begin(), own.end(), std::back_inserter(parts));
+  }
+  if (parts.empty()) refuse_all_left(files, model);
   const LoraPart whole = joined(std::move(parts), model);
-  warn_of_left(file, left);
+  for (size_t i = 0; i < files.size(); ++i) warn_of_left(files[i], left[i]);
   std::map<std::string, const Layer*> layers;
   for (const Layer* layer : model.layers()) layers[layer->name] = layer;
   std::vector<NamedTensor> tensors;
@@ -147,11 +153,36 @@ AdapterContents read_lora_file(const fs::path& path, const Model& model) {
   const bool magnitudes = some_have(&LoraLayer::magnitude), biases = some_have(&LoraLayer::bias);
   for (const LoraLayer& layer : whole.layers) {
     const Layer& own = *layers.at(layer.module);
-    const LoraLayer whole_layer = completed(fitted(layer, weight_shape(own.info()), path), own, magnitudes, biases);
+    const LoraLayer whole_layer =
+        completed(fitted(layer, weight_shape(own.info()), files[0].path()), own, magnitudes, biases);
     for (NamedTensor& tensor : peft_tensors(whole_layer)) tensors.push_back(std::move(tensor));
   }
-  file.check_length();
-  return {.config = peft_config(whole), .tensors = LoraTensors(file, tensors)};
+  for (const LoraFile& file : files) file.check_length();
+  return {.config = peft_config(whole), .tensors = LoraTensors(files.front(), tensors)};
+}
+
+}  // namespace
+
+AdapterContents read_lora_file(const fs::path& file, const Model& model) {
+  return contents_of({LoraFile(file)}, model);
+}
+
+std::vector<LoraFile> peft_parts(const fs::path& folder) {
+  std::vector<LoraFile> files = {LoraFile::of_peft(folder, kUnetPart)};
+  if (has_peft_text_encoder(folder)) files.push_back(LoraFile::of_peft(folder / kTextPart, kTextPart));
+  return files;
+}
+
+bool has_peft_text_encoder(const fs::path& folder) {
+  std::error_code unseen;
+  return fs::exists(folder / kTextPart / "adapter_config.json", unseen);
+}
+
+AdapterContents read_peft_parts(const fs::path& folder, const Model& model) {
+  AdapterContents contents = contents_of(peft_parts(folder), model);
+  contents.config["base_model_name_or_path"] =
+      read_json_object(folder / "adapter_config.json", "format.bad-adapter").value("base_model_name_or_path", Json());
+  return contents;
 }
 
 std::vector<LoraPart> lora_parts_of(const Adapter& lora, const std::string& what) {
@@ -192,6 +223,7 @@ bool changes_text_encoder(const fs::path& adapter) {
                        [](const PartEntry& part) { return changes_text_encoder(part.folder); });
   }
   if (!folder.lora_file.empty()) return LoraFile(folder.lora_file).parts().contains(kTextPart);
+  if (has_peft_text_encoder(folder.path)) return true;
   const io::TensorFile file = open_adapter_tensors(folder);
   return std::any_of(file.tensors().begin(), file.tensors().end(), [](const io::TensorBytes& tensor) {
     return tensor.name.starts_with(kModel) && tensor.name.substr(kModel.size()).starts_with(kTextEncoderScope);

@@ -114,7 +114,9 @@ void write_diffusers_lora(const std::vector<LoraPart>& parts, const fs::path& fo
       tensors.push_back({name + (text ? "lora_linear_layer.up.weight" : "lora_B.weight"), layer.B});
       if (layer.bias.defined()) tensors.push_back({name + "lora_B.bias", layer.bias});
       if (!layer.magnitude.defined()) continue;
-      tensors.push_back({name + "lora_magnitude_vector", layer.stored_magnitude()});
+      // transformers 5, which reads that part, passes over the name without ".weight".
+      tensors.push_back(
+          {name + (text ? "lora_magnitude_vector.weight" : "lora_magnitude_vector"), layer.stored_magnitude()});
     }
     for (LoraLayer& layer : part.layers) layer.module = common_name(part.part, layer.module);
     Json config = peft_config(part);

@@ -1,6 +1,7 @@
 #include "adapt/targets.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cctype>
@@ -165,6 +166,18 @@ std::string escaped(const std::string& name) {
     result += c;
   }
   return result;
+}
+
+void exclude_scope(AdapterConfig& config, std::string_view scope) {
+  std::vector<std::string> expressions = {escaped(std::string(scope)) + ".*"};
+  const Json& excluded = config.exclude_modules;
+  if (excluded.is_string()) expressions.push_back(excluded.get<std::string>());
+  if (excluded.is_array()) {
+    for (const Json& name : excluded) {
+      expressions.push_back(fmt::format("(.*\\.)?{}", escaped(name.get<std::string>())));
+    }
+  }
+  config.exclude_modules = fmt::format("{}", fmt::join(expressions, "|"));
 }
 
 bool stands_below(const std::string& name, const std::string& module) {

@@ -3,6 +3,7 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "deltaw/adapter.h"
@@ -52,6 +53,9 @@ bool is_all_linear(const Json& targets);
 
 /// An expression that `name` matches and nothing else does.
 std::string escaped(const std::string& name);
+
+/// Adds the modules whose names begin with `scope` to exclude_modules, which an expression alone can say.
+void exclude_scope(AdapterConfig& config, std::string_view scope);
 
 /// True where `name` is `module`, or a part of it, wherever that is: PEFT's re.match of "(^|.*\.)module($|\..*)".
 bool stands_below(const std::string& name, const std::string& module);

@@ -181,8 +181,11 @@ class DpmSolver final : public NoiseSampler {
   DpmSolver(const NoiseScheduler& scheduler, int64_t steps) : NoiseSampler({}), prediction_(scheduler.prediction()) {
     const ConfigValues config = config_of(scheduler);
     config.accept_only("solver_order", 2);
-    config.accept_only("algorithm_type", "dpmsolver++");
-    config.accept_only("solver_type", "midpoint");
+    // Words of solvers alike, which diffusers reads as these.
+    const Json& keys = scheduler.config();
+    if (keys.value("algorithm_type", Json()) != "deis") config.accept_only("algorithm_type", "dpmsolver++");
+    const Json type = keys.value("solver_type", Json());
+    if (type != "bh1" && type != "bh2" && type != "logrho") config.accept_only("solver_type", "midpoint");
     for (const char* key : {"thresholding", "euler_at_final", "use_exponential_sigmas", "use_beta_sigmas",
                             "use_lu_lambdas", "use_flow_sigmas", "use_dynamic_shifting"}) {
       config.accept_only(key, false);
@@ -278,7 +281,7 @@ class DpmSolver final : public NoiseSampler {
 std::string usual_sampler(const NoiseScheduler& scheduler) {
   const std::string name = scheduler.config()["_class_name"];
   if (name == "DDPMScheduler") return "ddpm";
-  return name == "DPMSolverMultistepScheduler" ? "dpmsolver++" : "ddim";
+  return name == "DDIMScheduler" || name == "PNDMScheduler" ? "ddim" : "dpmsolver++";
 }
 
 [[noreturn]] void refuse_option(const std::string& what, const char* key, const std::string& fix) {
@@ -290,7 +293,7 @@ std::string usual_sampler(const NoiseScheduler& scheduler) {
 void SamplerOptions::fields(FieldVisitor& f) {
   f.field("scheduler", scheduler,
           "How noise is taken off: ddpm, ddim or dpmsolver++ (second order, midpoint); auto: as scheduler_config.json "
-          "says, ddim for PNDMScheduler.",
+          "says, ddim for PNDMScheduler, dpmsolver++ for samplers that are none of these.",
           one_of({"auto", "ddpm", "ddim", "dpmsolver++"}));
   f.field("num_inference_steps", num_inference_steps,
           "Steps, in each of which the model is asked once; 0: every time of training for ddpm, else 50.", at_least(0));

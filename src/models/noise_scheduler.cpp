@@ -2,7 +2,10 @@
 
 #include <ATen/ATen.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
+#include <algorithm>
+#include <array>
 #include <cmath>
 #include <numbers>
 
@@ -16,6 +19,21 @@ namespace deltaw {
 namespace {
 
 namespace fs = std::filesystem;
+
+/// All have the betas of one schedule, and were it only to take other steps through it.
+constexpr std::array kClasses = {"DDPMScheduler",
+                                 "DDIMScheduler",
+                                 "DPMSolverMultistepScheduler",
+                                 "PNDMScheduler",
+                                 "DEISMultistepScheduler",
+                                 "DPMSolverSinglestepScheduler",
+                                 "EulerAncestralDiscreteScheduler",
+                                 "EulerDiscreteScheduler",
+                                 "HeunDiscreteScheduler",
+                                 "KDPM2AncestralDiscreteScheduler",
+                                 "KDPM2DiscreteScheduler",
+                                 "LMSDiscreteScheduler",
+                                 "UniPCMultistepScheduler"};
 
 /// Python writes an infinite number as a word that JSON does not know: lambda_min_clipped of
 /// DPMSolverMultistepScheduler for one. Such a bound stands for none.
@@ -103,12 +121,10 @@ NoiseScheduler NoiseScheduler::standard() {
 NoiseScheduler NoiseScheduler::from_json(Json json, const std::string& where) {
   const ConfigValues config(json, where);
   const auto name = config.get<std::string>("_class_name");
-  if (name != "DDPMScheduler" && name != "DDIMScheduler" && name != "DPMSolverMultistepScheduler" &&
-      name != "PNDMScheduler") {
-    config.refuse("_class_name",
-                  "supported: DDPMScheduler, DDIMScheduler, DPMSolverMultistepScheduler, and PNDMScheduler as a "
-                  "schedule of noise");
+  if (std::find(kClasses.begin(), kClasses.end(), name) == kClasses.end()) {
+    config.refuse("_class_name", fmt::format("supported: {}", fmt::join(kClasses, ", ")));
   }
+  config.accept_only("timestep_type", "discrete");
   Tensor betas = betas_of(config);
   if (config.get_or("rescale_betas_zero_snr", false)) betas = without_signal_at_last(betas);
   NoiseScheduler scheduler;

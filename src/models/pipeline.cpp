@@ -206,6 +206,12 @@ void extend_like(Model& model, const Model& other) {
   if (denoiser && denoiser->text_encoder()) add_text_encoder(dynamic_cast<Denoiser&>(model));
 }
 
+std::map<std::string, fs::path> folders_of_parts(const Model& model) {
+  const auto* denoiser = dynamic_cast<const Denoiser*>(&model);
+  if (!denoiser || !denoiser->text_encoder()) return {};
+  return {{kTextEncoder, denoiser->text_encoder()->folder()}};
+}
+
 bool has_text_encoder(const Denoiser& model) {
   return model.cross_attention_dim() > 0 && !folder_of_part(model, kTextEncoder).empty();
 }

@@ -10,7 +10,8 @@
 
 namespace deltaw::run {
 
-/// The hash (io/content_hash.h) of the checkpoint that `model` was loaded from.
+/// The hash (io/content_hash.h) of the checkpoint that `model` was loaded from, and of each part of it that stands in a
+/// folder of its own: "sampled1:0123... text_encoder=sampled1:4567...".
 std::string base_hash(const Model& model);
 
 struct RecordedBase {
@@ -21,8 +22,11 @@ struct RecordedBase {
 /// The one that run.json in each of these folders names; those that name none could have any.
 std::vector<RecordedBase> recorded_bases(const std::vector<std::filesystem::path>& folders);
 
-/// A sentence where the base in `folder`, whose hash is `own`, has other weights than one of them.
-std::optional<std::string> other_base_warning(const std::filesystem::path& folder, const std::string& own,
+/// Whether what both hashes are of has the same weights.
+bool agree(const std::string& base_hash, const std::string& other);
+
+/// A sentence where `model`, whose hash is `own`, or a part of it has other weights than one of them.
+std::optional<std::string> other_base_warning(const Model& model, const std::string& own,
                                               const std::vector<RecordedBase>& recorded);
 
 }  // namespace deltaw::run

@@ -11,18 +11,20 @@
 namespace deltaw {
 namespace {
 
-/// "bert.encoder.layer.3.output.dense" -> "output.dense": what is equal in every layer.
+/// "bert.encoder.layer.3.output.dense" -> "output.dense": what is equal in every layer. A number at the end is of the
+/// layer itself: "transformer_blocks.1.ff.net.2" -> "ff.net.2".
 std::string kind_of(const std::string& name) {
   size_t begin = 0, after_number = 0;
   while (begin < name.size()) {
     const size_t end = std::min(name.find('.', begin), name.size());
-    if (std::all_of(name.begin() + static_cast<std::ptrdiff_t>(begin), name.begin() + static_cast<std::ptrdiff_t>(end),
+    if (end < name.size() &&
+        std::all_of(name.begin() + static_cast<std::ptrdiff_t>(begin), name.begin() + static_cast<std::ptrdiff_t>(end),
                     [](unsigned char c) { return std::isdigit(c) != 0; })) {
       after_number = end + 1;
     }
     begin = end + 1;
   }
-  return after_number > 0 && after_number < name.size() ? name.substr(after_number) : name;
+  return name.substr(after_number);
 }
 
 Json layer_table(const Model& model, const Adapter& adapter) {

@@ -117,7 +117,7 @@ void settle_base(LoadedRun& run) {
   recorded.push_back(
       {settings.record.base_hash, settings.asked.file.empty() ? settings.asked.where : settings.asked.file});
   settings.record.base_hash = run::base_hash(*run.model);
-  const auto sentence = run::other_base_warning(run.model->folder(), settings.record.base_hash, recorded);
+  const auto sentence = run::other_base_warning(*run.model, settings.record.base_hash, recorded);
   if (sentence) run.warnings.push_back(*sentence);
 }
 
@@ -149,7 +149,12 @@ void load_parts(LoadedRun& run) {
   check_training(run);
 
   run.model = load_model(folder.string(), settings.model);
-  tasks::extend(reader, *run.model, files);
+  TaskFiles of_all = files;
+  of_all.adapters.clear();
+  for (const std::string& adapter : settings.adapters()) {
+    if (!adapter.empty()) of_all.adapters.emplace_back(adapter);
+  }
+  tasks::extend(reader, *run.model, of_all);
   run.task = reader.make_task(task);
   settle_base(run);
   reader.begin_training(*run.model, files);

@@ -34,7 +34,7 @@ struct Origin {
 void compare_bases(const Origin& a, const Origin& b, bool base_is_given) {
   const std::string one = "give adapters that were trained on one base";
   if (!a.hash.empty() && !b.hash.empty()) {
-    if (a.hash != b.hash) refuse(a, b, "the adapters were trained on different bases: base_hash differs", one);
+    if (!agree(a.hash, b.hash)) refuse(a, b, "the adapters were trained on different bases: base_hash differs", one);
     return;
   }
   const Json first = a.keys.value("model_name_or_path", Json()), second = b.keys.value("model_name_or_path", Json());

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "deltaw/error.h"
+#include "tasks/common/extends_model.h"
 
 namespace deltaw::run {
 namespace {
@@ -79,6 +80,17 @@ std::vector<std::string> own_keys(const TaskSpec& task) {
   if (!task.reader) return keys;
   for (const TaskPart part : {&TaskReader::fields, &TaskReader::evaluation_fields, &TaskReader::prediction_fields}) {
     for (const FieldInfo& key : fields_of_task(task, part)) keys.push_back(key.name);
+  }
+  return keys;
+}
+
+std::vector<std::string> extending_task_keys() {
+  std::vector<std::string> keys;
+  for (const TaskSpec* task : tasks_with_files()) {
+    const auto reader = task->reader();
+    const auto* extends = dynamic_cast<const tasks::ExtendsModel*>(reader.get());
+    if (!extends) continue;
+    for (std::string& key : extends->extending_keys()) keys.push_back(std::move(key));
   }
   return keys;
 }

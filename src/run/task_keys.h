@@ -48,6 +48,9 @@ std::vector<FieldInfo> task_fields(TaskPart part);
 /// The keys of a task, but for those of training.
 std::vector<std::string> own_keys(const TaskSpec& task);
 
+/// Keys of tasks that train more than the checkpoint (tasks/common/extends_model.h).
+std::vector<std::string> extending_task_keys();
+
 /// Keys of tasks that an adapter keeps.
 std::vector<std::string> kept_task_keys();
 

@@ -257,15 +257,15 @@ TEST(LoraConversion, TakesAFolderOfUnetAndTextEncoder) {
       1);
   test::randomise(adapter, 7);
   const test::TemporaryFolder folder;
-  fs::create_directory(folder / "peft");
-  adapter.save(folder / "peft");
+  fs::create_directory(folder / "own");
+  adapter.save(folder / "own");
   const auto dense = [](const AdaptedLayer& layer) {
     const Update update = layer.update();
     return at::mm(update.left, update.right) * update.scale;
   };
-  for (const char* to : {"diffusers", "kohya"}) {
+  for (const char* to : {"diffusers", "kohya", "peft"}) {
     const LoraConversion report =
-        convert_lora(folder / "peft", test::pipeline_folder("first").string(), to, folder / to);
+        convert_lora(folder / "own", test::pipeline_folder("first").string(), to, folder / to);
     EXPECT_EQ(report.problem, "") << to;
     EXPECT_TRUE(report.left_out.empty());
     EXPECT_EQ(report.layers.at(kTextPart), 2);
@@ -276,8 +276,37 @@ TEST(LoraConversion, TakesAFolderOfUnetAndTextEncoder) {
       EXPECT_EQ(differs(dense(*read.layer(*layer->base)), dense(*layer), 1e-6), "") << layer->info.name << " of " << to;
     }
   }
-  EXPECT_TRUE(changes_text_encoder(folder / "peft"));
+  EXPECT_TRUE(changes_text_encoder(folder / "own"));
   EXPECT_FALSE(changes_text_encoder(test::pipeline_folder("first_prior")));
+  // Without the text encoder the UNet's layers of PEFT's two folders are read.
+  const auto unet = test::load_pipeline_unet("first");
+  EXPECT_EQ(Adapter::load(*unet, folder / "peft").layers().size(), adapter.layers().size() - 2);
+  EXPECT_EQ(Adapter::load(*unet, folder / "peft").config().base_model_name_or_path,
+            test::pipeline_folder("first").string());
+}
+
+TEST(LoraConversion, NamesMagnitudesOfTheTextEncoderAsTransformersReadsThem) {
+  const auto model = test::load_pipeline_unet("first");
+  add_text_encoder(dynamic_cast<Denoiser&>(*model));
+  const Json values = {{"method", "dora"}, {"r", 2}, {"target_modules", {"to_q", "q_proj"}}};
+  Adapter adapter = Adapter::create(*model, adapter_config_from_json(values, "test"), 1);
+  test::randomise(adapter, 7);
+  const test::TemporaryFolder folder;
+  fs::create_directory(folder / "own");
+  adapter.save(folder / "own");
+  convert_lora(folder / "own", test::pipeline_folder("first").string(), "diffusers", folder / "diffusers");
+  const io::SafetensorsFile file(folder / "diffusers/pytorch_lora_weights.safetensors");
+  const std::string q_proj = "text_encoder.text_model.encoder.layers.0.self_attn.q_proj";
+  EXPECT_TRUE(file.find(q_proj + ".lora_magnitude_vector.weight"));
+  EXPECT_FALSE(file.find(q_proj + ".lora_magnitude_vector"));
+  EXPECT_TRUE(file.find("unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q.lora_magnitude_vector"));
+  const Adapter read = Adapter::load(*model, folder / "diffusers");
+  for (const AdaptedLayer* layer : adapter.layers()) {
+    EXPECT_EQ(differs(read.layer(*layer->base)->params["lora_magnitude_vector"], layer->params["lora_magnitude_vector"],
+                      1e-6),
+              "")
+        << layer->info.name;
+  }
 }
 
 }  // namespace

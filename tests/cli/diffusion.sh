@@ -128,9 +128,9 @@ expect 1 train $base --train_file flat --method lora --target_modules conv1 --ma
 contains err 'flat/b.png'
 rm flat/b.png
 expect 0 train $base --train_file flat --method lora --target_modules conv1 --max_steps 1 --output_dir flat_run
-sed 's/DDPMScheduler/EulerDiscreteScheduler/' -i unet_other/scheduler_config.json
+sed 's/DDPMScheduler/FlowMatchEulerDiscreteScheduler/' -i unet_other/scheduler_config.json
 expect 2 eval --model_name_or_path unet_other --dtype float32 --validation_file $images
-contains err 'EulerDiscreteScheduler'
+contains err 'FlowMatchEulerDiscreteScheduler'
 rm unet_other/scheduler_config.json
 expect 0 eval --model_name_or_path unet_other --dtype float32 --validation_file $images
 contains err 'is assumed'

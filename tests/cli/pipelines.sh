@@ -137,6 +137,57 @@ show --adapter_name_or_path words
 expect 0 train $cut --train_text_encoder true --target_modules all-linear --output_dir all
 grep -q 'text_encoder.encoder.layers.1.mlp.fc2.lora_B' all/adapter_model.safetensors || fail 'not all are adapted'
 
+# Beside an adapter that changes the text encoder others are of the UNet alone, whatever their targets mean.
+expect 0 train $cut --train_text_encoder true --output_dir even
+for unet in 'bitfit' 'lora --r 2 --target_modules all-linear'; do
+  expect 0 train $base --train_file set/train --method $unet --max_steps 1 --output_dir unet --overwrite_output_dir true
+  expect 0 eval --adapter_name_or_path unet --dtype float32 --validation_file set/train
+  loss_of_unet=$(number eval_loss)
+  expect 0 eval --adapter_name_or_path even --with_adapters unet --adapter_weights 0,1 --dtype float32 --validation_file set/train
+  awk -v a="$(number eval_loss)" -v b="$loss_of_unet" 'BEGIN { exit !((a - b) ^ 2 < 1e-12) }' || fail "$unet is another one"
+done
+expect 0 train $cut --beside '[{"adapter_name_or_path": "even"}]' --output_dir beside_texts
+expect 0 validate $cut --beside '[{"adapter_name_or_path": "even"}]' --target_modules all-linear
+grep -q 'mlp.fc1 *0 of 2' out || fail 'the text encoder is adapted'
+grep -q ' attn1.to_out.0 *4 of 4' out || fail 'layers alike are listed one by one'
+expect 0 train $cut --train_text_encoder true --beside '[{"adapter_name_or_path": "unet"}]' --output_dir beside_dreamt
+
+# PEFT's two folders are read as the one adapter that they are.
+expect 0 convert texts --to peft --model_name_or_path $pipeline --output_dir to_peft
+present to_peft/text_encoder/adapter_config.json
+expect 0 eval $base --adapter_name_or_path to_peft --validation_file set/train
+awk -v a="$(number eval_loss)" -v b="$loss_of_both" 'BEGIN { exit !((a - b) ^ 2 < 1e-12) }' || fail 'a part is passed over'
+
+# Another text encoder is another base, for adapters that change it.
+cp -r $pipeline other
+printf '\000\000\200\077' | dd of=other/text_encoder/model.safetensors bs=1 conv=notrunc \
+  seek=$(($(stat -c %s other/text_encoder/model.safetensors) - 4)) 2>/dev/null
+for verb in eval "merge --output_dir merged_other"; do
+  rm -rf merged_other
+  rows=
+  [ "$verb" = eval ] && rows='--validation_file set/train'
+  expect 0 $verb --adapter_name_or_path texts --model_name_or_path other --dtype float32 $rows
+  contains err "weights of the base in 'other/text_encoder' are not those that base_hash in texts/run.json was taken of"
+  rm -rf merged_other
+  expect 0 $verb --adapter_name_or_path learned --model_name_or_path other --dtype float32 $rows
+  lacks err base_hash
+done
+sed -i 's/ text_encoder=[^"]*//' texts/run.json # as it was written before
+expect 0 eval --adapter_name_or_path texts --model_name_or_path other --dtype float32 --validation_file set/train
+lacks err base_hash
+expect 0 eval --adapter_name_or_path even --with_adapters learned --dtype float32 --validation_file set/train
+lacks err base_hash
+
+# A step of both is timed as it is trained.
+trained_by() { # the numbers that a step of these keys trains
+  expect 0 bench $base --steps 2 --rounds 1 --r 2 "$@"
+  number trainable
+}
+[ "$(trained_by --train_text_encoder true)" = 832 ] || fail 'the text encoder is not timed'
+[ "$(trained_by)" = 576 ] || fail 'the text encoder is timed'
+expect 0 bench texts/run.json --methods lora,dora --steps 2 --rounds 1
+contains out '"adapted_layers":40'
+
 # DreamBooth: a folder of a subject, and pictures of its class that the base makes.
 mkdir subject
 cp $colours/red/*.png subject

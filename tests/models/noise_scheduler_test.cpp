@@ -102,6 +102,12 @@ TEST(NoiseScheduler, TakesTheSamplerAndTheStepsOfItsClassWhereNobodySays) {
   const auto ddim = make_sampler(scheduler_of({{"_class_name", "PNDMScheduler"}, {"num_train_timesteps", 30}}));
   EXPECT_EQ(ddim->timesteps().size(), 30);
   EXPECT_FALSE(ddim->adds_noise(0));
+  const NoiseScheduler euler = scheduler_of({{"_class_name", "EulerDiscreteScheduler"}});
+  const SamplerOptions steps = {.num_inference_steps = 9},
+                       solver = {.scheduler = "dpmsolver++", .num_inference_steps = 9};
+  EXPECT_EQ(make_sampler(euler, steps)->timesteps(), make_sampler(euler, solver)->timesteps());
+  EXPECT_NE(make_sampler(euler, steps)->timesteps(),
+            make_sampler(euler, {.scheduler = "ddim", .num_inference_steps = 9})->timesteps());
 }
 
 void expect_refused(const Json& config, const std::string& id, const std::string& word,
@@ -112,7 +118,11 @@ void expect_refused(const Json& config, const std::string& id, const std::string
 }
 
 TEST(NoiseScheduler, RefusesByNameWhatItDoesNotKnow) {
-  expect_refused({{"_class_name", "EulerDiscreteScheduler"}}, "config.unsupported", "EulerDiscreteScheduler");
+  expect_refused({{"_class_name", "FlowMatchEulerDiscreteScheduler"}}, "config.unsupported", "EulerDiscreteScheduler,");
+  expect_refused({{"_class_name", "EulerDiscreteScheduler"}, {"timestep_type", "continuous"}}, "config.unsupported",
+                 "timestep_type");
+  expect_refused({{"_class_name", "UniPCMultistepScheduler"}, {"solver_type", "heun"}}, "config.unsupported",
+                 "midpoint");
   expect_refused({{"beta_schedule", "sigmoid"}}, "config.unsupported", "scaled_linear");
   expect_refused({{"prediction_type", "flow_prediction"}}, "config.unsupported", "v_prediction");
   expect_refused({{"variance_type", "learned_range"}}, "config.unsupported", "fixed_large");

@@ -1,6 +1,9 @@
 // What a task adds to a model once it is loaded.
 #pragma once
 
+#include <string>
+#include <vector>
+
 #include "deltaw/model.h"
 #include "deltaw/task_reader.h"
 
@@ -12,6 +15,8 @@ class ExtendsModel {
   virtual ~ExtendsModel() = default;
   /// Called once, after read() or choose_model() and before any adapter is made or loaded.
   virtual void extend(Model& model, const TaskFiles& files) const = 0;
+  /// Those of its keys of training that ask for it.
+  virtual std::vector<std::string> extending_keys() const = 0;
 };
 
 /// Lets a reader that does so extend the model.

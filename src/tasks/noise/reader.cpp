@@ -8,6 +8,7 @@
 #include <set>
 
 #include "adapt/lora_adapter.h"
+#include "adapt/targets.h"
 #include "core/ascii.h"
 #include "core/files.h"
 #include "core/memory.h"
@@ -159,9 +160,13 @@ class Reader final : public tasks::ImageReader,
     if (train_text_encoder_ || adapted) add_text_encoder(denoiser);
   }
 
+  std::vector<std::string> extending_keys() const override { return {"train_text_encoder"}; }
+
   /// Beside the layers that the denoiser's family adapts those of the text encoder that diffusers' scripts do.
   void settle_adapter(const Model& model, AdapterConfig& config) const override {
-    if (!as_denoiser(model).text_encoder() || !config.target_modules.is_null()) return;
+    if (!as_denoiser(model).text_encoder()) return;
+    if (!train_text_encoder_) return exclude_scope(config, kTextEncoderScope);  // it is there for adapters beside
+    if (!config.target_modules.is_null()) return;
     Json names = find_method(config.method).default_targets(*model.family());
     if (!names.is_array() || names.empty()) return;
     for (const char* name : {"q_proj", "k_proj", "v_proj", "out_proj"}) names.push_back(name);
@@ -360,14 +365,17 @@ class Reader final : public tasks::ImageReader,
     return {source_of(as_denoiser(model), adapter), validation_keys_.options(seed_)};
   }
 
+  static bool trains_text_encoder(const Adapter& adapter) {
+    const auto& parts = adapter.parts();
+    if (!parts.empty()) return std::any_of(parts.begin(), parts.end(), trains_text_encoder);
+    const std::vector<NamedTensor> trained = adapter.trained();
+    return std::any_of(trained.begin(), trained.end(),
+                       [](const NamedTensor& tensor) { return tensor.name.starts_with(kTextEncoderScope); });
+  }
+
   /// Where it is to be trained, something of it must train.
   void check_text_encoder(const Denoiser& model, const Adapter* adapter) const {
-    if (!train_text_encoder_ || !adapter) return;
-    const std::vector<NamedTensor> trained = adapter->trained();
-    if (std::any_of(trained.begin(), trained.end(),
-                    [](const NamedTensor& tensor) { return tensor.name.starts_with(kTextEncoderScope); })) {
-      return;
-    }
+    if (!train_text_encoder_ || !adapter || trains_text_encoder(*adapter)) return;
     throw Error({.id = "config.conflict",
                  .what = "the text encoder is to be trained, and nothing of it is adapted",
                  .where = model.folder().string(),
