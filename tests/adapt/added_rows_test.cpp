@@ -185,6 +185,14 @@ TEST(Vocabulary, RowsTrainInOneWayOnly) {
   EXPECT_EQ(error_of([&] { Adapter::create(*model, config_of(values), 1); }).id(), "config.conflict");
   const Json unknown = {{"trainable_token_indices", {{"q_proj", {3}}}}};
   EXPECT_EQ(error_of([&] { Adapter::create(*model, config_of(unknown), 1); }).id(), "config.tokens");
+  const auto beside_rows = [&](const char* target) {
+    std::vector<Adapter> both;
+    both.push_back(Adapter::create(*model, config_of({{"trainable_token_indices", {3}}}), 1));
+    both.push_back(Adapter::create(*model, config_of({{"target_modules", {target}}}), 1));
+    return Adapter::compose(std::move(both));
+  };
+  EXPECT_EQ(error_of([&] { beside_rows("embed_tokens"); }).id(), "config.conflict");
+  EXPECT_NO_THROW(beside_rows("q_proj"));
 }
 
 }  // namespace
