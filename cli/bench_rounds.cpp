@@ -167,10 +167,11 @@ std::vector<Json> run_rounds(const std::vector<Contestant>& contestants, int64_t
 
 std::string figures_text(const std::vector<Json>& methods) {
   const Json &first = methods[0], &set = first["set"];
+  const auto per_step = set["rows_per_step"].get<int64_t>();
   std::string text = fmt::format(
       "{}, {} on {} threads: {} x {} tokens, {} timed steps in {} rounds\nms of the fastest step, dropouts: {}\n\n",
       set["model_name_or_path"].get<std::string>(), first["dtype"].get<std::string>(), set["threads"].get<int64_t>(),
-      set["rows_per_step"].get<int64_t>(), set["max_length"].get<int64_t>(), first["all_ms"].size(),
+      per_step, first["tokens_per_step"].get<int64_t>() / per_step, first["all_ms"].size(),
       first["rounds"].get<int64_t>(), dropout_text(set["dropouts"]));
   std::vector<std::vector<std::string>> rows = {{"method", "step", "spread", "ratio", "forward", "backward",
                                                  "optimiser", "peak memory", "ratio", "start to first", "file", "merge",

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <numeric>
 
 #include "core/memory.h"
 #include "core/progress.h"
@@ -154,7 +155,8 @@ Timed time_steps(RunSettings& settings, int64_t steps) {
     all.push_back(timings.steps[i].seconds * 1e3);
     if (timings.steps[i].seconds < fastest->seconds) fastest = &timings.steps[i];
   }
-  const int64_t tokens = rows_per_step * settings.data.max_length;
+  const std::vector<int64_t> costs = costs_of(*rows);
+  const int64_t tokens = std::accumulate(costs.begin(), costs.end(), int64_t{0});
   return {.figures = {{"dtype", dtype_name(*model)},
                       {"min_ms", fastest->seconds * 1e3},
                       {"data_wait_ms", fastest->waited * 1e3},

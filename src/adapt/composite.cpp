@@ -154,6 +154,7 @@ Tensor Composite::map_output(const LayerInfo& layer, const Params& params, const
 void check_parts(const std::vector<Adapter>& parts, const std::vector<double>& weights) {
   const at::NoGradGuard no_grad;
   const auto update_of = [](const AdaptedLayer& layer) { return layer.update(); };
+  const bool train = std::any_of(parts.begin(), parts.end(), [](const Adapter& part) { return !part.frozen(); });
   for (size_t j = 0; j < parts.size(); ++j) {
     for (const AdaptedLayer* layer : parts[j].layers()) {
       const Update own = update_of(*layer);
@@ -169,7 +170,7 @@ void check_parts(const std::vector<Adapter>& parts, const std::vector<double>& w
     for (size_t i = 0; i < j; ++i) {
       if (!parts[i].whole().empty() && !parts[j].whole().empty())
         refuse("the model", parts[i], parts[j], "both put tokens before the input");
-      if (parts[i].method().dropout() != parts[j].method().dropout())
+      if (train && parts[i].method().dropout() != parts[j].method().dropout())
         refuse("one layer", parts[i], parts[j], "their dropouts differ");
     }
   }

@@ -184,6 +184,15 @@ TEST_F(Compose, RefusesArgumentsThatMakeNoSum) {
   EXPECT_EQ(id_of([&] { Adapter::compose(pair(make("lora", 1), std::move(elsewhere))); }), "config.conflict");
 }
 
+TEST_F(Compose, TakesTwoDropoutsWhereNothingTrains) {
+  std::vector<Adapter> parts = pair(make("lora", 1, {{"lora_dropout", 0.1}}), make("lora", 2));
+  parts[0].freeze();
+  EXPECT_EQ(error_of([&] { Adapter::compose(std::move(parts)); }).id(), "config.conflict");
+  parts = pair(make("lora", 1, {{"lora_dropout", 0.1}}), make("lora", 2));
+  for (Adapter& part : parts) part.freeze();
+  EXPECT_NO_THROW(Adapter::compose(std::move(parts)));
+}
+
 TEST_F(Compose, RefusesTwoValuesOfOneBiasByName) {
   const Json biases = {{"bias", "all"}};
   const auto finished = [&](const std::string& method, uint64_t seed, bool moved) {

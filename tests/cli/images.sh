@@ -28,6 +28,10 @@ contains out '"augmentation": "crop"'
 expect 0 validate $base --train_file data/train/rows.csv --validation_file data/val
 lacks err 'text_column'
 
+# A step is timed on as many tokens as an image makes: 16 patches and the class.
+expect 0 bench $base --steps 2 --rounds 1 --target_modules query --per_device_train_batch_size 2
+[ "$(number tokens_per_step)" = 34 ] || fail "$(number tokens_per_step) tokens of two images"
+
 # It learns the colours.
 expect 0 train $run --num_train_epochs 20 --eval_strategy epoch --save_strategy epoch --load_best_model_at_end true \
   --output_dir out1
