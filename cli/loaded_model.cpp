@@ -193,6 +193,7 @@ void settle_model_keys(const Usage& usage, const Invocation& invocation, LoadedM
   }
   read_into(loaded.base, invocation);
   read_into(loaded.model_options, invocation);
+  run::forget_task_of_texts(loaded.model_options, loaded.base.model_name_or_path, invocation);
   tell(run::inherit_quantisation(loaded.model_options, loaded.keys.adapter_name_or_path, invocation));
   read_into(loaded.data, invocation);
   loaded.tasks.read(invocation);

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import torch
 import transformers
-from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 from transformers import (AlbertConfig, BertConfig, CLIPConfig, CLIPVisionConfig, Dinov2WithRegistersConfig,
                           PreTrainedConfig, RobertaConfig, SiglipConfig, ViTConfig, VisionTextDualEncoderConfig)
@@ -342,7 +342,30 @@ def write_classifier(name, kind, config):
         with Widened():
             record["logits64"] = widen(model)(pixel_values=pixels.double()).logits
     require_equal(f"{name} float64", record["logits"], record["logits64"])
+    record["lora.logits"] = adapted_classifier(name, kind)
+    require_moved(f"{name}: the adapter", record["lora.logits"], record["logits"])
     save_tensors(folder / "io.safetensors", record, __file__, name)
+
+
+def adapted_classifier(name, kind):
+    """The logits of a LoRA, which trains what no output follows from too: SigLIP's pooling, and CLIP's norm before it."""
+    folder = TOWERS / name
+    pixels = normal((3, 3, 8, 8), 1.0, generator(name + " batch"))
+    load = getattr(transformers, kind).from_pretrained
+    model = load(folder, dtype=torch.float32, attn_implementation="eager")
+    model.config._name_or_path = model.name_or_path = name
+    config = LoraConfig(r=2, lora_alpha=4, target_modules=["out_proj", "fc1"], bias="all",
+                        modules_to_save=["classifier", "post_layernorm"])
+    model = get_peft_model(model, config)
+    rng = generator(name + " adapter")
+    with torch.no_grad():
+        for _, value in sorted((k, v) for k, v in model.named_parameters() if v.requires_grad):
+            value.add_(normal(value.shape, 0.2, rng))
+    model.save_pretrained(folder / "lora")
+    (folder / "lora" / "README.md").unlink(missing_ok=True)
+    base = load(folder, dtype=torch.float32, attn_implementation="eager")
+    with torch.no_grad():
+        return PeftModel.from_pretrained(base, folder / "lora").eval()(pixel_values=pixels).logits
 
 
 def main():

@@ -13,6 +13,7 @@
 #include "adapt/config.h"
 #include "adapt/module_names.h"
 #include "adapt/tensor_names.h"
+#include "adapt/unread_modules.h"
 #include "core/files.h"
 #include "core/json.h"
 #include "core/log.h"
@@ -51,6 +52,10 @@ class Reader {
       if (!builder_.adapter().overrides(*parameter)) continue;
       const std::string name = base_prefix(builder_.adapter()) + override_name(builder_.adapter(), *parameter);
       if (taken_.contains(name)) continue;  // of the word embeddings behind a prompt, which have another name
+      if (!find(name) && is_saved_alone(*parameter)) {  // PEFT saves modules, and passes over what is none
+        builder_.override_of(*parameter) = Tensor();
+        continue;
+      }
       const Ties& ties = builder_.ties();
       if (!builder_.ties_modules() || parameter->slot != ties.head->weight.slot) {
         read(name, builder_.override_of(*parameter));
@@ -116,6 +121,7 @@ class Reader {
       }
       if (!taken.contains(tensor.name) && !is_peft_copy(tensor.name)) unexpected.push_back(tensor.name);
     }
+    pass_over_unread(unexpected);
     const NamesInstead instead = names_instead(missing, unexpected, builder_.adapter().model());
     report("format.missing-tensor", "the file lacks {} tensors that its config asks for: {}", missing, instead);
     report("format.unexpected-tensor", "the file holds {} tensors that its config does not ask for: {}", unexpected,
@@ -133,6 +139,34 @@ class Reader {
   }
 
  private:
+  // Whether modules_to_save names the tensor itself, of a layer or of none, and not a module with it.
+  bool is_saved_alone(const Parameter& parameter) const {
+    const Adapter& adapter = builder_.adapter();
+    const auto& saved = adapter.config().modules_to_save;
+    return !adapter.spec().on_base() && std::any_of(saved.begin(), saved.end(), [&](const std::string& entry) {
+      return !entry.empty() && parameter.name.ends_with(entry);
+    });
+  }
+
+  // Takes the tensors of modules that nothing here reads out of `unexpected`.
+  void pass_over_unread(std::vector<std::string>& unexpected) const {
+    if (unexpected.empty()) return;
+    std::set<std::string> starts, found;
+    for (const std::string& module : unread_modules(builder_.adapter().model()))
+      starts.insert(names_.in_file(kModel + module));
+    const size_t all = unexpected.size();
+    std::erase_if(unexpected, [&](const std::string& name) {
+      for (size_t dot = name.find('.', kModel.size()); dot != std::string::npos; dot = name.find('.', dot + 1)) {
+        const std::string module = name.substr(0, dot);
+        if (starts.contains(module)) return found.insert(module.substr(kModel.size())), true;
+      }
+      return false;
+    });
+    if (found.empty()) return;
+    log().warn("{}: {} of its tensors are passed over, as the model's outputs do not depend on their modules: {}",
+               file_->path().string(), all - unexpected.size(), listed({found.begin(), found.end()}));
+  }
+
   void read_layer(AdaptedLayer& layer) {
     for (Param& param : layer.params.all()) {
       if (!param.saved || param.turned) continue;

@@ -8,9 +8,11 @@
 
 #include "adapt/added_rows.h"
 #include "adapt/observe.h"
+#include "adapt/peft_format.h"
 #include "adapt/rank_allocator.h"
 #include "adapt/targets.h"
 #include "deltaw/error.h"
+#include "deltaw/family.h"
 #include "deltaw/task.h"
 #include "deltaw/tokenizer.h"
 #include "io/resolve_model.h"
@@ -60,7 +62,11 @@ bool takes_off_start(const AdaptedLayer& layer) {
 // A file may leave it out, and then means something by that: a classifier's head is one layer of many.
 void settle_task_type(const Model& model, AdapterConfig& config, Purpose purpose) {
   if (config.task_type.empty() && purpose == Purpose::training) config.task_type = model.task_type();
-  if (config.task_type.empty() || head_type(config.task_type) == model.task_type()) return;
+  const std::string meant = head_type(config.task_type);
+  const FamilySpec* family = model.family();
+  if (purpose == Purpose::reading && family && !peft_names_heads(*family) && !family->head(meant))
+    config.task_type.clear();
+  if (config.task_type.empty() || meant == model.task_type()) return;
   throw Error({.id = "config.task-type",
                .what = fmt::format("the adapter is for {}, and a {} is loaded for {}", config.task_type,
                                    model.architecture(), model.task_type()),

@@ -53,6 +53,21 @@ const char* kind_name(LayerKind kind) {
   }
 }
 
+bool is_peft_task(const std::string& task) {
+  constexpr const char* kTasks[] = {"SEQ_CLS",   "SEQ_2_SEQ_LM", "CAUSAL_LM",
+                                    "TOKEN_CLS", "QUESTION_ANS", "FEATURE_EXTRACTION"};
+  return std::find(std::begin(kTasks), std::end(kTasks), task) != std::end(kTasks);
+}
+
+// Its four layers are one module, which takes the weight of the last one by itself.
+bool stands_in_torchs_attention(const Model& model, const std::string& name) {
+  constexpr std::string_view kLast = "out_proj";
+  if (!name.ends_with(kLast)) return false;
+  const std::string first = name.substr(0, name.size() - kLast.size()) + "in_proj_weight";
+  const auto& parameters = model.parameters();
+  return std::any_of(parameters.begin(), parameters.end(), [&](const Parameter* p) { return p->name == first; });
+}
+
 }  // namespace
 
 Json without_training(Json config) {
@@ -74,12 +89,14 @@ bool peft_has_key(const MethodSpec& spec, const std::string& key) {
   return !spec.in_peft || !contains(spec.in_peft->lacking_keys, key);
 }
 
+bool peft_names_heads(const FamilySpec& family) {
+  return std::any_of(family.heads.begin(), family.heads.end(),
+                     [](const HeadSpec& head) { return is_peft_task(head.task_type); });
+}
+
 void name_task_for_peft(Json& config, const Model& model) {
-  constexpr const char* kPeftTasks[] = {"SEQ_CLS",   "SEQ_2_SEQ_LM", "CAUSAL_LM",
-                                        "TOKEN_CLS", "QUESTION_ANS", "FEATURE_EXTRACTION"};
   const Json task = config.value("task_type", Json());
-  if (!task.is_string() || std::find(std::begin(kPeftTasks), std::end(kPeftTasks), task) != std::end(kPeftTasks))
-    return;
+  if (!task.is_string() || is_peft_task(task)) return;
   Json mapping = {{"task", task}};
   if (!model.architecture().empty() && model.family()) {
     std::string module = model.family()->model_type;
@@ -147,6 +164,13 @@ std::vector<std::string> peft_differences(const Adapter& adapter) {
                     "writes a checkpoint that transformers reads",
                     layer->info.name, fmt::join(parts, "' and '")));
     break;
+  }
+  for (const AdaptedLayer* layer : adapter.layers()) {
+    if (!stands_in_torchs_attention(adapter.model(), layer->info.name)) continue;
+    found.push_back(
+        fmt::format("PEFT computes without the update of '{}', whose weight torch's MultiheadAttention reads past it; "
+                    "`deltaw merge` writes a checkpoint that has it",
+                    layer->info.name));
   }
   if (spec.in_peft->differences) {
     for (const std::string& difference : spec.in_peft->differences(adapter.config().options, infos)) say(difference);

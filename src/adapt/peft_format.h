@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "deltaw/adapter.h"
+#include "deltaw/family.h"
 
 namespace deltaw {
 
@@ -17,6 +18,10 @@ Json without_training(Json config);
 
 /// False for a key of AdapterConfig that PEFT's configuration of that type does not have, so that PEFT passes it over.
 bool peft_has_key(const MethodSpec& spec, const std::string& key);
+
+/// Whether a task_type of PEFT can say which head of the family is meant. It has none for images, and reads adapters of
+/// their models whatever their file says there.
+bool peft_names_heads(const FamilySpec& family);
 
 /// adapter_config.json names a task that PEFT has no task_type for as PEFT does: none, and the model's class in
 /// auto_mapping, with the task beside it.

@@ -4,7 +4,12 @@
 
 #include "adapt/adapter_folder.h"
 #include "adapt/peft_format.h"
+#include "deltaw/error.h"
+#include "deltaw/family.h"
 #include "deltaw/task.h"
+#include "io/checkpoint.h"
+#include "io/resolve_model.h"
+#include "models/gguf.h"
 #include "run/run_folder.h"
 #include "run/task_keys.h"
 
@@ -38,6 +43,17 @@ Json values_of(const fs::path& adapter, const Json& config) {
   return values;
 }
 
+// Null where the base is not there or of none, which loading it says.
+const FamilySpec* family_of_base(const std::string& model_name_or_path) {
+  try {
+    const Json config = read_model_config(io::resolve_model(model_name_or_path));
+    const Json type = config.value(io::model_type_key(config), Json());
+    return type.is_string() ? find_family(type.get<std::string>()) : nullptr;
+  } catch (const Error&) {
+    return nullptr;
+  }
+}
+
 constexpr const char* kQuantisationKeys[] = {"load_in_4bit", "load_in_8bit", "bnb_4bit_quant_type",
                                              "bnb_4bit_use_double_quant", "base_compute_dtype"};
 
@@ -56,6 +72,12 @@ GivenKeys inherited(const fs::path& adapter) {
   below.file = values_of(adapter, open_adapter_folder(adapter).config);
   below.file_name = (adapter / "run.json").string();
   return below;
+}
+
+void forget_task_of_texts(ModelOptions& options, const std::string& model_name_or_path, const GivenKeys& given) {
+  if (options.task_type.empty() || model_name_or_path.empty() || given.has("task_type")) return;
+  const FamilySpec* family = family_of_base(model_name_or_path);
+  if (family && !peft_names_heads(*family) && !family->head(head_type(options.task_type))) options.task_type.clear();
 }
 
 std::optional<Remark> inherit_quantisation(ModelOptions& options, const fs::path& adapter, const GivenKeys& given) {

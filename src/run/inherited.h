@@ -14,6 +14,10 @@ namespace deltaw::run {
 /// an adapter. Throws config.no-adapter.
 GivenKeys inherited(const std::filesystem::path& adapter);
 
+/// Forgets the task_type that the folder of an adapter gave, and `given` did not, where it can say nothing of the base:
+/// PEFT has none for models of images, and people name one of the others.
+void forget_task_of_texts(ModelOptions& options, const std::string& model_name_or_path, const GivenKeys& given);
+
 /// A sentence for whoever asked.
 struct Remark {
   bool warns = false;

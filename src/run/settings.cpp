@@ -230,6 +230,7 @@ std::optional<Remark> read_rest(RunSettings& settings, const GivenKeys& given) {
   read_into(settings.base, given);
   read_into(settings.record, given);
   read_into(settings.model, given);
+  forget_task_of_texts(settings.model, settings.base.model_name_or_path, given);
   auto remark = inherit_quantisation(settings.model, adapter, given);
   read_into(settings.data, given);
   settings.tasks->read(given);

@@ -60,6 +60,15 @@ TEST(PeftDifferences, AreSaidOfWhatPeftRefusesOrComputesOtherwise) {
   says("llama_tied", {{"method", "loha"}, {"r", 2}, {"trainable_token_indices", {3, 5}}}, "trainable_token_indices");
 }
 
+// torch's MultiheadAttention takes the weight of its last layer by itself.
+TEST(PeftDifferences, AreSaidOfALayerThatPeftComputesWithout) {
+  const auto model = load_model(test::fixture("golden/two_towers/siglip").string(), {.dtype = "float32"});
+  const auto said = peft_differences(adapter_of(*model, {{"r", 2}, {"target_modules", {"out_proj"}}}));
+  ASSERT_EQ(said.size(), 1u);
+  EXPECT_NE(said[0].find("'vision_model.head.attention.out_proj'"), std::string::npos) << said[0];
+  EXPECT_TRUE(peft_differences(adapter_of(*model, {{"r", 2}, {"target_modules", {"fc1"}}})).empty());
+}
+
 TEST(PeftDifferences, AreNoneWherePeftReadsTheFile) {
   const std::vector<std::pair<std::string, Json>> cases = {
       {"gpt2", {{"method", "lora"}, {"target_modules", {"c_attn", "wte"}}}},

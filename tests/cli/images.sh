@@ -60,6 +60,15 @@ expect 0 train $cut --image_augmentation none --output_dir plain
 expect 2 train $cut --output_dir resumed --resume_from_checkpoint resumed/checkpoint-4 --image_augmentation flip
 contains err 'error[config.resume'
 
+# Of a model of images, a task_type of PEFT says nothing.
+cp -r out1 named && sed -i 's/"image-classification"/"SEQ_CLS"/' named/adapter_config.json
+rm named/run.json
+expect 0 eval $base --adapter_name_or_path named --validation_file data/val
+[ "$(number eval_accuracy)" = 1.0 ] || fail 'an adapter that names a task of texts is another one'
+expect 2 eval $base --adapter_name_or_path named --validation_file data/val --task_type SEQ_CLS
+contains err 'error[config.unsupported]'
+expect 0 train $base --dataset_dir data --adapter_name_or_path named --max_steps 1 --output_dir further
+
 # What is said of images: of a folder, of one, of a table with names of its own.
 expect 0 predict --adapter_name_or_path out1 --dtype float32 --input_file data/val/red
 lines out 1
