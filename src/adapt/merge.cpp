@@ -8,6 +8,7 @@
 #include "adapt/compared_outputs.h"
 #include "adapt/merge.h"
 #include "adapt/merge_check.h"
+#include "adapt/unread_modules.h"
 #include "adapt/write_checkpoint.h"
 #include "core/files.h"
 #include "core/output_folder.h"
@@ -113,7 +114,12 @@ MergeReport merge_checkpoint(const Adapter& adapter, const std::filesystem::path
   write_folder(
       output,
       [&](const std::filesystem::path& folder) {
-        write_checkpoint(folder, *original, merged_tensors(adapter, *original, stored, half_of(progress, 0)), stored);
+        std::vector<NamedTensor> tensors = merged_tensors(adapter, *original, stored, half_of(progress, 0));
+        for (const NamedTensor& tensor : unread_tensors(*original)) {
+          const at::ScalarType type = stored.value_or(tensor.value.scalar_type());
+          tensors.push_back({tensor.name, rounded(tensor.name, tensor.value, type)});
+        }
+        write_checkpoint(folder, *original, std::move(tensors), stored);
         const auto generation = model.folder() / "generation_config.json";
         if (std::filesystem::exists(generation)) write_file(folder / generation.filename(), read_file(generation));
         if (companions) companions(folder);

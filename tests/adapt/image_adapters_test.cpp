@@ -2,6 +2,8 @@
 // tasks that PEFT has not.
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "adapt/unread_modules.h"
 #include "support/compared.h"
 #include "support/fixture_input.h"
@@ -78,6 +80,47 @@ TEST(UnreadModules, AreThoseOfTheCheckpointAlone) {
   EXPECT_FALSE(siglip.contains("vision_model.post_layernorm"));
   EXPECT_EQ(unread("golden/two_towers/clip_images"), std::set<std::string>{"vision_model.post_layernorm"});
   EXPECT_EQ(unread("golden/models/bert_cls"), std::set<std::string>());
+}
+
+// transformers draws what a file lacks of its class, and warns.
+TEST(UnreadTensors, AreWrittenInMergedCheckpoints) {
+  const auto expect_whole = [](const std::filesystem::path& base) {
+    const auto model = load_model(base.string(), {.dtype = "float32"});
+    Adapter adapter =
+        Adapter::create(*model, adapter_config_from_json({{"r", 2}, {"target_modules", {"fc1"}}}, "test"), 1);
+    test::randomise(adapter, 2);
+    const test::TemporaryFolder folder;
+    merge_checkpoint(adapter, folder / "merged", [](const Model&, const Adapter*) { return at::zeros({1}); });
+    const Golden before(base / "model.safetensors"), after(folder / "merged" / "model.safetensors");
+    const std::vector<std::string> names = before.names(""), written = after.names("");
+    EXPECT_EQ(std::set(written.begin(), written.end()), std::set(names.begin(), names.end())) << base;
+    for (const std::string& name : names) {
+      if (name.find("fc1.weight") != std::string::npos || name.starts_with("classifier.")) continue;
+      EXPECT_TRUE(after[name].equal(before[name])) << name;
+    }
+  };
+  expect_whole(pair_folder("clip_images"));
+  expect_whole(pair_folder("siglip_images"));
+  expect_whole(test::fixture("golden/models/dinov2_cls"));
+
+  // A buffer is none, which old files have.
+  const test::TemporaryFolder old;
+  std::filesystem::copy(test::fixture("golden/models/llama_heads"), old.path());
+  const auto file = std::make_unique<io::SafetensorsFile>(old / "model.safetensors");
+  std::vector<io::TensorBytes> tensors = file->tensors();
+  const std::vector<float> numbers(4, 1.0f);
+  tensors.push_back(tensors.front());
+  tensors.back().name = "model.layers.0.self_attn.rotary_emb.inv_freq";
+  tensors.back().dtype = io::Dtype::f32;
+  tensors.back().shape = {4};
+  tensors.back().data = reinterpret_cast<const std::byte*>(numbers.data());
+  io::write_safetensors(old / "new", tensors, file->metadata());
+  std::filesystem::rename(old / "new", old / "model.safetensors");
+  EXPECT_TRUE(unread_tensors(*load_model(old.path().string(), {.dtype = "float32"})).empty());
+
+  // Those of another class are not of the one that is written.
+  const std::string base = pair_folder("clip_quick").string();
+  EXPECT_TRUE(unread_tensors(*load_model(base, {.task_type = "image-classification", .num_labels = 2})).empty());
 }
 
 TEST(UnreadModules, AreNoOtherHeads) {
