@@ -96,9 +96,9 @@ class Adapter final : public ActiveUpdates {
   /// Several adapters of one model as one: on a layer that more than one changes, W = W0 + sum_i weights[i] dW_i, with
   /// the gains of the one that has any. An adapter that is itself composed counts as its parts. Where two bring a head,
   /// the first one's stands, with a warning. `weights` may be empty: ones. Throws config.conflict, naming both, where
-  /// two cannot act together: they are of two models, they train the same parameter other than the head (a bias), or
-  /// they replace it by different values. Throws config.bad-value where there is no adapter or one was moved from, and
-  /// for weights that are not finite or not one for each adapter.
+  /// two cannot act together: they are of two models, they train the same parameter other than the head (a bias),
+  /// they replace it by different values, or one replaces a weight that another updates. Throws config.bad-value where
+  /// there is no adapter or one was moved from, and for weights that are not finite or not one for each adapter.
   static Adapter compose(std::vector<Adapter> parts, std::vector<double> weights = {});
 
   Adapter(Adapter&&) noexcept = default;
@@ -172,6 +172,7 @@ class Adapter final : public ActiveUpdates {
   static Adapter load_parts(const Model& model, const AdapterFolder& folder, const LoadOptions& options);
   void take_overrides_of_parts();
   void take_tokens_of_parts();
+  void check_layers_of_parts() const;
   void save_parts(const std::filesystem::path& folder) const;
   Json target_names() const;
 

@@ -268,6 +268,7 @@ Adapter Adapter::compose(std::vector<Adapter> parts, std::vector<double> weights
   whole.weights_ = std::move(weights);
   whole.take_overrides_of_parts();
   whole.take_tokens_of_parts();
+  whole.check_layers_of_parts();
   return whole;
 }
 
@@ -305,6 +306,19 @@ void Adapter::take_tokens_of_parts() {
                    .where = "key \"trainable_token_indices\"",
                    .fix = "leave it out of all but one"});
     }
+  }
+}
+
+// An update is of the base's weight: over another one it would be a different update.
+void Adapter::check_layers_of_parts() const {
+  for (const AdaptedLayer* layer : ordered_) {
+    const Parameter& weight = layer->base->weight;
+    const auto adapts = [&](const Adapter& part) { return part.layer(*layer->base) != nullptr; };
+    const auto replaces = [&](const Adapter& part) { return part.overrides(weight) || part.tokens(weight); };
+    const auto replacing = std::find_if(parts_.begin(), parts_.end(), replaces);
+    if (replacing == parts_.end()) continue;
+    refuse(layer->info.name, *replacing, *std::find_if(parts_.begin(), parts_.end(), adapts),
+           "one trains the weight or rows of it, the other is an update of the base's");
   }
 }
 

@@ -208,6 +208,20 @@ TEST_F(Compose, RefusesTwoValuesOfOneBiasByName) {
   EXPECT_NO_THROW(Adapter::compose(pair(finished("lora", 1, true), make("loha", 2)))) << "one alone has biases";
 }
 
+TEST_F(Compose, RefusesAnUpdateOfAWeightThatAnotherReplaces) {
+  const auto refusal = [&](const std::string& method, const Json& values, const Json& updated) {
+    const Error error = error_of([&] { Adapter::compose(pair(make("lora", 1, updated), make(method, 2, values))); });
+    EXPECT_EQ(error.id(), "config.conflict");
+    EXPECT_NE(error.parts().what.find("trains the weight"), std::string::npos) << error.parts().what;
+  };
+  const Json words = {{"target_modules", {"word_embeddings"}}};
+  refusal("full", Json::object(), Json::object());
+  refusal("loha", {{"target_modules", {"value"}}, {"modules_to_save", {"query"}}}, {{"target_modules", {"query"}}});
+  refusal("loha", {{"trainable_token_indices", {1, 2}}}, words);
+  EXPECT_NO_THROW(Adapter::compose(pair(make("lora", 1), make("bitfit", 2))));
+  EXPECT_NO_THROW(Adapter::compose(pair(make("lora", 1), make("loha", 2, {{"trainable_token_indices", {1, 2}}}))));
+}
+
 TEST_F(Compose, TakesThePartsOfACompositeEachWithItsWeight) {
   const Tensor expected = change(make("lora", 1)) * 0.5 + change(make("loha", 2)) * 1.5 + change(make("randlora", 3));
   const auto three = [&] {
