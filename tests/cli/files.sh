@@ -150,6 +150,31 @@ contains err 'README.md'
 contains err 'adapter written to late/adapter'
 expect 0 predict --adapter_name_or_path late/adapter --input_file dev.csv
 
+# One process at a time.
+"$deltaw" train $common --method lora --max_steps 100000 --output_dir busy >busy.out 2>busy.err </dev/null &
+pid=$!
+for _ in $(seq 1 300); do
+  [ -e busy/log.jsonl ] && break
+  sleep 0.1
+done
+for words in "train $short --overwrite_output_dir" "train $short --resume_from_checkpoint auto" \
+  "merge --adapter_name_or_path a --overwrite_output_dir"; do
+  expect 2 $words --output_dir busy
+  contains err 'error[config.output-busy]'
+done
+kill -KILL $pid
+wait $pid 2>/dev/null
+expect 0 train $short --output_dir busy --overwrite_output_dir
+cmp -s a/adapter_model.safetensors busy/adapter_model.safetensors || fail 'a run after one that was killed differs'
+
+# What the file system refuses is no bug.
+ln -s loop loop
+expect 1 info loop
+contains err 'error[io.unreadable]'
+contains err 'loop'
+expect 1 train $short --output_dir loop --resume_from_checkpoint auto
+contains err 'error[io.unreadable]'
+
 # Merging and exporting.
 for verb in merge export; do
   mine $verb
