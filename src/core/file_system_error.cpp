@@ -34,4 +34,16 @@ Error named(const std::filesystem::filesystem_error& error) {
                 .fix = way_out(code)});
 }
 
+void refuse_unseen(const std::filesystem::path& path) {
+  namespace fs = std::filesystem;
+  std::error_code code, ignored;
+  const fs::file_type type = fs::status(path, code).type();
+  if (type == fs::file_type::none) throw named({"", path, code});
+  if (type != fs::file_type::not_found || !fs::is_symlink(path, ignored)) return;
+  throw Error({.id = "io.not-found",
+               .what = "the link leads to nothing that is there: " + fs::read_symlink(path, ignored).string(),
+               .where = path.string(),
+               .fix = "fetch what it leads to, or remove the link"});
+}
+
 }  // namespace deltaw

@@ -167,7 +167,35 @@ wait $pid 2>/dev/null
 expect 0 train $short --output_dir busy --overwrite_output_dir
 cmp -s a/adapter_model.safetensors busy/adapter_model.safetensors || fail 'a run after one that was killed differs'
 
-# What the file system refuses is no bug.
+# Pieces go into a pipe, a link stays a link, a folder is refused before the work.
+mkfifo pipe
+cat pipe >piped &
+expect 0 predict --adapter_name_or_path a --input_file dev.csv --output_file pipe
+wait $!
+[ -p pipe ] || fail 'the pipe was replaced'
+lines piped 8
+echo old >real.jsonl
+chmod 600 real.jsonl
+ln -s real.jsonl link.jsonl
+expect 0 predict --adapter_name_or_path a --input_file dev.csv --output_file link.jsonl
+[ -L link.jsonl ] || fail 'the link was replaced'
+cmp -s piped real.jsonl || fail 'the file behind the link is another one'
+[ "$(stat -c %a real.jsonl)" = 600 ] || fail 'the mode of the file that was replaced'
+mkdir folder.jsonl
+expect 1 predict --adapter_name_or_path a --input_file dev.csv --output_file folder.jsonl
+contains err 'error[io.unwritable]'
+contains err 'not of a folder'
+
+# What the file system refuses is no bug, and is not taken for nothing being there.
+ln -s /nowhere/dev.csv gone.csv
+for words in 'validate --train_file gone.csv' 'validate --train_file train.csv --validation_file gone.csv' \
+  'predict --input_file gone.csv' 'predict --input_file dev.csv --adapter_name_or_path gone.csv'; do
+  expect 1 $words --model_name_or_path model
+  contains err 'error[io.not-found]'
+  contains err '/nowhere/dev.csv'
+done
+expect 1 predict --input_file dev.csv --model_name_or_path gone.csv
+contains err '/nowhere/dev.csv'
 ln -s loop loop
 expect 1 info loop
 contains err 'error[io.unreadable]'

@@ -8,6 +8,7 @@ namespace deltaw {
 namespace {
 
 namespace fs = std::filesystem;
+using test::error_of;
 using test::TemporaryFolder;
 
 /// What the file system says where `call` goes wrong, as our error.
@@ -42,6 +43,18 @@ TEST(FileSystemError, NamesBothPathsWhereThereAreTwo) {
 TEST(FileSystemError, OfAFullDiskIsCalledThat) {
   const Error error = named({"cannot copy", "a", std::error_code(ENOSPC, std::generic_category())});
   EXPECT_EQ(error.id(), "io.full-disk");
+}
+
+TEST(FileSystemError, SaysWhyNothingIsSeenWhereThatIsNotForItsAbsence) {
+  const TemporaryFolder folder;
+  EXPECT_NO_THROW(refuse_unseen(folder / "none"));
+  EXPECT_NO_THROW(refuse_unseen(folder.path()));
+  fs::create_symlink("loop", folder / "loop");
+  EXPECT_EQ(error_of([&] { refuse_unseen(folder / "loop"); }).id(), "io.unreadable");
+  fs::create_symlink("../gone", folder / "link");
+  const Error error = error_of([&] { refuse_unseen(folder / "link"); });
+  EXPECT_EQ(error.id(), "io.not-found");
+  EXPECT_NE(error.parts().what.find("../gone"), std::string::npos) << error.parts().what;
 }
 
 }  // namespace
