@@ -327,7 +327,7 @@ int chat(Session& session) {
     messages.push_back({{"role", "user"}, {"content", line}});
     try {
       const int signal = answer(session, messages);
-      if (signal == SIGTERM || (signal != 0 && !terminal)) return 128 + signal;
+      if (signal != 0 && (signal != SIGINT || !terminal)) return 128 + signal;
     } catch (const Error& error) {
       if (!terminal || error.id() != "data.long-prompt") throw;
       messages.erase(messages.size() - 1);

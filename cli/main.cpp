@@ -2,8 +2,10 @@
 #include <csignal>
 #include <cstdio>
 #include <exception>
+#include <filesystem>
 #include <new>
 
+#include "core/file_system_error.h"
 #include "core/printable.h"
 #include "cut_files.h"
 #include "deltaw/error.h"
@@ -21,6 +23,8 @@ int main(int argc, char** argv) {
     return error.exit_code();
   } catch (const deltaw::cli::ReaderGone&) {
     return 128 + SIGPIPE;
+  } catch (const std::filesystem::filesystem_error& error) {
+    deltaw::cli::complain(deltaw::named(error).what());
   } catch (const std::bad_alloc&) {
     std::fputs(
         "error[io.out-of-memory]: the machine has no memory left for this\n"

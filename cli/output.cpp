@@ -1,14 +1,12 @@
 #include "output.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cctype>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
-#include <system_error>
 
 #include "core/printable.h"
 #include "core/progress.h"
@@ -17,10 +15,10 @@
 namespace deltaw::cli {
 namespace {
 
-[[noreturn]] void refuse_write(const std::string& where) {
+[[noreturn]] void refuse_write() {
   throw Error({.id = "io.write-failed",
                .what = fmt::format("the output could not be written: {}", std::strerror(errno)),
-               .where = where,
+               .where = "standard output",
                .fix = "free space on that device or write elsewhere"});
 }
 
@@ -35,7 +33,7 @@ bool is_number(const std::string& text) {
 void print(std::string_view text) {
   if (std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0) return;
   if (errno == EPIPE) throw ReaderGone{};
-  refuse_write("standard output");
+  refuse_write();
 }
 
 void show(std::string_view text) {
@@ -83,30 +81,16 @@ std::string table(const std::vector<std::vector<std::string>>& rows) {
   return text;
 }
 
-LineWriter::LineWriter(std::filesystem::path path) : path_(std::move(path)) {
-  if (path_.empty()) return;
-  partial_ = path_;
-  partial_ += fmt::format(".{}.partial", ::getpid());
-  file_.open(partial_, std::ios::binary);
-  if (!file_) refuse_write(path_.string());
-}
-
-LineWriter::~LineWriter() {
-  std::error_code ignored;
-  if (!partial_.empty()) std::filesystem::remove(partial_, ignored);
+LineWriter::LineWriter(const std::filesystem::path& path) {
+  if (!path.empty()) file_.emplace(path);
 }
 
 void LineWriter::write(std::string_view line) {
-  if (path_.empty()) return print(line);
-  if (!file_.write(line.data(), static_cast<std::streamsize>(line.size()))) refuse_write(path_.string());
+  file_ ? file_->write(line) : print(line);
 }
 
 void LineWriter::finish() {
-  if (path_.empty()) return;
-  file_.close();
-  if (!file_) refuse_write(path_.string());
-  std::filesystem::rename(partial_, path_);
-  partial_.clear();
+  if (file_) file_->finish();
 }
 
 }  // namespace deltaw::cli

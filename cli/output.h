@@ -2,12 +2,13 @@
 #pragma once
 
 #include <filesystem>
-#include <fstream>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "core/json_text.h"
+#include "core/new_file.h"
 #include "deltaw/options.h"
 
 namespace deltaw::cli {
@@ -34,17 +35,15 @@ Json row_line(int64_t number, const Json& id);
 /// Rows of cells as lines with aligned columns, indented by two; cells that begin with a digit stand to the right.
 std::string table(const std::vector<std::vector<std::string>>& rows);
 
-/// Lines of output to a file that is complete or absent, or to standard output where `path` is empty.
+/// Lines of output to a file (core/new_file.h), or to standard output where `path` is empty.
 class LineWriter {
  public:
-  explicit LineWriter(std::filesystem::path path);
-  ~LineWriter();  // removes what was not finished
+  explicit LineWriter(const std::filesystem::path& path);
   void write(std::string_view line);
   void finish();
 
  private:
-  std::filesystem::path path_, partial_;
-  std::ofstream file_;
+  std::optional<NewFile> file_;
 };
 
 }  // namespace deltaw::cli

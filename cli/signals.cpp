@@ -7,7 +7,7 @@
 namespace deltaw::cli {
 namespace {
 
-constexpr int kSignals[] = {SIGINT, SIGTERM};
+constexpr int kSignals[] = {SIGINT, SIGTERM, SIGHUP};
 
 // A handler can reach nothing but globals.
 volatile std::sig_atomic_t caught_signal = 0;
@@ -22,6 +22,7 @@ void restore() {
 extern "C" void note_signal(int number) {
   caught_signal = number;
   restore();
+  if (number == SIGHUP) std::signal(SIGHUP, SIG_IGN);  // the shell sends another as it ends
 }
 
 }  // namespace
@@ -35,9 +36,12 @@ SignalGuard::SignalGuard() {
   sigemptyset(&action.sa_mask);
   for (const int number : kSignals) sigaddset(&action.sa_mask, number);
   action.sa_flags = SA_RESTART;
-  // Both are read first: the handler may run as soon as the first is set.
+  // All are read first: the handler may run as soon as the first is set.
   for (size_t i = 0; i < std::size(kSignals); ++i) sigaction(kSignals[i], nullptr, &previous[i]);
-  for (const int number : kSignals) sigaction(number, &action, nullptr);
+  for (size_t i = 0; i < std::size(kSignals); ++i) {
+    const bool outlives_terminal = kSignals[i] == SIGHUP && previous[i].sa_handler == SIG_IGN;  // under nohup
+    if (!outlives_terminal) sigaction(kSignals[i], &action, nullptr);
+  }
 }
 
 SignalGuard::~SignalGuard() {

@@ -1,12 +1,13 @@
-// SIGINT and SIGTERM as a request to stop at the next step.
+// SIGINT, SIGTERM and SIGHUP (a terminal that was closed) as a request to stop at the next step.
 #pragma once
 
 #include "deltaw/train.h"
 
 namespace deltaw::cli {
 
-/// While one lives, the first SIGINT or SIGTERM is noted and gives both signals back to whoever had them before, so
-/// that a second one acts as it did. Guards may nest or stand in several threads: the outermost one owns the handlers.
+/// While one lives, the first of them is noted and gives all of them back to whoever had them before, so that a second
+/// one acts as it did, but for a second SIGHUP. Where SIGHUP is ignored (nohup), it stays so. Guards may nest or stand
+/// in several threads: the outermost one owns the handlers.
 class SignalGuard {
  public:
   SignalGuard();

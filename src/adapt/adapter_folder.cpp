@@ -9,6 +9,7 @@
 #include "adapt/lora_adapter.h"
 #include "adapt/mlx.h"
 #include "adapt/peft_format.h"
+#include "core/file_system_error.h"
 #include "core/files.h"
 #include "deltaw/error.h"
 #include "deltaw/method.h"
@@ -60,6 +61,7 @@ fs::path newest_checkpoint(const fs::path& folder) {
 
 [[noreturn]] void refuse_without_config(const fs::path& folder) {
   std::error_code unseen;
+  refuse_unseen(folder);
   if (!fs::exists(folder, unseen)) {
     refuse(folder, "there is no such folder", "correct the path; an adapter of the hub: deltaw download NAME");
   }

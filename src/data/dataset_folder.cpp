@@ -7,6 +7,7 @@
 #include <map>
 #include <set>
 
+#include "core/file_system_error.h"
 #include "core/files.h"
 #include "core/json.h"
 #include "core/printable.h"
@@ -211,6 +212,7 @@ Folder by_names(const fs::path& folder) {
 
 Folder read_folder(const fs::path& folder) {
   std::error_code ignored;
+  refuse_unseen(folder);
   if (!fs::is_directory(folder, ignored)) {
     refuse(folder, "there is no such folder", "Correct the path.", "config.no-files");
   }

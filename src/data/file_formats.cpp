@@ -6,6 +6,7 @@
 #include <cctype>
 
 #include "core/ascii.h"
+#include "core/file_system_error.h"
 #include "core/printable.h"
 #include "deltaw/error.h"
 #include "io/column_error.h"
@@ -17,6 +18,7 @@ namespace {
 namespace fs = std::filesystem;
 
 void check_file(const fs::path& file) {
+  refuse_unseen(file);
   std::error_code ignored;
   const fs::file_status status = fs::status(file, ignored);
   if (status.type() == fs::file_type::not_found) {

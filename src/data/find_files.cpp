@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "core/file_system_error.h"
 #include "core/printable.h"
 
 #include "data/dataset_folder.h"
@@ -85,6 +86,7 @@ std::string some_of(const std::vector<std::string>& names) {
 
 [[noreturn]] void refuse_missing(const std::string& name) {
   const fs::path path = name;
+  refuse_unseen(path);
   const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
   const std::string last = path.filename().string();
   const bool near = !last.empty() && !nearest_names(last, names_in(folder)).empty();

@@ -102,6 +102,13 @@ const std::string& column_of(const std::string& asked, const Table& table) {
 /// The file that a cell names, from the folder of its own file on.
 std::string file_of(const Table& table, const Row& row, size_t column) {
   const fs::path own = table.sources.empty() ? table.file : table.sources[row.source].file;
+  if (const Cell& cell = row.cell(column); is_nested(cell)) {
+    throw Error({.id = "data.not-text",
+                 .what = fmt::format("column '{}' holds {}, and no name of a file", table.columns[column], cell.text),
+                 .where = table.where(row),
+                 .fix = "images that lie in the file itself are not read: save each as a file, in Python by "
+                        "row['image'].save(NAME), and give a table of their names"});
+  }
   const std::string name = text_of(table, row, column);
   const fs::path file = own.parent_path() / name;
   std::error_code ignored;

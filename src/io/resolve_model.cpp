@@ -4,6 +4,7 @@
 #include <cctype>
 #include <fstream>
 
+#include "core/file_system_error.h"
 #include "core/files.h"
 #include "core/json_fields.h"
 #include "core/printable.h"
@@ -203,6 +204,7 @@ fs::path resolve_model(const std::string& model_name_or_path) {
     if (is_single_file(path)) fail_single_file(path);
     fail("this is a file; a model is a folder or a GGUF file", path.string(), "give the folder that holds config.json");
   }
+  refuse_unseen(path);
   if (const fs::path file = find_quantised(model_name_or_path); !file.empty()) return file;
   if (!hub::is_repo_id(model_name_or_path)) fail_no_folder(path);
 

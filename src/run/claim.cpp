@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "adapt/adapter_folder.h"
+#include "core/held_folder.h"
 #include "core/printable.h"
 #include "data/find_files.h"
 #include "deltaw/error.h"
@@ -138,6 +139,7 @@ void check_claim(const Claim& claim, const Inputs& inputs) {
                  .where = claim.folder.string(),
                  .fix = "name a folder"});
   }
+  refuse_held(claim.folder);
   const Manifest manifest(claim.folder);
   refuse_inputs(claim, manifest, inputs);
   const std::vector<std::string> adopted =

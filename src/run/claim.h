@@ -43,8 +43,8 @@ struct Claim {
   std::filesystem::path goes_on_from = {};  // an adapter that may be in the folder itself
 };
 
-/// Throws config.output-is-input, config.output-exists or config.output-foreign, naming what is in the way, before
-/// anything is read for long or touched. Contents are compared when the folder is written.
+/// Throws config.output-is-input, config.output-exists, config.output-busy or config.output-foreign, naming what is in
+/// the way, before anything is read for long or touched. Contents are compared when the folder is written.
 void check_claim(const Claim& claim, const Inputs& inputs);
 
 /// Records known names as deltaw's, where the user said that they are.

@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "core/files.h"
+#include "core/held_folder.h"
 #include "core/log.h"
 #include "core/memory.h"
 #include "deltaw/run.h"
@@ -112,6 +113,8 @@ TrainedRun run_training(LoadedRun& run, const RunEvents& events) {
 
   const run::Claim claim = run::run_claim(settings);
   run::Shown shown(run);
+  std::optional<HeldFolder> held;
+  std::error_code unseen;
   std::optional<run::RunLog> log;
   // Only after a step, when nothing is left that could be refused: the trainer looks at a checkpoint when it starts.
   const auto begin = [&] {
@@ -119,6 +122,10 @@ TrainedRun run_training(LoadedRun& run, const RunEvents& events) {
     const int64_t done = train::resumed_step(settings.train);
     const NameTest trained = train::run_outputs(settings.train, schedule, done);
     const bool shows = shown.any() && !claim.resumes;
+    if (!held) {
+      fs::create_directories(claim.folder, unseen);
+      held.emplace(claim.folder);
+    }
     log.emplace(run::begin_run(
         claim, keys, [&](const std::string& name) { return trained(name) || (shows && run::is_shown_folder(name)); }));
     log->record(claim.resumes ? "resume" : "start", {{"settings", keys}, {"facts", facts}});
@@ -140,6 +147,7 @@ TrainedRun run_training(LoadedRun& run, const RunEvents& events) {
   });
 
   if (auto* prepares = dynamic_cast<tasks::PreparesRun*>(run.reader.get())) prepares->prepare(*run.model);
+  if (fs::exists(claim.folder, unseen)) held.emplace(claim.folder);
   run::adopt_known(claim);  // a record alone; the trainer, too, looks for what is in its way
   TrainedRun trained{.result = events.train ? events.train(trainer) : trainer.train()};
   if (trained.result.signal != 0) return trained;

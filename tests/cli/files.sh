@@ -150,6 +150,59 @@ contains err 'README.md'
 contains err 'adapter written to late/adapter'
 expect 0 predict --adapter_name_or_path late/adapter --input_file dev.csv
 
+# One process at a time.
+"$deltaw" train $common --method lora --max_steps 100000 --output_dir busy >busy.out 2>busy.err </dev/null &
+pid=$!
+for _ in $(seq 1 300); do
+  [ -e busy/log.jsonl ] && break
+  sleep 0.1
+done
+for words in "train $short --overwrite_output_dir" "train $short --resume_from_checkpoint auto" \
+  "merge --adapter_name_or_path a --overwrite_output_dir"; do
+  expect 2 $words --output_dir busy
+  contains err 'error[config.output-busy]'
+done
+kill -KILL $pid
+wait $pid 2>/dev/null
+expect 0 train $short --output_dir busy --overwrite_output_dir
+cmp -s a/adapter_model.safetensors busy/adapter_model.safetensors || fail 'a run after one that was killed differs'
+
+# Pieces go into a pipe, a link stays a link, a folder is refused before the work.
+mkfifo pipe
+cat pipe >piped &
+expect 0 predict --adapter_name_or_path a --input_file dev.csv --output_file pipe
+wait $!
+[ -p pipe ] || fail 'the pipe was replaced'
+lines piped 8
+echo old >real.jsonl
+chmod 600 real.jsonl
+ln -s real.jsonl link.jsonl
+expect 0 predict --adapter_name_or_path a --input_file dev.csv --output_file link.jsonl
+[ -L link.jsonl ] || fail 'the link was replaced'
+cmp -s piped real.jsonl || fail 'the file behind the link is another one'
+[ "$(stat -c %a real.jsonl)" = 600 ] || fail 'the mode of the file that was replaced'
+mkdir folder.jsonl
+expect 1 predict --adapter_name_or_path a --input_file dev.csv --output_file folder.jsonl
+contains err 'error[io.unwritable]'
+contains err 'not of a folder'
+
+# What the file system refuses is no bug, and is not taken for nothing being there.
+ln -s /nowhere/dev.csv gone.csv
+for words in 'validate --train_file gone.csv' 'validate --train_file train.csv --validation_file gone.csv' \
+  'predict --input_file gone.csv' 'predict --input_file dev.csv --adapter_name_or_path gone.csv'; do
+  expect 1 $words --model_name_or_path model
+  contains err 'error[io.not-found]'
+  contains err '/nowhere/dev.csv'
+done
+expect 1 predict --input_file dev.csv --model_name_or_path gone.csv
+contains err '/nowhere/dev.csv'
+ln -s loop loop
+expect 1 info loop
+contains err 'error[io.unreadable]'
+contains err 'loop'
+expect 1 train $short --output_dir loop --resume_from_checkpoint auto
+contains err 'error[io.unreadable]'
+
 # Merging and exporting.
 for verb in merge export; do
   mine $verb

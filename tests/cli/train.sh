@@ -127,21 +127,37 @@ expect 0 train $long --output_dir killed-auto --resume_from_checkpoint auto
 cmp whole/adapter_model.safetensors killed-auto/adapter_model.safetensors || fail 'the run resumed by auto differs'
 contains killed-auto/log.jsonl '"kind":"resume"'
 
-# A signal is obeyed after the step, with a checkpoint.
-: >err # whose last run said `step 50/` too
-"$deltaw" train run.yaml --max_steps 100000 --logging_steps 50 --output_dir stopped >out 2>err </dev/null &
+# A signal is obeyed after the step, with a checkpoint; so is a terminal that is closed, which shells tell twice.
+begun() { # until the run whose errors these are is at step 50
+  for _ in $(seq 1 600); do
+    grep -q 'step 50/' err && break
+    sleep 0.1
+  done
+}
+long_run="run.yaml --max_steps 100000 --logging_steps 50"
+while read -r code signals; do
+  : >err # whose last run said `step 50/` too
+  env --default-signal=HUP "$deltaw" train $long_run --output_dir "stopped-$code" >out 2>err </dev/null &
+  pid=$!
+  begun
+  for signal in $signals; do kill -$signal $pid; done
+  wait $pid
+  got=$?
+  [ "$got" = "$code" ] || fail "exit code $got after $signals, not $code"
+  contains err 'go on:'
+  empty out
+  [ -n "$(ls -d stopped-$code/checkpoint-* 2>/dev/null)" ] || fail "no checkpoint after $signals"
+done <<'LINES'
+143 TERM
+129 HUP HUP
+LINES
+: >err
+(trap '' HUP && exec "$deltaw" train run.yaml --max_steps 400 --logging_steps 50 --output_dir outlives >out 2>err </dev/null) &
 pid=$!
-for _ in $(seq 1 600); do
-  grep -q 'step 50/' err && break
-  sleep 0.1
-done
-kill -TERM $pid
-wait $pid
-code=$?
-[ "$code" = 143 ] || fail "exit code $code after SIGTERM, not 143"
-contains err 'go on:'
-empty out
-[ -n "$(ls -d stopped/checkpoint-* 2>/dev/null)" ] || fail 'no checkpoint after SIGTERM'
+begun
+kill -HUP $pid
+wait $pid || fail 'a run that nohup started does not outlive the terminal'
+present outlives/adapter_model.safetensors
 
 # Asking the trained model: everything that is left open comes from its folder.
 expect 0 eval --adapter_name_or_path whole

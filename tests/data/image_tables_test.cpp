@@ -67,6 +67,13 @@ TEST_F(SomeImages, AreThoseThatMetadataBesideThemNames) {
   EXPECT_EQ(split_of("parts", Split::validation), Strings{"none"});
 }
 
+// As datasets writes Parquet files.
+TEST_F(SomeImages, ThatLieInAFileOfRowsAreRefusedWithWhatToDo) {
+  write("rows.jsonl", R"({"image": {"bytes": "x", "path": null}, "label": "a"})");
+  expect_error([&] { named(path("rows.jsonl")); }, "data.not-text",
+               {"column 'image' holds an object", "rows.jsonl, line 1", "save each as a file"});
+}
+
 TEST_F(SomeImages, OfAClassLieAtAnyDepthOfItsFolderAndOtherFilesArePassedOver) {
   put_images({"set/cat/b.JPG", "set/cat/a.png", "set/cat/more/c.webp", "set/10/x.jpeg", "set/2/y.png", "set/cat/.b.png",
               "set/cat/notes.txt", "set/cat/d.gif", "set/.git/z.png", "set/__MACOSX/cat/a.png", "set/loose.png",
