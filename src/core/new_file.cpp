@@ -20,10 +20,30 @@ namespace {
 
 namespace fs = std::filesystem;
 
+/// A name in the same folder that no other writer of this or another process takes.
+fs::path temporary_name(const fs::path& path) {
+  static std::atomic<unsigned> counter{0};
+  const std::string mark = ".tmp-" + std::to_string(::getpid()) + "-" + std::to_string(counter++);
+  return path.parent_path() / ("." + path.filename().string() + mark);
+}
+
+fs::path folder_of(const fs::path& path) {
+  return path.has_parent_path() ? path.parent_path() : fs::path(".");
+}
+
+/// Pipes and devices are written as they are: there is nothing to rename onto.
+bool is_special(const fs::path& path, struct stat& status) {
+  if (::stat(path.c_str(), &status) != 0) return false;
+  if (S_ISDIR(status.st_mode)) fail_write(path, "cannot write", EISDIR);
+  return !S_ISREG(status.st_mode);
+}
+
+}  // namespace
+
 /// Buffers what a stream writes to a file descriptor and keeps the first reason of a failure.
-class DescriptorBuffer : public std::streambuf {
+class NewFile::Buffer : public std::streambuf {
  public:
-  explicit DescriptorBuffer(int descriptor) : descriptor_(descriptor), room_(1 << 16) {
+  explicit Buffer(int descriptor) : descriptor_(descriptor), room_(1 << 16) {
     setp(room_.data(), room_.data() + room_.size());
   }
 
@@ -74,30 +94,10 @@ class DescriptorBuffer : public std::streambuf {
   std::vector<char> room_;
 };
 
-/// A name in the same folder that no other writer of this or another process takes.
-fs::path temporary_name(const fs::path& path) {
-  static std::atomic<unsigned> counter{0};
-  const std::string mark = ".tmp-" + std::to_string(::getpid()) + "-" + std::to_string(counter++);
-  return path.parent_path() / ("." + path.filename().string() + mark);
-}
-
-fs::path folder_of(const fs::path& path) {
-  return path.has_parent_path() ? path.parent_path() : fs::path(".");
-}
-
-/// Pipes and devices are written as they are: there is nothing to rename onto.
-bool is_special(const fs::path& path, struct stat& status) {
-  if (::stat(path.c_str(), &status) != 0) return false;
-  if (S_ISDIR(status.st_mode)) fail_write(path, "cannot write", EISDIR);
-  return !S_ISREG(status.st_mode);
-}
-
-}  // namespace
-
 struct NewFile::Parts {
   fs::path shown, path, temporary;  // as it was asked for; where it will be; no temporary one beside a pipe or device
   Descriptor file;
-  DescriptorBuffer buffer;
+  Buffer buffer;
   std::ostream stream;
 
   Parts(fs::path shown, fs::path path, fs::path temporary, Descriptor opened)

@@ -23,6 +23,7 @@ class NewFile {
   void finish();
 
  private:
+  class Buffer;
   struct Parts;
   std::unique_ptr<Parts> parts_;
 };

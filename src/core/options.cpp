@@ -291,7 +291,9 @@ bool Rule::allows(double value) const {
 std::string Rule::text() const {
   if (!choices.empty()) {
     std::string list;
-    for (const std::string& choice : choices) list += (list.empty() ? "one of: " : ", ") + choice;
+    for (const std::string& choice : choices) {
+      if (!choice.empty()) list += (list.empty() ? "one of: " : ", ") + choice;  // the empty one is the default's
+    }
     return list;
   }
   const bool has_low = !std::isinf(low), has_high = !std::isinf(high);

@@ -13,16 +13,16 @@
 namespace deltaw::io {
 namespace {
 
-constexpr const char* kDamaged =
+constexpr const char* kFetchAgain =
     "the file is damaged or no file of torch.save; fetch it again, or take the safetensors file";
 
-[[noreturn]] void refuse(const std::string& what, const std::string& where, const std::string& fix = kDamaged) {
+[[noreturn]] void refuse_file(const std::string& what, const std::string& where, const std::string& fix = kFetchAgain) {
   throw Error({.id = "format.torch-file", .what = what, .where = where, .fix = fix});
 }
 
 [[noreturn]] void refuse_archive(const std::string& what, const std::string& where) {
-  refuse("a zip archive that torch.save did not write: " + what, where,
-         "unpack it, and name the folder that holds what was packed");
+  refuse_file("a zip archive that torch.save did not write: " + what, where,
+              "unpack it, and name the folder that holds what was packed");
 }
 
 constexpr size_t kMostCopied = 4;
@@ -36,7 +36,7 @@ class Bytes {
   Bytes(std::string_view all, const std::string& where) : all_(all), where_(where) {}
 
   std::string_view at(uint64_t place, uint64_t size) const {
-    if (place > all_.size() || size > all_.size() - place) refuse("the archive points beyond its end", where_);
+    if (place > all_.size() || size > all_.size() - place) refuse_file("the archive points beyond its end", where_);
     return all_.substr(place, size);
   }
   template <class T>
@@ -63,10 +63,10 @@ Directory directory_of(const Bytes& file, const std::string& where) {
   uint64_t place = file.size() < kEnd ? 0 : file.size() - kEnd;
   const uint64_t least = place > kLongestComment ? place - kLongestComment : 0;
   while (place > least && file.number<uint32_t>(place) != 0x06054b50) --place;
-  if (file.size() < kEnd || file.number<uint32_t>(place) != 0x06054b50) refuse("the archive is cut short", where);
+  if (file.size() < kEnd || file.number<uint32_t>(place) != 0x06054b50) refuse_file("the archive is cut short", where);
   if (place >= kLocator && file.number<uint32_t>(place - kLocator) == 0x07064b50) {
     const auto large = file.number<uint64_t>(place - kLocator + 8);
-    if (file.number<uint32_t>(large) != 0x06064b50) refuse("the archive's directory is damaged", where);
+    if (file.number<uint32_t>(large) != 0x06064b50) refuse_file("the archive's directory is damaged", where);
     return {file.number<uint64_t>(large + 48), file.number<uint64_t>(large + 32)};
   }
   return {file.number<uint32_t>(place + 16), file.number<uint16_t>(place + 10)};
@@ -81,7 +81,7 @@ std::map<std::string, std::string_view> entries_of(std::string_view all, const s
   std::map<std::string, std::string_view> entries;
   uint64_t place = directory.place;
   for (uint64_t i = 0; i < directory.entries; ++i) {
-    if (file.number<uint32_t>(place) != 0x02014b50) refuse("the archive's directory is damaged", where);
+    if (file.number<uint32_t>(place) != 0x02014b50) refuse_file("the archive's directory is damaged", where);
     const uint64_t name_size = file.number<uint16_t>(place + 28), extra_size = file.number<uint16_t>(place + 30);
     const std::string name(file.at(place + kCentral, name_size));
     uint64_t packed = file.number<uint32_t>(place + 20), size = file.number<uint32_t>(place + 24);
@@ -101,7 +101,7 @@ std::map<std::string, std::string_view> entries_of(std::string_view all, const s
     if (file.number<uint16_t>(place + 10) != 0 || packed != size) {
       refuse_archive("'" + name + "' is compressed", where);
     }
-    if (file.number<uint32_t>(header) != 0x04034b50) refuse("the header of '" + name + "' is damaged", where);
+    if (file.number<uint32_t>(header) != 0x04034b50) refuse_file("the header of '" + name + "' is damaged", where);
     const uint64_t data = header + kLocal + file.number<uint16_t>(header + 26) + file.number<uint16_t>(header + 28);
     entries[name] = file.at(data, size);
     place = extras + extra_size + file.number<uint16_t>(place + 32);
@@ -123,12 +123,12 @@ Contents archive(std::string_view all, const std::string& where) {
   }
   if (root.empty()) refuse_archive("it holds no data.pkl", where);
   const auto order = entries.find(root + "byteorder");
-  if (order != entries.end() && order->second != "little") refuse("its numbers are not little endian", where);
+  if (order != entries.end() && order->second != "little") refuse_file("its numbers are not little endian", where);
   PickleReader pickle(entries.at(root + "data.pkl"), where);
   Contents contents{.tensors = pickle.read_tensors(), .storages = pickle.storages()};
   for (const PickledStorage& storage : contents.storages) {
     const auto entry = entries.find(root + "data/" + storage.key);
-    if (entry == entries.end()) refuse("the storage '" + storage.key + "' is missing", where);
+    if (entry == entries.end()) refuse_file("the storage '" + storage.key + "' is missing", where);
     contents.data.push_back(entry->second);
   }
   return contents;
@@ -150,11 +150,11 @@ Contents legacy(std::string_view all, const std::string& where) {
   uint64_t place = pickle.position();
   for (const std::string& key : keys) {
     const auto found = places.find(key);
-    if (found == places.end()) refuse("nothing uses the storage '" + key + "'", where);
+    if (found == places.end()) refuse_file("nothing uses the storage '" + key + "'", where);
     const PickledStorage& storage = contents.storages[found->second];
     const auto count = file.number<uint64_t>(place);
-    if (count != static_cast<uint64_t>(storage.count)) refuse("the storage '" + key + "' has another size", where);
-    if (count > all.size()) refuse("the file is cut short", where);
+    if (count != static_cast<uint64_t>(storage.count)) refuse_file("the storage '" + key + "' has another size", where);
+    if (count > all.size()) refuse_file("the file is cut short", where);
     const uint64_t size = count * dtype_size(storage.dtype);
     contents.data[found->second] = file.at(place + 8, size);
     place += 8 + size;
@@ -209,12 +209,12 @@ std::optional<int64_t> reach(const PickledTensor& tensor) {
 
 TorchFile::TorchFile(const std::filesystem::path& path) : TensorFile(path) {
   const std::string where = path.string();
-  if (const std::string kind = other_kind(bytes()); !kind.empty()) refuse(kind, where, kFetch);
+  if (const std::string kind = other_kind(bytes()); !kind.empty()) refuse_file(kind, where, kFetch);
   if (bytes().size() > 8 && bytes()[8] == '{') {
-    refuse("this is a safetensors file under another name", where, "let its name end in .safetensors");
+    refuse_file("this is a safetensors file under another name", where, "let its name end in .safetensors");
   }
   const bool zip = bytes().starts_with("PK\x03\x04");
-  if (!zip && !bytes().starts_with(kMagic)) refuse("the file does not begin as those of torch.save do", where);
+  if (!zip && !bytes().starts_with(kMagic)) refuse_file("the file does not begin as those of torch.save do", where);
   const Contents contents = zip ? archive(bytes(), where) : legacy(bytes(), where);
   size_t copied = 0;
   for (const PickledTensor& tensor : contents.tensors) {
@@ -225,11 +225,11 @@ TorchFile::TorchFile(const std::filesystem::path& path) : TensorFile(path) {
     const auto end = count == 0 ? std::optional<int64_t>(0) : reach(tensor);
     if (!count || !end || *end > storage.count || *count > storage.count ||
         data.size() / width < static_cast<size_t>(storage.count)) {
-      refuse("the tensor '" + tensor.name + "' of the shape " + shape_text(tensor.shape) +
-                 " does not fit its storage of " + std::to_string(storage.count) + " elements",
-             where);
+      refuse_file("the tensor '" + tensor.name + "' of the shape " + shape_text(tensor.shape) +
+                      " does not fit its storage of " + std::to_string(storage.count) + " elements",
+                  where);
     }
-    if (find(tensor.name)) refuse("the tensor '" + tensor.name + "' stands twice", where);
+    if (find(tensor.name)) refuse_file("the tensor '" + tensor.name + "' stands twice", where);
     TensorBytes result{.name = tensor.name, .dtype = storage.dtype, .shape = tensor.shape};
     if (*count > 0) {
       const auto* first = reinterpret_cast<const std::byte*>(data.data()) + static_cast<size_t>(tensor.offset) * width;
@@ -238,9 +238,9 @@ TorchFile::TorchFile(const std::filesystem::path& path) : TensorFile(path) {
         // Views may share a storage: a small file must not ask for many copies of it.
         copied += static_cast<size_t>(*count) * width;
         if (copied > kMostCopied * bytes().size()) {
-          refuse("its tensors share storages, and in their own order would take more than " +
-                     std::to_string(kMostCopied) + " times the file's size",
-                 where);
+          refuse_file("its tensors share storages, and in their own order would take more than " +
+                          std::to_string(kMostCopied) + " times the file's size",
+                      where);
         }
         std::byte* copy = allocate(static_cast<size_t>(*count) * width);
         gather(tensor, first, width, copy);
