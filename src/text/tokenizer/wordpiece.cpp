@@ -4,9 +4,9 @@ namespace deltaw::text {
 namespace {
 
 /// Longest piece first, from left to right; a word that cannot be covered is unknown as a whole.
-class WordPiece final : public Model {
+class WordPieceModel final : public Model {
  public:
-  explicit WordPiece(const TokenizerValue& part)
+  explicit WordPieceModel(const TokenizerValue& part)
       : vocabulary_(part.at("vocab")),
         prefix_(part.text("continuing_subword_prefix")),
         longest_word_(part.count("max_input_chars_per_word")) {
@@ -61,7 +61,7 @@ class WordPiece final : public Model {
 }  // namespace
 
 std::unique_ptr<Model> make_wordpiece(const TokenizerValue& part) {
-  return std::make_unique<WordPiece>(part);
+  return std::make_unique<WordPieceModel>(part);
 }
 
 }  // namespace deltaw::text
