@@ -33,13 +33,13 @@ Adapter drawn(const Model& model, const Json& values) {
   return adapter;
 }
 
-test::Golden batch() {
+test::Golden noisy_batch() {
   return test::Golden(test::unet_folder("text") + "/io.safetensors");
 }
 
 Probe outputs() {
   return [](const Model& model, const Adapter* adapter) {
-    return test::denoised(model, adapter, batch()).flatten(1).to(at::kDouble);
+    return test::denoised(model, adapter, noisy_batch()).flatten(1).to(at::kDouble);
   };
 }
 
@@ -94,9 +94,10 @@ TEST(LoraExport, IsReadAgainAsItWas) {
       const Adapter read = Adapter::load(*model, exported.folder / "out");
       EXPECT_EQ(read.layers().size(), adapter.layers().size()) << what;
       if (c.rank > 0) continue;
-      const Tensor before = test::denoised(*model, &adapter, batch()), after = test::denoised(*model, &read, batch());
+      const Tensor before = test::denoised(*model, &adapter, noisy_batch()),
+                   after = test::denoised(*model, &read, noisy_batch());
       EXPECT_EQ(differs(after, before, test::logit_tolerance(before)), "") << what;
-      EXPECT_NE(differs(after, test::denoised(*model, nullptr, batch()), 1e-2), "") << what;
+      EXPECT_NE(differs(after, test::denoised(*model, nullptr, noisy_batch()), 1e-2), "") << what;
     }
   }
 }

@@ -19,7 +19,7 @@ namespace {
 
 using test::error_of;
 
-std::unique_ptr<Model> load(const std::string& base) {
+std::unique_ptr<Model> load_base(const std::string& base) {
   return load_model(test::fixture("golden/models/" + base).string(), {.dtype = "float32"});
 }
 
@@ -37,7 +37,7 @@ Json written(const Model& model, const Json& values) {
 }
 
 std::string differences(const std::string& base, const Json& values) {
-  const auto model = load(base);
+  const auto model = load_base(base);
   return fmt::format("{}", fmt::join(peft_differences(adapter_of(*model, values)), " | "));
 }
 
@@ -84,7 +84,7 @@ TEST(PeftDifferences, AreNoneWherePeftReadsTheFile) {
 }
 
 TEST(PeftConfig, NamesTheLayersWherePeftHasNoKeyForThem) {
-  const auto model = load("bert_cls");
+  const auto model = load_base("bert_cls");
   const Json query = {"bert.encoder.layer.0.attention.self.query", "bert.encoder.layer.1.attention.self.query"};
   const Json left = {{"target_modules", {"query", "key"}}, {"exclude_modules", {"key"}}};
   for (const char* method : {"vera", "randlora"}) {
@@ -107,7 +107,7 @@ TEST(PeftConfig, NamesTheLayersWherePeftHasNoKeyForThem) {
 }
 
 TEST(PeftConfig, ListsFeedForwardModulesAmongTheTargetsOnly) {
-  const auto model = load("bert_cls");
+  const auto model = load_base("bert_cls");
   const auto feed = [&](const Json& targets, const Json& listed) {
     return written(
         *model,
@@ -131,7 +131,7 @@ TEST(PeftConfig, ListsFeedForwardModulesAmongTheTargetsOnly) {
 
 // The first key that matches counts, so that another order is another adapter.
 TEST(PeftConfig, KeepsTheOrderOfPatterns) {
-  const auto model = load("bert_cls");
+  const auto model = load_base("bert_cls");
   const Json ranks = {{"query", 2}, {"(query|value)", 3}}, alphas = {{"value", 4}, {".*", 1}, {"query", 9}};
   Adapter adapter = adapter_of(*model, {{"rank_pattern", ranks}, {"alpha_pattern", alphas}});
   const test::TemporaryFolder folder;
@@ -179,7 +179,7 @@ TEST(TaskOfAFile, StandsInAutoMappingWherePeftHasNone) {
 }
 
 TEST(Layers, OfAPatternNeedNumbers) {
-  const auto model = load("bert_cls");
+  const auto model = load_base("bert_cls");
   for (const char* method : {"lora", "ia3", "loha", "bitfit", "pfeiffer"}) {
     const Error error = error_of([&] { adapter_of(*model, {{"method", method}, {"layers_pattern", "layer"}}); });
     EXPECT_EQ(error.id(), "config.conflict") << method;
@@ -216,7 +216,7 @@ class Ties : public testing::Test {
 };
 
 TEST_F(Ties, HoldWhereTheConfigurationAsksAndPeftKnowsTheNames) {
-  const auto model = load("llama_tied");
+  const auto model = load_base("llama_tied");
   for (const char* name : {"lm_head", "embed_tokens"}) {
     const Json saves = {{"modules_to_save", {name}}, {"ensure_weight_tying", true}};
     EXPECT_TRUE(saved(*model, saves).one) << name;
@@ -225,19 +225,20 @@ TEST_F(Ties, HoldWhereTheConfigurationAsksAndPeftKnowsTheNames) {
   EXPECT_TRUE(both.words && both.head && !both.one);
   const Ends words = saved(*model, {{"modules_to_save", {"embed_tokens"}}});
   EXPECT_TRUE(words.words && !words.head);
-  const auto gpt2 = load("gpt2");
+  const auto gpt2 = load_base("gpt2");
   const Ends named = saved(*gpt2, {{"modules_to_save", {"wte"}}, {"ensure_weight_tying", true}});
   EXPECT_TRUE(named.words && !named.head);
 }
 
 TEST_F(Ties, HoldForEverythingThatTrainsAsAWhole) {
-  for (const char* base : {"llama_tied", "gpt2"}) EXPECT_TRUE(saved(*load(base), {{"method", "full"}}).one) << base;
-  const Ends apart = saved(*load("llama_heads"), {{"method", "full"}});
+  for (const char* base : {"llama_tied", "gpt2"})
+    EXPECT_TRUE(saved(*load_base(base), {{"method", "full"}}).one) << base;
+  const Ends apart = saved(*load_base("llama_heads"), {{"method", "full"}});
   EXPECT_TRUE(apart.head && !apart.one);
 }
 
 TEST_F(Ties, MakeTheFactorsOfBothOne) {
-  const auto model = load("llama_tied");
+  const auto model = load_base("llama_tied");
   for (const char* name : {"embed_tokens", "lm_head"}) {
     const Json values = {{"target_modules", {"q_proj", name}}, {"ensure_weight_tying", true}, {"r", 3}};
     saved(*model, values);
@@ -253,7 +254,7 @@ TEST_F(Ties, MakeTheFactorsOfBothOne) {
 }
 
 TEST_F(Ties, GiveAHeadRowsOfItsOwnWhereTheListsDiffer) {
-  const auto model = load("llama_tied");
+  const auto model = load_base("llama_tied");
   saved(*model, {{"trainable_token_indices", {{"embed_tokens", {3, 5}}, {"lm_head", {5, 8, 9}}}}});
   const Json both = {{"embed_tokens", {3, 5}}, {"lm_head", {5, 8}}};
   const Error error = error_of([&] {
@@ -263,7 +264,7 @@ TEST_F(Ties, GiveAHeadRowsOfItsOwnWhereTheListsDiffer) {
 }
 
 TEST_F(Ties, KeepAStartOffTheHeadThatWouldLowerTheEmbedding) {
-  const auto model = load("llama_tied"), untied = load("llama_heads");
+  const auto model = load_base("llama_tied"), untied = load_base("llama_heads");
   for (const char* start : {"pissa", "olora"}) {
     const Json values = {{"target_modules", {"lm_head"}}, {"init_lora_weights", start}, {"r", 3}};
     EXPECT_EQ(error_of([&] { adapter_of(*model, values); }).id(), "config.conflict") << start;
