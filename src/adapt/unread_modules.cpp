@@ -52,15 +52,11 @@ bool is_below(const std::string& name, const std::string& module) {
   return !module.empty() && (name == module || name.starts_with(module + "."));
 }
 
-}  // namespace
-
-std::set<std::string> unread_modules(const Model& model) {
+std::set<std::string> unread_in(const io::Checkpoint& base, const Model& model) {
   std::set<std::string> unread;
-  const auto base = base_of(model);
-  if (!base) return unread;
   const auto& heads = model.family()->heads;
   const auto& own = model.module_names();
-  for (const std::string& tensor : base->names()) {
+  for (const std::string& tensor : base.names()) {
     const std::string module = module_of(tensor);
     if (module.empty()) continue;
     const bool is_read =
@@ -72,12 +68,19 @@ std::set<std::string> unread_modules(const Model& model) {
   return unread;
 }
 
+}  // namespace
+
+std::set<std::string> unread_modules(const Model& model) {
+  const auto base = base_of(model);
+  return base ? unread_in(*base, model) : std::set<std::string>();
+}
+
 std::vector<NamedTensor> unread_tensors(const Model& model) {
   std::vector<NamedTensor> found;
   const auto base = std::filesystem::is_directory(model.folder()) ? base_of(model) : nullptr;  // no GGUF file
   const Json classes = base ? base->config().value("architectures", Json()) : Json();
   if (!classes.is_array() || classes.size() != 1 || classes[0] != model.architecture()) return found;
-  const std::set<std::string> modules = unread_modules(model);
+  const std::set<std::string> modules = unread_in(*base, model);
   const auto& own = model.parameters();
   for (const std::string& name : base->names()) {
     const io::TensorBytes& tensor = *base->find(name);

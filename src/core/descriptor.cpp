@@ -8,9 +8,12 @@
 #include "deltaw/error.h"
 
 namespace deltaw {
-namespace {
 
 namespace fs = std::filesystem;
+
+bool is_full_disk(int code) {
+  return code == ENOSPC || code == EDQUOT;
+}
 
 std::string advice(int code) {
   switch (code) {
@@ -34,10 +37,8 @@ std::string advice(int code) {
   }
 }
 
-}  // namespace
-
 void fail_write(const fs::path& path, const std::string& doing, int code) {
-  throw Error({.id = code == ENOSPC || code == EDQUOT ? "io.full-disk" : "io.unwritable",
+  throw Error({.id = is_full_disk(code) ? "io.full-disk" : "io.unwritable",
                .what = doing + ": " + std::strerror(code),
                .where = path.string(),
                .fix = advice(code)});

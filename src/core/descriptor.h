@@ -33,7 +33,11 @@ class Descriptor {
   int number_;
 };
 
-/// Throws the io.* error of a system call that failed with `code` (errno).
+/// Of a system call that failed with `code` (errno): whether there was no room, and what to do.
+bool is_full_disk(int code);
+std::string advice(int code);
+
+/// Throws the io.* error of one that was to write.
 [[noreturn]] void fail_write(const std::filesystem::path& path, const std::string& doing, int code);
 
 /// Makes a rename, or what was written to a file, survive a power cut.

@@ -1,34 +1,31 @@
 #include "core/file_system_error.h"
 
+#include <cerrno>
 #include <string>
+
+#include "core/descriptor.h"
 
 namespace deltaw {
 namespace {
 
-std::string way_out(std::errc code) {
+std::string way_out(int code) {
   switch (code) {
-    case std::errc::permission_denied:
-    case std::errc::operation_not_permitted:
+    case EACCES:
+    case EPERM:
       return "check that you may enter its folders, and read or write there";
-    case std::errc::read_only_file_system:
-      return "choose a folder you may write to";
-    case std::errc::too_many_symbolic_link_levels:
+    case ELOOP:
       return "mend the link: it leads to itself";
-    case std::errc::no_space_on_device:
-      return "free some space there, or choose a folder on another disk";
-    case std::errc::not_a_directory:
-      return "a part of the path is a file; correct the path";
     default:
-      return "correct the path, or check the disk";
+      return advice(code);
   }
 }
 
 }  // namespace
 
 Error named(const std::filesystem::filesystem_error& error) {
-  const auto code = static_cast<std::errc>(error.code().default_error_condition().value());
+  const int code = error.code().default_error_condition().value();
   const bool between_two = !error.path2().empty();
-  return Error({.id = code == std::errc::no_space_on_device ? "io.full-disk" : "io.unreadable",
+  return Error({.id = is_full_disk(code) ? "io.full-disk" : "io.unreadable",
                 .what = error.code().message(),
                 .where = error.path1().string() + (between_two ? " -> " + error.path2().string() : ""),
                 .fix = way_out(code)});
